@@ -1,0 +1,66 @@
+# Everything a developer or an operator does. Each target sets up what it needs.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+ifeq ($(VERSION),)
+$(error No Python >= 3.11 found: install one, or name it with PYTHON=/path/to/python)
+endif
+VENV := .venv/$(VERSION)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run servers test check lint types imports template format lock docs clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
+	| if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
+	@echo
+	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: the cloud of OS_… variables"
+	@echo "  make test PYTHON=python3.13                     another Python (>= 3.11)"
+
+setup: $(READY) ## Make the virtual environment from the lock file
+
+$(READY): requirements-dev.lock
+	@echo "Setting up $(VENV) from requirements-dev.lock (once, about a minute) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(READY) ## Run the sample events through the local stack: queue, function, cloud, event bus
+	@$(BIN)/python -m local run $(if $(EVENT),--event '$(EVENT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
+
+servers: $(READY) ## List servers and their disks, from the simulator or with CLOUD=env from yours
+	@$(BIN)/python -m local servers $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
+
+test: $(READY) ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types imports template test ## Run everything CI runs
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+imports: $(READY)
+	@PYTHONPATH=. $(BIN)/lint-imports --no-logo 2>/dev/null || PYTHONPATH=. $(BIN)/lint-imports
+
+template: $(READY)
+	@$(BIN)/cfn-lint template.yaml && echo "template.yaml: no findings of cfn-lint"
+
+format: $(READY) ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix -q . || true
+	@$(BIN)/ruff format .
+
+lock: $(READY) ## Resolve the lock files anew from pyproject.toml
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
+		pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
+		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove what can be made again
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

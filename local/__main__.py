@@ -1,0 +1,36 @@
+"""The commands behind `make run` and `make servers`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="send events through the local stack and print the verdicts")
+    run.add_argument("--event", type=Path, help="one event file instead of the samples in events/")
+    servers = commands.add_parser("servers", help="list servers and their disks")
+    for command in (run, servers):
+        command.add_argument("--cloud", choices=["simulator", "env"], default="simulator",
+                             help="the simulated cloud, or the real one named by OS_… variables")  # fmt: skip
+        command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
+    asked = parser.parse_args(arguments)
+    real_cloud = asked.cloud == "env"
+    # Imported when chosen: `servers` needs no AWS stand-in.
+    if asked.command == "servers":
+        from local.servers import show
+
+        return show(real_cloud, asked.json)
+    from local.run import run as run_events
+
+    return run_events(asked.event, real_cloud, asked.json)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

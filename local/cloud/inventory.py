@@ -1,0 +1,169 @@
+"""What the simulated cloud holds and what happened to it: values only, replaced and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class What(StrEnum):
+    """The things that can happen; a verdict is judged against their order."""
+
+    DELETE_RECEIVED = "delete_received"
+    DELETE_ACCEPTED = "delete_accepted"
+    DELETE_REJECTED = "delete_rejected"
+    DETACHING = "detaching"
+    DETACH_REFUSED = "detach_refused"
+    CINDER_DETACHED = "cinder_detached"
+    NOVA_DETACHED = "nova_detached"
+    ATTACHED = "attached"
+    ATTACH_REFUSED = "attach_refused"
+    SERVER_DELETED = "server_deleted"
+    VOLUME_DELETED = "volume_deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One entry of the world's history; `at` is when it took place, not when somebody looked."""
+
+    at: datetime
+    what: What
+    server_id: str | None = None
+    volume_id: str | None = None
+    attachment_id: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """How a volume takes a detach; all times are seconds from the acceptance.
+
+    Cinder lets go after `seconds` and Nova's list follows `nova_lag` later (or earlier, if negative).
+    With `refuse` the volume goes back to in-use after `seconds` instead. With `stuck` it stays `detaching`
+    for ever, or lets go after `stuck_seconds`. It shows `detaching` only after `mark_lag`.
+    """
+
+    seconds: float = 2.0
+    nova_lag: float = 0.5
+    refuse: bool = False
+    stuck: bool = False
+    stuck_seconds: float | None = None
+    mark_lag: float = 0.0
+    success_status: int = 202
+
+    @property
+    def lets_go_after(self) -> float | None:
+        return self.stuck_seconds if self.stuck else self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A tenant; ids are 32 hex digits as Keystone makes them."""
+
+    id: str = "c685484a8cc2416b97260938705deb65"
+    name: str = "eu-de"
+    domain_name: str = "Default"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image with its custom properties, such as `__os_type`."""
+
+    id: str
+    project_id: str
+    name: str = "image"
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server; the volume at its root device is its system disk."""
+
+    id: str
+    project_id: str
+    created_at: datetime
+    launched_at: datetime | None
+    name: str = "server"
+    status: str = "ACTIVE"
+    vm_state: str = "active"
+    task_state: str | None = None
+    power_state: int = 1
+    locked: bool = False
+    locked_reason: str | None = None
+    root_device: str | None = None
+    flavor_id: str = "physical.o2.medium"
+    image_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ("__type_baremetal",)
+
+    @property
+    def stopped(self) -> bool:
+        return self.status == "SHUTOFF" and self.task_state is None
+
+    def boots_from(self, device: str) -> bool:
+        return device == (self.root_device or "/dev/sda")
+
+
+STOPPED: Mapping[str, str | int] = {"status": "SHUTOFF", "vm_state": "stopped", "power_state": 4}
+RUNNING: Mapping[str, str | int] = {"status": "ACTIVE", "vm_state": "active", "power_state": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume as Cinder keeps it; its attachments are held by the world, once for each plane."""
+
+    id: str
+    project_id: str
+    created_at: datetime
+    updated_at: datetime
+    name: str = "volume"
+    status: str = "available"
+    size: int = 10
+    volume_type: str = "SATA"
+    multiattach: bool = False
+    bootable: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    image_metadata: Mapping[str, str] = field(default_factory=dict)
+    behaviour: Behaviour = Behaviour()
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One generation of a volume on a server: attaching again makes a new one."""
+
+    id: str
+    bdm_id: str
+    server_id: str
+    volume_id: str
+    device: str
+    attached_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Nova's record of an operation, under the id of the request that asked for it."""
+
+    request_id: str
+    server_id: str
+    action: str
+    started_at: datetime
+    taken_up: bool = True
+    finished_at: datetime | None = None
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole world at one moment; two of them are equal if nothing differs but the time."""
+
+    at: datetime = field(compare=False)
+    servers: Mapping[str, Server]
+    volumes: Mapping[str, Volume]
+    nova: tuple[Attachment, ...]
+    cinder: tuple[Attachment, ...]
+
+
+class Refused(ValueError):
+    """The cloud does not do this now; whoever asked has to live with it."""

@@ -1,0 +1,148 @@
+"""The cloud's JSON, read tolerantly: the documents show shapes that the wire does not have, and the reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.model import Attachment, Listed, Server, Volume
+
+
+class Unreadable(ValueError):
+    """A 200 whose body does not hold what was asked for."""
+
+
+def _part(body: Any, name: str) -> dict[str, Any]:
+    part = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(part, dict):
+        raise Unreadable(f"the answer holds no {name}")
+    return part
+
+
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {str(key): str(item) for key, item in value.items() if isinstance(item, str | bool | int)}
+
+
+def _optional(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _true(value: Any) -> bool:
+    """`bootable` is a string everywhere, `multiattach` a string on one page (contract 3.4)."""
+    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
+
+
+def cloud_time(value: Any) -> datetime | None:
+    """Cinder writes UTC without a zone."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def volume(body: Any) -> Volume:
+    found = _part(body, "volume")
+    status, attachments = found.get("status"), found.get("attachments")
+    if not isinstance(status, str) or not isinstance(attachments, list):
+        # Without them nothing can be proven, and an absent list must not read as "not attached".
+        raise Unreadable("the volume's status or attachments are missing")
+    return Volume(
+        id=str(found.get("id")),
+        status=status,
+        attachments=tuple(_attachment(entry) for entry in attachments),
+        multiattach=_true(found.get("multiattach")) or _true(found.get("shareable")),
+        bootable=_true(found.get("bootable")),
+        metadata=_texts(found.get("metadata")),
+        image_metadata=_texts(found.get("volume_image_metadata")),
+    )
+
+
+def _attachment(entry: Any) -> Attachment:
+    if not isinstance(entry, dict) or not isinstance(entry.get("server_id"), str):
+        raise Unreadable("an attachment of the volume names no server")
+    return Attachment(
+        server_id=entry["server_id"].lower(),
+        attachment_id=_optional(entry.get("attachment_id")),
+        attached_at=cloud_time(entry.get("attached_at")),
+        device=_optional(entry.get("device")),
+    )
+
+
+def listing(body: Any) -> tuple[Listed, ...]:
+    """The array of the real wire, or the single object the BMS pages show, under either key (contract 3.1)."""
+    found = None
+    if isinstance(body, dict):
+        found = body.get("volumeAttachments", body.get("volumeAttachment"))
+    entries = [found] if isinstance(found, dict) and found else found
+    if not isinstance(entries, list) and entries != {}:
+        raise Unreadable("the answer holds no list of attachments")
+    return tuple(_listed(entry) for entry in entries or ())
+
+
+def _listed(entry: Any) -> Listed:
+    # From microversion 2.89 on `id` is gone; before, it equals volumeId.
+    volume_id = entry.get("volumeId") or entry.get("id") if isinstance(entry, dict) else None
+    if not isinstance(volume_id, str):
+        raise Unreadable("an entry of the attachment list names no volume")
+    return Listed(volume_id.lower(), _optional(entry.get("device")))
+
+
+def server(body: Any) -> Server:
+    return _server(_part(body, "server"))
+
+
+def servers(body: Any) -> list[Server]:
+    found = body.get("servers") if isinstance(body, dict) else None
+    if not isinstance(found, list):
+        raise Unreadable("the answer holds no list of servers")
+    return [_server(entry) for entry in found if isinstance(entry, dict)]
+
+
+def _server(found: Mapping[str, Any]) -> Server:
+    if not isinstance(found.get("status"), str):
+        raise Unreadable("the server has no status")
+    flavor, image, power = found.get("flavor"), found.get("image"), found.get("OS-EXT-STS:power_state")
+    locked = found.get("locked")
+    return Server(
+        id=str(found.get("id")),
+        status=found["status"],
+        name=str(found.get("name") or ""),
+        task_state=_optional(found.get("OS-EXT-STS:task_state")),
+        vm_state=_optional(found.get("OS-EXT-STS:vm_state")),
+        power_state=power if isinstance(power, int) else None,
+        locked=None if locked is None else _true(locked),
+        root_device=_optional(found.get("OS-EXT-SRV-ATTR:root_device_name")),
+        flavor_id=_optional(flavor.get("id")) if isinstance(flavor, dict) else None,
+        image_id=_optional(image.get("id")) if isinstance(image, dict) else None,
+        metadata=_texts(found.get("metadata")),
+        tags=tuple(tag for tag in found.get("tags") or () if isinstance(tag, str)),
+    )
+
+
+def names_system(found: Server) -> bool:
+    """Whether the server itself says what it runs, so that the image need not be asked."""
+    code = found.metadata.get("metering.resourcespeccode", "").rpartition(".")[2].lower()
+    return bool(found.metadata.get("os_type")) or code in ("linux", "windows")
+
+
+def image_properties(body: Any) -> Mapping[str, str]:
+    return _texts(body)
+
+
+def with_image(found: Server, properties: Mapping[str, str]) -> Server:
+    return replace(found, image_properties=properties)
+
+
+def action_failed(body: Any) -> bool | None:
+    """True once the record of the detach says "Error"; a record without message says nothing yet."""
+    action = _part(body, "instanceAction")
+    if action.get("action") != "detach_volume":
+        return None
+    return action.get("message") == "Error"

@@ -1,0 +1,173 @@
+"""What a request comes wrapped in: SNS, EventBridge, CloudEvents, in any order; who asked, and when."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import JsonValue
+
+from shared import strict_json
+
+Envelope = Mapping[str, JsonValue]
+
+VERDICT_TYPES = ("detached", "detach_failed", "detach_unconfirmed", "detach_checked")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request; `field` is a dotted path, or empty for the whole."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who asked, when, and what else the envelope says; the innermost envelope that says it wins."""
+
+    id: str
+    source: str
+    time: datetime
+    expires_at: datetime | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+class Refused(Exception):
+    """Faults found on the way in, with the identity known so far."""
+
+    def __init__(self, faults: list[Fault], identity: Identity | None = None, data: JsonValue = None) -> None:
+        super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
+        self.faults = tuple(faults)
+        self.identity = identity
+        self.data = data
+
+
+class OwnVerdict(Exception):
+    """The event is a verdict of this very product."""
+
+
+def _unwrap_sns(value: Envelope, outer: Identity, _prefix: str) -> tuple[Identity, JsonValue]:
+    """An SNS notification carries the message as a JSON text."""
+    identity = _named_by(value, outer, "MessageId", "TopicArn", "Timestamp")
+    try:
+        return identity, strict_json.loads(str(value["Message"]))
+    except strict_json.NotJson as error:
+        raise Refused([Fault("Message", str(error))], identity) from error
+
+
+def _unwrap_eventbridge(value: Envelope, outer: Identity, _prefix: str) -> tuple[Identity, JsonValue]:
+    return _named_by(value, outer, "id", "source", "time"), value["detail"]
+
+
+def _named_by(value: Envelope, outer: Identity, id_name: str, source_name: str, time_name: str) -> Identity:
+    """Take what the envelope says of itself; what it does not say stays the outer envelope's."""
+    id_, source = value.get(id_name), value.get(source_name)
+    return Identity(
+        id=id_ if isinstance(id_, str) and id_ else outer.id,
+        source=source if isinstance(source, str) and source else outer.source,
+        time=parse_time(value.get(time_name)) or outer.time,
+        expires_at=outer.expires_at,
+        correlation_id=outer.correlation_id,
+        traceparent=outer.traceparent,
+        tracestate=outer.tracestate,
+    )
+
+
+def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[Identity, JsonValue]:
+    """Validate a structured CloudEvent: the required attributes must be there (CloudEvents 1.0.2 §3.1).
+
+    The SDK would make up a missing id, and with it a second identity for a redelivered event.
+    """
+    present = {name: item for name, item in value.items() if item is not None}
+    if present.get("type") in {f"{prefix}.volume.{end}.v1" for end in VERDICT_TYPES}:
+        raise OwnVerdict(f"{present['type']} is a verdict of this service, not a request")
+    faults = [
+        Fault(name, "is required and must be a non-empty string without control characters")
+        for name in ("id", "source", "type")
+        if not _is_text(present.get(name))
+    ]
+    if present.get("specversion") != "1.0":
+        faults.append(Fault("specversion", 'must be "1.0"'))
+    expected = f"{prefix}.volume.detach_requested.v1"
+    if _is_text(present.get("type")) and present["type"] != expected:
+        faults.append(Fault("type", f"must be {expected}"))
+    times = {name: parse_time(present.get(name)) for name in ("time", "expirytime")}
+    faults += [
+        Fault(name, "must be an RFC 3339 time with a zone, such as 2026-11-23T08:00:00Z")
+        for name, time in times.items()
+        if name in present and time is None
+    ]
+    extensions = ("correlationid", "traceparent", "tracestate")
+    faults += [
+        Fault(name, "must be a non-empty string without control characters")
+        for name in (*extensions, "subject")
+        if name in present and not _is_text(present[name])
+    ]
+    if "data" in present and "data_base64" in present:
+        faults.append(Fault("data_base64", "must not stand beside data"))
+    data, data_faults = _data_of(present)
+    faults += data_faults
+
+    def text(name: str) -> str | None:
+        item = present.get(name)
+        return item if _is_text(item) and isinstance(item, str) else None
+
+    identity = Identity(
+        id=text("id") or outer.id,
+        source=text("source") or outer.source,
+        time=times["time"] or outer.time,
+        expires_at=times["expirytime"] or outer.expires_at,
+        correlation_id=text("correlationid") or outer.correlation_id,
+        traceparent=text("traceparent") or outer.traceparent,
+        tracestate=text("tracestate") or outer.tracestate,
+    )
+    if faults:
+        raise Refused(faults, identity, data)
+    return identity, data
+
+
+def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
+    content_type = str(event.get("datacontenttype", "application/json")).partition(";")[0].strip().lower()
+    if not re.fullmatch(r"(application|text)/(json|[^/\s]+\+json)", content_type):
+        return None, [Fault("datacontenttype", "must be JSON")]
+    if "data_base64" not in event:
+        data = event.get("data")
+        return data, [] if isinstance(data, dict) else [Fault("data", "must be a JSON object")]
+    try:
+        data = strict_json.loads(base64.b64decode(str(event["data_base64"]), validate=True))
+    except (binascii.Error, strict_json.NotJson) as error:
+        return None, [Fault("data_base64", f"must be the base64 of a JSON object: {error}")]
+    return data, [] if isinstance(data, dict) else [Fault("data_base64", "must be a JSON object")]
+
+
+ENVELOPES: tuple[
+    tuple[Callable[[Envelope], bool], Callable[[Envelope, Identity, str], tuple[Identity, JsonValue]]], ...
+] = (
+    (lambda v: v.get("Type") == "Notification" and "TopicArn" in v and "Message" in v, _unwrap_sns),
+    (lambda v: "detail-type" in v and "detail" in v, _unwrap_eventbridge),
+    (lambda v: "specversion" in v, _unwrap_cloudevent),
+)
+"""How each envelope is told from the others, and how it is opened."""
+
+
+def parse_time(value: Any) -> datetime | None:
+    """An RFC 3339 time with a zone; None for anything else."""
+    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value):
+        return None
+    try:
+        time = datetime.fromisoformat(value.upper().replace(" ", "T"))
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= 2048 and value.isprintable()

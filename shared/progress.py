@@ -1,0 +1,104 @@
+"""How a look at the cloud moves a request's progress on (pure)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from shared.model import (
+    AnswerClass,
+    Attachment,
+    AttachmentRecord,
+    Call,
+    Classified,
+    DetachRequest,
+    Observation,
+    Progress,
+    State,
+)
+
+CALLS_KEPT = 20
+"""Evidence stays small: a request may be watched for hours, and an event must fit into 64 KB."""
+
+
+def state_of(request: DetachRequest, seen: Observation) -> State:
+    """What both planes say, in the words of the public contract."""
+    ours = seen.volume.attachment_to(request.server_id) if seen.volume else None
+    return State(
+        volume_status=seen.volume.status if seen.volume else None,
+        attachment=record(ours) if ours else None,
+        listed_by_server=seen.listed(request.volume_id) is not None if seen.listing is not None else None,
+        server_status=seen.server.status if seen.server else None,
+        attached_to=tuple(a.server_id for a in seen.volume.attachments) if seen.volume else (),
+    )
+
+
+def record(attachment: Attachment) -> AttachmentRecord:
+    return AttachmentRecord(
+        attachment_id=attachment.attachment_id,
+        attached_at=attachment.attached_at,
+        device=attachment.device,
+    )
+
+
+def is_newer(request: DetachRequest, attachment: Attachment, skew: timedelta) -> bool:
+    """Made after the request was issued: not what the requester saw (the fence, design rule 3)."""
+    return attachment.attached_at is not None and attachment.attached_at > request.requested_at + skew
+
+
+def is_named(request: DetachRequest, attachment: Attachment) -> bool:
+    """The attachment the request names, or any where it names none."""
+    return request.attachment_id is None or request.attachment_id == attachment.attachment_id
+
+
+def follow(request: DetachRequest, progress: Progress, seen: Observation, now: datetime, skew: timedelta) -> Progress:
+    """Take in what was just read: which attachment we follow, whether it is being detached, for how long."""
+    changes: dict[str, object] = {"polls": progress.polls + 1}
+    if progress.before is None:
+        changes["before"] = state_of(request, seen)
+    ours = seen.volume.attachment_to(request.server_id) if seen.volume else None
+    generation = progress.generation
+    if ours and generation is None and is_named(request, ours) and not is_newer(request, ours, skew):
+        generation = ours.generation
+        changes |= {"generation": generation, "followed": record(ours)}
+    same = ours is not None and ours.generation == generation
+    listed = seen.listed(request.volume_id) is not None
+    detaching = bool(same and listed and seen.volume and seen.volume.status == "detaching")
+    idle = bool(same and listed and seen.volume and seen.volume.status == "in-use")
+    changes["idle_reads"] = progress.idle_reads + 1 if idle else 0
+    if detaching:
+        changes |= {"detaching_seen": True, "detaching_since": progress.detaching_since or now}
+        shared_disk = seen.volume is not None and seen.volume.multiattach
+        if progress.unsettled and progress.accepted_at is None and not shared_disk:
+            # The answer to our DELETE was lost, its effect was not. On a shared disk it may be another
+            # server's detach that shows.
+            changes |= {"accepted_at": now, "attempt": 0}
+    elif progress.accepted_at is None:
+        changes |= {"detaching_since": None, "detaching_seen": False}
+    return progress.model_copy(update=changes)
+
+
+def after_delete(progress: Progress, classified: Classified, call: Call | None, now: datetime) -> Progress:
+    """Book the DELETE that was just sent, by what came back of it."""
+    changes: dict[str, object] = {"deletes_sent": progress.deletes_sent + 1, "last_delete_at": now}
+    if call and call.openstack_request_id:
+        changes["delete_request_id"] = call.openstack_request_id
+    if classified.kind is AnswerClass.ACCEPTED:
+        changes |= {
+            "accepted_at": now,
+            "attempt": 0,
+            "idle_reads": 0,
+            "detaching_seen": False,
+            "detaching_since": None,
+        }
+    else:
+        changes["last_error"] = f"{classified.code}: {classified.message}"
+        if classified.kind in (AnswerClass.RECONCILE, AnswerClass.DONE_VERIFY):
+            changes["unsettled"] = progress.unsettled + 1
+    return progress.model_copy(update=changes)
+
+
+def with_calls(progress: Progress, calls: tuple[Call, ...]) -> Progress:
+    """Keep every DELETE and every failed call, and the reads of the latest look."""
+    telling = [call for call in progress.calls if call.operation == "delete_attachment" or call.status >= 400
+               or call.status == 0]  # fmt: skip
+    return progress.model_copy(update={"calls": (*telling[-CALLS_KEPT + len(calls) :], *calls)[-CALLS_KEPT:]})

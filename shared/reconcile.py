@@ -1,0 +1,151 @@
+"""Gather what the cloud shows, decide, apply: one step of one request, and a batch of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from shared.aftermath import decide_after_delete, decide_in_trouble
+from shared.continuation import Task, continuation_body
+from shared.decide import decide
+from shared.events import EventFactory
+from shared.model import Call, Conclude, Decision, Delete, Inspect, Observation, Progress, Wait
+from shared.ports import AwsTrouble, Cloud, Clouds, CloudTrouble, Event, EventSink, Message, Queue
+from shared.progress import after_delete, follow, state_of, with_calls
+from shared.waiting import Policy
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one look at one request came to, and what is still to be sent for it."""
+
+    task: Task
+    progress: Progress
+    decision: Decision
+    seen: Observation | None
+    calls: tuple[Call, ...]
+    events: tuple[Event, ...] = ()
+    message: Message | None = None
+
+
+Observer = Callable[[Step], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Level-triggered: each step reads the world anew, does at most one effect, and concludes or comes back."""
+
+    clouds: Clouds
+    queue: Queue
+    sink: EventSink
+    events: EventFactory
+    policy: Policy
+    clock: Clock
+    observe: Observer = lambda step: None
+    in_flight: int = 10
+
+    def run(self, tasks: Sequence[Task]) -> list[BaseException | None]:
+        """Step every task, several at once, then send what they came to; a position holds its error, if any.
+
+        An error (AWS did not take a message, or a bug of ours) stays with its own task: the caller gives that
+        one back to the queue, the others are done.
+        """
+        if not tasks:
+            return []
+        with ThreadPoolExecutor(max_workers=min(self.in_flight, len(tasks))) as pool:
+            futures = [pool.submit(self.step, task) for task in tasks]
+        return self._send(futures)
+
+    def step(self, task: Task) -> Step:
+        """One look, one decision, at most one DELETE."""
+        now = self.clock()
+        progress = task.progress or Progress(first_seen_at=now)
+        calls: list[Call] = []
+        seen: Observation | None = None
+        try:
+            cloud = self.clouds.select(task.request.project_id)
+            seen = self._read_planes(cloud, task, progress, calls)
+            progress = follow(task.request, progress, seen, self.clock(), self.policy.fence_skew)
+            decision = self._decide(task, progress, seen)
+            if isinstance(decision, Inspect):
+                server = cloud.server(task.request.server_id)
+                calls.extend(server.calls)
+                seen = replace(seen, server=server.value, listing=seen.listing if server.value else None)
+                decision = self._decide(task, progress, seen)
+            if isinstance(decision, Delete):
+                progress, decision = self._delete(cloud, task, progress, calls)
+        except CloudTrouble as trouble:
+            calls.extend(trouble.calls)
+            last_error = f"{trouble.classified.code}: {trouble.classified.message}"
+            progress = progress.model_copy(update={"last_error": last_error})
+            decision = decide_in_trouble(task.request, progress, trouble.classified, self.policy, self.clock())
+        step = self._finish(task, with_calls(progress, tuple(calls)), decision, seen, tuple(calls))
+        self.observe(step)
+        return step
+
+    def _decide(self, task: Task, progress: Progress, seen: Observation) -> Decision:
+        return decide(task.request, progress, seen, self.policy, self.clock(), redelivered_since=task.redelivered_since)
+
+    def _read_planes(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]) -> Observation:
+        """The server's list first, the volume last: what fences a DELETE is the freshest read before it."""
+        listing = cloud.listing(task.request.server_id)
+        calls.extend(listing.calls)
+        volume = cloud.volume(task.request.volume_id)
+        calls.extend(volume.calls)
+        action_failed = None
+        idle = volume.value is not None and volume.value.status == "in-use"
+        if progress.accepted_at and progress.delete_request_id and idle:
+            action = cloud.action_failed(task.request.server_id, progress.delete_request_id)
+            calls.extend(action.calls)
+            action_failed = action.value
+        return Observation(volume.value, listing.value, action_failed=action_failed)
+
+    def _delete(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]) -> tuple[Progress, Decision]:
+        answer = cloud.detach(task.request.server_id, task.request.volume_id)
+        calls.extend(answer.calls)
+        now = self.clock()
+        progress = after_delete(progress, answer.value, answer.calls[-1] if answer.calls else None, now)
+        return progress, decide_after_delete(task.request, progress, answer.value, self.policy, now)
+
+    def _finish(
+        self,
+        task: Task,
+        progress: Progress,
+        decision: Decision,
+        seen: Observation | None,
+        calls: tuple[Call, ...],
+    ) -> Step:
+        """Turn the decision into what has to be sent."""
+        now = self.clock()
+        after = state_of(task.request, seen) if seen else None
+        step = Step(task, progress, decision, seen, calls)
+        match decision:
+            case Conclude():
+                event = self.events.verdict(task.request, progress, decision, after, now)
+                return replace(step, events=(event,))
+            case Wait(seconds=seconds, announce_unconfirmed=announce):
+                events: tuple[Event, ...] = ()
+                if announce:
+                    event = self.events.unconfirmed(task.request, progress, decision, after, now)
+                    events = (event,)
+                    progress = progress.model_copy(update={"unconfirmed_id": event.id, "attempt": -1})
+                progress = progress.model_copy(update={"attempt": progress.attempt + 1})
+                message = Message(continuation_body(task.request, progress), delay=seconds)
+                return replace(step, progress=progress, events=events, message=message)
+        raise AssertionError(f"nothing applies {decision}")
+
+    def _send(self, futures: Sequence[Future[Step]]) -> list[BaseException | None]:
+        """Events before continuations: a verdict may be sent twice under one id, but is never lost."""
+        results: list[BaseException | None] = [future.exception() for future in futures]
+        steps = [(at, future.result()) for at, future in enumerate(futures) if results[at] is None]
+        emitting = [(at, event) for at, step in steps for event in step.events]
+        for index, why in self.sink.emit([event for _, event in emitting]).items():
+            results[emitting[index][0]] = AwsTrouble(f"event not emitted: {why}")
+        sending = [(at, step.message) for at, step in steps if step.message and results[at] is None]
+        for index, why in self.queue.send([message for _, message in sending]).items():
+            results[sending[index][0]] = AwsTrouble(f"continuation not sent: {why}")
+        return results

@@ -1,0 +1,128 @@
+"""The gates before a DELETE: what would lose data or could not be undone is refused, with the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.model import Attachment, DetachRequest, Listed, Reason, Server, Volume
+
+
+class RunningServerPolicy(StrEnum):
+    """What the operator allows on running servers: the platform's own checks, attested ones, or none."""
+
+    PLATFORM = "platform"
+    ATTEST = "attest"
+    STOPPED_ONLY = "stopped_only"
+
+
+class Power(StrEnum):
+    STOPPED = "stopped"
+    RUNNING = "running"
+    CHANGING = "changing"
+
+
+class OperatingSystem(StrEnum):
+    LINUX = "linux"
+    WINDOWS = "windows"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Nothing speaks against a DELETE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The server is between two states; look again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A DELETE would lose data or is forbidden."""
+
+    reason: Reason
+    explanation: str
+
+
+Gate = Go | Hold | Refuse
+
+
+def power(server: Server) -> Power:
+    """Read status, task_state, vm_state and power_state together: none of them alone tells (contract 3.3).
+
+    ACTIVE includes "stopping", SHUTOFF includes "starting"; vm_state is `stopped` or `shutoff` by edition of
+    the documents; power_state 4 is off in every implementation, whatever the table of one page says. A steady
+    state that is neither on nor off (paused, rescued, error) counts as running: the stricter rules apply.
+    """
+    if server.task_state:
+        return Power.CHANGING
+    match server.status.upper():
+        case "SHUTOFF":
+            off = server.vm_state in (None, "stopped", "shutoff") and server.power_state != 1
+            return Power.STOPPED if off else Power.CHANGING
+        case "ACTIVE":
+            on = server.vm_state in (None, "active") and server.power_state in (None, 1)
+            return Power.RUNNING if on else Power.CHANGING
+        case "BUILD" | "REBOOT" | "HARD_REBOOT" | "REBUILD" | "RESIZE" | "MIGRATING" | "PASSWORD" | "DELETED":
+            return Power.CHANGING
+        case _:
+            return Power.RUNNING
+
+
+def operating_system(server: Server) -> OperatingSystem:
+    """From metadata, then the resource code's suffix, then the image; whatever is not said is unknown."""
+    candidates = (
+        server.metadata.get("os_type"),
+        server.metadata.get("metering.resourcespeccode", "").rpartition(".")[2],
+        server.image_properties.get("__os_type") or server.image_properties.get("os_type"),
+    )
+    for candidate in candidates:
+        for system in (OperatingSystem.LINUX, OperatingSystem.WINDOWS):
+            if candidate and candidate.strip().lower() == system:
+                return system
+    return OperatingSystem.UNKNOWN
+
+
+def is_system_disk(volume: Volume, device: str | None, server: Server) -> bool:
+    """`/dev/sda` and the root device are; where neither is known a bootable volume is taken for one."""
+    if device == "/dev/sda" or (device and device == server.root_device):
+        return True
+    if device and server.root_device:
+        return False
+    return volume.bootable or device in ("/dev/vda", "/dev/xvda", "/dev/hda")
+
+
+def gate(
+    request: DetachRequest,
+    volume: Volume,
+    attachment: Attachment,
+    listed: Listed,
+    server: Server,
+    running_policy: RunningServerPolicy,
+) -> Gate:
+    """The design's safety table, from the most general bar to the most particular."""
+    if volume.metadata.get("detach_protection", "").strip().lower() == "true":
+        return Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")
+    if server.locked:
+        return Refuse(Reason.SERVER_LOCKED, "the server is locked")
+    state = power(server)
+    if state is Power.CHANGING:
+        return Hold(f"the server is {server.status}, task {server.task_state or 'none'}")
+    system_disk = any(is_system_disk(volume, device, server) for device in {attachment.device, listed.device})
+    if state is Power.STOPPED:
+        if system_disk and not request.allow_system_disk:
+            return Refuse(Reason.SYSTEM_DISK, "the server is stopped, and the request does not allow it")
+        return Go()
+    if system_disk:
+        return Refuse(Reason.SYSTEM_DISK, "the server is running from it")
+    if running_policy is RunningServerPolicy.STOPPED_ONLY:
+        return Refuse(Reason.SERVER_RUNNING, "the operator allows detaching from stopped servers only")
+    system = operating_system(server)
+    attested_by_rule = running_policy is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
+    if attested_by_rule and not request.unmounted:
+        return Refuse(Reason.ATTESTATION_REQUIRED, f"the server is running, its operating system is {system.value}")
+    return Go()

@@ -1,0 +1,45 @@
+"""What the handlers call: deliveries of the queue in, the error of each out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.events import EventFactory
+from shared.intake import Delivery, Ignored, Rejected, read
+from shared.ports import AwsTrouble, EventSink
+from shared.reconcile import Clock, Reconciler
+
+Unanswerable = Callable[[Delivery, Rejected | Ignored], None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """Reads every delivery, steps the requests in them, and answers those that are none."""
+
+    prefix: str
+    reconciler: Reconciler
+    sink: EventSink
+    events: EventFactory
+    clock: Clock
+    observe: Unanswerable = lambda delivery, found: None
+
+    def handle(self, deliveries: Sequence[Delivery]) -> list[BaseException | None]:
+        """The error of each delivery, or None: one fails if anything it led to could not be sent."""
+        found = [read(delivery, self.prefix) for delivery in deliveries]
+        results: list[BaseException | None] = [None] * len(deliveries)
+        tasks = [(at, task) for at, tasks in enumerate(found) if isinstance(tasks, list) for task in tasks]
+        errors = self.reconciler.run([task for _, task in tasks])
+        for (at, _), error in zip(tasks, errors, strict=True):
+            results[at] = results[at] or error
+        self._answer([(at, bad) for at, bad in enumerate(found) if isinstance(bad, Rejected)], results)
+        for delivery, item in zip(deliveries, found, strict=True):
+            if not isinstance(item, list):
+                self.observe(delivery, item)
+        return results
+
+    def _answer(self, rejected: list[tuple[int, Rejected]], results: list[BaseException | None]) -> None:
+        now = self.clock()
+        failed = self.sink.emit([self.events.rejected(bad, now) for _, bad in rejected])
+        for index, why in failed.items():
+            results[rejected[index][0]] = AwsTrouble(f"event not emitted: {why}")

@@ -1,0 +1,112 @@
+"""What the operator sets, read once from a mapping; all that is wrong is said at once, and no value is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from shared.safety import RunningServerPolicy
+from shared.waiting import Policy
+
+Model = TypeVar("Model", bound=BaseModel)
+Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
+
+
+class SettingsError(Exception):
+    """The settings do not make sense; the message names each of them."""
+
+
+class _FromNames(BaseModel):
+    """Fields take their values from upper-case names; inputs never show in errors (they may be secrets)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
+
+
+def _env(name: str, lower: bool = False) -> AliasChoices:
+    return AliasChoices(name, name.removeprefix("OS_").lower()) if lower else AliasChoices(name)
+
+
+class CloudCredentials(_FromNames):
+    """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret."""
+
+    auth_url: str = Field(validation_alias=_env("OS_AUTH_URL", lower=True), pattern=r"^https?://")
+    username: str | None = Field(None, validation_alias=_env("OS_USERNAME", lower=True))
+    password: SecretStr | None = Field(None, validation_alias=_env("OS_PASSWORD", lower=True))
+    user_domain_name: str = Field("Default", validation_alias=_env("OS_USER_DOMAIN_NAME", lower=True))
+    project_id: str | None = Field(None, validation_alias=_env("OS_PROJECT_ID", lower=True))
+    project_name: str | None = Field(None, validation_alias=_env("OS_PROJECT_NAME", lower=True))
+    project_domain_name: str | None = Field(None, validation_alias=_env("OS_PROJECT_DOMAIN_NAME", lower=True))
+    region: str | None = Field(None, validation_alias=_env("OS_REGION_NAME", lower=True))
+    interface: str = Field("public", validation_alias=_env("OS_INTERFACE", lower=True))
+    application_credential_id: str | None = Field(
+        None, validation_alias=_env("OS_APPLICATION_CREDENTIAL_ID", lower=True)
+    )
+    application_credential_secret: SecretStr | None = Field(
+        None, validation_alias=_env("OS_APPLICATION_CREDENTIAL_SECRET", lower=True)
+    )
+    cacert: str | None = Field(None, validation_alias=_env("OS_CACERT", lower=True))
+    compute_endpoint: str | None = Field(None, validation_alias=AliasChoices("COMPUTE_ENDPOINT", "compute_endpoint"))
+    volume_endpoint: str | None = Field(None, validation_alias=AliasChoices("VOLUME_ENDPOINT", "volume_endpoint"))
+
+    @model_validator(mode="after")
+    def _enough_to_log_in(self) -> CloudCredentials:
+        if self.application_credential_id:
+            if not self.application_credential_secret:
+                raise ValueError("OS_APPLICATION_CREDENTIAL_SECRET must stand beside the credential's id")
+            return self
+        missing = [
+            name
+            for name, value in (
+                ("OS_USERNAME", self.username),
+                ("OS_PASSWORD", self.password),
+                ("OS_PROJECT_ID or OS_PROJECT_NAME", self.project_id or self.project_name),
+            )
+            if not value
+        ]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} must be set (or an application credential)")
+        return self
+
+
+class Settings(_FromNames):
+    """The operator's settings of the functions."""
+
+    request_queue_url: str = Field(validation_alias=_env("REQUEST_QUEUE_URL"), min_length=1)
+    event_bus_name: str = Field("default", validation_alias=_env("EVENT_BUS_NAME"), min_length=1)
+    event_source: str = Field("/bms-volume-detach", validation_alias=_env("EVENT_SOURCE"), min_length=1)
+    event_type_prefix: str = Field(
+        "bms", validation_alias=_env("EVENT_TYPE_PREFIX"), pattern=r"^[a-z][a-z0-9.-]{0,79}$"
+    )
+    cloud_secret_id: str | None = Field(None, validation_alias=_env("CLOUD_SECRET_ID"))
+    confirm_timeout: Seconds = Field(600, validation_alias=_env("CONFIRM_TIMEOUT"))
+    watch_timeout: Seconds = Field(21600, validation_alias=_env("WATCH_TIMEOUT"))
+    request_ttl: Seconds = Field(3600, validation_alias=_env("REQUEST_TTL"))
+    fence_skew: Annotated[float, Field(ge=0, le=300)] = Field(5, validation_alias=_env("FENCE_SKEW"))
+    running_server_policy: RunningServerPolicy = Field(
+        RunningServerPolicy.PLATFORM, validation_alias=_env("RUNNING_SERVER_POLICY")
+    )
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            confirm_timeout=timedelta(seconds=self.confirm_timeout),
+            watch_timeout=timedelta(seconds=self.watch_timeout),
+            request_ttl=timedelta(seconds=self.request_ttl),
+            fence_skew=timedelta(seconds=self.fence_skew),
+            running_server_policy=self.running_server_policy,
+        )
+
+
+def load(model: type[Model], values: Mapping[str, object]) -> Model:
+    """Validate `values`, where an empty one counts as not set; SettingsError names every fault."""
+    try:
+        return model.model_validate({name: value for name, value in values.items() if value != ""})
+    except ValidationError as error:
+        faults = [
+            f"{item['loc'][0] if item['loc'] else ''}: {item['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("; ".join(faults)) from None

@@ -1,0 +1,63 @@
+"""JSON as it may come from anybody: one reading only, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from pydantic import JsonValue
+
+DEEPEST = 32
+
+
+class NotJson(ValueError):
+    """The text is not JSON that can be read in one way only."""
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise NotJson(f"the name {twice[0][:64]!r} stands twice in one object")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise NotJson(f"{name} is not JSON")
+
+
+def loads(text: str | bytes) -> JsonValue:
+    """Parse, refusing duplicate names, NaN, broken Unicode and depth beyond any honest event (RFC 8259 §4, §8)."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode()
+        value: JsonValue = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()
+    except NotJson:
+        raise
+    except RecursionError as error:
+        raise NotJson("nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise NotJson("a string holds half of a character (an unpaired surrogate)") from error
+    except UnicodeDecodeError as error:
+        raise NotJson(f"not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise NotJson("a number is too large") from error
+    _check_depth(value)
+    return value
+
+
+def _check_depth(value: JsonValue) -> None:
+    level: list[JsonValue] = [value]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return
+    raise NotJson(f"nested more than {DEEPEST} deep")

@@ -1,0 +1,863 @@
+"""The simulated cloud against what real Keystone, Nova and Cinder were seen to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from time import sleep
+from typing import Any
+
+import pytest
+import requests
+from keystoneauth1 import exceptions as keystone_exceptions
+from keystoneauth1 import session as keystone_session
+from keystoneauth1.identity import v3
+
+from local.cloud import (
+    STOPPED,
+    Behaviour,
+    CloudApi,
+    CloudServer,
+    Deployment,
+    Fault,
+    InProcessAdapter,
+    Kind,
+    ListShape,
+    Project,
+    RootDetach,
+    What,
+    World,
+    bodies,
+    faults,
+)
+from local.cloud.identity import PASSWORD, USERNAME
+from shared.model import Answer
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+
+def names(text: str) -> set[str]:
+    return set(text.split())
+
+
+# The members of what real services answered, at the lowest microversion unless said otherwise.
+SERVER = names(
+    """
+    accessIPv4 accessIPv6 addresses created flavor hostId id image links metadata name status tenant_id
+    user_id updated OS-DCF:diskConfig progress OS-EXT-AZ:availability_zone config_drive key_name
+    OS-SRV-USG:launched_at OS-SRV-USG:terminated_at OS-EXT-STS:task_state OS-EXT-STS:vm_state
+    OS-EXT-STS:power_state os-extended-volumes:volumes_attached
+    """
+)
+SERVER_2_103 = SERVER | names(
+    """
+    locked description tags trusted_image_certificates server_groups locked_reason OS-EXT-SRV-ATTR:hostname
+    pinned_availability_zone scheduler_hints
+    """
+)
+VOLUME = names(
+    """
+    id status size availability_zone created_at updated_at name description volume_type snapshot_id
+    source_volid metadata links user_id bootable encrypted replication_status consistencygroup_id
+    multiattach attachments os-vol-tenant-attr:tenant_id
+    """
+)
+VOLUME_ATTACHMENT = names("id attachment_id volume_id server_id host_name device attached_at")
+ATTACHMENT = names("id volumeId serverId device")
+ATTACHMENT_2_89 = names("volumeId serverId device tag delete_on_termination attachment_id bdm_uuid")
+ACTION = names("action instance_uuid request_id user_id project_id start_time message")
+UNSCOPED_TOKEN = names("methods user audit_ids expires_at issued_at")
+TOKEN = UNSCOPED_TOKEN | names("project is_domain roles catalog")
+NOVA_HEADERS = names(
+    """
+    content-type openstack-api-version x-openstack-nova-api-version vary x-openstack-request-id
+    x-compute-request-id
+    """
+)
+
+
+@dataclass
+class Cloud:
+    """A cloud with one server and one data disk, and a client that has already logged in."""
+
+    deployment: Deployment = field(default_factory=Deployment)
+    roles: tuple[str, ...] = ("member", "reader")
+    time: datetime = START
+
+    def __post_init__(self) -> None:
+        self.world = World(lambda: self.time)
+        self.project: Project = self.world.project
+        self.api = CloudApi(self.world, deployment=self.deployment)
+        self.image = self.world.add_image({"__os_type": "Linux"}).id
+        self.server = self.world.add_server(image_id=self.image).id
+        self.volume = self.world.add_volume().id
+        self.generation = self.world.attach(self.server, self.volume)
+        self.api.identity.add_user("worker", "secret", roles=self.roles)
+        self.token = self.log_in("worker", "secret").headers["x-subject-token"]
+
+    def pass_(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    def log_in(self, name: str, password: str, scope: dict[str, Any] | None = None) -> Answer:
+        user = {"name": name, "domain": {"name": "Default"}, "password": password}
+        project = {"name": self.project.name, "domain": {"name": "Default"}}
+        body = {
+            "auth": {
+                "identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": project} if scope is None else scope,
+            }
+        }
+        return self.api.handle("POST", "/v3/auth/tokens", {}, json.dumps(body).encode())
+
+    def call(self, method: str, path: str, version: str | None = None, **headers: str) -> Answer:
+        """A call with the token and, maybe, a value of OpenStack-API-Version."""
+        sent = {"X-Auth-Token": self.token, "Accept": "*/*"} | headers
+        if version:
+            sent["OpenStack-API-Version"] = version
+        return self.api.handle(method, path, sent)
+
+    def nova(self, path: str = "", method: str = "GET", version: str | None = None) -> Answer:
+        asked = f"compute {version}" if version else None
+        return self.call(method, f"/v2.1/{self.project.id}/servers/{self.server}{path}", asked)
+
+    def cinder(self, version: str | None = None) -> Answer:
+        return self.call("GET", f"/v3/{self.project.id}/volumes/{self.volume}", version)
+
+    def attachment(self, method: str = "GET", volume_id: str | None = None) -> Answer:
+        return self.nova(f"/os-volume_attachments/{volume_id or self.volume}", method)
+
+    def delete(self) -> Answer:
+        return self.attachment("DELETE")
+
+    @property
+    def happened(self) -> list[What]:
+        return [entry.what for entry in self.world.history]
+
+
+def body_of(answer: Answer) -> Any:
+    return json.loads(answer.body)
+
+
+@pytest.fixture
+def cloud() -> Cloud:
+    return Cloud()
+
+
+# --------------------------------------------------------------------------------------------------- identity
+
+
+def test_token(cloud: Cloud) -> None:
+    """A token names its project, its roles, and where the services are."""
+    answer = cloud.log_in(USERNAME, PASSWORD)
+    token = body_of(answer)["token"]
+    assert answer.status == 201
+    assert set(token) == TOKEN
+    assert token["project"]["id"] == cloud.project.id
+    urls = {entry["type"]: {e["url"] for e in entry["endpoints"]} for entry in token["catalog"]}
+    assert urls == {
+        "identity": {"http://cloud.test/v3"},
+        "image": {"http://cloud.test"},
+        "compute": {"http://cloud.test/v2.1"},
+        "volumev3": {f"http://cloud.test/v3/{cloud.project.id}"},
+        "volumev2": {f"http://cloud.test/v2/{cloud.project.id}"},
+        "block-storage": {"http://cloud.test/v3"},
+    }
+
+
+@pytest.mark.parametrize("path", ["/v2.1/{project}", "/v2/{project}"])
+def test_compute_url_of_the_catalog_is_selectable(path: str) -> None:
+    """Clouds differ in what the catalog says about compute."""
+    cloud = Cloud(Deployment(compute_path=path))
+    catalog = body_of(cloud.log_in(USERNAME, PASSWORD))["token"]["catalog"]
+    (compute,) = (entry for entry in catalog if entry["type"] == "compute")
+    expected = "http://cloud.test" + path.format(project=cloud.project.id)
+    assert {endpoint["url"] for endpoint in compute["endpoints"]} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("password", "scope"),
+    [("wrong", None), (PASSWORD, {"project": {"name": "no-such", "domain": {"name": "Default"}}})],
+)
+def test_login_refused(cloud: Cloud, password: str, scope: dict[str, Any] | None) -> None:
+    """A wrong password and an unknown project get the very same answer."""
+    answer = cloud.log_in(USERNAME, password, scope)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"] == 'Keystone uri="http://cloud.test/v3"'
+    assert answer.body == (
+        b'{"error":{"code":401,"message":"The request you have made requires authentication.",'
+        b'"title":"Unauthorized"}}\n'
+    )
+
+
+def test_malformed_login(cloud: Cloud) -> None:
+    """A login without an identity is a bad request."""
+    answer = cloud.api.handle("POST", "/v3/auth/tokens", {}, b'{"auth": {}}')
+    assert answer.status == 400
+    assert set(body_of(answer)["error"]) == {"code", "message", "title"}
+
+
+def test_unscoped_token_is_of_no_use(cloud: Cloud) -> None:
+    """Without a scope there is no project, and Nova says so."""
+    answer = cloud.log_in(USERNAME, PASSWORD, {})
+    assert set(body_of(answer)["token"]) == UNSCOPED_TOKEN
+    cloud.token = answer.headers["x-subject-token"]
+    assert "doesn't match Context's project_id 'None'" in body_of(cloud.nova())["badRequest"]["message"]
+
+
+def test_identity_versions(cloud: Cloud) -> None:
+    """The root offers a choice, of which v3 is the one."""
+    assert cloud.api.handle("GET", "/", {}).status == 300
+    assert body_of(cloud.api.handle("GET", "/v3", {}))["version"]["id"] == "v3.14"
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired", "missing"])
+def test_token_no_longer_good(cloud: Cloud, end: str) -> None:
+    """Revoked, expired and missing tokens are answered alike, by the middleware."""
+    if end == "revoked":
+        cloud.api.revoke_tokens()
+    elif end == "expired":
+        cloud.pass_(3600)
+    else:
+        cloud.token = ""
+    for answer in (cloud.nova(), cloud.delete(), cloud.cinder()):
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"].startswith("Keystone uri=")
+        assert body_of(answer)["error"]["title"] == "Unauthorized"
+
+
+# ---------------------------------------------------------------------------------------------------- compute
+
+
+def test_server_at_the_lowest_microversion(cloud: Cloud) -> None:
+    """Without a header the server has neither locked nor tags, and its flavor has an id."""
+    answer = cloud.nova()
+    server = body_of(answer)["server"]
+    assert set(answer.headers) == NOVA_HEADERS
+    assert answer.headers["openstack-api-version"] == "compute 2.1"
+    assert set(server) == SERVER
+    assert set(server["flavor"]) == {"id", "links"}
+    assert server["os-extended-volumes:volumes_attached"] == [{"id": cloud.volume}]
+    assert server["OS-SRV-USG:launched_at"] == "2026-11-23T08:00:00.000000"
+
+
+@pytest.mark.parametrize(
+    ("version", "present", "absent"),
+    [
+        ("2.8", set(), {"locked", "tags"}),
+        ("2.9", {"locked"}, {"tags"}),
+        ("2.26", {"locked", "tags"}, {"locked_reason"}),
+        ("2.46", {"locked", "tags", "description"}, {"locked_reason"}),
+    ],
+)
+def test_server_fields_by_microversion(cloud: Cloud, version: str, present: set[str], absent: set[str]) -> None:
+    """Each field appears with its microversion and not before."""
+    shown = set(body_of(cloud.nova(version=version))["server"])
+    assert present <= shown
+    assert not absent & shown
+
+
+def test_flavor_loses_its_id(cloud: Cloud) -> None:
+    """From 2.47 the flavor is embedded and has only its name."""
+    assert "id" in body_of(cloud.nova(version="2.46"))["server"]["flavor"]
+    flavor = body_of(cloud.nova(version="2.47"))["server"]["flavor"]
+    assert set(flavor) == {"vcpus", "ram", "disk", "ephemeral", "swap", "original_name", "extra_specs"}
+
+
+def test_server_at_the_newest_microversion(cloud: Cloud) -> None:
+    """A cloud of 2026 shows all that real Nova showed."""
+    cloud.deployment.max_compute_version = (2, 103)
+    answer = cloud.nova(version="latest")
+    assert answer.headers["openstack-api-version"] == "compute 2.103"
+    assert set(body_of(answer)["server"]) == SERVER_2_103
+
+
+def test_root_device_name_only_if_there_is_one(cloud: Cloud) -> None:
+    """Ordinary tenants see the root device only where the cloud chooses to show it."""
+    name = "OS-EXT-SRV-ATTR:root_device_name"
+    assert name not in body_of(cloud.nova(version="2.26"))["server"]
+    cloud.world.set_server(cloud.server, root_device="/dev/vda")
+    assert body_of(cloud.nova(version="2.26"))["server"][name] == "/dev/vda"
+
+
+@pytest.mark.parametrize(
+    ("version", "status", "message"),
+    [
+        ("2.99", 406, "Version 2.99 is not supported by the API. Minimum is 2.1 and maximum is 2.60."),
+        ("x", 400, "API Version String x is of invalid format. Must be of format MajorNum.MinorNum."),
+    ],
+)
+def test_microversion_refused(cloud: Cloud, version: str, status: int, message: str) -> None:
+    """A version out of range is 406 and named in the headers, a malformed one is 400 and is not."""
+    answer = cloud.nova(version=version)
+    (fault,) = body_of(answer).values()
+    assert (answer.status, fault) == (status, {"code": status, "message": message})
+    assert answer.headers.get("openstack-api-version") == ("compute 2.99" if status == 406 else None)
+
+
+def test_legacy_path_ignores_microversions(cloud: Cloud) -> None:
+    """Through /v2 a microversion is neither obeyed nor refused."""
+    path = f"/v2/{cloud.project.id}/servers/{cloud.server}"
+    answer = cloud.call("GET", path, "compute 2.26")
+    assert set(body_of(answer)["server"]) == SERVER
+    assert "openstack-api-version" not in answer.headers
+
+
+def test_path_without_project(cloud: Cloud) -> None:
+    """Nova takes the project from the token if the path has none."""
+    assert cloud.call("GET", f"/v2.1/servers/{cloud.server}").status == 200
+
+
+def test_server_list(cloud: Cloud) -> None:
+    """The list is by page, in short or in full, and filtered by tag only from 2.26."""
+    cloud.world.add_server(tags=())
+    path = f"/v2.1/{cloud.project.id}/servers"
+    assert set(body_of(cloud.call("GET", path))["servers"][0]) == {"id", "links", "name"}
+    assert set(body_of(cloud.call("GET", f"{path}/detail"))["servers"][0]) == SERVER
+    tagged = f"{path}?tags=__type_baremetal"
+    assert len(body_of(cloud.call("GET", tagged))["servers"]) == 2
+    assert len(body_of(cloud.call("GET", tagged, "compute 2.26"))["servers"]) == 1
+    first = body_of(cloud.call("GET", f"{path}?limit=1"))
+    second = body_of(cloud.call("GET", first["servers_links"][0]["href"].removeprefix("http://cloud.test")))
+    assert first["servers"][0]["id"] != second["servers"][0]["id"]
+    assert "servers_links" not in second
+
+
+@pytest.mark.parametrize(
+    ("version", "members"),
+    [(None, ATTACHMENT), ("2.70", ATTACHMENT | {"tag"}), ("2.89", ATTACHMENT_2_89)],
+)
+def test_attachment_fields(cloud: Cloud, version: str | None, members: set[str]) -> None:
+    """One attachment and the entry of the list are alike, and lose their id at 2.89."""
+    cloud.deployment.max_compute_version = (2, 103)
+    single = body_of(cloud.nova(f"/os-volume_attachments/{cloud.volume}", version=version))
+    listed = body_of(cloud.nova("/os-volume_attachments", version=version))
+    assert listed == {"volumeAttachments": [single["volumeAttachment"]]}
+    assert set(single["volumeAttachment"]) == members
+
+
+@pytest.mark.parametrize(
+    ("shape", "name", "kind"),
+    [
+        (ListShape.ARRAY, "volumeAttachments", list),
+        (ListShape.OBJECT, "volumeAttachments", dict),
+        (ListShape.SINGULAR, "volumeAttachment", dict),
+    ],
+)
+def test_list_shapes(cloud: Cloud, shape: ListShape, name: str, kind: type) -> None:
+    """The list comes in the shape of the wire or in either of the documents'."""
+    cloud.deployment.list_shape = shape
+    assert isinstance(body_of(cloud.nova("/os-volume_attachments"))[name], kind)
+
+
+def test_limit_counts_the_local_disk(cloud: Cloud) -> None:
+    """An image-booted server's first block device is no volume, so a page of one is empty."""
+    assert body_of(cloud.nova("/os-volume_attachments?limit=1")) == {"volumeAttachments": []}
+    assert len(body_of(cloud.nova("/os-volume_attachments?limit=2"))["volumeAttachments"]) == 1
+
+
+def test_reads_of_what_is_not_there(cloud: Cloud) -> None:
+    """Nova tells a missing server from a missing attachment."""
+    absent = cloud.attachment(volume_id=NOWHERE)
+    assert absent.headers["content-type"] == "application/json; charset=UTF-8"
+    assert body_of(absent) == {
+        "itemNotFound": {
+            "code": 404,
+            "message": f"Instance {cloud.server} is not attached to volume {NOWHERE}",
+        }
+    }
+    cloud.server = NOWHERE
+    message = f"Instance {NOWHERE} could not be found."
+    for path in ("", "/os-volume_attachments", "/os-instance-actions"):
+        assert body_of(cloud.nova(path)) == {"itemNotFound": {"code": 404, "message": message}}
+
+
+def test_detach_from_acceptance_to_end(cloud: Cloud) -> None:
+    """202 without a body, detaching, then Cinder, then Nova, then a 404; and the history has it all."""
+    answer = cloud.delete()
+    assert (answer.status, answer.body) == (202, b"")
+    assert set(answer.headers) == NOVA_HEADERS
+    assert body_of(cloud.cinder())["volume"]["status"] == "detaching"
+    assert cloud.attachment().status == 200
+    cloud.pass_(2)
+    assert body_of(cloud.cinder())["volume"]["status"] == "available"
+    assert cloud.attachment().status == 200
+    cloud.pass_(0.5)
+    assert cloud.attachment().status == 404
+    assert cloud.delete().status == 404
+    assert cloud.happened == [
+        What.ATTACHED,
+        What.DELETE_RECEIVED,
+        What.DELETE_ACCEPTED,
+        What.DETACHING,
+        What.CINDER_DETACHED,
+        What.NOVA_DETACHED,
+        What.DELETE_RECEIVED,
+        What.DELETE_REJECTED,
+    ]
+    accepted = cloud.world.history[2]
+    assert accepted.attachment_id == cloud.generation
+    assert accepted.detail == answer.headers["x-openstack-request-id"]
+    assert cloud.world.history[-1].attachment_id is None
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_success_status_is_the_volumes(cloud: Cloud, status: int) -> None:
+    """Documents say 200, real Nova says 202, SDKs also take 204."""
+    cloud.world.set_volume(cloud.volume, behaviour=Behaviour(success_status=status))
+    assert cloud.delete().status == status
+
+
+def test_second_delete_while_detaching(cloud: Cloud) -> None:
+    """The same DELETE again is refused by Cinder's check, in Nova's words."""
+    cloud.delete()
+    answer = cloud.delete()
+    message = body_of(answer)["badRequest"]["message"]
+    assert answer.status == 400
+    assert message.startswith(
+        "Invalid volume: Invalid input received: Invalid volume: Unable to detach volume. Volume status must "
+        "be 'in-use' and attach_status must be 'attached' to detach. (HTTP 400) (Request-ID: req-"
+    )
+
+
+CONFLICT = "Cannot 'detach_volume' instance {server} while it is in "
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        ({"locked": True}, 409, "Instance {server} is locked"),
+        ({"vm_state": "error"}, 409, CONFLICT + "vm_state error"),
+        ({"vm_state": "suspended"}, 409, CONFLICT + "vm_state suspended"),
+        ({"vm_state": "shelved_offloaded"}, 409, CONFLICT + "vm_state shelved_offloaded"),
+        ({"task_state": "rebooting_hard"}, 409, CONFLICT + "task_state rebooting_hard"),
+        ({"launched_at": None}, 409, "Instance {server} is in an invalid state for 'detach_volume'"),
+        ({"locked": True, "task_state": "rebooting"}, 409, "Instance {server} is locked"),
+        ({"project_id": "f" * 32}, 404, "Instance {server} could not be found."),
+        ({"root_device": "/dev/sdb", "locked": True}, 400, "Cannot detach a root device volume"),
+        (STOPPED, 202, ""),
+        ({"vm_state": "paused"}, 202, ""),
+    ],
+)
+def test_delete_by_state_of_the_server(cloud: Cloud, changes: dict[str, Any], status: int, message: str) -> None:
+    """Nova's checks have an order, and the first that fails answers."""
+    cloud.world.set_server(cloud.server, **changes)
+    answer = cloud.delete()
+    assert answer.status == status
+    if message:
+        (fault,) = body_of(answer).values()
+        assert fault == {"code": status, "message": message.format(server=cloud.server)}
+        assert cloud.happened[-1] is What.DELETE_REJECTED
+        assert cloud.world.is_attached(cloud.server, cloud.volume) == cloud.generation
+
+
+def test_delete_of_what_is_not_there(cloud: Cloud) -> None:
+    """An unknown volume is told from one that is attached elsewhere or nowhere."""
+    spare = cloud.world.add_volume().id
+    unknown, idle = cloud.attachment("DELETE", NOWHERE), cloud.attachment("DELETE", spare)
+    assert body_of(unknown)["itemNotFound"]["message"] == f"Volume {NOWHERE} could not be found."
+    expected = f"Instance {cloud.server} is not attached to volume {spare}"
+    assert body_of(idle)["itemNotFound"]["message"] == expected
+
+
+def test_project_mismatch(cloud: Cloud) -> None:
+    """A project in the URL that is not the token's is a malformed URL, to Nova and to Cinder."""
+    other = "e45987b58d774f9f8f13542de0369603"
+    nova = cloud.call("GET", f"/v2.1/{other}/servers/{cloud.server}")
+    cinder = cloud.call("GET", f"/v3/{other}/volumes/{cloud.volume}")
+    assert body_of(nova)["badRequest"]["message"] == (
+        f"Malformed request URL: URL's project_id '{other}' doesn't match Context's project_id '{cloud.project.id}'"
+    )
+    assert cinder.status == 400
+
+
+def test_reader_may_not_delete() -> None:
+    """A token that may only read gets Nova's policy message."""
+    cloud = Cloud(roles=("reader",))
+    answer = cloud.delete()
+    assert answer.status == 403
+    assert body_of(answer)["forbidden"]["message"] == (
+        "Policy doesn't allow os_compute_api:os-volumes-attachments:delete to be performed."
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "running", "stopped"),
+    [
+        (RootDetach.BAD_REQUEST, 400, 400),
+        (RootDetach.FORBIDDEN, 403, 403),
+        (RootDetach.WHEN_STOPPED, 403, 202),
+    ],
+)
+def test_system_disk(cloud: Cloud, rule: RootDetach, running: int, stopped: int) -> None:
+    """Clouds differ in whether and how they refuse a system disk."""
+    cloud.deployment.root_detach = rule
+    cloud.world.set_server(cloud.server, root_device="/dev/sdb")
+    assert cloud.delete().status == running
+    cloud.world.set_server(cloud.server, **STOPPED)
+    assert cloud.delete().status == stopped
+
+
+def test_shelved_server_needs_a_microversion(cloud: Cloud) -> None:
+    """From 2.20 a shelved server's volumes may be detached."""
+    cloud.world.set_server(cloud.server, vm_state="shelved_offloaded")
+    path = f"/os-volume_attachments/{cloud.volume}"
+    assert cloud.nova(path, "DELETE", "2.20").status == 202
+
+
+@pytest.mark.parametrize(("refuse", "message"), [(True, "Error"), (False, None)])
+def test_action_record(cloud: Cloud, refuse: bool, message: str | None) -> None:
+    """The DELETE's own request id leads to what became of it."""
+    cloud.world.set_volume(cloud.volume, behaviour=Behaviour(refuse=refuse))
+    request_id = cloud.delete().headers["x-openstack-request-id"]
+    cloud.pass_(10)
+    listed = body_of(cloud.nova("/os-instance-actions"))["instanceActions"]
+    single = body_of(cloud.nova(f"/os-instance-actions/{request_id}"))["instanceAction"]
+    assert listed == [single]
+    assert set(single) == ACTION
+    assert (single["action"], single["message"]) == ("detach_volume", message)
+    newer = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.60"))["instanceAction"]
+    assert set(newer) == ACTION | {"updated_at", "events"}
+    assert newer["events"][0]["result"] == (message or "Success")
+
+
+def test_action_never_taken_up(cloud: Cloud) -> None:
+    """Where the compute host never acts the record has no events and no message."""
+    cloud.world.set_volume(cloud.volume, behaviour=Behaviour(stuck=True))
+    request_id = cloud.delete().headers["x-openstack-request-id"]
+    record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.60"))["instanceAction"]
+    assert (record["message"], record["events"]) == (None, [])
+
+
+def test_action_records_may_be_missing(cloud: Cloud) -> None:
+    """A cloud without action records says 404, as it does to an unknown request."""
+    assert cloud.nova(f"/os-instance-actions/req-{NOWHERE}").status == 404
+    request_id = cloud.delete().headers["x-openstack-request-id"]
+    cloud.deployment.instance_actions = False
+    assert cloud.nova(f"/os-instance-actions/{request_id}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("accept", "start"), [("*/*", b"<html>"), ("application/json", b"{"), ("text/plain", b"404 Not Found")]
+)
+def test_unknown_path(cloud: Cloud, accept: str, start: bytes) -> None:
+    """A path that Nova does not know is a 404 that is no fault of Nova's, in the form the client accepts."""
+    path = f"/v2.1/{cloud.project.id}/servers/{cloud.server}/os-volume_attachments"
+    answer = cloud.call("DELETE", path, Accept=accept)
+    assert answer.status == 404
+    assert answer.body.startswith(start)
+    assert b"itemNotFound" not in answer.body
+
+
+# ----------------------------------------------------------------------------------- block storage and images
+
+
+def test_volume(cloud: Cloud) -> None:
+    """A volume names its attachments, each with the generation and the time without a zone."""
+    answer = cloud.cinder()
+    volume = body_of(answer)["volume"]
+    assert answer.headers["openstack-api-version"] == "volume 3.0"
+    assert set(volume) == VOLUME
+    (attachment,) = volume["attachments"]
+    assert set(attachment) == VOLUME_ATTACHMENT
+    assert attachment["attachment_id"] == cloud.generation
+    assert attachment["attached_at"] == "2026-11-23T08:00:00.000000"
+
+
+def test_volume_by_the_older_path(cloud: Cloud) -> None:
+    """The second version of the API serves the same, without microversions."""
+    answer = cloud.call("GET", f"/v2/{cloud.project.id}/volumes/{cloud.volume}", "compute 2.1")
+    assert set(body_of(answer)["volume"]) == VOLUME
+    assert "openstack-api-version" not in answer.headers
+
+
+@pytest.mark.parametrize(("version", "status"), [("compute 2.53", 400), ("volume 3.999", 406)])
+def test_volume_microversion_refused(cloud: Cloud, version: str, status: int) -> None:
+    """Cinder does not understand a header that speaks of compute, nor a version beyond its own."""
+    assert cloud.cinder(version).status == status
+
+
+def test_volume_microversion(cloud: Cloud) -> None:
+    """A header may speak of several services, and Cinder finds its own part."""
+    volume = body_of(cloud.cinder("compute 2.1, volume 3.50"))["volume"]
+    assert set(volume) == VOLUME | {"group_id", "shared_targets", "service_uuid"}
+
+
+def test_volume_list(cloud: Cloud) -> None:
+    """The list is of the token's project, by page and by status."""
+    cloud.world.add_volume()
+    cloud.world.add_volume(project_id="f" * 32)
+    path = f"/v3/{cloud.project.id}/volumes/detail"
+    assert [set(volume) for volume in body_of(cloud.call("GET", path))["volumes"]] == [VOLUME, VOLUME]
+    assert len(body_of(cloud.call("GET", f"{path}?status=in-use"))["volumes"]) == 1
+    assert "volumes_links" in body_of(cloud.call("GET", f"{path}?limit=1"))
+    assert cloud.call("GET", f"{path}?limit=x").status == 400
+
+
+def test_missing_volume(cloud: Cloud) -> None:
+    """Cinder's 404 has Nova's shape."""
+    cloud.volume = NOWHERE
+    message = f"Volume {NOWHERE} could not be found."
+    assert body_of(cloud.cinder()) == {"itemNotFound": {"code": 404, "message": message}}
+
+
+def test_image(cloud: Cloud) -> None:
+    """An image shows its custom properties beside its own."""
+    assert body_of(cloud.call("GET", f"/v2/images/{cloud.image}"))["__os_type"] == "Linux"
+    assert cloud.call("GET", f"/v2/images/{NOWHERE}").status == 404
+
+
+# ----------------------------------------------------------------------------------------------------- faults
+
+
+def test_fault_without_effect(cloud: Cloud) -> None:
+    """A gateway's answer stands for all of Nova: nothing is received, and the next call is real again."""
+    throttled = bodies.gateway_error("APIGW.0308", "The throttling threshold has been reached")
+    cloud.api.faults.add(Fault(faults.answer(throttled), operation="delete_attachment"))
+    assert cloud.delete() == throttled
+    assert throttled.status == 429
+    assert What.DELETE_RECEIVED not in cloud.happened
+    assert cloud.delete().status == 202
+
+
+def test_fault_after_effect(cloud: Cloud) -> None:
+    """An answer may say that all failed though it took place."""
+    cloud.api.faults.add(Fault(faults.answer_after_effect(bodies.html_error(504)), method="DELETE"))
+    assert cloud.delete().status == 504
+    assert cloud.happened[-2:] == [What.DELETE_ACCEPTED, What.DETACHING]
+
+
+def test_fault_counts(cloud: Cloud) -> None:
+    """A fault may let calls pass before it strikes, a limited number of times."""
+    bad = faults.answer(bodies.html_error(502))
+    cloud.api.faults.add(Fault(bad, "get_volume", volume_id=cloud.volume, skip=1, times=2))
+    assert [cloud.cinder().status for _ in range(4)] == [200, 502, 502, 200]
+
+
+def test_fault_elsewhere_does_not_count(cloud: Cloud) -> None:
+    """A fault of another volume or operation leaves a call alone."""
+    bad = faults.answer(bodies.html_error(502))
+    cloud.api.faults.add(Fault(bad, volume_id=NOWHERE), Fault(bad, "get_image"), Fault(bad, method="PUT"))
+    assert cloud.cinder().status == 200
+
+
+def test_faults_are_played_in_turn(cloud: Cloud) -> None:
+    """A call that one fault takes is not counted by the next."""
+    for status in (502, 503):
+        cloud.api.faults.add(Fault(faults.answer(bodies.html_error(status)), "get_volume"))
+    assert [cloud.cinder().status for _ in range(3)] == [502, 503, 200]
+    cloud.api.faults.add(Fault(faults.answer(500), times=None))
+    assert [cloud.cinder().status for _ in range(3)] == [500, 500, 500]
+    cloud.api.faults.clear()
+    assert cloud.cinder().status == 200
+
+
+def test_call_log(cloud: Cloud) -> None:
+    """Every call is logged as the client made it, with 0 where no answer came."""
+    cloud.api.calls.clear()
+    cloud.api.faults.add(Fault(faults.RESET_AFTER, "delete_attachment"))
+    with pytest.raises(faults.TransportFault):
+        cloud.delete()
+    cloud.attachment()
+    cloud.call("GET", "/nowhere")
+    seen = [(call.operation, call.status, call.volume_id) for call in cloud.api.calls]
+    assert seen == [
+        ("delete_attachment", 0, cloud.volume),
+        ("get_attachment", 200, cloud.volume),
+        ("unknown", 404, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "body"),
+    [
+        (bodies.nova_fault("badMethod", 405, "m"), 405, {"badMethod": {"code": 405, "message": "m"}}),
+        (bodies.service_error("BMS.0114", "m"), 400, {"error": {"message": "m", "code": "BMS.0114"}}),
+        (bodies.iam_error("IAM.0002", "m"), 403, {"error_msg": "m", "error_code": "IAM.0002"}),
+        (
+            bodies.keystone_error(401, "m"),
+            401,
+            {"error": {"code": 401, "message": "m", "title": "Unauthorized"}},
+        ),
+        (
+            bodies.nova_fault("overLimit", 429, "m", retry_after=7),
+            429,
+            {"overLimit": {"code": 429, "message": "m", "retryAfter": "7"}},
+        ),
+    ],
+)
+def test_envelopes(answer: Answer, status: int, body: Any) -> None:
+    """Each ready body has the status and the shape of its envelope."""
+    assert (answer.status, body_of(answer)) == (status, body)
+
+
+# ------------------------------------------------------------------------------------------------------ skins
+
+
+@dataclass
+class Reached:
+    """The cloud as a client reaches it."""
+
+    cloud: Cloud
+    session: requests.Session
+    url: str
+
+    def delete(self, timeout: float = 5.0) -> requests.Response:
+        path = f"/v2.1/{self.cloud.project.id}/servers/{self.cloud.server}/os-volume_attachments"
+        headers = {"X-Auth-Token": self.cloud.token}
+        return self.session.delete(f"{self.url}{path}/{self.cloud.volume}", headers=headers, timeout=timeout)
+
+    def get_volume(self) -> requests.Response:
+        headers = {"X-Auth-Token": self.cloud.token}
+        path = f"/v3/{self.cloud.project.id}/volumes/{self.cloud.volume}"
+        return self.session.get(self.url + path, headers=headers, timeout=5)
+
+
+@pytest.fixture(params=["socket", "in process"])
+def reached(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Reached]:
+    """The same cloud through each of the skins."""
+    with ExitStack() as stack:
+        session = stack.enter_context(requests.Session())
+        session.trust_env = False
+        if request.param == "socket":
+            stack.enter_context(CloudServer(cloud.api, hold=0.3))
+        else:
+            session.mount("http://", InProcessAdapter(cloud.api))
+        yield Reached(cloud, session, cloud.deployment.base_url)
+
+
+def test_keystoneauth_by_password(reached: Reached) -> None:
+    """The OpenStack library logs in by password and finds every service in the catalog."""
+    auth = v3.Password(
+        auth_url=f"{reached.url}/v3",
+        username=USERNAME,
+        password=PASSWORD,
+        user_domain_name="Default",
+        project_name=reached.cloud.project.name,
+        project_domain_name="Default",
+    )
+    session = keystone_session.Session(auth=auth, session=reached.session)
+    assert session.get_project_id() == reached.cloud.project.id
+    assert session.get_endpoint(service_type="volumev2") == f"{reached.url}/v2/{reached.cloud.project.id}"
+    for service, path in (
+        ("compute", f"/servers/{reached.cloud.server}"),
+        ("volumev3", f"/volumes/{reached.cloud.volume}"),
+        ("image", f"/v2/images/{reached.cloud.image}"),
+    ):
+        answer = session.get(path, endpoint_filter={"service_type": service})
+        assert answer.status_code == 200
+        assert answer.headers["X-OpenStack-Request-Id"].startswith("req-")
+
+
+def test_keystoneauth_by_user_id_and_project_id(reached: Reached) -> None:
+    """Ids will do in place of names."""
+    user, project = reached.cloud.api.identity.user, reached.cloud.project
+    auth = v3.Password(f"{reached.url}/v3", user_id=user.id, password=PASSWORD, project_id=project.id)
+    assert keystone_session.Session(auth=auth, session=reached.session).get_project_id() == project.id
+
+
+def test_keystoneauth_by_application_credential(reached: Reached) -> None:
+    """The OpenStack library logs in by application credential, and anew when its token is revoked."""
+    credential = reached.cloud.api.identity.application_credential
+    auth = v3.ApplicationCredential(
+        auth_url=f"{reached.url}/v3",
+        application_credential_id=credential.id,
+        application_credential_secret=credential.secret,
+    )
+    session = keystone_session.Session(auth=auth, session=reached.session)
+    target = {"service_type": "compute"}
+    path = f"/servers/{reached.cloud.server}/os-volume_attachments/{reached.cloud.volume}"
+    assert session.get(path, endpoint_filter=target).json()["volumeAttachment"]["device"] == "/dev/sdb"
+    reached.cloud.api.revoke_tokens()
+    assert session.delete(path, endpoint_filter=target).status_code == 202
+
+
+def test_keystoneauth_is_told_a_wrong_password(reached: Reached) -> None:
+    """The OpenStack library understands the 401."""
+    auth = v3.Password(f"{reached.url}/v3", username=USERNAME, password="wrong", user_domain_name="Default")
+    session = keystone_session.Session(auth=auth, session=reached.session)
+    with pytest.raises(keystone_exceptions.Unauthorized):
+        session.get_token()
+
+
+def test_keystoneauth_is_told_a_broken_connection(reached: Reached) -> None:
+    """The OpenStack library understands a reset, with which an effect may have taken place."""
+    reached.cloud.api.faults.add(Fault(faults.RESET_AFTER, "delete_attachment"))
+    credential = reached.cloud.api.identity.application_credential
+    auth = v3.ApplicationCredential(f"{reached.url}/v3", credential.secret, application_credential_id=credential.id)
+    session = keystone_session.Session(auth=auth, session=reached.session)
+    path = f"/servers/{reached.cloud.server}/os-volume_attachments/{reached.cloud.volume}"
+    with pytest.raises(keystone_exceptions.ConnectFailure):
+        session.delete(path, endpoint_filter={"service_type": "compute"})
+    assert reached.cloud.happened[-1] is What.DETACHING
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "effect"),
+    [
+        (faults.CONNECTION_REFUSED, requests.exceptions.ConnectionError, False),
+        (faults.RESET_BEFORE, requests.exceptions.ConnectionError, False),
+        (faults.RESET_AFTER, requests.exceptions.ConnectionError, True),
+        (faults.READ_TIMEOUT_BEFORE, requests.exceptions.ReadTimeout, False),
+        (faults.READ_TIMEOUT_AFTER, requests.exceptions.ReadTimeout, True),
+    ],
+)
+def test_broken_delete(reached: Reached, kind: Kind, error: type[requests.RequestException], effect: bool) -> None:
+    """A client learns nothing from a broken connection, whether or not the detach began."""
+    reached.cloud.api.calls.clear()
+    reached.cloud.api.faults.add(Fault(kind, "delete_attachment"))
+    with pytest.raises(error):
+        reached.delete(timeout=0.05 if error is requests.exceptions.ReadTimeout else 5)
+    while not reached.cloud.api.calls:  # a server may still be at it when its client has given up
+        sleep(0.001)
+    assert (What.DETACHING in reached.cloud.happened) is effect
+    assert reached.delete().status_code == (400 if effect else 202)
+
+
+def test_truncated_answer(reached: Reached) -> None:
+    """An answer cut in the middle is an error, not half a volume."""
+    reached.cloud.api.faults.add(Fault(faults.TRUNCATED, "get_volume"))
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        reached.get_volume()
+    assert reached.get_volume().status_code == 200
+
+
+def test_slow_answer(reached: Reached) -> None:
+    """A slow answer is a whole answer."""
+    reached.cloud.api.faults.add(Fault(faults.slow(0.02), "get_volume"))
+    assert reached.get_volume().json()["volume"]["id"] == reached.cloud.volume
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_empty_answer_and_the_next(reached: Reached, status: int) -> None:
+    """After an answer without a body the same connection serves the next request."""
+    reached.cloud.world.set_volume(reached.cloud.volume, behaviour=Behaviour(success_status=status))
+    answer = reached.delete()
+    assert (answer.status_code, answer.content) == (status, b"")
+    assert reached.get_volume().json()["volume"]["status"] == "detaching"
+
+
+def test_latency_takes_virtual_time(cloud: Cloud) -> None:
+    """In process, latency, slowness and read timeouts move the clock they are given."""
+    with requests.Session() as session:
+        session.mount("http://", InProcessAdapter(cloud.api, latency=1.0, sleep=cloud.pass_))
+        reached = Reached(cloud, session, "http://cloud.test")
+        cloud.api.faults.add(Fault(faults.slow(3.0)), Fault(faults.READ_TIMEOUT_BEFORE))
+        reached.get_volume()
+        with pytest.raises(requests.exceptions.ReadTimeout):
+            reached.delete(timeout=20)
+    assert cloud.time - START == timedelta(seconds=1 + 3 + 1 + 20)
+
+
+def test_server_stops_at_once(cloud: Cloud) -> None:
+    """Leaving the block ends kept-alive connections, too."""
+    with requests.Session() as session:
+        session.trust_env = False
+        with CloudServer(cloud.api) as server:
+            reached = Reached(cloud, session, server.url)
+            assert reached.get_volume().status_code == 200
+        with pytest.raises(requests.exceptions.ConnectionError):
+            reached.get_volume()
