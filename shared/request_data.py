@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError
 
-from shared.envelopes import Fault, Identity, Refused
+from shared.envelopes import Fault, Identity, Refused, parse_time
 from shared.model import CloudId, DetachRequest, Frozen, ProjectId
 
 CONTEXT_LIMIT = 4096
 VOLUMES_LIMIT = 40
+
+
+def _request_time(value: Any) -> datetime:
+    time = parse_time(value)
+    if time is None:
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-23T08:00:00Z")
+    return time
+
+
+RequestTime = Annotated[datetime, BeforeValidator(_request_time)]
 
 
 class RequestData(Frozen):
@@ -33,6 +44,11 @@ class RequestData(Frozen):
     unmounted: bool = Field(default=False, description="The requester attests that the disk is unmounted.")
     allow_system_disk: bool = Field(default=False, description="Allow the system disk, of a stopped server only.")
     dry_run: bool = Field(default=False, description="Check everything, send no DELETE.")
+    requested_at: RequestTime | None = Field(
+        default=None,
+        description="When the request was made, for senders whose envelope does not say it: what was attached "
+        "later is not touched. Of this and the envelope's time the earlier one counts.",
+    )
     task_token: str | None = Field(
         default=None, min_length=1, max_length=2048, description="A Step Functions task token to answer."
     )
@@ -51,13 +67,13 @@ def requests_of(data: dict[str, JsonValue], identity: Identity) -> list[DetachRe
             DetachRequest(
                 id=identity.id,
                 source=identity.source,
-                requested_at=identity.time,
+                requested_at=min(identity.time, asked.requested_at or identity.time),
                 volume_id=volume_id,
                 expires_at=identity.expires_at,
                 correlation_id=identity.correlation_id,
                 traceparent=identity.traceparent,
                 tracestate=identity.tracestate,
-                **asked.model_dump(exclude={"volume_id", "volume_ids"}),
+                **asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"}),
             )
             for volume_id in asked.volume_ids or [asked.volume_id or ""]
         ]
