@@ -1,0 +1,29 @@
+"""Every scenario on virtual time: the expected verdicts, and each of them true by the cloud's own record."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.judge import disagreement
+from local.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
+from tests.simulation.virtual import Simulation
+
+
+@pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
+def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
+    """Each request ends in the verdicts that its scenario names, and the simulator's record agrees with each."""
+    simulation = Simulation(scenario_cloud, SETTINGS)
+    stage = scenario.on(simulation.cloud)
+    for body in stage.bodies():
+        simulation.queue.put(body)
+
+    simulation.run()
+
+    got = [
+        " then ".join(e["data"]["detail"] for e in simulation.bus.events if e["data"]["request"]["id"] == request["id"])
+        for request in stage.requests
+    ]
+    assert list(scenario.expected) == got
+    assert simulation.errors == []
+    history = simulation.cloud.world.history
+    assert [None] * len(simulation.bus.events) == [disagreement(history, event) for event in simulation.bus.events]

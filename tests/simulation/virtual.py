@@ -1,0 +1,228 @@
+"""The whole product on virtual time: the real service and adapters, a simulated cloud, queue and bus, no sockets.
+
+Every effect (each HTTP call, each message sent, each event emitted, each acknowledgement) is numbered as it
+happens, and the process can be made to die just before or just after any of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import requests
+
+from local.cloud import CloudApi, InProcessAdapter
+from local.stack import simulator_credentials
+from shared.adapters.aws import AwsClient
+from shared.adapters.clouds import ConfiguredCloud
+from shared.adapters.openstack import OpenStackCloud
+from shared.adapters.secrets import Secrets
+from shared.events import EventFactory
+from shared.intake import Delivery
+from shared.ports import Event, Message
+from shared.reconcile import Observer, Reconciler
+from shared.service import Service
+from shared.settings import Settings, load
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+VISIBILITY = timedelta(seconds=360)
+MAX_RECEIVES = 5
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Died(BaseException):
+    """The process is gone: nothing after this point happens in this invocation."""
+
+
+@dataclass
+class Effects:
+    """Numbers the effects of a run, and dies at the planned ones: (number, "before" or "after")."""
+
+    deaths: frozenset[tuple[int, str]] = frozenset()
+    log: list[str] = field(default_factory=list)
+    dead: bool = False
+
+    def perform(self, name: str, effect: Callable[[], Any]) -> Any:
+        if self.dead:
+            raise Died
+        number = len(self.log)
+        self.log.append(name)
+        self._die_at(number, "before")
+        try:
+            return effect()
+        finally:
+            self._die_at(number, "after")
+
+    def _die_at(self, number: int, when: str) -> None:
+        if (number, when) in self.deaths:
+            self.dead = True
+            raise Died
+
+
+@dataclass
+class Queued:
+    """A message in the virtual queue."""
+
+    id: str
+    body: str
+    sent_at: datetime
+    visible_at: datetime
+    receive_count: int = 0
+    first_received_at: datetime | None = None
+
+    def delivery(self) -> Delivery:
+        return Delivery(
+            body=self.body,
+            message_id=self.id,
+            source="arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests",
+            sent_at=self.sent_at,
+            first_received_at=self.first_received_at,
+            receive_count=self.receive_count,
+        )
+
+
+class VirtualQueue:
+    """SQS as far as we lean on it: delay, visibility timeout, receive count, dead letters."""
+
+    def __init__(self, clock: Clock, effects: Effects) -> None:
+        self._clock = clock
+        self._effects = effects
+        self._sent = 0
+        self.messages: list[Queued] = []
+        self.dead_letters: list[Queued] = []
+
+    def put(self, body: str, delay: float = 0) -> str:
+        """A message from outside."""
+        self._sent += 1
+        now = self._clock()
+        message = Queued(f"message-{self._sent}", body, now, now + timedelta(seconds=delay))
+        self.messages.append(message)
+        return message.id
+
+    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        for message in messages:
+            self._effects.perform("send", partial(self.put, message.body, message.delay))
+        return {}
+
+    def receive(self, most: int) -> list[Queued]:
+        now = self._clock()
+        batch = []
+        for message in [m for m in self.messages if m.visible_at <= now][:most]:
+            if message.receive_count >= MAX_RECEIVES:
+                self.messages.remove(message)
+                self.dead_letters.append(message)
+                continue
+            message.receive_count += 1
+            message.first_received_at = message.first_received_at or now
+            message.visible_at = now + VISIBILITY
+            batch.append(message)
+        return batch
+
+    def acknowledge(self, message: Queued) -> None:
+        self._effects.perform("acknowledge", lambda: self.messages.remove(message))
+
+    def next_visible(self) -> datetime | None:
+        return min((message.visible_at for message in self.messages), default=None)
+
+
+class VirtualBus:
+    """Takes every event, and remembers them in order."""
+
+    def __init__(self, effects: Effects) -> None:
+        self._effects = effects
+        self.events: list[dict[str, Any]] = []
+
+    def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
+        for event in events:
+            self._effects.perform("emit", partial(self.events.append, json.loads(event.body)))
+        return {}
+
+
+class CountingAdapter(InProcessAdapter):
+    """The in-process cloud, with every call an effect."""
+
+    def __init__(self, cloud: CloudApi, effects: Effects, clock: Clock) -> None:
+        super().__init__(cloud, sleep=clock.sleep)
+        self._effects = effects
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        name = f"{request.method} {request.path_url}"
+        forward = super().send
+        answer: requests.Response = self._effects.perform(name, lambda: forward(request, *arguments, **options))
+        return answer
+
+
+class Simulation:
+    """Runs messages through the service until nothing is left to do."""
+
+    def __init__(
+        self,
+        make_cloud: Callable[[Callable[[], datetime]], CloudApi],
+        settings: Mapping[str, str] | None = None,
+        deaths: frozenset[tuple[int, str]] = frozenset(),
+        observe: Observer = lambda step: None,
+    ) -> None:
+        self.clock = Clock()
+        self.effects = Effects(deaths)
+        self.cloud = make_cloud(self.clock)
+        self.queue = VirtualQueue(self.clock, self.effects)
+        self.bus = VirtualBus(self.effects)
+        self._settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
+        self._observe = observe
+        self.errors: list[BaseException] = []
+        self._service = self._start()
+
+    def _start(self) -> Service:
+        """A fresh process: new service, new connections, no token."""
+        http = requests.Session()
+        http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock))
+        clouds = ConfiguredCloud(
+            secret_id=None,
+            environment=simulator_credentials(self.cloud),
+            secrets=Secrets(AwsClient({})),
+            connect=lambda credentials: OpenStackCloud(credentials, http, self.clock),
+        )
+        events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
+        reconciler = Reconciler(
+            clouds, self.queue, self.bus, events, self._settings.policy, self.clock, self._observe, in_flight=1
+        )
+        return Service(self._settings.event_type_prefix, reconciler, self.bus, events, self.clock)
+
+    def run(self, most_deliveries: int = 2000, batch: int = 1) -> None:
+        """Deliver until the queue is empty; time jumps to the next message."""
+        for _ in range(most_deliveries):
+            at = self.queue.next_visible()
+            if at is None:
+                return
+            self.clock.now = max(self.clock.now, at)
+            self.deliver(self.queue.receive(batch))
+        raise AssertionError(f"not done after {most_deliveries} deliveries")
+
+    def deliver(self, batch: list[Queued]) -> None:
+        """One invocation; a death ends it, and the next one is a new process."""
+        try:
+            errors = self._service.handle([message.delivery() for message in batch])
+            for message, error in zip(batch, errors, strict=True):
+                if error is None:
+                    self.queue.acknowledge(message)
+                elif not isinstance(error, Died):
+                    self.errors.append(error)
+        except Died:
+            self.effects.dead = False
+            self._service = self._start()
