@@ -18,6 +18,7 @@ help: ## Show this list
 	| if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 	@echo
 	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: the cloud of OS_… variables"
+	@echo "  make run SCENARIO=list|<name>|all               play what a cloud can do to a detach"
 	@echo "  make test PYTHON=python3.13                     another Python (>= 3.11)"
 
 setup: $(READY) ## Make the virtual environment from the lock file
@@ -29,7 +30,7 @@ $(READY): requirements-dev.lock
 	@touch $@
 
 run: $(READY) ## Run the sample events through the local stack: queue, function, cloud, event bus
-	@$(BIN)/python -m local run $(if $(EVENT),--event '$(EVENT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
+	@$(BIN)/python -m local run $(if $(EVENT),--event '$(EVENT)') $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
 
 servers: $(READY) ## List servers and their disks, from the simulator or with CLOUD=env from yours
 	@$(BIN)/python -m local servers $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
@@ -55,6 +56,9 @@ template: $(READY)
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix -q . || true
 	@$(BIN)/ruff format .
+
+docs: $(READY) ## Write the documents that are made from the code
+	@$(BIN)/python -m local.documents
 
 lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \

@@ -12,6 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="send events through the local stack and print the verdicts")
     run.add_argument("--event", type=Path, help="one event file instead of the samples in events/")
+    run.add_argument("--scenario", help="a scenario by name, `all` of them, or `list`")
     servers = commands.add_parser("servers", help="list servers and their disks")
     for command in (run, servers):
         command.add_argument("--cloud", choices=["simulator", "env"], default="simulator",
@@ -24,6 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         from local.servers import show
 
         return show(real_cloud, asked.json)
+    if asked.scenario:
+        from local.play import play
+
+        return play(asked.scenario, asked.json)
     from local.run import run as run_events
 
     return run_events(asked.event, real_cloud, asked.json)
@@ -34,3 +39,7 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our lines has had enough; nothing of theirs is lost.
+        sys.stderr.close()
+        sys.exit(141)

@@ -23,6 +23,7 @@ class Console(logging.Handler):
         self._colour = not as_json and out.isatty()
         self._started = time.monotonic()
         self._lock = threading.Lock()
+        self.brief = False
 
     # ------------------------------------------------------------------------------------------------ lines
 
@@ -53,6 +54,8 @@ class Console(logging.Handler):
         """Show one log line of the functions."""
         fields = vars(record)
         if record.getMessage() == "request stepped":
+            if self.brief:
+                return
             self.at(f"{fields['request_id']:<12.12} {fields['volume_id'][:8]}  {_step(fields)}")
         elif record.levelno >= logging.WARNING and record.getMessage() != "request rejected":
             error = f": {record.exc_info[1]}" if record.exc_info else ""
@@ -69,6 +72,8 @@ class Console(logging.Handler):
         headline = f"{data['verdict'].upper()} · {data['detail']}"
         what = event.get("subject", "no server and volume known")
         self.at(f"{data['request']['id']:<12.12} {headline}", data["verdict"])
+        if self.brief:
+            return
         evidence, timing = data["evidence"], data["timing"]
         facts = [
             what,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from local.aws_stand_in import REQUESTS, VERDICTS, queue_arn
+from local.aws_stand_in import REQUESTS, queue_arn
 from local.console import Console, attach_to_functions
 from local.real_cloud import check_cloud
 from local.stack import Stack, running
+from local.verdicts import FINAL, Key, collect
 from shared.intake import Delivery, Rejected, read
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -30,15 +30,13 @@ SAMPLES = {
 }
 """The sample events and what must come of them: the verdict or its detail."""
 
-FINAL = ("detached", "failed", "checked")
-
 
 @dataclass(frozen=True)
 class Sent:
     """A request on its way, and how its verdicts will name it."""
 
     name: str
-    key: tuple[str, str | None]
+    key: Key
     expected: str | None = None
 
 
@@ -77,34 +75,15 @@ def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> l
     return []
 
 
-def collect(
-    stack: Stack, console: Console, open_keys: set[tuple[str, str | None]], patience: float | None
-) -> dict[tuple[str, str | None], Mapping[str, Any]]:
-    """Show verdicts as they come off the bus, until each request has its final one or patience ends."""
-    final: dict[tuple[str, str | None], Mapping[str, Any]] = {}
-    deadline = time.monotonic() + patience if patience else None
-    while open_keys - final.keys() and (deadline is None or time.monotonic() < deadline):
-        for envelope in stack.aws.receive(VERDICTS):
-            event = envelope["detail"]
-            data = event["data"]
-            key = (data["request"]["id"], data.get("volume_id"))
-            if key in final:
-                continue
-            console.verdict(event)
-            if data["verdict"] in FINAL:
-                final[key] = event
-    return final
-
-
-def _summary(console: Console, sent: list[Sent], verdicts: Mapping[tuple[str, str | None], Mapping[str, Any]]) -> int:
+def _summary(console: Console, sent: list[Sent], verdicts: Mapping[Key, list[Any]]) -> int:
     console.say()
     good = True
     for one in sent:
-        data = verdicts[one.key]["data"] if one.key in verdicts else None
-        got = f"{data['verdict']} ({data['detail']})" if data else "no verdict"
-        right = data is not None and one.expected in (None, data["verdict"], data["detail"])
+        final = [event["data"] for event in verdicts[one.key] if event["data"]["verdict"] in FINAL]
+        got = f"{final[-1]['verdict']} ({final[-1]['detail']})" if final else "no verdict"
+        right = bool(final) and one.expected in (None, final[-1]["verdict"], final[-1]["detail"])
         good &= right
-        mark = console.paint("ok " if right else "NO ", "detached" if right else "failed")
+        mark = console.paint("ok ", "detached") if right else console.paint("NO ", "failed")
         wanted = f"   expected {one.expected}" if not right and one.expected else ""
         console.say(f"  {mark} {one.name:<26} {got}{wanted}")
         if not right:

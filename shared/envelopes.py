@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import JsonValue
 
@@ -71,8 +71,8 @@ def _named_by(value: Envelope, outer: Identity, id_name: str, source_name: str, 
     """Take what the envelope says of itself; what it does not say stays the outer envelope's."""
     id_, source = value.get(id_name), value.get(source_name)
     return Identity(
-        id=id_ if isinstance(id_, str) and id_ else outer.id,
-        source=source if isinstance(source, str) and source else outer.source,
+        id=id_ if _is_text(id_) else outer.id,
+        source=source if _is_text(source) else outer.source,
         time=parse_time(value.get(time_name)) or outer.time,
         expires_at=outer.expires_at,
         correlation_id=outer.correlation_id,
@@ -87,8 +87,9 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
     The SDK would make up a missing id, and with it a second identity for a redelivered event.
     """
     present = {name: item for name, item in value.items() if item is not None}
-    if present.get("type") in {f"{prefix}.volume.{end}.v1" for end in VERDICT_TYPES}:
-        raise OwnVerdict(f"{present['type']} is a verdict of this service, not a request")
+    type_ = present.get("type")
+    if _is_text(type_) and type_ in {f"{prefix}.volume.{end}.v1" for end in VERDICT_TYPES}:
+        raise OwnVerdict(f"{type_} is a verdict of this service, not a request")
     faults = [
         Fault(name, "is required and must be a non-empty string without control characters")
         for name in ("id", "source", "type")
@@ -97,7 +98,7 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
     if present.get("specversion") != "1.0":
         faults.append(Fault("specversion", 'must be "1.0"'))
     expected = f"{prefix}.volume.detach_requested.v1"
-    if _is_text(present.get("type")) and present["type"] != expected:
+    if _is_text(type_) and type_ != expected:
         faults.append(Fault("type", f"must be {expected}"))
     times = {name: parse_time(present.get(name)) for name in ("time", "expirytime")}
     faults += [
@@ -118,7 +119,7 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
 
     def text(name: str) -> str | None:
         item = present.get(name)
-        return item if _is_text(item) and isinstance(item, str) else None
+        return item if _is_text(item) else None
 
     identity = Identity(
         id=text("id") or outer.id,
@@ -169,5 +170,5 @@ def parse_time(value: Any) -> datetime | None:
         return None
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip()) and len(value) <= 2048 and value.isprintable()

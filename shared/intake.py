@@ -78,7 +78,7 @@ def read(delivery: Delivery, prefix: str) -> list[Task] | Rejected | Ignored:
 
 def requests_in(value: JsonValue, identity: Identity, prefix: str) -> list[DetachRequest]:
     """Unwrap SNS, EventBridge and CloudEvents in any order they were wrapped, then validate the request."""
-    for _ in range(ENVELOPES_LIMIT):
+    for _ in range(ENVELOPES_LIMIT + 1):
         if not isinstance(value, dict):
             raise Refused([Fault("", f"must be a JSON object, is {_json_type(value)}")], identity)
         envelope = next((unwrap for belongs, unwrap in ENVELOPES if belongs(value)), None)

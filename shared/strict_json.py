@@ -15,11 +15,12 @@ class NotJson(ValueError):
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise NotJson(f"the name {twice[0][:64]!r} stands twice in one object")
-    return dict(pairs)
+    unique: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in unique:
+            raise NotJson(f"the name {name[:64]!r} stands twice in one object")
+        unique[name] = value
+    return unique
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -32,7 +33,7 @@ def loads(text: str | bytes) -> JsonValue:
         if isinstance(text, bytes):
             text = text.decode()
         value: JsonValue = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except NotJson:
         raise
     except RecursionError as error:
@@ -43,7 +44,7 @@ def loads(text: str | bytes) -> JsonValue:
         raise NotJson(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
-    except ValueError as error:  # an integer of more digits than Python converts
+    except ValueError as error:  # an integer of more digits than Python converts, or 1e400, which is no float
         raise NotJson("a number is too large") from error
     _check_depth(value)
     return value
