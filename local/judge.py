@@ -66,8 +66,6 @@ def _failed(record: Record, data: Mapping[str, Any]) -> str | None:
         return "said that the server refused, and it had not"
     if code == "server_not_found" and record.held:
         return "said that there is no such server, and it held the disk"
-    if data["evidence"]["deletes_sent"] == 0 and record.of(What.DELETE_RECEIVED):
-        return "says that no DELETE was sent, and one was received"
     return None
 
 

@@ -62,6 +62,7 @@ class Identity:
         self._world = world
         self._deployment = deployment
         self._tokens: dict[str, Token] = {}
+        self.issued: list[str] = []
         self.users: list[User] = []
         self.application_credentials: list[ApplicationCredential] = []
         self.user = self.add_user(USERNAME, PASSWORD)
@@ -113,6 +114,7 @@ class Identity:
             return self._dressed(request, rejected.answer)
         value = "gAAAAAB" + self._hex_id() * 4
         self._tokens[value] = token
+        self.issued.append(value)
         body = {"token": self._described(methods, token, "nocatalog" not in request.query)}
         return self._dressed(request, bodies.json_answer(201, body, {"x-subject-token": value}))
 

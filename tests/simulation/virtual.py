@@ -7,6 +7,7 @@ happens, and the process can be made to die just before or just after any of the
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from shared.adapters.openstack import OpenStackCloud
 from shared.adapters.secrets import Secrets
 from shared.events import EventFactory
 from shared.intake import Delivery
+from shared.observability import log_step, logger
 from shared.ports import Event, Message
 from shared.reconcile import Observer, Reconciler
 from shared.service import Service
@@ -31,6 +33,23 @@ from shared.settings import Settings, load
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 VISIBILITY = timedelta(seconds=360)
 MAX_RECEIVES = 5
+
+
+LINES: list[str] = []
+
+
+class _Remembering(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        LINES.append(self.format(record))
+
+
+def _remember_lines() -> None:
+    handler = _Remembering()
+    handler.setFormatter(logger.registered_formatter)
+    logging.getLogger(logger.name).handlers[:] = [handler]
+
+
+_remember_lines()
 
 
 class Clock:
@@ -57,11 +76,15 @@ class Effects:
     deaths: frozenset[tuple[int, str]] = frozenset()
     log: list[str] = field(default_factory=list)
     dead: bool = False
+    interventions: dict[int, Callable[[], object]] = field(default_factory=dict)
 
     def perform(self, name: str, effect: Callable[[], Any]) -> Any:
         if self.dead:
             raise Died
         number = len(self.log)
+        # Somebody else acts just before this effect: another requester, an operator, a second delivery.
+        if number in self.interventions:
+            self.interventions.pop(number)()
         self.log.append(name)
         self._die_at(number, "before")
         try:
@@ -75,7 +98,7 @@ class Effects:
             raise Died
 
 
-@dataclass
+@dataclass(eq=False)
 class Queued:
     """A message in the virtual queue."""
 
@@ -107,13 +130,13 @@ class VirtualQueue:
         self.messages: list[Queued] = []
         self.dead_letters: list[Queued] = []
 
-    def put(self, body: str, delay: float = 0) -> str:
-        """A message from outside."""
+    def put(self, body: str, delay: float = 0, id: str | None = None) -> Queued:
+        """A message from outside; with the `id` of another one it is a duplicate of it."""
         self._sent += 1
         now = self._clock()
-        message = Queued(f"message-{self._sent}", body, now, now + timedelta(seconds=delay))
+        message = Queued(id or f"message-{self._sent}", body, now, now + timedelta(seconds=delay))
         self.messages.append(message)
-        return message.id
+        return message
 
     def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
         for message in messages:
@@ -132,6 +155,14 @@ class VirtualQueue:
             message.first_received_at = message.first_received_at or now
             message.visible_at = now + VISIBILITY
             batch.append(message)
+        return batch
+
+    def take(self, message: Queued) -> list[Queued]:
+        """Receive this very message, if it can be received now."""
+        rest = [other for other in self.messages if other is not message]
+        self.messages, kept = [message] if message in self.messages else [], rest
+        batch = self.receive(1)
+        self.messages += kept
         return batch
 
     def acknowledge(self, message: Queued) -> None:
@@ -176,17 +207,25 @@ class Simulation:
         make_cloud: Callable[[Callable[[], datetime]], CloudApi],
         settings: Mapping[str, str] | None = None,
         deaths: frozenset[tuple[int, str]] = frozenset(),
-        observe: Observer = lambda step: None,
+        observe: Observer = log_step,
     ) -> None:
         self.clock = Clock()
         self.effects = Effects(deaths)
         self.cloud = make_cloud(self.clock)
+        # keystoneauth1 looks at the real clock; on ours a token must not seem to have expired.
+        self.cloud.deployment.token_seconds = 10 * 365 * 86400
+        self._first_line = len(LINES)
         self.queue = VirtualQueue(self.clock, self.effects)
         self.bus = VirtualBus(self.effects)
         self._settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
         self._observe = observe
         self.errors: list[BaseException] = []
         self._service = self._start()
+
+    @property
+    def logs(self) -> list[str]:
+        """Every line logged since the start, as it would stand in the log."""
+        return LINES[self._first_line :]
 
     def _start(self) -> Service:
         """A fresh process: new service, new connections, no token."""
@@ -224,5 +263,7 @@ class Simulation:
                 elif not isinstance(error, Died):
                     self.errors.append(error)
         except Died:
+            pass
+        if self.effects.dead:
             self.effects.dead = False
             self._service = self._start()

@@ -1,0 +1,103 @@
+"""What the crash and fault proofs play: short stories with their requests, each on a fresh simulation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.cloud import Behaviour, faults
+from local.scenarios import scenario_cloud
+from local.scenarios.stage import Stage
+from tests.simulation.invariants import Run, violations
+from tests.simulation.virtual import Simulation
+
+SETTINGS = {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "600", "REQUEST_TTL": "1800"}
+
+PROMPT = Behaviour(seconds=3, nova_lag=0.5)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A name and the way it is set up."""
+
+    name: str
+    arrange: Callable[[Stage], None]
+
+    def begin(self, deaths: frozenset[tuple[int, str]] = frozenset()) -> tuple[Simulation, Stage]:
+        """A fresh simulation with the story's requests in the queue."""
+        simulation = Simulation(scenario_cloud, SETTINGS, deaths)
+        stage = Stage(simulation.cloud, self.name)
+        self.arrange(stage)
+        for body in stage.bodies():
+            simulation.queue.put(body)
+        return simulation, stage
+
+
+def one(behaviour: Behaviour = PROMPT, **fault: Any) -> Callable[[Stage], None]:
+    """One request for one disk, whose DELETE may meet a fault."""
+
+    def arrange(stage: Stage) -> None:
+        server = stage.server()
+        disk = stage.disk(server, behaviour=behaviour)
+        if fault:
+            stage.fault(fault["kind"], "delete_attachment", volume_id=disk)
+        stage.request(server, disk)
+
+    return arrange
+
+
+def _absent(stage: Stage) -> None:
+    stage.request(stage.server(), stage.disk())
+
+
+def _joined(stage: Stage) -> None:
+    server = stage.server()
+    disk = stage.disk(server, behaviour=PROMPT)
+    stage.world.begin_detach(server, disk)
+    stage.request(server, disk)
+
+
+def _unsafe(stage: Stage) -> None:
+    server = stage.server("windows")
+    stage.request(server, stage.disk(server))
+
+
+def _shared(stage: Stage) -> None:
+    server, other = stage.server(), stage.server()
+    disk = stage.disk(server, other, behaviour=PROMPT, multiattach=True)
+    stage.request(server, disk)
+    stage.request(other, disk)
+
+
+def _two_requesters(stage: Stage) -> None:
+    server = stage.server()
+    disk = stage.disk(server, behaviour=PROMPT)
+    stage.request(server, disk)
+    stage.request(server, disk)
+
+
+STORIES = tuple(
+    Story(name, arrange)
+    for name, arrange in (
+        ("detach", one()),
+        ("already-detached", _absent),
+        ("joined", _joined),
+        ("refused", one(Behaviour(seconds=3, refuse=True))),
+        ("lost-with-effect", one(kind=faults.RESET_AFTER)),
+        ("lost-without-effect", one(kind=faults.RESET_BEFORE)),
+        ("late", one(Behaviour(stuck=True, stuck_seconds=120))),
+        ("never", one(Behaviour(stuck=True))),
+        ("unsafe", _unsafe),
+        ("shared", _shared),
+        ("two-requesters", _two_requesters),
+    )
+)
+BY_NAME: Mapping[str, Story] = {story.name: story for story in STORIES}
+
+
+def judged(simulation: Simulation, stage: Stage) -> list[str]:
+    """Run to the end, and name every violation."""
+    simulation.run()
+    return violations(Run.of(simulation, [json.loads(body) for body in stage.bodies()]))

@@ -1,0 +1,48 @@
+"""Death just before and just after every effect, alone and in pairs: still exactly one true verdict."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import pytest
+
+from tests.simulation.stories import STORIES, Story, judged
+
+PAIRS_STEP = int(os.environ.get("PAIRS_STEP", "7"))
+"""CI takes every seventh pair; `make prove` takes them all."""
+
+
+def effects_of(story: Story) -> int:
+    simulation, stage = story.begin()
+    assert [] == judged(simulation, stage)
+    return len(simulation.effects.log)
+
+
+def points(story: Story) -> list[tuple[int, str]]:
+    return list(itertools.product(range(effects_of(story)), ("before", "after")))
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_a_crash_at_any_point_changes_nothing(story: Story) -> None:
+    """The process dies before or after any one effect, and the message comes back: one true verdict."""
+    found = {}
+    for point in points(story):
+        simulation, stage = story.begin(frozenset({point}))
+        if wrong := judged(simulation, stage):
+            found[point] = wrong
+
+    assert {} == found
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_two_crashes_at_any_points_change_nothing(story: Story) -> None:
+    """The same for pairs of crashes, the second in what follows the first."""
+    found = {}
+    pairs = list(itertools.combinations(points(story), 2))
+    for pair in pairs[:: PAIRS_STEP * 5]:
+        simulation, stage = story.begin(frozenset(pair))
+        if wrong := judged(simulation, stage):
+            found[pair] = wrong
+
+    assert {} == found
