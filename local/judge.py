@@ -52,8 +52,8 @@ def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
         return None if record.held else "said that a newer attachment was there, and there was none"
     if record.held and not record.server_deleted:
         return f"said detached while {record.held} was there"
-    if data["detail"] == "detached_now" and len(record.of(What.DELETE_ACCEPTED)) != 1:
-        return f"claims the detach as its own, with {len(record.of(What.DELETE_ACCEPTED))} accepted DELETEs"
+    if data["detail"] == "detached_now" and record.of(What.DELETE_ACCEPTED).count(followed) != 1:
+        return f"claims the detach as its own, with {record.of(What.DELETE_ACCEPTED).count(followed)} accepted DELETEs"
     gone = {"server_gone": record.server_deleted, "volume_gone": record.volume_deleted}
     return None if gone.get(data["detail"], True) else f"said {data['detail']}, and it was there"
 
@@ -62,6 +62,9 @@ def _failed(record: Record, data: Mapping[str, Any]) -> str | None:
     code = data["reason"]["code"]
     if code in STILL_ATTACHED and not record.held:
         return f"said {code} of a disk that was not attached any more"
+    followed = data.get("attachment_id")
+    if code in ("refused_by_server", "stuck_detaching") and followed not in record.held:
+        return f"said {code} of an attachment that was gone"
     if code == "refused_by_server" and not record.of(What.DETACH_REFUSED):
         return "said that the server refused, and it had not"
     if code == "server_not_found" and record.held:

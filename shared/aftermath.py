@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from shared.backoff import POLL
 from shared.decide import as_check
 from shared.model import AnswerClass, Classified, Conclude, Decision, DetachRequest, Progress, Reason, Wait
-from shared.waiting import Policy, failed, wait
+from shared.waiting import Policy, delay, failed, wait
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
 
@@ -24,9 +25,12 @@ def decide_after_delete(
             return failed(Reason.UNAUTHORIZED, why)
         case AnswerClass.ACCEPTED:
             return wait(request, progress, policy, now, "accepted")
-        case AnswerClass.RETRY | AnswerClass.WAIT:
+        case AnswerClass.RETRY:
             return wait(request, progress, policy, now, why, least)
-    return Wait(max(1, round(least)), why)
+        case AnswerClass.WAIT:
+            # Soon: the next look tells what is being waited for, and has its own pace.
+            return wait(request, progress, policy, now, why, least, schedule=POLL)
+    return Wait(delay(least), why)
 
 
 def decide_in_trouble(

@@ -6,7 +6,7 @@ Pure: no I/O, no clock, no settings but those handed in. Each rule is a small fu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from shared.model import (
     Volume,
     Wait,
 )
-from shared.progress import is_named, is_newer
+from shared.progress import attachment_here, is_named, is_newer
 from shared.waiting import Policy, failed
 
 UNSETTLED_LIMIT = 3
@@ -51,11 +51,20 @@ class Case:
 
     @property
     def ours(self) -> Attachment | None:
-        return self.volume.attachment_to(self.request.server_id) if self.volume else None
+        return attachment_here(self.request, self.progress, self.seen)
 
     @property
     def listed(self) -> bool:
         return self.seen.listed(self.request.volume_id) is not None
+
+    @property
+    def expired(self) -> bool:
+        return self.request.expires_at is not None and self.now >= self.request.expires_at
+
+    @property
+    def skew(self) -> timedelta:
+        """How far clocks may differ. None for a message that was delivered before: then we may have acted on it."""
+        return timedelta(0) if self.redelivered_since else self.policy.fence_skew
 
     @property
     def followed(self) -> bool:
@@ -70,9 +79,11 @@ def detached(detail: str, explanation: str = "") -> Conclude:
 
 
 def how_detached(progress: Progress) -> str:
-    """Whose work it was: ours, someone else's that we joined, or nobody's that we saw."""
-    if progress.deletes_sent:
+    """Whose work it was: ours, perhaps ours (the answer was lost), someone else's, or nobody's that we saw."""
+    if progress.accepted_at and progress.deletes_sent:
         return "detached_now"
+    if progress.unsettled:
+        return "detached_meanwhile"
     return "detached_by_other" if progress.generation else "already_detached"
 
 
@@ -89,9 +100,9 @@ def nothing_there(case: Case) -> Decision | None:
     """Server or volume are gone: success only for an attachment that this request has seen (rule 6)."""
     server_gone, volume_gone = case.seen.listing is None, case.volume is None
     if volume_gone and case.listed:
-        return wait(case, "the server lists a volume that block storage does not know")
+        return _disagreeing(case, "the server lists a volume that block storage does not know")
     if server_gone and case.ours:
-        return wait(case, "the volume names a server that compute does not know")
+        return _disagreeing(case, "the volume names a server that compute does not know")
     if server_gone:
         if case.followed:
             return detached("server_gone", "the server was deleted, the volume is not attached to it")
@@ -124,20 +135,21 @@ def fenced(case: Case) -> Decision | None:
     """An attachment that the request cannot have meant is never detached (rule 3)."""
     if case.ours is None or case.followed:
         return None
-    skew = case.policy.fence_skew
-    if not is_named(case.request, case.ours):
-        return failed(
-            Reason.SUPERSEDED,
-            f"the request names attachment {case.request.attachment_id}, "
-            f"the volume is attached as {case.ours.attachment_id}",
-        )
-    if not is_newer(case.request, case.ours, skew):
+    skew = case.skew
+    named = is_named(case.request, case.ours)
+    if named and not is_newer(case.request, case.ours, skew):
         return None
     since = case.redelivered_since
     if since and case.ours.attached_at and case.ours.attached_at > since + skew:
         # This message was delivered before, when the newer attachment did not exist yet: what it asked for
         # is gone, and an earlier delivery may have said so already.
         return detached("replaced_by_newer", f"a newer attachment ({case.ours.generation}) was not touched")
+    if not named:
+        return failed(
+            Reason.SUPERSEDED,
+            f"the request names attachment {case.request.attachment_id}, "
+            f"the volume is attached as {case.ours.attachment_id}",
+        )
     return failed(Reason.SUPERSEDED, f"attached at {case.ours.attached_at}, after the request was issued")
 
 
@@ -150,16 +162,17 @@ def gone_from_both(case: Case) -> Decision | None:
         return wait(case, "the volume is free of servers and still detaching")
     if case.followed:
         return detached(how_detached(case.progress))
-    elsewhere = [a for a in volume.attachments if not is_newer(case.request, a, case.policy.fence_skew)]
+    elsewhere = [a for a in volume.attachments if not is_newer(case.request, a, case.skew)]
     if elsewhere and not volume.multiattach:
         return failed(Reason.ATTACHED_ELSEWHERE, _where(case))
     return detached("already_detached")
 
 
 def expired(case: Case) -> Decision | None:
-    """Too old to act on; an attachment we already work on is brought to its end."""
-    if case.request.expires_at and case.now >= case.request.expires_at and not case.progress.deletes_sent:
-        return failed(Reason.EXPIRED, f"expired at {case.request.expires_at.isoformat()}")
+    """Too old to act on; a DELETE that may have had its effect is followed to its end."""
+    expires_at, begun = case.request.expires_at, case.progress.accepted_at or case.progress.unsettled
+    if expires_at and case.expired and not begun:
+        return failed(Reason.EXPIRED, f"expired at {expires_at.isoformat()}")
     return None
 
 
@@ -217,7 +230,7 @@ def unsettled(case: Case) -> Decision | None:
     """After an answer was lost: not before a pause, and not for ever (rule 2)."""
     if not case.progress.unsettled or case.progress.last_delete_at is None:
         return None
-    if case.progress.unsettled >= UNSETTLED_LIMIT:
+    if case.progress.unsettled >= UNSETTLED_LIMIT or case.expired:
         return wait(case, f"{case.progress.unsettled} DELETEs without a known outcome; not sending another")
     pause = (case.progress.last_delete_at + UNSETTLED_PAUSE - case.now).total_seconds()
     return wait(case, "the outcome of the last DELETE is unknown", least=pause) if pause > 0 else None
@@ -268,6 +281,7 @@ def decide(
     policy: Policy,
     now: datetime,
     redelivered_since: datetime | None = None,
+    rules: Sequence[Rule] = RULES,
 ) -> Decision:
     """The first rule that answers; when none objects the attachment is there, idle, meant and safe: Delete.
 
@@ -275,7 +289,7 @@ def decide(
     was first delivered, if it was delivered before.
     """
     case = Case(request, progress, seen, policy, now, redelivered_since)
-    answers = (rule(case) for rule in RULES)
+    answers = (rule(case) for rule in rules)
     decision = next((answer for answer in answers if answer is not None), Delete())
     return as_check(decision) if request.dry_run else decision
 

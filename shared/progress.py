@@ -50,12 +50,19 @@ def is_named(request: DetachRequest, attachment: Attachment) -> bool:
     return request.attachment_id is None or request.attachment_id == attachment.attachment_id
 
 
+def attachment_here(request: DetachRequest, progress: Progress, seen: Observation) -> Attachment | None:
+    """The volume's attachment to the server; of two, as while a server is moved, the one followed or named."""
+    here = [a for a in (seen.volume.attachments if seen.volume else ()) if a.server_id == request.server_id]
+    ours = [a for a in here if a.generation == progress.generation] or [a for a in here if is_named(request, a)]
+    return next(iter(ours or here), None)
+
+
 def follow(request: DetachRequest, progress: Progress, seen: Observation, now: datetime, skew: timedelta) -> Progress:
     """Take in what was just read: which attachment we follow, whether it is being detached, for how long."""
     changes: dict[str, object] = {"polls": progress.polls + 1}
     if progress.before is None:
         changes["before"] = state_of(request, seen)
-    ours = seen.volume.attachment_to(request.server_id) if seen.volume else None
+    ours = attachment_here(request, progress, seen)
     generation = progress.generation
     if ours and generation is None and is_named(request, ours) and not is_newer(request, ours, skew):
         generation = ours.generation
@@ -72,16 +79,24 @@ def follow(request: DetachRequest, progress: Progress, seen: Observation, now: d
             # The answer to our DELETE was lost, its effect was not. On a shared disk it may be another
             # server's detach that shows.
             changes |= {"accepted_at": now, "attempt": 0}
-    elif progress.accepted_at is None:
+    elif progress.accepted_at is None and same and listed:
+        # Attached as before. One plane ahead of the other is a detach that is about to end: its clock runs on.
         changes |= {"detaching_since": None, "detaching_seen": False}
     return progress.model_copy(update=changes)
 
 
+def may_delete(progress: Progress) -> bool:
+    """Whether the next look may end in a DELETE, so that the server is to be read too."""
+    return progress.accepted_at is None and not progress.detaching_seen
+
+
 def after_delete(progress: Progress, classified: Classified, call: Call | None, now: datetime) -> Progress:
     """Book the DELETE that was just sent, by what came back of it."""
-    changes: dict[str, object] = {"deletes_sent": progress.deletes_sent + 1, "last_delete_at": now}
-    if call and call.openstack_request_id:
-        changes["delete_request_id"] = call.openstack_request_id
+    changes: dict[str, object] = {
+        "deletes_sent": progress.deletes_sent + 1,
+        "last_delete_at": now,
+        "delete_request_id": call.openstack_request_id if call else None,
+    }
     if classified.kind is AnswerClass.ACCEPTED:
         changes |= {
             "accepted_at": now,
@@ -92,13 +107,19 @@ def after_delete(progress: Progress, classified: Classified, call: Call | None, 
         }
     else:
         changes["last_error"] = f"{classified.code}: {classified.message}"
-        if classified.kind in (AnswerClass.RECONCILE, AnswerClass.DONE_VERIFY):
+        if classified.kind not in (AnswerClass.RETRY, AnswerClass.WAIT):
             changes["unsettled"] = progress.unsettled + 1
     return progress.model_copy(update=changes)
 
 
 def with_calls(progress: Progress, calls: tuple[Call, ...]) -> Progress:
-    """Keep every DELETE and every failed call, and the reads of the latest look."""
-    telling = [call for call in progress.calls if call.operation == "delete_attachment" or call.status >= 400
-               or call.status == 0]  # fmt: skip
-    return progress.model_copy(update={"calls": (*telling[-CALLS_KEPT + len(calls) :], *calls)[-CALLS_KEPT:]})
+    """Keep the calls of the latest look, every DELETE and every failed call; for want of room, DELETEs longest."""
+    telling = [call for call in progress.calls if _is_delete(call) or call.status >= 400 or call.status == 0]
+    surplus = max(0, len(telling) + len(calls) - CALLS_KEPT)
+    dropped = sorted(range(len(telling)), key=lambda at: (_is_delete(telling[at]), at))[:surplus]
+    earlier = [call for at, call in enumerate(telling) if at not in dropped]
+    return progress.model_copy(update={"calls": (*earlier, *calls)[-CALLS_KEPT:]})
+
+
+def _is_delete(call: Call) -> bool:
+    return call.operation == "delete_attachment"

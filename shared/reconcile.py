@@ -5,18 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from shared.aftermath import decide_after_delete, decide_in_trouble
 from shared.continuation import Task, continuation_body
-from shared.decide import decide
+from shared.decide import RULES, Rule, decide
 from shared.events import EventFactory
-from shared.model import Call, Conclude, Decision, Delete, Inspect, Observation, Progress, Wait
-from shared.ports import AwsTrouble, Cloud, Clouds, CloudTrouble, Event, EventSink, Message, Queue
-from shared.progress import after_delete, follow, state_of, with_calls
+from shared.model import (
+    Call,
+    Classified,
+    Conclude,
+    Decision,
+    Delete,
+    DetachRequest,
+    Inspect,
+    Observation,
+    Progress,
+    Wait,
+)
+from shared.ports import AwsTrouble, Cloud, Clouds, CloudTrouble, Event, EventSink, Message, Queue, Reading
+from shared.progress import after_delete, follow, may_delete, state_of, with_calls
 from shared.waiting import Policy
 
 Clock = Callable[[], datetime]
+Value = TypeVar("Value")
+Settle = Callable[[DetachRequest, Progress, Classified, Policy, datetime], Decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,8 @@ class Reconciler:
     clock: Clock
     observe: Observer = lambda step: None
     in_flight: int = 10
+    rules: Sequence[Rule] = RULES
+    settle: Settle = decide_after_delete
 
     def run(self, tasks: Sequence[Task]) -> list[BaseException | None]:
         """Step every task, several at once, then send what they came to; a position holds its error, if any.
@@ -68,14 +84,10 @@ class Reconciler:
         seen: Observation | None = None
         try:
             cloud = self.clouds.select(task.request.project_id)
-            seen = self._read_planes(cloud, task, progress, calls)
-            progress = follow(task.request, progress, seen, self.clock(), self.policy.fence_skew)
-            decision = self._decide(task, progress, seen)
-            if isinstance(decision, Inspect):
-                server = cloud.server(task.request.server_id)
-                calls.extend(server.calls)
-                seen = replace(seen, server=server.value, listing=seen.listing if server.value else None)
-                decision = self._decide(task, progress, seen)
+            with_server = may_delete(progress)
+            seen, progress, decision = self._look(cloud, task, progress, calls, with_server=with_server)
+            if isinstance(decision, Inspect) and not with_server:
+                seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
             if isinstance(decision, Delete):
                 progress, decision = self._delete(cloud, task, progress, calls)
         except CloudTrouble as trouble:
@@ -87,29 +99,38 @@ class Reconciler:
         self.observe(step)
         return step
 
-    def _decide(self, task: Task, progress: Progress, seen: Observation) -> Decision:
-        return decide(task.request, progress, seen, self.policy, self.clock(), redelivered_since=task.redelivered_since)
+    def _look(
+        self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool
+    ) -> tuple[Observation, Progress, Decision]:
+        """Read the planes, take in what they say, decide."""
+        seen = self._read(cloud, task, progress, calls, with_server)
+        skew = timedelta(0) if task.redelivered_since else self.policy.fence_skew
+        progress = follow(task.request, progress, seen, self.clock(), skew)
+        decision = decide(task.request, progress, seen, self.policy, self.clock(), task.redelivered_since, self.rules)
+        return seen, progress, decision
 
-    def _read_planes(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]) -> Observation:
-        """The server's list first, the volume last: what fences a DELETE is the freshest read before it."""
-        listing = cloud.listing(task.request.server_id)
-        calls.extend(listing.calls)
-        volume = cloud.volume(task.request.volume_id)
-        calls.extend(volume.calls)
+    def _read(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool) -> Observation:
+        """The volume last: it names the attachment, and nothing may come between that read and a DELETE."""
+
+        def value(reading: Reading[Value]) -> Value:
+            calls.extend(reading.calls)
+            return reading.value
+
+        server_id = task.request.server_id
+        server = value(cloud.server(server_id)) if with_server else None
+        listing = None if with_server and server is None else value(cloud.listing(server_id))
+        volume = value(cloud.volume(task.request.volume_id))
         action_failed = None
-        idle = volume.value is not None and volume.value.status == "in-use"
-        if progress.accepted_at and progress.delete_request_id and idle:
-            action = cloud.action_failed(task.request.server_id, progress.delete_request_id)
-            calls.extend(action.calls)
-            action_failed = action.value
-        return Observation(volume.value, listing.value, action_failed=action_failed)
+        if progress.accepted_at and progress.delete_request_id and volume and volume.status == "in-use":
+            action_failed = value(cloud.action_failed(server_id, progress.delete_request_id))
+        return Observation(volume, listing, server, action_failed)
 
     def _delete(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]) -> tuple[Progress, Decision]:
         answer = cloud.detach(task.request.server_id, task.request.volume_id)
         calls.extend(answer.calls)
         now = self.clock()
         progress = after_delete(progress, answer.value, answer.calls[-1] if answer.calls else None, now)
-        return progress, decide_after_delete(task.request, progress, answer.value, self.policy, now)
+        return progress, self.settle(task.request, progress, answer.value, self.policy, now)
 
     def _finish(
         self,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
-from shared.backoff import POLL, RETRY, WATCH
+from shared.backoff import POLL, RETRY, WATCH, Backoff
 from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wait
 from shared.safety import RunningServerPolicy
+
+LONGEST_DELAY = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,13 @@ def watching_since(progress: Progress) -> datetime | None:
 
 
 def wait(
-    request: DetachRequest, progress: Progress, policy: Policy, now: datetime, why: str, least: float = 0
+    request: DetachRequest,
+    progress: Progress,
+    policy: Policy,
+    now: datetime,
+    why: str,
+    least: float = 0,
+    schedule: Backoff = RETRY,
 ) -> Wait | Conclude:
     """Look again later, unless time is up; which clock runs depends on whether a detach is under way.
 
@@ -44,7 +53,7 @@ def wait(
         ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
-        return Wait(_until(ends, now, max(RETRY.seconds(progress.attempt, seed), least)), why)
+        return Wait(_until(ends, now, max(schedule.seconds(progress.attempt, seed), least)), why)
     confirm_by, watch_until = since + policy.confirm_timeout, since + policy.watch_timeout
     if now >= watch_until:
         return failed(Reason.STUCK_DETACHING, f"{why}; watched for {policy.watch_timeout}")
@@ -57,5 +66,9 @@ def wait(
 
 def _until(deadline: datetime, now: datetime, seconds: float) -> int:
     """Never sleep past a deadline: the look that meets it is the one that says so."""
-    left = (deadline - now).total_seconds()
-    return max(1, min(900, round(min(seconds, left + 0.5))))
+    return delay(min(seconds, (deadline - now).total_seconds()))
+
+
+def delay(seconds: float) -> int:
+    """What a queue can do: whole seconds, never less than asked for, and at most fifteen minutes."""
+    return max(1, min(LONGEST_DELAY, ceil(seconds)))

@@ -26,6 +26,7 @@ class Stage:
     cloud: CloudApi
     name: str
     requests: list[dict[str, Any]] = field(default_factory=list)
+    untouchable: set[str] = field(default_factory=set)
 
     @property
     def world(self) -> World:

@@ -164,6 +164,14 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "badRequest",
+        AnswerClass.WAIT,
+        None,
+        f"{NOVA}, check 16: begin_detaching refused, nothing was begun",
+        BAD_REQUEST,
+        r"^Invalid volume: .*status must be 'in-use'",
+    ),
+    Row(
+        "badRequest",
         AnswerClass.RECONCILE,
         None,
         f"{NOVA}, check 16: volume status",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from local.cloud import Behaviour, faults
@@ -25,9 +26,9 @@ class Story:
     name: str
     arrange: Callable[[Stage], None]
 
-    def begin(self, deaths: frozenset[tuple[int, str]] = frozenset()) -> tuple[Simulation, Stage]:
+    def begin(self, deaths: frozenset[tuple[int, str]] = frozenset(), **options: Any) -> tuple[Simulation, Stage]:
         """A fresh simulation with the story's requests in the queue."""
-        simulation = Simulation(scenario_cloud, SETTINGS, deaths)
+        simulation = Simulation(scenario_cloud, SETTINGS, deaths, **options)
         stage = Stage(simulation.cloud, self.name)
         self.arrange(stage)
         for body in stage.bodies():
@@ -61,7 +62,25 @@ def _joined(stage: Stage) -> None:
 
 def _unsafe(stage: Stage) -> None:
     server = stage.server("windows")
-    stage.request(server, stage.disk(server))
+    disk = stage.disk(server)
+    stage.untouchable.add(disk)
+    stage.request(server, disk)
+
+
+def _dry(stage: Stage) -> None:
+    server = stage.server()
+    disk = stage.disk(server)
+    stage.untouchable.add(disk)
+    stage.request(server, disk, dry_run=True)
+
+
+def _newer(stage: Stage) -> None:
+    server = stage.server()
+    disk = stage.world.add_volume(name=stage.name).id
+    made = stage.world.now - timedelta(minutes=1)
+    stage.world.attach(server, disk)
+    stage.untouchable.add(disk)
+    stage.request(server, disk, envelope={"time": made.isoformat()})
 
 
 def _shared(stage: Stage) -> None:
@@ -89,7 +108,12 @@ STORIES = tuple(
         ("lost-without-effect", one(kind=faults.RESET_BEFORE)),
         ("late", one(Behaviour(stuck=True, stuck_seconds=120))),
         ("never", one(Behaviour(stuck=True))),
+        ("marked-late", one(Behaviour(seconds=9, mark_lag=6))),
+        ("planes-ahead", one(Behaviour(seconds=7, nova_lag=-6))),
+        ("planes-apart", one(Behaviour(seconds=1, nova_lag=6))),
         ("unsafe", _unsafe),
+        ("dry-run", _dry),
+        ("newer", _newer),
         ("shared", _shared),
         ("two-requesters", _two_requesters),
     )
@@ -100,4 +124,4 @@ BY_NAME: Mapping[str, Story] = {story.name: story for story in STORIES}
 def judged(simulation: Simulation, stage: Stage) -> list[str]:
     """Run to the end, and name every violation."""
     simulation.run()
-    return violations(Run.of(simulation, [json.loads(body) for body in stage.bodies()]))
+    return violations(Run.of(simulation, [json.loads(body) for body in stage.bodies()], stage.untouchable))

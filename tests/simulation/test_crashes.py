@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 
 import pytest
 
+from tests.simulation.prove import STEP
 from tests.simulation.stories import STORIES, Story, judged
-
-PAIRS_STEP = int(os.environ.get("PAIRS_STEP", "7"))
-"""CI takes every seventh pair; `make prove` takes them all."""
 
 
 def effects_of(story: Story) -> int:
@@ -40,7 +37,7 @@ def test_two_crashes_at_any_points_change_nothing(story: Story) -> None:
     """The same for pairs of crashes, the second in what follows the first."""
     found = {}
     pairs = list(itertools.combinations(points(story), 2))
-    for pair in pairs[:: PAIRS_STEP * 5]:
+    for pair in pairs[:: STEP * 5]:
         simulation, stage = story.begin(frozenset(pair))
         if wrong := judged(simulation, stage):
             found[pair] = wrong

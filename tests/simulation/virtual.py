@@ -22,10 +22,11 @@ from shared.adapters.aws import AwsClient
 from shared.adapters.clouds import ConfiguredCloud
 from shared.adapters.openstack import OpenStackCloud
 from shared.adapters.secrets import Secrets
+from shared.delivery import Deliveries
 from shared.events import EventFactory
 from shared.intake import Delivery
 from shared.observability import log_step, logger
-from shared.ports import Event, Message
+from shared.ports import Consumer, Event, Message
 from shared.reconcile import Observer, Reconciler
 from shared.service import Service
 from shared.settings import Settings, load
@@ -76,15 +77,18 @@ class Effects:
     deaths: frozenset[tuple[int, str]] = frozenset()
     log: list[str] = field(default_factory=list)
     dead: bool = False
-    interventions: dict[int, Callable[[], object]] = field(default_factory=dict)
+    interventions: dict[int, Callable[[str], object]] = field(default_factory=dict)
+    tick: Callable[[], None] = lambda: None
 
     def perform(self, name: str, effect: Callable[[], Any]) -> Any:
         if self.dead:
             raise Died
+        # Nothing takes no time: what happens before and after an effect is told apart by the clock.
+        self.tick()
         number = len(self.log)
         # Somebody else acts just before this effect: another requester, an operator, a second delivery.
         if number in self.interventions:
-            self.interventions.pop(number)()
+            self.interventions.pop(number)(name)
         self.log.append(name)
         self._die_at(number, "before")
         try:
@@ -159,8 +163,10 @@ class VirtualQueue:
 
     def take(self, message: Queued) -> list[Queued]:
         """Receive this very message, if it can be received now."""
-        rest = [other for other in self.messages if other is not message]
-        self.messages, kept = [message] if message in self.messages else [], rest
+        if message not in self.messages:
+            return []
+        kept = [other for other in self.messages if other is not message]
+        self.messages = [message]
         batch = self.receive(1)
         self.messages += kept
         return batch
@@ -208,9 +214,11 @@ class Simulation:
         settings: Mapping[str, str] | None = None,
         deaths: frozenset[tuple[int, str]] = frozenset(),
         observe: Observer = log_step,
+        consumers: Mapping[str, Consumer] | None = None,
+        mutate: Callable[[Reconciler], Reconciler] = lambda reconciler: reconciler,
     ) -> None:
         self.clock = Clock()
-        self.effects = Effects(deaths)
+        self.effects = Effects(deaths, tick=partial(self.clock.sleep, 0.001))
         self.cloud = make_cloud(self.clock)
         # keystoneauth1 looks at the real clock; on ours a token must not seem to have expired.
         self.cloud.deployment.token_seconds = 10 * 365 * 86400
@@ -219,6 +227,8 @@ class Simulation:
         self.bus = VirtualBus(self.effects)
         self._settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
         self._observe = observe
+        self._mutate = mutate
+        self._consumers = consumers or {}
         self.errors: list[BaseException] = []
         self._service = self._start()
 
@@ -238,10 +248,12 @@ class Simulation:
             connect=lambda credentials: OpenStackCloud(credentials, http, self.clock),
         )
         events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
+        sink = Deliveries(self.bus, self.queue, self.clock, self._consumers)
         reconciler = Reconciler(
-            clouds, self.queue, self.bus, events, self._settings.policy, self.clock, self._observe, in_flight=1
+            clouds, self.queue, sink, events, self._settings.policy, self.clock, self._observe, in_flight=1
         )
-        return Service(self._settings.event_type_prefix, reconciler, self.bus, events, self.clock)
+        reconciler = self._mutate(reconciler)
+        return Service(self._settings.event_type_prefix, reconciler, sink, events, self.clock)
 
     def run(self, most_deliveries: int = 2000, batch: int = 1) -> None:
         """Deliver until the queue is empty; time jumps to the next message."""
@@ -253,10 +265,11 @@ class Simulation:
             self.deliver(self.queue.receive(batch))
         raise AssertionError(f"not done after {most_deliveries} deliveries")
 
-    def deliver(self, batch: list[Queued]) -> None:
-        """One invocation; a death ends it, and the next one is a new process."""
+    def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
+        """One invocation, in this process or in another one; a death ends it, and the next is a new process."""
+        service = self._start() if elsewhere else self._service
         try:
-            errors = self._service.handle([message.delivery() for message in batch])
+            errors = service.handle([message.delivery() for message in batch])
             for message, error in zip(batch, errors, strict=True):
                 if error is None:
                     self.queue.acknowledge(message)

@@ -1,0 +1,107 @@
+"""Others are at work at every point: duplicates, other requesters, people who attach the disk again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import pytest
+
+from local.cloud import Refused
+from local.scenarios.stage import Stage
+from tests.simulation.prove import STEP
+from tests.simulation.stories import BY_NAME, STORIES, Story, judged
+from tests.simulation.virtual import Simulation
+
+Act = Callable[[Simulation, Stage], None]
+
+
+def attach_when_free(simulation: Simulation, stage: Stage) -> None:
+    """Somebody waits for the disk to be free and attaches it again, at once."""
+    asked = stage.requests[0]["data"]
+
+    def attempt() -> None:
+        with suppress(Refused):
+            stage.world.attach(asked["server_id"], asked["volume_id"])
+
+    for tenth in range(400):
+        stage.later(tenth / 10, attempt)
+
+
+def swap(simulation: Simulation, stage: Stage) -> None:
+    """Somebody detaches the disk by force and attaches it again, in one moment."""
+    asked = stage.requests[0]["data"]
+    world, volume = stage.world, asked["volume_id"]
+    for attachment in [a for a in world.cinder.values() if a.volume_id == volume]:
+        world._cinder_detach(attachment)
+        world._nova_detach(attachment)
+    with suppress(Refused):
+        world.attach(asked["server_id"], volume)
+
+
+def duplicate_original(simulation: Simulation, stage: Stage) -> None:
+    """The queue hands out the first message a second time, while the first delivery is under way."""
+    again = simulation.queue.put(stage.bodies()[0], id="message-1")
+    simulation.deliver(simulation.queue.take(again), elsewhere=True)
+
+
+def everything_waiting(simulation: Simulation, stage: Stage) -> None:
+    """Whatever is in the queue is delivered at once: a continuation before its delay, before the original is acked."""
+    for message in list(simulation.queue.messages):
+        if message.receive_count == 0:
+            message.visible_at = simulation.clock()
+            simulation.deliver(simulation.queue.take(message), elsewhere=True)
+
+
+def second_requester(simulation: Simulation, stage: Stage) -> None:
+    """Somebody else asks for the same disk."""
+    asked = stage.requests[0]["data"]
+    stage.request(asked["server_id"], asked["volume_id"])
+    simulation.queue.put(stage.bodies()[-1])
+
+
+ACTS: tuple[Act, ...] = (attach_when_free, swap, duplicate_original, everything_waiting, second_requester)
+
+
+def points(story: Story) -> range:
+    simulation, stage = story.begin()
+    assert [] == judged(simulation, stage)
+    return range(len(simulation.effects.log))
+
+
+def before(act: Act, simulation: Simulation, stage: Stage, effect: str) -> None:
+    """Act just before an effect, unless it is the DELETE: nobody can look between the last look and the DELETE."""
+    if not effect.startswith("DELETE"):
+        act(simulation, stage)
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_somebody_acts_at_any_point(story: Story, act: Act) -> None:
+    """Whatever others do just before any effect: one true verdict, nothing newer cut."""
+    found = {}
+    for number in points(story):
+        simulation, stage = story.begin()
+        simulation.effects.interventions[number] = partial(before, act, simulation, stage)
+        if wrong := judged(simulation, stage):
+            found[number] = wrong
+
+    assert {} == found
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
+@pytest.mark.parametrize("name", ["detach", "lost-with-effect", "already-detached"])
+def test_somebody_acts_and_the_process_dies(name: str, act: Act) -> None:
+    """The same, with a crash at any other point of the same run."""
+    story, found = BY_NAME[name], {}
+    numbers = list(points(story))
+    pairs = list(itertools.product(numbers, itertools.product(numbers, ("before", "after"))))
+    for number, death in pairs[::STEP]:
+        simulation, stage = story.begin(frozenset({death}))
+        simulation.effects.interventions[number] = partial(before, act, simulation, stage)
+        if wrong := judged(simulation, stage):
+            found[number, death] = wrong
+
+    assert {} == found
