@@ -72,8 +72,10 @@ def _failed(record: Record, data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _unconfirmed(record: Record, _data: Mapping[str, Any]) -> str | None:
-    return None if record.held else "said that it is not known, when it was over"
+def _unconfirmed(record: Record, data: Mapping[str, Any]) -> str | None:
+    """Whoever could not look may say so; whoever looked must have seen it still under way."""
+    looked = "after" in data["evidence"]
+    return "said that it is not known, when it was over" if looked and not record.held else None
 
 
 def _checked(record: Record, _data: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from local.cloud import Refused
 from local.scenarios.stage import Stage
 from tests.simulation.prove import STEP
-from tests.simulation.stories import BY_NAME, STORIES, Story, judged
+from tests.simulation.stories import BY_NAME, SHARED_STAGE, Story, judged
 from tests.simulation.virtual import Simulation
 
 Act = Callable[[Simulation, Stage], None]
@@ -56,9 +56,8 @@ def everything_waiting(simulation: Simulation, stage: Stage) -> None:
 
 
 def second_requester(simulation: Simulation, stage: Stage) -> None:
-    """Somebody else asks for the same disk."""
-    asked = stage.requests[0]["data"]
-    stage.request(asked["server_id"], asked["volume_id"])
+    """Somebody else asks for the very same."""
+    stage.requests.append({**stage.requests[0], "id": f"{stage.name}-again-{len(stage.requests)}"})
     simulation.queue.put(stage.bodies()[-1])
 
 
@@ -78,7 +77,7 @@ def before(act: Act, simulation: Simulation, stage: Stage, effect: str) -> None:
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+@pytest.mark.parametrize("story", SHARED_STAGE, ids=lambda story: story.name)
 def test_somebody_acts_at_any_point(story: Story, act: Act) -> None:
     """Whatever others do just before any effect: one true verdict, nothing newer cut."""
     found = {}

@@ -22,10 +22,11 @@ from shared.adapters.aws import AwsClient
 from shared.adapters.clouds import ConfiguredCloud
 from shared.adapters.openstack import OpenStackCloud
 from shared.adapters.secrets import Secrets
+from shared.dead_letters import DeadLetters
 from shared.delivery import Deliveries
 from shared.events import EventFactory
 from shared.intake import Delivery
-from shared.observability import log_step, logger
+from shared.observability import log_delivery, log_step, logger
 from shared.ports import Consumer, Event, Message
 from shared.reconcile import Observer, Reconciler
 from shared.service import Service
@@ -133,10 +134,12 @@ class VirtualQueue:
         self._sent = 0
         self.messages: list[Queued] = []
         self.dead_letters: list[Queued] = []
+        self.copies = False
 
     def put(self, body: str, delay: float = 0, id: str | None = None) -> Queued:
         """A message from outside; with the `id` of another one it is a duplicate of it."""
         self._sent += 1
+        self.copies |= id is not None
         now = self._clock()
         message = Queued(id or f"message-{self._sent}", body, now, now + timedelta(seconds=delay))
         self.messages.append(message)
@@ -248,7 +251,7 @@ class Simulation:
             connect=lambda credentials: OpenStackCloud(credentials, http, self.clock),
         )
         events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
-        sink = Deliveries(self.bus, self.queue, self.clock, self._consumers)
+        sink = Deliveries(self.bus, self.queue, self.clock, self._consumers, observe=log_delivery)
         reconciler = Reconciler(
             clouds, self.queue, sink, events, self._settings.policy, self.clock, self._observe, in_flight=1
         )
@@ -258,12 +261,31 @@ class Simulation:
     def run(self, most_deliveries: int = 2000, batch: int = 1) -> None:
         """Deliver until the queue is empty; time jumps to the next message."""
         for _ in range(most_deliveries):
-            at = self.queue.next_visible()
-            if at is None:
+            if not self.step(batch):
                 return
-            self.clock.now = max(self.clock.now, at)
-            self.deliver(self.queue.receive(batch))
         raise AssertionError(f"not done after {most_deliveries} deliveries")
+
+    def step(self, batch: int = 1) -> bool:
+        """Jump to the next message and deliver it, a dead letter if there is no other; False if there is none."""
+        at = self.queue.next_visible()
+        if at is None:
+            return self._bury()
+        self.clock.now = max(self.clock.now, at)
+        self.deliver(self.queue.receive(batch))
+        return True
+
+    def _bury(self) -> bool:
+        """Let report_dead_letter answer what died too often."""
+        events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
+        last = DeadLetters(self._settings.event_type_prefix, self.bus, events, self.clock)
+        for message in list(self.queue.dead_letters):
+            try:
+                if last.handle([message.delivery()]) == [None]:
+                    self.effects.perform("acknowledge", partial(self.queue.dead_letters.remove, message))
+            except Died:
+                self.effects.dead = False
+            return True
+        return False
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
         """One invocation, in this process or in another one; a death ends it, and the next is a new process."""

@@ -1,0 +1,58 @@
+"""A flow can be followed: its trace and its correlation stand in everything that is said about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from local.cloud import Behaviour
+from local.scenarios import scenario_cloud
+from local.scenarios.stage import Stage
+from tests.simulation.virtual import Simulation
+
+SETTINGS = {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "600", "REQUEST_TTL": "1800"}
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+LATE = Behaviour(stuck=True, stuck_seconds=120)
+
+
+def played(envelope: dict[str, Any], **data: Any) -> Simulation:
+    simulation = Simulation(scenario_cloud, SETTINGS)
+    stage = Stage(simulation.cloud, "traced")
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=LATE), envelope=envelope, **data)
+    simulation.queue.put(stage.bodies()[0])
+    simulation.run()
+    return simulation
+
+
+@pytest.mark.parametrize("data", [{}, {"dry_run": True}, {"dry_rum": True}], ids=["late", "dry run", "invalid"])
+def test_every_verdict_carries_the_flow(data: dict[str, Any]) -> None:
+    """Through all continuations, in the last verdict as in the first, valid request or not."""
+    envelope = {"traceparent": TRACE, "tracestate": "a=b", "correlationid": "CHG-1"}
+    events = played(envelope, **data).bus.events
+    assert events
+    for event in events:
+        assert (TRACE, "a=b", "CHG-1") == (event["traceparent"], event["tracestate"], event["correlationid"])
+
+
+def test_every_line_carries_the_flow() -> None:
+    """Each look, and each verdict, is found in the log by the trace and by the correlation."""
+    lines = [json.loads(line) for line in played({"traceparent": TRACE, "correlationid": "CHG-1"}).logs]
+    assert {"request stepped", "event delivered"} <= {line["message"] for line in lines}
+    assert {(TRACE, "CHG-1")} == {(line.get("traceparent"), line.get("correlation_id")) for line in lines}
+
+
+def test_without_a_correlation_the_request_is_one() -> None:
+    """Its id stands in for it, and nothing is made up in place of a trace."""
+    simulation = played({})
+    assert {"traced-1"} == {event["correlationid"] for event in simulation.bus.events}
+    assert {"traced-1"} == {json.loads(line)["correlation_id"] for line in simulation.logs}
+    assert not any("traceparent" in event for event in simulation.bus.events)
+
+
+def test_each_verdict_names_what_caused_it() -> None:
+    """The unconfirmed one names the request, the final one the unconfirmed one."""
+    first, final = played({}).bus.events
+    assert ("traced-1", first["id"]) == (first["causationid"], final["causationid"])
