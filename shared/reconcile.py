@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from shared.aftermath import decide_after_delete, decide_in_trouble
+from shared.batch import BatchClouds
 from shared.continuation import Task, continuation_body
 from shared.decide import RULES, Rule, decide
 from shared.events import EventFactory
@@ -48,6 +50,19 @@ class Step:
 
 Observer = Callable[[Step], None]
 
+LONGEST_CALL = timedelta(seconds=36)
+"""Five seconds to connect and thirty to wait, and one to spare."""
+
+
+class OutOfTime(Exception):
+    """The invocation ends before the request was stepped; the message comes again."""
+
+
+def failed_with(error: Exception) -> Future[Step]:
+    future: Future[Step] = Future()
+    future.set_exception(error)
+    return future
+
 
 @dataclass(frozen=True, slots=True)
 class Reconciler:
@@ -64,30 +79,37 @@ class Reconciler:
     rules: Sequence[Rule] = RULES
     settle: Settle = decide_after_delete
 
-    def run(self, tasks: Sequence[Task]) -> list[BaseException | None]:
+    def run(self, tasks: Sequence[Task], deadline: datetime | None = None) -> list[BaseException | None]:
         """Step every task, several at once, then send what they came to; a position holds its error, if any.
 
-        An error (AWS did not take a message, or a bug of ours) stays with its own task: the caller gives that
-        one back to the queue, the others are done.
+        An error (AWS did not take a message, no time was left, or a bug of ours) stays with its own task: the
+        caller gives that one back to the queue, the others are done. All is over by `deadline`.
         """
         if not tasks:
             return []
-        with ThreadPoolExecutor(max_workers=min(self.in_flight, len(tasks))) as pool:
-            futures = [pool.submit(self.step, task) for task in tasks]
-        return self._send(futures)
+        clouds = BatchClouds(self.clouds, self.clock)
+        pool = ThreadPoolExecutor(max_workers=min(self.in_flight, len(tasks)))
+        futures = [pool.submit(self.step, task, clouds, deadline) for task in tasks]
+        left = (deadline - self.clock()).total_seconds() if deadline else None
+        late = wait_for(futures, timeout=left).not_done
+        pool.shutdown(wait=not late, cancel_futures=True)
+        return self._send([failed_with(OutOfTime()) if future in late else future for future in futures])
 
-    def step(self, task: Task) -> Step:
+    def step(self, task: Task, clouds: Clouds | None = None, deadline: datetime | None = None) -> Step:
         """One look, one decision, at most one DELETE."""
         now = self.clock()
         progress = task.progress or Progress(first_seen_at=now)
         calls: list[Call] = []
         seen: Observation | None = None
         try:
-            cloud = self.clouds.select(task.request.project_id)
+            cloud = (clouds or self.clouds).select(task.request.project_id)
             with_server = may_delete(progress)
             seen, progress, decision = self._look(cloud, task, progress, calls, with_server=with_server)
             if isinstance(decision, Inspect) and not with_server:
                 seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
+            if isinstance(decision, Delete) and deadline and self.clock() + LONGEST_CALL > deadline:
+                # An invocation that ends is frozen: a DELETE must not thaw in the next one.
+                decision = Wait(1, "no time left for a DELETE in this invocation")
             if isinstance(decision, Delete):
                 progress, decision = self._delete(cloud, task, progress, calls)
         except CloudTrouble as trouble:

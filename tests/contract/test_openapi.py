@@ -1,0 +1,185 @@
+"""The OpenAPI document of the door: valid, true to the code, and readable."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from local.documents import ROOT
+from local.openapi import ANSWERS, document, text
+from shared.envelopes import parse_time
+from shared.http_answers import TITLES
+from shared.http_binding import STRUCTURED
+from shared.ports import Throttled
+from shared.request_data import RequestData
+from tests.deliveries import DATA, Shelf, Tray, batched, cloudevent, delivery, door, said, signed, unsigned
+
+POST = document()["paths"]["/"]["post"]
+BODIES = POST["requestBody"]["content"]
+
+
+def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
+    """Checks values against a schema of the document."""
+    resource = DRAFT202012.create_resource(document())
+    registry: Registry[Any] = Registry().with_resource("urn:door", resource)
+    absolute = json.loads(json.dumps(schema).replace('"#/components', '"urn:door#/components'))
+    return Draft202012Validator(absolute, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def test_the_document_is_openapi() -> None:
+    """The document is valid OpenAPI 3.1."""
+    assert list(OpenAPIV31SpecValidator(cast(Any, document())).iter_errors()) == []
+
+
+def test_the_document_in_the_repository_is_the_generated_one() -> None:
+    """`make docs` would change nothing."""
+    assert (ROOT / "docs/openapi.json").read_text(encoding="utf-8") == text()
+
+
+def test_every_answer_is_documented() -> None:
+    """The problems the door can make are those of the document, beside 202."""
+    assert set(ANSWERS) == {202, *TITLES}
+
+
+def test_the_fields_are_those_of_the_model() -> None:
+    """Nothing the door validates is missing in the document."""
+    schema = document()["components"]["schemas"]["RequestData"]
+    assert set(schema["properties"]) == set(RequestData.model_fields)
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("kind", ["application/json", STRUCTURED])
+def test_the_examples_are_accepted(kind: str) -> None:
+    """What the document shows fits its own schema, and the door takes it."""
+    example = BODIES[kind]["example"]
+    validator(BODIES[kind]["schema"]).validate(example)
+    assert door().answer(signed(example, kind)).status == 202
+
+
+# ----------------------------------------------------------------------------- the door against its document
+
+
+def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that fit a schema of the document, of the kinds of schema that stand in it."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[-1]
+        return st.just({"ticket": 1}) if name == "JsonValue" else values(document()["components"]["schemas"][name])
+    if "const" in schema:
+        return st.just(schema["const"])
+    if "anyOf" in schema:
+        return st.one_of(*(values(choice) for choice in schema["anyOf"]))
+    if "pattern" in schema:
+        return st.just("bms.volume.detach_requested.v1") | st.from_regex(schema["pattern"])
+    if schema.get("format") == "uuid":
+        return st.uuids().map(str)
+    if schema.get("format") == "date-time":
+        return st.datetimes(timezones=st.timezones()).map(lambda time: time.isoformat())
+    if schema.get("type") == "array":
+        return st.lists(values(schema["items"]), min_size=schema.get("minItems", 0), max_size=3)
+    if schema.get("type") == "object" and "properties" in schema:
+        return objects(schema)
+    kinds: dict[str, st.SearchStrategy[Any]] = {
+        "null": st.none(),
+        "boolean": st.booleans(),
+        "object": st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+        "string": st.text(min_size=schema.get("minLength", 0), max_size=20),
+    }
+    return kinds[schema["type"]]
+
+
+def objects(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    properties = {name: values(found) for name, found in schema["properties"].items()}
+    required = set(schema.get("required", ()))
+    whole = st.fixed_dictionaries(
+        {name: properties[name] for name in required},
+        optional={name: found for name, found in properties.items() if name not in required},
+    )
+    if "oneOf" not in schema:
+        return whole
+    choices = [choice["required"][0] for choice in schema["oneOf"]]
+    return st.tuples(whole, st.sampled_from(choices)).flatmap(
+        lambda drawn: properties[drawn[1]].map(
+            lambda value: {**{k: v for k, v in drawn[0].items() if k not in choices}, drawn[1]: value}
+        )
+    )
+
+
+bodies = st.one_of(*(st.tuples(st.just(kind), values(content["schema"])) for kind, content in BODIES.items()))
+of_answer = {
+    status: validator(content["schema"])
+    for status, answer in POST["responses"].items()
+    for content in answer["content"].values()
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(sent=bodies, proven=st.booleans(), trouble=st.sampled_from(["", "x", Throttled("x")]), missing=st.booleans())
+def test_every_answer_fits_the_document(sent: tuple[str, Any], proven: bool, trouble: str, missing: bool) -> None:
+    """Whatever fits the schema of a body is answered with a documented status, and with the schema of that."""
+    kind, value = sent
+    shelf = Shelf(trouble=missing)
+    answer = door(Tray({0: trouble} if trouble else {}), shelf).answer(
+        signed(value, kind) if proven else unsigned(value, kind)
+    )
+    documented = POST["responses"][str(answer.status)]
+    if missing:
+        assert answer.status == 503
+    elif not proven:
+        assert answer.status == 401
+    else:
+        assert answer.status in (
+            (429, 422) if isinstance(trouble, Throttled) else (503, 422) if trouble else (202, 422)
+        )
+    assert set(documented.get("headers", {})) == set(answer.headers)
+    assert {answer.all_headers["Content-Type"]} == set(documented["content"])
+    of_answer[str(answer.status)].validate(said(answer))
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=values(BODIES["application/json"]["schema"]))
+def test_bare_json_that_fits_is_accepted(value: dict[str, Any]) -> None:
+    """A request that fits the document gets in, but for what a schema cannot say."""
+    beyond = (
+        value.get("volume_id", value.get("volume_ids")) is None
+        or (value.get("volume_ids") and (value.get("attachment_id") or value.get("task_token")))
+        or len(set(value.get("volume_ids") or [])) < len(value.get("volume_ids") or [])
+        or (value.get("requested_at") and parse_time(value["requested_at"]) is None)
+        or not re.fullmatch("([0-9a-f]{32})?", value.get("project_id") or "")
+    )
+    assert door().answer(signed(value)).status == 202 or beyond
+
+
+ANSWERS_OF_OTHER_KINDS = {
+    400: signed(b"{"),
+    405: delivery("GET", {}),
+    413: batched([cloudevent()] * 101),
+    415: signed(DATA, "text/plain"),
+}
+
+
+@pytest.mark.parametrize("status", ANSWERS_OF_OTHER_KINDS)
+def test_the_remaining_answers_fit_too(status: int) -> None:
+    """Faults outside of any schema are answered as documented."""
+    answer = door().answer(ANSWERS_OF_OTHER_KINDS[status])
+    documented = POST["responses"][str(status)]
+    assert answer.status == status
+    assert set(documented.get("headers", {})) == set(answer.headers)
+    of_answer[str(status)].validate(said(answer))
+
+
+def test_the_handshake_fits() -> None:
+    """Both answers to OPTIONS have the documented headers."""
+    responses = document()["paths"]["/"]["options"]["responses"]
+    for origin in ("events.example.com", "other.example.com"):
+        answer = door().answer(delivery("OPTIONS", {"webhook-request-origin": origin}))
+        assert set(responses[str(answer.status)]["headers"]) == set(answer.headers)

@@ -1,0 +1,179 @@
+"""The published schemas: valid themselves, as strict as the reader, and true of every event that is emitted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from local.contract.samples import SAMPLES, START, Rehearsal, sample
+from local.contract.schemas import VERDICTS
+from local.documents import ROOT
+from local.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
+from shared.continuation import continuation_body
+from shared.dead_letters import DeadLetters
+from shared.events import EventFactory
+from shared.intake import Delivery, Rejected, read
+from shared.model import DetachRequest, Outcome, Progress
+from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
+from tests.fakes import QUEUE_ARN, MemorySink, bare, cloudevent
+from tests.simulation.virtual import Simulation
+
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+OTHER = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
+FILES = sorted(SCHEMAS.glob("*.json"))
+CLOUDEVENTS = Draft7Validator(load(ROOT / "tests/contract/specs/cloudevents-1.0.json"))
+
+
+def accepted(event: Any) -> None:
+    """By the official schema of CloudEvents, by ours, and by ours without room for names it does not list."""
+    assert [] == [error.message for error in CLOUDEVENTS.iter_errors(event)]
+    assert [] == faults(event)
+    assert [] == faults(event, strict=True)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_each_schema_is_one(file: Any) -> None:
+    """By the dialect's own meta-schema, with an absolute URI of its own."""
+    schema = load(file)
+    Draft202012Validator.check_schema(schema)
+    assert "https://json-schema.org/draft/2020-12/schema" == schema["$schema"]
+    assert schema["$id"].startswith("urn:bms-volume-detach:schema:volume.")
+
+
+def test_no_two_schemas_have_one_id() -> None:
+    """An id leads to one file."""
+    ids = [load(file)["$id"] for file in FILES]
+    assert len(ids) == len(set(ids)) == 10
+
+
+@pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
+def test_every_event_of_every_scenario_is_accepted(scenario: Scenario) -> None:
+    """A consumer written from the schemas alone understands whatever a cloud can do to a detach."""
+    simulation = Simulation(scenario_cloud, SETTINGS)
+    for body in scenario.on(simulation.cloud).bodies():
+        simulation.queue.put(body)
+    simulation.run()
+    assert simulation.bus.events
+    for event in simulation.bus.events:
+        accepted(event)
+        details = VERDICTS[Outcome(event["data"]["verdict"])].details
+        assert not details or event["data"]["detail"] in details
+
+
+REJECTED = {
+    "no JSON": "{",
+    "an array": "[]",
+    "nothing": "{}",
+    "a broken event": json.dumps(cloudevent({"server_id": 5}, id="", time="now", correlationid="c")),
+    "a typo": json.dumps(bare(SERVER, VOLUME, dry_rum=True, context={"a": [None, {"b": None}]})),
+    "an id only": json.dumps({"volume_id": VOLUME}),
+    "a message of ours": json.dumps({"continuation": 7, "progress": {}, "request": {"id": "4711"}}),
+}
+
+
+@pytest.mark.parametrize("body", REJECTED.values(), ids=REJECTED)
+def test_the_answer_to_any_message_is_accepted(body: str) -> None:
+    """An invalid request is answered by an event like any other, and so is a dead letter."""
+    delivery = Delivery(body, "m-1", QUEUE_ARN, START)
+    found = read(delivery, "bms")
+    assert isinstance(found, Rejected)
+    accepted(json.loads(EventFactory().rejected(found, START).body))
+    bus = MemorySink()
+    assert [None] == DeadLetters("bms", bus, EventFactory(), lambda: START).handle([delivery])
+    accepted(bus.events[0])
+
+
+def test_the_answer_to_a_dead_continuation_is_accepted() -> None:
+    """With evidence of everything that was learnt before."""
+    request = DetachRequest(id="1", source="/s", requested_at=START, server_id=SERVER, volume_id=VOLUME)
+    progress = Progress(first_seen_at=START, deletes_sent=1, last_delete_at=START, last_error="http_502", polls=2)
+    bus = MemorySink()
+    letters = DeadLetters("bms", bus, EventFactory(), lambda: START)
+    letters.handle([Delivery(continuation_body(request, progress), "m", QUEUE_ARN, START)])
+    accepted(bus.events[0])
+
+
+def test_another_prefix_needs_no_other_schemas() -> None:
+    """An operator's own event types are known by how they end."""
+    event = Rehearsal().play(bare(SERVER, VOLUME)).events[0]
+    renamed = json.loads(event.body) | {"type": "com.example-1.storage.volume.detached.v1"}
+    assert [] == faults(renamed)
+
+
+def test_what_a_later_release_adds_is_passed_over() -> None:
+    """A consumer's validator does not break when verdicts learn to say more."""
+    event = sample("detached")
+    more = {**event, "severity": "1", "data": {**event["data"], "colour": "red"}}
+    assert [] == faults(more)
+    assert [] != faults(more, strict=True)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples_are_accepted(name: str) -> None:
+    """What stands under events/verdicts is what a consumer will get."""
+    event = json.loads((ROOT / f"events/verdicts/{name}.json").read_text(encoding="utf-8"))
+    accepted(event)
+    assert event["dataschema"] in [load(file)["$id"] for file in FILES]
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"verdict": "failed"}, "$.data.verdict"),
+        ({"server_id": ...}, "$.data"),
+        ({"evidence": ...}, "$.data"),
+        ({"timing": {}}, "$.data.timing"),
+        ({"volume_id": None}, "$.data.volume_id"),
+    ],
+)
+def test_the_schemas_do_say_something(change: dict[str, Any], path: str) -> None:
+    """A `detached` that lacks or contradicts itself is refused at the place."""
+    event = sample("detached")
+    data = {name: value for name, value in {**event["data"], **change}.items() if value is not ...}
+    assert path in [fault.split(": ")[0] for fault in faults({**event, "data": data})]
+
+
+ID = {"server_id": SERVER}
+REQUESTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "smallest": ({**ID, "volume_id": VOLUME}, True),
+    "several": ({**ID, "volume_ids": [VOLUME, OTHER]}, True),
+    "everything": (
+        {**ID, "volume_id": VOLUME, "project_id": "c685484a8cc2416b97260938705deb65", "attachment_id": OTHER,
+         "unmounted": True, "allow_system_disk": False, "dry_run": True, "requested_at": "2026-11-23T08:00:00Z",
+         "task_token": "t", "context": {"a": [None]}}, True,
+    ),
+    "no volume": (ID, False),
+    "no server": ({"volume_id": VOLUME}, False),
+    "both": ({**ID, "volume_id": VOLUME, "volume_ids": [OTHER]}, False),
+    "both, and an attachment": ({**ID, "volume_id": VOLUME, "volume_ids": [OTHER], "attachment_id": OTHER}, False),
+    "an attachment of several": ({**ID, "volume_ids": [VOLUME], "attachment_id": OTHER}, False),
+    "one answer for several": ({**ID, "volume_ids": [VOLUME, OTHER], "task_token": "t"}, False),
+    "a typo": ({**ID, "volume_id": VOLUME, "dry_rum": True}, False),
+    "no id": ({**ID, "volume_id": "vol-1"}, False),
+    "a number": ({**ID, "volume_id": VOLUME, "dry_run": 1}, False),
+    "none": ({**ID, "volume_ids": []}, False),
+    "too many": ({**ID, "volume_ids": [VOLUME] * 41}, False),
+    "no zone": ({**ID, "volume_id": VOLUME, "requested_at": "2026-11-23T08:00:00"}, False),
+    "an empty token": ({**ID, "volume_id": VOLUME, "task_token": ""}, False),
+    "text as context": ({**ID, "volume_id": VOLUME, "context": "CHG-1"}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "good"), REQUESTS.values(), ids=REQUESTS)
+def test_the_request_schema_says_what_the_reader_says(data: dict[str, Any], good: bool) -> None:
+    """Alone and as an event: what the schema accepts is taken, and what the reader refuses it refuses."""
+    alone = validator(load(SCHEMAS / "volume.detach_requested.v1.data.json"))
+    event = cloudevent(data)
+    for message, says in ((data, alone.is_valid(data)), (event, [] == faults(event))):
+        assert good == says
+        assert good == isinstance(read(Delivery(json.dumps(message), "m", QUEUE_ARN, START), "bms"), list)
+
+
+def test_closing_a_schema_closes_all_of_it() -> None:
+    """The strict validators of these tests do look at every level."""
+    schema = {"properties": {"a": {"properties": {}}}, "$defs": {"b": {"items": {"properties": {}}}}}
+    assert 3 == json.dumps(closed(schema)).count("additionalProperties")

@@ -1,0 +1,169 @@
+"""The template and the code agree: what is deployed can run, and may do what it does and no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
+"""Variables that libraries read."""
+
+IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
+"""Batch operations are permitted by the action of the single one."""
+
+SERVICES = {"SQS": "sqs", "EVENTS": "events", "SECRETS": "secretsmanager", "STATES": "states"}
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as plain values: `!GetAtt A.Arn` as {"GetAtt": "A.Arn"}."""
+
+
+def _short_form(loader: Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        return {tag: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {tag: loader.construct_sequence(node, deep=True)}
+    assert isinstance(node, yaml.MappingNode)
+    return {tag: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _short_form)
+TEMPLATE: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader)
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+DEFAULTS: dict[str, Any] = TEMPLATE["Globals"]["Function"]
+FUNCTIONS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::Serverless::Function"}
+QUEUES = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::SQS::Queue"}
+CONSUMERS = [
+    (function, event["Properties"])
+    for function, properties in FUNCTIONS.items()
+    for event in properties.get("Events", {}).values()
+    if event["Type"] == "SQS"
+]
+
+
+def timeout_of(function: str) -> int:
+    return int(FUNCTIONS[function].get("Timeout", DEFAULTS["Timeout"]))
+
+
+def queue_of(source: dict[str, Any]) -> dict[str, Any]:
+    """The queue an event source reads, by its `!GetAtt`."""
+    queue: dict[str, Any] = QUEUES[source["Queue"]["GetAtt"].removesuffix(".Arn")]
+    return queue
+
+
+def statements_of(function: str) -> Iterator[dict[str, Any]]:
+    """The statements of a function's own policies, the conditional ones too."""
+    for policy in FUNCTIONS[function]["Policies"]:
+        for statement in policy["Statement"]:
+            yield statement["If"][1] if "If" in statement else statement
+
+
+def actions_of(function: str) -> set[str]:
+    found: set[str] = set()
+    for statement in statements_of(function):
+        action = statement["Action"]
+        found |= {action} if isinstance(action, str) else set(action)
+    return found
+
+
+def called_by_adapters() -> set[str]:
+    """The actions behind every AWS operation that stands in the adapters."""
+    source = "\n".join(path.read_text() for path in (ROOT / "shared" / "adapters").glob("*.py"))
+    called = {
+        f"{SERVICES[service]}:{IAM_ACTION.get(operation, operation)}"
+        for service, operation in re.findall(r"\((SQS|EVENTS|SECRETS|STATES), \"(\w+)\"", source)
+    }
+    return called | {f"states:{operation}" for operation in re.findall(r"\"(SendTask\w+)\"", source)}
+
+
+def test_there_is_something_to_test() -> None:
+    """The template holds the functions, queues and bus of the design."""
+    assert {"DetachVolumeFunction", "RequestQueue", "DeadLetterQueue", "EventBus"} <= set(RESOURCES)
+    assert CONSUMERS
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_handlers_can_be_imported(name: str) -> None:
+    """Each function's handler is where the template says, and can be called."""
+    module, _, function = FUNCTIONS[name]["Handler"].rpartition(".")
+    assert callable(getattr(import_module(module), function))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_variables_are_settings(name: str) -> None:
+    """Every variable that is set is one the code reads: a misspelt one would be a default in disguise."""
+    variables = {
+        **DEFAULTS["Environment"]["Variables"],
+        **FUNCTIONS[name].get("Environment", {}).get("Variables", {}),
+    }
+    assert {v.lower() for v in variables if v not in ELSEWHERE} <= set(Settings.model_fields)
+
+
+def test_parameters_allow_what_settings_allow() -> None:
+    """A prefix that the template takes is one that the settings take."""
+    patterns = [m.pattern for m in Settings.model_fields["event_type_prefix"].metadata if hasattr(m, "pattern")]
+    assert [f"^{TEMPLATE['Parameters']['EventTypePrefix']['AllowedPattern']}$"] == patterns
+
+
+@pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
+def test_visibility_outlasts_the_function(function: str, source: dict[str, Any]) -> None:
+    """Six times the timeout, as AWS advises: no batch is handed out twice while it is worked on."""
+    assert queue_of(source)["VisibilityTimeout"] >= 6 * timeout_of(function)
+
+
+@pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
+def test_partial_failures_are_reported(function: str, source: dict[str, Any]) -> None:
+    """Without ReportBatchItemFailures one bad record would bring back the whole batch."""
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["BatchSize"] <= 10
+    assert "FilterCriteria" not in source  # what a filter does not match is deleted unseen
+
+
+def test_requests_have_dead_letters() -> None:
+    """What the code cannot cope with is kept, and longer than it could wait as a request."""
+    redrive = QUEUES["RequestQueue"]["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == {"GetAtt": "DeadLetterQueue.Arn"}
+    assert 3 <= redrive["maxReceiveCount"] <= 10
+    retention = "MessageRetentionPeriod"
+    assert QUEUES["DeadLetterQueue"][retention] > QUEUES["RequestQueue"][retention]
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_queues_are_encrypted(name: str) -> None:
+    """Requests name servers and may carry a task token."""
+    assert QUEUES[name]["SqsManagedSseEnabled"] is True
+
+
+def test_the_loop_is_allowed() -> None:
+    """A function that writes into its own queue would be stopped by Lambda without this."""
+    assert FUNCTIONS["DetachVolumeFunction"]["RecursiveLoop"] == "Allow"
+
+
+def test_policies_allow_what_is_called() -> None:
+    """All functions together may do what the adapters call, and nothing else."""
+    allowed = set().union(*(actions_of(name) for name in FUNCTIONS))
+    assert allowed == called_by_adapters()
+
+
+def test_the_worker_has_what_it_needs() -> None:
+    """The function that does the work looks again later, emits verdicts and reads its credentials."""
+    needed = {"sqs:SendMessage", "events:PutEvents", "secretsmanager:GetSecretValue"}
+    assert needed <= actions_of("DetachVolumeFunction")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_policies_name_their_resources(name: str) -> None:
+    """Nothing is allowed on everything, but for the task tokens, for which IAM has no resource."""
+    wide = [s for s in statements_of(name) if s["Resource"] == "*"]
+    actions = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in wide]
+    assert [a for group in actions for a in group if not a.startswith("states:SendTask")] == []
+    assert all(s["Effect"] == "Allow" and "*" not in str(s["Action"]) for s in statements_of(name))

@@ -1,0 +1,213 @@
+"""Queue, bus and secrets: everything offered is either taken or named as not taken."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from local.aws_stand_in import BUS, REQUESTS, VERDICTS, AwsStandIn
+from shared.adapters.aws import BYTES_PER_CALL, EVENTS, SECRETS, SQS, AwsClient, batches
+from shared.adapters.event_bus import EventBus
+from shared.adapters.secrets import KEPT_SECONDS, Secrets
+from shared.adapters.sqs import SqsQueue
+from shared.events import EventFactory
+from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.ports import AwsTrouble, Event, Message
+from tests.fakes import START
+from tests.scripted import Reply, Script, client_of, reply
+
+REQUEST = DetachRequest(id="1", source="/s", requested_at=START, server_id=str(UUID(int=1)), volume_id=str(UUID(int=2)))
+VERDICT = EventFactory().verdict(
+    REQUEST, Progress(first_seen_at=START), Conclude(Outcome.DETACHED, "detached_now"), None, START
+)
+
+
+def event(number: int, padding: str = "") -> Event:
+    """A verdict that is told from others by its id, and as large as wanted."""
+    body = json.loads(VERDICT.body) | {"id": str(number), "padding": padding}
+    return replace(VERDICT, id=str(number), body=json.dumps(body))
+
+
+def received(aws: AwsStandIn, queue: str, count: int) -> list[Any]:
+    """Everything that arrives, until it is as much as expected."""
+    found: list[Any] = []
+    deadline = time.monotonic() + 5
+    while len(found) < count and time.monotonic() < deadline:
+        found += aws.receive(queue, wait_seconds=0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([1] * 3, [[0, 1, 2]]),
+        ([1] * 10, [list(range(10))]),
+        ([1] * 11, [list(range(10)), [10]]),
+        ([500_000, 500_000, 1], [[0], [1, 2]]),
+        ([BYTES_PER_CALL + 1, 1], [[0], [1]]),
+        ([BYTES_PER_CALL - 1, 1, 1], [[0, 1], [2]]),
+    ],
+)
+def test_batches_fit_into_a_call(sizes: list[int], expected: list[list[int]]) -> None:
+    """Groups of ten at most and not too many bytes, in order, nothing left out."""
+    assert expected == list(batches(sizes))
+
+
+def test_messages_arrive(aws: AwsStandIn) -> None:
+    """Twenty-five messages are taken in three calls, with every character they had."""
+    bodies = [json.dumps({"number": number, "text": "ä€😀"}) for number in range(25)]
+    assert SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send([Message(body) for body in bodies]) == {}
+    assert sorted(message["number"] for message in received(aws, REQUESTS, 25)) == list(range(25))
+
+
+def test_a_delay_is_kept(aws: AwsStandIn) -> None:
+    """A message to be looked at later is there, and not yet visible."""
+    SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send([Message("{}", delay=900)])
+    names = {"AttributeNames": ["ApproximateNumberOfMessagesDelayed"], "QueueUrl": aws.queue_urls[REQUESTS]}
+    assert aws.client.call(SQS, "GetQueueAttributes", names)["Attributes"] == {
+        "ApproximateNumberOfMessagesDelayed": "1"
+    }
+    assert aws.receive(REQUESTS, wait_seconds=0) == []
+
+
+def test_large_messages_go_in_several_calls(script: Script) -> None:
+    """Bytes count as well as numbers."""
+    script.then(Reply(403))
+    SqsQueue(client_of(script), "q").send([Message("x" * 400_000)] * 3)
+    assert [len(asked.json["Entries"]) for asked in script.asked] == [2, 1]
+
+
+def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
+    """Every message of every call is named as not taken."""
+    queue = SqsQueue(aws.client, aws.queue_urls[REQUESTS] + "-gone")
+    failed = queue.send([Message("{}")] * 12)
+    assert list(failed) == list(range(12))
+    assert "NonExistentQueue" in failed[0] or "QueueDoesNotExist" in failed[0]
+
+
+def test_what_sqs_leaves_out_is_named(script: Script) -> None:
+    """SQS answers 200 for a batch of which it took a part: the rest is not lost."""
+    error = {"Id": "1", "Code": "InternalError", "Message": "sorry", "SenderFault": False}
+    script.then(reply({"Successful": [{"Id": "0"}], "Failed": [error]}))
+    failed = SqsQueue(client_of(script), "q").send([Message("a"), Message("b"), Message("c")])
+    assert failed == {1: "InternalError sorry", 2: "not taken"}
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"", b"[]", b"<html/>", b'{"Successful": null, "Failed": null}'])
+def test_an_answer_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
+    """Only what SQS says it took counts as taken."""
+    script.then(Reply(200, answer))
+    assert list(SqsQueue(client_of(script), "q").send([Message("a")])) == [0]
+
+
+def test_one_call_that_fails_leaves_the_others(script: Script) -> None:
+    """Of two calls the failed one's messages are named, by their own positions."""
+    script.then(Reply(403), reply({"Successful": [{"Id": "10"}, {"Id": "11"}]}))
+    assert list(SqsQueue(client_of(script), "q").send([Message("a")] * 12)) == list(range(10))
+
+
+def test_events_come_through_the_bus(aws: AwsStandIn) -> None:
+    """The whole CloudEvent is the detail, its type the detail type, and a rule hands it on."""
+    assert EventBus(aws.client, BUS).emit([event(number) for number in range(12)]) == {}
+    envelopes = received(aws, VERDICTS, 12)
+    assert sorted(int(envelope["detail"]["id"]) for envelope in envelopes) == list(range(12))
+    assert {(e["detail-type"], e["source"]) for e in envelopes} == {("bms.volume.detached.v1", "/bms-volume-detach")}
+
+
+def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
+    """Every event is named as not taken, with the error."""
+    script.then(reply({"__type": "ResourceNotFoundException", "message": "no bus"}, 400))
+    failed = EventBus(client_of(script), "gone").emit([event(1), event(2)])
+    assert list(failed) == [0, 1]
+    assert "ResourceNotFoundException" in failed[0]
+
+
+def test_what_the_bus_leaves_out_is_named(script: Script) -> None:
+    """PutEvents answers 200 with FailedEntryCount: each entry is looked at."""
+    failure = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
+    script.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, failure]}))
+    failed = EventBus(client_of(script), BUS).emit([event(1), event(2), event(3)])
+    assert failed == {1: "ThrottlingException slow", 2: "not taken"}
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"", b"not JSON", b'{"Entries": null, "FailedEntryCount": 0}'])
+def test_a_bus_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
+    """Without an EventId an event does not count as emitted."""
+    script.then(Reply(200, answer))
+    assert list(EventBus(client_of(script), BUS).emit([event(1)])) == [0]
+
+
+def test_nothing_to_send_is_no_call(script: Script) -> None:
+    """An empty batch is not sent: AWS refuses it."""
+    assert (SqsQueue(client_of(script), "q").send([]), EventBus(client_of(script), BUS).emit([])) == ({}, {})
+    assert script.asked == []
+
+
+def test_events_are_batched_by_ten_and_bytes(script: Script) -> None:
+    """Both limits of PutEvents are kept."""
+    script.then(Reply(403))
+    EventBus(client_of(script), BUS).emit([event(n) for n in range(11)] + [event(11, "x" * 500_000)] * 2)
+    assert [len(asked.json["Entries"]) for asked in script.asked] == [10, 2, 1]
+
+
+class Seconds:
+    """A clock of seconds."""
+
+    time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def test_a_secret_is_kept_and_read_again(aws: AwsStandIn) -> None:
+    """Within five minutes a secret is not asked for twice; after, or once forgotten, a rotated one is seen."""
+    aws.put_secret("rotated", {"password": "one"})
+    clock = Seconds()
+    secrets = Secrets(aws.client, clock)
+    assert secrets.read("rotated") == {"password": "one"}
+    aws.client.call(SECRETS, "PutSecretValue", {"SecretId": "rotated", "SecretString": '{"password": "two"}'})
+    clock.time += KEPT_SECONDS - 1
+    assert secrets.read("rotated") == {"password": "one"}
+    clock.time += 1
+    assert secrets.read("rotated") == {"password": "two"}
+    aws.client.call(SECRETS, "PutSecretValue", {"SecretId": "rotated", "SecretString": '{"password": "three"}'})
+    secrets.forget("rotated")
+    secrets.forget("never read")
+    assert secrets.read("rotated") == {"password": "three"}
+
+
+def test_a_secret_that_is_missing_is_trouble(aws: AwsStandIn) -> None:
+    """An unknown secret is named in the error, with AWS's code."""
+    with pytest.raises(AwsTrouble, match="ResourceNotFoundException"):
+        Secrets(aws.client).read("no such secret")
+
+
+@pytest.mark.parametrize("text", ["hunter2", "", '{"a": 1, "a": 2}', "{"])
+def test_a_secret_that_is_no_json_is_trouble(script: Script, text: str) -> None:
+    """What is not JSON is refused, kept by nobody, and not shown."""
+    script.then(reply({"SecretString": text}))
+    secrets = Secrets(client_of(script))
+    for _ in range(2):
+        with pytest.raises(AwsTrouble, match="not JSON") as trouble:
+            secrets.read("s")
+        assert "hunter2" not in str(trouble.value)
+    assert len(script.asked) == 2
+
+
+def test_secrets_are_kept_apart(script: Script) -> None:
+    """Each id has its own value."""
+    script.then(reply({"SecretString": "1"}), reply({"SecretString": "2"}))
+    secrets = Secrets(client_of(script))
+    assert [secrets.read("a"), secrets.read("b"), secrets.read("a")] == [1, 2, 1]
+
+
+def test_the_bus_is_asked_by_its_own_protocol(aws: AwsStandIn) -> None:
+    """The client speaks to the stand-in as to AWS: a call that is not known is an error, not a crash."""
+    with pytest.raises(AwsTrouble):
+        AwsClient(aws.environment, sleep=lambda _: None).call(EVENTS, "PutEvents", {})

@@ -1,0 +1,118 @@
+"""A batch shares what it can, keeps apart what it must, and ends in time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from datetime import datetime, timedelta
+
+from local.cloud import Fault, bodies, faults
+from shared.events import EventFactory
+from shared.model import Volume
+from shared.ports import Cloud, Reading
+from shared.reconcile import LONGEST_CALL, OutOfTime, Reconciler
+from tests.fakes import Bench, MemorySink, OneCloud, bare
+
+
+def requests(bench: Bench, count: int) -> list[str]:
+    return [json.dumps(bare(bench.server, bench.disk())) for _ in range(count)]
+
+
+def calls(bench: Bench) -> Counter[str]:
+    return Counter(call.operation for call in bench.api.calls)
+
+
+def step(bench: Bench, texts: list[str], deadline: datetime | None = None) -> list[BaseException | None]:
+    deliveries = [bench.delivery(text, f"m-{at}") for at, text in enumerate(texts)]
+    return bench.service.handle(deliveries, deadline)
+
+
+def test_one_server_is_read_once_for_all_its_disks() -> None:
+    """Twenty disks of one server cost one server read, one list, twenty volume reads and twenty DELETEs."""
+    bench = Bench()
+    step(bench, requests(bench, 20))
+
+    expected = {"get_token": 1, "get_server": 1, "list_attachments": 1, "get_volume": 20, "delete_attachment": 20}
+    assert expected == dict(calls(bench))
+
+
+def test_every_disk_of_a_batch_ends_detached() -> None:
+    """Sharing reads loses nothing: each request has its own verdict."""
+    bench = Bench()
+    for text in requests(bench, 20):
+        bench.queue.put(text)
+    bench.run()
+
+    assert ["detached_now"] * 20 == [event["data"]["detail"] for event in bench.sink.events]
+
+
+def test_a_read_is_not_shared_once_it_is_old() -> None:
+    """Two seconds later the server is read anew: a gate is not asked of the past."""
+    bench = Bench()
+    step(bench, requests(bench, 1))
+    bench.clock.time += timedelta(seconds=3)
+    step(bench, requests(bench, 1))
+
+    assert 2 == calls(bench)["get_server"]
+
+
+def test_a_failed_read_is_everybodys_trouble_and_nobodys_end() -> None:
+    """If the shared list cannot be read, all requests for that server wait, and end well later."""
+    bench = Bench()
+    bench.api.faults.add(Fault(faults.answer(bodies.html_error(502)), "list_attachments"))
+    for text in requests(bench, 3):
+        bench.queue.put(text)
+    bench.run()
+
+    assert ["detached_now"] * 3 == [event["data"]["detail"] for event in bench.sink.events]
+
+
+def test_without_time_no_delete_is_sent() -> None:
+    """A DELETE that might not end before the invocation does is left to the next one, and nothing is lost."""
+    bench = Bench()
+    errors = step(bench, requests(bench, 1), deadline=bench.clock.time + LONGEST_CALL - timedelta(seconds=1))
+
+    assert [None] == errors
+    assert 0 == calls(bench)["delete_attachment"]
+    bench.run()
+    assert ["detached_now"] == [event["data"]["detail"] for event in bench.sink.events]
+
+
+class Hanging:
+    """A cloud whose answers for one volume never come, until the test lets them."""
+
+    def __init__(self, cloud: Cloud, volume_id: str) -> None:
+        self._cloud = cloud
+        self._volume_id = volume_id
+        self.release = threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._cloud, name)
+
+    def volume(self, volume_id: str) -> Reading[Volume | None]:
+        if volume_id == self._volume_id:
+            self.release.wait(30)
+        return self._cloud.volume(volume_id)
+
+
+def test_what_hangs_is_given_back_in_time() -> None:
+    """One request that hangs goes back to the queue alone; the others of its batch are done."""
+    bench = Bench()
+    texts = requests(bench, 3)
+    hanging = Hanging(bench.cloud, json.loads(texts[1])["volume_id"])
+    bench.clouds = OneCloud(hanging)  # type: ignore[arg-type]
+    errors = step(bench, texts, deadline=bench.clock.time + timedelta(seconds=0.3))
+    hanging.release.set()
+
+    assert [None, OutOfTime, None] == [error and type(error) for error in errors]
+    assert 2 == len(bench.queue.sent)
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    """An empty batch asks nobody anything."""
+    bench = Bench()
+    reconciler = Reconciler(bench.clouds, bench.queue, MemorySink(), EventFactory(), bench.policy, bench.clock)
+
+    assert [] == reconciler.run([])
+    assert [] == bench.api.calls

@@ -1,0 +1,174 @@
+"""The HTTP sink against a real server: what is sent, how it is signed, and what each answer means."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from pydantic import SecretStr
+from standardwebhooks import Webhook
+
+from shared.adapters.http_sink import HttpSink, seconds_until
+from shared.events import EventFactory
+from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.ports import AwsTrouble, Event, NotTaken
+from shared.settings import Settings, SettingsError, SinkMode, load
+from shared.signatures import Keys
+from tests.fakes import START
+from tests.scripted import BROKEN, Asked, Reply, Script
+
+OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def verdict() -> Event:
+    request = DetachRequest(
+        id="ticket ä\"%", source="/changes", requested_at=START, server_id="95bf2490-5428-432c-ad9b-5e3406f869dd",
+        volume_id="b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", traceparent=TRACE, tracestate="a=b", context={"ü": "€"},
+    )  # fmt: skip
+    conclusion = Conclude(Outcome.DETACHED, "detached_now")
+    return EventFactory().verdict(request, Progress(first_seen_at=START), conclusion, None, START)
+
+
+def sink(script: Script, *secrets: str, mode: SinkMode = SinkMode.STRUCTURED, **more: Any) -> HttpSink:
+    keys = Keys(secrets=tuple(SecretStr(secret) for secret in secrets or (NEW,)))
+    return HttpSink(script.url + "/hook", lambda: keys, more.pop("clock", lambda: datetime.now(UTC)), mode)
+
+
+def event_in(asked: Asked) -> Any:
+    """The event as the official SDK reads the request."""
+    headers = {name: value for name, value in asked.headers.items() if name.startswith(("ce-", "content-type"))}
+    return from_http_event(HTTPMessage(headers, asked.body))
+
+
+@pytest.mark.parametrize("mode", SinkMode)
+def test_the_event_arrives_as_a_cloudevent(script: Script, mode: SinkMode) -> None:
+    """In both modes another CloudEvents library reads out of the request what the bus was given."""
+    event = verdict()
+    assert sink(script, mode=mode).deliver(event) is None
+    (asked,) = script.asked
+    read, whole = event_in(asked), json.loads(event.body)
+    assert whole["data"] == read.get_data()
+    attributes = {name: str(value) for name, value in read.get_attributes().items() if name != "time"}
+    assert {name: value for name, value in whole.items() if name not in ("data", "time")} == attributes
+    assert datetime.fromisoformat(whole["time"]) == read.get_time()
+
+
+@pytest.mark.parametrize(
+    ("mode", "content_type"),
+    [(SinkMode.STRUCTURED, "application/cloudevents+json; charset=utf-8"), (SinkMode.BINARY, "application/json")],
+)
+def test_the_content_type_tells_the_mode(script: Script, mode: SinkMode, content_type: str) -> None:
+    """A structured event says so, a binary one has the type of its data; the trace stands beside both."""
+    sink(script, mode=mode).deliver(verdict())
+    headers = script.asked[0].headers
+    assert (content_type, TRACE, "a=b") == (headers["content-type"], headers["traceparent"], headers["tracestate"])
+
+
+@pytest.mark.parametrize("mode", SinkMode)
+def test_the_receiver_can_check_the_signature(script: Script, mode: SinkMode) -> None:
+    """The Standard Webhooks library accepts the body under the old secret as well as under the new one."""
+    event = verdict()
+    sink(script, NEW, OLD, mode=mode).deliver(event)
+    (asked,) = script.asked
+    assert event.id == asked.headers["webhook-id"]
+    for secret in (OLD, NEW):
+        Webhook(secret).verify(asked.body, asked.headers)
+
+
+def test_the_clock_may_be_in_any_zone(script: Script) -> None:
+    """What is signed is the moment, not the wall clock."""
+    east = timezone(timedelta(hours=5))
+    sink(script, clock=lambda: datetime.now(east)).deliver(verdict())
+    Webhook(NEW).verify(script.asked[0].body, script.asked[0].headers)
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+def test_any_2xx_is_a_yes(script: Script, status: int) -> None:
+    """The receiver need not answer with anything."""
+    script.then(Reply(status, b""))
+    assert sink(script).deliver(verdict()) is None
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
+def test_what_may_pass_is_tried_again(script: Script, status: int) -> None:
+    """The receiver is busy or out of order."""
+    script.then(Reply(status, b"later", (("Retry-After", "7"),)))
+    assert NotTaken(f"HTTP {status}", again=True, retry_after=7) == sink(script).deliver(verdict())
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422])
+def test_what_does_not_pass_is_not_tried_again(script: Script, status: int) -> None:
+    """The receiver does not want it, and a redirect is not followed."""
+    script.then(Reply(status, b"", (("Location", script.url + "/elsewhere"), ("Retry-After", "7"))))
+    assert NotTaken(f"HTTP {status}", again=False) == sink(script).deliver(verdict())
+    assert 1 == len(script.asked)
+
+
+def test_no_answer_may_pass(script: Script) -> None:
+    """A broken connection is tried again."""
+    script.then(BROKEN)
+    assert NotTaken("no answer (ConnectionError)", again=True) == sink(script).deliver(verdict())
+
+
+def test_nobody_listens() -> None:
+    """A port without a server is tried again, too."""
+    found = sink(Script("http://127.0.0.1:9")).deliver(verdict())
+    assert found
+    assert found.again
+
+
+def test_without_a_secret_nothing_is_sent(script: Script) -> None:
+    """What cannot be signed waits until it can be."""
+    unsigned = HttpSink(script.url, Keys, lambda: START)
+    assert NotTaken("there is no secret to sign with", again=True) == unsigned.deliver(verdict())
+
+    def unreadable() -> Keys:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    assert NotTaken("GetSecretValue: no answer", again=True) == HttpSink(script.url, unreadable, lambda: START).deliver(
+        verdict()
+    )
+    assert [] == script.asked
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("0", 0), (" 120 ", 120), ("Mon, 23 Nov 2026 08:01:00 GMT", 60), ("Mon, 23 Nov 2026 07:00:00 GMT", 0),
+     (None, None), ("", None), ("soon", None), ("-5", None), ("1.5", None), ("9" * 40, None), ("\u0661", None)],
+)  # fmt: skip
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    """Seconds or a date of HTTP; anything else says nothing."""
+    assert seconds == seconds_until(header, START)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://sink.example.com/hook?key=1", "http://127.0.0.1:8080/", "http://localhost/x", "http://[::1]:9/",
+     "http://127.9.9.9/"],
+)  # fmt: skip
+def test_good_sinks(url: str) -> None:
+    """https anywhere, http on this machine."""
+    settings = load(Settings, {"REQUEST_QUEUE_URL": "q", "SINK_URL": url, "SINK_SECRET_ID": "s"})
+    assert url == settings.sink_url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://sink.example.com/", "http://10.0.0.1/", "http://localhost.example.com/", "ftp://127.0.0.1/", "sink",
+     "https://", "https://user:pw@sink.example.com/", "https://sink.example.com/#x", "https://[::1", "https://a:b/"],
+)  # fmt: skip
+def test_bad_sinks(url: str) -> None:
+    """Anything else is refused before anything is sent, and the URL is not shown."""
+    with pytest.raises(SettingsError, match="SINK_URL: must be an https URL") as refused:
+        load(Settings, {"REQUEST_QUEUE_URL": "q", "SINK_URL": url, "SINK_SECRET_ID": "s"})
+    assert "user:pw" not in str(refused.value)
+
+
+def test_a_sink_needs_a_secret() -> None:
+    """A sink without a secret is a mistake that is told at once."""
+    with pytest.raises(SettingsError, match="SINK_SECRET_ID must be set"):
+        load(Settings, {"REQUEST_QUEUE_URL": "q", "SINK_URL": "https://sink.example.com/"})

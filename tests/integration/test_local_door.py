@@ -1,0 +1,153 @@
+"""The door on this machine: what a Function URL does, and the commands around it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.receive_webhook.handler import delivery_of
+from local.function_url import LARGEST, FunctionUrl, Page, PortTaken, payload
+from local.sender import LOCAL_SECRET, send
+
+
+class Echo:
+    """A handler that keeps its events; it breaks if a header asks it to."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def __call__(self, event: dict[str, Any], _: Any) -> dict[str, Any]:
+        self.events.append(event)
+        status = int(event["headers"].get("x-status", "200"))
+        if status == 0:
+            raise RuntimeError("broken")
+        return {"statusCode": status, "headers": {"X-Answer": "1"}, "body": json.dumps({"ok": True})}
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def url(echo: Echo) -> Iterator[FunctionUrl]:
+    with FunctionUrl(echo, pages={"/": Page("text/html", "<h1>door</h1>")}) as url:
+        yield url
+
+
+@given(
+    body=st.binary(),
+    kind=st.sampled_from(["application/json", "text/plain; charset=utf-8", "application/cloudevents+json", "", "x"]),
+)
+def test_the_bytes_arrive_as_they_were_sent(body: bytes, kind: str) -> None:
+    """As text or as base64, what is signed is what the handler sees."""
+    assert delivery_of(payload("POST", "/", [("Content-Type", kind)], body)).body == body
+
+
+def test_headers_become_one_in_lower_case() -> None:
+    """Lambda joins headers of the same name by a comma."""
+    event = payload("POST", "/a?b=c", [("X-A", "1"), ("x-a", "2")], b"")
+    assert event["headers"] == {"x-a": "1,2"}
+    assert (event["rawPath"], event["rawQueryString"]) == ("/a", "b=c")
+
+
+def test_the_handler_answers(url: FunctionUrl, echo: Echo) -> None:
+    """Status, headers and body come back as the handler says."""
+    answer = requests.post(url.address, data=b"\xff", headers={"X-Status": "422"}, timeout=5)
+    assert (answer.status_code, answer.headers["X-Answer"], answer.json()) == (422, "1", {"ok": True})
+    assert base64.b64decode(echo.events[0]["body"]) == b"\xff"
+
+
+def test_a_broken_handler_is_502(url: FunctionUrl) -> None:
+    """As behind a real Function URL, and the error is not shown."""
+    answer = requests.post(url.address, headers={"X-Status": "0"}, timeout=5)
+    assert (answer.status_code, answer.text) == (502, "Internal Server Error")
+
+
+def test_pages_are_the_local_servers_own(url: FunctionUrl, echo: Echo) -> None:
+    """GET of a page shows it, and lets it load nothing; any other request goes to the handler."""
+    answer = requests.get(url.address, timeout=5)
+    assert answer.text == "<h1>door</h1>"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert requests.get(url.address + "other", timeout=5).status_code == 200
+    assert requests.head(url.address, timeout=5).content == b""
+    assert [event["requestContext"]["http"]["method"] for event in echo.events] == ["GET", "HEAD"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Transfer-Encoding": "chunked"}, 411),
+        ({"Content-Length": "x"}, 411),
+        ({"Content-Length": "-1"}, 411),
+        ({"Content-Length": str(LARGEST + 1)}, 413),
+    ],
+)
+def test_lengths_that_are_not_read(headers: dict[str, str], status: int, url: FunctionUrl, echo: Echo) -> None:
+    """What Lambda would not take does not reach the handler."""
+    connection = http.client.HTTPConnection(urlsplit(url.address).netloc, timeout=5)
+    connection.putrequest("POST", "/")
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    assert connection.getresponse().status == status
+    connection.close()
+    assert echo.events == []
+
+
+def test_a_port_that_is_taken(url: FunctionUrl) -> None:
+    """It is said in a sentence that names the port, which `make serve` shows."""
+    port = urlsplit(url.address).port or 0
+    with pytest.raises(PortTaken, match=f"Port {port} cannot be had"):
+        FunctionUrl(Echo(), port)
+
+
+@pytest.mark.parametrize(("status", "expected"), [("202", 0), ("401", 1)])
+def test_send_shows_the_answer(status: str, expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status says whether the door took it."""
+    seen: list[Any] = []
+
+    def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
+        seen.append(event)
+        return {"statusCode": int(status), "headers": {"Retry-After": "7"}, "body": '{"detail": "so"}'}
+
+    file = tmp_path / "event.json"
+    file.write_text('{"server_id": "ü"}', encoding="utf-8")
+    with FunctionUrl(handler) as url:
+        assert send(file, url.address, LOCAL_SECRET) == expected
+    shown = capsys.readouterr().out
+    assert shown.startswith(status)
+    assert "Retry-After: 7" in shown
+    assert '"detail": "so"' in shown
+    assert {"webhook-id", "webhook-timestamp", "webhook-signature"} <= set(seen[0]["headers"])
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "secret", "said"),
+    [
+        ("missing.json", "http://127.0.0.1:1/", LOCAL_SECRET, "There is no event file"),
+        ("event.json", "http://127.0.0.1:1/", LOCAL_SECRET, "make serve"),
+        ("event.json", "nonsense", LOCAL_SECRET, "does not answer"),
+        ("event.json", "http://127.0.0.1:1/", "whsec_x", "SECRET must be"),
+    ],
+)
+def test_send_says_what_is_wrong(
+    name: str, url: str, secret: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence on stderr, no traceback, exit status 2."""
+    (tmp_path / "event.json").write_text("{}")
+    assert send(tmp_path / name, url, secret) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""

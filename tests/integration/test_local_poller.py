@@ -1,0 +1,190 @@
+"""The poller against what AWS documents of Lambda's SQS event source mapping."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import pytest
+
+from local.aws_stand_in import AwsStandIn, queue_arn
+from local.poller import LambdaContext, Poller, failed_ids
+from shared.adapters.aws import SQS
+
+NUMBERS = count()
+
+
+@dataclass
+class Line:
+    """A queue without visibility timeout, its dead letters, and a handler that fails what it is told to."""
+
+    aws: AwsStandIn
+    failing: set[str] = field(default_factory=set)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    contexts: list[LambdaContext] = field(default_factory=list)
+    errors: list[BaseException] = field(default_factory=list)
+    response: Any = ...
+
+    def __post_init__(self) -> None:
+        name = f"line-{next(NUMBERS)}"
+        self.dead = self._queue(f"{name}-dead", {})
+        redrive = {"deadLetterTargetArn": queue_arn(f"{name}-dead"), "maxReceiveCount": 5}
+        self.url = self._queue(name, {"VisibilityTimeout": "0", "RedrivePolicy": json.dumps(redrive)})
+        self.arn = queue_arn(name)
+        self.poller = Poller(
+            self.aws.client, self.url, self.arn, self.handle, wait_seconds=0, on_error=self.errors.append
+        )
+
+    def _queue(self, name: str, attributes: dict[str, str]) -> str:
+        return str(self.aws.client.call(SQS, "CreateQueue", {"QueueName": name, "Attributes": attributes})["QueueUrl"])
+
+    def send(self, *bodies: str) -> None:
+        for body in bodies:
+            self.aws.client.call(SQS, "SendMessage", {"QueueUrl": self.url, "MessageBody": body})
+
+    def handle(self, event: dict[str, Any], context: Any) -> Any:
+        self.events.append(event)
+        self.contexts.append(context)
+        if self.response is not ...:
+            if isinstance(self.response, BaseException):
+                raise self.response
+            return self.response
+        failed = [record["messageId"] for record in event["Records"] if record["body"] in self.failing]
+        return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in failed]}
+
+    @property
+    def seen(self) -> list[list[str]]:
+        """The bodies of each batch."""
+        return [sorted(record["body"] for record in event["Records"]) for event in self.events]
+
+    def left(self, url: str) -> int:
+        name = "ApproximateNumberOfMessages"
+        answer = self.aws.client.call(SQS, "GetQueueAttributes", {"QueueUrl": url, "AttributeNames": [name]})
+        return int(answer["Attributes"][name])
+
+
+@pytest.fixture
+def line(aws: AwsStandIn) -> Iterator[Line]:
+    """A queue and a handler of its own."""
+    line = Line(aws)
+    yield line
+    for url in (line.url, line.dead):
+        aws.client.call(SQS, "DeleteQueue", {"QueueUrl": url})
+
+
+def test_an_empty_queue_invokes_nobody(line: Line) -> None:
+    """Nothing received is no invocation."""
+    assert (line.poller.poll(), line.events) == (0, [])
+
+
+def test_what_is_not_reported_is_done(line: Line) -> None:
+    """A batch without failures leaves the queue."""
+    line.send("a", "b")
+    assert line.poller.poll() == 2
+    assert (line.poller.poll(), line.seen, line.left(line.url)) == (0, [["a", "b"]], 0)
+
+
+def test_partial_failures_stay_and_come_back(line: Line) -> None:
+    """Only what was reported is delivered again, until it is no longer reported."""
+    line.failing = {"b"}
+    line.send("a", "b", "c")
+    line.poller.poll()
+    line.poller.poll()
+    line.failing = set()
+    line.poller.poll()
+    assert line.seen == [["a", "b", "c"], ["b"], ["b"]]
+    assert line.left(line.url) == 0
+
+
+def test_batches_are_of_ten(line: Line) -> None:
+    """No batch is larger than ten, and none is lost between two."""
+    line.send(*(f"{number:02}" for number in range(12)))
+    assert [line.poller.poll(), line.poller.poll(), line.poller.poll()] == [10, 2, 0]
+
+
+def test_dead_letters_after_five_receives(line: Line) -> None:
+    """A message that fails five times is moved to the dead letters by the queue's own policy."""
+    line.failing = {"poison"}
+    line.send("poison", "good")
+    for _ in range(7):
+        line.poller.poll()
+    counts = [
+        record["attributes"]["ApproximateReceiveCount"]
+        for event in line.events
+        for record in event["Records"]
+        if record["body"] == "poison"
+    ]
+    assert counts == ["1", "2", "3", "4", "5"]
+    assert (line.left(line.url), line.left(line.dead)) == (0, 1)
+
+
+def test_an_exception_fails_the_whole_batch(line: Line) -> None:
+    """A handler that raises acknowledges nothing, and the error is told."""
+    line.response = ValueError("no")
+    line.send("a", "b")
+    line.poller.poll()
+    assert [str(error) for error in line.errors] == ["no"]
+    assert line.left(line.url) == 2
+
+
+def test_the_event_is_the_one_of_aws(line: Line) -> None:
+    """Each record has the fields, in the types, that AWS documents for an SQS event."""
+    line.send('{"ä": 1}')
+    line.poller.poll()
+    (record,) = line.events[0]["Records"]
+    assert set(record) == {"messageId", "receiptHandle", "body", "attributes", "messageAttributes", "md5OfBody",
+                           "eventSource", "eventSourceARN", "awsRegion"}  # fmt: skip
+    assert (record["body"], record["eventSource"], record["awsRegion"]) == ('{"ä": 1}', "aws:sqs", "eu-central-1")
+    assert (record["eventSourceARN"], record["messageAttributes"]) == (line.arn, {})
+    times = ("SentTimestamp", "ApproximateFirstReceiveTimestamp")
+    assert [len(record["attributes"][name]) for name in times] == [13, 13]
+    assert record["attributes"]["ApproximateReceiveCount"] == "1"
+
+
+def test_message_attributes_come_along(line: Line) -> None:
+    """A message attribute is handed over in Lambda's spelling."""
+    attribute = {"content-type": {"DataType": "String", "StringValue": "application/cloudevents+json"}}
+    message = {"QueueUrl": line.url, "MessageBody": "{}", "MessageAttributes": attribute}
+    line.aws.client.call(SQS, "SendMessage", message)
+    line.poller.poll()
+    expected = {"stringValue": "application/cloudevents+json", "dataType": "String", "stringListValues": [],
+                "binaryListValues": []}  # fmt: skip
+    assert expected == line.events[0]["Records"][0]["messageAttributes"]["content-type"]
+
+
+def test_the_context_is_one_of_lambda(line: Line) -> None:
+    """Each invocation has a request id of its own, and the names that the logger reads."""
+    line.send("a")
+    line.poller.poll()
+    line.send("b")
+    line.poller.poll()
+    first, second = line.contexts
+    assert first.aws_request_id != second.aws_request_id
+    assert first.invoked_function_arn.endswith(f":function:{first.function_name}")
+    assert first.get_remaining_time_in_millis() == 60_000
+
+
+@pytest.mark.parametrize("response", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}])
+def test_these_answers_mean_success(response: Any) -> None:
+    """An empty answer or list says that all is done, as AWS documents it."""
+    assert failed_ids(response, {"a", "b"}) == set()
+
+
+def test_reported_ids_are_failures() -> None:
+    """What is named stays, the rest is done."""
+    assert failed_ids({"batchItemFailures": [{"itemIdentifier": "a"}]}, {"a", "b"}) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "response",
+    ["ok", 200, ["a"], True, {"batchItemFailures": "a"}, {"batchItemFailures": 5}, {"batchItemFailures": ["a"]},
+     {"batchItemFailures": [{"itemIdentifier": ""}]}, {"batchItemFailures": [{"itemIdentifier": None}]},
+     {"batchItemFailures": [{"id": "a"}]}, {"batchItemFailures": [{"itemIdentifier": "unknown"}]},
+     {"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "unknown"}]}],
+)  # fmt: skip
+def test_any_other_answer_fails_the_batch(response: Any) -> None:
+    """A wrong key, an unknown or an empty id, or no object at all: everything comes back."""
+    assert failed_ids(response, {"a", "b"}) == {"a", "b"}

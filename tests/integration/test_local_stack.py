@@ -1,0 +1,146 @@
+"""The local stack as its users start it: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.aws_stand_in import REQUESTS, VERDICTS
+from local.cloud import CloudServer
+from local.demo import FREE_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, demo_cloud
+from local.run import EVENTS, SAMPLES
+from local.stack import Stack, simulator_credentials
+from shared.bootstrap import utc_now
+from tests.fakes import bare, cloudevent_faults
+
+ROOT = Path(__file__).parents[2]
+
+
+def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m local` in a process of its own, with none of the caller's settings."""
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr of a command that did nothing."""
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(".")
+    return line
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_samples_run_to_their_verdicts() -> None:
+    """`make run JSON=1`: every sample reaches its verdict, and stdout holds CloudEvents and nothing else."""
+    done = local("run", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    events = lines_of(done)
+    assert [fault for event in events for fault in cloudevent_faults(event)] == []
+    said = sorted((event["data"]["verdict"], event["data"]["detail"]) for event in events)
+    assert len(said) == len(SAMPLES)
+    for expected in set(SAMPLES.values()):
+        times = sum(expected in pair for pair in said)
+        assert times >= list(SAMPLES.values()).count(expected), expected
+
+
+def test_one_event_for_people(tmp_path: Path) -> None:
+    """With an event of one's own the table shows what came of it; a failed verdict is a verdict."""
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
+    done = local("run", "--event", str(own))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CHECKED · would_detach" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "own.json" in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["missing.json", "directory", "binary.json"])
+def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+    """A path that is wrong, or a file that is no text, is said in one sentence."""
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    assert name in sentence_of(local("run", "--event", str(tmp_path / name)))
+
+
+def test_a_real_cloud_without_variables() -> None:
+    """CLOUD=env without OS_ variables names them."""
+    assert "OS_AUTH_URL" in sentence_of(local("run", "--cloud", "env"))
+
+
+def test_a_real_cloud_that_cannot_be_reached() -> None:
+    """An address where nobody listens is told apart from a login that was refused."""
+    variables = {
+        "OS_AUTH_URL": "http://127.0.0.1:9/v3",
+        "OS_USERNAME": "u",
+        "OS_PASSWORD": "hunter2",
+        "OS_PROJECT_ID": "p",
+    }
+    sentence = sentence_of(local("servers", "--cloud", "env", **variables))
+    assert "cannot be reached" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_a_real_cloud_that_refuses_the_login() -> None:
+    """A wrong password is said as what it is, without the password."""
+    api = demo_cloud(utc_now)
+    with CloudServer(api):
+        known = simulator_credentials(api) | {"password": "hunter2"}
+        variables = {f"OS_{name.upper()}": value for name, value in known.items()}
+        sentence = sentence_of(local("run", "--cloud", "env", **variables))
+    assert "refused the login" in sentence
+    assert "hunter2" not in sentence
+
+
+def test_servers_of_the_simulator() -> None:
+    """The table of servers shows where ids come from: name, system, disks, and which is the system disk."""
+    rows = {row["server_id"]: row for row in lines_of(local("servers", "--json"))}
+    assert [rows[id_]["os"] for id_ in (SERVER, WINDOWS_SERVER)] == ["linux", "windows"]
+    disks = {disk["volume_id"]: disk for disk in rows[SERVER]["disks"]}
+    assert (disks[VOLUME]["system_disk"], disks[VOLUME]["status"]) == (False, "in-use")
+    assert [disk["device"] for disk in disks.values() if disk["system_disk"]] == ["/dev/sda"]
+
+
+def test_servers_for_people() -> None:
+    """Without JSON the same is a table."""
+    done = local("servers")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"server {SERVER}" in done.stdout
+    assert f"volume {VOLUME}" in done.stdout
+    assert "system disk" in done.stdout
+
+
+def test_the_stack_runs_in_this_process(stack: Stack) -> None:
+    """A request put on the queue comes back as a verdict off the bus, and nothing is left behind."""
+    message_id = stack.request(json.dumps(bare(SERVER, FREE_VOLUME)))
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 10
+    while not found and time.monotonic() < deadline:
+        found = [envelope["detail"] for envelope in stack.aws.receive(VERDICTS, wait_seconds=1)]
+    (event,) = found
+    assert (event["causationid"], event["data"]["detail"]) == (message_id, "already_detached")
+    assert stack.aws.waiting(REQUESTS) == 0
+
+
+def test_every_sample_has_an_expectation() -> None:
+    """What `make run` sends is there, and every request sample is sent."""
+    present = {path.name for path in EVENTS.glob("*.json") if not path.name.startswith("sqs_")}
+    assert present == set(SAMPLES)

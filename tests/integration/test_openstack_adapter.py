@@ -1,0 +1,226 @@
+"""Reading both planes: what is there, what the service itself denies, and what nobody can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.cloud import Behaviour, Fault, ListShape, bodies, faults
+from shared.adapters.openstack import OpenStackCloud
+from shared.model import Answer, AnswerClass, Listed, Reason
+from shared.ports import CloudTrouble, Reading
+from tests.clouds import Site
+from tests.fakes import LONG_AGO
+
+NOWHERE = "00000000-0000-4000-8000-000000000000"
+
+Read = Callable[[OpenStackCloud, Site], Reading[Any]]
+READS: dict[str, Read] = {
+    "get_volume": lambda cloud, site: cloud.volume(site.volume),
+    "list_attachments": lambda cloud, site: cloud.listing(site.server),
+    "get_server": lambda cloud, site: cloud.server(site.server),
+}
+
+
+def trouble_of(operation: str, site: Site) -> CloudTrouble:
+    cloud = site.connect()
+    with pytest.raises(CloudTrouble) as trouble:
+        READS[operation](cloud, site)
+    return trouble.value
+
+
+def test_a_volume_is_read(site: Site) -> None:
+    """Status, attachment, its time (UTC, which the wire does not say) and its metadata arrive."""
+    site.world.set_volume(site.volume, metadata={"detach_protection": "true"}, bootable=True, multiattach=True)
+    volume = site.connect().volume(site.volume).value
+    assert volume is not None
+    (attachment,) = volume.attachments
+    assert (volume.id, volume.status, volume.bootable, volume.multiattach) == (site.volume, "in-use", True, True)
+    assert volume.metadata == {"detach_protection": "true"}
+    assert (attachment.server_id, attachment.attachment_id) == (site.server, site.attachment)
+    assert (attachment.attached_at, attachment.device) == (LONG_AGO, "/dev/sdb")
+
+
+def test_a_server_is_read(site: Site) -> None:
+    """All that the gates ask about arrives: states, lock, root device, metadata, tags."""
+    site.world.set_server(site.server, locked=True, task_state="powering-off", name="db-01")
+    server = site.connect().server(site.server).value
+    assert server is not None
+    assert (server.id, server.name, server.status) == (site.server, "db-01", "ACTIVE")
+    assert (server.locked, server.task_state, server.vm_state, server.power_state) == (
+        True,
+        "powering-off",
+        "active",
+        1,
+    )
+    assert (server.root_device, server.metadata, server.tags) == (
+        "/dev/sda",
+        {"os_type": "Linux"},
+        ("__type_baremetal",),
+    )
+
+
+@pytest.mark.parametrize("shape", ListShape)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_the_list_in_every_shape(site: Site, shape: ListShape, count: int) -> None:
+    """An array, a single object, under either key: the same attachments."""
+    site.deployment.list_shape = shape
+    server = site.world.add_server().id
+    volumes = [site.world.add_volume().id for _ in range(count)]
+    for number, volume in enumerate(volumes):
+        site.world.attach(server, volume, device=f"/dev/vd{number}")
+    expected = tuple(Listed(volume, f"/dev/vd{number}") for number, volume in enumerate(volumes))
+    assert expected == site.connect().listing(server).value
+
+
+@pytest.mark.parametrize(
+    "body",
+    ['{"volumeAttachments": {}}', '{"volumeAttachments": []}', '{"volumeAttachment": {}}'],
+)
+def test_an_empty_list_in_every_shape(site: Site, body: str) -> None:
+    """Nothing attached is nothing attached, however it is written."""
+    site.api.faults.add(Fault(faults.answer(200, body=body.encode()), operation="list_attachments"))
+    assert site.connect().listing(site.server).value == ()
+
+
+def test_what_the_service_denies_is_none(site: Site) -> None:
+    """Nova's and Cinder's own "not found" is an answer: there is no such thing in this project."""
+    cloud = site.connect()
+    readings = [cloud.volume(NOWHERE), cloud.listing(NOWHERE), cloud.server(NOWHERE)]
+    assert [reading.value for reading in readings] == [None, None, None]
+    assert [call.status for reading in readings for call in reading.calls] == [404, 404, 404]
+    assert all(call.openstack_request_id for reading in readings for call in reading.calls)
+
+
+NOT_FROM_THE_SERVICE: dict[str, Answer] = {
+    "gateway": bodies.gateway_error("APIG.0101", "The API does not exist or has not been published."),
+    "proxy": bodies.html_error(404),
+    "route": bodies.no_such_route("application/json"),
+    "route in HTML": bodies.no_such_route(),
+    "empty": Answer(404),
+    "other thing": bodies.fault(404, "Flavor x could not be found."),
+}
+
+
+@pytest.mark.parametrize("operation", READS)
+@pytest.mark.parametrize("name", NOT_FROM_THE_SERVICE)
+def test_a_404_of_somebody_else_is_not_absence(site: Site, operation: str, name: str) -> None:
+    """A gateway, a proxy or a wrong URL never makes a volume or server "gone"."""
+    site.api.faults.add(Fault(faults.answer(NOT_FROM_THE_SERVICE[name]), operation=operation, times=None))
+    classified = trouble_of(operation, site).classified
+    assert classified.kind is not AnswerClass.DONE_VERIFY
+    assert classified.reason not in (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
+
+
+@pytest.mark.parametrize("operation", READS)
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html></html>", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b'{"a": 1, "a": 2}', b"[" * 10_000,
+     b'{"volume": 5, "volumeAttachments": 5, "server": 5}',
+     b'{"volume": {"status": "in-use"}, "server": {}, "volumeAttachments": [{}]}',
+     b'{"volume": {"status": "in-use", "attachments": [{}]}, "server": {"status": 5}, "volumeAttachments": [5]}',
+     b'{"volume": {"status": "in-use", "attachments": null}, "server": [], "volumeAttachments": null}'],
+)  # fmt: skip
+def test_an_unreadable_answer_is_trouble(site: Site, operation: str, body: bytes) -> None:
+    """A 200 that does not hold what was asked for proves nothing, least of all that nothing is attached."""
+    site.api.faults.add(Fault(faults.answer(200, body=body), operation=operation, times=None))
+    trouble = trouble_of(operation, site)
+    assert (trouble.classified.kind, trouble.classified.code) == (AnswerClass.RECONCILE, "unreadable_answer")
+    assert [(call.operation, call.status) for call in trouble.calls] == [(operation, 200)]
+
+
+@pytest.mark.parametrize("operation", READS)
+@pytest.mark.parametrize("status", [202, 204, 301, 302, 304, 400, 409, 429, 500, 502, 503, 504])
+def test_no_other_status_is_an_answer(site: Site, operation: str, status: int) -> None:
+    """A read that is answered in any other way has not been answered."""
+    headers = {"location": f"{site.deployment.base_url}/v3"}
+    site.api.faults.add(Fault(faults.answer(status, headers), operation=operation, times=None))
+    trouble = trouble_of(operation, site)
+    assert trouble.classified.kind not in (AnswerClass.ACCEPTED, AnswerClass.DONE_VERIFY)
+    assert site.count(operation) == 1
+
+
+@pytest.mark.parametrize("operation", READS)
+@pytest.mark.parametrize("kind", ["RESET_BEFORE", "READ_TIMEOUT_BEFORE", "TRUNCATED"])
+def test_a_broken_connection_is_trouble(site: Site, operation: str, kind: str) -> None:
+    """No answer, or half of one, is evidence with status 0 and nothing else."""
+    site.api.faults.add(Fault(getattr(faults, kind), operation=operation))
+    trouble = trouble_of(operation, site)
+    assert trouble.classified.kind is AnswerClass.RECONCILE
+    assert [(call.operation, call.status) for call in trouble.calls] == [(operation, 0)]
+
+
+def test_a_slow_answer_is_an_answer(site: Site) -> None:
+    """An answer that comes in pieces is put together."""
+    site.api.faults.add(Fault(faults.slow(0.02), operation="get_volume"))
+    assert site.connect().volume(site.volume).value is not None
+
+
+def test_an_old_cloud_is_read_without_microversion(site: Site) -> None:
+    """A 406 is met by asking again without: what the answer does not tell is unknown, not false."""
+    site.deployment.max_compute_version = (2, 1)
+    server = site.connect().server(site.server).value
+    assert server is not None
+    assert (server.locked, server.root_device, server.status) == (None, None, "ACTIVE")
+    assert [call.status for call in site.api.calls if call.operation == "get_server"] == [406, 200]
+
+
+def test_the_image_names_the_system(site: Site) -> None:
+    """Where the server does not say what it runs, its image is asked, once for all servers."""
+    image = site.world.add_image({"__os_type": "Windows"}).id
+    servers = [site.world.add_server(image_id=image).id for _ in range(2)]
+    cloud = site.connect()
+    found = [cloud.server(server).value for server in servers]
+    assert [server.image_properties.get("__os_type") for server in found if server] == ["Windows", "Windows"]
+    assert site.count("get_image") == 1
+
+
+def test_the_image_is_not_asked_without_need(site: Site) -> None:
+    """A server that says what it runs, or was booted from a volume, costs one call."""
+    image = site.world.add_image({"__os_type": "Windows"}).id
+    telling = site.world.add_server(image_id=image, metadata={"metering.resourcespeccode": "physical.o2.linux"}).id
+    cloud = site.connect()
+    assert [len(cloud.server(id_).calls) for id_ in (telling, site.server)] == [1, 1]
+    assert site.count("get_image") == 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_the_image_is_never_required(site: Site, status: int) -> None:
+    """Without the image the system is unknown, the attempt is evidence, and the next time asks again."""
+    image = site.world.add_image({"__os_type": "Linux"}).id
+    server = site.world.add_server(image_id=image).id
+    site.api.faults.add(Fault(faults.answer(bodies.html_error(status)), operation="get_image"))
+    cloud = site.connect()
+    first, second = cloud.server(server), cloud.server(server)
+    assert first.value is not None
+    assert second.value is not None
+    assert [first.value.image_properties, second.value.image_properties.get("__os_type")] == [{}, "Linux"]
+    assert [call.status for call in first.calls] == [200, status]
+
+
+def test_the_action_record_tells_a_failure(site: Site) -> None:
+    """The record of a detach under its own request id: nothing yet, then failed."""
+    site.world.set_volume(site.volume, behaviour=Behaviour(seconds=2, refuse=True))
+    cloud = site.connect()
+    request_id = cloud.detach(site.server, site.volume).calls[0].openstack_request_id
+    assert request_id is not None
+    assert not cloud.action_failed(site.server, request_id).value
+    site.clock.pass_(2)
+    assert cloud.action_failed(site.server, request_id).value is True
+
+
+def test_the_action_record_is_never_required(site: Site) -> None:
+    """A cloud without such records, or without this one, says nothing."""
+    cloud = site.connect()
+    assert cloud.action_failed(site.server, f"req-{NOWHERE}").value is None
+    site.deployment.instance_actions = False
+    assert cloud.action_failed(site.server, f"req-{NOWHERE}").value is None
+
+
+def test_the_action_of_another_operation_says_nothing(site: Site) -> None:
+    """A failed reboot under that id is not a failed detach."""
+    body = b'{"instanceAction": {"action": "reboot", "message": "Error"}}'
+    site.api.faults.add(Fault(faults.answer(200, body=body), operation="get_action"))
+    assert site.connect().action_failed(site.server, f"req-{NOWHERE}").value is None

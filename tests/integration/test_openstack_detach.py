@@ -1,0 +1,136 @@
+"""The one write: sent once, whatever happens to it, and its answer kept as evidence."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.cloud import Behaviour, Fault, Kind, What, bodies, faults
+from shared.model import Answer, AnswerClass, Reason
+from tests.clouds import Site
+
+LOST: dict[str, tuple[Kind, bool]] = {
+    "reset before": (faults.RESET_BEFORE, False),
+    "reset after": (faults.RESET_AFTER, True),
+    "timeout before": (faults.READ_TIMEOUT_BEFORE, False),
+    "timeout after": (faults.READ_TIMEOUT_AFTER, True),
+    "truncated": (faults.TRUNCATED, True),
+    "502": (faults.answer(bodies.html_error(502)), False),
+    "502 after": (faults.answer_after_effect(bodies.html_error(502)), True),
+    "503": (faults.answer(bodies.html_error(503)), False),
+    "504": (faults.answer(bodies.html_error(504)), False),
+    "500": (faults.answer(bodies.unexpected_error()), False),
+    "408": (faults.answer(Answer(408)), False),
+    "redirect": (faults.answer(302, {"location": "http://127.0.0.1:9/"}), False),
+}
+
+
+def accepted(site: Site) -> list[str | None]:
+    return [entry.attachment_id for entry in site.world.history if entry.what is What.DELETE_ACCEPTED]
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
+    """Whatever hides the outcome of a DELETE, it went out once, and nobody claims to know how it ended."""
+    kind, effect = LOST[name]
+    site.api.faults.add(Fault(kind, operation="delete_attachment"))
+    reading = site.connect().detach(site.server, site.volume)
+    assert reading.value.kind in (AnswerClass.RECONCILE, AnswerClass.RETRY)
+    assert site.count("delete_attachment") == 1
+    assert accepted(site) == ([site.attachment] if effect else [])
+    assert [call.operation for call in reading.calls] == ["delete_attachment"]
+
+
+@pytest.mark.parametrize("name", ["reset before", "reset after", "timeout before", "timeout after", "truncated"])
+def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
+    """A connection that broke shows as status 0, with what broke it."""
+    site.api.faults.add(Fault(LOST[name][0], operation="delete_attachment"))
+    (call,) = site.connect().detach(site.server, site.volume).calls
+    assert call.status == 0
+    assert call.code in ("connection_failure", "timeout", "no_answer")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [bodies.nova_fault("overLimit", 429, "slow down", 7), bodies.gateway_error("APIG.0308", "throttled")],
+    ids=["nova", "gateway"],
+)
+def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
+    """A 429 is known to have done nothing; it is not repeated here, and its Retry-After is handed on."""
+    site.api.faults.add(Fault(faults.answer(answer), operation="delete_attachment"))
+    classified = site.connect().detach(site.server, site.volume).value
+    assert classified.kind is AnswerClass.RETRY
+    assert classified.retry_after == (7 if "overLimit" in answer.body.decode() else classified.retry_after)
+    assert (site.count("delete_attachment"), accepted(site)) == (1, [])
+
+
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
+    """Clouds answer 200, 202 or 204 without a body: accepted, and no more than that."""
+    site.world.set_volume(site.volume, behaviour=Behaviour(success_status=status))
+    reading = site.connect().detach(site.server, site.volume)
+    assert reading.value.kind is AnswerClass.ACCEPTED
+    assert [call.status for call in reading.calls] == [status]
+    assert site.world.is_attached(site.server, site.volume) == site.attachment
+
+
+def test_the_request_id_is_the_clouds_own(site: Site) -> None:
+    """The id under which the operator finds the DELETE in the cloud's log is kept."""
+    (call,) = site.connect().detach(site.server, site.volume).calls
+    (entry,) = [entry for entry in site.world.history if entry.what is What.DELETE_ACCEPTED]
+    assert call.openstack_request_id == entry.detail
+    assert call.at == site.clock()
+
+
+def test_a_refusal_is_read_by_its_words(site: Site) -> None:
+    """What Nova refuses is told apart: not attached, locked, busy."""
+    cloud = site.connect()
+    other = site.world.add_volume().id
+    assert cloud.detach(site.server, other).value.kind is AnswerClass.DONE_VERIFY
+    site.world.set_server(site.server, locked=True)
+    assert cloud.detach(site.server, site.volume).value.reason is Reason.SERVER_LOCKED
+    site.world.set_server(site.server, locked=False, task_state="rebooting")
+    assert cloud.detach(site.server, site.volume).value.kind is AnswerClass.WAIT
+    assert accepted(site) == []
+
+
+def test_the_path_is_the_one_of_the_documents(site: Site) -> None:
+    """Project, server and volume stand where the API has them, and nothing else does."""
+    site.connect().detach(site.server, site.volume)
+    assert site.paths("delete_attachment") == {
+        f"/v2.1/{site.world.project.id}/servers/{site.server}/os-volume_attachments/{site.volume}"
+    }
+
+
+def test_a_lost_token_renews_the_delete_once(site: Site) -> None:
+    """A DELETE that met an old token did nothing: with a new one it is sent, and accepted once."""
+    cloud = site.connect()
+    cloud.check()
+    site.api.revoke_tokens()
+    assert cloud.detach(site.server, site.volume).value.kind is AnswerClass.ACCEPTED
+    assert accepted(site) == [site.attachment]
+    assert (site.count("get_token"), site.count("delete_attachment")) == (2, 2)
+
+
+def test_a_401_that_stays_ends_it(site: Site) -> None:
+    """With a fresh token refused as well, the DELETE is given up, without an exception."""
+    refusal = faults.answer(bodies.unauthorized(site.deployment.auth_url))
+    site.api.faults.add(Fault(refusal, operation="delete_attachment", times=None))
+    reading = site.connect().detach(site.server, site.volume)
+    assert reading.value.kind is AnswerClass.REAUTHENTICATE
+    assert (site.count("get_token"), site.count("delete_attachment")) == (2, 2)
+
+
+def test_a_login_that_fails_sends_no_delete(site: Site) -> None:
+    """Without a token nothing is sent; the value says why."""
+    reading = site.connect(password="wrong").detach(site.server, site.volume)
+    assert reading.value.reason is Reason.UNAUTHORIZED
+    assert (site.count("delete_attachment"), site.world.history[-1].what) == (0, What.ATTACHED)
+
+
+def test_two_detaches_at_once_cut_one_generation(site: Site) -> None:
+    """The second DELETE is refused by the cloud, whose mark the first one made."""
+    cloud = site.connect()
+    kinds = [cloud.detach(site.server, site.volume).value.kind for _ in range(2)]
+    assert kinds[0] is AnswerClass.ACCEPTED
+    assert kinds[1] is not AnswerClass.ACCEPTED
+    assert accepted(site) == [site.attachment]

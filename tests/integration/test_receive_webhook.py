@@ -1,0 +1,172 @@
+"""The door against AWS, and the whole way from a signed POST to a verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from functions.receive_webhook.handler import delivery_of, lambda_handler
+from local.aws_stand_in import REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
+from local.function_url import payload
+from local.poller import LambdaContext
+from local.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
+from local.stack import Stack
+from shared.bootstrap_door import build_door, door
+from shared.http_binding import STRUCTURED
+from tests.deliveries import DATA, NOW, OTHER_VOLUME, SERVER, VOLUME, cloudevent, said
+from tests.integration.webhook_secret import forget, keep
+
+BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
+
+Invoke = Callable[[dict[str, Any]], Any]
+
+
+@pytest.fixture
+def environment(aws: AwsStandIn) -> dict[str, str]:
+    """What the template sets for the function."""
+    return {
+        **aws.environment,
+        "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
+        "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
+        "WEBHOOK_ALLOWED_ORIGINS": "events.example.com, other.example.com",
+    }
+
+
+@pytest.fixture
+def invoke(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
+    """Calls the handler as Lambda does, with its settings in the environment."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    door.cache_clear()
+    yield lambda event: lambda_handler(event, LambdaContext("receive-webhook"))
+    door.cache_clear()
+
+
+def event_of(value: object, kind: str = "application/json", secret: str = LOCAL_SECRET) -> dict[str, Any]:
+    """The event of a POST that is signed now."""
+    post = Post({"content-type": kind}, json.dumps(value).encode()).signed(secret, datetime.now(UTC))
+    return payload("POST", "/", post.headers.items(), post.body)
+
+
+# ------------------------------------------------------------------------------------------------ the handler
+
+
+@pytest.mark.parametrize("kind", ["application/json", STRUCTURED])
+def test_an_accepted_request_is_in_the_queue(kind: str, aws: AwsStandIn, invoke: Invoke) -> None:
+    """A 202 of the handler means a message in SQS, whether Lambda hands the body over as text or as base64."""
+    keep(aws, [LOCAL_SECRET])
+    event = event_of(DATA if kind == "application/json" else cloudevent(), kind)
+    assert event["isBase64Encoded"] is (kind == STRUCTURED)
+    answer = invoke(event)
+    assert (answer["statusCode"], answer["isBase64Encoded"]) == (202, False)
+    assert answer["headers"]["Content-Type"] == "application/json"
+    (promised,) = json.loads(answer["body"])["requests"]
+    (message,) = aws.receive(REQUESTS, wait_seconds=0)
+    assert (message["id"], message["data"]["volume_id"]) == (promised["id"], VOLUME)
+
+
+def test_a_tampered_request_is_not(aws: AwsStandIn, invoke: Invoke) -> None:
+    """A body that was changed after it was signed is 401, and the queue stays empty."""
+    keep(aws, [LOCAL_SECRET])
+    event = event_of(DATA)
+    answer = invoke({**event, "body": event["body"].replace(VOLUME, OTHER_VOLUME)})
+    assert answer["statusCode"] == 401
+    assert aws.waiting(REQUESTS) == 0
+
+
+def test_without_a_secret_everything_is_refused(aws: AwsStandIn, invoke: Invoke) -> None:
+    """A door whose secret was never made stays shut."""
+    forget(aws)
+    assert invoke(event_of(DATA))["statusCode"] == 401
+    assert aws.waiting(REQUESTS) == 0
+
+
+def test_handshake(aws: AwsStandIn, invoke: Invoke) -> None:
+    """An allowed origin may send."""
+    keep(aws, [LOCAL_SECRET])
+    answer = invoke(payload("OPTIONS", "/", [("WebHook-Request-Origin", "other.example.com")], b""))
+    assert answer["statusCode"] == 200
+    assert answer["headers"]["WebHook-Allowed-Origin"] == "other.example.com"
+
+
+def test_iam_is_what_aws_says(environment: dict[str, str]) -> None:
+    """The sender's identity comes from AWS; no header can claim it."""
+    event = payload("POST", "/", [("content-type", "application/json"), ("authorizer", "iam")], b"{}")
+    assert not delivery_of(event).iam
+    event["requestContext"]["authorizer"] = {"iam": {"accountId": "123456789012"}}
+    assert delivery_of(event).iam
+    unset = build_door({**environment, "WEBHOOK_SECRET_ID": ""})
+    assert unset.answer(delivery_of(event)).status == 401
+    trusting = build_door({**environment, "WEBHOOK_SECRET_ID": "", "WEBHOOK_IAM_AUTH": "true"})
+    assert trusting.answer(delivery_of(event)).status == 422
+
+
+@pytest.mark.parametrize("name", ["webhook_cloudevent.json", "webhook_bare.json"])
+def test_sample_events(
+    name: str, aws: AwsStandIn, environment: dict[str, str], event_file: Callable[[str], str]
+) -> None:
+    """The sample events are signed with the public sample secret, at 2026-11-23T08:00:05Z."""
+    keep(aws, {"secrets": [LOCAL_SECRET]})
+    assert came_by_http(event_file(name))
+    answer = build_door(environment, clock=lambda: NOW).answer(delivery_of(json.loads(event_file(name))))
+    assert answer.status == 202
+    (message,) = aws.receive(REQUESTS, wait_seconds=0)
+    assert message["id"] == said(answer)["requests"][0]["id"]
+
+
+# ----------------------------------------------------------------------------------------------- the whole way
+
+
+def posted(stack: Stack, value: object, kind: str = "application/json") -> Post:
+    post = Post({"content-type": kind}, json.dumps(value).encode())
+    return post.signed(stack.door_secret, datetime.now(UTC))
+
+
+def verdicts(stack: Stack, count: int) -> list[Any]:
+    """The next events off the bus."""
+    found: list[Any] = []
+    for _ in range(60):
+        found += [envelope["detail"] for envelope in stack.aws.receive(VERDICTS)]
+        if len(found) >= count:
+            return found
+    raise AssertionError(f"only {len(found)} of {count} verdicts came")
+
+
+def test_from_a_signed_post_to_a_verdict(stack: Stack) -> None:
+    """The volume is off the server, and the verdict has the id that the door promised."""
+    answer = deliver(posted(stack, {**DATA, "unmounted": True}), stack.door_url)
+    assert answer.status_code == 202
+    (promised,) = answer.json()["requests"]
+    (verdict,) = verdicts(stack, 1)
+    assert (verdict["id"], verdict["data"]["verdict"]) == (promised["verdict_id"], "detached")
+    assert verdict["data"]["request"] == {"id": promised["id"], "source": promised["source"]}
+
+
+def test_several_volumes_get_one_verdict_each(stack: Stack) -> None:
+    """Both verdicts have the promised ids and the same correlation."""
+    answer = deliver(posted(stack, cloudevent(BOTH, correlationid="CHG-9"), STRUCTURED), stack.door_url)
+    promised = {request["verdict_id"] for request in answer.json()["requests"]}
+    found = verdicts(stack, 2)
+    assert {verdict["id"] for verdict in found} == promised
+    assert {verdict["correlationid"] for verdict in found} == {"CHG-9"}
+
+
+def test_a_tampered_post_leads_to_nothing(stack: Stack) -> None:
+    """401, and nothing is in the queue or on the bus."""
+    answer = deliver(posted(stack, DATA).tampered(), stack.door_url)
+    assert answer.status_code == 401
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert stack.aws.waiting(REQUESTS) == 0
+    assert stack.aws.receive(VERDICTS, wait_seconds=0) == []
+
+
+def test_event_files_go_as_what_they_are(event_file: Callable[[str], str]) -> None:
+    """The content type of a file that is posted is read off its content."""
+    names = ["detach_cloudevent.json", "detach_bare.json", "webhook_cloudevent.json", "webhook_bare.json"]
+    kinds = {name: post_of(event_file(name)).headers["content-type"] for name in names}
+    assert kinds["detach_cloudevent.json"] == kinds["webhook_cloudevent.json"] == STRUCTURED
+    assert kinds["detach_bare.json"] == kinds["webhook_bare.json"] == "application/json"

@@ -1,0 +1,114 @@
+"""Dead letters and the HTTP sink in what is deployed: the handler, its wiring, and the local stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests
+from standardwebhooks import Webhook
+
+from functions.report_dead_letter.handler import lambda_handler
+from local.aws_stand_in import CREDENTIALS, DEAD_LETTERS, REQUESTS, VERDICTS, AwsStandIn, queue_arn
+from local.demo import SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME
+from local.poller import LambdaContext
+from local.sender import LOCAL_SECRET
+from local.stack import Stack, running
+from shared.bootstrap import dead_letters
+from shared.events import event_id
+from shared.model import Outcome
+from tests.contract.consumer import faults
+from tests.fakes import sqs_record
+from tests.scripted import Reply, Script, reply
+
+PATIENCE = 30
+BODY = json.dumps({"server_id": SERVER, "volume_id": VOLUME})
+
+
+@pytest.fixture
+def deployed(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    """The function with its environment, and the scripted server as all of AWS."""
+    settings = {"AWS_ENDPOINT_URL": script.url, "REQUEST_QUEUE_URL": f"{script.url}/requests", "EVENT_BUS_NAME": "bus"}
+    for name, value in (CREDENTIALS | settings).items():
+        monkeypatch.setenv(name, value)
+    dead_letters.cache_clear()
+    yield script
+    dead_letters.cache_clear()
+
+
+def dead(id: str, body: str = BODY) -> dict[str, Any]:
+    record = sqs_record(body, id)
+    died_in = {"DeadLetterQueueSourceArn": queue_arn(REQUESTS), "ApproximateReceiveCount": "6"}
+    return {**record, "eventSourceARN": queue_arn(DEAD_LETTERS), "attributes": record["attributes"] | died_in}
+
+
+def invoke(*records: dict[str, Any]) -> Any:
+    return lambda_handler({"Records": list(records)}, LambdaContext("report-dead-letter"))
+
+
+def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> None:
+    """A bare request is named by the queue it died in, not by the one it lies in."""
+    deployed.then(reply({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}))
+    assert {"batchItemFailures": []} == invoke(dead("m-1"))
+    (asked,) = deployed.asked
+    (entry,) = asked.json["Entries"]
+    event = json.loads(entry["Detail"])
+    assert event_id(queue_arn(REQUESTS), "m-1", VOLUME, Outcome.FAILED) == event["id"]
+    assert [] == faults(event, strict=True)
+
+
+def test_what_cannot_be_emitted_stays_in_the_queue(deployed: Script) -> None:
+    """Of a batch, only the message whose verdict the bus did not take is given back."""
+    refused = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
+    deployed.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, refused]}))
+    failed = invoke(dead("m-1"), dead("m-2"))
+    assert {"batchItemFailures": [{"itemIdentifier": "m-2"}]} == failed
+
+
+def test_an_outage_keeps_everything(deployed: Script) -> None:
+    """Without a bus nothing is acknowledged."""
+    deployed.then(Reply(403, json.dumps({"__type": "AccessDeniedException"}).encode()))
+    failed = invoke(dead("m-1"), dead("m-2", "{"))
+    assert ["m-1", "m-2"] == [failure["itemIdentifier"] for failure in failed["batchItemFailures"]]
+
+
+@pytest.fixture
+def listened(aws_server: AwsStandIn, script: Script) -> Iterator[Stack]:
+    """The local stack with an HTTP sink: busy at first."""
+    assert requests.post(f"{aws_server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=5).status_code == 200
+    script.then(Reply(503, b"", (("Retry-After", "1"),)), Reply(204, b""))
+    with running({"SINK_URL": f"{script.url}/hook", "SINK_SECRET": LOCAL_SECRET}) as stack:
+        yield stack
+
+
+def test_a_sink_that_is_busy_gets_the_verdict_later(listened: Stack, script: Script) -> None:
+    """From the queue to the endpoint: the same event as on the bus, signed, and on the bus only once."""
+    listened.request(json.dumps({"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME}))
+    deadline = time.monotonic() + PATIENCE
+    while len(script.asked) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    busy, taken = script.asked
+    (envelope,) = listened.aws.receive(VERDICTS, wait_seconds=0)
+    assert envelope["detail"] == busy.json == taken.json
+    assert busy.headers["webhook-id"] == taken.headers["webhook-id"] == envelope["detail"]["id"]
+    Webhook(LOCAL_SECRET).verify(taken.body, taken.headers)
+    assert [] == faults(taken.json, strict=True)
+
+
+def test_dead_letters_are_answered_in_the_local_stack(stack: Stack) -> None:
+    """What lies in the dead-letter queue ends as a verdict on the bus."""
+    sent = datetime.now(UTC)
+    stack.aws.send(DEAD_LETTERS, BODY)
+    envelopes: list[dict[str, Any]] = []
+    deadline = time.monotonic() + PATIENCE
+    while not envelopes and time.monotonic() < deadline:
+        envelopes = stack.aws.receive(VERDICTS, wait_seconds=0)
+        time.sleep(0.05)
+    event = envelopes[0]["detail"]
+    assert ("dead_lettered", BODY) == (event["data"]["reason"]["code"], event["data"]["original"])
+    assert queue_arn(REQUESTS) == event["data"]["request"]["source"]
+    assert datetime.fromisoformat(event["time"]) >= sent

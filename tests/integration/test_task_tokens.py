@@ -1,0 +1,127 @@
+"""The answer to a workflow that waits, against a server in the place of Step Functions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.aws_stand_in import CREDENTIALS
+from shared.adapters.aws import AwsClient
+from shared.adapters.task_tokens import CAUSE_LIMIT, TaskTokens, cause_of
+from shared.events import EventFactory
+from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wait
+from shared.ports import Event
+from tests.fakes import START
+from tests.scripted import BROKEN, Script, reply
+
+REQUEST = DetachRequest(
+    id="4711", source="/changes", requested_at=START, server_id="95bf2490-5428-432c-ad9b-5e3406f869dd",
+    volume_id="b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", task_token="AQC-token/+=",
+)  # fmt: skip
+PROGRESS = Progress(first_seen_at=START)
+CONCLUSIONS = {
+    "detached": Conclude(Outcome.DETACHED, "detached_now"),
+    "checked": Conclude(Outcome.CHECKED, "would_detach"),
+    "failed": Conclude(Outcome.FAILED, "system_disk", Reason.SYSTEM_DISK),
+}
+
+
+def event(verdict: str, request: DetachRequest = REQUEST) -> Event:
+    if verdict == "unconfirmed":
+        return EventFactory().unconfirmed(request, PROGRESS, Wait(60, "the volume is detaching", True), None, START)
+    return EventFactory().verdict(request, PROGRESS, CONCLUSIONS[verdict], None, START)
+
+
+def tokens(script: Script) -> TaskTokens:
+    return TaskTokens(AwsClient({**CREDENTIALS, "AWS_ENDPOINT_URL": script.url}, sleep=lambda seconds: None))
+
+
+@pytest.mark.parametrize("verdict", ["detached", "checked"])
+def test_success_carries_the_event(script: Script, verdict: str) -> None:
+    """The task's output is the whole CloudEvent, for the next step to choose by."""
+    sent = event(verdict)
+    assert tokens(script).deliver(sent) is None
+    (asked,) = script.asked
+    assert "AWSStepFunctions.SendTaskSuccess" == asked.headers["x-amz-target"]
+    assert {"taskToken": "AQC-token/+=", "output": sent.body} == asked.json
+
+
+def test_failure_is_named_by_its_reason(script: Script) -> None:
+    """The error is the reason code, for a Catch to name; the cause is the whole event."""
+    sent = event("failed")
+    assert tokens(script).deliver(sent) is None
+    (asked,) = script.asked
+    assert "AWSStepFunctions.SendTaskFailure" == asked.headers["x-amz-target"]
+    assert {"taskToken": "AQC-token/+=", "error": "system_disk", "cause": sent.body} == asked.json
+
+
+def test_unconfirmed_is_a_heartbeat(script: Script) -> None:
+    """Somebody is still at work on it: the task neither ends nor times out."""
+    assert tokens(script).deliver(event("unconfirmed")) is None
+    (asked,) = script.asked
+    assert "AWSStepFunctions.SendTaskHeartbeat" == asked.headers["x-amz-target"]
+    assert {"taskToken": "AQC-token/+="} == asked.json
+
+
+def test_only_who_waits_is_told(script: Script) -> None:
+    """A request without a token has nobody waiting for it."""
+    waiting = tokens(script)
+    assert waiting.wants(event("detached"))
+    assert not waiting.wants(event("detached", REQUEST.model_copy(update={"task_token": None})))
+
+
+@pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput"])
+def test_a_task_that_is_over_is_left_alone(script: Script, code: str) -> None:
+    """A token that nobody waits on any more is one attempt, and no more."""
+    script.then(reply({"__type": f"com.amazonaws.swf.service.v2.model#{code}", "message": "no"}, status=400))
+    no = tokens(script).deliver(event("detached"))
+    assert no
+    assert (False, 1) == (no.again, len(script.asked))
+    assert code in no.why
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "ThrottlingException"), (500, "InternalFailure"), (400, "AccessDeniedException")]
+)
+def test_what_may_pass_is_tried_again(script: Script, status: int, code: str) -> None:
+    """Throttling, an outage, and a permission that an operator can still give."""
+    script.then(reply({"__type": code}, status=status))
+    no = tokens(script).deliver(event("detached"))
+    assert no
+    assert no.again
+
+
+def test_no_answer_may_pass(script: Script) -> None:
+    """A broken connection is tried again."""
+    script.then(BROKEN)
+    no = tokens(script).deliver(event("detached"))
+    assert no
+    assert no.again
+
+
+@pytest.mark.parametrize("name", ["original", "evidence", "context"])
+def test_a_cause_that_is_too_long_is_still_json(script: Script, name: str) -> None:
+    """What is long is left out as a whole, so that a workflow can parse what remains."""
+    sent = event("failed")
+    whole: dict[str, Any] = json.loads(sent.body)
+    whole["data"][name] = {"x": "ä" * CAUSE_LIMIT}
+    tokens(script).deliver(replace(sent, body=json.dumps(whole, ensure_ascii=False)))
+    cause = script.asked[0].json["cause"]
+    assert len(cause) <= CAUSE_LIMIT
+    data = json.loads(cause)["data"]
+    assert name not in data
+    assert "system_disk" == data["reason"]["code"]
+
+
+def test_a_cause_is_never_longer_than_the_api_takes() -> None:
+    """Whatever grows long that is not expected to."""
+    assert CAUSE_LIMIT == len(cause_of(json.dumps({"data": {}, "subject": "x" * CAUSE_LIMIT})))
+
+
+def test_the_token_is_shown_to_nobody_else() -> None:
+    """It lets its holder answer for us: no verdict carries it."""
+    assert "AQC-token" not in event("failed").body
+    assert "AQC-token" not in repr(event("failed"))

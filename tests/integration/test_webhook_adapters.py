@@ -1,0 +1,100 @@
+"""What the door needs of AWS: keys from Secrets Manager, and a queue that takes all, a part, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from local.aws_stand_in import WEBHOOK_SECRET, AwsStandIn
+from local.sender import LOCAL_SECRET
+from shared.adapters.secrets import KEPT_SECONDS, Secrets
+from shared.adapters.sqs import ROUNDS, SqsQueue
+from shared.adapters.webhook_keys import NEWEST_SECONDS, WebhookKeys
+from shared.door import Door
+from shared.ports import AwsTrouble
+from shared.signatures import Keys
+from tests.deliveries import DATA, NOW, OTHER_VOLUME, RULES, SERVER, VOLUME, Shelf, said, signed
+from tests.integration.test_aws_client import client_of
+from tests.integration.webhook_secret import keep
+from tests.scripted import Reply, Script, reply
+
+OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
+
+
+def test_keys_are_kept_and_found_anew(aws: AwsStandIn) -> None:
+    """Keys hold for five minutes; a stranger's signature has them read again, at most every half minute."""
+    time = [0.0]
+    ring = WebhookKeys(Secrets(aws.client, clock=lambda: time[0]), WEBHOOK_SECRET)
+    old, new = Keys.parse([LOCAL_SECRET]), Keys.parse({"secrets": [OTHER_SECRET, LOCAL_SECRET]})
+    keep(aws, [LOCAL_SECRET])
+    assert ring.keys() == old
+    keep(aws, {"secrets": [OTHER_SECRET, LOCAL_SECRET]})
+    time[0] = NEWEST_SECONDS - 1
+    assert ring.keys(newest=True) == old
+    time[0] = NEWEST_SECONDS
+    assert ring.keys() == old
+    assert ring.keys(newest=True) == new
+    keep(aws, [OTHER_SECRET])
+    time[0] += KEPT_SECONDS
+    assert ring.keys() == Keys.parse([OTHER_SECRET])
+
+
+@pytest.mark.parametrize("value", ["text", {"password": "hunter2hunter2"}, ["hunter2hunter2"]])
+def test_a_secret_that_holds_no_keys(value: object, aws: AwsStandIn) -> None:
+    """The operator is told which secret is wrong, and not what is in it; the sender gets a 503."""
+    keep(aws, value)
+    ring = WebhookKeys(Secrets(aws.client), WEBHOOK_SECRET)
+    with pytest.raises(AwsTrouble, match=WEBHOOK_SECRET) as trouble:
+        ring.keys()
+    assert "hunter2" not in str(trouble.value)
+    assert Door(RULES, ring, SqsQueue(aws.client, "q"), lambda: NOW).answer(signed(DATA)).status == 503
+
+
+def door_before(script: Script) -> Door:
+    return Door(RULES, Shelf(), SqsQueue(client_of(script), "q"), lambda: NOW)
+
+
+def taken(*ids: str) -> dict[str, Any]:
+    return {"Successful": [{"Id": id} for id in ids]}
+
+
+def test_what_sqs_leaves_out_is_offered_again(script: Script) -> None:
+    """SQS answers 200 for a part of a batch: only the rest is sent again, and then it is a 202."""
+    lost = {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
+    script.then(reply({**taken("0"), **lost}), reply(taken("1")))
+    assert door_before(script).answer(signed(BOTH)).status == 202
+    assert [[entry["Id"] for entry in asked.json["Entries"]] for asked in script.asked] == [["0", "1"], ["1"]]
+
+
+@pytest.mark.parametrize(("code", "status"), [("InternalError", 503), ("RequestThrottled", 429)])
+def test_what_sqs_keeps_leaving_out_is_named(code: str, status: int, script: Script) -> None:
+    """After a few rounds the sender is told what is in the queue and what is not."""
+    lost = {"Failed": [{"Id": "1", "Code": code, "SenderFault": False}]}
+    script.then(reply({**taken("0"), **lost}), reply(lost))
+    answer = door_before(script).answer(signed(BOTH))
+    assert answer.status == status
+    assert [request["volume_id"] for request in said(answer)["enqueued"]] == [VOLUME]
+    assert [request["volume_id"] for request in said(answer)["missing"]] == [OTHER_VOLUME]
+    assert len(script.asked) == ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (reply({"__type": "com.amazonaws.sqs#ThrottlingException", "message": "Rate exceeded"}, 400), 429),
+        (reply({}, 429), 429),
+        (reply({"__type": "com.amazonaws.sqs#QueueDoesNotExist"}, 400), 503),
+        (reply({"__type": "AccessDeniedException"}, 403), 503),
+        (Reply(500, b"<html/>"), 503),
+        (Reply(reset=True), 503),
+    ],
+)
+def test_a_queue_that_says_no(refusal: Reply, status: int, script: Script) -> None:
+    """Throttling is 429, everything else 503, both with the time to come again, neither with AWS's own words."""
+    script.then(refusal)
+    answer = door_before(script).answer(signed(DATA))
+    assert (answer.status, "Retry-After" in answer.headers) == (status, True)
+    assert "Exception" not in answer.body
+    assert answer.note

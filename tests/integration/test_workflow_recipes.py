@@ -1,0 +1,238 @@
+"""What docs/workflows.md tells people to do, done: with the very files it names."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+import requests
+
+from functions.receive_webhook.handler import delivery_of
+from local.aws_stand_in import BUS, REGION, REQUESTS, VERDICTS, queue_arn
+from local.contract.samples import SAMPLES
+from local.demo import SERVER, VOLUME
+from local.documents import ROOT
+from local.stack import Stack
+from shared.adapters.aws import EVENTS, SQS, STATES
+from shared.door import Door
+from shared.signatures import Keys
+from shared.webhook import Rules
+from tests.contract.consumer import faults
+from tests.fakes import START, MemoryQueue, VirtualClock
+from tests.scripted import Script
+
+FILES = ROOT / "events/workflows"
+PATIENCE = 30
+TOKEN = "REPLACE-ME-with-32-characters"
+FAILED = {"detach_failed", "detach_failed_invalid_request", "detach_failed_dead_lettered"}
+DETACHED = {"detached", "detached_after_unconfirmed"}
+
+RULES: dict[str, set[str]] = {
+    "rule_detached.json": DETACHED,
+    "rule_final.json": DETACHED | FAILED,
+    "rule_people.json": FAILED - {"detach_failed_dead_lettered"},
+    "rule_unknown_outcome.json": {"detach_failed_dead_lettered"},
+    "rule_one_server.json": set(SAMPLES),
+    "rule_one_ticket.json": set(SAMPLES),
+    "rule_requests.json": set(),
+}
+"""Each rule of the page, and which of the samples it lets through."""
+
+
+def load(name: str) -> Any:
+    return json.loads((FILES / name).read_text(encoding="utf-8"))
+
+
+def put_rule(stack: Stack, name: str, target: dict[str, Any], bus: str = BUS) -> None:
+    """A rule by one of the files."""
+    pattern = json.dumps(load(name))
+    rule = name.removesuffix(".json")
+    stack.aws.client.call(EVENTS, "PutRule", {"Name": rule, "EventBusName": bus, "EventPattern": pattern})
+    stack.aws.client.call(EVENTS, "PutTargets", {"Rule": rule, "EventBusName": bus, "Targets": [target]})
+
+
+def queue(stack: Stack, name: str) -> str:
+    stack.aws.queue_urls[name] = stack.aws.client.call(SQS, "CreateQueue", {"QueueName": name})["QueueUrl"]
+    return queue_arn(name)
+
+
+def emit(stack: Stack, event: dict[str, Any], bus: str = BUS) -> None:
+    entry = {"EventBusName": bus, "Source": event["source"], "DetailType": event["type"], "Detail": json.dumps(event)}
+    assert 0 == stack.aws.client.call(EVENTS, "PutEvents", {"Entries": [entry]})["FailedEntryCount"]
+
+
+def sample(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((ROOT / f"events/verdicts/{name}.json").read_text(encoding="utf-8"))
+    return event
+
+
+def awaited(stack: Stack, name: str, number: int = 1) -> list[dict[str, Any]]:
+    """So many messages of a queue."""
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + PATIENCE
+    while len(found) < number and time.monotonic() < deadline:
+        found += stack.aws.receive(name, wait_seconds=0)
+        time.sleep(0.02)
+    return found
+
+
+def unwrapped(message: dict[str, Any]) -> dict[str, Any]:
+    """How a consumer copes with a rule whose InputPath is set, and with one whose is not."""
+    inner: dict[str, Any] = message.get("detail", message)
+    return inner
+
+
+def test_each_rule_lets_through_what_the_page_says(stack: Stack) -> None:
+    """Every pattern, put on the bus as it stands, and every sample of a verdict."""
+    for rule in RULES:
+        put_rule(stack, rule, {"Id": "consumer", "Arn": queue(stack, rule[:-5]), "InputPath": "$.detail"})
+    for name in SAMPLES:
+        emit(stack, {**sample(name), "sample": name})
+    came = {rule: [unwrapped(message) for message in stack.aws.receive(rule[:-5], wait_seconds=0)] for rule in RULES}
+    assert RULES == {rule: {event["sample"] for event in events} for rule, events in came.items()}
+    assert [] == [fault for events in came.values() for event in events for fault in faults(event)]
+
+
+def test_every_rule_file_is_tried() -> None:
+    """No pattern stands there untested."""
+    assert set(RULES) == {path.name for path in FILES.glob("rule_*.json")}
+
+
+def test_a_consumer_sees_one_verdict(stack: Stack) -> None:
+    """The consumer of the page: dedupes by source and id, and takes the final verdict after the unconfirmed one."""
+    consumer: dict[tuple[str, str], dict[str, Any]] = {}
+    final, first = sample("detached_after_unconfirmed"), sample("detach_unconfirmed")
+    for event in (final, first, final):
+        consumer.setdefault((event["source"], event["id"]), event)
+    ordered = sorted(consumer.values(), key=lambda event: str(event["time"]))
+    assert ["unconfirmed", "detached"] == [event["data"]["verdict"] for event in ordered]
+    assert first["id"] == final["causationid"]
+    assert sample("detached")["id"] == sample("detach_failed_dead_lettered")["id"]
+
+
+@pytest.fixture
+def stepping(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The stack, with an interpreter for state machines."""
+    endpoint = stack.environment["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("MOTO_PORT", str(urlsplit(endpoint).port))
+    for execute in (True, False):
+        config = {"stepfunctions": {"execute_state_machine": execute}}
+        assert 201 == requests.post(f"{endpoint}/moto-api/config", json=config, timeout=5).status_code
+        if execute:
+            yield stack
+
+
+def test_a_rule_starts_a_state_machine(stepping: Stack) -> None:
+    """What the rule hands over is the input the machine is written for."""
+    stack, aws = stepping, stepping.aws
+    put_rule(stack, "rule_detached.json", {"Id": "m", "Arn": queue(stack, "handed-over"), "InputPath": "$.detail"})
+    queue(stack, "next")
+    definition = (FILES / "on_detached.asl.json").read_text().replace("${NextQueueUrl}", aws.queue_urls["next"])
+    made = {"name": "on-detached", "definition": definition, "roleArn": "arn:aws:iam::123456789012:role/workflow"}
+    machine = aws.client.call(STATES, "CreateStateMachine", made)["stateMachineArn"]
+    emit(stack, sample("detached"))
+    (message,) = awaited(stack, "handed-over")
+    event = unwrapped(message)
+    started = {"stateMachineArn": machine, "name": event["id"], "input": json.dumps(event)}
+    aws.client.call(STATES, "StartExecution", started)
+    (told,) = awaited(stack, "next")
+    assert ("snapshot", event["data"]["volume_id"], event["id"]) == (
+        told["do"], told["volume_id"], told["causationid"]
+    )  # fmt: skip
+
+
+def request(id: str) -> dict[str, Any]:
+    return {
+        "specversion": "1.0", "id": id, "source": "/changes", "type": "bms.volume.detach_requested.v1",
+        "data": {"server_id": SERVER, "volume_id": VOLUME, "dry_run": True},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", ["true", "false"])
+def test_sns_in(stack: Stack, raw: str) -> None:
+    """A topic whose subscription is the request queue, with and without raw message delivery."""
+    sns = boto3.client(
+        "sns", endpoint_url=stack.environment["AWS_ENDPOINT_URL"], region_name=REGION,
+        aws_access_key_id="local", aws_secret_access_key="local",
+    )  # fmt: skip
+    topic = sns.create_topic(Name="changes")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(REQUESTS), Attributes={"RawMessageDelivery": raw})
+    sns.publish(TopicArn=topic, Message=json.dumps(request("sns-1")))
+    (envelope,) = awaited(stack, VERDICTS)
+    assert ("would_detach", "sns-1") == (
+        envelope["detail"]["data"]["detail"], envelope["detail"]["data"]["request"]["id"]
+    )  # fmt: skip
+
+
+def test_eventbridge_in(stack: Stack) -> None:
+    """A rule on another bus whose target is the request queue; this AWS ignores InputPath, and it must not matter."""
+    stack.aws.client.call(EVENTS, "CreateEventBus", {"Name": "changes"})
+    target = {"Id": "requests", "Arn": queue_arn(REQUESTS), "InputPath": "$.detail"}
+    put_rule(stack, "rule_requests.json", target, bus="changes")
+    emit(stack, request("eb-1"), bus="changes")
+    (envelope,) = awaited(stack, VERDICTS)
+    assert ("would_detach", "eb-1") == (
+        envelope["detail"]["data"]["detail"], envelope["detail"]["data"]["request"]["id"]
+    )  # fmt: skip
+
+
+def test_api_destination_out(stack: Stack, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection, the destination and the target of the file reach the endpoint (this AWS sends no body)."""
+    monkeypatch.setenv("MOTO_EVENTS_INVOKE_HTTP", "true")
+    parts, client = load("api_destination.json"), stack.aws.client
+    connection = client.call(EVENTS, "CreateConnection", parts["connection"])["ConnectionArn"]
+    destination = {**parts["destination"], "InvocationEndpoint": script.url, "ConnectionArn": connection}
+    arn = client.call(EVENTS, "CreateApiDestination", destination)["ApiDestinationArn"]
+    put_rule(stack, "rule_final.json", {**parts["target"], "Arn": arn})
+    emit(stack, sample("detach_checked"))
+    emit(stack, sample("detached"))
+    (asked,) = script.asked
+    assert "application/cloudevents+json; charset=utf-8" == asked.headers["content-type"]
+
+
+class OneToken:
+    """The keys of a door that knows one bearer token."""
+
+    def keys(self, newest: bool = False) -> Keys:
+        return Keys.model_validate({"bearer_tokens": [TOKEN]})
+
+
+def door(waiting: MemoryQueue) -> Door:
+    rules = Rules(source="/bms-volume-detach/webhook", allowed_origins=("eventgrid.azure.net",))
+    return Door(rules, OneToken(), waiting, lambda: START)
+
+
+def test_azure_event_grid_may_send() -> None:
+    """Its handshake is answered with consent."""
+    answer = door(MemoryQueue(VirtualClock())).answer(delivery_of(load("event_grid_handshake.json")))
+    assert (200, "eventgrid.azure.net") == (answer.status, answer.all_headers["WebHook-Allowed-Origin"])
+
+
+@pytest.mark.parametrize("name", ["event_grid_delivery.json", "knative_delivery.json"])
+def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
+    """What Event Grid (structured) and Knative (binary) post becomes a message whose verdict answers their event."""
+    waiting = MemoryQueue(VirtualClock())
+    answer = door(waiting).answer(delivery_of(load(name)))
+    assert 202 == answer.status, answer.body
+    (message,) = waiting.sent
+    sent = json.loads(message.body)
+    sent["data"]["dry_run"] = True
+    stack.request(json.dumps(sent))
+    (envelope,) = awaited(stack, VERDICTS)
+    event = envelope["detail"]
+    assert ("would_detach", sent["id"]) == (event["data"]["detail"], event["causationid"])
+    assert sent.get("traceparent") == event.get("traceparent")
+
+
+def test_the_page_names_every_file_and_every_file_is_there() -> None:
+    """docs/workflows.md and events/workflows hold the same set."""
+    page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
+    named = {Path(path).name for path in re.findall(r"events/workflows/[\w.]+\.json", page)}
+    assert {path.name for path in FILES.iterdir()} == named

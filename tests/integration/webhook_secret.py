@@ -1,0 +1,22 @@
+"""The door's secret in the local AWS."""
+
+from __future__ import annotations
+
+import json
+
+from local.aws_stand_in import WEBHOOK_SECRET, AwsStandIn
+from shared.adapters.aws import SECRETS
+from shared.ports import AwsTrouble
+
+
+def keep(aws: AwsStandIn, value: object) -> None:
+    """Put a value into the secret, or its next version if there is one."""
+    try:
+        aws.client.call(SECRETS, "PutSecretValue", {"SecretId": WEBHOOK_SECRET, "SecretString": json.dumps(value)})
+    except AwsTrouble:
+        aws.put_secret(WEBHOOK_SECRET, value)
+
+
+def forget(aws: AwsStandIn) -> None:
+    """Leave no such secret."""
+    aws.client.call(SECRETS, "DeleteSecret", {"SecretId": WEBHOOK_SECRET, "ForceDeleteWithoutRecovery": True})

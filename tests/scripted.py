@@ -1,0 +1,112 @@
+"""A web server that answers what a test tells it to, and keeps what it was asked."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from local.aws_stand_in import CREDENTIALS
+from shared.adapters.aws import AwsClient
+
+RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer; with `reset` the connection breaks instead."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/x-amz-json-1.0"),)
+    reset: bool = False
+
+
+def reply(body: object = None, status: int = 200) -> Reply:
+    """A JSON answer."""
+    return Reply(status, json.dumps(body if body is not None else {}).encode())
+
+
+BROKEN = Reply(reset=True)
+
+
+@dataclass
+class Asked:
+    """One request as it arrived."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Script:
+    """The answers in their order, the last one for ever, and what was asked."""
+
+    url: str
+    replies: list[Reply] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+
+    def then(self, *replies: Reply) -> None:
+        self.replies += replies
+
+    def next(self) -> Reply:
+        return self.replies[min(len(self.asked), len(self.replies)) - 1] if self.replies else Reply()
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    script: Script
+
+
+class _Connection(BaseHTTPRequestHandler):
+    server: _Listener
+    # Without keep-alive every answer ends its connection, so that none outlives a test.
+    protocol_version = "HTTP/1.0"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        script = self.server.script
+        script.asked.append(Asked({name.lower(): value for name, value in self.headers.items()}, body))
+        answer = script.next()
+        if answer.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            return
+        self.send_response(answer.status)
+        for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Quiet."""
+
+
+def client_of(script: Script, naps: list[float] | None = None, **more: str) -> AwsClient:
+    """A client of the scripted AWS that writes down its pauses instead of taking them."""
+    environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url, **more}
+    return AwsClient(environment, sleep=(naps if naps is not None else []).append)
+
+
+@contextmanager
+def scripted_server() -> Iterator[Script]:
+    """A server on a free port of this machine."""
+    server = _Listener(("127.0.0.1", 0), _Connection)
+    server.script = Script(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server.script
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)

@@ -1,0 +1,172 @@
+"""What our own code could not cope with is answered all the same, once and honestly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.continuation import PendingDelivery, continuation_body
+from shared.dead_letters import DeadLetters
+from shared.delivery import Deliveries
+from shared.events import EventFactory, event_id
+from shared.intake import Delivery, Found
+from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason
+from shared.ports import Event
+from tests.fakes import QUEUE_ARN, START, MemoryQueue, MemorySink, VirtualClock, bare, cloudevent
+from tests.unit.test_delivery import LATER, Listener
+
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+OTHER = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+REQUEST = DetachRequest(
+    id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME, task_token="AQC-token",
+    correlation_id="CHG-1", traceparent=TRACE, context={"ticket": "CHG-1"},
+)  # fmt: skip
+SENT = Progress(
+    first_seen_at=START,
+    polls=3,
+    deletes_sent=1,
+    last_delete_at=START + timedelta(seconds=9),
+    last_error="http_502: bad",
+)
+
+
+class Morgue:
+    """Dead letters with a bus, a workflow that waits, and a queue for what has to wait."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.bus = MemorySink()
+        self.queue = MemoryQueue(self.clock)
+        self.task = Listener(wanted=lambda event: event.task_token is not None)
+        self.told: list[Found | Exception] = []
+        sink = Deliveries(self.bus, self.queue, self.clock, {"task": self.task})
+        events = EventFactory()
+        self.letters = DeadLetters("bms", sink, events, self.clock, lambda delivery, found: self.told.append(found))
+
+    def receive(self, *bodies: str) -> list[BaseException | None]:
+        return self.letters.handle([Delivery(body, f"m-{at}", QUEUE_ARN, START) for at, body in enumerate(bodies)])
+
+    def answer(self, body: str) -> dict[str, Any]:
+        assert [None] == self.receive(body)
+        (event,) = self.bus.events
+        assert ("failed", "dead_lettered") == (event["data"]["verdict"], event["data"]["reason"]["code"])
+        return event
+
+
+def test_a_fresh_request_is_answered() -> None:
+    """The requester gets the one final verdict of its request, with the original message."""
+    body = json.dumps(cloudevent(bare(SERVER, VOLUME, context={"a": 1}), correlationid="c-1", traceparent=TRACE))
+    event = Morgue().answer(body)
+    assert event_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
+    assert (body, {"a": 1}) == (event["data"]["original"], event["data"]["context"])
+    assert ("c-1", "4711", TRACE) == (event["correlationid"], event["causationid"], event["traceparent"])
+
+
+def test_every_volume_is_answered() -> None:
+    """A request for two volumes ends in two verdicts."""
+    morgue = Morgue()
+    assert [None] == morgue.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER]}))
+    assert [VOLUME, OTHER] == [data["volume_id"] for data in morgue.bus.data]
+
+
+def test_a_continuation_brings_its_evidence() -> None:
+    """What was learnt before is not lost: counts, times and the last error."""
+    data = Morgue().answer(continuation_body(REQUEST, SENT))["data"]
+    assert (1, 3, "http_502: bad") == tuple(data["evidence"][name] for name in ("deletes_sent", "polls", "last_error"))
+    assert {"id": "4711", "source": "/changes"} == data["request"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (continuation_body(REQUEST, SENT), "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
+        (
+            continuation_body(REQUEST, SENT.model_copy(update={"accepted_at": START})),
+            "the cloud accepted the detach at 2026-11-23T08:00:00Z",
+        ),
+        (continuation_body(REQUEST, Progress(first_seen_at=START)), "the look that broke off may have sent one"),
+        (json.dumps(bare(SERVER, VOLUME)), "the look that broke off may have sent one"),
+    ],
+)
+def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> None:
+    """The explanation says what is on record, that the outcome is unknown, and where to look."""
+    message = Morgue().answer(body)["data"]["reason"]["message"]
+    assert words in message
+    assert "is not known" in message
+    assert f"openstack volume show {VOLUME}" in message
+    assert f"openstack server volume list {SERVER}" in message
+
+
+def test_a_waiting_workflow_is_told() -> None:
+    """The task fails with the reason, and the token stays out of the event."""
+    morgue = Morgue()
+    event = morgue.answer(continuation_body(REQUEST, SENT))
+    (told,) = morgue.task.taken
+    assert ("AQC-token", Reason.DEAD_LETTERED) == (told.task_token, told.reason)
+    assert "AQC-token" not in json.dumps(event)
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "\ud800", '{"server_id": 5}', json.dumps({"a": "x" * 9000})])
+def test_the_unreadable_is_answered_with_the_original(body: str) -> None:
+    """Nobody knows whose it was, so the message itself is shown, cut at 8 KB."""
+    data = Morgue().answer(body)["data"]
+    assert body.encode("utf-8", "replace").decode()[:8192] == data["original"]
+    assert data["faults"]
+
+
+def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
+    """A continuation that we cannot read still says whose request it is, and whose task waits."""
+    message = json.loads(continuation_body(REQUEST, SENT)) | {"continuation": 2}
+    morgue = Morgue()
+    event = morgue.answer(json.dumps(message))
+    assert event_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
+    assert ["AQC-token"] == [told.task_token for told in morgue.task.taken]
+    assert "AQC-token" not in json.dumps(event)
+
+
+def pending() -> str:
+    conclusion = Conclude(Outcome.DETACHED, "detached_now")
+    event = EventFactory().verdict(REQUEST, SENT, conclusion, None, START)
+    return PendingDelivery(to="sink", event=event, since=START).body()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pending,
+        lambda: json.dumps(json.loads(pending()) | {"pending_delivery": 2}),
+        lambda: json.dumps(cloudevent({}, type="bms.volume.detached.v1")),
+    ],
+    ids=["pending delivery", "a later pending delivery", "own verdict"],
+)
+def test_what_is_no_request_is_told_and_not_answered(make: Callable[[], str]) -> None:
+    """Its verdict is on the bus already; a second one would be a lie."""
+    morgue = Morgue()
+    assert [None] == morgue.receive(make())
+    assert ([], 1) == (morgue.bus.events, len(morgue.told))
+
+
+def test_what_cannot_be_answered_stays() -> None:
+    """A verdict that the bus does not take keeps its own message in the queue, and no other."""
+    morgue = Morgue()
+
+    def not_of_one(event: Event) -> bool:
+        return f"/volumes/{OTHER}" in str(event.subject)
+
+    morgue.bus.refuse = not_of_one
+    errors = morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER)))
+    assert [False, True] == [error is not None for error in errors]
+
+
+def test_a_task_that_cannot_be_told_now_waits() -> None:
+    """The answer to the workflow is kept, and the dead letter is done with."""
+    morgue = Morgue()
+    morgue.task.answers = [LATER]
+    assert [None] == morgue.receive(continuation_body(REQUEST, SENT))
+    assert ["task"] == [json.loads(message.body)["to"] for message in morgue.queue.sent]

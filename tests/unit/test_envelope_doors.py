@@ -1,0 +1,115 @@
+"""One request through several doors, and again through the same: it is one request, with one verdict id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any
+
+import pytest
+
+from shared.intake import Delivery, Ignored, read
+from tests.fakes import START, Bench, bare, cloudevent
+
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"
+RULE = {"version": "0", "id": "eb-1", "account": "123456789012", "region": "eu-central-1", "resources": []}
+
+Door = Callable[[Any], Any]
+
+
+def direct(event: Any) -> Any:
+    """SendMessage, SNS with raw message delivery, a rule with InputPath `$.detail`: the body is the event itself."""
+    return event
+
+
+def sns(event: Any) -> Any:
+    """An SNS subscription without raw message delivery."""
+    return {
+        "Type": "Notification",
+        "MessageId": "sns-1",
+        "TopicArn": TOPIC,
+        "Subject": "Detach",
+        "Message": json.dumps(event),
+        "Timestamp": "2026-11-23T08:00:01.000Z",
+        "SignatureVersion": "1",
+        "Signature": "EXAMPLE",
+        "SigningCertURL": "https://sns.eu-central-1.amazonaws.com/cert.pem",
+        "UnsubscribeURL": "https://sns.eu-central-1.amazonaws.com/?Action=Unsubscribe",
+        "MessageAttributes": {"content-type": {"Type": "String", "Value": "application/cloudevents+json"}},
+    }
+
+
+def rule(event: Any) -> Any:
+    """An EventBridge rule without InputPath: the event as `detail`."""
+    return {
+        **RULE, "source": "com.example.changes", "detail-type": "bms.volume.detach_requested.v1",
+        "time": "2026-11-23T08:00:01Z", "detail": event,
+    }  # fmt: skip
+
+
+def replay(event: Any) -> Any:
+    """The same out of an archive: EventBridge gives it a new id and time."""
+    return {**rule(event), "id": "eb-2", "time": "2026-11-23T09:00:00Z", "replay-name": "again"}
+
+
+DOORS: dict[str, Door] = {
+    "direct": direct,
+    "sns": sns,
+    "rule": rule,
+    "replay": replay,
+    "sns behind a rule": lambda event: sns(rule(event)),
+    "rule behind sns": lambda event: rule(sns(event)),
+    "sns behind sns": lambda event: sns(sns(event)),
+}
+
+
+def final_ids(*messages: Any) -> set[str]:
+    """The ids of all final verdicts, with each message under an id of its own as SQS has it."""
+    bench = Bench()
+    disk = bench.disk()
+    for at, message in enumerate(messages):
+        body = json.dumps(message).replace("SERVER", bench.server).replace("VOLUME", disk)
+        bench.errors += filter(None, bench.service.handle([bench.delivery(body, f"message-{at}")]))
+        bench.run()
+    assert [] == bench.errors
+    return {event["id"] for event in bench.sink.events if event["data"]["verdict"] == "detached"}
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(DOORS, 2)))
+def test_one_cloudevent_through_two_doors_has_one_verdict_id(one: str, other: str) -> None:
+    """Whoever dedupes by id sees one verdict, whatever the way its request took."""
+    event = cloudevent(bare("SERVER", "VOLUME"))
+    assert 1 == len(final_ids(DOORS[one](event), DOORS[other](event)))
+
+
+@pytest.mark.parametrize("door", ["sns", "rule"])
+def test_a_bare_request_is_one_as_far_as_its_door_says(door: str) -> None:
+    """The door's own message id stands for the request's: the same notification twice is one request."""
+    message = DOORS[door](bare("SERVER", "VOLUME"))
+    assert 1 == len(final_ids(message, message))
+    assert 2 == len(final_ids(message, bare("SERVER", "VOLUME")))
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_leads_to_the_same_request(door: str) -> None:
+    """Identity, time and trace are the CloudEvent's own, not those of what it was wrapped in."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    event = cloudevent(bare(*IDS), traceparent=trace, correlationid="CHG-1")
+    found = read(Delivery(json.dumps(DOORS[door](event)), "m", "arn", START), "bms")
+    assert isinstance(found, list)
+    (task,) = found
+    request = task.request
+    assert ("4711", "/changes", START) == (request.id, request.source, request.requested_at)
+    assert (trace, "CHG-1") == (request.traceparent, request.correlation_id)
+
+
+IDS = ("95bf2490-5428-432c-ad9b-5e3406f869dd", "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_our_own_verdicts_are_known_behind_every_door(door: str) -> None:
+    """A rule or a topic that leads our verdicts back to us starts no loop."""
+    verdict = cloudevent({}, type="bms.volume.detach_failed.v1")
+    found = read(Delivery(json.dumps(DOORS[door](verdict)), "m", "arn", START), "bms")
+    assert isinstance(found, Ignored)

@@ -1,0 +1,219 @@
+"""Verdicts are CloudEvents that a consumer can validate, filter, correlate and deduplicate."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.envelopes import Fault
+from shared.events import EventFactory, cut
+from shared.failures import CATALOGUE
+from shared.intake import Rejected
+from shared.model import AttachmentRecord, Call, Conclude, DetachRequest, Outcome, Progress, Reason, State, Wait
+from shared.ports import Event
+from tests.fakes import START, cloudevent_faults, is_uuid, nulls_in
+
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+ATTACHMENT = "00000000-0000-4000-8000-000000000001"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+REQUEST = DetachRequest(id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME)
+FULL = REQUEST.model_copy(
+    update={"correlation_id": "CHG-1", "traceparent": TRACE, "tracestate": "a=b", "context": {"ticket": "CHG-1"}}
+)
+PROGRESS = Progress(first_seen_at=START)
+BEFORE = State(volume_status="in-use", listed_by_server=True, attached_to=(SERVER,))
+NOW = START + timedelta(seconds=2, microseconds=345678)
+BAD = Rejected("4715", "/changes", START, (Fault("server_id", "must be a UUID"), Fault("", "is odd")), "{}")
+
+MADE = {
+    Outcome.DETACHED: Conclude(Outcome.DETACHED, "detached_now"),
+    Outcome.FAILED: Conclude(Outcome.FAILED, "refused_by_server", Reason.REFUSED_BY_SERVER, "as before"),
+    Outcome.CHECKED: Conclude(Outcome.CHECKED, "would_detach", explanation="all checks passed"),
+}
+FACTORY = EventFactory()
+
+
+def made(kind: str, request: DetachRequest = REQUEST, progress: Progress = PROGRESS) -> Event:
+    if kind == "unconfirmed":
+        return FACTORY.unconfirmed(request, progress, Wait(60, "the volume is detaching", True), BEFORE, NOW)
+    return FACTORY.verdict(request, progress, MADE[Outcome(kind)], BEFORE, NOW)
+
+
+def parsed(event: Event) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(event.body)
+    return value
+
+
+KINDS = ["detached", "failed", "checked", "unconfirmed"]
+TYPES = {
+    "detached": "bms.volume.detached.v1",
+    "failed": "bms.volume.detach_failed.v1",
+    "checked": "bms.volume.detach_checked.v1",
+    "unconfirmed": "bms.volume.detach_unconfirmed.v1",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("request_", [REQUEST, FULL], ids=["plain", "full"])
+def test_every_verdict_is_a_cloudevent(kind: str, request_: DetachRequest) -> None:
+    """Each kind of verdict has all required attributes, of the right types, and nothing is null."""
+    event = parsed(made(kind, request_))
+    assert cloudevent_faults(event) == []
+    assert nulls_in(event) == []
+    assert (event["type"], event["data"]["verdict"]) == (TYPES[kind], kind)
+
+
+def test_a_rejection_is_a_cloudevent() -> None:
+    """The answer to an invalid request is a failed verdict like any other."""
+    event = parsed(FACTORY.rejected(BAD, NOW))
+    assert cloudevent_faults(event) == []
+    assert nulls_in(event) == []
+    assert (event["type"], event["data"]["detail"]) == ("bms.volume.detach_failed.v1", "invalid_request")
+    assert "subject" not in event
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_are_the_same_on_redelivery(kind: str) -> None:
+    """The same request says the same again, whenever and however far it has come, under the same id."""
+    later = PROGRESS.model_copy(update={"polls": 7, "first_seen_at": NOW})
+    assert made(kind).id == made(kind, FULL, later).id
+    assert is_uuid(made(kind).id)
+
+
+def test_one_id_for_both_final_verdicts() -> None:
+    """Detached and failed share an id, so that a consumer that dedupes never acts on two; the others do not."""
+    ids = {kind: made(kind).id for kind in KINDS}
+    assert ids["detached"] == ids["failed"]
+    assert len({ids["detached"], ids["unconfirmed"], ids["checked"]}) == 3
+
+
+@pytest.mark.parametrize("field", ["id", "source", "volume_id"])
+def test_another_request_has_another_id(field: str) -> None:
+    """Request id, source and volume each make a different event."""
+    other = REQUEST.model_copy(update={field: ATTACHMENT})
+    assert made("detached", other).id != made("detached").id
+
+
+def test_rejection_and_verdict_of_one_request_share_an_id() -> None:
+    """A request that is refused has the same final id that its verdict would have had."""
+    bad = Rejected("4711", "/changes", START, BAD.faults, "{}", SERVER, VOLUME)
+    assert FACTORY.rejected(bad, NOW).id == made("detached").id
+
+
+def test_attributes_name_the_deployment() -> None:
+    """Source and type prefix are the operator's; the envelope's copies agree with the body."""
+    event = EventFactory("https://detach.example.com/eu", "com.example").verdict(
+        REQUEST, PROGRESS, MADE[Outcome.DETACHED], None, NOW
+    )
+    body = parsed(event)
+    assert (event.source, event.type) == ("https://detach.example.com/eu", "com.example.volume.detached.v1")
+    assert [event.id, event.source, event.type, event.subject] == [
+        body[name] for name in ("id", "source", "type", "subject")
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_subject_names_what_it_is_about(kind: str) -> None:
+    """A consumer can filter by server and volume without opening the data."""
+    assert parsed(made(kind))["subject"] == f"servers/{SERVER}/volumes/{VOLUME}"
+    assert parsed(made(kind))["datacontenttype"] == "application/json"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_correlation_and_trace_are_the_requests(kind: str) -> None:
+    """What the request brought to be followed by is passed on; without it the request's id correlates."""
+    plain, full = parsed(made(kind)), parsed(made(kind, FULL))
+    assert (full["correlationid"], full["traceparent"], full["tracestate"]) == ("CHG-1", TRACE, "a=b")
+    assert plain["correlationid"] == "4711"
+    assert {"traceparent", "tracestate"} & plain.keys() == set()
+
+
+@pytest.mark.parametrize("kind", ["detached", "failed"])
+def test_cause_of_a_late_verdict_is_the_unconfirmed_one(kind: str) -> None:
+    """The final verdict after an unconfirmed one is caused by that one, any other by the request."""
+    unconfirmed = made("unconfirmed")
+    late = made(kind, progress=PROGRESS.model_copy(update={"unconfirmed_id": unconfirmed.id}))
+    assert parsed(late)["causationid"] == unconfirmed.id
+    assert [parsed(made(kind))["causationid"], parsed(unconfirmed)["causationid"]] == ["4711", "4711"]
+
+
+@pytest.mark.parametrize("context", [None, {}, {"ticket": "CHG-1"}, {"a": None, "b": [None, {"c": "\x00ä😀"}]}])
+def test_context_is_echoed_as_it_is(context: Any) -> None:
+    """The context comes back value for value, its own nulls included; none stays none."""
+    data = parsed(made("detached", REQUEST.model_copy(update={"context": context})))["data"]
+    assert data.get("context") == context
+
+
+def test_evidence_and_timing_tell_how_it_went() -> None:
+    """The verdict shows both planes, the DELETEs, each telling call, and when what happened."""
+    call = Call(operation="delete_attachment", at=START, status=202, openstack_request_id="req-1")
+    progress = Progress(
+        first_seen_at=START, before=BEFORE, deletes_sent=1, polls=3, calls=(call,), last_error="http_502: bad",
+        accepted_at=START + timedelta(seconds=1), followed=AttachmentRecord(attachment_id=ATTACHMENT),
+    )  # fmt: skip
+    data = parsed(made("detached", progress=progress))["data"]
+    evidence = data["evidence"]
+    assert (evidence["deletes_sent"], evidence["polls"], evidence["last_error"]) == (1, 3, "http_502: bad")
+    assert evidence["before"] == evidence["after"]
+    assert evidence["calls"][0]["openstack_request_id"] == "req-1"
+    assert data["attachment_id"] == ATTACHMENT
+    assert data["timing"]["seconds"] == 2.346
+    assert data["timing"]["accepted_at"] == "2026-11-23T08:00:01Z"
+    assert data["request"] == {"id": "4711", "source": "/changes"}
+
+
+def test_a_clock_that_goes_back_makes_no_negative_time() -> None:
+    """Two machines' clocks may differ: seconds are never less than none."""
+    progress = Progress(first_seen_at=NOW + timedelta(seconds=5))
+    assert parsed(made("detached", progress=progress))["data"]["timing"]["seconds"] == 0.0
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
+    """A failed verdict says what happened, what was found, what to do, and whether later may help."""
+    event = FACTORY.verdict(REQUEST, PROGRESS, Conclude(Outcome.FAILED, reason.value, reason, "found"), None, NOW)
+    text = CATALOGUE[reason]
+    expected = {"code": reason.value, "message": f"{text.message} (found)", "remedy": text.remedy,
+                "retryable": text.retryable}  # fmt: skip
+    assert expected == parsed(event)["data"]["reason"]
+
+
+def test_a_rejection_carries_all_faults() -> None:
+    """Whoever sent it sees each fault by field, the message as it came, and what was known of it."""
+    bad = Rejected("4715", "/changes", START, BAD.faults, '{"a": 1}', SERVER, None, "CHG-1", TRACE, "a=b", {"x": None})
+    event = parsed(FACTORY.rejected(bad, NOW))
+    data = event["data"]
+    assert data["faults"] == [{"field": "server_id", "message": "must be a UUID"}, {"field": "", "message": "is odd"}]
+    assert "(server_id must be a UUID; message is odd)" in data["reason"]["message"]
+    assert (data["original"], data["context"], data["server_id"]) == ('{"a": 1}', {"x": None}, SERVER)
+    assert (event["correlationid"], event["causationid"], event["traceparent"]) == ("CHG-1", "4715", TRACE)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "abc"),
+        ("äöü", 3, "ä"),
+        ("a😀", 4, "a"),
+        ("a😀", 5, "a😀"),
+        ("", 3, ""),
+        ("\ud800x", 2, "?x"),
+    ],
+)
+def test_cut_keeps_characters_whole(text: str, limit: int, expected: str) -> None:
+    """At most so many bytes, never half a character, and never an exception."""
+    assert cut(text, limit) == expected
+
+
+@pytest.mark.parametrize("character", ["x", "ä", "€", "😀"])
+def test_original_is_cut_at_8_kb(character: str) -> None:
+    """A long message is shown by its first 8 KB, in whole characters."""
+    bad = Rejected("1", "/s", START, BAD.faults, "." + character * 9000)
+    original = parsed(FACTORY.rejected(bad, NOW))["data"]["original"]
+    assert 8192 - 4 < len(original.encode()) <= 8192
+    assert set(original[1:]) == {character}

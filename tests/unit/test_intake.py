@@ -1,0 +1,244 @@
+"""Whatever a request is wrapped in, the same request comes out, under the identity of who sent it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.continuation import Task
+from shared.intake import Delivery, Ignored, Rejected, read
+from shared.model import DetachRequest
+from tests.fakes import QUEUE_ARN, START, bare, cloudevent
+
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+DATA = bare(SERVER, VOLUME)
+SENT = START + timedelta(minutes=1)
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"
+EIGHT = "2026-11-23T08:00:00Z"
+
+
+def eventbridge(detail: object, **more: object) -> dict[str, Any]:
+    names = {"id": "eb-1", "source": "com.example.changes", "time": "2026-11-23T07:30:00Z"}
+    return {"version": "0", "detail-type": "anything", "account": "123456789012", **names, "detail": detail, **more}
+
+
+def sns(message: object, **more: object) -> dict[str, Any]:
+    names = {"MessageId": "sns-1", "TopicArn": TOPIC, "Timestamp": "2026-11-23T07:45:00.123Z"}
+    return {"Type": "Notification", **names, "Message": json.dumps(message), "SignatureVersion": "1", **more}
+
+
+def delivered(value: object) -> Delivery:
+    return Delivery(json.dumps(value), "m-1", QUEUE_ARN, SENT)
+
+
+def tasks_of(value: object) -> list[Task]:
+    found = read(delivered(value), "bms")
+    assert isinstance(found, list), found
+    return found
+
+
+def request_of(value: object) -> DetachRequest:
+    (task,) = tasks_of(value)
+    return task.request
+
+
+def rejected(value: object) -> Rejected:
+    found = read(delivered(value), "bms")
+    assert isinstance(found, Rejected), found
+    return found
+
+
+def fields(found: Rejected) -> list[str]:
+    return [fault.field for fault in found.faults]
+
+
+CE = ("4711", "/changes", START)
+ENVELOPES: dict[str, tuple[object, tuple[str, str, datetime]]] = {
+    "bare": (DATA, ("m-1", QUEUE_ARN, SENT)),
+    "cloudevent": (cloudevent(DATA), CE),
+    "eventbridge": (eventbridge(DATA), ("eb-1", "com.example.changes", START - timedelta(minutes=30))),
+    "eventbridge cloudevent": (eventbridge(cloudevent(DATA)), CE),
+    "sns": (sns(DATA), ("sns-1", TOPIC, datetime(2026, 11, 23, 7, 45, 0, 123000, UTC))),
+    "sns cloudevent": (sns(cloudevent(DATA)), CE),
+    "sns eventbridge cloudevent": (sns(eventbridge(cloudevent(DATA))), CE),
+    "eventbridge sns": (eventbridge(sns(DATA)), ("sns-1", TOPIC, datetime(2026, 11, 23, 7, 45, 0, 123000, UTC))),
+}
+
+
+@pytest.mark.parametrize("name", ENVELOPES)
+def test_innermost_envelope_names_the_request(name: str) -> None:
+    """Each envelope yields the request in it, named by the innermost envelope that says who sent it and when."""
+    value, identity = ENVELOPES[name]
+    request = request_of(value)
+    assert identity == (request.id, request.source, request.requested_at)
+    assert (request.server_id, request.volume_id) == (SERVER, VOLUME)
+
+
+@pytest.mark.parametrize("name", ENVELOPES)
+def test_redelivery_is_the_same_request(name: str) -> None:
+    """A message that is delivered again holds an equal request, and the task knows since when it was tried."""
+    delivery = delivered(ENVELOPES[name][0])
+    again = replace(delivery, receive_count=2, first_received_at=SENT)
+    found: list[Any] = [read(delivery, "bms"), read(again, "bms")]
+    (first,), (second,) = found
+    assert first.request == second.request
+    assert [first.redelivered_since, second.redelivered_since] == [None, SENT]
+
+
+def test_what_an_envelope_leaves_out_is_the_outer_ones() -> None:
+    """A CloudEvent without time has the time of what it came in; an unusable id of EventBridge counts as unsaid."""
+    assert START - timedelta(minutes=30) == request_of(eventbridge(cloudevent(DATA, time=...))).requested_at
+    for unusable in ("", None, 17, "two\nlines", "x" * 5000):
+        assert request_of(eventbridge(DATA, id=unusable)).id == "m-1"
+    assert request_of(eventbridge(DATA, time="2026-11-23T07:30:00")).requested_at == SENT
+
+
+def test_null_attributes_are_unset() -> None:
+    """A JSON null stands for an attribute that is not there (CloudEvents JSON format)."""
+    names = ("time", "expirytime", "subject", "correlationid", "traceparent", "tracestate", "dataschema", "data_base64")
+    request = request_of(cloudevent(DATA, **dict.fromkeys(names), datacontenttype=None))
+    assert (request.requested_at, request.expires_at, request.correlation_id) == (SENT, None, None)
+
+
+def test_null_required_attributes_are_missing() -> None:
+    """A null does not name an event: id, source and specversion must be said."""
+    assert fields(rejected(cloudevent(DATA, id=None, source=None, specversion=None))) == ["id", "source", "specversion"]
+
+
+@pytest.mark.parametrize("content_type", [None, ..., "application/json", "APPLICATION/JSON; charset=utf-8", "text/json",
+                                          "application/vnd.changes+json"])  # fmt: skip
+def test_json_content_types_are_read(content_type: object) -> None:
+    """Every media type that is JSON, in any case and with parameters, is read; so is none at all."""
+    assert request_of(cloudevent(DATA, datacontenttype=content_type)).volume_id == VOLUME
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/jsonp", "json", "", 7, []])
+def test_other_content_types_are_refused(content_type: object) -> None:
+    """Data of another media type is not guessed at."""
+    assert fields(rejected(cloudevent(DATA, datacontenttype=content_type))) == ["datacontenttype"]
+
+
+def test_base64_data_is_read() -> None:
+    """Data as base64 is the same request."""
+    encoded = base64.b64encode(json.dumps(DATA).encode()).decode()
+    assert request_of(cloudevent(..., data_base64=encoded)).volume_id == VOLUME
+
+
+@pytest.mark.parametrize("broken", ["%%%", "e30", "bm90IGpzb24=", "WzFd", "/////w==", 5, {"a": 1}])
+def test_broken_base64_is_refused(broken: object) -> None:
+    """What is no base64, or not that of a JSON object, is a fault of data_base64."""
+    assert fields(rejected(cloudevent(..., data_base64=broken))) == ["data_base64"]
+
+
+def test_data_stands_once() -> None:
+    """An event with both data and data_base64 is ambiguous."""
+    assert "data_base64" in fields(rejected(cloudevent(DATA, data_base64="e30=")))
+
+
+@pytest.mark.parametrize("data", [..., None, [], "text", 5, True, json.dumps(DATA)])
+def test_data_is_an_object(data: object) -> None:
+    """Data that is missing, null, or JSON in a string is not a request."""
+    assert fields(rejected(cloudevent(data))) == ["data"]
+
+
+@pytest.mark.parametrize("name", ["id", "source", "type"])
+@pytest.mark.parametrize("value", [..., "", "  ", 5, ["x"], "a\nb", "a\x00b", "x" * 2049])
+def test_required_attributes_are_texts(name: str, value: object) -> None:
+    """Without id, source or type there is no identity that a redelivery would repeat: nothing is made up."""
+    assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
+
+
+@pytest.mark.parametrize("version", ["0.3", "1.1", "1", 1.0, ""])
+def test_only_version_one_is_read(version: object) -> None:
+    """Another specversion may mean something else by the same names."""
+    assert fields(rejected(cloudevent(DATA, specversion=version))) == ["specversion"]
+
+
+def test_without_specversion_it_is_no_cloudevent() -> None:
+    """The rest of an event without specversion is taken for a bare request, and refused by name."""
+    assert {"specversion", "id", "type"} & set(fields(rejected(cloudevent(DATA, specversion=...))))
+
+
+@pytest.mark.parametrize(
+    "type_", ["bms.volume.detach_requested.v2", "bms.volume.detach_requested", "com.example.other"]
+)
+def test_another_type_is_refused(type_: str) -> None:
+    """A type this service does not serve is refused, with the type that would be right."""
+    found = rejected(cloudevent(DATA, type=type_))
+    assert [(f.field, f.message) for f in found.faults] == [("type", "must be bms.volume.detach_requested.v1")]
+
+
+def test_the_prefix_is_the_operators() -> None:
+    """The accepted type follows the prefix of the deployment."""
+    event = cloudevent(DATA, type="com.example.volume.detach_requested.v1")
+    assert isinstance(read(delivered(event), "com.example"), list)
+    assert isinstance(read(delivered(event), "bms"), Rejected)
+
+
+@pytest.mark.parametrize("ending", ["detached", "detach_failed", "detach_unconfirmed", "detach_checked"])
+@pytest.mark.parametrize("wrap", [lambda e: e, eventbridge, sns])
+def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
+    """A verdict that is routed back is not answered: answers to answers would go round for ever."""
+    verdict = cloudevent({"verdict": "whatever"}, type=f"bms.volume.{ending}.v1")
+    assert isinstance(read(delivered(wrap(verdict)), "bms"), Ignored)
+
+
+@pytest.mark.parametrize("name", ["time", "expirytime"])
+@pytest.mark.parametrize("value", ["2026-11-23T08:00:00", "2026-11-23", "today", "", 1795420800, "2026-13-01T00:00:00Z",
+                                   "0001-01-01T00:00:00+23:59", EIGHT + "\n"])  # fmt: skip
+def test_times_have_a_zone(name: str, value: object) -> None:
+    """A time without zone, or no time at all, is refused: the fence and the expiry depend on it."""
+    assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
+
+
+@pytest.mark.parametrize("value", [EIGHT, "2026-11-23t08:00:00z", "2026-11-23T09:00:00+01:00",
+                                   "2026-11-23 08:00:00.000Z", "2026-11-23T08:00:00.000000000Z"])  # fmt: skip
+def test_every_spelling_of_a_time_is_read(value: str) -> None:
+    """All RFC 3339 spellings of one moment are that moment."""
+    assert request_of(cloudevent(DATA, time=value)).requested_at == START
+
+
+def test_extensions_are_honoured() -> None:
+    """Expiry, correlation and trace of the event are the request's; other extensions do not matter."""
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    event = cloudevent(DATA, expirytime="2026-11-23T09:00:00Z", correlationid="CHG-1", traceparent=trace,
+                       tracestate="a=b", anything=17)  # fmt: skip
+    request = request_of(event)
+    assert START + timedelta(hours=1) == request.expires_at
+    assert ("CHG-1", trace, "a=b") == (request.correlation_id, request.traceparent, request.tracestate)
+
+
+@pytest.mark.parametrize("value", [5, "", "a\nb", {"a": 1}])
+@pytest.mark.parametrize("name", ["correlationid", "traceparent", "tracestate", "subject"])
+def test_extensions_are_texts(name: str, value: object) -> None:
+    """An extension that is echoed must be one that can be echoed."""
+    assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
+
+
+def test_wrapping_has_a_limit() -> None:
+    """Four envelopes are opened, a fifth is not."""
+    value: object = DATA
+    for _ in range(4):
+        value = eventbridge(value)
+    assert request_of(value).volume_id == VOLUME
+    assert rejected(eventbridge(value)).faults[0].message == "wrapped more than 4 times"
+
+
+@pytest.mark.parametrize("value", [[], [DATA], "text", 5, True, None])
+def test_a_request_is_an_object(value: object) -> None:
+    """Any other JSON value is refused, bare or wrapped, and the message says what it is."""
+    for wrapped in (value, eventbridge(value), sns(value)):
+        (fault,) = rejected(wrapped).faults
+        assert "must be a JSON object, is " in fault.message
+
+
+def test_sns_message_is_json() -> None:
+    """A notification whose message is text is answered under the notification's own id."""
+    found = rejected({**sns({}), "Message": "please detach my disk"})
+    assert (found.id, fields(found)) == ("sns-1", ["Message"])

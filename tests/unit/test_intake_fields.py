@@ -1,0 +1,194 @@
+"""The body of a request: what is taken, what is refused, and that everything wrong is said at once."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from shared.intake import Delivery, Rejected, read
+from shared.model import DetachRequest
+from tests.fakes import QUEUE_ARN, START, bare, cloudevent
+
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+PROJECT = "c685484a8cc2416b97260938705deb65"
+DATA = bare(SERVER, VOLUME)
+
+
+def found_in(value: object) -> Any:
+    return read(Delivery(json.dumps(value), "m-1", QUEUE_ARN, START), "bms")
+
+
+def requests_of(**data: object) -> list[DetachRequest]:
+    found = found_in(data)
+    assert isinstance(found, list), found
+    return [task.request for task in found]
+
+
+def faults_of(value: object) -> list[tuple[str, str]]:
+    found = found_in(value)
+    assert isinstance(found, Rejected), found
+    return [(fault.field, fault.message) for fault in found.faults]
+
+
+def fields(value: object) -> list[str]:
+    return [field for field, _ in faults_of(value)]
+
+
+def test_every_field_is_taken_over() -> None:
+    """What the request says is what the core is asked."""
+    said: dict[str, Any] = {
+        "project_id": PROJECT, "attachment_id": "00000000-0000-4000-8000-000000000001", "unmounted": True,
+        "allow_system_disk": True, "dry_run": True, "task_token": "token", "context": {"ticket": ["CHG-1", 2, None]},
+    }  # fmt: skip
+    (request,) = requests_of(**DATA, **said)
+    assert said == {name: getattr(request, name) for name in said}
+
+
+def test_what_is_not_said_is_no() -> None:
+    """Every permission has to be given: nothing dangerous is on by default."""
+    (request,) = requests_of(**DATA)
+    assert (request.unmounted, request.allow_system_disk, request.dry_run) == (False, False, False)
+    assert (request.project_id, request.attachment_id, request.task_token, request.context) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("name", ["server_id", "volume_id", "attachment_id"])
+@pytest.mark.parametrize("spell", [str.upper, lambda text: text.replace("-", ""), lambda text: UUID(text).hex.upper()])
+def test_ids_have_one_spelling(name: str, spell: Any) -> None:
+    """Upper case and missing dashes are brought to the cloud's own spelling."""
+    (request,) = requests_of(**{**DATA, name: spell(SERVER)})
+    assert getattr(request, name) == SERVER
+
+
+@pytest.mark.parametrize("name", ["server_id", "volume_id", "attachment_id"])
+@pytest.mark.parametrize(
+    "value",
+    ["{" + SERVER + "}", "urn:uuid:" + SERVER, SERVER + "\n", "\n" + SERVER, " " + SERVER, SERVER + "/",
+     SERVER + "/action", "../" + SERVER, SERVER + "?x=1", SERVER + "%2e", SERVER + "\x00", SERVER[:-1], SERVER + "d",
+     SERVER.replace("-", "--"), "95bf24905428432cad9b5e3406f869-dd", "\uff19" + SERVER[1:], "0x" + SERVER[2:],
+     "_" + SERVER[1:], "", "*", 5, True, ["x"], {}],
+)  # fmt: skip
+def test_only_ids_are_ids(name: str, value: object) -> None:
+    """Nothing but a UUID can reach the path of a URL."""
+    assert [name] == fields({**DATA, name: value})
+
+
+@pytest.mark.parametrize("value", [PROJECT.upper(), str(UUID(PROJECT))])
+def test_project_has_one_spelling(value: str) -> None:
+    """A project id is 32 lower case hex digits, however it is written."""
+    (request,) = requests_of(**DATA, project_id=value)
+    assert request.project_id == PROJECT
+
+
+@pytest.mark.parametrize(
+    "value", [PROJECT + "\n", PROJECT[:-1], PROJECT + "0", "eu-de", "", "../" + PROJECT, 5, "g" * 32]
+)
+def test_only_project_ids_are_project_ids(value: object) -> None:
+    """A project is named by its id, not by its name or a path."""
+    assert fields({**DATA, "project_id": value}) == ["project_id"]
+
+
+@pytest.mark.parametrize("name", ["unmounted", "allow_system_disk", "dry_run"])
+@pytest.mark.parametrize("value", ["true", "yes", 1, 0, None, [], ""])
+def test_permissions_are_booleans(name: str, value: object) -> None:
+    """Nothing that merely looks like yes is one."""
+    assert [name] == fields({**DATA, name: value})
+
+
+@pytest.mark.parametrize(
+    "name", ["dryrun", "dry-run", "Dry_Run", "force", "id", "source", "server", "", "v\u043elume_id"]
+)
+def test_unknown_fields_are_refused_by_name(name: str) -> None:
+    """A typo must not become a detach."""
+    assert [(name, "is not a field of a request")] == faults_of({**DATA, name: True})
+
+
+def test_all_faults_are_said_at_once() -> None:
+    """One answer is enough to correct a request: the envelope's faults and the data's, all of them."""
+    data = {"server_id": "x", "volume_id": VOLUME, "volume_ids": [], "attachment_id": VOLUME, "dryrun": True,
+            "unmounted": "yes", "context": {"x": "y" * 5000}, "project_id": "eu-de", "task_token": ""}  # fmt: skip
+    own = {"server_id", "volume_ids", "attachment_id", "dryrun", "unmounted", "context", "project_id", "task_token"}
+    assert own == set(fields(data))
+    wrapped = fields(cloudevent(data, id="", time="today", specversion="0.3"))
+    assert {"id", "time", "specversion"} | {f"data.{name}" for name in own} == set(wrapped)
+
+
+def test_ids_that_are_valid_are_named_in_the_answer() -> None:
+    """A rejected request is answered with whatever of it can be relied on."""
+    found = found_in(
+        cloudevent({"server_id": SERVER.upper(), "volume_id": "x", "context": {"a": 1}}, correlationid="C")
+    )
+    assert (found.server_id, found.volume_id, found.context, found.correlation_id) == (SERVER, None, {"a": 1}, "C")
+    assert (found.id, found.source, found.received_at) == ("4711", "/changes", START)
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"server_id": SERVER}, {"server_id": SERVER, "volume_id": None, "volume_ids": None}]
+)
+def test_a_volume_is_required(data: dict[str, object]) -> None:
+    """Without a volume there is nothing to detach, and the fault says both names."""
+    assert ("volume_id", "is required (or volume_ids)") in faults_of(data)
+
+
+def test_several_volumes_are_as_many_requests() -> None:
+    """Each volume of a list is a request of its own, under the one identity, in the list's order."""
+    volumes = [str(UUID(int=number)) for number in range(40)]
+    requests = requests_of(server_id=SERVER, volume_ids=volumes, unmounted=True)
+    assert volumes == [request.volume_id for request in requests]
+    assert {("m-1", SERVER, True)} == {(request.id, request.server_id, request.unmounted) for request in requests}
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        ({"volume_ids": []}, "volume_ids"),
+        ({"volume_ids": [str(UUID(int=number)) for number in range(41)]}, "volume_ids"),
+        ({"volume_ids": VOLUME}, "volume_ids"),
+        ({"volume_ids": {"0": VOLUME}}, "volume_ids"),
+        ({"volume_ids": [VOLUME, "x"]}, "volume_ids.1"),
+        ({"volume_ids": [VOLUME, None]}, "volume_ids.1"),
+        ({"volume_ids": [VOLUME, VOLUME.upper().replace("-", "")]}, "volume_ids"),
+        ({"volume_ids": [VOLUME], "volume_id": VOLUME}, "volume_ids"),
+        ({"volume_ids": [VOLUME], "attachment_id": SERVER}, "attachment_id"),
+    ],
+)
+def test_lists_of_volumes_have_rules(data: dict[str, object], field: str) -> None:
+    """Too many, none, the same twice in any spelling, or beside what names one volume: refused."""
+    assert field in fields({"server_id": SERVER, **data})
+
+
+def test_context_may_be_four_kilobytes() -> None:
+    """The limit counts bytes of the context's JSON, so that a verdict stays small whatever the alphabet."""
+    room = 4096 - len('{"a": ""}')
+    assert len(requests_of(**DATA, context={"a": "x" * room})) == 1
+    assert fields({**DATA, "context": {"a": "x" * (room + 1)}}) == ["context"]
+    assert fields({**DATA, "context": {"a": "ä" * (room // 2 + 1)}}) == ["context"]
+
+
+@pytest.mark.parametrize("value", ["text", [1], 5, True])
+def test_context_is_an_object(value: object) -> None:
+    """What is echoed is an object."""
+    assert fields({**DATA, "context": value}) == ["context"]
+
+
+@pytest.mark.parametrize("value", ["", "x" * 2049, 5, {}])
+def test_task_token_is_a_token(value: object) -> None:
+    """A token that could not be answered is refused before anything is done."""
+    assert fields({**DATA, "task_token": value}) == ["task_token"]
+
+
+def test_the_earlier_time_counts() -> None:
+    """A bare request may say when it was made; nobody can claim to have asked later than it was sent."""
+    early, late = START - timedelta(hours=1), START + timedelta(hours=1)
+    assert [early] == [request.requested_at for request in requests_of(**DATA, requested_at=early.isoformat())]
+    assert [request.requested_at for request in requests_of(**DATA, requested_at=late.isoformat())] == [START]
+    assert fields({**DATA, "requested_at": "2026-11-23T08:00:00"}) == ["requested_at"]
+
+
+def test_an_id_that_is_too_long_is_refused() -> None:
+    """An event id that fits into no verdict is a fault of the request, not a crash."""
+    assert fields(cloudevent(DATA, id="x" * 513)) == ["id"]

@@ -1,0 +1,161 @@
+"""Settings: sensible without, complete or refused, and silent about values."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.safety import RunningServerPolicy
+from shared.settings import CloudCredentials, Settings, SettingsError, load
+from shared.waiting import Policy
+
+QUEUE = {"REQUEST_QUEUE_URL": "https://sqs/queue"}
+SECRET = "hunter2-do-not-show"
+PASSWORD = {
+    "OS_AUTH_URL": "https://iam.example.com/v3",
+    "OS_USERNAME": "robot",
+    "OS_PASSWORD": SECRET,
+    "OS_PROJECT_ID": "c685484a8cc2416b97260938705deb65",
+}
+APPLICATION = {
+    "OS_AUTH_URL": "https://iam.example.com/v3",
+    "OS_APPLICATION_CREDENTIAL_ID": "a1",
+    "OS_APPLICATION_CREDENTIAL_SECRET": SECRET,
+}
+
+
+def without(values: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name not in names}
+
+
+def refusal_of(model: type[Settings] | type[CloudCredentials], values: dict[str, str]) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load(model, values)
+    assert refused.value.__cause__ is None
+    return str(refused.value)
+
+
+def test_defaults() -> None:
+    """With nothing but the queue, the settings are the documented ones, and they are the core's own."""
+    settings = load(Settings, QUEUE)
+    assert settings.policy == Policy()
+    assert (settings.event_bus_name, settings.event_source) == ("default", "/bms-volume-detach")
+    assert (settings.event_type_prefix, settings.cloud_secret_id) == ("bms", None)
+
+
+def test_everything_can_be_set() -> None:
+    """Each variable reaches the policy it names; others of the environment do not matter."""
+    values = QUEUE | {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "120.5", "REQUEST_TTL": "30", "FENCE_SKEW": "0",
+                      "RUNNING_SERVER_POLICY": "stopped_only", "PATH": "/bin"}  # fmt: skip
+    expected = Policy(timedelta(seconds=60), timedelta(seconds=120.5), timedelta(seconds=30), timedelta(0),
+                      RunningServerPolicy.STOPPED_ONLY)  # fmt: skip
+    assert expected == load(Settings, values).policy
+
+
+def test_all_faults_are_said_at_once() -> None:
+    """One attempt is enough to see everything that is wrong, each under the name to correct."""
+    values = {"CONFIRM_TIMEOUT": "-1", "WATCH_TIMEOUT": "soon", "REQUEST_TTL": "0", "FENCE_SKEW": "301",
+              "RUNNING_SERVER_POLICY": "yolo", "EVENT_TYPE_PREFIX": "Bad Prefix"}  # fmt: skip
+    message = refusal_of(Settings, values)
+    assert [name for name in ("REQUEST_QUEUE_URL", *values) if name not in message] == []
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["CONFIRM_TIMEOUT", "EVENT_BUS_NAME", "CLOUD_SECRET_ID", "RUNNING_SERVER_POLICY"])
+def test_empty_means_unset(name: str) -> None:
+    """A variable that is set to nothing has its default, as templates and shells leave them."""
+    assert load(Settings, QUEUE | {name: ""}) == load(Settings, QUEUE)
+
+
+def test_empty_is_missing_where_something_is_needed() -> None:
+    """An empty queue URL or password is as good as none."""
+    assert "REQUEST_QUEUE_URL" in refusal_of(Settings, {"REQUEST_QUEUE_URL": ""})
+    assert "OS_PASSWORD" in refusal_of(CloudCredentials, PASSWORD | {"OS_PASSWORD": ""})
+
+
+@pytest.mark.parametrize("values", [PASSWORD, APPLICATION], ids=["password", "application credential"])
+def test_secret_and_environment_say_the_same(values: dict[str, str]) -> None:
+    """The names of a secret (lower case, no OS_) and OpenStack's own give equal credentials."""
+    lower = {name.removeprefix("OS_").lower(): value for name, value in values.items()}
+    assert load(CloudCredentials, lower) == load(CloudCredentials, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("OS_USER_DOMAIN_NAME", "user_domain_name"),
+        ("OS_PROJECT_NAME", "project_name"),
+        ("OS_PROJECT_DOMAIN_NAME", "project_domain_name"),
+        ("OS_REGION_NAME", "region"),
+        ("OS_INTERFACE", "interface"),
+        ("OS_CACERT", "cacert"),
+        ("COMPUTE_ENDPOINT", "compute_endpoint"),
+        ("VOLUME_ENDPOINT", "volume_endpoint"),
+    ],
+)
+def test_both_spellings_of_every_name(name: str, field: str) -> None:
+    """Each optional value is taken by its variable and by its name in the secret."""
+    for spelling in (name, name.removeprefix("OS_").lower()):
+        assert getattr(load(CloudCredentials, PASSWORD | {spelling: "value"}), field) == "value"
+
+
+@pytest.mark.parametrize("name", ["OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_ID"])
+def test_a_password_login_is_complete(name: str) -> None:
+    """What is missing of user, password and project is named; so is the other way to log in."""
+    message = refusal_of(CloudCredentials, without(PASSWORD, name))
+    assert name in message
+    assert "application credential" in message
+
+
+def test_all_that_is_missing_is_named() -> None:
+    """An address alone is told everything else it takes."""
+    message = refusal_of(CloudCredentials, {"OS_AUTH_URL": "https://iam.example.com"})
+    assert [
+        name for name in ("OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_ID", "OS_PROJECT_NAME") if name not in message
+    ] == []
+
+
+def test_a_project_may_go_by_name() -> None:
+    """A project's name stands in for its id."""
+    assert load(CloudCredentials, without(PASSWORD, "OS_PROJECT_ID") | {"OS_PROJECT_NAME": "eu-de"}).project_id is None
+
+
+def test_an_application_credential_is_complete() -> None:
+    """With an id the secret must stand beside it, and then nothing else is needed."""
+    assert load(CloudCredentials, APPLICATION).username is None
+    message = refusal_of(CloudCredentials, without(APPLICATION, "OS_APPLICATION_CREDENTIAL_SECRET"))
+    assert "OS_APPLICATION_CREDENTIAL_SECRET" in message
+
+
+@pytest.mark.parametrize("url", ["", "iam.example.com", "ftp://iam.example.com", "file:///etc/passwd"])
+def test_auth_url_is_a_url(url: str) -> None:
+    """An address that is none is named as such before anything is sent there."""
+    assert "OS_AUTH_URL" in refusal_of(CloudCredentials, PASSWORD | {"OS_AUTH_URL": url})
+
+
+NAMES = st.sampled_from([*PASSWORD, *APPLICATION, *(name[3:].lower() for name in [*PASSWORD, *APPLICATION])])
+
+
+@given(
+    values=st.dictionaries(NAMES, st.sampled_from(["", SECRET])),
+    more=st.dictionaries(st.sampled_from(["CONFIRM_TIMEOUT", "EVENT_TYPE_PREFIX", "FENCE_SKEW"]), st.just(SECRET)),
+)
+def test_no_value_is_ever_shown(values: dict[str, str], more: dict[str, str]) -> None:
+    """Whatever is wrong, and wherever a secret was put by mistake, the message shows names only."""
+    for model in (Settings, CloudCredentials):
+        shown = ""
+        try:
+            load(model, values | more)
+        except SettingsError as error:
+            shown = f"{error} {error!r} {error.__cause__!r}"
+        assert SECRET not in shown
+
+
+def test_credentials_do_not_show_their_secrets() -> None:
+    """Printed or logged, credentials show neither password nor secret."""
+    for values in (PASSWORD, APPLICATION):
+        credentials = load(CloudCredentials, values)
+        assert SECRET not in f"{credentials} {credentials!r} {credentials.model_dump()}"

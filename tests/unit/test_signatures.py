@@ -1,0 +1,192 @@
+"""Signatures and tokens: what opens the door, and that nothing else does."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from local.sender import LOCAL_SECRET, Post
+from shared.signatures import Keys, Proven, Unproven, check_bearer, check_signature
+from tests.deliveries import KEYS, NOW, TOKEN
+
+CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000"))
+OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+BODY = b'{"server_id": "x"}'
+
+
+def headers_of(body: bytes = BODY, secret: str = LOCAL_SECRET, at: datetime = NOW, id: str = "msg_1") -> dict[str, str]:
+    return dict(Post({}, body).signed(secret, at, id).headers)
+
+
+# The test vector of the Standard Webhooks specification, as its libraries test it.
+VECTOR_BODY = b'{"test": 2432232314}'
+VECTOR = {
+    "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+    "webhook-timestamp": "1614265330",
+    "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+}
+
+
+def test_the_published_vector() -> None:
+    """The signature in the specification is accepted at its time, and the package makes the same."""
+    at = datetime.fromtimestamp(1614265330, UTC)
+    keys = Keys.parse(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
+    assert check_signature(VECTOR, VECTOR_BODY, keys, at) == Proven(at)
+    assert (
+        Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").sign(VECTOR["webhook-id"], at, VECTOR_BODY.decode())
+        == VECTOR["webhook-signature"]
+    )
+
+
+@given(body=st.text(), id=st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1))
+def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
+    """A sender that uses `standardwebhooks` gets in, whatever it sends."""
+    headers = {
+        "webhook-id": id,
+        "webhook-timestamp": str(int(NOW.timestamp())),
+        "webhook-signature": Webhook(LOCAL_SECRET).sign(id, NOW, body),
+    }
+    assert check_signature(headers, body.encode(), KEYS, NOW) == Proven(NOW)
+
+
+@given(st.dictionaries(st.text(), st.text()))
+def test_what_we_sign_is_accepted_by_the_package(value: dict[str, str]) -> None:
+    """What `make send` signs is accepted by a receiver that uses `standardwebhooks`."""
+    body = json.dumps(value).encode()
+    assert Webhook(LOCAL_SECRET).verify(body, headers_of(body, at=datetime.now(UTC))) == value
+
+
+@pytest.mark.parametrize("change", ["body", "id", "timestamp", "signature"])
+def test_both_refuse_what_was_changed(change: str) -> None:
+    """One changed character of anything signed is a no, here and in the package."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    headers, body = headers_of(at=now), BODY
+    if change == "body":
+        body = BODY.replace(b"x", b"y")
+    elif change == "signature":
+        headers["webhook-signature"] = headers["webhook-signature"][:-5] + "AAAA="
+    else:
+        headers[f"webhook-{change}"] = {"id": "msg_2", "timestamp": str(int(now.timestamp()) + 1)}[change]
+    assert isinstance(check_signature(headers, body, KEYS, now), Unproven)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(LOCAL_SECRET).verify(body, headers)
+
+
+@pytest.mark.parametrize("signed_with", [LOCAL_SECRET, OTHER_SECRET])
+@pytest.mark.parametrize("order", [[LOCAL_SECRET, OTHER_SECRET], [OTHER_SECRET, LOCAL_SECRET]])
+def test_two_secrets_during_rotation(signed_with: str, order: list[str]) -> None:
+    """While a key is rotated, both the old and the new one are good, in any order."""
+    assert check_signature(headers_of(secret=signed_with), BODY, Keys.parse(order), NOW) == Proven(NOW)
+
+
+def test_a_sender_may_sign_with_several_keys() -> None:
+    """One good signature among others, and among things that are no signatures at all, is enough."""
+    headers = headers_of()
+    headers["webhook-signature"] = f"v1a,zzzz nonsense  v1,!!! {headers['webhook-signature']} v1,AAAA"
+    assert check_signature(headers, BODY, KEYS, NOW) == Proven(NOW)
+
+
+def test_an_unknown_key_is_told_from_a_bad_delivery() -> None:
+    """Only a signature that a newer key might explain asks for the keys to be read again."""
+    stranger = check_signature(headers_of(secret=OTHER_SECRET), BODY, KEYS, NOW)
+    stale = check_signature(headers_of(at=NOW - timedelta(hours=1)), BODY, KEYS, NOW)
+    assert isinstance(stranger, Unproven)
+    assert stranger.unknown_key
+    assert isinstance(stale, Unproven)
+    assert not stale.unknown_key
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])
+def test_five_minutes_either_way(seconds: int, good: bool) -> None:
+    """The tolerance counts from the time handed in, not from the clock of the machine."""
+    proof = check_signature(headers_of(at=NOW + timedelta(seconds=seconds)), BODY, KEYS, NOW)
+    assert isinstance(proof, Proven) is good
+
+
+STAMP = str(int(NOW.timestamp()))
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    ["", STAMP + ".0", " " + STAMP, STAMP + " ", "+" + STAMP, "0" + STAMP, STAMP[:4] + "_" + STAMP[4:], "1e9", "nan",
+     "-1", "9" * 12, "9" * 400, "".join(chr(0x0660 + int(digit)) for digit in STAMP)],
+)  # fmt: skip
+def test_a_timestamp_is_a_plain_integer(timestamp: str) -> None:
+    """No other way to write a number is read as one, even if the signature is right for its value."""
+    headers = headers_of() | {"webhook-timestamp": timestamp}
+    assert isinstance(check_signature(headers, BODY, KEYS, NOW), Unproven)
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_every_header_is_needed(name: str) -> None:
+    """What is missing is named, so that a sender can mend it."""
+    headers = {header: value for header, value in headers_of().items() if header != name}
+    assert check_signature(headers, BODY, KEYS, NOW) == Unproven(f"{name} must be sent")
+
+
+def test_an_id_with_a_full_stop_is_refused() -> None:
+    """`a.1` at time 2 and `a` at time 1 sign the same bytes, so one of them must not be."""
+    assert isinstance(check_signature(headers_of(id="a.1"), BODY, KEYS, NOW), Unproven)
+
+
+def test_a_body_that_is_not_text_is_refused() -> None:
+    """Bytes that are no UTF-8 end in a no, not in an error."""
+    assert isinstance(check_signature(headers_of(), b"\xff" + BODY, KEYS, NOW), Unproven)
+
+
+hostile = st.one_of(
+    st.text(st.characters(codec=None)),
+    st.sampled_from(["", " ", ",", "v1", "v1,", "v1,=", "v1,é", "v1,\ud800", "v1,AAAA v1", STAMP, "\ud800", "Bearer "]),
+)
+hostile_headers = st.dictionaries(
+    st.sampled_from(["webhook-id", "webhook-timestamp", "webhook-signature", "authorization", "content-type"]), hostile
+)
+
+
+@settings(max_examples=CASES // 4, deadline=None)
+@given(headers=hostile_headers, body=st.binary(), own=st.booleans())
+def test_hostile_headers_never_pass_and_never_raise(headers: dict[str, str], body: bytes, own: bool) -> None:
+    """Whatever a stranger sends is a no; so is a good signature over other bytes."""
+    sent = {**headers_of(), **headers} if own else headers
+    genuine = body == BODY and all(sent.get(name) == value for name, value in headers_of().items())
+    assert isinstance(check_signature(sent, body, KEYS, NOW), Unproven) or genuine
+    assert isinstance(check_bearer(sent, KEYS), Unproven)
+
+
+@pytest.mark.parametrize(
+    ("header", "good"),
+    [(f"Bearer {TOKEN}", True), (f"bearer {TOKEN}", True), (f"Bearer {TOKEN}x", False), (TOKEN, False),
+     (f"Basic {TOKEN}", False), ("Bearer ", False), ("Bearer é", False), ("Bearer \ud800", False)],
+)  # fmt: skip
+def test_bearer_tokens(header: str, good: bool) -> None:
+    """The token counts, in the right scheme, as a whole."""
+    keys = Keys.parse({"bearer_tokens": ["another-token-of-ours", TOKEN]})
+    assert isinstance(check_bearer({"authorization": header}, keys), Proven) is good
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["whsec_x", 5, None, {"secret": LOCAL_SECRET}, ["whsec_"], ["whsec_AAAA"], [LOCAL_SECRET, "whsec_!!!"],
+     [LOCAL_SECRET.removeprefix("whsec_")], ["whsec_" + "A" * 120], {"bearer_tokens": ["short"]}, [5]],
+)  # fmt: skip
+def test_keys_that_are_none(value: Any) -> None:
+    """A secret that is empty, weak or of another shape is refused as a whole, and is not shown."""
+    with pytest.raises(ValidationError) as refused:
+        Keys.parse(value)
+    assert LOCAL_SECRET not in str(refused.value)
+
+
+@given(st.lists(st.sampled_from([LOCAL_SECRET, OTHER_SECRET])))
+def test_keys_do_not_show(secrets: list[str]) -> None:
+    """Neither way of writing keys down shows one of them in a log."""
+    for keys in (Keys.parse(secrets), Keys.parse({"secrets": secrets, "bearer_tokens": [TOKEN]})):
+        assert len(keys.secrets) == len(secrets)
+        assert not [text for text in (*secrets, TOKEN) if text in repr(keys) + str(keys)]

@@ -1,0 +1,201 @@
+"""Waits grow, differ between requests, and never run past the moment at which something has to be said."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.backoff import POLL, RETRY, WATCH, Backoff
+from shared.model import Conclude, Progress, Reason, Wait
+from shared.waiting import Policy, failed, wait, watching_since
+from tests.builders import ATTACHMENT, NOW, ago, progress, request, said
+
+BACKOFFS = pytest.mark.parametrize("backoff", [POLL, RETRY, WATCH], ids=["poll", "retry", "watch"])
+ATTEMPTS = st.integers(min_value=0, max_value=10_000)
+SECOND = timedelta(seconds=1)
+
+FRESH = progress()
+ACCEPTED = progress(generation=ATTACHMENT, deletes_sent=1, accepted_at=NOW)
+WATCHED = ACCEPTED.model_copy(update={"unconfirmed_id": "said"})
+
+
+# ------------------------------------------------------------------------------------------------- one backoff
+
+
+@BACKOFFS
+@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
+def test_wait_is_whole_seconds_that_a_queue_can_delay(backoff: Backoff, attempt: int, seed: str) -> None:
+    """Each wait is a whole number of seconds, from one to the queue's longest delay of fifteen minutes."""
+    seconds = backoff.seconds(attempt, seed)
+    assert isinstance(seconds, int)
+    assert 1 <= seconds <= 900
+
+
+@BACKOFFS
+@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
+def test_jitter_takes_off_up_to_a_third(backoff: Backoff, attempt: int, seed: str) -> None:
+    """A wait lies between two thirds of the grown wait and all of it, to the nearest second."""
+    grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
+    assert max(1, round(grown * 2 / 3)) <= backoff.seconds(attempt, seed) <= max(1, round(grown))
+
+
+@BACKOFFS
+def test_wait_grows_to_its_cap(backoff: Backoff) -> None:
+    """The mean over many requests grows with each attempt and then stays."""
+    means = [sum(backoff.seconds(attempt, f"request {n}") for n in range(300)) / 300 for attempt in range(12)]
+    growing = [mean for mean in means if mean < backoff.cap * 0.6]
+    assert len(growing) >= 3
+    assert all(earlier < later for earlier, later in pairwise([*growing, means[len(growing)]]))
+    assert means[-1] == pytest.approx(backoff.cap * 5 / 6, rel=0.05)
+
+
+@BACKOFFS
+@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
+def test_same_request_waits_the_same(backoff: Backoff, attempt: int, seed: str) -> None:
+    """A message that is delivered twice decides the same wait twice."""
+    assert backoff.seconds(attempt, seed) == backoff.seconds(attempt, seed)
+
+
+def test_requests_do_not_march_in_step() -> None:
+    """Twenty requests that begin together do not come back together."""
+    assert len({RETRY.seconds(3, f"/changes {n} volume") for n in range(20)}) > 5
+
+
+# ------------------------------------------------------------------------------------------------- which clock
+
+
+@pytest.mark.parametrize(
+    ("so_far", "since"),
+    [
+        pytest.param(FRESH, None, id="nothing under way"),
+        pytest.param(progress(detaching_since=ago(seconds=9)), ago(seconds=9), id="joined another's detach"),
+        pytest.param(ACCEPTED, NOW, id="ours was accepted"),
+        pytest.param(
+            progress(accepted_at=ago(seconds=9), detaching_since=ago(seconds=7)),
+            ago(seconds=9),
+            id="ours was accepted and shows",
+        ),
+    ],
+)
+def test_watching_begins_with_the_detach(so_far: Progress, since: datetime | None) -> None:
+    """A detach is under way since it was accepted or, if it is not ours, since it was first seen."""
+    assert since == watching_since(so_far)
+
+
+@pytest.mark.parametrize(
+    ("so_far", "after", "expected"),
+    [
+        pytest.param(FRESH, timedelta(hours=1) - SECOND, "wait", id="within the request's time to live"),
+        pytest.param(FRESH, timedelta(hours=1), "failed: gave_up", id="time to live over"),
+        pytest.param(ACCEPTED, timedelta(seconds=599), "wait", id="accepted, within the confirm timeout"),
+        pytest.param(ACCEPTED, timedelta(seconds=600), "wait, say unconfirmed", id="confirm timeout over"),
+        pytest.param(WATCHED, timedelta(seconds=601), "wait", id="said once already"),
+        pytest.param(WATCHED, timedelta(hours=6) - SECOND, "wait", id="within the watch timeout"),
+        pytest.param(WATCHED, timedelta(hours=6), "failed: stuck_detaching", id="watch timeout over"),
+        pytest.param(ACCEPTED, timedelta(hours=6), "failed: stuck_detaching", id="first look after a long outage"),
+    ],
+)
+def test_time_is_up_to_the_second(so_far: Progress, after: timedelta, expected: str) -> None:
+    """Each deadline is met by the first look at or after it, and by none before."""
+    assert expected == said(wait(request(), so_far, Policy(), NOW + after, "test"))
+
+
+@pytest.mark.parametrize(
+    ("requested_at", "first_seen_at"),
+    [(NOW, ago(hours=5)), (ago(hours=5), NOW)],
+    ids=["asked later than received", "received later than asked"],
+)
+def test_time_to_live_runs_from_the_later_of_asking_and_receiving(
+    requested_at: datetime, first_seen_at: datetime
+) -> None:
+    """A request that lay in a queue for hours still has its whole time once somebody looks at it."""
+    asked, so_far = request(requested_at=requested_at), progress(first_seen_at=first_seen_at)
+    assert said(wait(asked, so_far, Policy(), NOW + timedelta(minutes=59), "test")) == "wait"
+    assert said(wait(asked, so_far, Policy(), NOW + timedelta(minutes=60), "test")) == "failed: gave_up"
+
+
+def test_giving_up_tells_the_last_error() -> None:
+    """What the cloud said last is in the verdict; where it said nothing, what we waited for is."""
+    late = NOW + timedelta(hours=1)
+    mute, told = progress(), progress(last_error="http_503: busy")
+    assert wait(request(), mute, Policy(), late, "the server reboots") == failed(
+        Reason.GAVE_UP, "last: the server reboots"
+    )
+    assert wait(request(), told, Policy(), late, "the server reboots") == failed(Reason.GAVE_UP, "last: http_503: busy")
+
+
+# ---------------------------------------------------------------------------------------------------- how long
+
+
+def deadline(so_far: Progress) -> datetime:
+    """The next moment at which a request has something to say, if nothing changes."""
+    if so_far.accepted_at is None:
+        return max(request().requested_at, so_far.first_seen_at) + Policy().request_ttl
+    return so_far.accepted_at + (Policy().watch_timeout if so_far.unconfirmed_id else Policy().confirm_timeout)
+
+
+@pytest.mark.parametrize("so_far", [FRESH, ACCEPTED, WATCHED], ids=["fresh", "accepted", "watched"])
+@given(
+    left=st.floats(min_value=0.001, max_value=1200),
+    attempt=st.integers(min_value=0, max_value=40),
+    least=st.floats(min_value=0, max_value=4000),
+)
+def test_no_wait_runs_past_a_deadline(so_far: Progress, left: float, attempt: int, least: float) -> None:
+    """The last wait ends at the deadline, to the second a queue can do, however long the cloud asked for."""
+    now = deadline(so_far) - timedelta(seconds=left)
+    decision = wait(request(), so_far.model_copy(update={"attempt": attempt}), Policy(), now, "test", least)
+    assert isinstance(decision, Wait)
+    assert 1 <= decision.seconds <= 900
+    assert now + timedelta(seconds=decision.seconds) < deadline(so_far) + SECOND
+
+
+@pytest.mark.parametrize(
+    ("so_far", "least", "left", "expected"),
+    [
+        pytest.param(FRESH, 120, 3000, 120, id="as asked"),
+        pytest.param(FRESH, 29.2, 3000, 30, id="never earlier than asked"),
+        pytest.param(ACCEPTED, 120, 500, 120, id="as asked while a detach is under way"),
+        pytest.param(WATCHED, 899, 9000, 899, id="as asked while watching"),
+        pytest.param(FRESH, 120, 100, 100, id="but not past the deadline"),
+        pytest.param(FRESH, 120, 3, 3, id="but not past the deadline, by a second either"),
+        pytest.param(FRESH, 3600, 3000, 900, id="and not longer than a queue can delay"),
+    ],
+)
+def test_retry_after_is_honoured(so_far: Progress, least: float, left: float, expected: int) -> None:
+    """The cloud's Retry-After is waited for in full, within what the deadline and the queue leave."""
+    now = deadline(so_far) - timedelta(seconds=left)
+    decision = wait(request(), so_far, Policy(), now, "test", least)
+    assert decision == Wait(expected, "test")
+
+
+def test_retry_after_does_not_shorten_a_wait() -> None:
+    """Where our own wait has grown longer than what the cloud asks for, ours counts."""
+    patient = progress(attempt=10)
+    assert wait(request(), patient, Policy(), NOW, "test", 1) == wait(request(), patient, Policy(), NOW, "test")
+
+
+@pytest.mark.parametrize(
+    ("so_far", "backoff"),
+    [(FRESH, RETRY), (ACCEPTED, POLL), (WATCHED, WATCH)],
+    ids=["nothing under way: retry", "accepted: poll", "unconfirmed: watch"],
+)
+def test_each_stage_has_its_own_pace(so_far: Progress, backoff: Backoff) -> None:
+    """Before a detach we retry, after it we poll, and once it is unconfirmed we watch at a low rate."""
+    seed = f"{request().source} {request().id} {request().volume_id}"
+    assert wait(request(), so_far, Policy(), NOW, "test") == Wait(backoff.seconds(so_far.attempt, seed), "test")
+
+
+@given(
+    since=st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=2)),
+    confirm=st.integers(min_value=0, max_value=90_000),
+    watch=st.integers(min_value=0, max_value=90_000),
+)
+def test_any_timeouts_are_coped_with(since: timedelta, confirm: int, watch: int) -> None:
+    """Whatever an operator sets, the watch ends at its timeout and before that there is a wait."""
+    policy = Policy(confirm_timeout=timedelta(seconds=confirm), watch_timeout=timedelta(seconds=watch))
+    decision = wait(request(), ACCEPTED, policy, NOW + since, "test")
+    assert isinstance(decision, Conclude) == (since >= policy.watch_timeout)

@@ -1,0 +1,93 @@
+"""Batches, and a queue that does not take everything: what a sender is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.ports import Throttled
+from tests.deliveries import (
+    DATA,
+    OTHER_VOLUME,
+    SERVER,
+    VOLUME,
+    Shelf,
+    Tray,
+    batched,
+    cloudevent,
+    door,
+    fields,
+    problem_of,
+    requests_read,
+    said,
+    signed,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(Throttled("RequestThrottled"), 429), ("QueueDoesNotExist", 503), ("InternalError", 503)]
+)
+def test_a_queue_that_does_not_take_it(error: str, status: int) -> None:
+    """The sender is told to come again, and when."""
+    answer = door(Tray({0: error})).answer(signed(DATA))
+    problem = problem_of(answer, status)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert [request["volume_id"] for request in problem["missing"]] == [VOLUME]
+    assert "enqueued" not in problem
+    assert error not in answer.body
+    assert answer.note == error
+
+
+def test_a_part_in_the_queue_is_said() -> None:
+    """If a part of an event's volumes cannot be enqueued it is no success, and what is in the queue is named."""
+    queue = Tray({1: "InternalError", 2: Throttled("Throttled")})
+    volumes = [VOLUME, OTHER_VOLUME, SERVER]
+    problem = problem_of(door(queue).answer(signed({"server_id": SERVER, "volume_ids": volumes})), 503)
+    assert [request["volume_id"] for request in problem["enqueued"]] == volumes[:1]
+    assert [request["volume_id"] for request in problem["missing"]] == volumes[1:]
+    assert len(queue.taken) == 1
+
+
+def test_503_without_keys() -> None:
+    """A door that cannot read its keys lets nobody in and says that this is not the sender's fault."""
+    answer = door(key_ring=Shelf(trouble=True)).answer(signed(DATA))
+    assert "GetSecretValue" not in problem_of(answer, 503)["detail"]
+    assert "Retry-After" in answer.headers
+    assert "GetSecretValue" in answer.note
+
+
+def test_a_batch_is_answered_per_event() -> None:
+    """Good events are in the queue, bad ones are named in their place."""
+    queue = Tray()
+    both = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
+    events = [cloudevent(id="1"), cloudevent(id="2", data={}), cloudevent(both, id="3")]
+    answer = door(queue).answer(batched(events))
+    assert answer.status == 202
+    results = said(answer)["events"]
+    assert [result["status"] for result in results] == [202, 422, 202]
+    assert [[request["id"] for request in result.get("requests", [])] for result in results] == [["1"], [], ["3", "3"]]
+    assert fields(results[1]) == {"server_id", "volume_id"}
+    assert [request.id for request in requests_read(queue)] == ["1", "3", "3"]
+
+
+def test_a_batch_without_one_good_event_is_422() -> None:
+    """Nothing is in the queue, so it is no success."""
+    results = problem_of(door().answer(batched([cloudevent(id=None), 5])), 422)["events"]
+    assert [result["status"] for result in results] == [422, 422]
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "each"),
+    [
+        ({1: Throttled("x")}, 429, [202, 422, 429, 202]),
+        ({1: "x"}, 503, [202, 422, 503, 202]),
+        ({0: Throttled("x"), 2: "x"}, 503, [429, 422, 202, 503]),
+    ],
+)
+def test_a_batch_of_which_the_queue_lost_an_event_is_no_success(
+    errors: dict[int, str], status: int, each: list[int]
+) -> None:
+    """A sender does not look into a 202: if a valid event is not in the queue, the batch has to come again."""
+    events = [cloudevent(id="1"), cloudevent(id=None), cloudevent(id="2"), cloudevent(id="3")]
+    answer = door(Tray(errors)).answer(batched(events))
+    assert [result["status"] for result in problem_of(answer, status)["events"]] == each
+    assert "Retry-After" in answer.headers

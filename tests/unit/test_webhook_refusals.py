@@ -1,0 +1,166 @@
+"""What the door turns away: every status, and nothing in the queue."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from local.sender import LOCAL_SECRET
+from shared.http_binding import BATCH_LIMIT
+from shared.signatures import Keys
+from shared.webhook import BODY_LIMIT, HttpDelivery, Rules
+from tests.deliveries import (
+    DATA,
+    KEYS,
+    NOW,
+    OTHER_VOLUME,
+    RULES,
+    SERVER,
+    TOKEN,
+    VOLUME,
+    Shelf,
+    Tray,
+    batched,
+    cloudevent,
+    delivery,
+    door,
+    fields,
+    problem_of,
+    signed,
+    structured,
+    unsigned,
+    with_token,
+)
+
+OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xc3", b'{"server_id":1,"server_id":2}', b"[1e999]"])
+def test_400(body: bytes) -> None:
+    """What is no JSON, or can be read in two ways, is said to be so."""
+    answer = door().answer(with_token(body))
+    assert problem_of(answer, 400)["detail"].startswith("the body cannot be read")
+
+
+NOBODY = Rules(source="/door")
+OPEN = Rules(source="/door", iam_auth=True)
+GOOD = signed(DATA)
+BY_IAM = HttpDelivery("POST", {"content-type": "application/json"}, b"{}", "1", iam=True)
+
+
+@pytest.mark.parametrize(
+    ("sent", "rules", "keys"),
+    [
+        pytest.param(GOOD, NOBODY, Keys(), id="nothing configured, signed"),
+        pytest.param(with_token(DATA), NOBODY, Keys(), id="nothing configured, token"),
+        pytest.param(BY_IAM, NOBODY, Keys(), id="nothing configured, IAM"),
+        pytest.param(unsigned(DATA), RULES, KEYS, id="no proof"),
+        pytest.param(unsigned(DATA), OPEN, KEYS, id="IAM not used"),
+        pytest.param(signed(DATA, secret=OTHER_SECRET), RULES, KEYS, id="another secret"),
+        pytest.param(signed(DATA, at=NOW - timedelta(minutes=6)), RULES, KEYS, id="too old"),
+        pytest.param(signed(DATA, at=NOW + timedelta(minutes=6)), RULES, KEYS, id="too new"),
+        pytest.param(HttpDelivery("POST", GOOD.headers, GOOD.body + b" ", "1"), RULES, KEYS, id="changed body"),
+        pytest.param(with_token(DATA, headers={"authorization": "Bearer x"}), RULES, KEYS, id="another token"),
+        pytest.param(signed(DATA, secret=OTHER_SECRET, headers={"authorization": f"Bearer {TOKEN}"}), OPEN, KEYS,
+                     id="what is signed is judged by its signature"),
+    ],
+)  # fmt: skip
+def test_401(sent: HttpDelivery, rules: Rules, keys: Keys) -> None:
+    """Without a proof that holds, nothing gets in, and the answer says what a proof is."""
+    queue = Tray()
+    answer = door(queue, Shelf(keys), rules).answer(sent)
+    assert "errors" not in problem_of(answer, 401)
+    assert "StandardWebhooks" in answer.headers["WWW-Authenticate"]
+    assert queue.taken == []
+
+
+def test_iam_is_a_proof_where_it_is_configured() -> None:
+    """A sender whom AWS knows needs no signature, if the operator says so."""
+    assert door(rules=OPEN, key_ring=Shelf(Keys())).answer(BY_IAM).status == 422
+
+
+def test_a_rotated_key_is_picked_up() -> None:
+    """A signature that no known key explains has the keys read again, and is then judged by the newest."""
+    shelf = Shelf(KEYS, newest=Keys.parse([OTHER_SECRET, LOCAL_SECRET]))
+    assert door(key_ring=shelf).answer(signed(DATA, secret=OTHER_SECRET)).status == 202
+    assert door(key_ring=shelf).answer(signed(DATA)).status == 202
+    assert shelf.looks == 1
+
+
+@pytest.mark.parametrize("sent", [unsigned(DATA), signed(DATA, at=NOW - timedelta(hours=1)), delivery("GET", {})])
+def test_other_faults_do_not_have_the_keys_read_again(sent: HttpDelivery) -> None:
+    """A stranger without any key cannot make us ask for secrets."""
+    shelf = Shelf()
+    door(key_ring=shelf).answer(sent)
+    assert shelf.looks == 0
+
+
+def test_a_key_that_cannot_be_looked_for_stays_unknown() -> None:
+    """If the keys cannot be read again, those at hand still hold."""
+    shelf = Shelf(KEYS, newest=KEYS, trouble=True)
+    assert door(key_ring=shelf).answer(signed(DATA, secret=OTHER_SECRET)).status == 401
+    assert door(key_ring=shelf).answer(signed(DATA)).status == 202
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "post", ""])
+def test_405(method: str) -> None:
+    """Only POST brings requests, and the answer says so."""
+    answer = door().answer(HttpDelivery(method, GOOD.headers, GOOD.body, "1"))
+    problem_of(answer, 405)
+    assert answer.headers["Allow"] == "OPTIONS, POST"
+
+
+def test_413_for_the_body() -> None:
+    """64 KB are taken, one byte more is not."""
+    body = json.dumps(DATA).encode()
+    assert door().answer(signed(body.ljust(BODY_LIMIT))).status == 202
+    problem_of(door().answer(signed(body.ljust(BODY_LIMIT + 1))), 413)
+
+
+def test_413_for_the_batch() -> None:
+    """A hundred events are taken, one more is not."""
+    assert door().answer(batched([cloudevent()] * BATCH_LIMIT)).status == 202
+    problem_of(door().answer(batched([cloudevent()] * (BATCH_LIMIT + 1))), 413)
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/cloudevents+xml", "application/json; charset=latin1"])
+def test_415(kind: str) -> None:
+    """The answer names the content types there are."""
+    problem_of(door().answer(signed(DATA, kind)), 415)
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (signed({}), {"server_id", "volume_id"}),
+        (signed({**DATA, "server_id": "x", "dryrun": True}), {"server_id", "dryrun"}),
+        (signed({**DATA, "volume_ids": [VOLUME]}), {"volume_ids"}),
+        (signed({"server_id": SERVER, "volume_ids": [VOLUME] * 2}), {"volume_ids"}),
+        (signed([]), {""}),
+        (signed(DATA, id="m" * 513), {"id"}),
+        (signed(DATA, id="a\nb"), {"id"}),
+        (structured(DATA), {"specversion", "id", "source", "type", "data"}),
+        (structured(cloudevent(id=None, type="x", data={"server_id": SERVER})), {"id", "type", "volume_id"}),
+        (structured(cloudevent(time="yesterday", data={**DATA, "unmounted": "yes"})), {"time", "unmounted"}),
+        (structured(cloudevent(type="bms.volume.detached.v1")), {"type"}),
+        (structured(5), {""}),
+        (signed(DATA, headers={"ce-id": "1"}), {"specversion", "source", "type"}),
+        (signed(DATA, headers={"ce-id": "%"}), {"ce-id"}),
+        (signed({**DATA, "context": {"x": "y" * 4096}}), {"context"}),
+    ],
+)  # fmt: skip
+def test_422(sent: HttpDelivery, expected: set[str]) -> None:
+    """Every faulty field is named at once, and nothing is in the queue."""
+    queue = Tray()
+    assert fields(problem_of(door(queue).answer(sent), 422)) == expected
+    assert queue.taken == []
+
+
+def test_one_bad_volume_keeps_all_out() -> None:
+    """Of an event with several volumes all are enqueued or none."""
+    queue = Tray()
+    answer = door(queue).answer(signed({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME, "x"]}))
+    assert fields(problem_of(answer, 422)) == {"volume_ids.2"}
+    assert queue.taken == []
