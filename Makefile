@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers test check lint types imports template format lock docs clean
+.PHONY: help setup run servers serve send test check lint types imports template format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -34,6 +34,12 @@ run: $(READY) ## Run the sample events through the local stack: queue, function,
 
 servers: $(READY) ## List servers and their disks, from the simulator or with CLOUD=env from yours
 	@$(BIN)/python -m local servers $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
+
+serve: $(READY) ## Keep the stack up: webhook door and its page on http://127.0.0.1:8080/ (PORT= another)
+	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter 1,$(JSON)),--json)
+
+send: $(READY) ## Sign an event and post it to the door: EVENT=file.json [URL=] [SECRET=]
+	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)')
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)

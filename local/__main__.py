@@ -1,10 +1,15 @@
-"""The commands behind `make run` and `make servers`."""
+"""The commands behind `make run`, `make servers`, `make serve` and `make send`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+from local.sender import LOCAL_SECRET, LOCAL_URL
+from local.sender import send as send_event
+from shared.settings import SettingsError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,17 +19,29 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--event", type=Path, help="one event file instead of the samples in events/")
     run.add_argument("--scenario", help="a scenario by name, `all` of them, or `list`")
     servers = commands.add_parser("servers", help="list servers and their disks")
-    for command in (run, servers):
+    serve = commands.add_parser("serve", help="keep the stack up, with the webhook door on a port of this machine")
+    serve.add_argument("--port", type=int, default=8080)
+    send = commands.add_parser("send", help="sign an event and post it to a webhook door")
+    send.add_argument("--event", type=Path, required=True)
+    send.add_argument("--url", default=LOCAL_URL)
+    send.add_argument("--secret", default=os.environ.get("WEBHOOK_SECRET") or LOCAL_SECRET)
+    for command in (run, servers, serve):
         command.add_argument("--cloud", choices=["simulator", "env"], default="simulator",
                              help="the simulated cloud, or the real one named by OS_… variables")  # fmt: skip
         command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     asked = parser.parse_args(arguments)
+    if asked.command == "send":
+        return send_event(asked.event, asked.url, asked.secret)
     real_cloud = asked.cloud == "env"
     # Imported when chosen: `servers` needs no AWS stand-in.
     if asked.command == "servers":
         from local.servers import show
 
         return show(real_cloud, asked.json)
+    if asked.command == "serve":
+        from local.serve import serve as serve_door
+
+        return serve_door(asked.port, real_cloud, asked.json)
     if asked.scenario:
         from local.play import play
 
@@ -39,6 +56,9 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     except BrokenPipeError:
         # Whoever read our lines has had enough; nothing of theirs is lost.
         sys.stderr.close()

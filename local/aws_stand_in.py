@@ -15,7 +15,7 @@ REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 BUS = "volume-detach"
 REQUESTS, DEAD_LETTERS, VERDICTS = "volume-detach-requests", "volume-detach-dead-letters", "verdicts"
-CLOUD_SECRET = "volume-detach/cloud"
+CLOUD_SECRET, WEBHOOK_SECRET, SINK_SECRET = "volume-detach/cloud", "volume-detach/webhook", "volume-detach/sink"
 MAX_RECEIVES = 5
 
 CREDENTIALS = {

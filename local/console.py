@@ -57,6 +57,9 @@ class Console(logging.Handler):
             if self.brief:
                 return
             self.at(f"{fields['request_id']:<12.12} {fields['volume_id'][:8]}  {_step(fields)}")
+        elif record.getMessage() == "webhook answered":
+            said = fields.get("why") or ", ".join(fields.get("requests", ()))
+            self.at(f"webhook → {fields['http_status']} {said}", "failed" if record.levelno >= logging.WARNING else "")
         elif record.levelno >= logging.WARNING and record.getMessage() != "request rejected":
             error = f": {record.exc_info[1]}" if record.exc_info else ""
             self.at(f"{record.getMessage()}{error} {fields.get('why', '')}".rstrip(), "failed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from local import openapi
+from local.contract import asyncapi, samples, schemas
 from shared.failures import CATALOGUE
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +33,13 @@ def failure_reasons() -> str:
     return "\n".join(lines) + "\n"
 
 
-DOCUMENTS: Mapping[str, Callable[[], str]] = {"docs/failure-reasons.md": failure_reasons}
+DOCUMENTS: Mapping[str, Callable[[], str]] = {
+    "docs/failure-reasons.md": failure_reasons,
+    "docs/openapi.json": openapi.text,
+    "docs/asyncapi.json": asyncapi.text,
+    **schemas.documents(),
+    **samples.documents(),
+}
 
 
 def differing() -> list[str]:

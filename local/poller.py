@@ -37,7 +37,8 @@ class Poller:
     """Batches of up to ten, several invocations at once; what the handler reports as failed stays in the queue.
 
     A failed message comes back when its visibility timeout ends, and goes to the dead-letter queue once it
-    was received more often than the queue's redrive policy allows: both are the queue's own work.
+    was received more often than the queue's redrive policy allows: both are the queue's own work. `died_in` is
+    the queue that a dead-letter queue's messages were in, which SQS tells with each of them.
     """
 
     client: AwsClient
@@ -49,6 +50,7 @@ class Poller:
     concurrency: int = 4
     wait_seconds: int = 1
     on_error: Callable[[BaseException], None] = lambda error: None
+    died_in: str | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -109,11 +111,12 @@ class Poller:
 
     def record(self, message: dict[str, Any]) -> dict[str, Any]:
         """A received message in the shape in which Lambda hands it over."""
+        died_in = {"DeadLetterQueueSourceArn": self.died_in} if self.died_in else {}
         return {
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
             "body": message["Body"],
-            "attributes": message.get("Attributes", {}),
+            "attributes": message.get("Attributes", {}) | died_in,
             "messageAttributes": {
                 name: {
                     "stringValue": value.get("StringValue"),
@@ -132,13 +135,12 @@ class Poller:
 
 def failed_ids(response: Any, received: set[str]) -> set[str]:
     """The failures a handler reports; an answer of any other shape fails the whole batch, as with Lambda."""
-    if response is None or response == {}:
+    if response is None:
         return set()
-    failures = response.get("batchItemFailures") if isinstance(response, dict) else None
-    if failures is None and isinstance(response, dict):
-        return set()
+    if not isinstance(response, dict):
+        return received
     try:
-        ids = {str(failure["itemIdentifier"]) for failure in failures or ()}
+        ids = {str(failure["itemIdentifier"]) for failure in response.get("batchItemFailures") or ()}
     except (TypeError, KeyError):
         return received
     return ids if ids <= received else received

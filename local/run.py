@@ -11,10 +11,12 @@ from typing import Any
 
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.console import Console, attach_to_functions
+from local.knocking import through_the_door, turns_away
 from local.real_cloud import check_cloud
+from local.sender import came_by_http
 from local.stack import Stack, running
 from local.verdicts import FINAL, Key, collect
-from shared.intake import Delivery, Rejected, read
+from shared.intake import Delivery, Ignored, Rejected, read
 
 EVENTS = Path(__file__).parent.parent / "events"
 PATIENCE = 120
@@ -27,16 +29,18 @@ SAMPLES = {
     "already_detached.json": "already_detached",
     "refused_by_server.json": "refused_by_server",
     "invalid_request.json": "invalid_request",
+    "webhook_cloudevent.json": "detached",
+    "webhook_bare.json": "detached",
 }
 """The sample events and what must come of them: the verdict or its detail."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on its way, and how its verdicts will name it."""
+    """A request on its way, and how its verdicts will name it; without a key the door has turned it away."""
 
     name: str
-    key: Key
+    key: Key | None
     expected: str | None = None
 
 
@@ -44,8 +48,8 @@ def run(event: Path | None, real_cloud: bool, as_json: bool) -> int:
     """Exit status: 0 if every request reached its final verdict (a sample: the expected one); 2 if nothing was sent."""
     console = Console(as_json=as_json)
     files = {event: None} if event else {EVENTS / name: expected for name, expected in SAMPLES.items()}
-    if event and not event.is_file():
-        console.trouble(f"There is no event file {event}; samples are in events/.")
+    if event and (trouble := unreadable(event)):
+        console.trouble(trouble)
         return 2
     if real_cloud and (trouble := check_cloud(os.environ)):
         console.trouble(trouble)
@@ -53,16 +57,31 @@ def run(event: Path | None, real_cloud: bool, as_json: bool) -> int:
     attach_to_functions(console)
     with running(os.environ, real_cloud=real_cloud, on_error=lambda e: console.trouble(str(e))) as stack:
         where = "the cloud of OS_AUTH_URL" if real_cloud else "a simulated cloud"
-        console.say(f"queue → detach_volume → event bus, with {where}")
+        console.say(f"webhook door → queue → detach_volume → event bus, with {where}")
+        shut = event is not None or turns_away(stack, console, EVENTS / "webhook_cloudevent.json")
         sent = [one for path, expected in files.items() for one in _send(stack, console, path, expected)]
         patience = None if event else PATIENCE
-        verdicts = collect(stack, console, {one.key for one in sent}, patience)
-    return _summary(console, sent, verdicts)
+        verdicts = collect(stack, console, {one.key for one in sent if one.key}, patience)
+    return _summary(console, sent, verdicts) if shut else 1
+
+
+def unreadable(event: Path) -> str | None:
+    """None, or one sentence that says why this file holds no event."""
+    if not event.is_file():
+        return f"There is no event file {event}; samples are in events/."
+    try:
+        event.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"The event file {event} cannot be read ({type(error).__name__}): it has to be JSON in UTF-8."
+    return None
 
 
 def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> list[Sent]:
     """Send a file's event; one entry for each volume it asks for."""
     body = path.read_text()
+    if came_by_http(body):
+        keys = through_the_door(stack, console, path)
+        return [Sent(path.name, key, expected) for key in ([None] if keys is None else keys)]
     message_id = stack.request(body)
     console.at(f"sent {path.name}", "bold")
     delivery = Delivery(body, message_id, queue_arn(REQUESTS), datetime.now(UTC))
@@ -71,7 +90,8 @@ def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> l
         return [Sent(path.name, (task.request.id, task.request.volume_id), expected) for task in found]
     if isinstance(found, Rejected):
         return [Sent(path.name, (found.id, found.volume_id), expected)]
-    console.trouble(f"{path.name}: {found.why}; it is not answered")
+    why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
+    console.trouble(f"{path.name}: {why}; it is not answered")
     return []
 
 
@@ -79,7 +99,8 @@ def _summary(console: Console, sent: list[Sent], verdicts: Mapping[Key, list[Any
     console.say()
     good = True
     for one in sent:
-        final = [event["data"] for event in verdicts[one.key] if event["data"]["verdict"] in FINAL]
+        events = verdicts[one.key] if one.key else []
+        final = [event["data"] for event in events if event["data"]["verdict"] in FINAL]
         got = f"{final[-1]['verdict']} ({final[-1]['detail']})" if final else "no verdict"
         right = bool(final) and one.expected in (None, final[-1]["verdict"], final[-1]["detail"])
         good &= right

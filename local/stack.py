@@ -8,14 +8,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from local.aws_stand_in import BUS, CLOUD_SECRET, REQUESTS, AwsStandIn, queue_arn
+from local.aws_stand_in import (
+    BUS,
+    CLOUD_SECRET,
+    DEAD_LETTERS,
+    REQUESTS,
+    SINK_SECRET,
+    WEBHOOK_SECRET,
+    AwsStandIn,
+    queue_arn,
+)
 from local.cloud import CloudApi, CloudServer
 from local.demo import PROJECT, demo_cloud
+from local.function_url import FunctionUrl, Page
 from local.poller import Poller
-from shared.bootstrap import service, utc_now
+from local.sender import LOCAL_SECRET
+from shared.bootstrap import dead_letters, service, utc_now
+from shared.bootstrap_door import door
+from shared.settings import Settings, load
 
 TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "FENCE_SKEW", "RUNNING_SERVER_POLICY",
-              "EVENT_SOURCE", "EVENT_TYPE_PREFIX")  # fmt: skip
+              "EVENT_SOURCE", "EVENT_TYPE_PREFIX", "WEBHOOK_ALLOWED_ORIGINS",
+              "SINK_URL", "SINK_MODE", "DELIVERY_TTL")  # fmt: skip
 """Settings which the caller's environment may set for the local stack too."""
 
 CLOUD_NAMES = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
@@ -28,6 +42,8 @@ class Stack:
     aws: AwsStandIn
     cloud: CloudApi | None
     environment: Mapping[str, str]
+    door_url: str
+    door_secret: str
 
     def request(self, body: str) -> str:
         """Put a request on the queue; its message id."""
@@ -47,8 +63,14 @@ def running(
     real_cloud: bool = False,
     on_error: Callable[[BaseException], None] = lambda error: None,
     overrides: Mapping[str, str] | None = None,
+    door_port: int = 0,
+    pages: Mapping[str, Page] | None = None,
 ) -> Iterator[Stack]:
-    """Start everything, hand it out, and stop everything again; listens on loopback only."""
+    """Start everything, hand it out, and stop everything again; listens on loopback only.
+
+    The door takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples;
+    what goes to the caller's SINK_URL is signed with SINK_SECRET. Raises SettingsError.
+    """
     with ExitStack() as stack:
         # The stand-in's own request log says nothing about the product.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -59,21 +81,43 @@ def running(
             cloud = cloud or demo_cloud(utc_now)
             stack.enter_context(CloudServer(cloud))
             aws.put_secret(CLOUD_SECRET, simulator_credentials(cloud))
+        door_secret = caller.get("WEBHOOK_SECRET") or LOCAL_SECRET
+        aws.put_secret(WEBHOOK_SECRET, {"secrets": [door_secret]})
         environment = {
             **aws.environment,
             "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
             "EVENT_BUS_NAME": BUS,
             "CLOUD_SECRET_ID": CLOUD_SECRET,
+            "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
             **{name: caller[name] for name in TAKEN_OVER if caller.get(name)},
             **(overrides or {}),
         }
+        if caller.get("SINK_SECRET"):
+            aws.put_secret(SINK_SECRET, [caller["SINK_SECRET"]])
+            environment["SINK_SECRET_ID"] = SINK_SECRET
+        load(Settings, environment)
         stack.enter_context(_function_environment(environment))
         from functions.detach_volume.handler import lambda_handler
+        from functions.receive_webhook.handler import lambda_handler as receive_webhook
+        from functions.report_dead_letter.handler import lambda_handler as report_dead_letter
 
+        url = stack.enter_context(FunctionUrl(receive_webhook, door_port, pages or {}, on_error))
         stack.enter_context(
             Poller(aws.client, aws.queue_urls[REQUESTS], queue_arn(REQUESTS), lambda_handler, on_error=on_error)
         )
-        yield Stack(aws, cloud, environment)
+        stack.enter_context(
+            Poller(
+                aws.client,
+                aws.queue_urls[DEAD_LETTERS],
+                queue_arn(DEAD_LETTERS),
+                report_dead_letter,
+                function_name="report-dead-letter",
+                concurrency=1,
+                on_error=on_error,
+                died_in=queue_arn(REQUESTS),
+            )
+        )
+        yield Stack(aws, cloud, environment, url.address, door_secret)
 
 
 def simulator_credentials(cloud: CloudApi) -> dict[str, str]:
@@ -94,10 +138,16 @@ def _function_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Let the functions find their settings where Lambda puts them, and put the process back afterwards."""
     before = dict(os.environ)
     os.environ.update(values)
-    service.cache_clear()
+    _wired_anew()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        service.cache_clear()
+        _wired_anew()
+
+
+def _wired_anew() -> None:
+    """Have the functions read their settings again, as a new execution environment does."""
+    for cached in (service, door, dead_letters):
+        cached.cache_clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from shared.adapters.aws import AwsClient
@@ -12,8 +12,12 @@ from shared.adapters.clouds import ConfiguredCloud
 from shared.adapters.event_bus import EventBus
 from shared.adapters.secrets import Secrets
 from shared.adapters.sqs import SqsQueue
+from shared.adapters.task_tokens import TaskTokens
+from shared.dead_letters import DeadLetters
+from shared.delivery import Deliveries
 from shared.events import EventFactory
-from shared.observability import log_rejected, log_step
+from shared.observability import log_dead_letter, log_delivery, log_rejected, log_step
+from shared.ports import Consumer
 from shared.reconcile import Clock, Reconciler
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
@@ -29,11 +33,12 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
     if not settings.cloud_secret_id:
         load(CloudCredentials, environment)  # a missing OS_ setting is said now, not at the first request
     client = AwsClient(environment)
-    sink = EventBus(client, settings.event_bus_name)
+    secrets = Secrets(client)
+    sink = deliveries(settings, client, secrets, clock)
     events = EventFactory(settings.event_source, settings.event_type_prefix)
     reconciler = Reconciler(
-        clouds=ConfiguredCloud(settings.cloud_secret_id, environment, Secrets(client)),
-        queue=SqsQueue(client, settings.request_queue_url),
+        clouds=ConfiguredCloud(settings.cloud_secret_id, environment, secrets),
+        queue=sink.queue,
         sink=sink,
         events=events,
         policy=settings.policy,
@@ -43,7 +48,42 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
     return Service(settings.event_type_prefix, reconciler, sink, events, clock, log_rejected)
 
 
+def build_dead_letters(environment: Mapping[str, str], clock: Clock = utc_now) -> DeadLetters:
+    """Wire what answers dead letters: it needs no cloud. Raises SettingsError that names each faulty setting."""
+    settings = load(Settings, environment)
+    client = AwsClient(environment)
+    sink = deliveries(settings, client, Secrets(client), clock)
+    events = EventFactory(settings.event_source, settings.event_type_prefix)
+    return DeadLetters(settings.event_type_prefix, sink, events, clock, log_dead_letter)
+
+
+def deliveries(settings: Settings, client: AwsClient, secrets: Secrets, clock: Clock) -> Deliveries:
+    """Whom verdicts go to: the bus, the sink where there is one, and workflows that wait."""
+    consumers: dict[str, Consumer] = {"task": TaskTokens(client)}
+    if settings.sink_url:
+        # Only who has a sink pays for its imports at a cold start.
+        from shared.adapters.http_sink import HttpSink
+        from shared.adapters.webhook_keys import WebhookKeys
+
+        keys = WebhookKeys(secrets, settings.sink_secret_id).keys
+        consumers = {"sink": HttpSink(settings.sink_url, keys, clock, mode=settings.sink_mode), **consumers}
+    return Deliveries(
+        bus=EventBus(client, settings.event_bus_name),
+        queue=SqsQueue(client, settings.request_queue_url),
+        clock=clock,
+        consumers=consumers,
+        ttl=timedelta(seconds=settings.delivery_ttl),
+        observe=log_delivery,
+    )
+
+
 @lru_cache(maxsize=1)
 def service() -> Service:
     """The service of this process, from its environment."""
     return build(os.environ)
+
+
+@lru_cache(maxsize=1)
+def dead_letters() -> DeadLetters:
+    """What answers dead letters in this process, from its environment."""
+    return build_dead_letters(os.environ)

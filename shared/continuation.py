@@ -1,4 +1,4 @@
-"""The message a request sends to itself: "look again in n seconds", with all it has learnt so far."""
+"""The messages we send to ourselves: a request that looks again later, a verdict that somebody has not taken yet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from pydantic import AwareDatetime
+
 from shared.model import DetachRequest, Frozen, Progress
+from shared.ports import Event
 
 VERSION: Literal[1] = 1
 
@@ -39,3 +42,24 @@ def continuation_body(request: DetachRequest, progress: Progress) -> str:
 
 def is_continuation(value: object) -> bool:
     return isinstance(value, dict) and "continuation" in value and "progress" in value
+
+
+class PendingDelivery(Frozen):
+    """An event that one consumer has not taken yet; the bus, and whoever else took it, are not asked again.
+
+    `pending_delivery` is the version of the format, `attempt` how often the consumer has said no since `since`.
+    """
+
+    pending_delivery: Literal[1] = VERSION
+    to: str
+    event: Event
+    since: AwareDatetime
+    attempt: int = 0
+    not_before: AwareDatetime | None = None
+
+    def body(self) -> str:
+        return self.model_dump_json()
+
+
+def is_pending_delivery(value: object) -> bool:
+    return isinstance(value, dict) and "pending_delivery" in value and "event" in value

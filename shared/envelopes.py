@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,8 +70,8 @@ def _named_by(value: Envelope, outer: Identity, id_name: str, source_name: str, 
     """Take what the envelope says of itself; what it does not say stays the outer envelope's."""
     id_, source = value.get(id_name), value.get(source_name)
     return Identity(
-        id=id_ if _is_text(id_) else outer.id,
-        source=source if _is_text(source) else outer.source,
+        id=id_ if is_text(id_) else outer.id,
+        source=source if is_text(source) else outer.source,
         time=parse_time(value.get(time_name)) or outer.time,
         expires_at=outer.expires_at,
         correlation_id=outer.correlation_id,
@@ -88,17 +87,17 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
     """
     present = {name: item for name, item in value.items() if item is not None}
     type_ = present.get("type")
-    if _is_text(type_) and type_ in {f"{prefix}.volume.{end}.v1" for end in VERDICT_TYPES}:
+    if is_text(type_) and type_ in {f"{prefix}.volume.{end}.v1" for end in VERDICT_TYPES}:
         raise OwnVerdict(f"{type_} is a verdict of this service, not a request")
     faults = [
         Fault(name, "is required and must be a non-empty string without control characters")
         for name in ("id", "source", "type")
-        if not _is_text(present.get(name))
+        if not is_text(present.get(name))
     ]
     if present.get("specversion") != "1.0":
         faults.append(Fault("specversion", 'must be "1.0"'))
     expected = f"{prefix}.volume.detach_requested.v1"
-    if _is_text(type_) and type_ != expected:
+    if is_text(type_) and type_ != expected:
         faults.append(Fault("type", f"must be {expected}"))
     times = {name: parse_time(present.get(name)) for name in ("time", "expirytime")}
     faults += [
@@ -110,7 +109,7 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
     faults += [
         Fault(name, "must be a non-empty string without control characters")
         for name in (*extensions, "subject")
-        if name in present and not _is_text(present[name])
+        if name in present and not is_text(present[name])
     ]
     if "data" in present and "data_base64" in present:
         faults.append(Fault("data_base64", "must not stand beside data"))
@@ -119,7 +118,7 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
 
     def text(name: str) -> str | None:
         item = present.get(name)
-        return item if _is_text(item) else None
+        return item if is_text(item) else None
 
     identity = Identity(
         id=text("id") or outer.id,
@@ -144,7 +143,7 @@ def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
         return data, [] if isinstance(data, dict) else [Fault("data", "must be a JSON object")]
     try:
         data = strict_json.loads(base64.b64decode(str(event["data_base64"]), validate=True))
-    except (binascii.Error, strict_json.NotJson) as error:
+    except ValueError as error:  # no base64, or no JSON
         return None, [Fault("data_base64", f"must be the base64 of a JSON object: {error}")]
     return data, [] if isinstance(data, dict) else [Fault("data_base64", "must be a JSON object")]
 
@@ -170,5 +169,5 @@ def parse_time(value: Any) -> datetime | None:
         return None
 
 
-def _is_text(value: Any) -> TypeGuard[str]:
+def is_text(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip()) and len(value) <= 2048 and value.isprintable()

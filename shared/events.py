@@ -9,25 +9,16 @@ from uuid import UUID, uuid5
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from pydantic import AwareDatetime, JsonValue
 
 from shared.failures import CATALOGUE
 from shared.intake import Rejected
-from shared.model import (
-    Call,
-    Conclude,
-    DetachRequest,
-    Frozen,
-    Outcome,
-    Progress,
-    Reason,
-    State,
-    Wait,
-)
+from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, State, Wait
 from shared.ports import Event
+from shared.verdict_data import Evidence, FaultData, ReasonData, RequestRef, Timing, VerdictData
 
 NAMESPACE = UUID("6b0a0dc8-52a5-5c0e-9f0c-3d0f1d1f3c55")
 ORIGINAL_LIMIT = 8192
+SUMMARY_LIMIT = 2048
 
 SUFFIX = {
     Outcome.DETACHED: "detached",
@@ -37,69 +28,6 @@ SUFFIX = {
 }
 
 FINAL = (Outcome.DETACHED, Outcome.FAILED)
-
-
-class RequestRef(Frozen):
-    """The request a verdict answers, by the identity of its event."""
-
-    id: str
-    source: str
-
-
-class ReasonData(Frozen):
-    """Why there was no detach, from the catalogue; `message` ends in what was found in this case."""
-
-    code: Reason
-    message: str
-    remedy: str
-    retryable: bool
-
-
-class FaultData(Frozen):
-    """One thing wrong with an invalid request."""
-
-    field: str
-    message: str
-
-
-class Evidence(Frozen):
-    """What the verdict rests on: both planes before and after, and the calls that tell."""
-
-    before: State | None = None
-    after: State | None = None
-    deletes_sent: int = 0
-    polls: int = 0
-    calls: tuple[Call, ...] = ()
-    last_error: str | None = None
-
-
-class Timing(Frozen):
-    """When it was asked, first seen, accepted by the cloud, and concluded; `seconds` from first seen to concluded."""
-
-    requested_at: AwareDatetime
-    first_seen_at: AwareDatetime
-    accepted_at: AwareDatetime | None = None
-    concluded_at: AwareDatetime
-    seconds: float
-
-
-class VerdictData(Frozen):
-    """The `data` of every event this service emits (public contract)."""
-
-    verdict: Outcome
-    detail: str
-    explanation: str | None = None
-    reason: ReasonData | None = None
-    server_id: str | None
-    volume_id: str | None
-    project_id: str | None = None
-    attachment_id: str | None = None
-    request: RequestRef
-    context: dict[str, JsonValue] | None = None
-    evidence: Evidence
-    timing: Timing
-    faults: tuple[FaultData, ...] | None = None
-    original: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +40,11 @@ class EventFactory:
     def type_of(self, outcome: Outcome) -> str:
         return f"{self.prefix}.volume.{SUFFIX[outcome]}.v1"
 
+    @staticmethod
+    def dataschema_of(outcome: Outcome) -> str:
+        """The `$id` of a schema in docs/schemas: the same in every deployment, whatever its prefix."""
+        return f"urn:bms-volume-detach:schema:volume.{SUFFIX[outcome]}:v1"
+
     def verdict(
         self,
         request: DetachRequest,
@@ -119,13 +52,15 @@ class EventFactory:
         conclusion: Conclude,
         after: State | None,
         now: datetime,
+        original: str | None = None,
     ) -> Event:
-        """The final word on a request (or, for a dry run, the only one)."""
+        """The final word on a request (or, for a dry run, the only one); `original` where it is not ours alone."""
         data = VerdictData(
             verdict=conclusion.outcome,
             detail=conclusion.detail,
             explanation=conclusion.explanation or None,
             reason=reason_data(conclusion.reason, conclusion.explanation) if conclusion.reason else None,
+            original=shown(original, request.task_token) if original is not None else None,
             **_common(request, progress, after, now),
         )
         return self._event(data, request, now, caused_by=progress.unconfirmed_id or request.id)
@@ -142,14 +77,14 @@ class EventFactory:
         )
         return self._event(data, request, now, caused_by=request.id)
 
-    def rejected(self, rejected: Rejected, now: datetime) -> Event:
+    def rejected(self, rejected: Rejected, now: datetime, reason: Reason = Reason.INVALID_REQUEST) -> Event:
         """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB."""
         faults = tuple(FaultData(field=fault.field, message=fault.message) for fault in rejected.faults)
         summary = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in faults)
         data = VerdictData(
             verdict=Outcome.FAILED,
-            detail=Reason.INVALID_REQUEST.value,
-            reason=reason_data(Reason.INVALID_REQUEST, summary),
+            detail=reason.value,
+            reason=reason_data(reason, cut(summary, SUMMARY_LIMIT)),
             server_id=rejected.server_id,
             volume_id=rejected.volume_id,
             request=RequestRef(id=rejected.id, source=rejected.source),
@@ -162,7 +97,7 @@ class EventFactory:
                 seconds=0.0,
             ),
             faults=faults,
-            original=cut(rejected.original, ORIGINAL_LIMIT),
+            original=shown(rejected.original, rejected.task_token),
         )
         return self._event(data, rejected, now, caused_by=rejected.id)
 
@@ -176,6 +111,7 @@ class EventFactory:
             "time": now.astimezone(UTC),
             "subject": subject_of(data),
             "datacontenttype": "application/json",
+            "dataschema": self.dataschema_of(data.verdict),
             "correlationid": origin.correlation_id or origin.id,
             "causationid": caused_by,
             "traceparent": origin.traceparent,
@@ -190,6 +126,9 @@ class EventFactory:
             subject=subject_of(data),
             time=now.astimezone(UTC).isoformat(),
             body=body.decode(),
+            outcome=data.verdict,
+            reason=data.reason.code if data.reason else None,
+            task_token=origin.task_token,
         )
 
 
@@ -211,6 +150,11 @@ def reason_data(reason: Reason, explanation: str) -> ReasonData:
     text = CATALOGUE[reason]
     message = f"{text.message} ({explanation})" if explanation else text.message
     return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable)
+
+
+def shown(original: str, secret: str | None) -> str:
+    """A message as an event may show it: without the token that would let any reader answer in our place."""
+    return cut(original.replace(secret, "...") if secret else original, ORIGINAL_LIMIT)
 
 
 def cut(text: str, limit: int) -> str:

@@ -154,9 +154,10 @@ CATALOGUE: Mapping[Reason, ReasonText] = MappingProxyType(
         ),
         Reason.DEAD_LETTERED: ReasonText(
             "Our own function failed on this request again and again; how far it got is not known.",
-            "Look for the request's id in the function's log, and at the message in the dead letter queue. "
-            "Check the volume with `openstack volume show <volume_id>`. When the cause is gone, send the "
-            "request again under a new event id or redrive the queue: it starts from what the cloud shows.",
+            "Look for the request's id in the function's log; the message stands in `original`. Compare "
+            "`openstack volume show <volume_id>` with `openstack server volume list <server_id>` to see how it "
+            "ended. When the cause is gone, send the request again under a new event id: it starts from what the "
+            "cloud shows.",
             retryable=True,
         ),
     }

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 # --------------------------------------------------------------------------------------------- identifiers
 
@@ -27,7 +27,7 @@ def _canonical_uuid(value: Any) -> Any:
     return canonical
 
 
-CloudId = Annotated[str, BeforeValidator(_canonical_uuid)]
+CloudId = Annotated[str, BeforeValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 ProjectId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$"), BeforeValidator(
     lambda value: value.lower().replace("-", "") if isinstance(value, str) else value
 )]  # fmt: skip
@@ -231,7 +231,7 @@ class AttachmentRecord(Frozen):
 
 
 class State(Frozen):
-    """What both planes said at one moment; `null` where nothing was read or the thing is gone."""
+    """What both planes said at one moment; what was not read, or is gone, is left out."""
 
     volume_status: str | None = None
     attachment: AttachmentRecord | None = None

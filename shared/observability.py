@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from aws_lambda_powertools import Logger
 
-from shared.intake import Delivery, Ignored, Rejected
+from shared.continuation import PendingDelivery
+from shared.delivery import Attempt
+from shared.intake import Delivery, Found, Ignored, Rejected
 from shared.model import Call, Conclude, Wait
+from shared.ports import Event
 from shared.reconcile import Step
 
 logger = Logger(service="bms-volume-detach", utc=True, use_rfc3339=True)
@@ -18,6 +23,7 @@ def log_step(step: Step) -> None:
         "request_id": request.id,
         "request_source": request.source,
         "correlation_id": request.correlation_id or request.id,
+        "traceparent": request.traceparent,
         "server_id": request.server_id,
         "volume_id": request.volume_id,
         "attempt": progress.attempt,
@@ -44,11 +50,57 @@ def _said(call: Call) -> str:
 def log_rejected(delivery: Delivery, found: Rejected | Ignored) -> None:
     """A message that holds no request: answered with its faults, or left alone."""
     match found:
-        case Rejected(id=id_, faults=faults):
-            fields = {
-                "request_id": id_,
-                "faults": [f"{fault.field} {fault.message}".strip() for fault in faults],
-            }
-            logger.warning("request rejected", extra=fields)
+        case Rejected(faults=faults):
+            said = [f"{fault.field} {fault.message}".strip() for fault in faults]
+            logger.warning("request rejected", extra={**_asked_in(found), "faults": said})
         case Ignored(why=why):
             logger.warning("message ignored", extra={"message_id": delivery.message_id, "why": why})
+
+
+def log_delivery(attempt: Attempt) -> None:
+    """One line for each event and each consumer it was offered to: who has the verdict, and who has not."""
+    fields = {"to": attempt.to, "attempt": attempt.number, **_named(attempt.event)}
+    if attempt.refusal is None:
+        logger.info("event delivered", extra=fields)
+        return
+    fields["why"] = attempt.refusal.why
+    if attempt.again_in is not None:
+        logger.warning("event not taken yet", extra={**fields, "seconds": attempt.again_in})
+    elif attempt.refusal.again:
+        logger.error("event given up", extra=fields)
+    else:
+        logger.error("event refused", extra=fields)
+
+
+def log_dead_letter(delivery: Delivery, found: Found | Exception) -> None:
+    """What our own code could not cope with; the verdict says the same to the requester."""
+    fields: dict[str, object] = {"message_id": delivery.message_id, "receive_count": delivery.receive_count}
+    match found:
+        case list():
+            first, volumes = found[0].request, [task.request.volume_id for task in found]
+            fields |= {"request_id": first.id, "request_source": first.source, "volume_ids": volumes}
+            fields |= {"correlation_id": first.correlation_id or first.id, "traceparent": first.traceparent}
+        case PendingDelivery(to=to, event=event):
+            fields |= {"to": to, "why": "this consumer does not get the event", **_named(event)}
+        case Rejected():
+            fields |= {**_asked_in(found), "own": found.own}
+        case Ignored(why=why):
+            fields |= {"why": why}
+        case Exception():
+            logger.error("dead letter", extra=fields, exc_info=found)
+            return
+    logger.error("dead letter", extra={name: value for name, value in fields.items() if value is not None})
+
+
+def _asked_in(rejected: Rejected) -> dict[str, object]:
+    trace = {"traceparent": rejected.traceparent} if rejected.traceparent else {}
+    return {"request_id": rejected.id, "correlation_id": rejected.correlation_id or rejected.id, **trace}
+
+
+def _named(event: Event) -> dict[str, object]:
+    """Everything by which a consumer may ask for an event."""
+    said = json.loads(event.body)
+    names = {"correlationid": "correlation_id", "causationid": "causation_id", "traceparent": "traceparent"}
+    fields = {"event_id": event.id, "event_type": event.type, "event_source": event.source, "subject": event.subject}
+    known = fields | {name: said.get(attribute) for attribute, name in names.items()}
+    return {name: value for name, value in known.items() if value is not None}

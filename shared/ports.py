@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from shared.model import Call, Classified, Listed, Server, Volume
+from shared.model import Call, Classified, Listed, Outcome, Reason, Server, Volume
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -65,7 +65,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A CloudEvent ready to be sent: `body` is the whole event as structured JSON."""
+    """A CloudEvent ready to be sent: `body` is the whole event as structured JSON.
+
+    What it says stands beside it (`outcome`, `reason`), and who waits for it: `task_token` is no part of the event.
+    """
 
     id: str
     type: str
@@ -73,10 +76,19 @@ class Event:
     subject: str | None
     time: str
     body: str
+    outcome: Outcome
+    reason: Reason | None = None
+    task_token: str | None = field(default=None, repr=False)
+
+
+class Throttled(str):
+    """The error of a message that was not taken because too much comes at once: later it may be."""
+
+    __slots__ = ()
 
 
 class Queue(Protocol):
-    """Sends messages; the result names the positions that were not taken, with the error."""
+    """Sends messages; the result names the positions that were not taken, with the error (perhaps Throttled)."""
 
     def send(self, messages: Sequence[Message]) -> Mapping[int, str]: ...
 
@@ -85,3 +97,20 @@ class EventSink(Protocol):
     """Emits events; the result names the positions that were not taken, with the error."""
 
     def emit(self, events: Sequence[Event]) -> Mapping[int, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """A consumer's no: `again` says that it may take the event later, after `retry_after` seconds if it says so."""
+
+    why: str
+    again: bool
+    retry_after: float | None = None
+
+
+class Consumer(Protocol):
+    """Somebody who is handed events beside the bus; whatever goes wrong on the way is its answer, never raised."""
+
+    def wants(self, event: Event, /) -> bool: ...
+
+    def deliver(self, event: Event) -> NotTaken | None: ...

@@ -50,7 +50,10 @@ class RequestData(Frozen):
         "later is not touched. Of this and the envelope's time the earlier one counts.",
     )
     task_token: str | None = Field(
-        default=None, min_length=1, max_length=2048, description="A Step Functions task token to answer."
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="A Step Functions task token to answer: with one volume_id, since it takes one answer.",
     )
     context: dict[str, JsonValue] | None = Field(
         default=None, description="Echoed in every verdict; at most 4 KB as JSON."
@@ -95,8 +98,11 @@ def request_faults(data: dict[str, JsonValue], at: str = "") -> list[Fault]:
         faults.append(Fault("volume_ids", "must not stand beside volume_id"))
     if isinstance(many, list) and len({str(item).lower().replace("-", "") for item in many}) < len(many):
         faults.append(Fault("volume_ids", "names a volume twice"))
-    if many is not None and data.get("attachment_id") is not None:
-        faults.append(Fault("attachment_id", "goes with a single volume_id only"))
+    faults += [
+        Fault(name, "goes with a single volume_id only")
+        for name in ("attachment_id", "task_token")
+        if many is not None and data.get(name) is not None
+    ]
     context = data.get("context")
     if isinstance(context, dict) and context_size(context) > CONTEXT_LIMIT:
         faults.append(Fault("context", f"must be at most {CONTEXT_LIMIT} bytes as JSON"))
@@ -121,6 +127,11 @@ def valid_id(value: Any) -> str | None:
         return RequestData(server_id=value).server_id
     except ValidationError:
         return None
+
+
+def valid_token(value: Any) -> str | None:
+    """The task token of a request that is otherwise wrong: whoever waits for it is to be told."""
+    return value if isinstance(value, str) and 1 <= len(value) <= 2048 else None
 
 
 def context_size(context: Mapping[str, JsonValue]) -> int:

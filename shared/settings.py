@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from shared.safety import RunningServerPolicy
 from shared.waiting import Policy
@@ -17,6 +29,34 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 
 class SettingsError(Exception):
     """The settings do not make sense; the message names each of them."""
+
+
+class SinkMode(StrEnum):
+    """Where an HTTP sink finds the attributes: in the JSON body, or in headers with `data` alone as the body."""
+
+    STRUCTURED = "structured"
+    BINARY = "binary"
+
+
+def _sink_url(url: str) -> str:
+    """Verdicts name servers and disks: they cross a network encrypted or not at all."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError("must be an https URL") from error
+    if not host or parts.username is not None or parts.fragment:
+        raise ValueError("must be an https URL with a host, without user name and fragment")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise ValueError("must be an https URL; http is for loopback addresses only")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _FromNames(BaseModel):
@@ -81,6 +121,13 @@ class Settings(_FromNames):
         "bms", validation_alias=_env("EVENT_TYPE_PREFIX"), pattern=r"^[a-z][a-z0-9.-]{0,79}$"
     )
     cloud_secret_id: str | None = Field(None, validation_alias=_env("CLOUD_SECRET_ID"))
+    webhook_secret_id: str | None = Field(None, validation_alias=_env("WEBHOOK_SECRET_ID"))
+    webhook_allowed_origins: str = Field("", validation_alias=_env("WEBHOOK_ALLOWED_ORIGINS"))
+    webhook_iam_auth: bool = Field(False, validation_alias=_env("WEBHOOK_IAM_AUTH"))
+    sink_url: Annotated[str, AfterValidator(_sink_url)] | None = Field(None, validation_alias=_env("SINK_URL"))
+    sink_secret_id: str | None = Field(None, validation_alias=_env("SINK_SECRET_ID"))
+    sink_mode: SinkMode = Field(SinkMode.STRUCTURED, validation_alias=_env("SINK_MODE"))
+    delivery_ttl: Seconds = Field(86400, validation_alias=_env("DELIVERY_TTL"))
     confirm_timeout: Seconds = Field(600, validation_alias=_env("CONFIRM_TIMEOUT"))
     watch_timeout: Seconds = Field(21600, validation_alias=_env("WATCH_TIMEOUT"))
     request_ttl: Seconds = Field(3600, validation_alias=_env("REQUEST_TTL"))
@@ -88,6 +135,12 @@ class Settings(_FromNames):
     running_server_policy: RunningServerPolicy = Field(
         RunningServerPolicy.PLATFORM, validation_alias=_env("RUNNING_SERVER_POLICY")
     )
+
+    @model_validator(mode="after")
+    def _sink_is_signed(self) -> Settings:
+        if self.sink_url and not self.sink_secret_id:
+            raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
+        return self
 
     @property
     def policy(self) -> Policy:

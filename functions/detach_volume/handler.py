@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-
-from shared.bootstrap import service
-from shared.intake import Delivery
+from functions.sqs_batch import answer_batch
+from shared.bootstrap import service, utc_now
 from shared.observability import logger
 
-
-def delivery_of(record: SQSRecord) -> Delivery:
-    """What the core needs of an SQS record; times are milliseconds since the epoch."""
-    attributes = record.attributes
-    return Delivery(
-        body=record.body,
-        message_id=record.message_id,
-        source=record.event_source_arn or "sqs",
-        sent_at=_time(attributes.sent_timestamp),
-        first_received_at=_time(attributes.approximate_first_receive_timestamp),
-        receive_count=int(attributes.approximate_receive_count or 1),
-    )
-
-
-def _time(milliseconds: str) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+TO_SEND = timedelta(seconds=5)
+"""Of the time an invocation has, this is kept for sending what came of it."""
 
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: Any) -> Any:
     """All requests of a batch at once; a record that AWS or our code failed goes back to the queue alone."""
-    records = [SQSRecord(record) for record in event["Records"]]
-    errors = service().handle([delivery_of(record) for record in records])
-    error_of = dict(zip((record.message_id for record in records), errors, strict=True))
-
-    def answer(record: SQSRecord) -> None:
-        if error := error_of[record.message_id]:
-            logger.error("record goes back to the queue", exc_info=error)
-            raise error
-
-    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    return process_partial_response(event=event, record_handler=answer, processor=processor, context=context)
+    deadline = utc_now() + timedelta(milliseconds=context.get_remaining_time_in_millis()) - TO_SEND
+    return answer_batch(event, context, partial(service().handle, deadline=deadline))

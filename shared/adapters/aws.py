@@ -51,7 +51,16 @@ class AwsError(AwsTrouble):
     @property
     def passing(self) -> bool:
         """Whether the same call may succeed in a moment: server errors and throttling in its several names."""
-        return self.status >= 500 or self.status == 429 or "Throttl" in self.code or self.code in PASSING
+        return self.status >= 500 or self.throttled or self.code in PASSING
+
+    @property
+    def throttled(self) -> bool:
+        return self.status == 429 or throttles(self.code)
+
+
+def throttles(code: str) -> bool:
+    """Whether an error code of AWS means "not so fast": `ThrottlingException`, `RequestThrottled`, and so on."""
+    return "Throttl" in code or code == "TooManyRequestsException"
 
 
 PASSING = {"RequestTimeout", "RequestTimeoutException", "TooManyRequestsException", "RequestThrottled",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -130,7 +131,11 @@ def understood(error: Exception) -> Classified:
         if response is None:
             return classify(Answer(error.http_status))
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return classify(Answer(response.status_code, headers, response.content))
+        classified = classify(Answer(response.status_code, headers, response.content))
+        if classified.kind is AnswerClass.REAUTHENTICATE:
+            # It was the login that was refused: there is nothing left to renew.
+            return replace(classified, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
+        return classified
     kinds = {
         "timeout": (keystone.ConnectTimeout, requests.Timeout),
         "tls_failure": (keystone.SSLError, requests.exceptions.SSLError),

@@ -22,10 +22,10 @@ class Secrets:
     clock: Callable[[], float] = time.monotonic
     _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
 
-    def read(self, secret_id: str) -> Any:
-        """The secret's JSON value. Raises AwsTrouble, also for a secret that is not JSON."""
+    def read(self, secret_id: str, kept_seconds: float = KEPT_SECONDS) -> Any:
+        """The secret's JSON value, at most that old. Raises AwsTrouble, also for a secret that is not JSON."""
         kept = self._kept.get(secret_id)
-        if kept and self.clock() < kept[0] + KEPT_SECONDS:
+        if kept and self.clock() < kept[0] + kept_seconds:
             return kept[1]
         answer: Mapping[str, Any] = self.client.call(SECRETS, "GetSecretValue", {"SecretId": secret_id})
         try:

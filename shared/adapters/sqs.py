@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from shared.adapters.aws import SQS, AwsClient, batches
-from shared.ports import AwsTrouble, Message
+from shared.adapters.aws import SQS, AwsClient, AwsError, batches, throttles
+from shared.ports import AwsTrouble, Message, Throttled
+
+ROUNDS = 3
+"""How often what SQS left out of a batch is offered."""
 
 
 class SqsQueue:
@@ -18,18 +21,31 @@ class SqsQueue:
     def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
         failed: dict[int, str] = {}
         for group in batches([len(message.body.encode()) for message in messages]):
-            entries = [
-                {"Id": str(at), "MessageBody": messages[at].body, "DelaySeconds": messages[at].delay} for at in group
-            ]
+            missing: Mapping[int, str] = dict.fromkeys(group, "")
             try:
-                answer = self._client.call(SQS, "SendMessageBatch", {"QueueUrl": self._url, "Entries": entries})
-            except AwsTrouble as trouble:
-                failed |= dict.fromkeys(group, str(trouble))
-                continue
-            taken = {str(entry.get("Id")) for entry in answer.get("Successful") or ()}
-            errors = {str(entry.get("Id")): entry for entry in answer.get("Failed") or ()}
-            for at in group:
-                if str(at) not in taken:
-                    error = errors.get(str(at), {})
-                    failed[at] = f"{error.get('Code', 'not taken')} {error.get('Message', '')}".strip()
+                for _ in range(ROUNDS):
+                    missing = self._offer({at: messages[at] for at in missing})
+                    if not missing:
+                        break
+            except AwsTrouble as trouble:  # the client has repeated the call where that can help
+                throttled = isinstance(trouble, AwsError) and trouble.throttled
+                missing = dict.fromkeys(missing, Throttled(trouble) if throttled else str(trouble))
+            failed |= missing
         return failed
+
+    def _offer(self, messages: Mapping[int, Message]) -> dict[int, str]:
+        """One call; the positions SQS did not take, with the error of each. Raises AwsTrouble."""
+        entries = [
+            {"Id": str(at), "MessageBody": message.body, "DelaySeconds": message.delay}
+            for at, message in messages.items()
+        ]
+        answer = self._client.call(SQS, "SendMessageBatch", {"QueueUrl": self._url, "Entries": entries})
+        taken = {str(entry.get("Id")) for entry in answer.get("Successful") or ()}
+        errors = {str(entry.get("Id")): entry for entry in answer.get("Failed") or ()}
+        return {at: _said(errors.get(str(at), {})) for at in messages if str(at) not in taken}
+
+
+def _said(error: Mapping[str, object]) -> str:
+    code = str(error.get("Code", "not taken"))
+    text = f"{code} {error.get('Message', '')}".strip()
+    return Throttled(text) if throttles(code) else text

@@ -1,0 +1,34 @@
+"""Receive webhooks: an HTTP request in (payload format 2.0, of a Function URL or an HTTP API), an answer out."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from shared.bootstrap_door import door
+from shared.observability import logger
+from shared.webhook import HttpDelivery
+
+
+def delivery_of(event: dict[str, Any]) -> HttpDelivery:
+    """What the core needs of the event: the body as the very bytes that were sent, since those are signed."""
+    context, body = event["requestContext"], event.get("body") or ""
+    return HttpDelivery(
+        method=context["http"]["method"],
+        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
+        body=base64.b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "surrogatepass"),
+        request_id=context["requestId"],
+        iam=bool((context.get("authorizer") or {}).get("iam")),
+    )
+
+
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
+    """Every delivery is answered; an error leaves here only if the settings make no sense."""
+    answer = door().answer(delivery_of(event))
+    return {
+        "statusCode": answer.status,
+        "headers": answer.all_headers,
+        "body": answer.body,
+        "isBase64Encoded": False,
+    }

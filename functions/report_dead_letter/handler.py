@@ -1,0 +1,15 @@
+"""Answer dead letters: the requests that our own code could not cope with, each with a final verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from functions.sqs_batch import answer_batch
+from shared.bootstrap import dead_letters
+from shared.observability import logger
+
+
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: dict[str, Any], context: Any) -> Any:
+    """A message whose verdict cannot be emitted stays in the dead-letter queue."""
+    return answer_batch(event, context, dead_letters().handle)

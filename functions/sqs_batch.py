@@ -1,0 +1,50 @@
+"""Between Lambda's SQS events and the core: records in, a partial batch response out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from shared.intake import Delivery
+from shared.observability import logger
+
+Handle = Callable[[Sequence[Delivery]], list[BaseException | None]]
+
+
+def delivery_of(record: SQSRecord) -> Delivery:
+    """What the core needs of an SQS record; times are milliseconds since the epoch.
+
+    A dead letter names the queue it died in: what it is called by must not depend on where it lies now.
+    """
+    attributes = record.attributes
+    return Delivery(
+        body=record.body,
+        message_id=record.message_id,
+        source=attributes.dead_letter_queue_source_arn or record.event_source_arn or "sqs",
+        sent_at=_time(attributes.sent_timestamp),
+        first_received_at=_time(attributes.approximate_first_receive_timestamp),
+        receive_count=int(attributes.approximate_receive_count or 1),
+    )
+
+
+def _time(milliseconds: str) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def answer_batch(event: dict[str, Any], context: Any, handle: Handle) -> Any:
+    """All records at once; one that AWS or our code failed goes back to its queue alone."""
+    records = [SQSRecord(record) for record in event["Records"]]
+    errors = handle([delivery_of(record) for record in records])
+    error_of = dict(zip((record.message_id for record in records), errors, strict=True))
+
+    def answer(record: SQSRecord) -> None:
+        if error := error_of[record.message_id]:
+            logger.error("record goes back to the queue", exc_info=error)
+            raise error
+
+    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+    return process_partial_response(event=event, record_handler=answer, processor=processor, context=context)

@@ -1,0 +1,118 @@
+"""The OpenAPI document as one page for people: no script, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #0a6; }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem;
+       overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; line-height: 1.25; } h2 { margin-top: 2.5rem; } h3 { margin: 1.8rem 0 .5rem; }
+code, pre { font: .875em/1.5 ui-monospace, monospace; } code { background: var(--soft); padding: .1em .3em; }
+pre { background: var(--soft); border: 1px solid var(--line); padding: .8rem; overflow-x: auto; overflow-wrap: normal; }
+.method { color: #fff; background: var(--accent); border-radius: .3rem; padding: .1rem .5rem; font-size: .85em; }
+dl { margin: 0; border-top: 1px solid var(--line); }
+dl > div { display: grid; grid-template-columns: minmax(9rem, 16rem) 1fr; gap: 0 1rem; padding: .45rem 0;
+           border-bottom: 1px solid var(--line); }
+dd { margin: 0; } small { opacity: .75; display: block; }
+@media (max-width: 36rem) { dl > div { grid-template-columns: 1fr; } body { padding-top: .8rem; } }
+"""
+
+
+def page(document: Schema) -> str:
+    """The whole page; everything in it comes from the document."""
+    info = document["info"]
+    parts = [
+        f"<h1>{escape(info['title'])}</h1>",
+        *(f"<p>{_marked(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
+        "<h2>Who may send</h2>",
+        _rows(
+            (scheme, "", found["description"]) for scheme, found in document["components"]["securitySchemes"].items()
+        ),
+        *_operations(document),
+        "<h2>What is sent and what is answered</h2>",
+        *_schemas(document["components"]["schemas"]),
+        '<p>The same for machines: <a href="openapi.json">openapi.json</a></p>',
+    ]
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(info["title"])}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
+        f"<body>\n<main>\n{chr(10).join(parts)}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _operations(document: Schema) -> Iterator[str]:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            heading = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
+            yield f'<h2 id="{escape(operation["operationId"])}">{heading} {escape(operation["summary"])}</h2>'
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                yield f"<h3>Body: <code>{escape(kind)}</code></h3><p>{_type(content['schema'])}</p>"
+                if "example" in content:
+                    yield f"<pre>{escape(json.dumps(content['example'], indent=2, ensure_ascii=False))}</pre>"
+            yield "<h3>Headers</h3>"
+            yield _rows(
+                (p["name"], "required" if p["required"] else "", p["description"]) for p in operation["parameters"]
+            )
+            yield "<h3>Answers</h3>"
+            yield _rows(_answers(operation["responses"]))
+
+
+def _answers(responses: Schema) -> Iterator[tuple[str, str, str]]:
+    for status, answer in responses.items():
+        headers = ", ".join(answer.get("headers", {}))
+        yield status, headers, answer["description"]
+
+
+def _schemas(schemas: Schema) -> Iterator[str]:
+    for name, schema in schemas.items():
+        if "properties" not in schema and "items" not in schema:
+            continue
+        yield f'<h3 id="{escape(name)}">{escape(name)}</h3>'
+        yield f"<p>{_marked(schema.get('description', '')) or _type(schema)}</p>"
+        required = schema.get("required", ())
+        rows = [
+            (field, f"{_type(found)}{', required' if field in required else ''}", found.get("description", ""))
+            for field, found in schema.get("properties", {}).items()
+        ]
+        if rows:
+            yield _rows(rows, typed=True)
+
+
+def _rows(rows: Any, typed: bool = False) -> str:
+    """Name, what kind of thing, meaning; `typed` says that the kind is markup already."""
+    lines = (
+        f"<div><dt><code>{escape(name)}</code><small>{kind if typed else escape(kind)}</small></dt>"
+        f"<dd>{_marked(meaning)}</dd></div>"
+        for name, kind, meaning in rows
+    )
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def _type(schema: Schema) -> str:
+    """What a value is, in a few words; references are links."""
+    if "$ref" in schema:
+        name = escape(schema["$ref"].rsplit("/", 1)[-1])
+        return "any JSON" if name == "JsonValue" else f'<a href="#{name}">{name}</a>'
+    if "const" in schema:
+        return f"<code>{escape(json.dumps(schema['const']))}</code>"
+    if choices := schema.get("anyOf"):
+        return " or ".join(_type(choice) for choice in choices)
+    kind = str(schema.get("format") or schema.get("type") or "any JSON")
+    if kind == "array":
+        most = f" (at most {schema['maxItems']})" if "maxItems" in schema else ""
+        return f"list of {_type(schema['items'])}{most}"
+    return escape(kind)
+
+
+def _marked(text: str) -> str:
+    """Escaped, with `code` as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

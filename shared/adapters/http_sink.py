@@ -1,0 +1,108 @@
+"""Verdicts to an HTTP endpoint: CloudEvents, signed as Standard Webhooks, one POST each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+import requests
+from standardwebhooks import Webhook
+
+from shared.ports import AwsTrouble, Event, NotTaken
+from shared.settings import SinkMode
+from shared.signatures import ID, SIGNATURE, TIMESTAMP, Keys
+
+TIMEOUT = (3, 10)
+TRY_AGAIN = {408, 425, 429}
+"""And every 5xx: what may be different the next time."""
+
+VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+"""What a header value may hold as it is (CloudEvents HTTP binding 1.0.2 §3.1.3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSink:
+    """POSTs every event to `url`; the event's id is the webhook's id, so a repeated delivery is known as one."""
+
+    url: str
+    keys: Callable[[], Keys]
+    clock: Callable[[], datetime]
+    mode: SinkMode = SinkMode.STRUCTURED
+    http: requests.Session = field(default_factory=requests.Session)
+
+    def wants(self, _: Event) -> bool:
+        """All of them: a sink filters for itself."""
+        return True
+
+    def deliver(self, event: Event) -> NotTaken | None:
+        """Any 2xx is a yes. Redirects are not followed: what is signed for one place is not sent to another."""
+        headers, body = CONTENT[self.mode](json.loads(event.body), event.body)
+        try:
+            signed = self._signature(event.id, body)
+            with self.http.post(
+                self.url,
+                data=body.encode(),
+                headers={**headers, **signed},
+                timeout=TIMEOUT,
+                allow_redirects=False,
+                stream=True,  # what the answer says beyond its status is not read, however long it is
+            ) as response:
+                return self._answered(response)
+        except AwsTrouble as trouble:
+            return NotTaken(str(trouble), again=True)
+        except requests.RequestException as error:
+            return NotTaken(f"no answer ({type(error).__name__})", again=True)
+
+    def _answered(self, response: requests.Response) -> NotTaken | None:
+        status = response.status_code
+        if 200 <= status < 300:
+            return None
+        again = status >= 500 or status in TRY_AGAIN
+        retry_after = seconds_until(response.headers.get("Retry-After"), self.clock()) if again else None
+        return NotTaken(f"HTTP {status}", again, retry_after)
+
+    def _signature(self, id: str, body: str) -> Mapping[str, str]:
+        """Signed with every secret there is, so that the receiver can change over to a new one at leisure."""
+        secrets = [secret.get_secret_value() for secret in self.keys().secrets]
+        if not secrets:
+            raise AwsTrouble("there is no secret to sign with")
+        now = self.clock().astimezone(UTC)
+        signatures = " ".join(Webhook(secret).sign(id, now, body) for secret in secrets)
+        return {ID: id, TIMESTAMP: str(int(now.timestamp())), SIGNATURE: signatures}
+
+
+def _structured(event: Mapping[str, object], body: str) -> tuple[dict[str, str], str]:
+    return {"Content-Type": "application/cloudevents+json; charset=utf-8"} | _trace(event), body
+
+
+def _binary(event: Mapping[str, object], _: str) -> tuple[dict[str, str], str]:
+    attributes = {name: value for name, value in event.items() if name not in ("data", "datacontenttype")}
+    headers = {f"ce-{name}": quote(str(value), safe=VISIBLE) for name, value in attributes.items()}
+    content_type = {"Content-Type": str(event["datacontenttype"])}
+    return headers | content_type | _trace(event), json.dumps(event["data"], ensure_ascii=False)
+
+
+def _trace(event: Mapping[str, object]) -> dict[str, str]:
+    """The trace goes on in the receiver, whether or not it looks into the event (W3C Trace Context)."""
+    names = ("traceparent", "tracestate") if "traceparent" in event else ()
+    values = {name: str(event[name]) for name in names if name in event}
+    return {name: value for name, value in values.items() if value.isascii()}
+
+
+CONTENT = {SinkMode.STRUCTURED: _structured, SinkMode.BINARY: _binary}
+
+
+def seconds_until(retry_after: str | None, now: datetime) -> float | None:
+    """What a Retry-After header asks for: delta-seconds or a date (RFC 9110 §10.2.3); None for anything else."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        then = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return max(0.0, (then - now).total_seconds()) if then.tzinfo else None

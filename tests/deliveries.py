@@ -1,0 +1,142 @@
+"""HTTP deliveries as senders make them, on a fixed clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from local.sender import LOCAL_SECRET, Post
+from shared.door import Door
+from shared.http_answers import PROBLEM_TYPE, HttpAnswer
+from shared.http_binding import BATCHED, STRUCTURED
+from shared.intake import Delivery, read
+from shared.model import DetachRequest
+from shared.ports import AwsTrouble, Message
+from shared.signatures import Keys
+from shared.webhook import HttpDelivery, Rules
+
+NOW = datetime(2026, 11, 23, 8, 0, 5, tzinfo=UTC)
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+OTHER_VOLUME = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
+DATA = {"server_id": SERVER, "volume_id": VOLUME}
+TOKEN = "a-token-of-some-length"
+RULES = Rules(source="/bms-volume-detach/webhook", allowed_origins=("events.example.com",))
+KEYS = Keys.parse({"secrets": [LOCAL_SECRET], "bearer_tokens": [TOKEN]})
+JSON_TYPE = "application/json"
+
+
+def cloudevent(data: Mapping[str, Any] = DATA, **attributes: Any) -> dict[str, Any]:
+    """A request as a structured CloudEvent; an attribute of None is left out."""
+    ordinary = {
+        "specversion": "1.0",
+        "id": "4711",
+        "source": "/changes",
+        "type": "bms.volume.detach_requested.v1",
+        "time": "2026-11-23T08:00:00Z",
+        "data": dict(data),
+    }
+    return {name: value for name, value in {**ordinary, **attributes}.items() if value is not None}
+
+
+def delivery(method: str, headers: Mapping[str, str], body: bytes = b"", iam: bool = False) -> HttpDelivery:
+    return HttpDelivery(method, headers, body, request_id="http-request-1", iam=iam)
+
+
+def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpDelivery:
+    """A POST that proves nothing; bytes are sent as they are."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return delivery("POST", {"content-type": kind, **(headers or {})}, body)
+
+
+def with_token(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpDelivery:
+    """A POST of a sender that cannot sign."""
+    return unsigned(value, kind, {"authorization": f"Bearer {TOKEN}", **(headers or {})})
+
+
+def signed(
+    value: Any,
+    kind: str = JSON_TYPE,
+    headers: Mapping[str, str] | None = None,
+    secret: str = LOCAL_SECRET,
+    at: datetime = NOW,
+    id: str = "msg_1",
+) -> HttpDelivery:
+    """A POST with a good signature."""
+    bare = unsigned(value, kind, headers)
+    post = Post(bare.headers, bare.body).signed(secret, at, id)
+    return delivery("POST", post.headers, post.body)
+
+
+def structured(event: Any, **options: Any) -> HttpDelivery:
+    return signed(event, STRUCTURED, **options)
+
+
+def batched(events: Sequence[Any]) -> HttpDelivery:
+    return signed(list(events), BATCHED)
+
+
+@dataclass
+class Shelf:
+    """Keys as a test wants them; `newest` are those that only a second look finds."""
+
+    known: Keys = KEYS
+    newest: Keys | None = None
+    trouble: bool = False
+    looks: int = 0
+
+    def keys(self, newest: bool = False) -> Keys:
+        if self.trouble and (newest or not self.newest):
+            raise AwsTrouble("GetSecretValue: no answer (ConnectTimeout)")
+        self.looks += newest
+        return self.newest if newest and self.newest else self.known
+
+
+@dataclass
+class Tray:
+    """A queue that keeps what it takes; `errors` are its answers by position."""
+
+    errors: dict[int, str] = field(default_factory=dict)
+    taken: list[Message] = field(default_factory=list)
+
+    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        self.taken += [message for at, message in enumerate(messages) if at not in self.errors]
+        return {at: error for at, error in self.errors.items() if at < len(messages)}
+
+    @property
+    def events(self) -> list[Any]:
+        return [json.loads(message.body) for message in self.taken]
+
+
+def door(queue: Tray | None = None, key_ring: Shelf | None = None, rules: Rules = RULES, now: datetime = NOW) -> Door:
+    return Door(rules, key_ring or Shelf(), queue or Tray(), lambda: now)
+
+
+def said(answer: HttpAnswer) -> Any:
+    """The body of an answer as a sender reads it."""
+    return json.loads(answer.body)
+
+
+def problem_of(answer: HttpAnswer, status: int) -> Any:
+    """The RFC 9457 problem in an answer."""
+    assert answer.status == status, answer
+    assert answer.all_headers["Content-Type"] == PROBLEM_TYPE
+    problem = said(answer)
+    assert problem["status"] == status
+    assert problem["type"] == "about:blank"
+    assert problem["title"]
+    return problem
+
+
+def fields(problem: Any) -> set[str]:
+    return {error["field"] for error in problem["errors"]}
+
+
+def requests_read(queue: Tray) -> list[DetachRequest]:
+    """The requests in the queue, as its consumer reads them: all of them new ones."""
+    found = [read(Delivery(message.body, "m", "queue", NOW), "bms") for message in queue.taken]
+    assert all(isinstance(tasks, list) and len(tasks) == 1 and tasks[0].progress is None for tasks in found), found
+    return [task.request for tasks in found if isinstance(tasks, list) for task in tasks]
