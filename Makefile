@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send test check lint types imports template format lock docs clean
+.PHONY: help setup run servers serve send test check lint types imports template artifact build bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -58,6 +58,15 @@ imports: $(READY)
 
 template: $(READY)
 	@$(BIN)/cfn-lint template.yaml && echo "template.yaml: no findings of cfn-lint"
+
+build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.zip [PLATFORM=host] [BYTECODE=0]
+	@$(BIN)/python -m local.artifact $(if $(PLATFORM),--platform '$(PLATFORM)') $(if $(filter 0,$(BYTECODE)),--no-bytecode)
+
+build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
+	@$(BIN)/python -m local.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))'
+
+artifact: $(READY)
+	@$(BIN)/python -m pytest tests/artifact $(ARGS)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix -q . || true

@@ -112,8 +112,11 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
             {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": wait_seconds},
         )
         messages = answer.get("Messages") or []
-        for message in messages:
-            client.call(SQS, "DeleteMessage", {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]})
+        if messages:
+            entries = [
+                {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
+            ]
+            client.call(SQS, "DeleteMessageBatch", {"QueueUrl": url, "Entries": entries})
         return [json.loads(message["Body"]) for message in messages]
 
     def waiting(self, queue: str) -> int:

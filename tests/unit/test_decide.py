@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from shared.aftermath import decide_after_delete, decide_in_trouble
+from shared.backoff import POLL, RETRY, Backoff
 from shared.decide import decide
 from shared.model import (
     AnswerClass,
@@ -166,9 +167,7 @@ def table(*rows: Row) -> pytest.MarkDecorator:
     Row("attached, idle, after a DELETE that certainly had no effect", IDLE, "delete", throttled(1)),
     Row("attached, idle, the attachment named", IDLE, "delete", asked=request(attachment_id=ATTACHMENT)),
     Row("attached, idle, server not read yet", replace(IDLE, server=None), "inspect"),
-    Row(
-        "shared disk, idle on two servers", seen(volume("in-use", attachment(), ELSEWHERE, multiattach=True)), "delete"
-    ),
+    Row("shared disk, idle on two servers", SHARED, "delete"),
 )
 def test_delete_is_sent_for_what_is_attached_and_idle(row: Row) -> None:
     """A DELETE goes out when both planes show the attachment meant, nobody is detaching it, and it is safe."""
@@ -641,6 +640,18 @@ def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float
     booked = after_delete(FOLLOWING, back, None, NOW)
     decision = decide_after_delete(request(), booked, back, Policy(), NOW)
     assert decision == Wait(expected, f"DELETE: test.{kind} as the cloud put it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "pace"),
+    [(AnswerClass.RETRY, RETRY), (AnswerClass.WAIT, POLL), (AnswerClass.ACCEPTED, POLL)],
+)
+def test_pace_after_a_delete(kind: AnswerClass, pace: Backoff) -> None:
+    """A cloud out of breath is left alone for a while; a server about to be ready, or to detach, is polled."""
+    booked = after_delete(FOLLOWING, answer(kind), None, NOW)
+    decision = decide_after_delete(request(), booked, answer(kind), Policy(), NOW)
+    assert isinstance(decision, Wait)
+    assert decision.seconds == pace.seconds(0, f"{request().source} {request().id} {request().volume_id}")
 
 
 @pytest.mark.parametrize("reason", [Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND])

@@ -124,9 +124,7 @@ servers = changes(
 oddities = changes(
     {
         "status": st.sampled_from(["available", "detaching", "attaching", "error_detaching", "backing-up"]),
-        "attachments": st.lists(st.sampled_from(OURS + OTHERS), max_size=3, unique_by=lambda one: one.generation).map(
-            tuple
-        ),
+        "attachments": st.lists(st.sampled_from(OURS + OTHERS), max_size=3, unique_by=GENERATION).map(tuple),
         "multiattach": st.just(True),
         "bootable": st.just(True),
         "metadata": st.sampled_from([{"detach_protection": "true"}, {"detach_protection": "false"}]),

@@ -290,10 +290,12 @@ def told(calls: tuple[Call, ...]) -> list[str]:
 
 def test_reads_of_earlier_looks_are_dropped() -> None:
     """Of earlier looks only DELETEs and failed calls stay, before the calls of the latest."""
-    earlier = (call("list_attachments"), call("get_volume", 503), call("get_server"), call("delete_attachment", 202))
+    reads = (call("list_attachments"), call("get_volume", 503), call("get_server"), call("get_volume", 0))
+    earlier = (*reads, call("delete_attachment", 202))
     latest = (call("list_attachments"), call("get_volume"))
     assert told(with_calls(progress(calls=earlier), latest).calls) == [
         "get_volume 503",
+        "get_volume 0",
         "delete_attachment 202",
         "list_attachments 200",
         "get_volume 200",

@@ -1,0 +1,250 @@
+"""`make build`: what runs in Lambda, as a directory and as a zip; the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BUILD = ROOT / "build"
+LAMBDA_PYTHON = "3.13"
+LAMBDA_PLATFORM = "aarch64-manylinux2014"
+"""What the template's functions run on: Runtime and Architectures."""
+
+UNPACKED_AT = "/var/task"
+"""Where Lambda has the code: bytecode that names its sources there needs no mending when it is loaded."""
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The oldest time a zip can tell."""
+
+UNUSED = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth", "bin", ".lock")
+"""Required by pbr, which needs it only to build packages, and what installing leaves behind."""
+
+
+class BuildError(Exception):
+    """The artifact cannot be made; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What goes into an artifact: packages by their hashes, and sources of ours.
+
+    `metadata` names the distributions whose METADATA somebody reads at run time; None keeps all of it.
+    """
+
+    name: str
+    lock: Path
+    sources: tuple[Path, ...]
+    metadata: tuple[str, ...] | None = None
+    host: bool = False
+    bytecode: bool = True
+
+    @property
+    def directory(self) -> Path:
+        return BUILD / self.name
+
+    @property
+    def archive(self) -> Path:
+        return BUILD / f"bms-volume-detach{'' if self.name == 'lambda' else f'-{self.name}'}.zip"
+
+
+def product(host: bool = False, bytecode: bool = True) -> Recipe:
+    """The artifact of all three functions, for Lambda or for this machine and this Python."""
+    name = ("host" if host else "lambda") + ("" if bytecode else "-sources")
+    # keystoneauth1 asks for its own version when it is imported; nobody else reads any metadata.
+    return Recipe(
+        name, ROOT / "requirements.lock", (ROOT / "functions", ROOT / "shared"), ("keystoneauth1",), host, bytecode
+    )
+
+
+def build(recipe: Recipe) -> bool:
+    """Make the directory and the zip, unless they are there already from the same inputs; whether it did."""
+    compiler = _compiler(recipe) if recipe.bytecode else None
+    with _alone():
+        stamp, inputs = BUILD / f".{recipe.name}.inputs", _inputs(recipe, compiler)
+        complete = recipe.directory.is_dir() and recipe.archive.is_file() and stamp.is_file()
+        if complete and stamp.read_text() == inputs:
+            return False
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(recipe.directory, ignore_errors=True)
+        _install(recipe)
+        _trim(recipe)
+        if compiler:
+            _compile(recipe.directory, compiler)
+        _normalise(recipe.directory)
+        _pack(recipe.directory, recipe.archive)
+        stamp.write_text(inputs)
+        return True
+
+
+def _install(recipe: Recipe) -> None:
+    platform = () if recipe.host else ("--python-platform", LAMBDA_PLATFORM, "--python-version", LAMBDA_PYTHON)
+    options = ("--require-hashes", "--no-deps", "--only-binary", ":all:", "--link-mode", "copy", "--no-config")
+    target = ("--python", sys.executable, "--target", str(recipe.directory), "-r", str(recipe.lock))
+    _run([str(_uv()), "pip", "install", "--quiet", *options, *platform, *target])
+    for source in recipe.sources:
+        into = recipe.directory / source.name
+        if source.is_dir():
+            shutil.copytree(source, into, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        else:
+            shutil.copyfile(source, into)
+
+
+def _trim(recipe: Recipe) -> None:
+    """Drop what nobody runs: tests, texts at the root, metadata, and what only builds packages."""
+    for path in recipe.directory.iterdir():
+        text = path.suffix in (".md", ".rst", ".txt")
+        if path.name in UNUSED or text or (path.suffix == ".dist-info" and not _kept(path, recipe)):
+            _remove(path)
+    for path in sorted(recipe.directory.glob("*/**/tests")):
+        _remove(path)
+
+
+def _kept(metadata: Path, recipe: Recipe) -> bool:
+    """Whether somebody reads it; then METADATA alone stays, unless all of everybody's does."""
+    if recipe.metadata is None:
+        return True
+    if metadata.name.split("-")[0] not in recipe.metadata:
+        return False
+    for path in metadata.iterdir():
+        if path.name != "METADATA":
+            _remove(path)
+    return True
+
+
+def _compile(directory: Path, python: str) -> None:
+    """Unchecked: nobody edits the sources beside it, and looking whether somebody did costs time at each import.
+
+    One process and a fixed hash seed, since what is shared or ordered by chance shows in the bytes.
+    """
+    options = ("-q", "-j", "1", "--invalidation-mode", "unchecked-hash", "-s", str(directory), "-p", UNPACKED_AT)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    _run([python, "-m", "compileall", *options, str(directory)], clean | {"PYTHONHASHSEED": "0"})
+
+
+def _normalise(directory: Path) -> None:
+    moment = 315532800  # 1980-01-01, as in the zip
+    for path in (*_everything(directory), directory):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        os.utime(path, (moment, moment))
+
+
+def _pack(directory: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for path in _everything(directory):
+            if path.is_file():
+                entry = zipfile.ZipInfo(path.relative_to(directory).as_posix(), EPOCH)
+                entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o100644 << 16, 3
+                packed.writestr(entry, path.read_bytes(), compresslevel=9)
+
+
+def _compiler(recipe: Recipe) -> str:
+    """A Python that writes the bytecode which the target reads: its minor version decides. Raises BuildError."""
+    if recipe.host:
+        return sys.executable
+    named = os.environ.get("LAMBDA_PYTHON")
+    for candidate in [named] if named else [sys.executable, f"python{LAMBDA_PYTHON}"]:
+        if _version(candidate) == LAMBDA_PYTHON:
+            return candidate
+    raise BuildError(
+        f"Lambda runs Python {LAMBDA_PYTHON}, and bytecode made by another version would be ignored there; "
+        f"{named or f'python{LAMBDA_PYTHON}'} is not one. Name one: LAMBDA_PYTHON=/path/to/python{LAMBDA_PYTHON}; "
+        "or ship sources alone (twice as long to import at a cold start): BYTECODE=0"
+    )
+
+
+def _version(python: str) -> str | None:
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _inputs(recipe: Recipe, compiler: str | None) -> str:
+    digest = hashlib.sha256(repr((recipe, compiler, sys.version)).encode())
+    for path in sorted(_sources((Path(__file__), recipe.lock, *recipe.sources))):
+        digest.update(f"{path}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _sources(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (found for found in path.rglob("*") if found.is_file() and "__pycache__" not in found.parts)
+        else:
+            yield path
+
+
+def _everything(directory: Path) -> list[Path]:
+    return sorted(directory.rglob("*"), key=lambda path: path.relative_to(directory).as_posix())
+
+
+def _uv() -> Path:
+    """The locked one, beside the Python that runs this."""
+    return Path(sys.executable).parent / "uv"
+
+
+def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """`sam build` makes all functions at once, and each of them asks for the one artifact."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _described(recipe: Recipe) -> str:
+    files = [path for path in _everything(recipe.directory) if path.is_file()]
+    unpacked = sum(path.stat().st_size for path in files) / 1e6
+    packed = recipe.archive.stat().st_size / 1e6
+    digest = hashlib.sha256(recipe.archive.read_bytes()).hexdigest()
+    where = recipe.archive.relative_to(ROOT)
+    return f"{where}: {packed:.1f} MB, unpacked {unpacked:.1f} MB in {len(files)} files, sha256 {digest}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make build", description=__doc__)
+    parser.add_argument("--platform", choices=("lambda", "host"), default="lambda", help="host: this machine's Python")
+    parser.add_argument("--no-bytecode", action="store_true", help="ship sources alone")
+    parser.add_argument("--into", type=Path, help="copy the directory there, as `sam build` wants it")
+    chosen = parser.parse_args()
+    recipe = product(host=chosen.platform == "host", bytecode=not chosen.no_bytecode)
+    try:
+        made = build(recipe)
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if chosen.into:
+        shutil.copytree(recipe.directory, chosen.into, dirs_exist_ok=True)
+    else:
+        print(f"{_described(recipe)}{'' if made else ' (up to date)'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
