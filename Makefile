@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send test check lint types imports template artifact build bench format lock docs clean
+.PHONY: help setup run servers serve send prove soak test check lint types imports template artifact build bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -43,6 +43,12 @@ send: $(READY) ## Sign an event and post it to the door: EVENT=file.json [URL=] 
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+prove: $(READY) ## The long proofs: every crash point, every fault, hostile input; prints the counts (minutes)
+	@$(BIN)/python -m tests.simulation.prove
+
+soak: $(READY) ## 10,000 requests through the local stack with faults and duplicates [REQUESTS=]
+	@$(BIN)/python -m local.soak --requests $(or $(REQUESTS),10000)
 
 check: lint types imports template test ## Run everything CI runs
 

@@ -125,6 +125,13 @@ without an effect of its own; nobody but the cloud could prevent that."""
 BY_NAME: Mapping[str, Story] = {story.name: story for story in STORIES}
 
 
+def effects_of(story: Story) -> int:
+    """How many effects the story has when nothing goes wrong."""
+    simulation, stage = story.begin()
+    assert [] == judged(simulation, stage)
+    return len(simulation.effects.log)
+
+
 def judged(simulation: Simulation, stage: Stage) -> list[str]:
     """Run to the end, and name every violation."""
     simulation.run()

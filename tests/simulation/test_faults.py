@@ -59,7 +59,7 @@ def _answers() -> dict[str, Kind]:
 
 FAULTS: dict[str, Kind] = TRANSPORT | _answers()
 LASTING = (AnswerClass.PERMANENT, AnswerClass.REAUTHENTICATE)
-PASSING = [name for name, kind in FAULTS.items() if kind.answer is None or classify(kind.answer).kind not in LASTING]
+PASSING = [name for name, fault in FAULTS.items() if fault.broken or classify(fault.answer).kind not in LASTING]
 """Faults that are no verdict. One that is (a 403, say) and passes all the same can be answered before a crash and be
 gone after it: no service without a memory says the same thing then, ours says it under the same id."""
 

@@ -12,7 +12,7 @@ import pytest
 from local.cloud import Refused
 from local.scenarios.stage import Stage
 from tests.simulation.prove import STEP
-from tests.simulation.stories import BY_NAME, SHARED_STAGE, Story, judged
+from tests.simulation.stories import BY_NAME, SHARED_STAGE, Story, effects_of, judged
 from tests.simulation.virtual import Simulation
 
 Act = Callable[[Simulation, Stage], None]
@@ -64,12 +64,6 @@ def second_requester(simulation: Simulation, stage: Stage) -> None:
 ACTS: tuple[Act, ...] = (attach_when_free, swap, duplicate_original, everything_waiting, second_requester)
 
 
-def points(story: Story) -> range:
-    simulation, stage = story.begin()
-    assert [] == judged(simulation, stage)
-    return range(len(simulation.effects.log))
-
-
 def before(act: Act, simulation: Simulation, stage: Stage, effect: str) -> None:
     """Act just before an effect, unless it is the DELETE: nobody can look between the last look and the DELETE."""
     if not effect.startswith("DELETE"):
@@ -81,7 +75,7 @@ def before(act: Act, simulation: Simulation, stage: Stage, effect: str) -> None:
 def test_somebody_acts_at_any_point(story: Story, act: Act) -> None:
     """Whatever others do just before any effect: one true verdict, nothing newer cut."""
     found = {}
-    for number in points(story):
+    for number in range(0, effects_of(story), max(1, STEP // 4)):
         simulation, stage = story.begin()
         simulation.effects.interventions[number] = partial(before, act, simulation, stage)
         if wrong := judged(simulation, stage):
@@ -95,7 +89,7 @@ def test_somebody_acts_at_any_point(story: Story, act: Act) -> None:
 def test_somebody_acts_and_the_process_dies(name: str, act: Act) -> None:
     """The same, with a crash at any other point of the same run."""
     story, found = BY_NAME[name], {}
-    numbers = list(points(story))
+    numbers = range(effects_of(story))
     pairs = list(itertools.product(numbers, itertools.product(numbers, ("before", "after"))))
     for number, death in pairs[::STEP]:
         simulation, stage = story.begin(frozenset({death}))
