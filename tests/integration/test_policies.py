@@ -1,0 +1,157 @@
+"""The template's policies, enforced for real: each function can do what it needs, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from moto.core.authorization import enable_iam_authentication
+from moto.iam.access_control import IAMPolicy, PermissionResult
+from moto.iam.models import iam_backends
+
+from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, AwsStandIn, queue_arn
+from shared.adapters.aws import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
+from tests.contract.test_template import FUNCTIONS, TEMPLATE
+
+NAMES = {
+    "RequestQueue.Arn": queue_arn(REQUESTS),
+    "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
+    "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    "AWS::AccountId": ACCOUNT,
+}
+"""What the stand-in calls the things of the template; a parameter stands for its default, or for its own name."""
+
+
+def resolved(value: Any) -> Any:
+    """CloudFormation's short forms, as far as policies use them; conditions as if everything were switched on."""
+    match value:
+        case {"GetAtt": str(name)} | {"Ref": str(name)}:
+            return _value_of(name)
+        case {"Sub": str(text)}:
+            # The stand-in takes "?" for a regular expression's; six of them stand for a secret's random ending.
+            return re.sub(r"\$\{([^}]+)\}", lambda found: _value_of(found[1]), text).replace("??????", "*")
+        case {"If": [_, then, _]}:
+            return resolved(then)
+        case dict():
+            return {name: resolved(item) for name, item in value.items()}
+        case list():
+            return [resolved(item) for item in value]
+    return value
+
+
+def _value_of(name: str) -> str:
+    return NAMES.get(name) or str(TEMPLATE["Parameters"].get(name, {}).get("Default") or name)
+
+
+def policies_of(function: str) -> list[str]:
+    return [json.dumps(resolved(policy)) for policy in FUNCTIONS[function]["Policies"]]
+
+
+@pytest.fixture
+def acting_as(aws: AwsStandIn) -> Iterator[Callable[[str], AwsClient]]:
+    """Clients that may do what a function's policies say, each signature and permission really checked."""
+    iam: Any = iam_backends[ACCOUNT]["aws"]
+    made: list[str] = []
+
+    def client(function: str) -> AwsClient:
+        iam.create_user(REGION, function)
+        key = iam.create_access_key(function)
+        for number, policy in enumerate(policies_of(function)):
+            iam.put_user_policy(function, f"policy-{number}", policy)
+        made.append(function)
+        login = {"AWS_ACCESS_KEY_ID": key.access_key_id, "AWS_SECRET_ACCESS_KEY": key.secret_access_key}
+        return AwsClient({**aws.environment, **login})
+
+    with enable_iam_authentication():
+        yield client
+    for function in made:
+        user = iam.get_user(function)
+        for name in list(user.policies):
+            iam.delete_user_policy(function, name)
+        for key in list(user.access_keys):
+            iam.delete_access_key(key.access_key_id, function)
+        iam.delete_user(function)
+
+
+SECRET_ARN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:"
+TOKEN = "*"
+REQUEST_QUEUE, DEAD_LETTER_QUEUE, OUR_BUS = (
+    NAMES["RequestQueue.Arn"],
+    NAMES["DeadLetterQueue.Arn"],
+    NAMES["EventBus.Arn"],
+)
+CLOUD = f"{SECRET_ARN}{_value_of('CloudSecretId')}-AbCdEf"
+WEBHOOK = f"{SECRET_ARN}{_value_of('WebhookSecretId')}-AbCdEf"
+SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
+
+NEEDED: dict[str, set[tuple[str, str]]] = {
+    "DetachVolumeFunction": {
+        ("sqs:SendMessage", REQUEST_QUEUE),
+        ("events:PutEvents", OUR_BUS),
+        ("secretsmanager:GetSecretValue", CLOUD),
+        ("states:SendTaskSuccess", TOKEN),
+        ("states:SendTaskFailure", TOKEN),
+        ("states:SendTaskHeartbeat", TOKEN),
+    },
+    "ReportDeadLetterFunction": {
+        ("sqs:SendMessage", REQUEST_QUEUE),
+        ("events:PutEvents", OUR_BUS),
+        ("states:SendTaskFailure", TOKEN),
+    },
+    "ReceiveWebhookFunction": {
+        ("sqs:SendMessage", REQUEST_QUEUE),
+        ("secretsmanager:GetSecretValue", WEBHOOK),
+    },
+}
+"""What each function does, by the calls its adapters make."""
+
+IMAGINABLE = {
+    *((f"sqs:{do}", queue) for do in ("SendMessage", "ReceiveMessage", "DeleteMessage", "PurgeQueue", "DeleteQueue")
+      for queue in (REQUEST_QUEUE, DEAD_LETTER_QUEUE)),
+    *((f"events:{do}", bus) for do in ("PutEvents", "DeleteEventBus", "PutRule")
+      for bus in (OUR_BUS, OUR_BUS.replace(BUS, "default"))),
+    *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "PutSecretValue", "DeleteSecret")
+      for secret in (CLOUD, WEBHOOK, SOMEBODY_ELSES)),
+    *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
+    ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"), ("s3:GetObject", "*"),
+}  # fmt: skip
+"""What else a function might try, were it taken over."""
+
+
+def permitted(function: str, action: str, resource: str) -> bool:
+    """What IAM makes of a function's policies."""
+    results = [IAMPolicy(policy).is_action_permitted(action, resource) for policy in policies_of(function)]
+    return PermissionResult.PERMITTED in results and PermissionResult.DENIED not in results
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_may_do_what_it_needs_and_nothing_else(function: str) -> None:
+    """Of all that is imaginable, the policies allow exactly what the function does."""
+    allowed = {(action, resource) for action, resource in IMAGINABLE if permitted(function, action, resource)}
+
+    assert NEEDED[function] == allowed
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_permissions_are_enforced_over_the_wire(
+    function: str, aws: AwsStandIn, acting_as: Callable[[str], AwsClient]
+) -> None:
+    """A signed call with a function's own credentials: its queue takes the message, the other one does not."""
+    client = acting_as(function)
+    client.call(SQS, "SendMessage", {"QueueUrl": aws.queue_urls[REQUESTS], "MessageBody": "x"})
+
+    for service, operation, payload in (
+        (SQS, "SendMessage", {"QueueUrl": aws.queue_urls[DEAD_LETTERS], "MessageBody": "x"}),
+        (SQS, "ReceiveMessage", {"QueueUrl": aws.queue_urls[REQUESTS]}),
+        (SECRETS, "ListSecrets", {}),
+        (EVENTS, "DeleteEventBus", {"Name": BUS}),
+        (STATES, "StartExecution", {"stateMachineArn": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:x"}),
+    ):
+        with pytest.raises(AwsError) as denied:
+            client.call(service, operation, payload)
+        assert 403 == denied.value.status
