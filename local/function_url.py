@@ -156,7 +156,7 @@ class _Connection(BaseHTTPRequestHandler):
             answer = self.server.url.invoke(payload(self.command, self.path, self.headers.items(), body))
             self._send(int(answer["statusCode"]), answer.get("headers") or {}, answer.get("body") or "")
 
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_GET
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_TRACE = do_QUERY = do_GET
 
     def _refuse(self, status: int, why: str) -> None:
         self.close_connection = True

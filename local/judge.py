@@ -39,7 +39,9 @@ def disagreement(history: Sequence[Happened], event: Mapping[str, Any]) -> str |
     data = event["data"]
     if not (data.get("server_id") and data.get("volume_id")):
         return None
-    until = datetime.fromisoformat(data["timing"]["concluded_at"])
+    # A verdict speaks of the world as it was last looked at; the volume is what is read last.
+    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] == "get_volume"]
+    until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
     record = Record(history, data["server_id"], data["volume_id"], until)
     return CLAIMS[data["verdict"]](record, data)
 

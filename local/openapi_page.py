@@ -11,19 +11,23 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: #0a6; }
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #07734f; }
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1.5rem 1rem 4rem;
        overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { margin-top: 2.5rem; } h3 { margin: 1.8rem 0 .5rem; }
-code, pre { font: .875em/1.5 ui-monospace, monospace; } code { background: var(--soft); padding: .1em .3em; }
-pre { background: var(--soft); border: 1px solid var(--line); padding: .8rem; overflow-x: auto; overflow-wrap: normal; }
+code, pre { font: .875em/1.5 ui-monospace, monospace; }
+code { background: var(--soft); border-radius: .25em; padding: .1em .25em; -webkit-box-decoration-break: clone;
+       box-decoration-break: clone; }
+pre { background: var(--soft); border: 1px solid var(--line); border-radius: .3rem; padding: .8rem;
+      white-space: pre-wrap; }
 .method { color: #fff; background: var(--accent); border-radius: .3rem; padding: .1rem .5rem; font-size: .85em; }
 dl { margin: 0; border-top: 1px solid var(--line); }
 dl > div { display: grid; grid-template-columns: minmax(9rem, 16rem) 1fr; gap: 0 1rem; padding: .45rem 0;
            border-bottom: 1px solid var(--line); }
 dd { margin: 0; } small { opacity: .75; display: block; }
-@media (max-width: 36rem) { dl > div { grid-template-columns: 1fr; } body { padding-top: .8rem; } }
+@media (max-width: 36rem) { dl > div { grid-template-columns: 1fr; row-gap: .15rem; } body { padding-top: .8rem; }
+                            pre { font-size: .75em; padding: .6rem; } }
 """
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from shared.adapters.aws import AwsClient
-from shared.adapters.clouds import ConfiguredCloud
+from shared.adapters.clouds import ConfiguredClouds, from_environment, from_secret
 from shared.adapters.event_bus import EventBus
 from shared.adapters.secrets import Secrets
 from shared.adapters.sqs import SqsQueue
@@ -30,14 +30,12 @@ def utc_now() -> datetime:
 def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
-    if not settings.cloud_secret_id:
-        load(CloudCredentials, environment)  # a missing OS_ setting is said now, not at the first request
     client = AwsClient(environment)
     secrets = Secrets(client)
     sink = deliveries(settings, client, secrets, clock)
     events = EventFactory(settings.event_source, settings.event_type_prefix)
     reconciler = Reconciler(
-        clouds=ConfiguredCloud(settings.cloud_secret_id, environment, secrets),
+        clouds=clouds(settings, environment, secrets),
         queue=sink.queue,
         sink=sink,
         events=events,
@@ -46,6 +44,17 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
         observe=log_step,
     )
     return Service(settings.event_type_prefix, reconciler, sink, events, clock, log_rejected)
+
+
+def clouds(settings: Settings, environment: Mapping[str, str], secrets: Secrets) -> ConfiguredClouds:
+    """The default cloud and those of ALLOWED_PROJECTS; with the latter alone every request has to name its project."""
+    projects = {project: from_secret(secrets, name, project) for project, name in settings.project_secrets.items()}
+    if settings.cloud_secret_id:
+        return ConfiguredClouds(from_secret(secrets, settings.cloud_secret_id), projects)
+    if projects and not environment.get("OS_AUTH_URL"):
+        return ConfiguredClouds(None, projects)
+    load(CloudCredentials, environment)  # a missing OS_ setting is said now, not at the first request
+    return ConfiguredClouds(from_environment(environment), projects)
 
 
 def build_dead_letters(environment: Mapping[str, str], clock: Clock = utc_now) -> DeadLetters:

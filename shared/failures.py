@@ -118,12 +118,12 @@ CATALOGUE: Mapping[Reason, ReasonText] = MappingProxyType(
             "watch).",
         ),
         Reason.FORBIDDEN: ReasonText(
-            "The credentials work, but may not do this.",
+            "This may not be done: not with these credentials, or not in this project.",
             "Give the user the rights for the action named in `evidence`: on Open Telekom Cloud "
             "`ecs:serverVolumeAttachments:delete`, `ecs:serverVolumeAttachments:list`, `ecs:servers:get`, "
             "`ecs:serverVolumes:use`, `evs:volumes:get` and `evs:volumes:detach`; elsewhere the role "
             "`member`. A suspended account, an empty balance or an address that is not allowed look the "
-            "same.",
+            "same. If the project is not served here, add it to ALLOWED_PROJECTS and give it its secret.",
         ),
         Reason.UNAUTHORIZED: ReasonText(
             "The cloud does not accept the credentials, with a fresh token either.",

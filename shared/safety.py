@@ -112,7 +112,9 @@ def gate(
     state = power(server)
     if state is Power.CHANGING:
         return Hold(f"the server is {server.status}, task {server.task_state or 'none'}")
-    system_disk = any(is_system_disk(volume, device, server) for device in {attachment.device, listed.device})
+    # One plane may leave the device out; where they name two, the stricter counts.
+    devices: list[str | None] = [device for device in (attachment.device, listed.device) if device] or [None]
+    system_disk = any(is_system_disk(volume, device, server) for device in devices)
     if state is Power.STOPPED:
         if system_disk and not request.allow_system_disk:
             return Refuse(Reason.SYSTEM_DISK, "the server is stopped, and the request does not allow it")

@@ -13,6 +13,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -20,11 +21,16 @@ from pydantic import (
     model_validator,
 )
 
+from shared.model import ProjectId
 from shared.safety import RunningServerPolicy
 from shared.waiting import Policy
 
 Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
+
+
+PROJECT = "{project_id}"
+"""What stands for the project in CLOUD_SECRET_PATTERN."""
 
 
 class SettingsError(Exception):
@@ -59,6 +65,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _parted(text: object) -> object:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
 class _FromNames(BaseModel):
     """Fields take their values from upper-case names; inputs never show in errors (they may be secrets)."""
 
@@ -91,6 +101,13 @@ class CloudCredentials(_FromNames):
     compute_endpoint: str | None = Field(None, validation_alias=AliasChoices("COMPUTE_ENDPOINT", "compute_endpoint"))
     volume_endpoint: str | None = Field(None, validation_alias=AliasChoices("VOLUME_ENDPOINT", "volume_endpoint"))
 
+    @property
+    def named_project(self) -> str | None:
+        """The project they say they are for; an application credential's is known only when logged in."""
+        if self.application_credential_id or not self.project_id:
+            return None
+        return self.project_id.lower().replace("-", "")
+
     @model_validator(mode="after")
     def _enough_to_log_in(self) -> CloudCredentials:
         if self.application_credential_id:
@@ -121,6 +138,10 @@ class Settings(_FromNames):
         "bms", validation_alias=_env("EVENT_TYPE_PREFIX"), pattern=r"^[a-z][a-z0-9.-]{0,79}$"
     )
     cloud_secret_id: str | None = Field(None, validation_alias=_env("CLOUD_SECRET_ID"))
+    cloud_secret_pattern: str = Field("volume-detach/cloud/{project_id}", validation_alias=_env("CLOUD_SECRET_PATTERN"))
+    allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = Field(
+        frozenset(), validation_alias=_env("ALLOWED_PROJECTS")
+    )
     webhook_secret_id: str | None = Field(None, validation_alias=_env("WEBHOOK_SECRET_ID"))
     webhook_allowed_origins: str = Field("", validation_alias=_env("WEBHOOK_ALLOWED_ORIGINS"))
     webhook_iam_auth: bool = Field(False, validation_alias=_env("WEBHOOK_IAM_AUTH"))
@@ -141,6 +162,17 @@ class Settings(_FromNames):
         if self.sink_url and not self.sink_secret_id:
             raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
         return self
+
+    @model_validator(mode="after")
+    def _each_project_has_a_secret(self) -> Settings:
+        if self.cloud_secret_pattern.count(PROJECT) != 1:
+            raise ValueError(f"CLOUD_SECRET_PATTERN must contain {PROJECT} once: each project has its own secret")
+        return self
+
+    @property
+    def project_secrets(self) -> dict[str, str]:
+        """The secret of each project that is served beside the default one."""
+        return {project: self.cloud_secret_pattern.replace(PROJECT, project) for project in self.allowed_projects}
 
     @property
     def policy(self) -> Policy:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import requests
@@ -20,6 +21,9 @@ from shared.settings import CloudCredentials
 
 TIMEOUT = (5, 30)
 """Seconds to connect and to wait for bytes, for every call, the ones to Keystone too."""
+
+AGAIN_AFTER = timedelta(seconds=30)
+"""So long a refused login stays refused without asking."""
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
 CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
@@ -44,12 +48,44 @@ class PatientAdapter(HTTPAdapter):
         return super().send(request, **options)
 
 
+class _Cautious:
+    """A login that was refused is not tried again with the same words for a while: repeated failures lock the user.
+
+    Only one login goes on at a time (`get_access` holds a lock), so many requests at once make one attempt too.
+    """
+
+    clock: Callable[[], datetime]
+    refused: tuple[datetime, keystone.Unauthorized] | None = None
+
+    def get_auth_ref(self, session: Session) -> Any:
+        if self.refused and self.clock() - self.refused[0] < AGAIN_AFTER:
+            raise self.refused[1]
+        try:
+            return super().get_auth_ref(session)  # type: ignore[misc]
+        except keystone.Unauthorized as error:
+            self.refused = self.clock(), error
+            raise
+
+
+class _Password(_Cautious, v3.Password):
+    pass
+
+
+class _ApplicationCredential(_Cautious, v3.ApplicationCredential):
+    pass
+
+
 class Keystone:
     """One project's login. The token is kept and shared by all calls; on a 401 it is renewed, once."""
 
-    def __init__(self, credentials: CloudCredentials, http: requests.Session | None = None) -> None:
+    def __init__(
+        self,
+        credentials: CloudCredentials,
+        http: requests.Session | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._credentials = credentials
-        self._auth = _plugin(credentials)
+        self._auth = _plugin(credentials, clock)
         self._session = Session(auth=self._auth, session=http or _http(credentials))
 
     def call(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Answer:
@@ -149,17 +185,23 @@ def _permanent(reason: Reason, message: str) -> Classified:
     return Classified(AnswerClass.PERMANENT, reason.value, message, reason)
 
 
-def _plugin(credentials: CloudCredentials) -> Any:
+def _plugin(credentials: CloudCredentials, clock: Callable[[], datetime]) -> Any:
+    plugin = _login(credentials)
+    plugin.clock = clock
+    return plugin
+
+
+def _login(credentials: CloudCredentials) -> Any:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
     auth_url = re.sub(r"(/v3)?/*$", "", credentials.auth_url) + "/v3"
     if credentials.application_credential_id and credentials.application_credential_secret:
-        return v3.ApplicationCredential(
+        return _ApplicationCredential(
             auth_url,
             application_credential_id=credentials.application_credential_id,
             application_credential_secret=credentials.application_credential_secret.get_secret_value(),
         )
     by_id = credentials.project_id
-    return v3.Password(
+    return _Password(
         auth_url,
         username=credentials.username,
         password=credentials.password.get_secret_value() if credentials.password else "",

@@ -36,7 +36,7 @@ class OpenStackCloud:
         http: requests.Session | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._keystone = Keystone(credentials, http)
+        self._keystone = Keystone(credentials, http, clock)
         self._clock = clock
         self._images: dict[str, Mapping[str, str]] = {}
 

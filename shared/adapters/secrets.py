@@ -14,6 +14,10 @@ from shared.ports import AwsTrouble
 KEPT_SECONDS = 300
 
 
+class NotJsonSecret(AwsTrouble):
+    """A secret that is there, and holds something else."""
+
+
 @dataclass
 class Secrets:
     """Values by secret id; a rotated secret is picked up within five minutes, or at once after `forget`."""
@@ -31,7 +35,7 @@ class Secrets:
         try:
             value = strict_json.loads(str(answer.get("SecretString", "")))
         except strict_json.NotJson as error:
-            raise AwsTrouble(f"the secret {secret_id} is not JSON") from error
+            raise NotJsonSecret(f"the secret {secret_id} is not JSON") from error
         self._kept[secret_id] = (self.clock(), value)
         return value
 

@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-STEP = int(os.environ.get("PROOF_STEP", "11"))
+STEP = int(os.environ.get("PROOF_STEP", "29"))
 """Every STEP-th case of the long enumerations; 1 takes them all."""
 
 SEED = 20261123

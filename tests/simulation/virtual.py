@@ -18,10 +18,8 @@ import requests
 
 from local.cloud import CloudApi, InProcessAdapter
 from local.stack import simulator_credentials
-from shared.adapters.aws import AwsClient
-from shared.adapters.clouds import ConfiguredCloud
+from shared.adapters.clouds import ConfiguredClouds, from_environment
 from shared.adapters.openstack import OpenStackCloud
-from shared.adapters.secrets import Secrets
 from shared.dead_letters import DeadLetters
 from shared.delivery import Deliveries
 from shared.events import EventFactory
@@ -244,10 +242,8 @@ class Simulation:
         """A fresh process: new service, new connections, no token."""
         http = requests.Session()
         http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock))
-        clouds = ConfiguredCloud(
-            secret_id=None,
-            environment=simulator_credentials(self.cloud),
-            secrets=Secrets(AwsClient({})),
+        clouds = ConfiguredClouds(
+            from_environment(simulator_credentials(self.cloud)),
             connect=lambda credentials: OpenStackCloud(credentials, http, self.clock),
         )
         events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)

@@ -159,3 +159,22 @@ def test_credentials_do_not_show_their_secrets() -> None:
     for values in (PASSWORD, APPLICATION):
         credentials = load(CloudCredentials, values)
         assert SECRET not in f"{credentials} {credentials!r} {credentials.model_dump()}"
+
+
+def test_the_secrets_of_projects() -> None:
+    """Each listed project has a secret by its id, however the id is spelt."""
+    ids = "C685484A8CC2416B97260938705DEB65, 11111111-1111-1111-1111-111111111111,"
+    settings = load(Settings, QUEUE | {"ALLOWED_PROJECTS": ids, "CLOUD_SECRET_PATTERN": "clouds/{project_id}/x"})
+    names = {f"clouds/{project}/x" for project in ("c685484a8cc2416b97260938705deb65", "1" * 32)}
+    assert set(settings.project_secrets.values()) == names
+    assert load(Settings, QUEUE).project_secrets == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALLOWED_PROJECTS", "eu-de"), ("ALLOWED_PROJECTS", "1" * 31), ("CLOUD_SECRET_PATTERN", "the-same-for-all"),
+     ("CLOUD_SECRET_PATTERN", "{project_id}/{project_id}")],
+)  # fmt: skip
+def test_projects_are_ids_with_a_secret_each(name: str, value: str) -> None:
+    """A project's name is not its id, and no two projects share a secret by accident."""
+    assert name in refusal_of(Settings, QUEUE | {name: value})

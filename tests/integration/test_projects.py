@@ -1,0 +1,258 @@
+"""Several projects and clouds in one deployment: whose credentials a request gets, and what happens when they rotate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from local.cloud import CloudApi, Fault, World, bodies, faults
+from local.cloud.inventory import Project
+from shared.adapters.aws import AwsClient, AwsError, Protocol
+from shared.adapters.clouds import ConfiguredClouds
+from shared.adapters.openstack import OpenStackCloud
+from shared.adapters.secrets import Secrets
+from shared.bootstrap import clouds as configured
+from shared.model import AnswerClass, Reason
+from shared.ports import CloudTrouble
+from shared.settings import CloudCredentials, Settings, SettingsError, load
+from tests.fakes import LONG_AGO, Bench, VirtualClock, bare, in_process, long_lived
+
+DEFAULT = "volume-detach/cloud"
+OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
+
+
+class SecretStore(AwsClient):
+    """Secrets Manager with what a test puts in; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.values: dict[str, str] = {}
+        self.reads: list[str] = []
+
+    def call(self, service: Protocol, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        self.reads.append(payload["SecretId"])
+        if payload["SecretId"] not in self.values:
+            raise AwsError(operation, 400, "ResourceNotFoundException", "can't find the specified secret")
+        return {"SecretString": self.values[payload["SecretId"]]}
+
+
+@dataclass
+class Estate:
+    """Two clouds with a project each, the secrets for them, and the adapter that picks one."""
+
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    store: SecretStore = field(default_factory=SecretStore)
+    allowed: str = f"{OTHER},{LISTED_ONLY}"
+
+    def __post_init__(self) -> None:
+        self.first, self.second = self._cloud("first.example", None), self._cloud("second.example", OTHER)
+        self.store.values = {
+            DEFAULT: json.dumps(self.login(self.first)),
+            f"{DEFAULT}/{OTHER}": json.dumps(self.login(self.second)),
+        }
+        values = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": DEFAULT, "ALLOWED_PROJECTS": self.allowed}
+        secrets = Secrets(self.store, clock=lambda: self.clock().timestamp())
+        self.clouds = configured(load(Settings, values), {}, secrets)
+        self.clouds = ConfiguredClouds(self.clouds.default, self.clouds.projects, self.connect)
+
+    def _cloud(self, host: str, project: str | None) -> CloudApi:
+        world = World(self.clock, project=Project(project, "other") if project else None)
+        return CloudApi(world, f"http://{host}", long_lived())
+
+    def connect(self, credentials: CloudCredentials) -> OpenStackCloud:
+        api = self.first if "first" in credentials.auth_url else self.second
+        return OpenStackCloud(credentials, in_process(api), self.clock)
+
+    @staticmethod
+    def login(api: CloudApi, **changes: str) -> dict[str, str]:
+        user = api.identity.user
+        known = {"auth_url": api.deployment.auth_url, "username": user.name, "password": user.password}
+        return known | {"project_id": api.world.project.id} | changes
+
+    def rotate(self, api: CloudApi, secret: str, password: str = "second") -> None:
+        """The user gets a new password, which ends the tokens, and the secret follows."""
+        old = api.identity.users.pop(0)
+        api.identity.user = api.identity.add_user(old.name, password)
+        api.revoke_tokens()
+        self.store.values[secret] = json.dumps(self.login(api))
+
+
+@pytest.fixture
+def estate() -> Estate:
+    return Estate()
+
+
+def calls(api: CloudApi) -> list[str]:
+    return [call.operation for call in api.calls]
+
+
+def refusal(estate: Estate, project_id: str | None) -> CloudTrouble:
+    with pytest.raises(CloudTrouble) as trouble:
+        estate.clouds.select(project_id)
+    assert calls(estate.first) == calls(estate.second) == []
+    return trouble.value
+
+
+def test_each_request_gets_the_credentials_of_its_project(estate: Estate) -> None:
+    """Its own secret for a listed project, the default one for the default's project and for none."""
+    for project_id, used, unused in (
+        (OTHER, estate.second, estate.first),
+        (estate.first.world.project.id, estate.first, estate.second),
+        (None, estate.first, estate.second),
+    ):
+        used.calls.clear()
+        unused.calls.clear()
+        estate.clouds.select(project_id).volume(used.world.add_volume().id)
+        assert ("get_volume" in calls(used), calls(unused)) == (True, [])
+
+
+def test_clouds_stay_connected(estate: Estate) -> None:
+    """Requests for several projects in turn log in once to each."""
+    for _ in range(3):
+        for project_id, api in ((None, estate.first), (OTHER, estate.second)):
+            estate.clouds.select(project_id).volume(api.world.add_volume().id)
+    assert [calls(api).count("get_token") for api in (estate.first, estate.second)] == [1, 1]
+    assert estate.clouds.select(OTHER) is estate.clouds.select(OTHER)
+
+
+def test_an_unlisted_project_is_forbidden_without_a_call(estate: Estate) -> None:
+    """Neither the default's project nor on the list: the answer is there before anything is asked."""
+    classified = refusal(estate, UNLISTED).classified
+    assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.FORBIDDEN)
+    assert UNLISTED in classified.message
+
+
+def test_without_a_list_it_is_the_wrong_project() -> None:
+    """One project served: whoever names another has mistaken the credentials."""
+    assert refusal(Estate(allowed=""), UNLISTED).classified.reason is Reason.WRONG_PROJECT
+
+
+def test_a_secret_for_another_project_is_not_used(estate: Estate) -> None:
+    """A listed project's secret that is for another one is found out before any call."""
+    estate.store.values[f"{DEFAULT}/{LISTED_ONLY}"] = json.dumps(Estate.login(estate.second))
+    assert refusal(estate, LISTED_ONLY).classified.reason is Reason.WRONG_PROJECT
+
+
+def test_a_secret_without_a_project_is_for_the_one_in_its_name(estate: Estate) -> None:
+    """One user for several projects needs no more than the same words under several names."""
+    words = Estate.login(estate.second)
+    del words["project_id"]
+    estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(words)
+    assert estate.clouds.select(OTHER).volume(estate.second.world.add_volume().id).value is not None
+
+
+def test_an_application_credential_tells_its_project_by_logging_in(estate: Estate) -> None:
+    """What its secret says about the project does not count: the token does."""
+    known = estate.first.identity.application_credential
+    words = {"auth_url": estate.first.deployment.auth_url, "application_credential_id": known.id,
+             "application_credential_secret": known.secret, "project_id": OTHER}  # fmt: skip
+    estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(words)
+    with pytest.raises(CloudTrouble) as trouble:
+        estate.clouds.select(OTHER)
+    assert trouble.value.classified.reason is Reason.WRONG_PROJECT
+    assert set(calls(estate.first)) == {"get_token"}
+
+
+def test_projects_alone_need_a_name_in_each_request() -> None:
+    """Without default credentials a request that names no project is answered, not retried."""
+    secrets = Secrets(SecretStore())
+    clouds = configured(load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_PROJECTS": OTHER}), {}, secrets)
+    with pytest.raises(CloudTrouble, match="names no project") as trouble:
+        clouds.select(None)
+    assert trouble.value.classified.reason is Reason.FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [("[1]", "must hold a JSON object"), ('"text"', "must hold a JSON object"), ("not json", "is not JSON"),
+     ('{"username": "u"}', "OS_AUTH_URL"), (None, "does not exist")],
+)  # fmt: skip
+def test_a_secret_that_cannot_be_used_is_named(held: str | None, said: str, estate: Estate) -> None:
+    """Whatever a secret holds instead of credentials, the error names it and shows nothing of it."""
+    name = f"{DEFAULT}/{OTHER}"
+    del estate.store.values[name]
+    if held:
+        estate.store.values[name] = held
+    with pytest.raises(SettingsError, match=f"the secret {name}.*{said}"):
+        estate.clouds.select(OTHER)
+
+
+@pytest.mark.parametrize("secret", ["[]", "oops"])
+def test_requests_wait_for_a_secret_that_is_mended(secret: str, estate: Estate) -> None:
+    """A broken secret gives requests back to the queue; the same delivery succeeds once it is mended."""
+    bench = Bench(estate.clock)
+    bench.clouds = estate.clouds
+    server = estate.second.world.add_server(metadata={"os_type": "Linux"}).id
+    body = json.dumps(bare(server, estate.second.world.add_volume().id, project_id=OTHER))
+    good = estate.store.values[f"{DEFAULT}/{OTHER}"]
+    estate.store.values[f"{DEFAULT}/{OTHER}"] = secret
+    assert [type(error) for error in bench.service.handle([bench.delivery(body)])] == [SettingsError]
+    estate.store.values[f"{DEFAULT}/{OTHER}"] = good
+    assert bench.service.handle([bench.delivery(body)]) == [None]
+    assert bench.sink.data[-1]["detail"] == "already_detached"
+
+
+# ---------------------------------------------------------------------------------------------- rotation
+
+
+def test_rotated_credentials_take_over_at_once(estate: Estate) -> None:
+    """A read that is refused finds the new password and succeeds: nobody notices, and no login is wasted after."""
+    cloud = estate.clouds.select(OTHER)
+    volume = estate.second.world.add_volume().id
+    cloud.volume(volume)
+    estate.clock.pass_(31)
+    estate.rotate(estate.second, f"{DEFAULT}/{OTHER}")
+    estate.second.calls.clear()
+    assert cloud.volume(volume).value is not None
+    assert calls(estate.second).count("get_token") == 2  # the old words once, then the new ones
+    cloud.volume(volume)
+    assert calls(estate.second).count("get_token") == 2
+    assert estate.store.reads.count(f"{DEFAULT}/{OTHER}") == 2
+
+
+def test_a_wrong_password_is_tried_once(estate: Estate) -> None:
+    """A hundred requests with a wrong password make one login and one look at the secret in thirty seconds."""
+    name = f"{DEFAULT}/{OTHER}"
+    estate.store.values[name] = json.dumps(Estate.login(estate.second, password="wrong"))
+
+    def ask(_: int) -> Reason | None:
+        with pytest.raises(CloudTrouble) as trouble:
+            estate.clouds.select(OTHER).volume("0" * 32)
+        return trouble.value.classified.reason
+
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(ask, range(100))) == {Reason.UNAUTHORIZED}
+    assert (calls(estate.second), estate.store.reads) == (["get_token"], [name])
+    estate.clock.pass_(31)
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(ask, range(100))) == {Reason.UNAUTHORIZED}
+    assert (calls(estate.second), estate.store.reads) == (["get_token"] * 2, [name] * 2)
+
+
+def test_a_delete_that_was_refused_is_looked_at_again() -> None:
+    """A password that is rotated between the look and the DELETE: not failed, and not sent again blindly."""
+    estate = Estate()
+    world = estate.second.world
+    server, volume = world.add_server(metadata={"os_type": "Linux"}).id, world.add_volume().id
+    world.attach(server, volume, attached_at=LONG_AGO)
+    bench = Bench(estate.clock)
+    bench.clouds = estate.clouds
+    estate.clouds.select(OTHER).volume(volume)
+    estate.clock.pass_(31)
+
+    refusal = faults.answer(bodies.unauthorized(estate.second.deployment.auth_url))
+    estate.second.faults.add(Fault(refusal, operation="delete_attachment", times=2))
+    estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(Estate.login(estate.second) | {"interface": "public "})
+    bench.queue.put(json.dumps(bare(server, volume, project_id=OTHER)))
+    estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(Estate.login(estate.second, region_name="eu-de"))
+    bench.run()
+
+    assert [data["detail"] for data in bench.sink.data] == ["detached_now"]
+    after_refusal = calls(estate.second)[calls(estate.second).index("delete_attachment") + 1 :]
+    last = len(after_refusal) - 1 - after_refusal[::-1].index("delete_attachment")
+    assert "get_volume" in after_refusal[:last]

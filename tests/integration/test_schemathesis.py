@@ -1,0 +1,198 @@
+"""The running door against its OpenAPI document: what Schemathesis makes of the document is sent over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import io
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import settings
+from requests.auth import AuthBase
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from local.aws_stand_in import REQUESTS, AwsStandIn
+from local.openapi import document
+from local.sender import LOCAL_SECRET
+from local.stack import Stack, running
+from shared.adapters.aws import SQS
+from shared.continuation import Task
+from shared.intake import Delivery, read
+from shared.observability import logger
+from shared.signatures import ID, PREFIX, SIGNATURE, TIMESTAMP
+
+CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000")) // 20
+"""For each operation, beside the few hundred that Schemathesis always sends; each is several HTTP requests."""
+
+CONFORMS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+"""Not whether fitting data is always taken and other data never: what a schema cannot say is told by 422."""
+
+OTHER_SECRET = PREFIX + base64.b64encode(b"known to nobody but this test").decode()
+
+described = schemathesis.openapi.from_dict(document())
+
+
+@dataclass
+class Door:
+    """The stack without the consumers of its queue: what the door puts there is looked at here."""
+
+    stack: Stack
+    log: io.StringIO
+    broken: list[BaseException]
+    statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def taken(self) -> list[str]:
+        """Everything in the queue, which is empty then."""
+        client, queue = self.stack.aws.client, {"QueueUrl": self.stack.aws.queue_urls[REQUESTS]}
+        bodies: list[str] = []
+        while messages := client.call(SQS, "ReceiveMessage", {**queue, "MaxNumberOfMessages": 10}).get("Messages"):
+            bodies += [message["Body"] for message in messages]
+            handles = [
+                {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
+            ]
+            client.call(SQS, "DeleteMessageBatch", {**queue, "Entries": handles})
+        return bodies
+
+    def send(self, case: schemathesis.Case, proof: AuthBase) -> schemathesis.Response:
+        """The answer to one case: none of our errors, and as the document has it."""
+        answer = case.call(base_url=self.stack.door_url, auth=proof)
+        self.statuses[case.method, answer.status_code] += 1
+        case.validate_response(answer, checks=CONFORMS)
+        assert "Traceback" not in self.log.getvalue()
+        assert self.broken == []
+        return answer
+
+
+@pytest.fixture(scope="module")
+def served(aws_server: AwsStandIn) -> Iterator[Door]:
+    endpoint = aws_server.environment["AWS_ENDPOINT_URL"]
+    assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 200
+    log, broken = io.StringIO(), list[BaseException]()
+    handler = logging.StreamHandler(log)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("local.stack.Poller", lambda *_, **__: nullcontext())
+        for source in (logging.getLogger(), logger):
+            source.addHandler(handler)
+        try:
+            with running({}, on_error=broken.append) as stack:
+                yield Door(stack, log, broken)
+        finally:
+            for source in (logging.getLogger(), logger):
+                source.removeHandler(handler)
+
+
+@pytest.fixture(scope="module")
+def for_strangers(served: Door) -> Iterator[Door]:
+    """All of a run with no good proof; every kind of it was turned away."""
+    served.statuses.clear()
+    yield served
+    assert served.statuses["POST", 401] >= CASES
+    assert {status for method, status in served.statuses if method == "POST"} <= {401, 413}
+    assert served.taken() == []
+
+
+@pytest.fixture(scope="module")
+def for_senders(served: Door) -> Iterator[Door]:
+    """All of a run with good signatures; some of it got in, and some was not valid."""
+    served.statuses.clear()
+    yield served
+    assert min(served.statuses["POST", 202], served.statuses["POST", 422]) >= 20
+
+
+@dataclass(frozen=True)
+class Signed(AuthBase):
+    """Signs the very bytes that are sent, as Standard Webhooks asks."""
+
+    secret: str = LOCAL_SECRET
+    age: int = 0
+    over: bytes = b""
+    """What is signed before the body and not sent."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        body = body_of(request)
+        message_id, timestamp = f"msg_{hashlib.sha256(body).hexdigest()}", str(int(time.time()) - self.age)
+        signed = f"{message_id}.{timestamp}.".encode() + self.over + body
+        mac = hmac.digest(base64.b64decode(self.secret.removeprefix(PREFIX)), signed, "sha256")
+        request.headers |= {ID: message_id, TIMESTAMP: timestamp, SIGNATURE: f"v1,{base64.b64encode(mac).decode()}"}
+        return request
+
+
+class Unproven(AuthBase):
+    """In turn: as generated, by another secret, over another body, too late; the body decides, so that it repeats."""
+
+    KINDS: tuple[AuthBase | None, ...] = (None, Signed(OTHER_SECRET), Signed(over=b" "), Signed(age=301))
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        kind = self.KINDS[len(body_of(request)) % len(self.KINDS)]
+        return kind(request) if kind else request
+
+
+class Sender(AuthBase):
+    """Signs well, and leaves out the headers of binary mode from every other body: hardly any is valid with them."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if len(body_of(request)) % 2:
+            for name in [name for name in request.headers if name.lower().startswith("ce-")]:
+                del request.headers[name]
+        return Signed()(request)
+
+
+def body_of(request: requests.PreparedRequest) -> bytes:
+    body = request.body or b""
+    return body.encode() if isinstance(body, str) else body
+
+
+def announced(answer: schemathesis.Response) -> list[Any]:
+    """The requests that an answer says are in the queue."""
+    said = answer.json() if answer.status_code == 202 else {}
+    return [entry for part in said.get("events", [said]) for entry in part.get("requests") or ()]
+
+
+@described.parametrize()
+@settings(max_examples=CASES, deadline=None)
+def test_nothing_unproven_gets_in(case: schemathesis.Case, for_strangers: Door) -> None:
+    """Without a good signature every answer is a documented refusal, and nothing is enqueued."""
+    for_strangers.send(case, Unproven())
+    assert for_strangers.taken() == []
+
+
+@described.parametrize()
+@settings(max_examples=CASES, deadline=None)
+def test_what_is_signed_is_answered_as_documented(case: schemathesis.Case, for_senders: Door) -> None:
+    """With a good signature every answer fits the document, and the consumer reads the very requests it names."""
+    answer = for_senders.send(case, Sender())
+    requests_read = []
+    for body in for_senders.taken():
+        match read(Delivery(body, "m", "queue", datetime.now(UTC)), "bms"):
+            case [Task(request=request, progress=None)]:
+                requests_read.append((request.source, request.id, request.server_id, request.volume_id))
+            case other:
+                pytest.fail(f"the consumer does not take {body}: {other}")
+    named = [(entry["source"], entry["id"], entry["server_id"], entry["volume_id"]) for entry in announced(answer)]
+    assert sorted(requests_read) == sorted(named)
