@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -92,7 +93,8 @@ class Console(logging.Handler):
 
 def _step(fields: Mapping[str, Any]) -> str:
     calls = [call for call in fields.get("calls", ()) if call.startswith("delete_attachment")]
-    said = f"DELETE → {calls[-1].removeprefix('delete_attachment ')}; " if calls else ""
+    answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
+    said = f"DELETE → {answer}; " if answer else ""
     status = fields.get("volume_status") or "-"
     match fields["decision"]:
         case "wait":
