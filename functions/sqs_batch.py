@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from shared.intake import Delivery
 from shared.observability import logger
 
+Record = Mapping[str, Any]
 Handle = Callable[[Sequence[Delivery]], list[BaseException | None]]
 
 
-def delivery_of(record: SQSRecord) -> Delivery:
+def delivery_of(record: Record) -> Delivery:
     """What the core needs of an SQS record; times are milliseconds since the epoch.
 
     A dead letter names the queue it died in: what it is called by must not depend on where it lies now.
     """
-    attributes = record.attributes
+    attributes = record["attributes"]
     return Delivery(
-        body=record.body,
-        message_id=record.message_id,
-        source=attributes.dead_letter_queue_source_arn or record.event_source_arn or "sqs",
-        sent_at=_time(attributes.sent_timestamp),
-        first_received_at=_time(attributes.approximate_first_receive_timestamp),
-        receive_count=int(attributes.approximate_receive_count or 1),
+        body=record["body"],
+        message_id=record["messageId"],
+        source=attributes.get("DeadLetterQueueSourceArn") or record.get("eventSourceARN") or "sqs",
+        sent_at=_time(attributes["SentTimestamp"]),
+        first_received_at=_time(attributes["ApproximateFirstReceiveTimestamp"]),
+        receive_count=int(attributes.get("ApproximateReceiveCount") or 1),
     )
 
 
@@ -35,16 +33,16 @@ def _time(milliseconds: str) -> datetime:
     return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
-def answer_batch(event: dict[str, Any], context: Any, handle: Handle) -> Any:
-    """All records at once; one that AWS or our code failed goes back to its queue alone."""
-    records = [SQSRecord(record) for record in event["Records"]]
+def answer_batch(event: Mapping[str, Any], handle: Handle) -> dict[str, Any]:
+    """All records at once; one that AWS or our code failed goes back to its queue alone.
+
+    Powertools' batch processor would do the last lines for an eighth of the cold start: it loads asyncio.
+    """
+    records: Sequence[Record] = event["Records"]
     errors = handle([delivery_of(record) for record in records])
-    error_of = dict(zip((record.message_id for record in records), errors, strict=True))
-
-    def answer(record: SQSRecord) -> None:
-        if error := error_of[record.message_id]:
+    failures = []
+    for record, error in zip(records, errors, strict=True):
+        if error:
             logger.error("record goes back to the queue", exc_info=error)
-            raise error
-
-    processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-    return process_partial_response(event=event, record_handler=answer, processor=processor, context=context)
+            failures.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failures}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import calendar
 import fcntl
 import hashlib
 import os
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,20 +107,19 @@ def _trim(recipe: Recipe) -> None:
         text = path.suffix in (".md", ".rst", ".txt")
         if path.name in UNUSED or text or (path.suffix == ".dist-info" and not _kept(path, recipe)):
             _remove(path)
-    for path in sorted(recipe.directory.glob("*/**/tests")):
-        _remove(path)
+    for path in list(recipe.directory.glob("*/**/tests")):
+        if path.exists():  # and not gone with one above it
+            _remove(path)
 
 
 def _kept(metadata: Path, recipe: Recipe) -> bool:
-    """Whether somebody reads it; then METADATA alone stays, unless all of everybody's does."""
+    """Whether somebody reads it; then METADATA alone stays, unless everything of everybody's does."""
     if recipe.metadata is None:
         return True
-    if metadata.name.split("-")[0] not in recipe.metadata:
-        return False
     for path in metadata.iterdir():
         if path.name != "METADATA":
             _remove(path)
-    return True
+    return metadata.name.split("-")[0] in recipe.metadata
 
 
 def _compile(directory: Path, python: str) -> None:
@@ -133,7 +133,7 @@ def _compile(directory: Path, python: str) -> None:
 
 
 def _normalise(directory: Path) -> None:
-    moment = 315532800  # 1980-01-01, as in the zip
+    moment = calendar.timegm(EPOCH)
     for path in (*_everything(directory), directory):
         path.chmod(0o755 if path.is_dir() else 0o644)
         os.utime(path, (moment, moment))
@@ -166,7 +166,7 @@ def _compiler(recipe: Recipe) -> str:
 def _version(python: str) -> str | None:
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -174,17 +174,11 @@ def _version(python: str) -> str | None:
 
 def _inputs(recipe: Recipe, compiler: str | None) -> str:
     digest = hashlib.sha256(repr((recipe, compiler, sys.version)).encode())
-    for path in sorted(_sources((Path(__file__), recipe.lock, *recipe.sources))):
-        digest.update(f"{path}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for root in (Path(__file__), recipe.lock, *recipe.sources):
+        for path in _everything(root) if root.is_dir() else [root]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _sources(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from (found for found in path.rglob("*") if found.is_file() and "__pycache__" not in found.parts)
-        else:
-            yield path
 
 
 def _everything(directory: Path) -> list[Path]:
@@ -197,7 +191,8 @@ def _uv() -> Path:
 
 
 def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    # Our own commands; what varies in them are paths of this repository, and the Python which the caller names.
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BuildError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")
 

@@ -92,15 +92,21 @@ class Console(logging.Handler):
 
 
 def _step(fields: Mapping[str, Any]) -> str:
+    status = fields.get("volume_status") or "-"
+    if fields["decision"] != "wait":
+        return f"{status:<10} {_deleted(fields)}{fields['detail']}"
+    why = fields["why"]
+    if why.startswith("DELETE: "):
+        said = f"DELETE → {why.removeprefix('DELETE: ')}"
+        return f"{status:<10} {said[:100]}{'…' if len(said) > 100 else ''}; looking again in {fields['seconds']} s"
+    return f"{status:<10} {_deleted(fields)}{why}; looking again in {fields['seconds']} s"
+
+
+def _deleted(fields: Mapping[str, Any]) -> str:
+    """What the cloud answered to the DELETE of this look, if there was one."""
     calls = [call for call in fields.get("calls", ()) if call.startswith("delete_attachment")]
     answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
-    said = f"DELETE → {answer}; " if answer else ""
-    status = fields.get("volume_status") or "-"
-    match fields["decision"]:
-        case "wait":
-            return f"{status:<10} {said}{fields['why']}; looking again in {fields['seconds']} s"
-        case _:
-            return f"{status:<10} {said}{fields['detail']}"
+    return f"DELETE → {answer}; " if answer else ""
 
 
 def attach_to_functions(console: Console) -> None:

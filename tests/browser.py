@@ -57,7 +57,13 @@ class Picture:
 
     @property
     def colours(self) -> int:
-        return len({row[at : at + 3] for row in self.rows for at in range(0, len(row), 3)})
+        return len({row[at : at + 3] for row in set(self.rows) for at in range(0, len(row), 3)})
+
+    @property
+    def contrast(self) -> int:
+        """How far the channel that differs most is from the background, of 255."""
+        ground = self.background[0]
+        return max(max(abs(max(row) - ground), abs(min(row) - ground)) for row in self.rows)
 
 
 def decoded(png: bytes) -> Picture:
@@ -83,13 +89,13 @@ def _unfiltered(kind: int, line: bytes, above: bytes, size: int) -> bytes:
     """One row with the PNG filter taken off (PNG specification §9)."""
     if kind == 0:
         return line
+    if kind == 2:
+        return bytes((guess + more) & 255 for guess, more in zip(above, line, strict=True))
     row = bytearray(line)
     for at in range(len(row)):
         left, up = row[at - size] if at >= size else 0, above[at]
         if kind == 1:
             guess = left
-        elif kind == 2:
-            guess = up
         elif kind == 3:
             guess = (left + up) // 2
         else:

@@ -18,4 +18,4 @@ TO_SEND = timedelta(seconds=5)
 def lambda_handler(event: dict[str, Any], context: Any) -> Any:
     """All requests of a batch at once; a record that AWS or our code failed goes back to the queue alone."""
     deadline = utc_now() + timedelta(milliseconds=context.get_remaining_time_in_millis()) - TO_SEND
-    return answer_batch(event, context, partial(service().handle, deadline=deadline))
+    return answer_batch(event, partial(service().handle, deadline=deadline))

@@ -10,6 +10,6 @@ from shared.observability import logger
 
 
 @logger.inject_lambda_context(clear_state=True)
-def lambda_handler(event: dict[str, Any], context: Any) -> Any:
+def lambda_handler(event: dict[str, Any], _: Any) -> Any:
     """A message whose verdict cannot be emitted stays in the dead-letter queue."""
-    return answer_batch(event, context, dead_letters().handle)
+    return answer_batch(event, dead_letters().handle)
