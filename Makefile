@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send prove soak test check lint types imports template artifact build bench format lock docs clean
+.PHONY: help setup run servers serve send prove soak test check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -42,7 +42,7 @@ send: $(READY) ## Sign an event and post it to the door: EVENT=file.json [URL=] 
 	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)')
 
 test: $(READY) ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 prove: $(READY) ## The long proofs: every crash point, every fault, hostile input; prints the counts (minutes)
 	@$(BIN)/python -m tests.simulation.prove
@@ -65,11 +65,30 @@ imports: $(READY)
 template: $(READY)
 	@$(BIN)/cfn-lint template.yaml && echo "template.yaml: no findings of cfn-lint"
 
+validate: template .venv/sam/.ready .venv/checkov/.ready ## Check the template as sam and checkov do (offline; installs both once)
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint
+	@.venv/checkov/bin/checkov --config-file .checkov.yaml
+
+# Tools that pin what nothing else here should: each in an environment of its own.
+.venv/sam/.ready: benchmarks/sam.lock
+.venv/checkov/.ready: requirements-checkov.lock
+.venv/sam/.ready .venv/checkov/.ready: | $(READY)
+	@echo "Setting up $(@D) from $< (once, about a minute) ..." >&2
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	@touch $@
+
 build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.zip [PLATFORM=host] [BYTECODE=0]
 	@$(BIN)/python -m local.artifact $(if $(PLATFORM),--platform '$(PLATFORM)') $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
 	@$(BIN)/python -m local.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))'
+
+deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [PARAMETERS="AllowedProjects=… …"]
+	@echo "Deploying with samconfig.toml: stack, buckets and roles are made in the AWS account of your credentials;" >&2
+	@echo "what changes is shown first, and asked about. How to go on: docs/operations.md" >&2
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
 artifact: $(READY)
 	@$(BIN)/python -m pytest tests/artifact $(ARGS)

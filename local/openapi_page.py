@@ -17,8 +17,7 @@ body { font: 16px/1.55 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; 
        overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { margin-top: 2.5rem; } h3 { margin: 1.8rem 0 .5rem; }
 code, pre { font: .875em/1.5 ui-monospace, monospace; }
-code { background: var(--soft); border-radius: .25em; padding: .1em .25em; -webkit-box-decoration-break: clone;
-       box-decoration-break: clone; }
+code { background: var(--soft); border-radius: .25em; padding: .1em .25em; }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: .3rem; padding: .8rem;
       white-space: pre-wrap; }
 .method { color: #fff; background: var(--accent); border-radius: .3rem; padding: .1rem .5rem; font-size: .85em; }

@@ -85,6 +85,7 @@ def running(
         aws.put_secret(WEBHOOK_SECRET, {"secrets": [door_secret]})
         environment = {
             **aws.environment,
+            "POWERTOOLS_METRICS_DISABLED": "true",  # standard output is for people here, or for events
             "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
             "EVENT_BUS_NAME": BUS,
             "CLOUD_SECRET_ID": CLOUD_SECRET,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import io
 import logging
 import os
 import time
@@ -34,7 +33,7 @@ from local.aws_stand_in import REQUESTS, AwsStandIn
 from local.openapi import document
 from local.sender import LOCAL_SECRET
 from local.stack import Stack, running
-from shared.adapters.aws import SQS
+from shared.adapters.aws import SQS, AwsClient
 from shared.continuation import Task
 from shared.intake import Delivery, read
 from shared.observability import logger
@@ -58,18 +57,32 @@ OTHER_SECRET = PREFIX + base64.b64encode(b"known to nobody but this test").decod
 described = schemathesis.openapi.from_dict(document())
 
 
+class Tracebacks(logging.Handler):
+    """What is logged of errors, and how much is logged at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines, self.found = 0, list[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += 1
+        if "Traceback" in (text := self.format(record)):
+            self.found.append(text)
+
+
 @dataclass
 class Door:
     """The stack without the consumers of its queue: what the door puts there is looked at here."""
 
     stack: Stack
-    log: io.StringIO
+    client: AwsClient
+    log: Tracebacks
     broken: list[BaseException]
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def taken(self) -> list[str]:
         """Everything in the queue, which is empty then."""
-        client, queue = self.stack.aws.client, {"QueueUrl": self.stack.aws.queue_urls[REQUESTS]}
+        client, queue = self.client, {"QueueUrl": self.stack.aws.queue_urls[REQUESTS]}
         bodies: list[str] = []
         while messages := client.call(SQS, "ReceiveMessage", {**queue, "MaxNumberOfMessages": 10}).get("Messages"):
             bodies += [message["Body"] for message in messages]
@@ -84,8 +97,7 @@ class Door:
         answer = case.call(base_url=self.stack.door_url, auth=proof)
         self.statuses[case.method, answer.status_code] += 1
         case.validate_response(answer, checks=CONFORMS)
-        assert "Traceback" not in self.log.getvalue()
-        assert self.broken == []
+        assert (self.log.found, self.broken) == ([], [])
         return answer
 
 
@@ -93,30 +105,29 @@ class Door:
 def served(aws_server: AwsStandIn) -> Iterator[Door]:
     endpoint = aws_server.environment["AWS_ENDPOINT_URL"]
     assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 200
-    log, broken = io.StringIO(), list[BaseException]()
-    # Powertools' logger hands nothing on to the root, and writes to the stream of the time it was made.
-    sources, handler = [logging.getLogger(), logging.getLogger(logger.name)], logging.StreamHandler(log)
+    log, broken = Tracebacks(), list[BaseException]()
+    # Powertools' logger hands nothing on to the root.
+    sources = [logging.getLogger(), logging.getLogger(logger.name)]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("local.stack.Poller", lambda *_, **__: nullcontext())
         for source in sources:
-            source.addHandler(handler)
+            source.addHandler(log)
         try:
             with running({}, on_error=broken.append) as stack:
-                yield Door(stack, log, broken)
+                yield Door(stack, stack.aws.client, log, broken)
         finally:
             for source in sources:
-                source.removeHandler(handler)
-    assert log.getvalue().count("webhook answered") >= 4 * CASES
+                source.removeHandler(log)
+    assert log.lines >= CASES
 
 
 @pytest.fixture(scope="module")
 def for_strangers(served: Door) -> Iterator[Door]:
-    """All of a run without a good signature: every POST was turned away, and the queue is as empty as before."""
+    """All of a run without a good signature: the queue is as empty as before."""
     door = replace(served, statuses=Counter())
     assert door.taken() == []
     yield door
     assert door.statuses["POST", 401] >= CASES
-    assert {status for method, status in door.statuses if method == "POST"} <= {401, 413}
     assert door.taken() == []
 
 
@@ -183,7 +194,8 @@ def announced(answer: schemathesis.Response) -> list[Any]:
 @settings(max_examples=CASES, deadline=None)
 def test_nothing_unproven_gets_in(case: schemathesis.Case[Any], for_strangers: Door) -> None:
     """Without a good signature every answer is a documented refusal, and nothing is enqueued."""
-    for_strangers.send(case, Unproven())
+    answer = for_strangers.send(case, Unproven())
+    assert case.method != "POST" or answer.status_code in (401, 413)
 
 
 @described.parametrize()
