@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.adapters.aws import EVENTS, SECRETS, SQS, AwsClient
+from shared.ports import AwsTrouble
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -38,6 +43,7 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
     visibility_seconds: int = 30
     environment: dict[str, str] = field(default_factory=dict)
     queue_urls: dict[str, str] = field(default_factory=dict)
+    own_process: bool = False
     _server: Any = None
 
     def __enter__(self) -> AwsStandIn:
@@ -45,15 +51,36 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
         # moto loads boto3 and flask: only where a stack is wanted.
         from moto.server import ThreadedMotoServer
 
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._server.start()
-        host, port = self._server.get_host_and_port()
-        self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+        if self.own_process:
+            self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": self._spawn()}
+        else:
+            self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+            self._server.start()
+            host, port = self._server.get_host_and_port()
+            self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
         self._create()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.stop()
+        if self.own_process:
+            self._server.terminate()
+            self._server.wait(10)
+        else:
+            self._server.stop()
+
+    def _spawn(self) -> str:
+        """A server beside this process, so that under load the two do not share one core; its address."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return f"http://127.0.0.1:{port}"
+            time.sleep(0.1)
+        raise AwsTrouble("the AWS stand-in does not start")
 
     @property
     def client(self) -> AwsClient:

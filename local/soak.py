@@ -92,7 +92,7 @@ def main() -> int:
     attach_to_functions(console)
     reckoning = Reckoning()
     began = time.monotonic()
-    with running(os.environ, cloud=cloud, on_error=lambda error: console.trouble(str(error))) as stack:
+    with running(os.environ, cloud=cloud, on_error=lambda error: console.trouble(str(error)), under_load=True) as stack:
         sender = threading.Thread(
             target=_send, args=(stack, requests, asked.duplicates, random, reckoning), daemon=True
         )

@@ -65,6 +65,7 @@ def running(
     overrides: Mapping[str, str] | None = None,
     door_port: int = 0,
     pages: Mapping[str, Page] | None = None,
+    under_load: bool = False,
 ) -> Iterator[Stack]:
     """Start everything, hand it out, and stop everything again; listens on loopback only.
 
@@ -74,7 +75,7 @@ def running(
     with ExitStack() as stack:
         # The stand-in's own request log says nothing about the product.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        aws = stack.enter_context(AwsStandIn())
+        aws = stack.enter_context(AwsStandIn(own_process=under_load))
         if real_cloud:
             aws.put_secret(CLOUD_SECRET, cloud_values(caller))
         else:
@@ -104,7 +105,15 @@ def running(
 
         url = stack.enter_context(FunctionUrl(receive_webhook, door_port, pages or {}, on_error))
         stack.enter_context(
-            Poller(aws.client, aws.queue_urls[REQUESTS], queue_arn(REQUESTS), lambda_handler, on_error=on_error)
+            Poller(
+                aws.client,
+                aws.queue_urls[REQUESTS],
+                queue_arn(REQUESTS),
+                lambda_handler,
+                # Under load full batches are worth more than many pollers.
+                concurrency=1 if under_load else 4,
+                on_error=on_error,
+            )
         )
         stack.enter_context(
             Poller(

@@ -80,6 +80,11 @@ class Door:
     broken: list[BaseException]
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
 
+    @property
+    def has_been_asked(self) -> bool:
+        """False where another process had the tests of POST."""
+        return any(method == "POST" for method, _ in self.statuses)
+
     def taken(self) -> list[str]:
         """Everything in the queue, which is empty then."""
         client, queue = self.client, {"QueueUrl": self.stack.aws.queue_urls[REQUESTS]}
@@ -127,7 +132,7 @@ def for_strangers(served: Door) -> Iterator[Door]:
     door = replace(served, statuses=Counter())
     assert door.taken() == []
     yield door
-    assert door.statuses["POST", 401] >= CASES
+    assert door.statuses["POST", 401] >= CASES or not door.has_been_asked
     assert door.taken() == []
 
 
@@ -137,7 +142,7 @@ def for_senders(served: Door) -> Iterator[Door]:
     door = replace(served, statuses=Counter())
     assert door.taken() == []
     yield door
-    assert min(door.statuses["POST", 202], door.statuses["POST", 422]) >= 20
+    assert min(door.statuses["POST", 202], door.statuses["POST", 422]) >= 20 or not door.has_been_asked
 
 
 @dataclass(frozen=True)
