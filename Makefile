@@ -50,7 +50,7 @@ prove: $(READY) ## The long proofs: every crash point, every fault, hostile inpu
 soak: $(READY) ## 10,000 requests through the local stack with faults and duplicates [REQUESTS=]
 	@$(BIN)/python -m local.soak --requests $(or $(REQUESTS),10000)
 
-check: lint types imports template test ## Run everything CI runs
+check: lint types imports validate test artifact ## Run everything CI runs
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -82,7 +82,7 @@ build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.z
 	@$(BIN)/python -m local.artifact $(if $(PLATFORM),--platform '$(PLATFORM)') $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
-	@$(BIN)/python -m local.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))'
+	@$(BIN)/python -m local.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))' $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [PARAMETERS="AllowedProjects=… …"]
 	@echo "Deploying with samconfig.toml: stack, buckets and roles are made in the AWS account of your credentials;" >&2
@@ -90,8 +90,11 @@ deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment 
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-artifact: $(READY)
-	@$(BIN)/python -m pytest tests/artifact $(ARGS)
+artifact: $(READY) ## Build the artifact for this machine and test it
+	@$(BIN)/python -m pytest -m artifact tests/artifact $(ARGS)
+
+bench: $(READY) $(if $(filter 1,$(QUICK)),,.venv/sam/.ready) ## Measure against a conventional handler, ten minutes [QUICK=1: one]
+	@$(BIN)/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix -q . || true
@@ -105,6 +108,12 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 		pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
 		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@for group in conventional runtime sam; do \
+		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
+			--group pyproject.toml:$$group $$([ $$group = conventional ] && echo -c requirements-dev.lock) \
+			-o benchmarks/$$group.lock; done
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
+		--group pyproject.toml:checkov -o requirements-checkov.lock
 
 clean: ## Remove what can be made again
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

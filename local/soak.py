@@ -28,7 +28,7 @@ from shared.adapters.aws import SQS
 from shared.bootstrap import utc_now
 
 DISKS_PER_SERVER = 20
-WAVE = 500
+WAVE = 250
 """Requests on their way at one time: SQS takes any number, its stand-in grows slow with many."""
 
 WEATHER: tuple[Kind, ...] = (

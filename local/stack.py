@@ -111,7 +111,7 @@ def running(
                 queue_arn(REQUESTS),
                 lambda_handler,
                 # Under load full batches are worth more than many pollers.
-                concurrency=1 if under_load else 4,
+                concurrency=3 if under_load else 4,
                 on_error=on_error,
             )
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from shared.adapters.aws import AwsClient
-from shared.adapters.clouds import ConfiguredClouds, from_environment, from_secret
 from shared.adapters.event_bus import EventBus
 from shared.adapters.secrets import Secrets
 from shared.adapters.sqs import SqsQueue
@@ -16,15 +16,29 @@ from shared.adapters.task_tokens import TaskTokens
 from shared.dead_letters import DeadLetters
 from shared.delivery import Deliveries
 from shared.events import EventFactory
+from shared.metrics import measure_dead_letter, measure_delivery, measure_rejected, measure_step
 from shared.observability import log_dead_letter, log_delivery, log_rejected, log_step
 from shared.ports import Consumer
 from shared.reconcile import Clock, Reconciler
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
 
+if TYPE_CHECKING:
+    from shared.adapters.clouds import ConfiguredClouds
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def both(first: Callable[..., None], second: Callable[..., None]) -> Callable[..., None]:
+    """An observer of two: what is logged is measured too."""
+
+    def observe(*seen: object) -> None:
+        first(*seen)
+        second(*seen)
+
+    return observe
 
 
 def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
@@ -41,13 +55,16 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
         events=events,
         policy=settings.policy,
         clock=clock,
-        observe=log_step,
+        observe=both(log_step, measure_step),
     )
-    return Service(settings.event_type_prefix, reconciler, sink, events, clock, log_rejected)
+    return Service(settings.event_type_prefix, reconciler, sink, events, clock, both(log_rejected, measure_rejected))
 
 
 def clouds(settings: Settings, environment: Mapping[str, str], secrets: Secrets) -> ConfiguredClouds:
     """The default cloud and those of ALLOWED_PROJECTS; with the latter alone every request has to name its project."""
+    # Who answers dead letters asks no cloud, and does not load what can; who asks one has loaded it by now.
+    from shared.adapters.clouds import ConfiguredClouds, from_environment, from_secret
+
     projects = {project: from_secret(secrets, name, project) for project, name in settings.project_secrets.items()}
     if settings.cloud_secret_id:
         return ConfiguredClouds(from_secret(secrets, settings.cloud_secret_id), projects)
@@ -63,7 +80,7 @@ def build_dead_letters(environment: Mapping[str, str], clock: Clock = utc_now) -
     client = AwsClient(environment)
     sink = deliveries(settings, client, Secrets(client), clock)
     events = EventFactory(settings.event_source, settings.event_type_prefix)
-    return DeadLetters(settings.event_type_prefix, sink, events, clock, log_dead_letter)
+    return DeadLetters(settings.event_type_prefix, sink, events, clock, both(log_dead_letter, measure_dead_letter))
 
 
 def deliveries(settings: Settings, client: AwsClient, secrets: Secrets, clock: Clock) -> Deliveries:
@@ -82,7 +99,7 @@ def deliveries(settings: Settings, client: AwsClient, secrets: Secrets, clock: C
         clock=clock,
         consumers=consumers,
         ttl=timedelta(seconds=settings.delivery_ttl),
-        observe=log_delivery,
+        observe=both(log_delivery, measure_delivery),
     )
 
 

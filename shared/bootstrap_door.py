@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from shared.adapters.aws import AwsClient
 from shared.adapters.secrets import Secrets
@@ -13,9 +14,11 @@ from shared.adapters.sqs import SqsQueue
 from shared.adapters.webhook_keys import WebhookKeys
 from shared.door import Door
 from shared.door_log import log_answer
-from shared.reconcile import Clock
 from shared.settings import Settings, load
 from shared.webhook import Rules
+
+if TYPE_CHECKING:
+    from shared.reconcile import Clock
 
 
 def build_door(environment: Mapping[str, str], clock: Clock = lambda: datetime.now(UTC)) -> Door:

@@ -50,6 +50,8 @@ class Deliveries:
     def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
         """The positions that the bus did not take, or that could not even be kept for a consumer."""
         failed = dict(self.bus.emit(events))
+        for at, why in failed.items():
+            self.observe(Attempt(BUS, events[at], refusal=NotTaken(why, again=True)))
         emitted = [(at, event) for at, event in enumerate(events) if at not in failed]
         for _, event in emitted:
             self.observe(Attempt(BUS, event))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from shared.envelopes import Fault
 from shared.events import event_id
@@ -20,9 +20,11 @@ from shared.http_answers import (
 )
 from shared.model import DetachRequest, Outcome
 from shared.ports import AwsTrouble, Queue, Throttled
-from shared.reconcile import Clock
 from shared.signatures import Keys
 from shared.webhook import Arrived, Consent, HttpDelivery, Invalid, Refusal, Rules, Valid, receive
+
+if TYPE_CHECKING:
+    from shared.reconcile import Clock
 
 RETRY_AFTER = {429: "10", 503: "30"}
 """Seconds, by status."""

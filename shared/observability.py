@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
 
 from shared.continuation import PendingDelivery
-from shared.delivery import Attempt
+from shared.delivery import BUS, Attempt
 from shared.intake import Delivery, Found, Ignored, Rejected
 from shared.model import Call, Conclude, Wait
 from shared.ports import Event
-from shared.reconcile import Step
 
-logger = Logger(service="bms-volume-detach", utc=True, use_rfc3339=True)
+if TYPE_CHECKING:  # the door logs too, and has nothing to reconcile
+    from shared.reconcile import Step
+
+SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
+"""Tells the log lines and metrics of several deployments apart."""
+
+logger = Logger(service=SERVICE, utc=True, use_rfc3339=True)
 
 
 def log_step(step: Step) -> None:
@@ -24,6 +31,7 @@ def log_step(step: Step) -> None:
         "request_source": request.source,
         "correlation_id": request.correlation_id or request.id,
         "traceparent": request.traceparent,
+        "project_id": request.project_id,
         "server_id": request.server_id,
         "volume_id": request.volume_id,
         "attempt": progress.attempt,
@@ -32,6 +40,8 @@ def log_step(step: Step) -> None:
         "volume_status": step.seen.volume.status if step.seen and step.seen.volume else None,
         "decision": type(step.decision).__name__.lower(),
         "calls": [_said(call) for call in step.calls],
+        "openstack_request_ids": [call.openstack_request_id for call in step.calls if call.openstack_request_id],
+        "last_error": progress.last_error,
     }
     match step.decision:
         case Wait(seconds=seconds, why=why, announce_unconfirmed=announced):
@@ -66,6 +76,8 @@ def log_delivery(attempt: Attempt) -> None:
     fields["why"] = attempt.refusal.why
     if attempt.again_in is not None:
         logger.warning("event not taken yet", extra={**fields, "seconds": attempt.again_in})
+    elif attempt.to == BUS:
+        logger.error("event not emitted", extra=fields)
     elif attempt.refusal.again:
         logger.error("event given up", extra=fields)
     else:

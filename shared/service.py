@@ -40,7 +40,9 @@ class Service:
         results: list[BaseException | None] = [item if isinstance(item, Exception) else None for item in found]
         tasks = [(at, task) for at, tasks in enumerate(found) if isinstance(tasks, list) for task in tasks]
         errors = self.reconciler.run([task for _, task in tasks], deadline)
-        for (at, _), error in zip(tasks, errors, strict=True):
+        for (at, task), error in zip(tasks, errors, strict=True):
+            if error:
+                error.add_note(f"request {task.request.source} {task.request.id}, {task.request.subject}")
             results[at] = results[at] or error
         self._answer([(at, bad) for at, bad in enumerate(found) if isinstance(bad, Rejected)], results)
         pending = [(at, item) for at, item in enumerate(found) if isinstance(item, PendingDelivery)]

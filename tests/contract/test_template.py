@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError, load
+from shared.waiting import Policy
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
@@ -167,3 +168,48 @@ def test_policies_name_their_resources(name: str) -> None:
     actions = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in wide]
     assert [a for group in actions for a in group if not a.startswith("states:SendTask")] == []
     assert all(s["Effect"] == "Allow" and "*" not in str(s["Action"]) for s in statements_of(name))
+
+
+def settings_of(function: str, **parameters: str) -> Settings:
+    """What the function would read in an environment with the parameters' defaults."""
+    values = {name: str(p.get("Default", "")) for name, p in TEMPLATE["Parameters"].items()} | parameters
+
+    def value(item: Any) -> str:
+        match item:
+            case {"Ref": str(name)}:
+                return values.get(name, name)
+            case {"Sub": str(text)}:
+                return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
+        return str(item)
+
+    own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
+    return load(Settings, {name: value(v) for name, v in {**DEFAULTS["Environment"]["Variables"], **own}.items()})
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_defaults_make_sense(name: str) -> None:
+    """A deployment with no parameter at all has settings that the function takes, and the documented ones."""
+    settings = settings_of(name)
+    assert settings.policy == Policy()
+    assert settings.project_secrets == {}
+
+
+def test_projects_have_secrets_that_may_be_read() -> None:
+    """The name that the code makes of a project's id begins as the policy says."""
+    settings = settings_of("DetachVolumeFunction", AllowedProjects="1" * 32 + "," + "2" * 32)
+    (statement,) = [s for s in statements_of("DetachVolumeFunction") if s["Sid"] == "ReadProjectCredentials"]
+    prefix = TEMPLATE["Parameters"]["CloudSecretPrefix"]["Default"]
+    assert statement["Resource"]["Sub"].endswith(":secret:${CloudSecretPrefix}*")
+    assert settings.project_secrets == {project: prefix + project for project in ("1" * 32, "2" * 32)}
+
+
+def test_a_parameter_that_is_taken_is_a_setting_that_is_taken() -> None:
+    """What the template lets through for the projects, the settings read, and the other way round."""
+    pattern = TEMPLATE["Parameters"]["AllowedProjects"]["AllowedPattern"]
+    for good in ("", "1" * 32, "1" * 32 + "," + "a" * 32):
+        assert re.fullmatch(pattern, good)
+        settings_of("DetachVolumeFunction", AllowedProjects=good)
+    for bad in ("eu-de", "1" * 31, "G" * 32):
+        assert not re.fullmatch(pattern, bad)
+        with pytest.raises(SettingsError):
+            settings_of("DetachVolumeFunction", AllowedProjects=bad)

@@ -1,4 +1,4 @@
-"""Several projects and clouds in one deployment: whose credentials a request gets, and what happens when they rotate."""
+"""Several projects and clouds in one deployment: whose credentials a request gets, and when they rotate."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+"""The artifact for this machine, made once, and processes that see it and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from local.artifact import Recipe, build, product
+
+
+class Runs(Protocol):
+    """Runs code where only the artifact can be imported; what it says on both streams."""
+
+    def __call__(self, code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """The artifact for this machine; made anew only if something that goes into it has changed."""
+    recipe = product(host=True)
+    build(recipe)
+    return recipe
+
+
+@pytest.fixture
+def isolated(recipe: Recipe, tmp_path: Path) -> Runs:
+    """In an empty directory, without site-packages, with no variable but those given."""
+
+    def run(code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        given: Mapping[str, str] = {"PYTHONPATH": str(recipe.directory), "PATH": os.defpath, **variables}
+        command = [sys.executable, "-S", "-B", *options, "-c", code]
+        return subprocess.run(
+            command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run

@@ -1,0 +1,97 @@
+"""What is in the artifact, and that the same goes in gives the same out."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from importlib.util import cache_from_source
+from pathlib import Path
+
+import pytest
+
+from local import artifact
+from local.artifact import LAMBDA_PLATFORM, LAMBDA_PYTHON, ROOT, BuildError, Recipe, build, product
+from tests.contract.test_template import DEFAULTS
+
+pytestmark = pytest.mark.artifact
+
+UNWANTED = ("boto3", "botocore", "moto", "pytest", "setuptools", "pkg_resources", "pip", "bin", "tests", "local")
+
+
+def files(directory: Path) -> dict[str, Path]:
+    return {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_it_is_for_what_the_template_says() -> None:
+    """Another runtime or architecture there needs other wheels and other bytecode here."""
+    assert DEFAULTS["Runtime"] == f"python{LAMBDA_PYTHON}"
+    assert DEFAULTS["Architectures"] == ["arm64"]
+    assert LAMBDA_PLATFORM.startswith("aarch64-")
+
+
+def test_it_holds_our_sources_as_they_are(recipe: Recipe) -> None:
+    """All of functions/ and shared/, and of each the very bytes."""
+    for name in ("functions", "shared"):
+        ours = {path for path in files(ROOT / name) if "__pycache__" not in path}
+        packed = files(recipe.directory / name)
+        assert ours == {path for path in packed if "__pycache__" not in path}
+        assert [path for path in ours if digest(ROOT / name / path) != digest(packed[path])] == []
+
+
+def test_nothing_else_is_in_it(recipe: Recipe) -> None:
+    """No SDK of AWS, no tests, no tools, no texts at the root."""
+    found = files(recipe.directory)
+    top = {name.split("/")[0] for name in found}
+    assert top & set(UNWANTED) == set()
+    assert [name for name in top if name.endswith((".md", ".txt", ".pth", ".lock"))] == []
+    assert [name for name in found if "/tests/" in name] == []
+
+
+def test_metadata_is_what_is_read(recipe: Recipe) -> None:
+    """keystoneauth1 reads its own version when it is imported."""
+    found = [name for name in files(recipe.directory) if ".dist-info/" in name]
+    assert [name.split("/")[1] for name in found] == ["METADATA"]
+    assert found[0].startswith("keystoneauth1-")
+
+
+def test_everything_is_compiled(recipe: Recipe) -> None:
+    """Every source has bytecode beside it, which is never checked against the source (PEP 552)."""
+    sources = [path for path in files(recipe.directory).values() if path.suffix == ".py"]
+    compiled = [Path(cache_from_source(str(path))) for path in sources]
+    assert [path for path in compiled if not path.is_file()] == []
+    assert {path.read_bytes()[4:8] for path in compiled} == {(1).to_bytes(4, "little")}
+
+
+def test_no_path_of_this_machine_is_in_it(recipe: Recipe) -> None:
+    """Bytecode names its sources as they lie in Lambda."""
+    here = str(ROOT).encode()
+    assert [name for name, path in files(recipe.directory).items() if here in path.read_bytes()] == []
+
+
+def test_the_zip_is_the_directory(recipe: Recipe) -> None:
+    """Sorted, of one time, readable for Lambda's user."""
+    with zipfile.ZipFile(recipe.archive) as packed:
+        entries = packed.infolist()
+        assert [entry.filename for entry in entries] == sorted(files(recipe.directory))
+        assert {(entry.date_time, entry.external_attr >> 16) for entry in entries} == {(artifact.EPOCH, 0o100644)}
+        assert packed.testzip() is None
+
+
+def test_a_second_build_is_the_same(recipe: Recipe) -> None:
+    """Byte by byte, the zip and the directory."""
+    before = digest(recipe.archive), {name: digest(path) for name, path in files(recipe.directory).items()}
+    (artifact.BUILD / f".{recipe.name}.inputs").unlink()
+    assert build(recipe) is True
+    assert before == (digest(recipe.archive), {name: digest(p) for name, p in files(recipe.directory).items()})
+    assert build(recipe) is False
+
+
+def test_bytecode_of_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda would ignore it in silence, and start twice as slowly."""
+    monkeypatch.setenv("LAMBDA_PYTHON", "/no/such/python")
+    with pytest.raises(BuildError, match=r"LAMBDA_PYTHON=.*BYTECODE=0"):
+        build(product())

@@ -1,0 +1,86 @@
+"""Runs on virtual time whose metrics are kept, and what CloudWatch would make of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from local.scenarios import CATALOGUE, SETTINGS, scenario_cloud
+from shared.bootstrap import both
+from shared.dead_letters import DeadLetters
+from shared.delivery import Deliveries
+from shared.metrics import NAMESPACE, measure_dead_letter, measure_delivery, measure_rejected, measure_step, meters
+from shared.observability import SERVICE, log_delivery, log_step
+from shared.service import Service
+from tests.simulation.virtual import Simulation
+
+STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {"Sum": sum, "Maximum": max, "Minimum": min}
+
+
+class Measured(Simulation):
+    """A simulation that is wired as `bootstrap` wires the product: what is logged is measured too."""
+
+    def _start(self) -> Service:
+        service = super()._start()
+        sink = replace(service.sink, observe=both(log_delivery, measure_delivery))
+        reconciler = replace(service.reconciler, sink=sink, observe=both(log_step, measure_step))
+        return replace(service, reconciler=reconciler, sink=sink, observe=measure_rejected)
+
+    def _bury(self) -> bool:
+        sink = Deliveries(self.bus, self.queue, self.clock, observe=both(log_delivery, measure_delivery))
+        last = DeadLetters("bms", sink, self._service.events, self.clock, measure_dead_letter)
+        buried, self.queue.dead_letters = self.queue.dead_letters, []
+        last.handle([message.delivery() for message in buried])
+        return bool(buried)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Values by namespace, metric and dimensions, as CloudWatch keeps them."""
+
+    values: Mapping[tuple[str, str, frozenset[tuple[str, str]]], list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, text: str) -> Samples:
+        """What stands in the embedded metrics among these lines of a log."""
+        found: dict[tuple[str, str, frozenset[tuple[str, str]]], list[float]] = {}
+        for line in text.splitlines():
+            record: dict[str, Any] = json.loads(line)
+            for directive in record.get("_aws", {}).get("CloudWatchMetrics", ()):
+                for names in directive["Dimensions"]:
+                    dimensions = frozenset((name, record[name]) for name in names)
+                    for metric in directive["Metrics"]:
+                        key = directive["Namespace"], metric["Name"], dimensions
+                        found.setdefault(key, []).extend(record[metric["Name"]])
+        return cls(found)
+
+    def get(
+        self, metric: str, statistic: str = "Sum", /, namespace: str = NAMESPACE, **dimensions: str
+    ) -> float | None:
+        """A statistic over everything; None where nothing was ever written."""
+        ours = {"service": SERVICE} if namespace == NAMESPACE else {}
+        values = self.values.get((namespace, metric, frozenset((ours | dimensions).items())))
+        return STATISTICS[statistic](values) if values else None
+
+    def dimensions(self, metric: str) -> list[dict[str, str]]:
+        """By what a metric is told apart, beside the service."""
+        found = [dict(dimensions) for _, name, dimensions in self.values if name == metric]
+        return [{name: value for name, value in d.items() if name != "service"} for d in found if len(d) > 1]
+
+
+def played(name: str, capture: Callable[[], str], settings: Mapping[str, str] | None = None) -> Samples:
+    """The metrics of one scenario, as its invocations write them."""
+    simulation = Measured(scenario_cloud, SETTINGS if settings is None else settings)
+    for body in CATALOGUE[name].on(simulation.cloud).bodies():
+        simulation.queue.put(body)
+    return finished(simulation, capture)
+
+
+def finished(simulation: Simulation, capture: Callable[[], str]) -> Samples:
+    """The metrics of a simulation that is run to its end, each delivery an invocation."""
+    while simulation.step():
+        meters.flush()
+    meters.flush()
+    return Samples.of(capture())

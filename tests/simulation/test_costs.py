@@ -1,0 +1,29 @@
+"""The table of costs in the operator's page is what the simulator counts, times the prices it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local.cloud import Behaviour
+from local.costs import Detach
+from local.scenarios import scenario_cloud
+from local.scenarios.stage import Stage
+from tests.simulation.virtual import Simulation
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+
+@pytest.mark.parametrize("seconds", [5, 30, 60, 120, 600])
+def test_a_row_of_the_table(seconds: int) -> None:
+    """A detach that takes so long is looked at so often, and the page says what that comes to."""
+    simulation = Simulation(scenario_cloud, {})
+    stage = Stage(simulation.cloud, "cost")
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=seconds)))
+    simulation.queue.put(stage.bodies()[0])
+    invocations = 0
+    while simulation.step():
+        invocations += 1
+    assert Detach(seconds, invocations).row in PAGE

@@ -1,0 +1,173 @@
+"""Every metric appears with the right value: scenarios on virtual time, read back from what is written to the log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from local.scenarios import SETTINGS, scenario_cloud
+from local.scenarios.stage import Stage
+from shared.answer_table import TABLE
+from shared.metrics import THROTTLES, meters
+from shared.model import AnswerClass
+from shared.ports import Event
+from tests.simulation.measured import Measured, Samples, finished, played
+from tests.simulation.stories import PROMPT
+
+Capture = Callable[[], str]
+
+
+@pytest.fixture
+def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Capture]:
+    """What was written to standard output since; metrics of other tests are thrown away first."""
+    meters.flush()
+    capsys.readouterr()
+    yield lambda: capsys.readouterr().out
+    meters.flush()
+
+
+def test_a_detach_that_goes_well(written: Capture) -> None:
+    """One request, one verdict, its calls, and how long it took; nothing of what would be trouble."""
+    metrics = played("accepted-202", written)
+    assert (metrics.get("Requests"), metrics.get("Verdicts")) == (1, 1)
+    assert metrics.get("Verdicts", verdict="detached", reason="none") == 1
+    assert metrics.get("CloudCalls", operation="delete_attachment", answer="2xx") == 1
+    assert metrics.get("CloudCalls", operation="get_volume", answer="2xx") == 3
+    took = metrics.get("SecondsToVerdict", "Maximum") or 0
+    assert 1.5 <= took <= 8
+    assert 0 < (metrics.get("SecondsInDetaching", "Maximum") or 0) <= took
+    assert 0 <= (metrics.get("OldestInFlight", "Maximum") or 0) <= took
+    trouble = ("Throttled", "Unconfirmed", "EmitFailures", "AuthorisationFailures", "DeadLetters", "RecordsReturned")
+    assert [metrics.get(name) for name in trouble] == [None] * len(trouble)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [("silent-refusal", "refused_by_server"), ("windows-running", "attestation_required"),
+     ("never-readable", "gave_up"), ("reattached-before-delete", "superseded")],
+)  # fmt: skip
+def test_failures_by_reason(scenario: str, reason: str, written: Capture) -> None:
+    """A failure counts under its reason and no other."""
+    metrics = played(scenario, written)
+    assert metrics.dimensions("Verdicts") == [{"verdict": "failed", "reason": reason}]
+    assert metrics.get("Verdicts", verdict="failed", reason=reason) == 1
+
+
+def test_a_detach_that_stays(written: Capture) -> None:
+    """Unconfirmed once, then failed; how long it has been detaching goes on to the end."""
+    metrics = played("stuck-for-ever", written)
+    assert (metrics.get("Requests"), metrics.get("Unconfirmed"), metrics.get("Verdicts")) == (1, 1, 2)
+    assert metrics.get("Verdicts", verdict="unconfirmed", reason="none") == 1
+    assert metrics.get("Verdicts", verdict="failed", reason="stuck_detaching") == 1
+    watched = float(SETTINGS["WATCH_TIMEOUT"]) - 1
+    assert (metrics.get("SecondsInDetaching", "Maximum") or 0) >= watched
+    assert (metrics.get("OldestInFlight", "Maximum") or 0) > float(SETTINGS["CONFIRM_TIMEOUT"])
+
+
+@pytest.mark.parametrize("shape", ["429", "by-the-gateway", "wearing-a-400", "by-the-service"])
+def test_throttling_in_its_disguises(shape: str, written: Capture) -> None:
+    """Whatever status a throttle comes with, it counts as one."""
+    assert (played(f"throttled-{shape}", written).get("Throttled") or 0) >= 1
+
+
+@pytest.mark.parametrize("scenario", ["forbidden", "wrong-project"])
+def test_authorisation_failures(scenario: str, written: Capture) -> None:
+    """What a person has to give rights for; a mistaken project is the sender's to mend."""
+    assert played(scenario, written).get("AuthorisationFailures") == (1 if scenario == "forbidden" else None)
+
+
+def test_a_cloud_that_does_not_answer(written: Capture) -> None:
+    """Calls that brought no answer, and those of a sick gateway, count as such."""
+    lost = played("lost-answer-without-effect", written)
+    assert lost.get("CloudCalls", operation="delete_attachment", answer="none") == 1
+    sick = played("html-502", written)
+    assert {"operation": "get_volume", "answer": "5xx"} in sick.dimensions("CloudCalls")
+
+
+def test_shared_reads_count_once(written: Capture) -> None:
+    """Disks of one server in one batch: each look shows the listing, and the cloud was asked once."""
+    simulation = Measured(scenario_cloud, SETTINGS)
+    stage = Stage(simulation.cloud, "shared")
+    server = stage.server()
+    for disk in [stage.disk(server, behaviour=PROMPT) for _ in range(5)]:
+        stage.request(server, disk)
+    for body in stage.bodies():
+        simulation.queue.put(body)
+    simulation.deliver(simulation.queue.receive(10))
+    meters.flush()
+    metrics = Samples.of(written())
+    asked = [call.operation for call in simulation.cloud.calls].count("get_server")
+    assert (metrics.get("Requests"), metrics.get("CloudCalls", operation="get_server", answer="2xx")) == (5, asked)
+    assert asked < 5
+
+
+def test_what_is_no_request(written: Capture) -> None:
+    """A message that cannot be read gets a verdict, and so is a request; it has no time to take."""
+    simulation = Measured(scenario_cloud, SETTINGS)
+    simulation.queue.put("{not json")
+    metrics = finished(simulation, written)
+    assert (metrics.get("Requests"), metrics.get("Verdicts")) == (1, 1)
+    assert metrics.get("Verdicts", verdict="failed", reason="invalid_request") == 1
+    assert metrics.get("SecondsToVerdict") is None
+
+
+def test_a_bus_that_takes_nothing(written: Capture) -> None:
+    """Each verdict that was not taken is a failure to emit, and no verdict; the request ends as a dead letter."""
+    simulation = Measured(scenario_cloud, SETTINGS)
+    stage = Stage(simulation.cloud, "deaf")
+    stage.request(stage.server(), stage.disk())
+    simulation.queue.put(stage.bodies()[0])
+    working = simulation.bus.emit
+
+    def refuse(events: Sequence[Event]) -> Mapping[int, str]:
+        return dict.fromkeys(range(len(events)), "InternalFailure")
+
+    simulation.bus.emit = refuse  # type: ignore[method-assign]
+    while not simulation.queue.dead_letters:
+        simulation.step()
+    simulation.bus.emit = working  # type: ignore[method-assign]
+    metrics = finished(simulation, written)
+    assert (metrics.get("EmitFailures", to="bus"), metrics.get("DeadLetters"), metrics.get("Verdicts")) == (5, 1, 1)
+    assert metrics.get("Verdicts", verdict="failed", reason="dead_lettered") == 1
+
+
+def test_dimensions_are_bounded(written: Capture) -> None:
+    """No id of anything ever becomes a dimension: each would be a metric of its own, and be paid for."""
+    everything = [played(name, written) for name in ("stuck-for-ever", "forbidden", "html-502", "shared-disk")]
+    names = {name for metrics in everything for _, _, dims in metrics.values for name, _ in dims}
+    values = {value for metrics in everything for _, _, dims in metrics.values for _, value in dims}
+    assert names == {"service", "operation", "answer", "verdict", "reason"}
+    assert [value for value in values if any(c.isdigit() for c in value) and not value.endswith("xx")] == []
+
+
+def test_codes_that_mean_throttling_are_known_ones() -> None:
+    """Each is in the table of answers as something to be tried again."""
+    retried = {row.key.upper() for row in TABLE if row.kind is AnswerClass.RETRY}
+    known = {code.upper().replace("APIG.", "APIGW.") for code in THROTTLES}
+    assert known <= retried
+
+
+def test_threads_lose_nothing(written: Capture) -> None:
+    """Steps count at the same time, and one line holds no more values than CloudWatch takes."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: meters.count("Requests"), range(1000)))
+        list(pool.map(lambda n: meters.seconds("SecondsToVerdict", n), range(230)))
+    meters.flush()
+    text = written()
+    metrics = Samples.of(text)
+    assert metrics.get("Requests") == 1000
+    assert metrics.get("SecondsToVerdict") == sum(range(230))
+    assert max(len(json.loads(line).get("SecondsToVerdict", ())) for line in text.splitlines()) <= 100
+    meters.flush()
+    assert written() == ""
+
+
+def test_metrics_can_be_switched_off(written: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where standard output is for people, Powertools' own variable keeps it clean."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
+    meters.count("Requests")
+    meters.flush()
+    assert written() == ""
