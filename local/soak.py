@@ -185,7 +185,7 @@ def _report(
         console.say(f"  {mark} {name:<44} {value:>9,}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
-    console.say(f"      {'peak memory, the whole stack in one process':<44} {peak:>6.0f} MiB")
+    console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
     for wrong in untrue[:5]:
         console.trouble(wrong)
     return 0 if good else 1
