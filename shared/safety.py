@@ -52,7 +52,7 @@ Gate = Go | Hold | Refuse
 
 
 def power(server: Server) -> Power:
-    """Read status, task_state, vm_state and power_state together: none of them alone tells (contract 3.3).
+    """Read status, task_state, vm_state and power_state together: none of them alone tells (BMS: querying details).
 
     ACTIVE includes "stopping", SHUTOFF includes "starting"; vm_state is `stopped` or `shutoff` by edition of
     the documents; power_state 4 is off in every implementation, whatever the table of one page says. A steady

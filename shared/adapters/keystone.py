@@ -113,7 +113,7 @@ class Keystone:
         return str(project)
 
     def compute(self) -> str:
-        """The compute endpoint, `/v2.1` forced: behind `/v2` microversions are ignored (contract 5.2)."""
+        """The compute endpoint, `/v2.1` forced: behind `/v2` microversions are ignored."""
         found = self._credentials.compute_endpoint or self._endpoint("compute")
         match = NOVA_URL.match(found) if found else None
         if match is None:
@@ -208,7 +208,7 @@ def _login(credentials: CloudCredentials) -> Any:
         user_domain_name=credentials.user_domain_name,
         project_id=by_id,
         project_name=None if by_id else credentials.project_name,
-        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both (contract 5.1).
+        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
         project_domain_name=None if by_id else credentials.project_domain_name or credentials.user_domain_name,
     )
 

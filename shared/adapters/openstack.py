@@ -18,7 +18,7 @@ from shared.redact import redact
 from shared.settings import CloudCredentials
 
 MICROVERSION = "2.26"
-"""Nova's oldest that tells `locked` and `tags` and still names the flavor (contract section 7)."""
+"""Nova's oldest that tells `locked` and `tags` and still names the flavor (Nova, REST API version history)."""
 
 MICROVERSION_HEADERS = {
     "X-OpenStack-Nova-API-Version": MICROVERSION,

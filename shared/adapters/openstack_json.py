@@ -32,7 +32,7 @@ def _optional(value: Any) -> str | None:
 
 
 def _true(value: Any) -> bool:
-    """`bootable` is a string everywhere, `multiattach` a string on one page (contract 3.4)."""
+    """`bootable` is a string everywhere, `multiattach` a string on one page."""
     return value is True or (isinstance(value, str) and value.strip().lower() == "true")
 
 
@@ -76,7 +76,7 @@ def _attachment(entry: Any) -> Attachment:
 
 
 def listing(body: Any) -> tuple[Listed, ...]:
-    """The array of the real wire, or the single object the BMS pages show, under either key (contract 3.1)."""
+    """The array of the real wire, or the single object the BMS pages show, under either key."""
     found = None
     if isinstance(body, dict):
         found = body.get("volumeAttachments", body.get("volumeAttachment"))

@@ -57,7 +57,7 @@ IN_USE = (
 WRONG_PROJECT = "Malformed request URL: URL's project_id 'a' doesn't match Context's project_id 'b'"
 UNEXPECTED = "Unexpected API Error. Please report this.\n<class 'CinderConnectionFailed'>"
 
-# status, body, kind, reason: written down from the documents and recordings, not from the table.
+# status, body, kind, reason: written down from the documents, not from the table.
 EXPECTED: list[tuple[int, str, AnswerClass, Reason | None]] = [
     # An answer without a body.
     (200, "", ACCEPTED, None),
