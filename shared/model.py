@@ -72,7 +72,7 @@ class DetachRequest(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One entry of a volume's `attachments[]`; re-attaching a volume makes a new one (EVS: querying details about a disk)."""
+    """One entry of a volume's `attachments[]`; re-attaching a volume makes a new one (EVS: disk details)."""
 
     server_id: str
     attachment_id: str | None = None
@@ -103,7 +103,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One entry of the server's own attachment list (Nova: os-volume_attachments); `device` may be missing on the wire."""
+    """One entry of the server's own list (Nova: os-volume_attachments); `device` may be missing on the wire."""
 
     volume_id: str
     device: str | None = None
