@@ -135,7 +135,7 @@ class Measurements:
 
     def growth(self) -> Iterator[Figure]:
         grown = {
-            name: warm.growth(self.arena, name, self.plan.sizes, self.plan.rounds, self.plan.growth_seconds)
+            name: warm.growth(self.arena, name, self.plan.sizes, 3 * self.plan.rounds, self.plan.growth_seconds)
             for name in BOTH
         }
         self.more["growth"] = {name: [vars(one) for one in rows] for name, rows in grown.items()}
