@@ -6,8 +6,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import shared.adapters.clouds  # noqa: F401 - asked in every invocation; while Lambda starts us, the CPU is a whole one
 from functions.sqs_batch import answer_batch
+from shared.adapters import clouds  # noqa: F401 - asked in every invocation; while Lambda starts us, the CPU is whole
 from shared.bootstrap import service, utc_now
 from shared.observability import logger
 
