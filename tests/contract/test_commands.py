@@ -1,0 +1,252 @@
+"""What the pages for people tell them to do, done or checked: commands, samples, names and links."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from shared.continuation import VERSION
+from shared.intake import Delivery, read
+from shared.metrics import NAMESPACE
+from shared.settings import CloudCredentials, load
+from shared.signatures import Keys
+from tests.contract import consumer
+from tests.contract.documented import (
+    EXECUTED,
+    PAGES,
+    ROOT,
+    Block,
+    Shell,
+    blocks,
+    broken_links,
+    faults,
+    plain_environment,
+    script_of,
+    spans,
+)
+from tests.contract.test_template import RESOURCES, TEMPLATE
+from tests.fakes import QUEUE_ARN, START
+
+OPERATIONS = ROOT / "docs/operations.md"
+SOURCES = "\n".join(
+    path.read_text()
+    for folder in ("shared", "functions", "local", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.name != "test_commands.py"
+)
+PATIENCE = 60
+
+
+def found_in(body: str) -> object:
+    return read(Delivery(body, "m-1", QUEUE_ARN, START), "bms")
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.name)
+def test_a_block_of_commands_works(block: Block, tmp_path: Path) -> None:
+    """It runs to its end as written, with every command known and every option one that the command has."""
+    shell = Shell(tmp_path)
+    done = shell.run(script_of(block), PATIENCE)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [(call, wrong) for call in shell.calls if (wrong := faults(call))] == []
+    for call in shell.calls:
+        check_what_is_sent(call)
+
+
+def check_what_is_sent(call: list[str]) -> None:
+    """A message is a request, a secret holds what is read from it, and an output is one of the stack's."""
+    given = dict(pairwise(call))
+    if body := given.get("--message-body"):
+        assert isinstance(found_in(body), list), body
+    if "volume-detach/webhook" in call:
+        Keys.parse(json.loads(given["--secret-string"]))
+    asked = re.findall(r"OutputKey=='(\w*)'", given.get("--query", ""))
+    assert set(asked) <= set(TEMPLATE["Outputs"])
+    if resource := given.get("--logical-resource-id"):
+        assert resource in RESOURCES
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "aws sqs sent-message",
+        "aws sqs send-message --queue-url x",
+        "aws sqs send-message --queue-url x --message-body y --delay 5",
+        "aws events start-replay --destination {}",
+        "aws sqs get-queue-attributes --queue-url x --query Nothing",
+        "make everything",
+        "make run EVENTS=x.json",
+        "openstack volume delete 0",
+        "jq .",
+    ],
+)
+def test_what_is_wrong_is_found(command: str) -> None:
+    """Operations, options, targets, variables and tools that do not exist, and options that are missing."""
+    assert faults(command.split())
+
+
+@pytest.mark.parametrize("script", ["jq .", "make everything", "$EDITOR samconfig.yaml", "echo $NOBODY_SETS_IT"])
+def test_a_block_that_does_not_work_is_found(script: str, tmp_path: Path) -> None:
+    """A command that the page does not say one needs, one that fails, a file that is not there, an unset variable."""
+    assert Shell(tmp_path).run(script).returncode != 0
+
+
+def test_what_is_executed_is_documented() -> None:
+    """None of the commands that are really run has gone from the pages."""
+    lines = {line.partition(" #")[0].strip() for block in blocks("sh") for line in block.text.splitlines()}
+
+    assert {f"make {arguments}" for arguments in EXECUTED} <= lines | {span for page in PAGES for span in spans(page)}
+
+
+def test_the_door_takes_what_is_sent() -> None:
+    """`make serve` in one shell and `make send` in another, as the README has them, but for the port."""
+    (block,) = [block for block in blocks("sh") if block.text.startswith("make serve ")]
+    serve, send = (shlex.split(line, comments=True) for line in block.text.splitlines())
+    anywhere = {**plain_environment(), "PORT": "0"}
+    door = subprocess.Popen(serve, cwd=ROOT, env=anywhere, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    guard = Timer(PATIENCE, os.killpg, (door.pid, signal.SIGKILL))
+    guard.start()
+    try:
+        assert door.stdout
+        greeting = "".join(iter(door.stdout.readline, "Verdicts are shown as they arrive; Ctrl-C stops everything.\n"))
+        (url,) = re.findall(r"door and its page +(\S+)", greeting)
+        there = {**plain_environment(), "URL": url}
+        sent = subprocess.run(send, cwd=ROOT, env=there, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert (sent.returncode, sent.stdout.split()[0]) == (0, "202")
+        assert any("DETACHED · detached_now" in line for line in door.stdout)
+    finally:
+        os.killpg(door.pid, signal.SIGTERM)
+        door.communicate()
+        guard.cancel()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_command_in_a_sentence_is_known(page: Path) -> None:
+    """Also what stands between backticks is a command that there is, with options that it has."""
+    said = [span for span in spans(page) if re.match(r"(make|aws|openstack|git) \w", span)]
+    calls = [shlex.split(re.sub(r"<\w+>", "0", part)) for span in said for part in span.split(" && ")]
+
+    assert [(call, wrong) for call in calls if (wrong := faults(call))] == []
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=lambda block: block.name)
+def test_a_sample_is_what_it_seems(block: Block) -> None:
+    """A request is taken in, a verdict keeps to its schema, and credentials are enough to log in."""
+    sample: dict[str, Any] = json.loads(block.text)
+    match sample:
+        case {"auth_url": _}:
+            load(CloudCredentials, sample)
+        case {"data": {"verdict": _}}:
+            assert consumer.faults(sample, strict=True) == []
+        case _:
+            assert isinstance(found_in(block.text), list)
+
+
+def test_every_block_says_what_it_is() -> None:
+    """What is neither commands nor JSON is output, a drawing or a query, and nothing to run."""
+    commands = re.compile(r"^\s*(make|aws|git|openstack|curl|python3?|pip|sam|export) \w", re.MULTILINE)
+
+    assert [block.name for block in blocks("") if commands.search(block.text)] == []
+    fences = {
+        fence for page in PAGES for fence in re.findall(r"^```(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert fences == {"sh", "json"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each link to a file or a section of ours finds it."""
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_names_in_a_page_exist(page: Path) -> None:
+    """A path is there; a setting in capitals is one that the sources or the Makefile read."""
+    known = SOURCES + (ROOT / "Makefile").read_text()
+    named = spans(page)
+    paths = [span for span in named if re.fullmatch(r"(shared|functions|local|tests|docs|events|benchmarks)/\S*", span)]
+    settings = [span for span in named if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", span)]
+
+    assert [path for path in paths if not list(ROOT.glob(path.rstrip("/")))] == []
+    assert [name for name in settings if not re.search(rf"\b{name}\b", known)] == []
+
+
+# ----------------------------------------------------------------------------------------- the operator's page
+
+OF_AWS = {"Errors", "FilterArns", "MemorySize", "PutEvents", "Throttles", "Timeout", "VisibilityTimeout",
+          "AccessDenied", "ResourceNotFoundException", "ThrottlingException"}  # fmt: skip
+"""Words of AWS's that the page uses as AWS does."""
+
+
+def deployed() -> str:
+    """The sources of all that is deployed."""
+    return "\n".join(path.read_text() for top in ("shared", "functions") for path in (ROOT / top).rglob("*.py"))
+
+
+def metrics() -> set[str]:
+    return set(re.findall(r"meters\.\w+\(\"(\w+)\"", deployed()))
+
+
+def test_the_operators_names_exist() -> None:
+    """Parameters, outputs, resources, metrics and errors are called as they are in the template and the code."""
+    classes = set(re.findall(r"^class (\w+)", deployed(), re.MULTILINE))
+    known = {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"], *RESOURCES, *metrics(), NAMESPACE, *classes, *OF_AWS}
+
+    assert {span for span in spans(OPERATIONS) if re.fullmatch(r"([A-Z][a-z]+)+", span)} - known == set()
+
+
+def test_every_parameter_is_explained() -> None:
+    """The operator finds each parameter of the template in the page."""
+    page = OPERATIONS.read_text(encoding="utf-8")
+
+    assert [name for name in TEMPLATE["Parameters"] if f"`{name}`" not in page] == []
+
+
+def test_log_lines_and_metrics_are_listed() -> None:
+    """What the code writes is what the page lists, no more and no less."""
+    listed = set(spans(OPERATIONS, "Log lines and metrics"))
+    lines = set(re.findall(r"(?:logger\.\w+|write)\(\s*\"([a-z ]+)\"", deployed()))
+
+    assert {span for span in listed if re.fullmatch(r"[a-z]+( [a-z]+)+", span)} == lines
+    assert {span for span in listed if re.fullmatch(r"([A-Z][a-z]+)+", span)} == metrics()
+
+
+def test_the_query_asks_for_what_is_logged() -> None:
+    """Each field of the sample query is one of the log line's, or one that every line has."""
+    (query,) = [block.text for block in blocks("") if "filter message" in block.text]
+    words = set(re.findall(r"[a-z_]+", re.sub(r"\"[^\"]*\"", "", query))) - {"filter", "sort", "display", "and"}
+    source = (ROOT / "shared/observability.py").read_text()
+
+    assert {word for word in words if f'"{word}"' not in source} == {"message", "timestamp"}
+
+
+# --------------------------------------------------------------------------------------- decisions and changes
+
+
+def test_decisions_are_dated() -> None:
+    """Each says when it was made and how hard it is to undo."""
+    _, *decisions = (ROOT / "docs/decisions.md").read_text(encoding="utf-8").split("\n## ")
+    head = re.compile(r".+\n\*2026-\d\d-\d\d\. (Easy|Hard|Possible)\b.* to undo\b[^*]*\*\n", re.IGNORECASE)
+
+    assert decisions
+    assert [decision.partition("\n")[0] for decision in decisions if not head.match(decision)] == []
+
+
+def test_the_changelog_is_of_this_version() -> None:
+    """It has a section for the version in pyproject.toml, which names the format of continuations."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    (section,) = re.findall(rf"^## \[?{re.escape(version)}\b.*?(?=^## |\Z)", changes, re.MULTILINE | re.DOTALL)
+    assert f"continuation format: {VERSION}" in section.lower()
