@@ -31,7 +31,7 @@ EXECUTED = {
     "run",
     "run EVENT=events/detach_bare.json",
     "run SCENARIO=list",
-    "run SCENARIO=silent-refusal",
+    "run SCENARIO=windows-running",
     "servers",
 }
 """What make really does in the tests; of all else it only says what it would do (`make -n`)."""
@@ -153,6 +153,7 @@ READERS_OWN = {
     "BUS": "bus",
     "QUEUE_ARN": "arn:aws:sqs:eu-central-1:123456789012:queue",
     "RULE_ARN": "arn:aws:events:eu-central-1:123456789012:rule/bus/rule",
+    "TAG": "v0.1.0",
     "PROJECT": "c685484a8cc2416b97260938705deb65",
 }
 """What a page leaves to its reader to set."""

@@ -45,7 +45,7 @@ SOURCES = "\n".join(
     for path in (ROOT / folder).rglob("*.py")
     if path.name != "test_commands.py"
 )
-PATIENCE = 60
+PATIENCE = 90
 
 
 def found_in(body: str) -> object:
@@ -54,7 +54,7 @@ def found_in(body: str) -> object:
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.name)
 def test_a_block_of_commands_works(block: Block, tmp_path: Path) -> None:
-    """It runs to its end as written, with every command known and every option one that the command has."""
+    """It runs to its end as written, with every command known, and prints what the page says it prints."""
     shell = Shell(tmp_path)
     done = shell.run(script_of(block), PATIENCE)
 
@@ -62,6 +62,15 @@ def test_a_block_of_commands_works(block: Block, tmp_path: Path) -> None:
     assert [(call, wrong) for call in shell.calls if (wrong := faults(call))] == []
     for call in shell.calls:
         check_what_is_sent(call)
+    if ["make", "run"] in shell.calls:
+        (shown,) = [other.text for other in blocks("") if "DETACHED" in other.text]
+        printed = {shape(line) for line in done.stdout.splitlines()}
+        assert [line for line in shown.splitlines() if shape(line) not in printed] == []
+
+
+def shape(line: str) -> str:
+    """A line of output without the numbers and ids in it."""
+    return " ".join(re.sub(r"req-[^;]+|\b[0-9a-f]{8}(-[0-9a-f]{4,12}){0,4}\b|\d+(\.\d+)?", "#", line).split())
 
 
 def check_what_is_sent(call: list[str]) -> None:
