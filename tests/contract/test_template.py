@@ -5,18 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import AliasChoices
 
-from shared.settings import Settings, SettingsError, load
+from shared.safety import RunningServerPolicy
+from shared.settings import Settings, SettingsError, SinkMode, load
 from shared.waiting import Policy
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
 """Variables that libraries read."""
+
+VARIABLES = {
+    name: str(field.validation_alias.choices[0])
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.validation_alias, AliasChoices)
+}
+"""What each setting is called in the environment."""
+
+NOT_SET = {"DELIVERY_TTL", "FENCE_SKEW", "WEBHOOK_IAM_AUTH"}
+"""Settings whose defaults are right wherever this template is deployed as it is."""
 
 IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
 """Batch operations are permitted by the action of the single one."""
@@ -53,6 +66,25 @@ CONSUMERS = [
 
 def timeout_of(function: str) -> int:
     return int(FUNCTIONS[function].get("Timeout", DEFAULTS["Timeout"]))
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def variables_of(function: str) -> dict[str, Any]:
+    own: dict[str, Any] = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
+    return {**DEFAULTS["Environment"]["Variables"], **own}
+
+
+def read_by(function: str) -> set[str]:
+    """The variables behind the settings that the wiring of a function reads, directly or by a property of theirs."""
+    handler = getsource(import_module(FUNCTIONS[function]["Handler"].rpartition(".")[0]))
+    (wiring,) = re.findall(r"^from (shared\.bootstrap\w*) import", handler, re.M)
+    names = set(re.findall(r"\bsettings\.(\w+)", getsource(import_module(wiring))))
+    getters = [(name, p.fget) for name, p in vars(Settings).items() if isinstance(p, property) and name in names]
+    behind = {field for _, getter in getters if getter for field in re.findall(r"\bself\.(\w+)", getsource(getter))}
+    return {VARIABLES[name] for name in names - dict(getters).keys() | behind}
 
 
 def queue_of(source: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +126,8 @@ def test_there_is_something_to_test() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_handlers_can_be_imported(name: str) -> None:
-    """Each function's handler is where the template says, and can be called."""
+    """Each function's handler is its own, where the template says, and can be called."""
+    assert FUNCTIONS[name]["Handler"] == f"functions.{snake(name.removesuffix('Function'))}.handler.lambda_handler"
     module, _, function = FUNCTIONS[name]["Handler"].rpartition(".")
     assert callable(getattr(import_module(module), function))
 
@@ -102,11 +135,30 @@ def test_handlers_can_be_imported(name: str) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_variables_are_settings(name: str) -> None:
     """Every variable that is set is one the code reads: a misspelt one would be a default in disguise."""
-    variables = {
-        **DEFAULTS["Environment"]["Variables"],
-        **FUNCTIONS[name].get("Environment", {}).get("Variables", {}),
+    assert set(variables_of(name)) - ELSEWHERE <= set(VARIABLES.values())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_settings_are_variables(name: str) -> None:
+    """Every setting that a function reads is set, and so is the name under which its metrics are found."""
+    assert read_by(name) - NOT_SET | {"POWERTOOLS_SERVICE_NAME"} <= set(variables_of(name))
+
+
+def test_no_setting_is_forgotten() -> None:
+    """Each is set for some function, or is one that need not be; and what the functions read is known."""
+    assert set(VARIABLES) == set(Settings.model_fields)
+    assert set().union(*map(variables_of, FUNCTIONS)) - ELSEWHERE == set(VARIABLES.values()) - NOT_SET
+    assert set().union(*map(read_by, FUNCTIONS)) == set(VARIABLES.values())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_variables_are_their_parameters(name: str) -> None:
+    """A variable that is a parameter's is the one of that name: no timeout stands for another."""
+    parameters = {
+        v: value["Ref"] for v, value in variables_of(name).items() if value.get("Ref") in TEMPLATE["Parameters"]
     }
-    assert {v.lower() for v in variables if v not in ELSEWHERE} <= set(Settings.model_fields)
+    assert parameters
+    assert {v: snake(parameter).upper() for v, parameter in parameters.items()} == {v: v for v in parameters}
 
 
 def test_parameters_allow_what_settings_allow() -> None:
@@ -145,8 +197,11 @@ def test_queues_are_encrypted(name: str) -> None:
 
 
 def test_the_loop_is_allowed() -> None:
-    """A function that writes into its own queue would be stopped by Lambda without this."""
-    assert FUNCTIONS["DetachVolumeFunction"]["RecursiveLoop"] == "Allow"
+    """A function that writes into its own queue would be stopped by Lambda without this; no other is let off."""
+    loops = {
+        name: properties["RecursiveLoop"] for name, properties in FUNCTIONS.items() if "RecursiveLoop" in properties
+    }
+    assert loops == {"DetachVolumeFunction": "Allow"}
 
 
 def test_policies_allow_what_is_called() -> None:
@@ -182,8 +237,7 @@ def settings_of(function: str, **parameters: str) -> Settings:
                 return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
         return str(item)
 
-    own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
-    return load(Settings, {name: value(v) for name, v in {**DEFAULTS["Environment"]["Variables"], **own}.items()})
+    return load(Settings, {name: value(v) for name, v in variables_of(function).items()})
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -192,6 +246,32 @@ def test_defaults_make_sense(name: str) -> None:
     settings = settings_of(name)
     assert settings.policy == Policy()
     assert settings.project_secrets == {}
+
+
+def test_parameters_stay_within_settings() -> None:
+    """Every choice and every bound of a parameter is one that the settings take, and no choice of theirs is missing."""
+    used = {value["Ref"] for value in variables_of("DetachVolumeFunction").values() if "Ref" in value}
+    parameters = {name: p for name, p in TEMPLATE["Parameters"].items() if name in used}
+    for name, parameter in parameters.items():
+        bounds = [parameter[bound] for bound in ("MinValue", "MaxValue") if bound in parameter]
+        for taken in [*bounds, *parameter.get("AllowedValues", [])]:
+            settings_of("DetachVolumeFunction", **{name: str(taken)})
+    assert parameters["SinkMode"]["AllowedValues"] == list(SinkMode)
+    assert parameters["RunningServerPolicy"]["AllowedValues"] == list(RunningServerPolicy)
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_parameters_are_described_and_bounded(name: str) -> None:
+    """Each says what it is, has a default, and a pattern, choices or bounds that its default keeps."""
+    parameter = TEMPLATE["Parameters"][name]
+    assert parameter["Description"]
+    default = parameter["Default"]
+    if "AllowedValues" in parameter:
+        assert default in parameter["AllowedValues"]
+    elif parameter["Type"] == "Number":
+        assert parameter["MinValue"] <= default <= parameter["MaxValue"]
+    else:
+        assert re.fullmatch(parameter["AllowedPattern"], default)
 
 
 def test_projects_have_secrets_that_may_be_read() -> None:
