@@ -1,0 +1,327 @@
+"""What CloudFormation makes of the template: expanded by AWS's translator, and created in a stand-in of AWS."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
+from moto import mock_aws
+
+from tests.contract.expanded import expanded
+
+REGION = "eu-central-1"
+STACK = "volume-detach"
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
+PARAMETERS = {
+    "AllowedProjects": "1" * 32,
+    "SinkUrl": "https://sink.example.com",
+    "SinkSecretId": "sink",
+    "AlarmTopicArn": f"arn:aws:sns:{REGION}:123456789012:alarms",
+}
+"""Everything that is conditional is switched on."""
+
+
+def put_policy(_: str, properties: dict[str, Any]) -> None:
+    for url in properties["Queues"]:
+        policy = json.dumps(properties["PolicyDocument"])
+        boto3.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+
+
+def put_url(_: str, properties: dict[str, Any]) -> None:
+    function = properties.pop("TargetFunctionArn")
+    boto3.client("lambda").create_function_url_config(FunctionName=function, **properties)
+
+
+def put_alarm(name: str, properties: dict[str, Any]) -> None:
+    boto3.client("cloudwatch").put_metric_alarm(AlarmName=name, **properties)
+
+
+BY_ITS_OWN_API: dict[str, Callable[[str, dict[str, Any]], None]] = {
+    "AWS::SQS::QueuePolicy": put_policy,
+    "AWS::Lambda::Url": put_url,
+    "AWS::CloudWatch::Alarm": put_alarm,
+}
+"""What the stand-in's CloudFormation does not know, and how it is created instead: all else is CloudFormation's."""
+
+NO_TAGS = {"AWS::Lambda::EventSourceMapping"}
+"""SAM has no property by which the mapping of an event gets tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The physical names by the logical ones, the types of all that CloudFormation made, and the outputs."""
+
+    names: dict[str, str]
+    types: dict[str, str]
+    outputs: dict[str, str]
+
+
+def create(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
+    """Creates the template as it is, but for the artifact; what CloudFormation cannot do comes by its own API."""
+    body = deepcopy(template)
+    for properties in of_type(body, "AWS::Lambda::Function").values():
+        properties["Code"] = {"ZipFile": "as if it had been uploaded"}
+    apart = {name: r for name, r in template["Resources"].items() if r["Type"] in BY_ITS_OWN_API}
+    body["Resources"] = {name: r for name, r in body["Resources"].items() if name not in apart}
+    body["Outputs"] = {name: o for name, o in body["Outputs"].items() if {*named(o)}.isdisjoint(apart)}
+    for reference in references(apart):  # so that CloudFormation says what they stand for
+        body["Outputs"][key(reference)] = {"Value": reference}
+    client = boto3.client("cloudformation")
+    client.create_stack(
+        StackName=STACK,
+        TemplateBody=json.dumps(body),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+    )
+    (made,) = client.describe_stacks(StackName=STACK)["Stacks"]
+    assert made["StackStatus"] == "CREATE_COMPLETE"
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
+    for name, resource in apart.items():
+        if "Condition" not in resource or parameters:
+            BY_ITS_OWN_API[resource["Type"]](name, resolved(resource["Properties"], outputs, bool(parameters)))
+    kept = client.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
+    return Stack(
+        names={r["LogicalResourceId"]: r["PhysicalResourceId"] for r in kept},
+        types={r["LogicalResourceId"]: r["ResourceType"] for r in kept},
+        outputs=outputs,
+    )
+
+
+def of_type(template: dict[str, Any], type_: str) -> dict[str, Any]:
+    return {name: r["Properties"] for name, r in template["Resources"].items() if r["Type"] == type_}
+
+
+def references(value: Any) -> Iterator[dict[str, Any]]:
+    """What stands for something else, wherever it stands."""
+    match value:
+        case {"Ref": "AWS::NoValue"}:
+            return
+        case {"Ref": _} | {"Fn::GetAtt": _}:
+            yield value
+        case dict():
+            for item in value.values():
+                yield from references(item)
+        case list():
+            for item in value:
+                yield from references(item)
+
+
+def named(value: Any) -> Iterator[str]:
+    for reference in references(value):
+        yield reference.get("Ref") or reference["Fn::GetAtt"][0]
+
+
+def key(reference: dict[str, Any]) -> str:
+    """A name for an output: of letters and digits only."""
+    return "For" + re.sub(r"\W|_", "", json.dumps(reference))
+
+
+def resolved(value: Any, outputs: dict[str, str], switched_on: bool) -> Any:
+    """`value` with what its references stand for; what has no value is left out."""
+    match value:
+        case {"Ref": "AWS::NoValue"}:
+            return None
+        case {"Ref": _} | {"Fn::GetAtt": _}:
+            return outputs[key(value)]
+        case {"Fn::If": [_, then, otherwise]}:
+            return resolved(then if switched_on else otherwise, outputs, switched_on)
+        case dict():
+            items = {name: resolved(item, outputs, switched_on) for name, item in value.items()}
+            return {name: item for name, item in items.items() if item is not None}
+        case list():
+            return [resolved(item, outputs, switched_on) for item in value]
+    return value
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return expanded()
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[None]:
+    """An AWS account in which functions run nothing, so that no container is asked for."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws(config={"lambda": {"use_docker": False}}):
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.delenv("AWS_ENDPOINT_URL", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def stack(account: None, template: dict[str, Any]) -> Stack:
+    return create(template, PARAMETERS)
+
+
+def test_everything_is_created(stack: Stack, template: dict[str, Any]) -> None:
+    """CloudFormation lists each resource under its name and type; the others are where their own APIs list them."""
+    types = {name: r["Type"] for name, r in template["Resources"].items()}
+    assert stack.types == {name: type_ for name, type_ in types.items() if type_ not in BY_ITS_OWN_API}
+    alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert {a["AlarmName"] for a in alarms} == set(of_type(template, "AWS::CloudWatch::Alarm"))
+    assert {tuple(a["AlarmActions"]) for a in alarms} == {(PARAMETERS["AlarmTopicArn"],)}
+
+
+@pytest.mark.usefixtures("account")
+def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its defaults alone the template is created, too; there is no sink to watch, and alarms tell nobody."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # beside the other stack
+    stack = create(template, {})
+    assert set(stack.types) == {n for n, r in template["Resources"].items() if r["Type"] not in BY_ITS_OWN_API}
+    alarms = {a["AlarmName"]: a for a in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+    assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {"SinkFailuresAlarm"}
+    assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
+
+
+def test_the_queues_are_as_written(stack: Stack) -> None:
+    """Encrypted, with dead letters, and a visibility timeout of six times the function's."""
+    sqs = boto3.client("sqs")
+    requests, dead = (
+        sqs.get_queue_attributes(QueueUrl=stack.outputs[f"{name}Url"], AttributeNames=["All"])["Attributes"]
+        for name in ("RequestQueue", "DeadLetterQueue")
+    )
+    assert json.loads(requests["RedrivePolicy"]) == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 5}
+    assert [q["VisibilityTimeout"] for q in (requests, dead)] == ["360", "360"]
+    assert [q["SqsManagedSseEnabled"] for q in (requests, dead)] == ["true", "true"]
+    assert [q["MessageRetentionPeriod"] for q in (requests, dead)] == [str(days * 86400) for days in (4, 14)]
+
+
+def test_the_functions_are_as_written(stack: Stack, template: dict[str, Any]) -> None:
+    """Three functions with their variables resolved, each traced, with a log group that forgets in time."""
+    functions = {f["Handler"].split(".")[1]: f for f in boto3.client("lambda").list_functions()["Functions"]}
+    assert set(functions) == {"detach_volume", "receive_webhook", "report_dead_letter"}
+    variables = functions["detach_volume"]["Environment"]["Variables"]
+    assert variables["REQUEST_QUEUE_URL"] == stack.outputs["RequestQueueUrl"]
+    assert variables["EVENT_BUS_NAME"] == stack.outputs["EventBusName"] == f"{STACK}-volume-detach"
+    assert variables["CLOUD_SECRET_PATTERN"] == "volume-detach/cloud/{project_id}"
+    groups = boto3.client("logs").describe_log_groups()["logGroups"]
+    assert [group["retentionInDays"] for group in groups] == [30, 30, 30]
+    for properties in of_type(template, "AWS::Lambda::Function").values():
+        assert properties["TracingConfig"] == {"Mode": "Active"}  # the stand-in does not keep it
+        assert properties["LoggingConfig"]["LogGroup"]["Ref"] in of_type(template, "AWS::Logs::LogGroup")
+
+
+def test_roles_have_no_more_than_sam_gives_them(template: dict[str, Any]) -> None:
+    """Beside their own statements the functions may write logs and traces, and those with a queue may read queues."""
+    attached = {
+        name: {arn.split("/")[-1] for arn in p["ManagedPolicyArns"]}
+        for name, p in of_type(template, "AWS::IAM::Role").items()
+    }
+    every = {"AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}
+    assert attached == {
+        "DetachVolumeFunctionRole": every | {"AWSLambdaSQSQueueExecutionRole"},
+        "ReportDeadLetterFunctionRole": every | {"AWSLambdaSQSQueueExecutionRole"},
+        "ReceiveWebhookFunctionRole": every,
+    }
+
+
+def test_each_function_reads_its_own_secrets(stack: Stack, template: dict[str, Any]) -> None:
+    """The worker those of the clouds, the door its keys, and who sends to the sink the one that signs."""
+    read: dict[str, set[str]] = {}
+    for function in of_type(template, "AWS::Lambda::Function"):
+        role = stack.names[f"{function}Role"]
+        (name,) = boto3.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
+        policy = boto3.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        read[function] = set(re.findall(r":secret:([^']+)'", str(policy)))
+    assert read == {
+        "DetachVolumeFunction": {"volume-detach/cloud-??????", "volume-detach/cloud/*", "sink-??????"},
+        "ReportDeadLetterFunction": {"sink-??????"},
+        "ReceiveWebhookFunction": {"volume-detach/webhook-??????"},
+    }
+
+
+def test_the_queues_are_read_by_their_functions(stack: Stack) -> None:
+    """Each function reads its own queue, a bounded number of batches at a time, and reports failures one by one."""
+    mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    read = {m["FunctionArn"].split(":")[-1]: m for m in mappings}
+    for function, queue, concurrency in (
+        ("DetachVolumeFunction", "RequestQueue", 5),
+        ("ReportDeadLetterFunction", "DeadLetterQueue", 2),
+    ):
+        mapping = read.pop(stack.names[function])
+        assert mapping["EventSourceArn"].split(":")[-1] == stack.outputs[f"{queue}Url"].split("/")[-1]
+        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        assert mapping["ScalingConfig"] == {"MaximumConcurrency": concurrency}
+    assert read == {}
+    assert stack.outputs["RequestsMappingId"] in {m["UUID"] for m in mappings}
+
+
+def test_the_bus_keeps_what_was_on_it(stack: Stack) -> None:
+    """Requests and verdicts are archived, for as long as the parameter says."""
+    (archive,) = boto3.client("events").list_archives()["Archives"]
+    assert (archive["EventSourceArn"], archive["RetentionDays"]) == (stack.outputs["EventBusArn"], 30)
+    assert archive["ArchiveName"] in stack.outputs["EventArchiveArn"]
+
+
+def test_a_request_on_the_bus_reaches_the_queue(stack: Stack) -> None:
+    """The rule lets requests through, whole, and verdicts not; with its mapping paused the function leaves them."""
+    boto3.client("lambda").update_event_source_mapping(UUID=stack.outputs["RequestsMappingId"], Enabled=False)
+    events, sqs = boto3.client("events"), boto3.client("sqs")
+    for kind in ("detach_requested", "detached", "detach_failed"):
+        entry = {
+            "EventBusName": stack.outputs["EventBusName"],
+            "Source": "/changes",
+            "DetailType": f"bms.volume.{kind}.v1",
+            "Detail": json.dumps({"server_id": "x"}),
+        }
+        assert events.put_events(Entries=[entry])["FailedEntryCount"] == 0
+    messages = sqs.receive_message(QueueUrl=stack.outputs["RequestQueueUrl"], MaxNumberOfMessages=10)["Messages"]
+    (envelope,) = [json.loads(message["Body"]) for message in messages]
+    assert (envelope["detail-type"], envelope["detail"]) == ("bms.volume.detach_requested.v1", {"server_id": "x"})
+    assert envelope["id"]
+
+
+def test_only_the_rule_may_write(stack: Stack) -> None:
+    """The policy that both queues have taken names the rule as the one source, and forbids what is not encrypted."""
+    sqs, events = boto3.client("sqs"), boto3.client("events")
+    (rule,) = events.list_rules(EventBusName=stack.outputs["EventBusName"], NamePrefix=STACK)["Rules"]
+    (target,) = events.list_targets_by_rule(Rule=rule["Name"], EventBusName=stack.outputs["EventBusName"])["Targets"]
+    for queue in ("RequestQueue", "DeadLetterQueue"):
+        url = stack.outputs[f"{queue}Url"]
+        policy = json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"])
+        allow, deny = policy["Statement"]
+        assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": rule["Arn"]}}
+        assert (allow["Effect"], allow["Action"]) == ("Allow", "sqs:SendMessage")
+        assert allow["Principal"] == {"Service": "events.amazonaws.com"}
+        assert allow["Resource"] == deny["Resource"] == [target["Arn"], target["DeadLetterConfig"]["Arn"]]
+        assert (deny["Effect"], deny["Action"], deny["Principal"]) == ("Deny", "sqs:*", "*")
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_the_door_is_open_to_everybody_and_has_no_cors(stack: Stack, template: dict[str, Any]) -> None:
+    """A Function URL without AWS's authorisation needs two permissions; CORS would answer OPTIONS in our place."""
+    function = stack.names["ReceiveWebhookFunction"]
+    url = boto3.client("lambda").get_function_url_config(FunctionName=function)
+    assert (url["AuthType"], url["InvokeMode"]) == ("NONE", "BUFFERED")
+    (asked,) = of_type(template, "AWS::Lambda::Url").values()
+    assert "Cors" not in asked  # the stand-in makes one up
+    policy = json.loads(boto3.client("lambda").get_policy(FunctionName=function)["Policy"])
+    statements = {s["Action"]: s for s in policy["Statement"]}
+    assert set(statements) == {"lambda:InvokeFunctionUrl", "lambda:InvokeFunction"}
+    assert {s["Principal"] for s in statements.values()} == {"*"}
+    assert statements["lambda:InvokeFunctionUrl"]["FunctionUrlAuthType"] == "NONE"
+    assert statements["lambda:InvokeFunction"]["InvokedViaFunctionUrl"] is True
+
+
+@pytest.mark.usefixtures("stack")
+def test_the_dashboard_is_one_that_cloudwatch_takes() -> None:
+    """Every widget is well-formed JSON, with nothing left to fill in."""
+    body = boto3.client("cloudwatch").get_dashboard(DashboardName=STACK)["DashboardBody"]
+    assert {widget["type"] for widget in json.loads(body)["widgets"]} == {"metric"}
+    assert "${" not in body
+
+
+def test_everything_can_be_told_apart_by_its_tag(template: dict[str, Any]) -> None:
+    """Whatever can have tags carries the stack's name, for bills and searches."""
+    for name, resource in template["Resources"].items():
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, resource["Type"]).schema
+        if "Tags" in schema["properties"] and resource["Type"] not in NO_TAGS:
+            tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"].get("Tags", ())}
+            assert tags.get("service") == {"Ref": "AWS::StackName"}, name
