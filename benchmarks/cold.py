@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import IO, Any
 
 import requests
 
@@ -56,16 +56,28 @@ class FirstAnswer:
     memory: float
 
 
+LAMBDA = {
+    "AWS_LAMBDA_FUNCTION_NAME": "function",
+    "AWS_LAMBDA_FUNCTION_TIMEOUT": "60",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+}
+"""What the emulator goes by, unless the function's own variables say otherwise."""
+
+
 def emulator() -> Path | None:
-    """The emulator that aws-sam-cli carries; None where that is not installed."""
-    machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine())
+    """The emulator that aws-sam-cli carries, a program for Linux; None where there is none."""
+    machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine()) if platform.system() == "Linux" else None
     found = (ROOT / ".venv" / "sam").glob(f"lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
     return next(found, None)
 
 
 def first_answer(package: Package, variables: Mapping[str, str], runtime: Path, events: list[Any]) -> FirstAnswer:
     """Start the emulator with the artifact, invoke it twice, and read its runtime's peak memory."""
-    with started(package, variables, runtime) as (url, process):
+    handler = f"{package.module}.lambda_handler"
+    with (
+        TemporaryDirectory() as empty,
+        started(handler, package.recipe.directory, variables, runtime, Path(empty)) as (url, process),
+    ):
         times = [invoked(url, event) for event in events]
         memory = peak_memory(process.pid)
     return FirstAnswer(times[0], times[1], memory)
@@ -73,7 +85,7 @@ def first_answer(package: Package, variables: Mapping[str, str], runtime: Path, 
 
 def invoked(url: str, event: Any) -> float:
     began = time.perf_counter()
-    answer = requests.post(f"{url}/2015-03-31/functions/function/invocations", data=json.dumps(event), timeout=60)
+    answer = requests.post(url, data=json.dumps(event), timeout=60)
     taken = time.perf_counter() - began
     if answer.status_code != 200 or answer.json() != {"batchItemFailures": []}:
         raise RuntimeError(f"the function answered {answer.text[:500]}")
@@ -82,29 +94,27 @@ def invoked(url: str, event: Any) -> float:
 
 @contextmanager
 def started(
-    package: Package, variables: Mapping[str, str], runtime: Path
+    handler: str, code: Path, variables: Mapping[str, str], runtime: Path, empty: Path, log: IO[str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The emulator on two free ports of loopback; it starts the runtime at the first invocation."""
+    """The emulator on two free ports of loopback, and where to invoke; it starts the runtime at the first invocation.
+
+    Both work in the directory `empty`; what they and the function write goes to `log`.
+    """
     binary = emulator()
     if binary is None:
-        raise RuntimeError("aws-sam-cli is not installed: make .venv/sam/.ready")
+        raise RuntimeError("there is no emulator: make .venv/sam/.ready, on Linux")
     api, runtime_api = free_port(), free_port()
     command = [str(binary), "--runtime-interface-emulator-address", f"127.0.0.1:{api}"]
-    command += ["--runtime-api-address", f"127.0.0.1:{runtime_api}"]
-    command += [*python(), "-m", "awslambdaric", f"{package.module}.lambda_handler"]
-    lambdas = {"AWS_LAMBDA_FUNCTION_TIMEOUT": "60", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}
-    lambdas |= {"AWS_LAMBDA_FUNCTION_NAME": "benchmark", "LAMBDA_TASK_ROOT": str(package.recipe.directory)}
-    everything = environment(variables, package.recipe.directory, runtime) | lambdas
-    with TemporaryDirectory() as empty:
-        process = subprocess.Popen(
-            command, cwd=empty, env=everything, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            wait_for(api)
-            yield f"http://127.0.0.1:{api}", process
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+    command += ["--runtime-api-address", f"127.0.0.1:{runtime_api}", *python(), "-m", "awslambdaric", handler]
+    everything = {**LAMBDA, "LAMBDA_TASK_ROOT": str(code), **environment(variables, code, runtime)}
+    output = log or subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=empty, env=everything, stdout=output, stderr=output)
+    try:
+        wait_for(api)
+        yield f"http://127.0.0.1:{api}/2015-03-31/functions/function/invocations", process
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
 
 
 def peak_memory(emulator_id: int) -> float:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from local.artifact import Recipe, build, product
+from tests.artifact.emulated import Start, emulated
+from tests.artifact.world import World, surroundings
 
 
 class Runs(Protocol):
@@ -40,3 +42,23 @@ def isolated(recipe: Recipe, tmp_path: Path) -> Runs:
         )
 
     return run
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with surroundings() as world:
+        yield world
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    """Where functions are started; nothing is in it, and nothing should be afterwards."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    return empty
+
+
+@pytest.fixture
+def start(recipe: Recipe, empty: Path) -> Start:
+    """Start one of the artifact's functions, by its name and variables, under the emulator."""
+    return lambda name, variables: emulated(recipe, empty, f"functions.{name}.handler.lambda_handler", variables)

@@ -1,28 +1,38 @@
-"""The artifact under Lambda's own emulator and runtime client, in an empty directory, against the stand-ins."""
+"""The artifact under Lambda's own emulator and runtime client, in an empty directory."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
-from benchmarks.cold import emulator, free_port, wait_for
-from benchmarks.packages import environment, python, runtime
+from benchmarks.cold import emulator, started
+from benchmarks.packages import runtime
 from local.artifact import Recipe
+from tests.simulation.measured import Samples
 
-INVOCATIONS = "/2015-03-31/functions/function/invocations"
+under_the_emulator = [
+    pytest.mark.artifact,
+    pytest.mark.skipif(emulator() is None, reason="needs the emulator of aws-sam-cli: make artifact, on Linux"),
+]
+
+EMULATORS_OWN = re.compile(r"|(START|END|REPORT) RequestId: .*|\d\d \w{3} \d{4} [\d:,]+ \[\w+\] \(rapid\) .*")
+"""The lines that the emulator adds to the function's."""
 
 
 class Killed(Exception):
     """The emulator ended the invocation, as Lambda does when its time is up."""
+
+
+class Failed(Exception):
+    """The function raised, or answered what is no JSON; the runtime's own words."""
 
 
 @dataclass
@@ -33,80 +43,38 @@ class Emulated:
     log: Path
     seconds: list[float] = field(default_factory=list)
 
-    def invoke(self, event: Mapping[str, Any]) -> Any:
-        """What the function answers. Raises Killed, and AssertionError for an error of the function."""
-        response = requests.post(self.url + INVOCATIONS, data=json.dumps(event), timeout=60)
+    def invoke(self, event: Any) -> Any:
+        """What the function answers. Raises Killed and Failed."""
+        response = requests.post(self.url, data=json.dumps(event), timeout=60)
         self.seconds.append(response.elapsed.total_seconds())
         if "Task timed out" in response.text:
             raise Killed(response.text)
         answer = response.json()
-        assert not (isinstance(answer, dict) and "errorType" in answer), answer
+        if isinstance(answer, dict) and "errorType" in answer:
+            raise Failed(answer["errorMessage"])
         return answer
 
     @property
-    def output(self) -> str:
-        """The JSON lines that the function has written, log and metrics."""
-        return "\n".join(line for line in self.log.read_text().splitlines() if line.startswith("{"))
+    def written(self) -> list[str]:
+        """The lines that the function has written, log and metrics."""
+        return [line for line in self.log.read_text().splitlines() if not EMULATORS_OWN.fullmatch(line)]
+
+    def logged(self, message: str) -> list[dict[str, Any]]:
+        """The entries of the function's log with this message."""
+        entries: list[dict[str, Any]] = [json.loads(line) for line in self.written]
+        return [entry for entry in entries if entry.get("message") == message]
+
+    def metrics(self) -> Samples:
+        """What CloudWatch would make of what the function has written."""
+        return Samples.of("\n".join(self.written))
+
+
+Start = Callable[[str, Mapping[str, str]], AbstractContextManager[Emulated]]
 
 
 @contextmanager
-def emulated(
-    recipe: Recipe, function: str, variables: Mapping[str, str], empty: Path, timeout: int = 60
-) -> Iterator[Emulated]:
-    """The emulator on free ports of loopback; it starts the function at the first invocation."""
-    binary = emulator()
-    assert binary is not None
-    port, log = free_port(), empty.parent / f"{empty.name}.log"
-    command = [str(binary), "--runtime-interface-emulator-address", f"127.0.0.1:{port}"]
-    command += ["--runtime-api-address", f"127.0.0.1:{free_port()}"]
-    command += [*python(), "-m", "awslambdaric", f"functions.{function}.handler.lambda_handler"]
-    lambdas = {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout), "AWS_LAMBDA_FUNCTION_NAME": function,
-               "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "LAMBDA_TASK_ROOT": str(recipe.directory)}  # fmt: skip
-    known = environment(variables, recipe.directory, runtime()) | lambdas
-    with log.open("w") as output:
-        process = subprocess.Popen(command, cwd=empty, env=known, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            wait_for(port)
-            yield Emulated(f"http://127.0.0.1:{port}", log)
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
-
-
-@contextmanager
-def stalling(endpoint: str, operation: str) -> Iterator[tuple[str, threading.Event]]:
-    """AWS behind a door that, until the event is set, answers one operation for ever: a header every second."""
-    open_again = threading.Event()
-
-    class Door(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers["X-Amz-Target"].endswith(f".{operation}") and not open_again.is_set():
-                self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-                while not open_again.wait(1):
-                    self.wfile.write(b"X-Patience: please\r\n")
-                return
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            answer = requests.post(endpoint, data=body, headers=headers, timeout=30)
-            self.send_response(answer.status_code)
-            self.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))
-            self.send_header("Content-Length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
-
-        def log_message(self, *_: Any) -> None:
-            """Silent: what it passes on is no news."""
-
-    class Doors(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: Any) -> None:
-            """Whoever was killed has hung up."""
-
-    with Doors(("127.0.0.1", 0), Door) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", open_again
-        finally:
-            open_again.set()
-            server.shutdown()
+def emulated(recipe: Recipe, empty: Path, handler: str, variables: Mapping[str, str]) -> Iterator[Emulated]:
+    """A handler by its name, `package.module.function`; it is loaded at the first invocation."""
+    path = empty.parent / "function.log"
+    with path.open("w") as log, started(handler, recipe.directory, variables, runtime(), empty, log) as (url, _):
+        yield Emulated(url, path)

@@ -5,27 +5,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from local.aws_stand_in import (
-    BUS,
-    CLOUD_SECRET,
-    DEAD_LETTERS,
-    REQUESTS,
-    VERDICTS,
-    WEBHOOK_SECRET,
-    AwsStandIn,
-    queue_arn,
-)
-from local.cloud import CloudServer
-from local.demo import FREE_VOLUME, SERVER, demo_cloud
-from local.sender import LOCAL_SECRET
-from local.stack import simulator_credentials
-from shared.bootstrap import utc_now
+from local.aws_stand_in import DEAD_LETTERS, REQUESTS, queue_arn
+from local.demo import FREE_VOLUME, SERVER
 from tests.artifact.conftest import Runs
+from tests.artifact.world import World
 
 pytestmark = pytest.mark.artifact
 
@@ -37,18 +24,6 @@ context = types.SimpleNamespace(
 handler = importlib.import_module("functions.{handler}.handler").lambda_handler
 print(json.dumps(handler(json.loads({event!r}), context)), file=sys.stderr)
 """
-
-
-@pytest.fixture(scope="module")
-def surroundings() -> Iterator[tuple[AwsStandIn, dict[str, str]]]:
-    """AWS and a cloud to work with, and the environment that leads to them."""
-    cloud = demo_cloud(utc_now)
-    with AwsStandIn() as aws, CloudServer(cloud):
-        aws.put_secret(CLOUD_SECRET, simulator_credentials(cloud))
-        aws.put_secret(WEBHOOK_SECRET, {"secrets": [LOCAL_SECRET]})
-        queue = {"REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS], "EVENT_BUS_NAME": BUS}
-        secrets = {"CLOUD_SECRET_ID": CLOUD_SECRET, "WEBHOOK_SECRET_ID": WEBHOOK_SECRET}
-        yield aws, {**aws.environment, **queue, **secrets}
 
 
 def sqs(body: str, queue: str) -> dict[str, Any]:
@@ -69,26 +44,21 @@ def invoked(isolated: Runs, handler: str, event: dict[str, Any], environment: di
     return json.loads(done.stderr.splitlines()[-1])
 
 
-def test_it_detaches(isolated: Runs, surroundings: tuple[AwsStandIn, dict[str, str]]) -> None:
+def test_it_detaches(isolated: Runs, world: World) -> None:
     """Login, reads, and a verdict on the bus."""
-    aws, environment = surroundings
     event = sqs(json.dumps({"server_id": SERVER, "volume_id": FREE_VOLUME}), queue_arn(REQUESTS))
-    assert invoked(isolated, "detach_volume", event, environment) == {"batchItemFailures": []}
-    [verdict] = aws.receive(VERDICTS)
-    assert verdict["detail"]["data"]["detail"] == "already_detached"
+    assert invoked(isolated, "detach_volume", event, world.variables) == {"batchItemFailures": []}
+    assert world.verdicts() == {FREE_VOLUME: "already_detached"}
 
 
-def test_it_answers_dead_letters(isolated: Runs, surroundings: tuple[AwsStandIn, dict[str, str]]) -> None:
+def test_it_answers_dead_letters(isolated: Runs, world: World) -> None:
     """Without a cloud."""
-    aws, environment = surroundings
     event = sqs(json.dumps({"server_id": SERVER, "volume_id": FREE_VOLUME}), queue_arn(DEAD_LETTERS))
-    assert invoked(isolated, "report_dead_letter", event, environment) == {"batchItemFailures": []}
-    [verdict] = aws.receive(VERDICTS)
-    assert verdict["detail"]["data"]["reason"]["code"] == "dead_lettered"
+    assert invoked(isolated, "report_dead_letter", event, world.variables) == {"batchItemFailures": []}
+    assert world.verdicts() == {FREE_VOLUME: "dead_lettered"}
 
 
-def test_it_keeps_the_door(isolated: Runs, surroundings: tuple[AwsStandIn, dict[str, str]]) -> None:
+def test_it_keeps_the_door(isolated: Runs, world: World) -> None:
     """Whoever proves nothing is turned away."""
-    _, environment = surroundings
     event = {"requestContext": {"http": {"method": "POST"}, "requestId": "1"}, "headers": {}, "body": "{}"}
-    assert invoked(isolated, "receive_webhook", event, environment)["statusCode"] == 401
+    assert invoked(isolated, "receive_webhook", event, world.variables)["statusCode"] == 401

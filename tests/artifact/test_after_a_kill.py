@@ -1,0 +1,42 @@
+"""Lambda ends a function in the middle of a batch, and the batch comes again. (First, since it waits the longest.)"""
+
+from __future__ import annotations
+
+from local.aws_stand_in import DEAD_LETTERS, REQUESTS
+from local.demo import FREE_VOLUME, SERVER
+from tests.artifact.emulated import Killed, Start, under_the_emulator
+from tests.artifact.gate import gate_to
+from tests.artifact.world import surroundings
+
+pytestmark = under_the_emulator
+
+TIMEOUT = 46
+"""With less than 41 s left, the longest call and the sending of its outcome, no DELETE is sent; 5 s are for the reads."""
+
+
+def test_a_batch_killed_half_way(start: Start) -> None:
+    """Each request ends in one true verdict, and the disk that was attached anew meanwhile is not touched."""
+    deaths: list[BaseException] = []
+    # As in AWS, a message comes again only when nobody can be at work on it any more.
+    with surroundings(visibility_seconds=TIMEOUT + 1) as world, gate_to(world.variables["AWS_ENDPOINT_URL"]) as gate:
+        gone, renewed = world.disk(seconds=1), world.disk(seconds=1)
+        world.ask(gone, renewed, FREE_VOLUME)
+        limits = {"AWS_ENDPOINT_URL": gate.url, "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT)}
+        with start("detach_volume", {**world.variables, **limits}) as function:
+            function.invoke({"Records": []})  # what starting takes must not be missing below
+            poller = world.poller(function, on_error=deaths.append)
+            gate.holds = "SendMessageBatch"  # both DELETEs are sent and one verdict is told by then
+            assert poller.poll() == 3
+            assert [type(death) for death in deaths] == [Killed]
+            assert world.accepted() == sorted([gone, renewed])
+            assert world.verdicts() == {FREE_VOLUME: "already_detached"}
+            with world.cloud.lock:
+                newer = world.cloud.world.attach(SERVER, renewed)
+            gate.holds = ""
+            world.drain(poller)
+        verdicts = {FREE_VOLUME: "already_detached", gone: "already_detached", renewed: "replaced_by_newer"}
+        assert world.verdicts() == verdicts
+        assert (world.attached(gone), world.attached(renewed)) == (None, newer)
+        assert (len(deaths), world.operations().count("delete_attachment")) == (1, 2)
+        assert world.operations().count("get_token") == 2  # of two processes, one after the other
+        assert [world.aws.waiting(queue) for queue in (REQUESTS, DEAD_LETTERS)] == [0, 0]

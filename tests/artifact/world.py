@@ -1,0 +1,111 @@
+"""What a function has around it, AWS by moto and the simulated cloud, and what the two have to say of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.moto_api._internal.models import moto_api_backend
+
+from local.aws_stand_in import BUS, CLOUD_SECRET, REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn, queue_arn
+from local.cloud import Behaviour, CloudApi, CloudServer, What
+from local.demo import LONG_AGO, SERVER, demo_cloud
+from local.judge import disagreement
+from local.poller import Poller
+from local.sender import LOCAL_SECRET
+from local.stack import simulator_credentials
+from shared.bootstrap import utc_now
+from tests.artifact.emulated import Emulated
+from tests.fakes import bare
+
+
+@dataclass
+class World:
+    """AWS, a cloud, and the variables that lead a function to them."""
+
+    aws: AwsStandIn
+    cloud: CloudApi
+    _told: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.aws.put_secret(CLOUD_SECRET, simulator_credentials(self.cloud))
+        self.aws.put_secret(WEBHOOK_SECRET, {"secrets": [LOCAL_SECRET]})
+
+    @property
+    def variables(self) -> dict[str, str]:
+        queue = {"REQUEST_QUEUE_URL": self.aws.queue_urls[REQUESTS], "EVENT_BUS_NAME": BUS}
+        secrets = {"CLOUD_SECRET_ID": CLOUD_SECRET, "WEBHOOK_SECRET_ID": WEBHOOK_SECRET}
+        return {**self.aws.environment, **queue, **secrets}
+
+    def disk(self, seconds: float) -> str:
+        """A volume that is on the server since long ago, and takes so long to leave it."""
+        with self.cloud.lock:
+            volume = self.cloud.world.add_volume(behaviour=Behaviour(seconds=seconds, nova_lag=0)).id
+            self.cloud.world.attach(SERVER, volume, attached_at=LONG_AGO)
+        return volume
+
+    def ask(self, *volumes: str, server: str = SERVER) -> None:
+        for volume in volumes:
+            self.aws.send(REQUESTS, json.dumps(bare(server, volume)))
+
+    def poller(self, function: Emulated, queue: str = REQUESTS, **options: Any) -> Poller:
+        """Lambda's event source mapping between a queue and a function; an error of the function is the test's."""
+        options = {"on_error": fail, **options}
+        handler = lambda event, _: function.invoke(event)  # noqa: E731
+        return Poller(self.aws.client, self.aws.queue_urls[queue], queue_arn(queue), handler, **options)
+
+    def drain(self, poller: Poller, seconds: float = 60) -> None:
+        """Deliver until the request queue holds nothing, delayed or in flight either."""
+        ends = time.monotonic() + seconds
+        while self.aws.waiting(REQUESTS):
+            assert time.monotonic() < ends, "the request queue never runs empty"
+            poller.poll()
+
+    def accepted(self) -> list[str]:
+        """The volumes of the DELETEs that the cloud has accepted, in the order of their ids."""
+        with self.cloud.lock:
+            history = self.cloud.world.history
+            return sorted(h.volume_id for h in history if h.volume_id and h.what is What.DELETE_ACCEPTED)
+
+    def attached(self, volume: str, server: str = SERVER) -> str | None:
+        """The attachment that a plane of the cloud still holds."""
+        with self.cloud.lock:
+            return self.cloud.world.is_attached(server, volume)
+
+    def operations(self) -> list[str]:
+        """What the cloud was asked, in order."""
+        return [call.operation for call in self.cloud.calls]
+
+    def told(self) -> list[dict[str, Any]]:
+        """Every CloudEvent that has come through the bus."""
+        while envelopes := self.aws.receive(VERDICTS, wait_seconds=0):
+            self._told += [envelope["detail"] for envelope in envelopes]
+        return self._told
+
+    def verdicts(self) -> dict[str, str]:
+        """The one final verdict about each volume: true by the cloud's own record, and if said again, the same."""
+        with self.cloud.lock:
+            history = tuple(self.cloud.world.history)
+        assert [why for event in self.told() if (why := disagreement(history, event))] == []
+        said = {(event["id"], event["data"]["volume_id"], event["data"]["detail"]) for event in self._told}
+        found = {volume: detail for _, volume, detail in said}
+        assert len(found) == len(said)
+        return found
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+@contextmanager
+def surroundings(visibility_seconds: int = 0) -> Iterator[World]:
+    """A world of one's own; unless told otherwise, a message that was given back comes again at once."""
+    moto_api_backend.reset()  # the stand-in keeps its state beyond its own end
+    cloud = demo_cloud(utc_now)
+    with AwsStandIn(visibility_seconds) as aws, CloudServer(cloud):
+        yield World(aws, cloud)
+    moto_api_backend.reset()
