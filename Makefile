@@ -90,8 +90,9 @@ deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment 
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-artifact: $(READY) ## Build the artifact for this machine and test it
-	@$(BIN)/python -m pytest -m artifact tests/artifact $(ARGS)
+# Two at a time: one test waits for most of a minute, since Lambda's clock is what it is about.
+artifact: $(READY) .venv/sam/.ready ## Build the artifact for this machine, and test it under Lambda's emulator
+	@$(BIN)/python -m pytest -m artifact -n 2 --dist worksteal -rs tests/artifact $(ARGS)
 
 bench: $(READY) $(if $(filter 1,$(QUICK)),,.venv/sam/.ready) ## Measure against a conventional handler, ten minutes [QUICK=1: one]
 	@$(BIN)/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
