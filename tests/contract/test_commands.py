@@ -65,7 +65,9 @@ def test_a_block_of_commands_works(block: Block, tmp_path: Path) -> None:
     if ["make", "run"] in shell.calls:
         (shown,) = [other.text for other in blocks("") if "DETACHED" in other.text]
         printed = {shape(line) for line in done.stdout.splitlines()}
-        assert [line for line in shown.splitlines() if shape(line) not in printed] == []
+        # On a machine that is busy the cloud may be done before anybody has looked.
+        sure = [line for line in shown.splitlines() if " detaching " not in line]
+        assert [line for line in sure if shape(line) not in printed] == []
 
 
 def shape(line: str) -> str:
@@ -194,7 +196,7 @@ def test_names_in_a_page_exist(page: Path) -> None:
 # ----------------------------------------------------------------------------------------- the operator's page
 
 OF_AWS = {"Errors", "FilterArns", "MemorySize", "PutEvents", "Throttles", "Timeout", "VisibilityTimeout",
-          "AccessDenied", "ResourceNotFoundException", "ThrottlingException"}  # fmt: skip
+          "AccessDeniedException", "Disabled", "ResourceNotFoundException", "ThrottlingException"}  # fmt: skip
 """Words of AWS's that the page uses as AWS does."""
 
 
