@@ -18,6 +18,7 @@ from shared.model import (
     Delete,
     DetachRequest,
     Inspect,
+    Listed,
     Observation,
     Outcome,
     Progress,
@@ -292,6 +293,16 @@ def decide(
     answers = (rule(case) for rule in rules)
     decision = next((answer for answer in answers if answer is not None), Delete())
     return as_check(decision) if request.dry_run else decision
+
+
+def glance(
+    request: DetachRequest, progress: Progress, listing: tuple[Listed, ...] | None, policy: Policy, now: datetime
+) -> Wait | None:
+    """A server that still lists the volume has not let go: wait. Anything else takes a look at both planes."""
+    if not any(entry.volume_id == request.volume_id for entry in listing or ()):
+        return None
+    decision = waiting.wait(request, progress, policy, now, "the server still lists the volume")
+    return decision if isinstance(decision, Wait) and not decision.announce_unconfirmed else None
 
 
 def as_check(decision: Decision) -> Decision:

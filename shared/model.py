@@ -256,7 +256,7 @@ class Progress(Frozen):
     detaching_since: AwareDatetime | None = None
     detaching_seen: bool = False
     idle_reads: int = 0
-    odd_reads: int = 0
+    detaching_read_at: AwareDatetime | None = None
     unconfirmed_id: str | None = None
     delete_request_id: str | None = None
     last_error: str | None = None

@@ -72,6 +72,7 @@ def follow(request: DetachRequest, progress: Progress, seen: Observation, now: d
     detaching = bool(same and listed and seen.volume and seen.volume.status == "detaching")
     idle = bool(same and listed and seen.volume and seen.volume.status == "in-use")
     changes["idle_reads"] = progress.idle_reads + 1 if idle else 0
+    changes["detaching_read_at"] = now if detaching else None
     if detaching:
         changes |= {"detaching_seen": True, "detaching_since": progress.detaching_since or now}
         shared_disk = seen.volume is not None and seen.volume.multiattach
@@ -88,6 +89,11 @@ def follow(request: DetachRequest, progress: Progress, seen: Observation, now: d
 def may_delete(progress: Progress) -> bool:
     """Whether the next look may end in a DELETE, so that the server is to be read too."""
     return progress.accepted_at is None and not progress.detaching_seen
+
+
+def may_glance(progress: Progress, within: timedelta, now: datetime) -> bool:
+    """Whether the volume was read lately and was being detached: nothing can be proven until the server lets go."""
+    return progress.detaching_read_at is not None and now - progress.detaching_read_at < within
 
 
 def after_delete(progress: Progress, classified: Classified, call: Call | None, now: datetime) -> Progress:

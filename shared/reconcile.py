@@ -12,7 +12,7 @@ from typing import TypeVar
 from shared.aftermath import decide_after_delete, decide_in_trouble
 from shared.batch import BatchClouds
 from shared.continuation import Task, continuation_body
-from shared.decide import RULES, Rule, decide
+from shared.decide import RULES, Rule, decide, glance
 from shared.events import EventFactory
 from shared.model import (
     Call,
@@ -27,7 +27,7 @@ from shared.model import (
     Wait,
 )
 from shared.ports import AwsTrouble, Cloud, Clouds, CloudTrouble, Event, EventSink, Message, Queue, Reading
-from shared.progress import after_delete, follow, may_delete, state_of, with_calls
+from shared.progress import after_delete, follow, may_delete, may_glance, state_of, with_calls
 from shared.waiting import Policy
 
 Clock = Callable[[], datetime]
@@ -56,6 +56,12 @@ LONGEST_CALL = timedelta(seconds=36)
 
 class OutOfTime(Exception):
     """The invocation ends before the request was stepped; the message comes again."""
+
+
+def _value(reading: Reading[Value], calls: list[Call]) -> Value:
+    """What was read, with its calls noted; a reading that is shared is noted once."""
+    calls.extend(call for call in reading.calls if call not in calls)
+    return reading.value
 
 
 def failed_with(error: Exception) -> Future[Step]:
@@ -103,9 +109,9 @@ class Reconciler:
         seen: Observation | None = None
         try:
             cloud = (clouds or self.clouds).select(task.request.project_id)
-            with_server = may_delete(progress)
-            seen, progress, decision = self._look(cloud, task, progress, calls, with_server=with_server)
-            if isinstance(decision, Inspect) and not with_server:
+            glanced = self._glance(cloud, task, progress, calls)
+            seen, progress, decision = glanced or self._look(cloud, task, progress, calls, may_delete(progress))
+            if isinstance(decision, Inspect):
                 seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
             if isinstance(decision, Delete) and deadline and self.clock() + LONGEST_CALL > deadline:
                 # An invocation that ends is frozen: a DELETE must not thaw in the next one.
@@ -121,6 +127,16 @@ class Reconciler:
         self.observe(step)
         return step
 
+    def _glance(
+        self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]
+    ) -> tuple[None, Progress, Wait] | None:
+        """The server's list alone, which all requests for it share: enough to say "not yet", and for nothing else."""
+        if not may_glance(progress, self.policy.glances, self.clock()):
+            return None
+        listing = _value(cloud.listing(task.request.server_id), calls)
+        wait = glance(task.request, progress, listing, self.policy, self.clock())
+        return (None, progress.model_copy(update={"polls": progress.polls + 1}), wait) if wait else None
+
     def _look(
         self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool
     ) -> tuple[Observation, Progress, Decision]:
@@ -134,17 +150,13 @@ class Reconciler:
     def _read(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool) -> Observation:
         """The volume last: it names the attachment, and nothing may come between that read and a DELETE."""
 
-        def value(reading: Reading[Value]) -> Value:
-            calls.extend(reading.calls)
-            return reading.value
-
         server_id = task.request.server_id
-        server = value(cloud.server(server_id)) if with_server else None
-        listing = None if with_server and server is None else value(cloud.listing(server_id))
-        volume = value(cloud.volume(task.request.volume_id))
+        server = _value(cloud.server(server_id), calls) if with_server else None
+        listing = None if with_server and server is None else _value(cloud.listing(server_id), calls)
+        volume = _value(cloud.volume(task.request.volume_id), calls)
         action_failed = None
         if progress.accepted_at and progress.delete_request_id and volume and volume.status == "in-use":
-            action_failed = value(cloud.action_failed(server_id, progress.delete_request_id))
+            action_failed = _value(cloud.action_failed(server_id, progress.delete_request_id), calls)
         return Observation(volume, listing, server, action_failed)
 
     def _delete(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]) -> tuple[Progress, Decision]:

@@ -23,6 +23,11 @@ class Policy:
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
 
+    @property
+    def glances(self) -> timedelta:
+        """For so long the server's list alone is asked while it shows the volume; a refusal is noticed that much late."""
+        return self.confirm_timeout / 20
+
 
 def failed(reason: Reason, explanation: str = "") -> Conclude:
     return Conclude(Outcome.FAILED, reason.value, reason, explanation)
@@ -48,6 +53,8 @@ def wait(
     once, and then at a low rate until the watch ends.
     """
     seed = f"{request.source} {request.id} {request.volume_id}"
+    # Disks that leave one server are looked at together: they share the reads of it.
+    polling = request.server_id
     since = watching_since(progress)
     if since is None:
         ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
@@ -61,7 +68,7 @@ def wait(
         return Wait(_until(watch_until, now, max(WATCH.seconds(progress.attempt, seed), least)), why)
     if now >= confirm_by:
         return Wait(_until(watch_until, now, WATCH.seconds(0, seed)), why, announce_unconfirmed=True)
-    return Wait(_until(confirm_by, now, max(POLL.seconds(progress.attempt, seed), least)), why)
+    return Wait(_until(confirm_by, now, max(POLL.seconds(progress.attempt, polling), least)), why)
 
 
 def _until(deadline: datetime, now: datetime, seconds: float) -> int:

@@ -7,7 +7,8 @@ import threading
 from collections import Counter
 from datetime import datetime, timedelta
 
-from local.cloud import Fault, bodies, faults
+from local.cloud import Behaviour, Fault, bodies, faults
+from shared.backoff import POLL
 from shared.events import EventFactory
 from shared.model import Volume
 from shared.ports import Cloud, Reading
@@ -116,3 +117,29 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
     assert [] == reconciler.run([])
     assert [] == bench.api.calls
+
+
+def test_disks_that_a_server_still_lists_cost_one_list() -> None:
+    """Until a server lets go nothing is proven: its list alone is asked, once a look for a batch of its disks."""
+    bench = Bench()
+    texts = [json.dumps(bare(bench.server, bench.disk(behaviour=Behaviour(seconds=30)))) for _ in range(20)]
+    for text in texts:
+        bench.queue.put(text)
+    bench.run()
+
+    assert ["detached_now"] * 20 == [event["data"]["detail"] for event in bench.sink.events]
+    before_first_detaching_at_last = 3 * len(texts)
+    assert before_first_detaching_at_last == calls(bench)["get_volume"]
+    assert calls(bench)["list_attachments"] < 20
+
+
+def test_a_refusal_is_noticed_while_only_glancing() -> None:
+    """A disk that goes back to in-use is still listed: the volume is asked again, a twentieth of the timeout late."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=4, refuse=True))
+    bench.queue.put(json.dumps(bare(bench.server, disk)))
+    bench.run()
+
+    [event] = bench.sink.events
+    assert "refused_by_server" == event["data"]["reason"]["code"]
+    assert event["data"]["timing"]["seconds"] < 4 + bench.policy.glances.total_seconds() + POLL.cap

@@ -178,14 +178,16 @@ def test_retry_after_does_not_shorten_a_wait() -> None:
     assert wait(request(), patient, Policy(), NOW, "test", 1) == wait(request(), patient, Policy(), NOW, "test")
 
 
+ONE_REQUEST = f"{request().source} {request().id} {request().volume_id}"
+
+
 @pytest.mark.parametrize(
-    ("so_far", "backoff"),
-    [(FRESH, RETRY), (ACCEPTED, POLL), (WATCHED, WATCH)],
+    ("so_far", "backoff", "seed"),
+    [(FRESH, RETRY, ONE_REQUEST), (ACCEPTED, POLL, request().server_id), (WATCHED, WATCH, ONE_REQUEST)],
     ids=["nothing under way: retry", "accepted: poll", "unconfirmed: watch"],
 )
-def test_each_stage_has_its_own_pace(so_far: Progress, backoff: Backoff) -> None:
-    """Before a detach we retry, after it we poll, and once it is unconfirmed we watch at a low rate."""
-    seed = f"{request().source} {request().id} {request().volume_id}"
+def test_each_stage_has_its_own_pace(so_far: Progress, backoff: Backoff, seed: str) -> None:
+    """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
     assert wait(request(), so_far, Policy(), NOW, "test") == Wait(backoff.seconds(so_far.attempt, seed), "test")
 
 
