@@ -195,8 +195,8 @@ def test_names_in_a_page_exist(page: Path) -> None:
 
 # ----------------------------------------------------------------------------------------- the operator's page
 
-OF_AWS = {"Errors", "FilterArns", "MemorySize", "PutEvents", "Throttles", "Timeout", "VisibilityTimeout",
-          "AccessDeniedException", "Disabled", "ResourceNotFoundException", "ThrottlingException"}  # fmt: skip
+OF_AWS = {"Errors", "FilterArns", "MemorySize", "Throttles", "Timeout", "VisibilityTimeout",
+          "AccessDeniedException", "Disabled", "ThrottlingException"}  # fmt: skip
 """Words of AWS's that the page uses as AWS does."""
 
 
