@@ -25,7 +25,7 @@ class Policy:
 
     @property
     def glances(self) -> timedelta:
-        """For so long the server's list alone is asked while it shows the volume; a refusal is noticed that much late."""
+        """While it shows the volume, the server's list alone is asked for so long; a refusal is noticed that late."""
         return self.confirm_timeout / 20
 
 

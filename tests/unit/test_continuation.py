@@ -24,7 +24,8 @@ PROGRESS = Progress(
     first_seen_at=START, attempt=3, polls=4, followed=FOLLOWED, generation=SERVER,
     before=State(volume_status="in-use", attachment=FOLLOWED, listed_by_server=True, attached_to=(SERVER,)),
     deletes_sent=1, unsettled=1, last_delete_at=START, accepted_at=START + timedelta(microseconds=1),
-    detaching_since=START, detaching_seen=True, idle_reads=1, detaching_read_at=START, unconfirmed_id="u", delete_request_id="r",
+    detaching_since=START, detaching_seen=True, detaching_read_at=START, idle_reads=1,
+    unconfirmed_id="u", delete_request_id="r",
     last_error="http_502: bad", calls=(Call(operation="get_volume", at=START, status=0, code="timeout", message="m"),),
 )  # fmt: skip
 
