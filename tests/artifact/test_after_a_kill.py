@@ -11,7 +11,7 @@ from tests.artifact.world import surroundings
 pytestmark = under_the_emulator
 
 TIMEOUT = 46
-"""With less than 41 s left, the longest call and the sending of its outcome, no DELETE is sent; the rest is for reads."""
+"""With less than 41 s left, for the longest call and telling its outcome, no DELETE is sent; 5 s are for the reads."""
 
 
 def test_a_batch_killed_half_way(start: Start) -> None:
