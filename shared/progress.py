@@ -92,8 +92,14 @@ def may_delete(progress: Progress) -> bool:
 
 
 def may_glance(progress: Progress, within: timedelta, now: datetime) -> bool:
-    """Whether the volume was read lately and was being detached: nothing can be proven until the server lets go."""
-    return progress.detaching_read_at is not None and now - progress.detaching_read_at < within
+    """Whether the server's list is enough to ask: nothing can be proven until it has let go.
+
+    It is just after the acceptance, and for a while once the volume was read as detaching; both planes are read
+    before long all the same, for the volume alone shows a refusal.
+    """
+    if progress.detaching_read_at:
+        return now - progress.detaching_read_at < within
+    return progress.accepted_at is not None and progress.idle_reads == 0 and now - progress.accepted_at < within / 10
 
 
 def after_delete(progress: Progress, classified: Classified, call: Call | None, now: datetime) -> Progress:

@@ -7,12 +7,15 @@ import threading
 from collections import Counter
 from datetime import datetime, timedelta
 
+import pytest
+
 from local.cloud import Behaviour, Fault, bodies, faults
 from shared.backoff import POLL
 from shared.events import EventFactory
 from shared.model import Volume
 from shared.ports import Cloud, Reading
 from shared.reconcile import LONGEST_CALL, OutOfTime, Reconciler
+from shared.waiting import Policy
 from tests.fakes import Bench, MemorySink, OneCloud, bare
 
 
@@ -133,13 +136,16 @@ def test_disks_that_a_server_still_lists_cost_one_list() -> None:
     assert calls(bench)["list_attachments"] < 20
 
 
-def test_a_refusal_is_noticed_while_only_glancing() -> None:
-    """A disk that goes back to in-use is still listed: the volume is asked again, a twentieth of the timeout late."""
+@pytest.mark.parametrize(
+    ("refused_after", "late"), [(2, 5), (10, Policy().glances.total_seconds() + POLL.cap)], ids=["soon", "later"]
+)
+def test_a_refusal_is_noticed_between_glances(refused_after: float, late: float) -> None:
+    """A disk that goes back to in-use is still listed: the volume is read too, after seconds and then now and again."""
     bench = Bench()
-    disk = bench.disk(behaviour=Behaviour(seconds=4, refuse=True))
+    disk = bench.disk(behaviour=Behaviour(seconds=refused_after, refuse=True))
     bench.queue.put(json.dumps(bare(bench.server, disk)))
     bench.run()
 
     [event] = bench.sink.events
     assert "refused_by_server" == event["data"]["reason"]["code"]
-    assert event["data"]["timing"]["seconds"] < 4 + bench.policy.glances.total_seconds() + POLL.cap
+    assert event["data"]["timing"]["seconds"] < refused_after + late
