@@ -22,7 +22,8 @@ from local.artifact import ROOT
 IMPORT = """
 import importlib, time
 began = time.perf_counter(), time.process_time()
-importlib.import_module({module!r})
+for module in {imports!r}.split(", "):
+    importlib.import_module(module)
 used = time.perf_counter() - began[0], time.process_time() - began[1]
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(*used, int(peak.split()[1]) / 1024)
@@ -40,7 +41,7 @@ class Imported:
 
 def imported(package: Package, variables: Mapping[str, str]) -> Imported:
     """Import the handler in a fresh process that sees the artifact and nothing else."""
-    command = [*python(), "-c", IMPORT.format(module=package.module)]
+    command = [*python(), "-c", IMPORT.format(imports=package.imports)]
     with TemporaryDirectory() as empty:
         variables = environment(variables, package.recipe.directory)
         done = subprocess.run(command, cwd=empty, env=variables, capture_output=True, text=True, check=True)
@@ -73,7 +74,7 @@ def emulator() -> Path | None:
 
 def first_answer(package: Package, variables: Mapping[str, str], runtime: Path, events: list[Any]) -> FirstAnswer:
     """Start the emulator with the artifact, invoke it twice, and read its runtime's peak memory."""
-    handler = f"{package.module}.lambda_handler"
+    handler = f"{package.imports}.lambda_handler"
     with (
         TemporaryDirectory() as empty,
         started(handler, package.recipe.directory, variables, runtime, Path(empty)) as (url, process),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -11,7 +11,7 @@ from benchmarks import cold, waiting, warm
 from benchmarks.arena import Arena, body, interleaved, record
 from benchmarks.contenders import CONVENTIONAL, FLOOR, PRODUCT, SERIAL
 from benchmarks.figures import Figure
-from benchmarks.packages import Package, packages, runtime, shipped_without_aws
+from benchmarks.packages import LIBRARIES, Package, packages, runtime, shipped_without_aws
 from benchmarks.profile import profile
 
 BOTH = (PRODUCT, CONVENTIONAL)
@@ -80,6 +80,7 @@ class Measurements:
 
     def imports(self, built: dict[str, Package]) -> Iterator[Figure]:
         cpu: dict[str, list[float]] = {}
+        built = {**built, LIBRARIES: replace(built[PRODUCT], name=LIBRARIES)}
 
         def wall(name: str) -> float:
             found = cold.imported(built[name], self.arena.environment)
@@ -88,6 +89,8 @@ class Measurements:
 
         walls = interleaved(tuple(built), self.plan.rounds, wall)
         yield self._cold("import", "import of the handler", "ms", walls, 0.40)
+        title, libraries = "import of its libraries alone", walls[LIBRARIES]
+        yield Figure("import_libraries", title, "ms", libraries, walls[CONVENTIONAL])
         self.more["import_profile"] = {name: profile(built[name], self.arena.environment, 5) for name in BOTH}
         used = {name: median(values) for name, values in cpu.items()}
         yield self._cold("import_cpu", "import of the handler, CPU", "ms", used, 0.40)

@@ -12,21 +12,28 @@ from benchmarks.contenders import CONVENTIONAL, PRODUCT
 from local.artifact import Recipe, build, product
 
 HERE = Path(__file__).parent
-MODULES = {PRODUCT: "functions.detach_volume.handler", CONVENTIONAL: "conventional"}
+LIBRARIES = "libraries"
+IMPORTS = {
+    PRODUCT: "functions.detach_volume.handler",
+    CONVENTIONAL: "conventional",
+    LIBRARIES: "aws_lambda_powertools.logging, aws_lambda_powertools.metrics, pydantic.main, requests_aws4auth, "
+    "keystoneauth1.session, keystoneauth1.identity.v3, cloudevents.core.formats.json",
+}
+"""What is imported of an artifact, parted by commas; the libraries are those of the product, without a line of ours."""
 AWS_PACKAGES = ("boto3", "botocore", "s3transfer")
 """Lambda's own runtime carries them: who takes those need not ship any."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """One handler's artifact."""
+    """One handler's artifact, and what is imported of it."""
 
     name: str
     recipe: Recipe
 
     @property
-    def module(self) -> str:
-        return MODULES[self.name]
+    def imports(self) -> str:
+        return IMPORTS[self.name]
 
     @property
     def zipped(self) -> float:

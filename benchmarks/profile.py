@@ -29,7 +29,7 @@ def profile(package: Package, variables: Mapping[str, str], rounds: int) -> dict
 
 
 def _imported(package: Package, variables: Mapping[str, str]) -> list[tuple[str, int]]:
-    command = [*python(), "-X", "importtime", "-c", f"import {package.module}"]
+    command = [*python(), "-X", "importtime", "-c", f"import {package.imports}"]
     with TemporaryDirectory() as empty:
         given = environment(variables, package.recipe.directory)
         done = subprocess.run(command, cwd=empty, env=given, capture_output=True, text=True, check=True)

@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
-
 from shared.intake import Delivery
 from shared.metrics import meters
 from shared.observability import logger
@@ -45,14 +42,20 @@ def answer_batch(event: dict[str, Any], handle: Handle) -> Any:
         meters.count("RecordsReturned", sum(error is not None for error in errors))
     finally:
         meters.flush()
-    error_of = {record["messageId"]: error for record, error in zip(records, errors, strict=True)}
+    error_of = {record["messageId"]: error for record, error in zip(records, errors, strict=True) if error}
+    return answer_failures(event, error_of) if error_of else {"batchItemFailures": []}
+
+
+def answer_failures(event: dict[str, Any], error_of: Mapping[str, BaseException]) -> Any:
+    """A partial batch response, by Powertools' batch processor."""
+    # With asyncio and all of Lambda's event shapes in tow it takes as long to load as everything of ours.
+    from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
     def answer(record: SQSRecord) -> None:
-        if error := error_of[record.message_id]:
+        if error := error_of.get(record.message_id):
             logger.error("record goes back to the queue", extra={"message_id": record.message_id}, exc_info=error)
             raise error
 
-    if not records:
-        return {"batchItemFailures": []}
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
     return process_partial_response(event=event, record_handler=answer, processor=processor)
