@@ -34,6 +34,13 @@ NOT_SET = {"DELIVERY_TTL", "FENCE_SKEW", "WEBHOOK_IAM_AUTH"}
 IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
 """Batch operations are permitted by the action of the single one."""
 
+BY_LAMBDA = {
+    "sqs": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+    "logs": {"logs:CreateLogStream", "logs:PutLogEvents"},
+    "xray": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
+}
+"""What Lambda does in a function's name: with the queue that it reads for it, its log, its traces."""
+
 SERVICES = {"SQS": "sqs", "EVENTS": "events", "SECRETS": "secretsmanager", "STATES": "states"}
 
 
@@ -93,9 +100,16 @@ def queue_of(source: dict[str, Any]) -> dict[str, Any]:
     return queue
 
 
+def documents_of(function: str) -> list[dict[str, Any]]:
+    """The policies of a function's role."""
+    role = RESOURCES[FUNCTIONS[function]["Role"]["GetAtt"].removesuffix(".Arn")]["Properties"]
+    assert set(role) == {"AssumeRolePolicyDocument", "Policies", "Tags"}  # and no policy of AWS's, which knows no names
+    return [policy["PolicyDocument"] for policy in role["Policies"]]
+
+
 def statements_of(function: str) -> Iterator[dict[str, Any]]:
-    """The statements of a function's own policies, the conditional ones too."""
-    for policy in FUNCTIONS[function]["Policies"]:
+    """What a function may do, the conditional statements too."""
+    for policy in documents_of(function):
         for statement in policy["Statement"]:
             yield statement["If"][1] if "If" in statement else statement
 
@@ -205,9 +219,20 @@ def test_the_loop_is_allowed() -> None:
 
 
 def test_policies_allow_what_is_called() -> None:
-    """All functions together may do what the adapters call, and nothing else."""
+    """All functions together may do what the adapters call, and what Lambda does for them, and nothing else."""
     allowed = set().union(*(actions_of(name) for name in FUNCTIONS))
-    assert allowed == called_by_adapters()
+    assert allowed == called_by_adapters().union(*BY_LAMBDA.values())
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_roles_let_lambda_do_its_part(name: str) -> None:
+    """Messages are taken from the function's own queue, if it has one, and its log goes to its own group."""
+    of = {action: s["Resource"] for s in statements_of(name) for action in s["Action"] if isinstance(s["Action"], list)}
+    queues = [source["Queue"] for function, source in CONSUMERS if function == name]
+    assert [of.get(action) for action in sorted(BY_LAMBDA["sqs"])] == [queues[0] if queues else None] * 3
+    group = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
+    assert [of[action] for action in sorted(BY_LAMBDA["logs"])] == [{"GetAtt": f"{group}.Arn"}] * 2
+    assert BY_LAMBDA["xray"] <= set(of)
 
 
 def test_the_worker_has_what_it_needs() -> None:
@@ -218,10 +243,11 @@ def test_the_worker_has_what_it_needs() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_policies_name_their_resources(name: str) -> None:
-    """Nothing is allowed on everything, but for the task tokens, for which IAM has no resource."""
+    """Nothing is allowed on everything, but for task tokens and traces, for which IAM has no resource."""
     wide = [s for s in statements_of(name) if s["Resource"] == "*"]
     actions = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in wide]
-    assert [a for group in actions for a in group if not a.startswith("states:SendTask")] == []
+    allowed = [a for group in actions for a in group]
+    assert [a for a in allowed if not a.startswith("states:SendTask") and a not in BY_LAMBDA["xray"]] == []
     assert all(s["Effect"] == "Allow" and "*" not in str(s["Action"]) for s in statements_of(name))
 
 

@@ -14,12 +14,14 @@ from moto.iam.models import iam_backends
 
 from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, AwsStandIn, queue_arn
 from shared.adapters.aws import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
-from tests.contract.test_template import FUNCTIONS, TEMPLATE
+from tests.contract.test_template import FUNCTIONS, TEMPLATE, documents_of
 
+FUNCTION_NAMES = [name.removesuffix("Function") for name in FUNCTIONS]
 NAMES = {
     "RequestQueue.Arn": queue_arn(REQUESTS),
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
+    **{f"{name}Logs.Arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:*" for name in FUNCTION_NAMES},
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
@@ -49,7 +51,7 @@ def _value_of(name: str) -> str:
 
 
 def policies_of(function: str) -> list[str]:
-    return [json.dumps(resolved(policy)) for policy in FUNCTIONS[function]["Policies"]]
+    return [json.dumps(resolved(policy)) for policy in documents_of(function)]
 
 
 @pytest.fixture
@@ -89,8 +91,15 @@ CLOUD = f"{SECRET_ARN}{_value_of('CloudSecretId')}-AbCdEf"
 WEBHOOK = f"{SECRET_ARN}{_value_of('WebhookSecretId')}-AbCdEf"
 SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
 
+
+def taking_from(queue: str) -> set[tuple[str, str]]:
+    """What Lambda does with a function's queue, in the function's name."""
+    return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage")}
+
+
 NEEDED: dict[str, set[tuple[str, str]]] = {
     "DetachVolumeFunction": {
+        *taking_from(REQUEST_QUEUE),
         ("sqs:SendMessage", REQUEST_QUEUE),
         ("events:PutEvents", OUR_BUS),
         ("secretsmanager:GetSecretValue", CLOUD),
@@ -99,6 +108,7 @@ NEEDED: dict[str, set[tuple[str, str]]] = {
         ("states:SendTaskHeartbeat", TOKEN),
     },
     "ReportDeadLetterFunction": {
+        *taking_from(DEAD_LETTER_QUEUE),
         ("sqs:SendMessage", REQUEST_QUEUE),
         ("events:PutEvents", OUR_BUS),
         ("states:SendTaskFailure", TOKEN),
@@ -108,7 +118,7 @@ NEEDED: dict[str, set[tuple[str, str]]] = {
         ("secretsmanager:GetSecretValue", WEBHOOK),
     },
 }
-"""What each function does, by the calls its adapters make."""
+"""What each function does, by the calls its adapters make, and what Lambda does for it."""
 
 IMAGINABLE = {
     *((f"sqs:{do}", queue) for do in ("SendMessage", "ReceiveMessage", "DeleteMessage", "PurgeQueue", "DeleteQueue")
@@ -118,6 +128,7 @@ IMAGINABLE = {
     *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "PutSecretValue", "DeleteSecret")
       for secret in (CLOUD, WEBHOOK, SOMEBODY_ELSES)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
+    *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
     ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"), ("s3:GetObject", "*"),
 }  # fmt: skip
 """What else a function might try, were it taken over."""
@@ -147,7 +158,7 @@ def test_permissions_are_enforced_over_the_wire(
 
     for service, operation, payload in (
         (SQS, "SendMessage", {"QueueUrl": aws.queue_urls[DEAD_LETTERS], "MessageBody": "x"}),
-        (SQS, "ReceiveMessage", {"QueueUrl": aws.queue_urls[REQUESTS]}),
+        (SQS, "PurgeQueue", {"QueueUrl": aws.queue_urls[REQUESTS]}),
         (SECRETS, "ListSecrets", {}),
         (EVENTS, "DeleteEventBus", {"Name": BUS}),
         (STATES, "StartExecution", {"stateMachineArn": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:x"}),
