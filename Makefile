@@ -50,7 +50,7 @@ prove: $(READY) ## The long proofs: every crash point, every fault, hostile inpu
 soak: $(READY) ## 10,000 requests through the local stack with faults and duplicates [REQUESTS=]
 	@$(BIN)/python -m local.soak --requests $(or $(REQUESTS),10000)
 
-check: lint types imports template test ## Run everything CI runs
+check: lint types imports validate artifact test ## Run everything CI runs
 
 lint: $(READY)
 	@$(BIN)/ruff check .
