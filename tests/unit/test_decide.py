@@ -13,7 +13,7 @@ import pytest
 
 from shared.aftermath import decide_after_delete, decide_in_trouble
 from shared.backoff import POLL, RETRY, Backoff
-from shared.decide import decide
+from shared.decide import decide, glance
 from shared.model import (
     AnswerClass,
     Classified,
@@ -21,6 +21,7 @@ from shared.model import (
     Decision,
     Delete,
     DetachRequest,
+    Listed,
     Observation,
     Outcome,
     Progress,
@@ -691,3 +692,25 @@ def test_retry_after_of_a_read_is_honoured() -> None:
     """A cloud that asks for time is given it."""
     busy = answer(AnswerClass.RETRY, retry_after=120)
     assert decide_in_trouble(request(), FRESH, busy, Policy(), NOW) == Wait(120, "test.retry: as the cloud put it")
+
+
+# ------------------------------------------------------------------------------------------------- glances
+
+
+@pytest.mark.parametrize(
+    ("listing", "so_far", "expected"),
+    [
+        pytest.param(LISTED, accepted(60), "wait", id="still listed"),
+        pytest.param(NOT_LISTED, accepted(60), None, id="let go"),
+        pytest.param(None, accepted(60), None, id="server gone"),
+        pytest.param(LISTED, accepted(600), None, id="still listed, to be announced"),
+        pytest.param(LISTED, accepted(700, **SAID), "wait", id="still listed, announced"),
+        pytest.param(LISTED, accepted(6 * HOUR, **SAID), None, id="still listed, time is up"),
+    ],
+)
+def test_a_glance_says_wait_or_nothing(
+    listing: tuple[Listed, ...] | None, so_far: Progress, expected: str | None
+) -> None:
+    """The server's list alone never ends a request and never announces anything: for that both planes are read."""
+    found = glance(request(), so_far, listing, Policy(), NOW)
+    assert expected == (said(found) if found else None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.model import AnswerClass, AttachmentRecord, Call, DetachRequest, Observation, Progress, Reason, State
-from shared.progress import CALLS_KEPT, after_delete, follow, may_delete, with_calls
+from shared.progress import CALLS_KEPT, after_delete, follow, may_delete, may_glance, with_calls
 from tests.builders import (
     ATTACHED,
     ATTACHMENT,
@@ -327,3 +327,35 @@ def test_evidence_is_bounded_and_ends_with_the_latest_calls(looks: list[list[Cal
         so_far = with_calls(so_far, tuple(calls))
         assert len(so_far.calls) <= CALLS_KEPT
         assert so_far.calls[-len(calls) :][-CALLS_KEPT:] == tuple(calls[-CALLS_KEPT:]) or not calls
+
+
+# ------------------------------------------------------------------------------------------------ glances
+
+WITHIN = timedelta(seconds=30)
+JUST_ACCEPTED = ACCEPTED.model_copy(update={"accepted_at": ago(seconds=2)})
+
+
+@pytest.mark.parametrize(
+    ("so_far", "expected"),
+    [
+        pytest.param(FOLLOWING, False, id="nothing sent"),
+        pytest.param(LOST, False, id="an answer was lost"),
+        pytest.param(JUST_ACCEPTED, True, id="just accepted"),
+        pytest.param(look(JUST_ACCEPTED, IDLE), False, id="just accepted, and read as idle"),
+        pytest.param(ACCEPTED, False, id="accepted a while ago, not read since"),
+        pytest.param(look(ACCEPTED, DETACHING), True, id="read as detaching"),
+        pytest.param(look(FOLLOWING, DETACHING), True, id="read as detaching for somebody else"),
+        pytest.param(look(ACCEPTED, DETACHING, IDLE), False, id="idle again"),
+        pytest.param(look(ACCEPTED, DETACHING, FREE), False, id="free"),
+    ],
+)
+def test_when_the_servers_list_is_enough_to_ask(so_far: Progress, expected: bool) -> None:
+    """Just after the acceptance, and once the volume itself was read as detaching; never when it was read otherwise."""
+    assert expected == may_glance(so_far, WITHIN, NOW)
+
+
+def test_the_volume_is_read_again_in_time() -> None:
+    """However long the server lists it, a volume that was detaching is asked how it is."""
+    so_far = look(ACCEPTED, DETACHING)
+    assert may_glance(so_far, WITHIN, NOW + WITHIN - timedelta(seconds=1))
+    assert not may_glance(so_far, WITHIN, NOW + WITHIN)
