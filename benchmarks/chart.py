@@ -45,11 +45,12 @@ def row(figure: Figure, y: int) -> list[str]:
     longest = max(figure.product, other) or 1.0
     ours, theirs = (BARS * value / longest for value in (figure.product, other))
     aim = BARS * other * (figure.limit or 0) / longest
+    clear = aim if ours <= aim < ours + LABEL else ours
     parts = [
         text(LEFT - 12, y + 22, figure.title, 13, INK, anchor="end"),
         bar(LEFT, y + 4, ours, OURS),
         bar(LEFT, y + 19, theirs, THEIRS),
-        text(LEFT + (aim if ours <= aim < ours + LABEL else ours) + 6, y + 15, f"{told(figure.product)} {figure.unit}", 12, INK),
+        text(LEFT + clear + 6, y + 15, f"{told(figure.product)} {figure.unit}", 12, INK),
         text(LEFT + theirs + 6, y + 30, f"{told(other)} {figure.unit}", 12, SOFT),
         text(
             WIDTH - 20,
