@@ -40,8 +40,6 @@ What falls short, and why:
 - **cold start, import**: *import of its libraries alone* is the agreed libraries without a line of this product. They
   take the whole aim by themselves. What is added on top (`shared` in the list below) is mostly the making of some sixty
   frozen dataclasses and pydantic models.
-- **peak memory** is what those libraries hold, too: leaving out `charset_normalizer`, which `requests` wants, would
-  meet the aim; [decisions.md](../docs/decisions.md) says why it stays.
 - **CPU per event, batch of 1**: the bare calls have no login to look after, no evidence to keep, no logs, no metrics.
   By cProfile a fifth of what is added is keystoneauth1's session around `requests`, a fifth metrics, a tenth log
   lines; the rest is spread thin over reading, deciding and the event. A batch shares some of it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contenders import CONVENTIONAL, PRODUCT
-from local.artifact import Recipe, build, product
+from local.artifact import SETUPTOOLS, Recipe, build, product
 
 HERE = Path(__file__).parent
 LIBRARIES = "libraries"
@@ -51,7 +51,7 @@ def packages(bytecode: bool) -> dict[str, Package]:
 def conventional(bytecode: bool) -> Recipe:
     """All metadata stays: openstacksdk finds its own version and its ways to log in by it."""
     name = "conventional" if bytecode else "conventional-sources"
-    return Recipe(name, HERE / "conventional.lock", (HERE / "conventional.py",), None, True, bytecode)
+    return Recipe(name, HERE / "conventional.lock", (HERE / "conventional.py",), None, True, bytecode, SETUPTOOLS)
 
 
 def runtime() -> Path:

@@ -28,8 +28,14 @@ UNPACKED_AT = "/var/task"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time a zip can tell."""
 
-UNUSED = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth", "bin", ".lock")
-"""Required by pbr, which needs it only to build packages, and what installing leaves behind."""
+SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
+"""Required by pbr, which needs it only to build packages."""
+
+UNUSED = (*SETUPTOOLS, "charset_normalizer")
+"""`requests` guesses with the latter how a text is encoded whose sender does not say; here everything is JSON."""
+
+LEFT_BEHIND = ("bin", ".lock")
+"""What installing leaves behind."""
 
 
 class BuildError(Exception):
@@ -40,7 +46,8 @@ class BuildError(Exception):
 class Recipe:
     """What goes into an artifact: packages by their hashes, and sources of ours.
 
-    `metadata` names the distributions whose METADATA somebody reads at run time; None keeps all of it.
+    `metadata` names the distributions whose METADATA somebody reads at run time; None keeps all of it. `without` names
+    packages that the lock brings and that nobody needs to run.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Recipe:
     metadata: tuple[str, ...] | None = None
     host: bool = False
     bytecode: bool = True
+    without: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -63,9 +71,8 @@ def product(host: bool = False, bytecode: bool = True) -> Recipe:
     """The artifact of all three functions, for Lambda or for this machine and this Python."""
     name = ("host" if host else "lambda") + ("" if bytecode else "-sources")
     # keystoneauth1 asks for its own version when it is imported; nobody else reads any metadata.
-    return Recipe(
-        name, ROOT / "requirements.lock", (ROOT / "functions", ROOT / "shared"), ("keystoneauth1",), host, bytecode
-    )
+    sources = (ROOT / "functions", ROOT / "shared")
+    return Recipe(name, ROOT / "requirements.lock", sources, ("keystoneauth1",), host, bytecode, UNUSED)
 
 
 def build(recipe: Recipe) -> bool:
@@ -103,9 +110,10 @@ def _install(recipe: Recipe) -> None:
 
 def _trim(recipe: Recipe) -> None:
     """Drop what nobody runs: tests, texts at the root, metadata, and what only builds packages."""
+    unwanted = {*recipe.without, *LEFT_BEHIND}
     for path in recipe.directory.iterdir():
         text = path.suffix in (".md", ".rst", ".txt")
-        if path.name in UNUSED or text or (path.suffix == ".dist-info" and not _kept(path, recipe)):
+        if path.name in unwanted or text or (path.suffix == ".dist-info" and not _kept(path, recipe)):
             _remove(path)
     for path in list(recipe.directory.glob("*/**/tests")):
         if path.exists():  # and not gone with one above it

@@ -16,7 +16,8 @@ from tests.contract.test_template import DEFAULTS
 
 pytestmark = pytest.mark.artifact
 
-UNWANTED = ("boto3", "botocore", "moto", "pytest", "setuptools", "pkg_resources", "pip", "bin", "tests", "local")
+UNWANTED = ("boto3", "botocore", "moto", "pytest", "setuptools", "pkg_resources", "charset_normalizer", "pip", "bin",
+            "tests", "local")  # fmt: skip
 
 
 def files(directory: Path) -> dict[str, Path]:
