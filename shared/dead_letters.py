@@ -30,13 +30,13 @@ class DeadLetters:
     def handle(self, deliveries: Sequence[Delivery]) -> list[BaseException | None]:
         """The error of each delivery, or None."""
         results: list[BaseException | None] = [None] * len(deliveries)
-        answers: list[tuple[int, Event]] = []
-        for at, delivery in enumerate(deliveries):
-            found = read_safely(delivery, self.prefix)
-            self.observe(delivery, found)
-            answers += [(at, event) for event in self._answers(delivery, found)]
+        letters = [(delivery, read_safely(delivery, self.prefix)) for delivery in deliveries]
+        answers = [(at, event) for at, letter in enumerate(letters) for event in self._answers(*letter)]
         for index, why in self.sink.emit([event for _, event in answers]).items():
             results[answers[index][0]] = AwsTrouble(f"event not emitted: {why}")
+        for letter, error in zip(letters, results, strict=True):
+            if error is None:  # what could not be answered comes again, and counts when it is
+                self.observe(*letter)
         return results
 
     def _answers(self, delivery: Delivery, found: Found | Exception) -> list[Event]:

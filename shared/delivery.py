@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil
 
@@ -17,6 +17,9 @@ LONGEST_DELAY = 900
 
 PATIENCE = timedelta(seconds=10)
 """What one batch spends on consumers that answer slowly; the rest of it is delivered by later ones."""
+
+LONGEST_ANSWER = timedelta(seconds=14)
+"""Three seconds to connect and ten to wait, and one to spare."""
 
 BUS = "bus"
 
@@ -46,6 +49,11 @@ class Deliveries:
     consumers: Mapping[str, Consumer] = field(default_factory=dict)
     ttl: timedelta = timedelta(hours=24)
     observe: Callable[[Attempt], None] = lambda attempt: None
+    deadline: datetime | None = None
+
+    def until(self, deadline: datetime | None) -> Deliveries:
+        """The same for one invocation: no consumer is asked whose answer might come after `deadline`."""
+        return replace(self, deadline=deadline)
 
     def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
         """The positions that the bus did not take, or that could not even be kept for a consumer."""
@@ -71,6 +79,8 @@ class Deliveries:
     def _deliver(self, wanted: Sequence[tuple[int, PendingDelivery]]) -> dict[int, str]:
         """A consumer that is not there now is asked once in a batch, not once for each event."""
         ends = self.clock() + PATIENCE
+        if self.deadline:
+            ends = min(ends, self.deadline - LONGEST_ANSWER)
         absent: dict[str, NotTaken] = {}
         kept: list[tuple[int, Message]] = []
         for at, pending in wanted:
@@ -103,7 +113,7 @@ class Deliveries:
         if consumer is None:
             return NotTaken("nobody of that name is configured any more", again=False)
         if not in_time:
-            return NotTaken("not asked: this batch has spent its time on slow consumers", again=True)
+            return NotTaken("not asked: this batch has no time left for slow consumers", again=True)
         return consumer.deliver(pending.event)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from shared.aftermath import decide_after_delete, decide_in_trouble
-from shared.batch import BatchClouds
+from shared.batch import BatchClouds, NotSent
 from shared.continuation import Task, continuation_body
 from shared.decide import RULES, Rule, decide, glance
 from shared.events import EventFactory
@@ -49,9 +49,6 @@ class Step:
 
 
 Observer = Callable[[Step], None]
-
-LONGEST_CALL = timedelta(seconds=36)
-"""Five seconds to connect and thirty to wait, and one to spare."""
 
 
 class OutOfTime(Exception):
@@ -93,15 +90,15 @@ class Reconciler:
         """
         if not tasks:
             return []
-        clouds = BatchClouds(self.clouds, self.clock)
+        clouds = BatchClouds(self.clouds, self.clock, deadline)
         pool = ThreadPoolExecutor(max_workers=min(self.in_flight, len(tasks)))
-        futures = [pool.submit(self.step, task, clouds, deadline) for task in tasks]
+        futures = [pool.submit(self.step, task, clouds) for task in tasks]
         left = (deadline - self.clock()).total_seconds() if deadline else None
         late = wait_for(futures, timeout=left).not_done
         pool.shutdown(wait=not late, cancel_futures=True)
         return self._send([failed_with(OutOfTime()) if future in late else future for future in futures])
 
-    def step(self, task: Task, clouds: Clouds | None = None, deadline: datetime | None = None) -> Step:
+    def step(self, task: Task, clouds: Clouds | None = None) -> Step:
         """One look, one decision, at most one DELETE."""
         now = self.clock()
         progress = task.progress or Progress(first_seen_at=now)
@@ -113,11 +110,10 @@ class Reconciler:
             seen, progress, decision = glanced or self._look(cloud, task, progress, calls, may_delete(progress))
             if isinstance(decision, Inspect):
                 seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
-            if isinstance(decision, Delete) and deadline and self.clock() + LONGEST_CALL > deadline:
-                # An invocation that ends is frozen: a DELETE must not thaw in the next one.
-                decision = Wait(1, "no time left for a DELETE in this invocation")
             if isinstance(decision, Delete):
                 progress, decision = self._delete(cloud, task, progress, calls)
+        except NotSent as late:
+            decision = Wait(1, str(late))
         except CloudTrouble as trouble:
             calls.extend(trouble.calls)
             last_error = f"{trouble.classified.code}: {trouble.classified.message}"

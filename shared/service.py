@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.continuation import PendingDelivery
@@ -34,32 +34,35 @@ class Service:
     def handle(self, deliveries: Sequence[Delivery], deadline: datetime | None = None) -> list[BaseException | None]:
         """The error of each delivery, or None: one fails if anything it led to could not be sent.
 
-        What does not fit in before `deadline` is given back unharmed.
+        What does not fit in before `deadline` is given back unharmed, or asked later.
         """
+        sink = self.sink.until(deadline)
         found = [read_safely(delivery, self.prefix) for delivery in deliveries]
         results: list[BaseException | None] = [item if isinstance(item, Exception) else None for item in found]
         tasks = [(at, task) for at, tasks in enumerate(found) if isinstance(tasks, list) for task in tasks]
-        errors = self.reconciler.run([task for _, task in tasks], deadline)
+        errors = replace(self.reconciler, sink=sink).run([task for _, task in tasks], deadline)
         for (at, task), error in zip(tasks, errors, strict=True):
             if error:
                 error.add_note(f"request {task.request.source} {task.request.id}, {task.request.subject}")
             results[at] = results[at] or error
-        self._answer([(at, bad) for at, bad in enumerate(found) if isinstance(bad, Rejected)], results)
+        self._answer([(at, bad) for at, bad in enumerate(found) if isinstance(bad, Rejected)], results, sink)
         pending = [(at, item) for at, item in enumerate(found) if isinstance(item, PendingDelivery)]
-        for index, why in self.sink.resume([item for _, item in pending]).items():
+        for index, why in sink.resume([item for _, item in pending]).items():
             results[pending[index][0]] = AwsTrouble(why)
         for delivery, item in zip(deliveries, found, strict=True):
             if isinstance(item, Rejected | Ignored):
                 self.observe(delivery, item)
         return results
 
-    def _answer(self, rejected: list[tuple[int, Rejected]], results: list[BaseException | None]) -> None:
+    def _answer(
+        self, rejected: list[tuple[int, Rejected]], results: list[BaseException | None], sink: Deliveries
+    ) -> None:
         for at, bad in rejected:
             if bad.own:
                 results[at] = OwnUnreadable(f"a {bad.own} that cannot be read: {bad.faults[0].field}")
         answered = [(at, bad) for at, bad in rejected if not bad.own]
         now = self.clock()
-        failed = self.sink.emit([self.events.rejected(bad, now) for _, bad in answered])
+        failed = sink.emit([self.events.rejected(bad, now) for _, bad in answered])
         for index, why in failed.items():
             results[answered[index][0]] = AwsTrouble(f"event not emitted: {why}")
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from shared.adapters.aws import AwsError
 from shared.adapters.openstack import OpenStackCloud
-from shared.adapters.secrets import KEPT_SECONDS, NotJsonSecret, Secrets
+from shared.adapters.secrets import ABSENT, KEPT_SECONDS, NotJsonSecret, Secrets
 from shared.model import AnswerClass, Classified, Listed, Reason, Server, Volume
 from shared.ports import Cloud, CloudTrouble, Reading
 from shared.settings import CloudCredentials, SettingsError, load
@@ -40,8 +40,8 @@ def from_secret(secrets: Secrets, secret_id: str, project_id: str | None = None)
             secrets.forget(secret_id)  # once it is mended, requests need not wait for it
             raise SettingsError(f"the secret {secret_id}: {error}") from None
         except AwsError as error:
-            if error.code == "ResourceNotFoundException":
-                raise SettingsError(f"the secret {secret_id} does not exist") from None
+            if error.code in ABSENT:
+                raise SettingsError(f"the secret {secret_id} does not exist, or may not be read: {error}") from None
             raise
 
     return read
@@ -80,10 +80,13 @@ class RenewedCloud:
             return Reading(replace(answer.value, kind=AnswerClass.RETRY, reason=None), answer.calls)
         return answer
 
+    def named_project(self) -> str | None:
+        """The project that the credentials name by its id."""
+        return self._latest()[1].named_project
+
     def project_id(self) -> str:
-        """The project the credentials name; only where they name none does it take a login to know it."""
-        _, credentials = self._latest()
-        return credentials.named_project or self._ask(lambda cloud: cloud.project_id())
+        """The project the credentials are for; only where they name none does it take a login to know it."""
+        return self.named_project() or self._ask(lambda cloud: cloud.project_id())
 
     def _ask(self, question: Callable[[OpenStackCloud], Value]) -> Value:
         cloud, _ = self._latest()
@@ -124,15 +127,21 @@ class ConfiguredClouds:
             self._clouds[None] = RenewedCloud(self.default, self.connect)
 
     def select(self, project_id: str | None) -> Cloud:
-        """A request for a project that is not served, or that the credentials are not for, costs no call to it."""
+        """A request for a project that is not served costs no call to any cloud.
+
+        Where there is a list, a project that is not in it is served if it is the one the default credentials name;
+        those that name none by its id are not logged in with to find out.
+        """
         cloud = self._clouds.get(project_id) or self._clouds.get(None)
         if cloud is None:
             raise self._not_served(project_id)
-        own = cloud.project_id() if project_id else None
+        if project_id is None:
+            return cloud
+        if self.projects and project_id not in self.projects and project_id != cloud.named_project():
+            raise self._not_served(project_id)
+        own = cloud.project_id()
         if own == project_id:
             return cloud
-        if self.projects and project_id not in self.projects:
-            raise self._not_served(project_id)
         message = f"the request names project {project_id}, the credentials are for {own}"
         raise CloudTrouble(Classified(AnswerClass.PERMANENT, "wrong_project", message, Reason.WRONG_PROJECT))
 

@@ -18,6 +18,10 @@ class NotJsonSecret(AwsTrouble):
     """A secret that is there, and holds something else."""
 
 
+ABSENT = ("ResourceNotFoundException", "AccessDeniedException")
+"""IAM answers first: a policy that names secrets does not know the name of one that is not there."""
+
+
 @dataclass
 class Secrets:
     """Values by secret id; a rotated secret is picked up within five minutes, or at once after `forget`."""

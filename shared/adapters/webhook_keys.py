@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from shared.adapters.aws import AwsError
-from shared.adapters.secrets import KEPT_SECONDS, Secrets
+from shared.adapters.secrets import ABSENT, KEPT_SECONDS, Secrets
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
 
@@ -17,7 +17,7 @@ NEWEST_SECONDS = 30
 
 @dataclass(frozen=True)
 class WebhookKeys:
-    """No secret named, or none there: no keys, and so a door that stays shut."""
+    """No secret named, or none there that may be read: no keys, and so a door that stays shut."""
 
     secrets: Secrets
     secret_id: str | None
@@ -29,7 +29,7 @@ class WebhookKeys:
         try:
             return Keys.parse(self.secrets.read(self.secret_id, NEWEST_SECONDS if newest else KEPT_SECONDS))
         except AwsError as error:
-            if error.code == "ResourceNotFoundException":
+            if error.code in ABSENT:
                 return Keys()
             raise
         except ValidationError as error:

@@ -11,10 +11,11 @@ import pytest
 
 from local.cloud import Behaviour, Fault, bodies, faults
 from shared.backoff import POLL
+from shared.batch import LONGEST_CALL
 from shared.events import EventFactory
-from shared.model import Volume
+from shared.model import Classified, Volume
 from shared.ports import Cloud, Reading
-from shared.reconcile import LONGEST_CALL, OutOfTime, Reconciler
+from shared.reconcile import OutOfTime, Reconciler
 from shared.waiting import Policy
 from tests.fakes import Bench, MemorySink, OneCloud, bare
 
@@ -81,6 +82,49 @@ def test_without_time_no_delete_is_sent() -> None:
     assert 0 == calls(bench)["delete_attachment"]
     bench.run()
     assert ["detached_now"] == [event["data"]["detail"] for event in bench.sink.events]
+
+
+class Slow:
+    """A cloud whose DELETEs take a while; with `looking`, none is sent before so many volumes were read."""
+
+    def __init__(self, bench: Bench, seconds: float, looking: int = 1) -> None:
+        self._cloud, self._clock, self._seconds = bench.cloud, bench.clock, seconds
+        self.looked = threading.Barrier(looking)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._cloud, name)
+
+    def volume(self, volume_id: str) -> Reading[Volume | None]:
+        reading = self._cloud.volume(volume_id)
+        self.looked.wait(30)
+        return reading
+
+    def detach(self, server_id: str, volume_id: str) -> Reading[Classified]:
+        self._clock.pass_(self._seconds)
+        return self._cloud.detach(server_id, volume_id)
+
+
+def test_a_delete_does_not_go_out_on_an_old_look() -> None:
+    """Whose turn comes late looks again first: ten disks of a slow server are detached in several goes."""
+    bench = Bench()
+    slow = Slow(bench, seconds=1.5, looking=10)
+    bench.clouds = OneCloud(slow)  # type: ignore[arg-type]
+    assert [None] * 10 == step(bench, requests(bench, 10))
+    assert 2 == calls(bench)["delete_attachment"]
+
+    slow.looked = threading.Barrier(1)
+    bench.run()
+    assert ["detached_now"] * 10 == [event["data"]["detail"] for event in bench.sink.events]
+    assert 10 == calls(bench)["delete_attachment"]
+
+
+def test_no_delete_goes_out_when_its_turn_comes_too_late() -> None:
+    """Ten disks of one server share the time: after the first DELETE there is none left for another."""
+    bench = Bench()
+    bench.clouds = OneCloud(Slow(bench, seconds=1.5))  # type: ignore[arg-type]
+    deadline = bench.clock.time + LONGEST_CALL + timedelta(seconds=1)
+    assert [None] * 10 == step(bench, requests(bench, 10), deadline)
+    assert 1 == calls(bench)["delete_attachment"]
 
 
 class Hanging:

@@ -127,6 +127,14 @@ def test_an_unlisted_project_is_forbidden_without_a_call(estate: Estate) -> None
     assert UNLISTED in classified.message
 
 
+@pytest.mark.parametrize("wrong", [{}, {"password": "wrong"}], ids=["good password", "wrong password"])
+def test_default_credentials_are_not_tried_for_an_unlisted_project(wrong: dict[str, str], estate: Estate) -> None:
+    """Where the default secret names its project by name only, nobody logs in to learn whether it is the one."""
+    login = Estate.login(estate.first, project_name=estate.first.world.project.name, **wrong)
+    estate.store.values[DEFAULT] = json.dumps({name: value for name, value in login.items() if name != "project_id"})
+    assert refusal(estate, UNLISTED).classified.reason is Reason.FORBIDDEN
+
+
 def test_without_a_list_it_is_the_wrong_project() -> None:
     """One project served: whoever names another has mistaken the credentials."""
     assert refusal(Estate(allowed=""), UNLISTED).classified.reason is Reason.WRONG_PROJECT

@@ -162,6 +162,7 @@ def test_what_cannot_be_answered_stays() -> None:
     morgue.bus.refuse = not_of_one
     errors = morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER)))
     assert [False, True] == [error is not None for error in errors]
+    assert 1 == len(morgue.told)  # it counts as answered when it is
 
 
 def test_a_task_that_cannot_be_told_now_waits() -> None:

@@ -14,7 +14,7 @@ from shared.continuation import PendingDelivery
 from shared.delivery import LONGEST_DELAY, PATIENCE, Attempt, Deliveries
 from shared.intake import Delivery, Rejected, read
 from shared.model import Outcome
-from shared.ports import Event, NotTaken
+from shared.ports import Event, Message, NotTaken
 from tests.fakes import QUEUE_ARN, START, MemoryQueue, MemorySink, VirtualClock
 
 YES: list[NotTaken | None] = [None]
@@ -157,6 +157,10 @@ def test_it_ends_some_time() -> None:
     assert (LATER, None) == (hall.attempts[-1].refusal, hall.attempts[-1].again_in)
 
 
+def kept_for(name: str, hall: Hall) -> list[Message]:
+    return [message for message in hall.queue.sent if json.loads(message.body)["to"] == name]
+
+
 def test_who_is_not_there_is_asked_once_in_a_batch() -> None:
     """Twenty events for a dead endpoint cost one attempt, and all of them wait."""
     hall = Hall()
@@ -173,7 +177,19 @@ def test_a_slow_consumer_has_no_more_than_its_time() -> None:
     assert {} == hall.emit(*(event(f"e-{number}") for number in range(20)))
     asked = len(hall.sink.asked)
     assert hall.clock() - START <= PATIENCE + timedelta(seconds=4)
-    assert 20 - asked == len([message for message in hall.queue.sent if json.loads(message.body)["to"] == "sink"])
+    assert 20 - asked == len(kept_for("sink", hall))
+
+
+def test_no_consumer_is_asked_whose_answer_could_come_too_late() -> None:
+    """However many rounds an invocation has, it ends in time: what does not fit in waits for another."""
+    hall = Hall()
+    hall.sink.pause = lambda: hall.clock.pass_(10)
+    ends = START + timedelta(seconds=25)
+    deliveries = hall.deliveries.until(ends)
+    for number in range(5):
+        assert {} == dict(deliveries.emit([event(f"e-{number}")]))
+    assert hall.clock() <= ends
+    assert (2, 3) == (len(hall.sink.asked), len(kept_for("sink", hall)))
 
 
 def test_what_cannot_be_kept_fails_its_own_record() -> None:
