@@ -12,6 +12,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cpu_profile import OneThread, by_package
 from benchmarks.stage import moved
 
 PRODUCT, CONVENTIONAL, FLOOR, SERIAL = "product", "conventional", "floor", "serial"
@@ -77,6 +78,17 @@ class Contender:
         wall, used = time.perf_counter() - began, time.process_time() - cpu
         failures = len((answer or {}).get("batchItemFailures", ()))
         return answer, Measured(failures, wall, used, self.skipped.value - skipped)
+
+    def profiled(self, event: dict[str, Any], rounds: int) -> dict[str, float]:
+        """Where an invocation's CPU time goes, in per cent; all of it in one thread, since a profiler sees but one."""
+        from shared import reconcile
+
+        usual = vars(reconcile)["ThreadPoolExecutor"]
+        setattr(reconcile, "ThreadPoolExecutor", OneThread)  # noqa: B010 - the type checker holds classes for constants
+        try:
+            return by_package(lambda: self.invoke(event), rounds)
+        finally:
+            setattr(reconcile, "ThreadPoolExecutor", usual)  # noqa: B010
 
     def memory(self) -> float:
         """Megabytes it holds now."""

@@ -108,6 +108,7 @@ class Measurements:
             title = f"CPU per event, batch of {batch}"
             yield Figure(f"cpu_{batch}", title, "ms", found[PRODUCT], found[FLOOR], "bare calls", 1.5)
             yield Figure(f"cpu_{batch}_conventional", title, "ms", found[PRODUCT], found[CONVENTIONAL])
+        self.more["cpu_profile"] = warm.profile(self.arena, 50 * self.plan.rounds)
 
     def throughput(self) -> Iterator[Figure]:
         rounds = self.plan.rounds if self.plan.cold_starts else 1
@@ -119,7 +120,7 @@ class Measurements:
 
     def calls(self) -> Iterator[Figure]:
         for disks in self.plan.disks:
-            found = waiting.calls_for(self.arena, disks, 30, min(3, self.plan.detaches))
+            found = waiting.calls_for(self.arena, disks, 30, self.plan.detaches)
             title = f"API calls, {disks} disk{'s' if disks > 1 else ''} of a server"
             limit = 0.5 if disks == 20 else None
             yield Figure(f"calls_{disks}", title, "calls", found[PRODUCT], found[CONVENTIONAL], limit=limit)
@@ -147,6 +148,7 @@ class Measurements:
             title, unit = f"CPU per request after {last.requests:,}", "× bare calls"
             if name == PRODUCT:
                 yield Figure("growth", title, unit, last.relative, first.relative, f"after {first.requests}", FLAT)
+                yield Figure("growth_cpu", title, "ms", last.cpu, first.cpu, f"after {first.requests}")
                 title = f"memory after {last.requests:,}"
                 yield Figure("growth_memory", title, "MB", last.memory, first.memory, f"after {first.requests}", FLAT)
             else:

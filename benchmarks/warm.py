@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from benchmarks.arena import Arena, Pair, interleaved
+from benchmarks.arena import Arena, Pair, body, interleaved, record
 from benchmarks.contenders import CONVENTIONAL, FLOOR, PRODUCT, SERIAL
 
 BATCH = 10
@@ -38,6 +38,14 @@ def overhead(arena: Arena, rounds: int, batch: int) -> dict[str, float]:
         return spent / repeated / batch * 1000
 
     return interleaved((FLOOR, PRODUCT, CONVENTIONAL), rounds, measure)
+
+
+def profile(arena: Arena, rounds: int) -> dict[str, float]:
+    """Per cent of the CPU time of an event by itself that each package of the product takes."""
+    pairs = warmed_up(arena)[:1]
+    event = {"Records": [record(body(*pair)) for pair in pairs]}
+    found: dict[str, float] = arena.contenders[PRODUCT].ask("profiled", event, rounds)
+    return found
 
 
 def throughput(arena: Arena, rounds: int) -> dict[str, float]:
