@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
@@ -90,8 +90,10 @@ def log_dead_letter(delivery: Delivery, found: Found | Exception) -> None:
     match found:
         case list():
             first, volumes = found[0].request, [task.request.volume_id for task in found]
-            fields |= {"request_id": first.id, "request_source": first.source, "volume_ids": volumes}
+            fields |= {"request_id": first.id, "request_source": first.source}
             fields |= {"correlation_id": first.correlation_id or first.id, "traceparent": first.traceparent}
+            fields |= {"project_id": first.project_id, "server_id": first.server_id}
+            fields |= {"volume_id": volumes[0]} if len(volumes) == 1 else {"volume_ids": volumes}
         case PendingDelivery(to=to, event=event):
             fields |= {"to": to, "why": "this consumer does not get the event", **_named(event)}
         case Rejected():
@@ -105,14 +107,38 @@ def log_dead_letter(delivery: Delivery, found: Found | Exception) -> None:
 
 
 def _asked_in(rejected: Rejected) -> dict[str, object]:
-    trace = {"traceparent": rejected.traceparent} if rejected.traceparent else {}
-    return {"request_id": rejected.id, "correlation_id": rejected.correlation_id or rejected.id, **trace}
+    fields = {
+        "request_id": rejected.id,
+        "request_source": rejected.source,
+        "correlation_id": rejected.correlation_id or rejected.id,
+        "traceparent": rejected.traceparent,
+        "server_id": rejected.server_id,
+        "volume_id": rejected.volume_id,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _named(event: Event) -> dict[str, object]:
-    """Everything by which a consumer may ask for an event."""
-    said = json.loads(event.body)
-    names = {"correlationid": "correlation_id", "causationid": "causation_id", "traceparent": "traceparent"}
-    fields = {"event_id": event.id, "event_type": event.type, "event_source": event.source, "subject": event.subject}
-    known = fields | {name: said.get(attribute) for attribute, name in names.items()}
-    return {name: value for name, value in known.items() if value is not None}
+    """Everything by which a consumer may ask for an event, and the request that it answers."""
+    said = _object(json.loads(event.body))
+    data = _object(said.get("data"))
+    asked = _object(data.get("request"))
+    fields = {
+        "event_id": event.id,
+        "event_type": event.type,
+        "event_source": event.source,
+        "subject": event.subject,
+        "correlation_id": said.get("correlationid"),
+        "causation_id": said.get("causationid"),
+        "traceparent": said.get("traceparent"),
+        "request_id": asked.get("id"),
+        "request_source": asked.get("source"),
+        "server_id": data.get("server_id"),
+        "volume_id": data.get("volume_id"),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """An event that waited in the queue is only as good as who wrote it there: a line must not fail on it."""
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,108 @@
+"""Whoever looks for a request in the log, by its id, its server or its disk, finds every line about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from functions.sqs_batch import answer_batch
+from shared.continuation import PendingDelivery, continuation_body
+from shared.delivery import BUS, Attempt
+from shared.events import EventFactory
+from shared.intake import Rejected, read
+from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.observability import log_dead_letter, log_delivery, log_rejected
+from shared.ports import Event, NotTaken
+from tests.deliveries import OTHER_VOLUME, SERVER, VOLUME
+from tests.fakes import START, Bench, bare, cloudevent, sqs_record
+from tests.simulation.virtual import LINES, Queued
+
+REQUEST = DetachRequest(
+    id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME, correlation_id="CHG-1"
+)
+PROGRESS = Progress(first_seen_at=START)
+EVENT = EventFactory().verdict(REQUEST, PROGRESS, Conclude(Outcome.DETACHED, "detached_now"), None, START)
+ASKED = {"request_id": "4711", "request_source": "/changes", "correlation_id": "CHG-1", "server_id": SERVER}
+ABOUT = {**ASKED, "volume_id": VOLUME}
+LATER, NEVER = NotTaken("HTTP 503", again=True), NotTaken("HTTP 404", again=False)
+
+
+def line() -> dict[str, Any]:
+    """The last line that was written."""
+    return dict(json.loads(LINES[-1]))
+
+
+def dead(body: str) -> dict[str, Any]:
+    """The line about a dead letter."""
+    delivery = Queued("message-1", body, START, START).delivery()
+    log_dead_letter(delivery, read(delivery, "bms"))
+    return line()
+
+
+@pytest.mark.parametrize(
+    ("message", "attempt"),
+    [
+        ("event delivered", Attempt(BUS, EVENT)),
+        ("event not emitted", Attempt(BUS, EVENT, refusal=LATER)),
+        ("event not taken yet", Attempt("sink", EVENT, refusal=LATER, again_in=5)),
+        ("event refused", Attempt("sink", EVENT, refusal=NEVER)),
+        ("event given up", Attempt("task", EVENT, refusal=LATER)),
+    ],
+)
+def test_each_line_about_an_event_names_the_request(message: str, attempt: Attempt) -> None:
+    """Who has the verdict and who has not is found under the request that it answers."""
+    log_delivery(attempt)
+    assert ABOUT.items() <= line().items()
+    assert message == line()["message"]
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"data": null}', '{"data": {"request": "4711"}}'])
+def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
+    """What an event does not say is left out, and the line is written all the same."""
+    log_delivery(Attempt("sink", Event("e-1", "t", "/s", None, "now", body, Outcome.DETACHED)))
+    assert "e-1" == line()["event_id"]
+    assert line().keys().isdisjoint(ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("body", "about"),
+    [
+        (json.dumps(cloudevent(bare(SERVER, VOLUME), source="/changes", correlationid="CHG-1")), ABOUT),
+        (continuation_body(REQUEST, PROGRESS), ABOUT),
+        (PendingDelivery(to="sink", event=EVENT, since=START).body(), ABOUT),
+        (json.dumps(cloudevent(bare(SERVER, VOLUME, dry_rum=True), correlationid="CHG-1")), ABOUT),
+        (
+            json.dumps(cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}, correlationid="CHG-1")),
+            {**ASKED, "volume_ids": [VOLUME, OTHER_VOLUME]},
+        ),
+    ],
+    ids=["request", "continuation", "pending", "invalid", "several"],
+)
+def test_a_dead_letter_names_the_request(body: str, about: dict[str, Any]) -> None:
+    """Whatever kind of message died, its line names its id in the queue and the request that it belongs to."""
+    assert {"message": "dead letter", "message_id": "message-1", **about}.items() <= dead(body).items()
+
+
+def test_a_rejected_request_is_named_as_far_as_it_can_be() -> None:
+    """The ids that are valid stand in the line, and what is no id does not."""
+    delivery = Queued("message-1", json.dumps(cloudevent(bare(SERVER, "x"))), START, START).delivery()
+    found = read(delivery, "bms")
+    assert isinstance(found, Rejected)
+    log_rejected(delivery, found)
+    said = line()
+    assert ("request rejected", "4711", SERVER) == (said["message"], said["request_id"], said["server_id"])
+    assert "volume_id" not in said
+
+
+def test_a_record_that_goes_back_tells_its_request_in_the_exception() -> None:
+    """The line has the id of the message, and its traceback ends in the request that was being worked on."""
+    bench = Bench()
+    bench.queue.refuse = lambda message: True
+    volume = bench.disk()
+    record = sqs_record(json.dumps(cloudevent(bare(bench.server, volume), source="/changes")), "message-1")
+    answer_batch({"Records": [record]}, bench.service.handle)
+    said = line()
+    assert ("record goes back to the queue", "message-1") == (said["message"], said["message_id"])
+    assert f"request /changes 4711, servers/{bench.server}/volumes/{volume}" == said["exception"].splitlines()[-1]
