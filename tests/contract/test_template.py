@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from inspect import getsource
 from pathlib import Path
@@ -319,3 +319,28 @@ def test_a_parameter_that_is_taken_is_a_setting_that_is_taken() -> None:
         assert not re.fullmatch(pattern, bad)
         with pytest.raises(SettingsError):
             settings_of("DetachVolumeFunction", AllowedProjects=bad)
+
+
+def holds(condition: Any, parameters: Mapping[str, str]) -> bool:
+    """What CloudFormation makes of a condition, as far as the template's rules use them."""
+    match condition:
+        case {"Not": [inner]}:
+            return not holds(inner, parameters)
+        case {"Equals": [{"Ref": str(name)}, value]}:
+            return bool(parameters[name] == value)
+    raise NotImplementedError(condition)
+
+
+@pytest.mark.parametrize("url", ["", "https://sink.example.com"])
+@pytest.mark.parametrize("secret", ["", "volume-detach/sink"])
+def test_a_sink_without_its_secret_is_not_deployed(url: str, secret: str) -> None:
+    """The template's rule turns away exactly those parameters that the settings would, and names both."""
+    rule = TEMPLATE["Rules"]["VerdictsAreSigned"]
+    (assertion,) = rule["Assertions"]
+    parameters = {"SinkUrl": url, "SinkSecretId": secret}
+    assert {name for name in parameters if name in assertion["AssertDescription"]} == set(parameters)
+    if not holds(rule["RuleCondition"], parameters) or holds(assertion["Assert"], parameters):
+        settings_of("DetachVolumeFunction", **parameters)
+        return
+    with pytest.raises(SettingsError, match="SINK_SECRET_ID must be set beside SINK_URL"):
+        settings_of("DetachVolumeFunction", **parameters)

@@ -180,6 +180,11 @@ def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.Mo
     assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
 
 
+def test_the_rules_outlive_the_expansion(template: dict[str, Any]) -> None:
+    """CloudFormation checks the parameters by the rules of what it is given, and that is the expanded template."""
+    assert {name: len(rule["Assertions"]) for name, rule in template["Rules"].items()} == {"VerdictsAreSigned": 1}
+
+
 def test_the_queues_are_as_written(stack: Stack) -> None:
     """Encrypted, with dead letters, and a visibility timeout of six times the function's."""
     sqs = boto3.client("sqs")
