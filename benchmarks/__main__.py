@@ -77,7 +77,7 @@ def profiles(more: Mapping[str, Any]) -> str:
             "",
             *imports,
             "",
-            "Per cent of an event's CPU time, by itself, by package, under cProfile (which makes small functions dear):",
+            "Per cent of an event's CPU time, by package, under cProfile (which makes small functions dear):",
             "",
             f"- product: {listed(more['cpu_profile'])}",
         ]

@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
                              help="the simulated cloud, or the real one named by OS_… variables")  # fmt: skip
         command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     asked = parser.parse_args(arguments)
+    if asked.command == "run" and (trouble := does_not_go_together(asked)):
+        print(trouble, file=sys.stderr)
+        return 2
     if asked.command == "send":
         return send_event(asked.event, asked.url, asked.secret)
     real_cloud = asked.cloud == "env"
@@ -49,6 +52,17 @@ def main(arguments: list[str] | None = None) -> int:
     from local.run import run as run_events
 
     return run_events(asked.event, real_cloud, asked.json)
+
+
+def does_not_go_together(asked: argparse.Namespace) -> str | None:
+    """None, or why not: nothing that was asked for is left out in silence."""
+    if asked.scenario and asked.event:
+        return "A scenario has requests of its own: name SCENARIO or EVENT, not both."
+    if asked.scenario and asked.cloud == "env":
+        return "Scenarios are played by the simulated cloud: leave out CLOUD=env."
+    if asked.cloud == "env" and not asked.event:
+        return "The samples are for the simulated cloud: with CLOUD=env name an event of yours, EVENT=file.json."
+    return None
 
 
 if __name__ == "__main__":

@@ -116,10 +116,19 @@ def faults_of(error: ValidationError) -> list[Fault]:
     ]
 
 
+MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of a request",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+}
+"""Faults in the words of JSON, by pydantic's names for them."""
+
+
 def _message(kind: str, message: str) -> str:
-    return {"missing": "is required", "extra_forbidden": "is not a field of a request"}.get(
-        kind, message.removeprefix("Value error, ")
-    )
+    return MESSAGES.get(kind) or message.removeprefix("Value error, ")
 
 
 def valid_id(value: Any) -> str | None:

@@ -81,9 +81,23 @@ def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     assert name in sentence_of(local("run", "--event", str(tmp_path / name)))
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cloud", "env"], "EVENT=file.json"),
+        (["--cloud", "env", "--scenario", "locked"], "leave out CLOUD=env"),
+        (["--scenario", "locked", "--event", "events/detach_bare.json"], "not both"),
+        (["--event", "events/sqs_event.json"], "`body`"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options: list[str], said: str) -> None:
+    """Nothing that was asked for is left out in silence, and samples are not sent to a real cloud."""
+    assert said in sentence_of(local("run", *options))
+
+
 def test_a_real_cloud_without_variables() -> None:
     """CLOUD=env without OS_ variables names them."""
-    assert "OS_AUTH_URL" in sentence_of(local("run", "--cloud", "env"))
+    assert "OS_AUTH_URL" in sentence_of(local("run", "--cloud", "env", "--event", "events/detach_bare.json"))
 
 
 def test_a_real_cloud_that_cannot_be_reached() -> None:
@@ -105,7 +119,7 @@ def test_a_real_cloud_that_refuses_the_login() -> None:
     with CloudServer(api):
         known = simulator_credentials(api) | {"password": "hunter2"}
         variables = {f"OS_{name.upper()}": value for name, value in known.items()}
-        sentence = sentence_of(local("run", "--cloud", "env", **variables))
+        sentence = sentence_of(local("run", "--cloud", "env", "--event", "events/detach_bare.json", **variables))
     assert "refused the login" in sentence
     assert "hunter2" not in sentence
 
