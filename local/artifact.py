@@ -77,7 +77,7 @@ def product(host: bool = False, bytecode: bool = True) -> Recipe:
 
 def build(recipe: Recipe) -> bool:
     """Make the directory and the zip, unless they are there already from the same inputs; whether it did."""
-    compiler = _compiler(recipe) if recipe.bytecode else None
+    compiler = compiler_of(recipe) if recipe.bytecode else None
     with _alone():
         stamp, inputs = BUILD / f".{recipe.name}.inputs", _inputs(recipe, compiler)
         complete = recipe.directory.is_dir() and recipe.archive.is_file() and stamp.is_file()
@@ -156,19 +156,36 @@ def _pack(directory: Path, archive: Path) -> None:
                 packed.writestr(entry, path.read_bytes(), compresslevel=9)
 
 
-def _compiler(recipe: Recipe) -> str:
+def compiler_of(recipe: Recipe) -> str:
     """A Python that writes the bytecode which the target reads: its minor version decides. Raises BuildError."""
     if recipe.host:
         return sys.executable
     named = os.environ.get("LAMBDA_PYTHON")
-    for candidate in [named] if named else [sys.executable, f"python{LAMBDA_PYTHON}"]:
+    for candidate in [named] if named else _installed():
         if _version(candidate) == LAMBDA_PYTHON:
             return candidate
     raise BuildError(
         f"Lambda runs Python {LAMBDA_PYTHON}, and bytecode made by another version would be ignored there; "
-        f"{named or f'python{LAMBDA_PYTHON}'} is not one. Name one: LAMBDA_PYTHON=/path/to/python{LAMBDA_PYTHON}; "
+        f"{f'{named} is not one' if named else 'none is on the path, under pyenv or uv'}. "
+        f"Get one: pyenv install {LAMBDA_PYTHON}, or uv python install {LAMBDA_PYTHON}; "
+        f"name one: LAMBDA_PYTHON=/path/to/python{LAMBDA_PYTHON}; "
         "or ship sources alone (twice as long to import at a cold start): BYTECODE=0"
     )
+
+
+def _installed() -> Iterator[str]:
+    """Where a Python of Lambda's version may be, the nearest first.
+
+    What pyenv has on the path only says that the version is not the active one, so its own directory is looked into.
+    """
+    yield sys.executable
+    yield f"python{LAMBDA_PYTHON}"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from map(str, sorted(pyenv.glob(f"versions/{LAMBDA_PYTHON}*/bin/python{LAMBDA_PYTHON}")))
+    # Those that uv has itself installed: to look for others it would ask what is on the path, and give up there.
+    options = ("--managed-python", "--system", "--no-python-downloads", "--no-project", "--no-config")
+    command = [str(_uv()), "python", "find", LAMBDA_PYTHON, *options]
+    yield subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
 def _version(python: str) -> str | None:
