@@ -84,11 +84,15 @@ build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.z
 build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
 	@$(BIN)/python -m local.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))' $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
-deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [PARAMETERS="AllowedProjects=… …"]
-	@echo "Deploying with samconfig.toml: stack, buckets and roles are made in the AWS account of your credentials;" >&2
+# How to build is the release's business, so `sam build` keeps to samconfig.toml. A CONFIG that is given and empty, such
+# as a variable that nobody has set, would deploy with the defaults.
+OWN_CONFIG = $(if $(filter-out undefined,$(origin CONFIG)),--config-file '$(abspath $(or $(CONFIG),$(error CONFIG names no file)))')
+
+deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="AllowedProjects=… …"]
+	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets and roles are made in your credentials' AWS account;" >&2
 	@echo "what changes is shown first, and asked about. How to go on: docs/operations.md" >&2
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
-	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
 # Two at a time: one test waits for most of a minute, since Lambda's clock is what it is about.
 artifact: $(READY) .venv/sam/.ready ## Build the artifact for this machine, and test it under Lambda's emulator

@@ -47,10 +47,17 @@ def answer_batch(event: dict[str, Any], handle: Handle) -> Any:
 
 
 def answer_failures(event: dict[str, Any], error_of: Mapping[str, BaseException]) -> Any:
-    """A partial batch response, by Powertools' batch processor."""
-    # With asyncio and all of Lambda's event shapes in tow it takes as long to load as everything of ours.
-    from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
-    from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    """A partial batch response, by Powertools' batch processor.
+
+    With asyncio and all of Lambda's event shapes in tow it takes as long to load as everything of ours, so it is loaded
+    for a batch with failures only. By then verdicts are out: a batch must not come back whole for want of it.
+    """
+    try:
+        from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
+        from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+    except ImportError:
+        logger.exception("batch processor cannot be loaded")
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in error_of]}
 
     def answer(record: SQSRecord) -> None:
         if error := error_of.get(record.message_id):

@@ -54,8 +54,9 @@ def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
         return None if record.held else "said that a newer attachment was there, and there was none"
     if record.held and not record.server_deleted:
         return f"said detached while {record.held} was there"
-    if data["detail"] == "detached_now" and record.of(What.DELETE_ACCEPTED).count(followed) != 1:
-        return f"claims the detach as its own, with {record.of(What.DELETE_ACCEPTED).count(followed)} accepted DELETEs"
+    accepted = record.of(What.DELETE_ACCEPTED).count(followed) - record.of(What.DETACH_REFUSED).count(followed)
+    if data["detail"] == "detached_now" and accepted != 1:
+        return f"claims the detach as its own, with {accepted} accepted DELETEs that were not refused later"
     gone = {"server_gone": record.server_deleted, "volume_gone": record.volume_deleted}
     return None if gone.get(data["detail"], True) else f"said {data['detail']}, and it was there"
 

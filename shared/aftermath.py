@@ -46,7 +46,7 @@ def decide_in_trouble(
         decision = failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}; {why}")
     else:
         decision = wait(request, progress, policy, now, why, answer.retry_after or 0)
-        if isinstance(decision, Conclude) and progress.deletes_sent:
+        if isinstance(decision, Conclude) and (progress.deletes_sent or progress.detaching_since):
             blind = f"the cloud could not be read any more: {why}"
             decision = failed(reason if permanent else Reason.GAVE_UP, blind)
     if request.dry_run and isinstance(decision, Conclude):

@@ -15,7 +15,7 @@ class Backoff:
     cap: float
 
     def seconds(self, attempt: int, seed: str) -> int:
-        """Seeded by the request: a redelivery waits the same, two requests do not march in step."""
+        """The same for the same seed: a redelivery waits as its first delivery did."""
         grown = min(self.cap, self.first * self.factor ** min(attempt, 64))
         jittered = grown * (1 - Random(f"{seed}/{attempt}").random() / 3)  # noqa: S311 - no secret
         return max(1, round(jittered))

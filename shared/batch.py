@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,30 +19,26 @@ FRESH = timedelta(seconds=2)
 LONGEST_CALL = timedelta(seconds=36)
 """Five seconds to connect and thirty to wait, and one to spare."""
 
-
-class NotSent(Exception):
-    """The DELETE was held back: when its turn had come it was too late for it."""
+Turn = AbstractContextManager[Any]
 
 
 @dataclass
 class SharedReads:
     """A cloud whose reads of a server, and of its attachment list, are shared while they are fresh.
 
-    The volume is read for each request: it fences the DELETE, and nobody else's read will do for that. The DELETEs
-    of one server go out one after the other, since a bare metal server takes one change at a time; one whose turn
-    comes when its look is old, or when it might outlast `deadline`, is not sent.
+    The volume is read for each request: it fences the DELETE, and nobody else's read will do for that. A bare metal
+    server takes one change at a time, so there are turns.
     """
 
     cloud: Cloud
     clock: Callable[[], datetime]
     deadline: datetime | None = None
+    one_at_a_time: Callable[[], Turn] = threading.Lock
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reads: dict[tuple[str, str], tuple[datetime, Future[Any]]] = field(default_factory=dict)
-    _turns: dict[str, threading.Lock] = field(default_factory=dict)
-    _looked: dict[str, datetime] = field(default_factory=dict)
+    _turns: dict[str, Turn] = field(default_factory=dict)
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
-        self._looked[volume_id] = self.clock()
         return self.cloud.volume(volume_id)
 
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]:
@@ -54,17 +51,21 @@ class SharedReads:
         return self.cloud.action_failed(server_id, request_id)
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Classified]:
-        """Raises NotSent."""
+        return self.cloud.detach(server_id, volume_id)
+
+    @contextmanager
+    def turn(self, server_id: str) -> Iterator[timedelta]:
+        """The right to send the server a DELETE, one at a time, and how long it took to get it."""
+        asked = self.clock()
         with self._lock:
-            turn = self._turns.setdefault(server_id, threading.Lock())
+            turn = self._turns.setdefault(server_id, self.one_at_a_time())
         with turn:
-            now = self.clock()
-            if self.deadline and now + LONGEST_CALL > self.deadline:
-                # An invocation that ends is frozen: a DELETE must not thaw in the next one.
-                raise NotSent("no time left for a DELETE in this invocation")
-            if now - self._looked.get(volume_id, now) > FRESH:
-                raise NotSent("other disks of the server came first, and the look is old by now")
-            return self.cloud.detach(server_id, volume_id)
+            yield self.clock() - asked
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a DELETE would be over before the invocation is: a frozen one must not thaw in the next."""
+        return self.deadline is None or self.clock() + LONGEST_CALL <= self.deadline
 
     def _once(self, key: tuple[str, str], read: Callable[[], Reading[Any]]) -> Reading[Any]:
         """Whoever comes first reads, the others wait for that; a failed read is everybody's, and kept no longer."""
@@ -95,10 +96,11 @@ class BatchClouds:
     clouds: Clouds
     clock: Callable[[], datetime]
     deadline: datetime | None = None
+    one_at_a_time: Callable[[], Turn] = threading.Lock
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shared: dict[int, SharedReads] = field(default_factory=dict)
 
-    def select(self, project_id: str | None) -> Cloud:
+    def select(self, project_id: str | None) -> SharedReads:
         cloud = self.clouds.select(project_id)
         with self._lock:
-            return self._shared.setdefault(id(cloud), SharedReads(cloud, self.clock, self.deadline))
+            return self._shared.setdefault(id(cloud), SharedReads(cloud, self.clock, self.deadline, self.one_at_a_time))

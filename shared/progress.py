@@ -94,12 +94,15 @@ def may_delete(progress: Progress) -> bool:
 def may_glance(progress: Progress, within: timedelta, now: datetime) -> bool:
     """Whether the server's list is enough to ask: nothing can be proven until it has let go.
 
-    It is just after the acceptance, and for a while once the volume was read as detaching; both planes are read
-    before long all the same, for the volume alone shows a refusal.
+    It is after our acceptance: just then, and for a while once the volume was read as detaching. Both planes are read
+    before long all the same, for the volume alone shows a refusal. Another's detach is none to glance at: what is
+    to be done after it is still ours to do.
     """
+    if progress.accepted_at is None:
+        return False
     if progress.detaching_read_at:
         return now - progress.detaching_read_at < within
-    return progress.accepted_at is not None and progress.idle_reads == 0 and now - progress.accepted_at < within / 10
+    return progress.idle_reads == 0 and now - progress.accepted_at < within / 10
 
 
 def after_delete(progress: Progress, classified: Classified, call: Call | None, now: datetime) -> Progress:

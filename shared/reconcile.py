@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from shared.aftermath import decide_after_delete, decide_in_trouble
-from shared.batch import BatchClouds, NotSent
+from shared.backoff import POLL
+from shared.batch import FRESH, BatchClouds, SharedReads
 from shared.continuation import Task, continuation_body
 from shared.decide import RULES, Rule, decide, glance
 from shared.events import EventFactory
@@ -28,7 +29,7 @@ from shared.model import (
 )
 from shared.ports import AwsTrouble, Cloud, Clouds, CloudTrouble, Event, EventSink, Message, Queue, Reading
 from shared.progress import after_delete, follow, may_delete, may_glance, state_of, with_calls
-from shared.waiting import Policy
+from shared.waiting import Policy, wait
 
 Clock = Callable[[], datetime]
 Value = TypeVar("Value")
@@ -98,22 +99,20 @@ class Reconciler:
         pool.shutdown(wait=not late, cancel_futures=True)
         return self._send([failed_with(OutOfTime()) if future in late else future for future in futures])
 
-    def step(self, task: Task, clouds: Clouds | None = None) -> Step:
+    def step(self, task: Task, clouds: BatchClouds) -> Step:
         """One look, one decision, at most one DELETE."""
         now = self.clock()
         progress = task.progress or Progress(first_seen_at=now)
         calls: list[Call] = []
         seen: Observation | None = None
         try:
-            cloud = (clouds or self.clouds).select(task.request.project_id)
+            cloud = clouds.select(task.request.project_id)
             glanced = self._glance(cloud, task, progress, calls)
             seen, progress, decision = glanced or self._look(cloud, task, progress, calls, may_delete(progress))
             if isinstance(decision, Inspect):
                 seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
             if isinstance(decision, Delete):
-                progress, decision = self._delete(cloud, task, progress, calls)
-        except NotSent as late:
-            decision = Wait(1, str(late))
+                seen, progress, decision = self._delete(cloud, task, seen, progress, calls)
         except CloudTrouble as trouble:
             calls.extend(trouble.calls)
             last_error = f"{trouble.classified.code}: {trouble.classified.message}"
@@ -130,8 +129,8 @@ class Reconciler:
         if not may_glance(progress, self.policy.glances, self.clock()):
             return None
         listing = _value(cloud.listing(task.request.server_id), calls)
-        wait = glance(task.request, progress, listing, self.policy, self.clock())
-        return (None, progress.model_copy(update={"polls": progress.polls + 1}), wait) if wait else None
+        not_yet = glance(task.request, progress, listing, self.policy, self.clock())
+        return (None, progress.model_copy(update={"polls": progress.polls + 1}), not_yet) if not_yet else None
 
     def _look(
         self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool
@@ -155,12 +154,24 @@ class Reconciler:
             action_failed = _value(cloud.action_failed(server_id, progress.delete_request_id), calls)
         return Observation(volume, listing, server, action_failed)
 
-    def _delete(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]) -> tuple[Progress, Decision]:
-        answer = cloud.detach(task.request.server_id, task.request.volume_id)
-        calls.extend(answer.calls)
-        now = self.clock()
-        progress = after_delete(progress, answer.value, answer.calls[-1] if answer.calls else None, now)
-        return progress, self.settle(task.request, progress, answer.value, self.policy, now)
+    def _delete(
+        self, cloud: SharedReads, task: Task, seen: Observation | None, progress: Progress, calls: list[Call]
+    ) -> tuple[Observation | None, Progress, Decision]:
+        """When its turn has come; after a long wait for it everything is asked once more, gates and fence."""
+        decision: Decision = Delete()
+        with cloud.turn(task.request.server_id) as waited:
+            if waited > FRESH:
+                seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
+            if isinstance(decision, Delete) and not cloud.has_time:
+                why = "no time left for a DELETE in this invocation"
+                decision = wait(task.request, progress, self.policy, self.clock(), why, schedule=POLL)
+            if isinstance(decision, Delete):
+                answer = cloud.detach(task.request.server_id, task.request.volume_id)
+                calls.extend(answer.calls)
+                now = self.clock()
+                progress = after_delete(progress, answer.value, answer.calls[-1] if answer.calls else None, now)
+                decision = self.settle(task.request, progress, answer.value, self.policy, now)
+        return seen, progress, decision
 
     def _finish(
         self,

@@ -16,12 +16,15 @@ _NAMED = r"""(?ixs)(?P<name>
                   |(?:api|private|secret|access)[-_]?key|(?<![a-z])(?:access(?=\\*["']?\s*=)|ak|sk))
                 (?! [\w-]{0,24}:\w{1,40}\ to\ be\ performed )   # "ecs:serverPasswords:manage" is an action
                 [\w-]{0,24} (?: [\\"']* \s* [:=>]{1,2} | ["'] \s* , )
-              | bearer\s )
-            [\s\[(]*
+              | bearer(?=\s) )
+            (?: [^\S\r\n] | [\[(] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*   # a line with a name of its own is no value
         )
         (?: \\*"(?:[^"\\]|\\.)*"? | \\*'(?:[^'\\]|\\.)*'? | [^\s"'<]+ )"""
 # These values contain blanks and commas, so the rest of the line goes.
-_WHOLE_LINE = r"""(?ix)(authorization [\\"']* \s* [:=,]+ [\s\[(\\"']* | HMAC-SHA256 \s) [^\r\n"']*"""
+_WHOLE_LINE = r"""(?ix)
+        ( authorization [\\"']* \s* [:=,]+ (?: [^\S\r\n] | [\[(\\"'] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*
+        | HMAC-SHA256 \s )
+        [^\r\n"']*"""
 # What is recognised by its own looks, with no name in front of it.
 _SHAPED = r"""(?x)
         gAAAA[\w=%-]*                                           # Fernet token

@@ -11,6 +11,7 @@ from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wai
 from shared.safety import RunningServerPolicy
 
 LONGEST_DELAY = 900
+LONGEST_GLANCES = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Policy:
 
     @property
     def glances(self) -> timedelta:
-        """While it shows the volume, the server's list alone is asked for so long; a refusal is noticed that late."""
-        return self.confirm_timeout / 20
+        """For so long the server's list alone is asked while it has the volume: a refusal is not noticed meanwhile."""
+        return min(LONGEST_GLANCES, self.confirm_timeout / 20)
 
 
 def failed(reason: Reason, explanation: str = "") -> Conclude:

@@ -56,7 +56,7 @@ NOT_RUN = {
 }
 """Recorded and answered, not run."""
 
-TOOLS = ("date", "openssl", "sleep")
+TOOLS = ("cp", "date", "openssl", "sleep")
 """Of the reader's machine, run as they are."""
 
 
@@ -131,7 +131,7 @@ class Shell:
         done = subprocess.run(
             [shutil.which("bash") or "bash", "-euo", "pipefail", "-c", script],
             cwd=ROOT,
-            env={**plain_environment(), "PATH": str(tools), "EDITOR": "test -f", **READERS_OWN},
+            env={**plain_environment(), "HOME": str(self.home), "PATH": str(tools), "EDITOR": "test -f", **READERS_OWN},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -120,6 +120,20 @@ def test_what_is_executed_is_documented() -> None:
     assert {f"make {arguments}" for arguments in EXECUTED} <= lines | {span for page in PAGES for span in spans(page)}
 
 
+def test_a_deployment_takes_settings_of_ones_own() -> None:
+    """sam reads the file that is named, wherever that is; its own without one, and nothing where the name is empty."""
+
+    def said(*arguments: str) -> str:
+        command = ["make", "-n", "deploy", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=plain_environment(), capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    given = ["CONFIG=../own.toml", "PARAMETERS=AllowedProjects=x"]
+    assert f"sam deploy --config-file '{ROOT.parent}/own.toml' --parameter-overrides AllowedProjects=x" in said(*given)
+    assert "--config-file" not in said()
+    assert "CONFIG names no file" in said("CONFIG=")
+
+
 def test_the_door_takes_what_is_sent() -> None:
     """`make serve` in one shell and `make send` in another, as the README has them, but for the port."""
     (block,) = [block for block in blocks("sh") if block.text.startswith("make serve ")]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
 
 from local.cloud import Behaviour, Fault, bodies, faults
 from shared.backoff import POLL
-from shared.batch import LONGEST_CALL
+from shared.batch import LONGEST_CALL, BatchClouds
 from shared.events import EventFactory
-from shared.model import Classified, Volume
+from shared.intake import read
+from shared.model import Classified, Conclude, Decision, Reason, Volume, Wait
 from shared.ports import Cloud, Reading
 from shared.reconcile import OutOfTime, Reconciler
 from shared.waiting import Policy
@@ -85,43 +88,80 @@ def test_without_time_no_delete_is_sent() -> None:
 
 
 class Slow:
-    """A cloud whose DELETEs take a while; with `looking`, none is sent before so many volumes were read."""
+    """A cloud that takes its time for reads of volumes, and for DELETEs."""
 
-    def __init__(self, bench: Bench, seconds: float, looking: int = 1) -> None:
-        self._cloud, self._clock, self._seconds = bench.cloud, bench.clock, seconds
-        self.looked = threading.Barrier(looking)
+    def __init__(self, bench: Bench, reading: float = 0, deleting: float = 0) -> None:
+        self._cloud, self._clock, self._reading, self._deleting = bench.cloud, bench.clock, reading, deleting
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._cloud, name)
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
-        reading = self._cloud.volume(volume_id)
-        self.looked.wait(30)
-        return reading
+        self._clock.pass_(self._reading)
+        return self._cloud.volume(volume_id)
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Classified]:
-        self._clock.pass_(self._seconds)
+        self._clock.pass_(self._deleting)
         return self._cloud.detach(server_id, volume_id)
 
 
-def test_a_delete_does_not_go_out_on_an_old_look() -> None:
-    """Whose turn comes late looks again first: ten disks of a slow server are detached in several goes."""
-    bench = Bench()
-    slow = Slow(bench, seconds=1.5, looking=10)
-    bench.clouds = OneCloud(slow)  # type: ignore[arg-type]
-    assert [None] * 10 == step(bench, requests(bench, 10))
-    assert 2 == calls(bench)["delete_attachment"]
+def decision_after_a_long_wait(bench: Bench, meanwhile: Callable[[], object] = lambda: None) -> Decision:
+    """What comes of a request whose turn comes after another disk's DELETE of three seconds."""
 
-    slow.looked = threading.Barrier(1)
-    bench.run()
-    assert ["detached_now"] * 10 == [event["data"]["detail"] for event in bench.sink.events]
-    assert 10 == calls(bench)["delete_attachment"]
+    @contextmanager
+    def turn() -> Iterator[None]:
+        bench.clock.pass_(3)
+        meanwhile()
+        yield
+
+    found = read(bench.delivery(*requests(bench, 1)), "bms")
+    assert isinstance(found, list)
+    clouds = BatchClouds(bench.clouds, bench.clock, one_at_a_time=turn)
+    return bench.service.reconciler.step(found[0], clouds).decision
+
+
+def test_who_waits_long_for_its_turn_looks_again() -> None:
+    """A server that is locked while another disk goes keeps this one, though its look had passed the gates."""
+    bench = Bench()
+    decision = decision_after_a_long_wait(bench, lambda: bench.world.set_server(bench.server, locked=True))
+
+    assert isinstance(decision, Conclude)
+    assert decision.reason is Reason.SERVER_LOCKED
+    assert 0 == calls(bench)["delete_attachment"]
+
+
+def test_a_long_wait_costs_one_more_look() -> None:
+    """Where nothing has changed the DELETE goes out all the same, in its turn."""
+    bench = Bench()
+    assert isinstance(decision_after_a_long_wait(bench), Wait)
+    assert (1, 2, 2) == tuple(calls(bench)[name] for name in ("delete_attachment", "get_volume", "get_server"))
+
+
+def test_slow_reads_are_not_waited_for_again() -> None:
+    """A cloud that takes seconds for every read is a cloud all the same: the look is as fresh as it can be."""
+    bench = Bench()
+    bench.clouds = OneCloud(Slow(bench, reading=5))  # type: ignore[arg-type]
+    assert [None] == step(bench, requests(bench, 1))
+    assert 1 == calls(bench)["delete_attachment"]
+
+
+def test_without_time_for_a_delete_a_request_gives_up() -> None:
+    """Where every invocation is too short for the cloud's pace, the request ends as one that could not be tried."""
+    bench = Bench()
+    bench.clouds = OneCloud(Slow(bench, reading=20))  # type: ignore[arg-type]
+    bench.queue.put(requests(bench, 1)[0])
+    for _ in range(2000):
+        if not (bodies := bench.queue.take()):
+            break
+        step(bench, bodies, deadline=bench.clock.time + timedelta(seconds=55))
+    assert ["gave_up"] == [event["data"]["detail"] for event in bench.sink.events]
+    assert 0 == calls(bench)["delete_attachment"]
 
 
 def test_no_delete_goes_out_when_its_turn_comes_too_late() -> None:
     """Ten disks of one server share the time: after the first DELETE there is none left for another."""
     bench = Bench()
-    bench.clouds = OneCloud(Slow(bench, seconds=1.5))  # type: ignore[arg-type]
+    bench.clouds = OneCloud(Slow(bench, deleting=1.5))  # type: ignore[arg-type]
     deadline = bench.clock.time + LONGEST_CALL + timedelta(seconds=1)
     assert [None] * 10 == step(bench, requests(bench, 10), deadline)
     assert 1 == calls(bench)["delete_attachment"]

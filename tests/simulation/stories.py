@@ -14,7 +14,7 @@ from local.scenarios.stage import Stage
 from tests.simulation.invariants import Run, violations
 from tests.simulation.virtual import Simulation
 
-SETTINGS = {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "600", "REQUEST_TTL": "1800"}
+SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
 
 PROMPT = Behaviour(seconds=3, nova_lag=0.5)
 

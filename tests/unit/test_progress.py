@@ -344,7 +344,7 @@ JUST_ACCEPTED = ACCEPTED.model_copy(update={"accepted_at": ago(seconds=2)})
         pytest.param(look(JUST_ACCEPTED, IDLE), False, id="just accepted, and read as idle"),
         pytest.param(ACCEPTED, False, id="accepted a while ago, not read since"),
         pytest.param(look(ACCEPTED, DETACHING), True, id="read as detaching"),
-        pytest.param(look(FOLLOWING, DETACHING), True, id="read as detaching for somebody else"),
+        pytest.param(look(FOLLOWING, DETACHING), False, id="read as detaching for somebody else"),
         pytest.param(look(ACCEPTED, DETACHING, IDLE), False, id="idle again"),
         pytest.param(look(ACCEPTED, DETACHING, FREE), False, id="free"),
     ],
