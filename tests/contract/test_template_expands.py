@@ -19,7 +19,13 @@ from tests.contract.expanded import expanded
 REGION = "eu-central-1"
 STACK = "volume-detach"
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
+SENDERS = [
+    f"arn:aws:sns:{REGION}:123456789012:changes",
+    f"arn:aws:events:{REGION}:123456789012:rule/theirs/to-detach",
+    f"arn:aws:events:{REGION}:123456789012:rule/on-the-default-bus",
+]
 PARAMETERS = {
+    "SenderArns": ",".join(SENDERS),
     "AllowedProjects": "1" * 32,
     "SinkUrl": "https://sink.example.com",
     "SinkSecretId": "sink",
@@ -132,11 +138,14 @@ def resolved(value: Any, outputs: dict[str, str], switched_on: bool) -> Any:
             return outputs[key(value)]
         case {"Fn::If": [_, then, otherwise]}:
             return resolved(then if switched_on else otherwise, outputs, switched_on)
+        case {"Fn::Split": [separator, text]}:
+            return resolved(text, outputs, switched_on).split(separator)
         case dict():
             items = {name: resolved(item, outputs, switched_on) for name, item in value.items()}
             return {name: item for name, item in items.items() if item is not None}
         case list():
-            return [resolved(item, outputs, switched_on) for item in value]
+            listed = [resolved(item, outputs, switched_on) for item in value]
+            return [item for item in listed if item is not None]
     return value
 
 
@@ -178,6 +187,7 @@ def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.Mo
     alarms = {a["AlarmName"]: a for a in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
     assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {"SinkFailuresAlarm"}
     assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
+    assert set(statements_of(stack.outputs["RequestQueueUrl"])) == {"RequestsFromBus", "NothingInTheClear"}
 
 
 def test_the_rules_outlive_the_expansion(template: dict[str, Any]) -> None:
@@ -251,7 +261,9 @@ def test_the_queues_are_read_by_their_functions(stack: Stack) -> None:
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["ScalingConfig"] == {"MaximumConcurrency": concurrency}
     assert read == {}
-    assert stack.outputs["RequestsMappingId"] in {m["UUID"] for m in mappings}
+    functions = {m["UUID"]: m["FunctionArn"].split(":")[-1] for m in mappings}
+    assert functions[stack.outputs["RequestsMappingId"]] == stack.names["DetachVolumeFunction"]
+    assert functions[stack.outputs["DeadLettersMappingId"]] == stack.names["ReportDeadLetterFunction"]
 
 
 def test_the_bus_keeps_what_was_on_it(stack: Stack) -> None:
@@ -279,21 +291,63 @@ def test_a_request_on_the_bus_reaches_the_queue(stack: Stack) -> None:
     assert envelope["id"]
 
 
-def test_only_the_rule_may_write(stack: Stack) -> None:
-    """The policy that both queues have taken names the rule as the one source, and forbids what is not encrypted."""
-    sqs, events = boto3.client("sqs"), boto3.client("events")
+def statements_of(queue_url: str) -> dict[str, dict[str, Any]]:
+    """The policy that a queue has taken, by the names of its statements."""
+    asked = boto3.client("sqs").get_queue_attributes(QueueUrl=queue_url, AttributeNames=["Policy", "QueueArn"])
+    statements = json.loads(asked["Attributes"]["Policy"])["Statement"]
+    assert {s["Resource"] for s in statements} == {asked["Attributes"]["QueueArn"]}
+    return {s["Sid"]: s for s in statements}
+
+
+def test_each_queue_has_a_policy_of_its_own(template: dict[str, Any]) -> None:
+    """SQS refuses a policy with a statement about two queues, or about another one than it is put on."""
+    policies = of_type(template, "AWS::SQS::QueuePolicy")
+    on = {name: [queue["Ref"] for queue in p["Queues"]] for name, p in policies.items()}
+    assert on == {f"{queue}Policy": [queue] for queue in of_type(template, "AWS::SQS::Queue")}
+    for name, (queue,) in on.items():
+        statements = policies[name]["PolicyDocument"]["Statement"]
+        about = [(s["Fn::If"][1] if "Fn::If" in s else s)["Resource"] for s in statements]
+        assert about == [{"Fn::GetAtt": [queue, "Arn"]}] * len(statements)
+
+
+def test_the_rule_may_write(stack: Stack) -> None:
+    """The policy of each queue names the rule as a source, and forbids what is not encrypted."""
+    events = boto3.client("events")
     (rule,) = events.list_rules(EventBusName=stack.outputs["EventBusName"], NamePrefix=STACK)["Rules"]
     (target,) = events.list_targets_by_rule(Rule=rule["Name"], EventBusName=stack.outputs["EventBusName"])["Targets"]
-    for queue in ("RequestQueue", "DeadLetterQueue"):
-        url = stack.outputs[f"{queue}Url"]
-        policy = json.loads(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["Policy"])["Attributes"]["Policy"])
-        allow, deny = policy["Statement"]
+    written = {"RequestQueue": target["Arn"], "DeadLetterQueue": target["DeadLetterConfig"]["Arn"]}
+    for queue, arn in written.items():
+        statements = statements_of(stack.outputs[f"{queue}Url"])
+        allow, deny = statements["RequestsFromBus"], statements["NothingInTheClear"]
         assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": rule["Arn"]}}
-        assert (allow["Effect"], allow["Action"]) == ("Allow", "sqs:SendMessage")
+        assert (allow["Effect"], allow["Action"], allow["Resource"]) == ("Allow", "sqs:SendMessage", arn)
         assert allow["Principal"] == {"Service": "events.amazonaws.com"}
-        assert allow["Resource"] == deny["Resource"] == [target["Arn"], target["DeadLetterConfig"]["Arn"]]
         assert (deny["Effect"], deny["Action"], deny["Principal"]) == ("Deny", "sqs:*", "*")
         assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_senders_that_are_named_may_write(stack: Stack) -> None:
+    """Topics and rules of the parameter, these alone, and to the request queue alone."""
+    allow = statements_of(stack.outputs["RequestQueueUrl"])["RequestsFromSenders"]
+    assert (allow["Effect"], allow["Action"]) == ("Allow", "sqs:SendMessage")
+    assert allow["Principal"] == {"Service": ["sns.amazonaws.com", "events.amazonaws.com"]}
+    assert allow["Condition"] == {"ArnEquals": {"aws:SourceArn": SENDERS}}
+    assert set(statements_of(stack.outputs["DeadLetterQueueUrl"])) == {"RequestsFromBus", "NothingInTheClear"}
+
+
+def test_only_senders_can_be_named(template: dict[str, Any]) -> None:
+    """No other ARN, no pattern and no space gets into the policy by the parameter."""
+    pattern = template["Parameters"]["SenderArns"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, good) for good in ("", *SENDERS, ",".join(SENDERS)))
+    for bad in ("*", "arn:aws:sns:*:*:*", "arn:aws:s3:::bucket", f"{SENDERS[0]}, {SENDERS[1]}", f"{SENDERS[0]},"):
+        assert not re.fullmatch(pattern, bad), bad
+
+
+def test_a_first_deployment_that_fails_leaves_nothing(template: dict[str, Any]) -> None:
+    """Logs outlive a stack that was once deployed; a new account's concurrency is not reserved without being asked."""
+    groups = [r for r in template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
+    assert [group["DeletionPolicy"] for group in groups] == ["RetainExceptOnCreate"] * 3
+    assert template["Parameters"]["WebhookConcurrency"]["Default"] == 0
 
 
 def test_the_door_is_open_to_everybody_and_has_no_cors(stack: Stack, template: dict[str, Any]) -> None:
