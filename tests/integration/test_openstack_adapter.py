@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import requests
 
-from local.cloud import Behaviour, Fault, ListShape, bodies, faults
+from local.cloud import Behaviour, CloudApi, CloudServer, Fault, ListShape, bodies, faults
 from shared.adapters.openstack import OpenStackCloud
 from shared.model import Answer, AnswerClass, Listed, Reason
 from shared.ports import CloudTrouble, Reading
 from tests.clouds import Site
-from tests.fakes import LONG_AGO
+from tests.fakes import LONG_AGO, credentials_of
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -224,3 +226,28 @@ def test_the_action_of_another_operation_says_nothing(site: Site) -> None:
     body = b'{"instanceAction": {"action": "reboot", "message": "Error"}}'
     site.api.faults.add(Fault(faults.answer(200, body=body), operation="get_action"))
     assert site.connect().action_failed(site.server, f"req-{NOWHERE}").value is None
+
+
+class Watched(CloudApi):
+    """Keeps the connections that it is asked over, each by the thread that the server has for it."""
+
+    connections: frozenset[threading.Thread] = frozenset()
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+        self.connections |= {threading.current_thread()}
+        return super().handle(method, path, headers, body)
+
+
+@pytest.mark.parametrize(("hang_up", "connections"), [(False, 1), (True, 20)], ids=["kept alive", "hung up"])
+def test_calls_share_one_connection(hang_up: bool, connections: int) -> None:
+    """Twenty calls, and the login before them, go over one connection; whoever hangs up after each uses twenty."""
+    site, http = Site(), requests.Session()
+    api = Watched(site.world, deployment=site.deployment)
+    with http, CloudServer(api):
+        cloud = OpenStackCloud(credentials_of(api), http if hang_up else None, site.clock)
+        for _ in range(20):
+            assert cloud.volume(site.volume).value is not None
+            if hang_up:
+                http.close()
+    assert [call.operation for call in api.calls].count("get_volume") == 20
+    assert len(api.connections) == connections

@@ -53,6 +53,21 @@ def test_wait_grows_to_its_cap(backoff: Backoff) -> None:
     assert means[-1] == pytest.approx(backoff.cap * 5 / 6, rel=0.05)
 
 
+def test_the_poll_schedule_is_this_one() -> None:
+    """The first look comes after 1 s, waits grow to 15 s, and jitter takes off a third of each at most."""
+    longest = [max(POLL.seconds(attempt, f"server {n}") for n in range(300)) for attempt in range(9)]
+    shortest = [min(POLL.seconds(attempt, f"server {n}") for n in range(300)) for attempt in range(9)]
+    assert longest == [1, 2, 3, 4, 7, 10, 15, 15, 15]
+    assert shortest == [1, 1, 2, 3, 4, 7, 10, 10, 10]
+
+
+@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
+def test_no_poll_waits_longer_than_15_s(attempt: int, seed: str) -> None:
+    """A verdict is at most 15 s late, and in the long run no cloud is asked oftener than every 10 s."""
+    assert 1 <= POLL.seconds(attempt, seed) <= 15
+    assert 10 <= POLL.seconds(attempt + 6, seed)
+
+
 @BACKOFFS
 @given(attempt=ATTEMPTS, seed=st.text(max_size=20))
 def test_same_request_waits_the_same(backoff: Backoff, attempt: int, seed: str) -> None:
