@@ -88,14 +88,14 @@ build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFu
 # as a variable that nobody has set, would deploy with the defaults.
 OWN_CONFIG = $(if $(filter-out undefined,$(origin CONFIG)),--config-file '$(abspath $(or $(CONFIG),$(error CONFIG names no file)))')
 
-deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="AllowedProjects=… …"]
-	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets and roles are made in your credentials' AWS account;" >&2
+deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="…"]
+	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets, roles are made in your account;" >&2
 	@echo "what changes is shown first, and asked about. How to go on: docs/operations.md" >&2
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
 # Two at a time: one test waits for most of a minute, since Lambda's clock is what it is about.
-artifact: $(READY) .venv/sam/.ready ## Build the artifact for this machine, and test it under Lambda's emulator
+artifact: $(READY) .venv/sam/.ready ## Build the artifact for Lambda and for this machine, test it
 	@$(BIN)/python -m pytest -m artifact -n 2 --dist worksteal -rs tests/artifact $(ARGS)
 
 bench: $(READY) $(if $(filter 1,$(QUICK)),,.venv/sam/.ready) ## Measure against a conventional handler, ten minutes [QUICK=1: one]
