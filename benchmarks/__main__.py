@@ -24,7 +24,8 @@ sockets of loopback; in turns, so that a busy moment meets all of them; medians.
 
 - **conventional** is [`conventional.py`](conventional.py): boto3, openstacksdk and Powertools with clients that are
   kept, partial batch responses, the same checks and the same poll schedule, waiting inline. Its artifact is built the
-  same way as this one, bytecode included; *sources only* is what an ordinary build ships.
+  same way as this one, bytecode included, but for `charset_normalizer`, which it keeps, as an ordinary build does;
+  *sources only* is what such a build ships.
 - **cold start**: a fresh Lambda Runtime Interface Emulator with the built artifact, from the first invocation to its
   answer (runtime, imports, login, reads, verdict); **import** is the handler's in a bare process.
 - **bare calls** are the same HTTP calls by hand over one `requests` session ([`floor.py`](floor.py)), in CPU time.
@@ -43,16 +44,14 @@ REASONS = {
     "cold_start": "import",
     "import": "import",
     "import_cpu": "import",
-    "memory": "memory",
     "cpu_1": "event",
     "cpu_10": "event",
 }
-"""Why a figure may fall short; one that is not among them has no excuse."""
+"""Why a figure may fall short; for one that is not among them nothing has been measured that would say."""
 
 WHY = {
     "import": "*import of its libraries alone* is the agreed libraries without a line of this product. Most of the "
     "rest is the making of some sixty frozen dataclasses and pydantic models (`shared` in the first list below).",
-    "memory": "what these libraries hold; the product's own modules are small beside them.",
     "event": "the bare calls have no login to look after, no evidence to keep, no logs, no metrics; the second list "
     "below says what takes how much. A batch shares some of it.",
 }
