@@ -48,7 +48,7 @@ prove: $(READY) ## The long proofs: every crash point, every fault, hostile inpu
 	@$(BIN)/python -m tests.simulation.prove
 
 soak: $(READY) ## 10,000 requests through the local stack with faults and duplicates [REQUESTS=]
-	@$(BIN)/python -m local.soak --requests $(or $(REQUESTS),10000)
+	@$(BIN)/python -m tools.soak --requests $(or $(REQUESTS),10000)
 
 check: lint types imports validate artifact test ## Run everything CI runs
 
@@ -79,10 +79,10 @@ validate: template .venv/sam/.ready .venv/checkov/.ready ## Check the template a
 	@touch $@
 
 build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.zip [PLATFORM=host] [BYTECODE=0]
-	@$(BIN)/python -m local.artifact $(if $(PLATFORM),--platform '$(PLATFORM)') $(if $(filter 0,$(BYTECODE)),--no-bytecode)
+	@$(BIN)/python -m tools.artifact $(if $(PLATFORM),--platform '$(PLATFORM)') $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
-	@$(BIN)/python -m local.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))' $(if $(filter 0,$(BYTECODE)),--no-bytecode)
+	@$(BIN)/python -m tools.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))' $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 # How to build is the release's business, so `sam build` keeps to samconfig.toml. A CONFIG that is given and empty, such
 # as a variable that nobody has set, would deploy with the defaults.
@@ -106,7 +106,7 @@ format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .
 
 docs: $(READY) ## Write the documents that are made from the code
-	@$(BIN)/python -m local.documents
+	@$(BIN)/python -m tools.documents
 
 lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \

@@ -12,7 +12,7 @@ from benchmarks.arena import arena
 from benchmarks.chart import chart
 from benchmarks.figures import Figure, as_json, machine, markdown, table
 from benchmarks.measure import FULL, QUICK, Measurements
-from local.artifact import BUILD
+from tools.artifact import BUILD
 
 HERE = Path(__file__).parent
 SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "billed_120")

@@ -16,7 +16,7 @@ from benchmarks.remote import PROCESSES, Remote
 from benchmarks.stage import Stage
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.poller import Poller
-from shared.adapters.aws import AwsClient
+from shared.aws.client import AwsClient
 
 Pair = tuple[str, str]
 """A server and a volume."""

@@ -17,7 +17,7 @@ from typing import IO, Any
 import requests
 
 from benchmarks.packages import Package, environment, python
-from local.artifact import ROOT
+from tools.artifact import ROOT
 
 IMPORT = """
 import importlib, time

@@ -81,7 +81,7 @@ class Contender:
 
     def profiled(self, event: dict[str, Any], rounds: int) -> dict[str, float]:
         """Where an invocation's CPU time goes, in per cent; all of it in one thread, since a profiler sees but one."""
-        from shared import reconcile
+        from shared import visit as reconcile
 
         usual = vars(reconcile)["ThreadPoolExecutor"]
         setattr(reconcile, "ThreadPoolExecutor", OneThread)  # noqa: B010 - the type checker holds classes for constants
@@ -101,7 +101,7 @@ def _product(skipped: Synchronized[float], in_flight: int = 10) -> Handler:
     from dataclasses import replace
 
     from functions.detach_volume import handler
-    from shared.bootstrap import build
+    from shared.bootstrap.detach import build
 
     @lru_cache(maxsize=1)
     def service() -> Any:

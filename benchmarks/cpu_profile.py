@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from local.artifact import ROOT
+from tools.artifact import ROOT
 
 
 class OneThread:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contenders import CONVENTIONAL, PRODUCT
-from local.artifact import SETUPTOOLS, Recipe, build, product
+from tools.artifact import SETUPTOOLS, Recipe, build, product
 
 HERE = Path(__file__).parent
 LIBRARIES = "libraries"

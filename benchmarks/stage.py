@@ -11,9 +11,9 @@ from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
 from local.aws_stand_in import BUS, CLOUD_SECRET, REQUESTS, AwsStandIn
-from local.cloud import Behaviour, CloudApi, CloudServer, Deployment, What, World
 from local.stack import simulator_credentials
-from shared.adapters.aws import EVENTS
+from shared.aws.client import EVENTS
+from simulator import Behaviour, CloudApi, CloudServer, Deployment, What, World
 
 LONG_AGO = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 ACCOUNT, REGION = "123456789012", "eu-central-1"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.intake import Delivery
-from shared.metrics import meters
-from shared.observability import logger
+from shared.inbox.read import Delivery
+from shared.telemetry.logs import logger
+from shared.telemetry.metrics import meters
 
 Record = Mapping[str, Any]
 Handle = Callable[[Sequence[Delivery]], list[BaseException | None]]

@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from local.sender import LOCAL_SECRET, LOCAL_URL
-from local.sender import send as send_event
 from shared.settings import SettingsError
+from tools.sender import LOCAL_SECRET, LOCAL_URL
+from tools.sender import send as send_event
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     real_cloud = asked.cloud == "env"
     # Imported when chosen: `servers` needs no AWS stand-in.
     if asked.command == "servers":
-        from local.servers import show
+        from tools.servers import show
 
         return show(real_cloud, asked.json)
     if asked.command == "serve":

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.adapters.aws import EVENTS, SECRETS, SQS, AwsClient
+from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient
 from shared.ports import AwsTrouble
 
 REGION = "eu-central-1"

@@ -111,7 +111,7 @@ def _deleted(fields: Mapping[str, Any]) -> str:
 
 def attach_to_functions(console: Console) -> None:
     """Take the functions' log lines instead of letting them go to stdout as JSON."""
-    from shared.observability import logger
+    from shared.telemetry.logs import logger
 
     target = logging.getLogger(logger.name)
     target.handlers[:] = [console]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from local.cloud import STOPPED, Behaviour, CloudApi, World
+from simulator import STOPPED, Behaviour, CloudApi, World
 
 PROJECT = "c685484a8cc2416b97260938705deb65"
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from local.console import Console
-from local.sender import deliver, post_of
 from local.stack import Stack
 from local.verdicts import Key
+from tools.sender import deliver, post_of
 
 
 def through_the_door(stack: Stack, console: Console, path: Path) -> list[Key] | None:

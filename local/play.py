@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 
 from local.console import Console, attach_to_functions
-from local.judge import disagreement
-from local.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from local.stack import running
 from local.verdicts import Key, collect
-from shared.bootstrap import utc_now
+from shared.bootstrap.detach import utc_now
+from simulator.oracle import disagreement
+from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 
 PATIENCE = 150
 """Seconds; the longest scenario takes about one minute."""

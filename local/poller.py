@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.adapters.aws import SQS, AwsClient
+from shared.aws.client import SQS, AwsClient
 from shared.ports import AwsTrouble
 
 Handler = Callable[[dict[str, Any], Any], Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from local.stack import cloud_values
-from shared.adapters.openstack import OpenStackCloud
+from shared.cloud.openstack import OpenStackCloud
 from shared.model import Reason
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, SettingsError, load

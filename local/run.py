@@ -14,10 +14,10 @@ from local.aws_stand_in import REQUESTS, queue_arn
 from local.console import Console, attach_to_functions
 from local.knocking import through_the_door, turns_away
 from local.real_cloud import check_cloud
-from local.sender import came_by_http
 from local.stack import Stack, running
 from local.verdicts import FINAL, Key, collect
-from shared.intake import Delivery, Ignored, Rejected, read
+from shared.inbox.read import Delivery, Ignored, Rejected, read
+from tools.sender import came_by_http
 
 EVENTS = Path(__file__).parent.parent / "events"
 LAMBDA_RECORDS = re.compile(r'\s*\{\s*"Records"\s*:')

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 from local.aws_stand_in import VERDICTS
 from local.console import Console, attach_to_functions
 from local.function_url import Page, PortTaken
-from local.openapi import document
-from local.openapi_page import page
 from local.real_cloud import check_cloud
-from local.sender import LOCAL_SECRET
 from local.stack import Stack, running
+from tools.openapi import document
+from tools.openapi_page import page
+from tools.sender import LOCAL_SECRET
 
 
 def serve(port: int, real_cloud: bool, as_json: bool) -> int:

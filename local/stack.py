@@ -18,14 +18,14 @@ from local.aws_stand_in import (
     AwsStandIn,
     queue_arn,
 )
-from local.cloud import CloudApi, CloudServer
 from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Page
 from local.poller import Poller
-from local.sender import LOCAL_SECRET
-from shared.bootstrap import dead_letters, service, utc_now
-from shared.bootstrap_door import door
+from shared.bootstrap.detach import dead_letters, service, utc_now
+from shared.bootstrap.webhook import door
 from shared.settings import Settings, load
+from simulator import CloudApi, CloudServer
+from tools.sender import LOCAL_SECRET
 
 TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "FENCE_SKEW", "RUNNING_SERVER_POLICY",
               "EVENT_SOURCE", "EVENT_TYPE_PREFIX", "WEBHOOK_ALLOWED_ORIGINS",

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from shared.continuation import PendingDelivery
-from shared.delivery import Deliveries
-from shared.events import EventFactory
-from shared.intake import Delivery, Found, Ignored, Rejected, read
+from shared.inbox.own_messages import PendingDelivery
+from shared.inbox.read import Delivery, Found, Ignored, Rejected, read
+from shared.outbox.consumers import Deliveries
+from shared.outbox.events import EventFactory
 from shared.ports import AwsTrouble
-from shared.reconcile import Clock, Reconciler
+from shared.visit import Clock, Reconciler
 
 Unanswerable = Callable[[Delivery, Rejected | Ignored], None]
 

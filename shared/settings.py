@@ -21,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from shared.decision.gates import RunningServerPolicy
+from shared.decision.requeue import Policy
 from shared.model import ProjectId
-from shared.safety import RunningServerPolicy
-from shared.waiting import Policy
 
 Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import requests
 
-from local.cloud import CloudApi, Deployment, World
-from shared.adapters.openstack import OpenStackCloud
+from shared.cloud.openstack import OpenStackCloud
+from simulator import CloudApi, Deployment, World
 from tests.fakes import LONG_AGO, VirtualClock, credentials_of, long_lived
 
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from local.sender import LOCAL_SECRET, Post
-from shared.door import Door
-from shared.http_answers import PROBLEM_TYPE, HttpAnswer
-from shared.http_binding import BATCHED, STRUCTURED
-from shared.intake import Delivery, read
+from shared.inbox.read import Delivery, read
 from shared.model import DetachRequest
 from shared.ports import AwsTrouble, Message
 from shared.signatures import Keys
-from shared.webhook import HttpDelivery, Rules
+from shared.webhook.endpoint import Door
+from shared.webhook.http_binding import BATCHED, STRUCTURED
+from shared.webhook.receive import HttpDelivery, Rules
+from shared.webhook.responses import PROBLEM_TYPE, HttpAnswer
+from tools.sender import LOCAL_SECRET, Post
 
 NOW = datetime(2026, 11, 23, 8, 0, 5, tzinfo=UTC)
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"

@@ -13,16 +13,16 @@ from uuid import UUID
 
 import requests
 
-from local.cloud import CloudApi, Deployment, InProcessAdapter, World
-from shared.adapters.openstack import OpenStackCloud
-from shared.delivery import Deliveries
-from shared.events import EventFactory
-from shared.intake import Delivery
+from shared.cloud.openstack import OpenStackCloud
+from shared.decision.requeue import Policy
+from shared.inbox.read import Delivery
+from shared.outbox.consumers import Deliveries
+from shared.outbox.events import EventFactory
 from shared.ports import Cloud, Clouds, Event, Message
-from shared.reconcile import Reconciler
 from shared.service import Service
 from shared.settings import CloudCredentials, load
-from shared.waiting import Policy
+from shared.visit import Reconciler
+from simulator import CloudApi, Deployment, InProcessAdapter, World
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 LONG_AGO = START - timedelta(days=3)

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from local.aws_stand_in import CREDENTIALS
-from shared.adapters.aws import AwsClient
+from shared.aws.client import AwsClient
 
 RESET = struct.pack("ii", 1, 0)
 

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from functions.sqs_batch import answer_batch
-from shared.adapters import clouds  # noqa: F401 - asked in every invocation; while Lambda starts us, the CPU is whole
-from shared.bootstrap import service, utc_now
-from shared.observability import logger
+from shared.bootstrap.detach import service, utc_now
+from shared.cloud import projects  # noqa: F401 - asked in every invocation; while Lambda starts us, the CPU is whole
+from shared.telemetry.logs import logger
 
 TO_SEND = timedelta(seconds=5)
 """Of the time an invocation has, this is kept for sending what came of it."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from shared.bootstrap_door import door
-from shared.observability import logger
-from shared.webhook import HttpDelivery
+from shared.bootstrap.webhook import door
+from shared.telemetry.logs import logger
+from shared.webhook.receive import HttpDelivery
 
 
 def delivery_of(event: dict[str, Any]) -> HttpDelivery:

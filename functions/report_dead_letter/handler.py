@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from functions.sqs_batch import answer_batch
-from shared.bootstrap import dead_letters
-from shared.observability import logger
+from shared.bootstrap.detach import dead_letters
+from shared.telemetry.logs import logger
 
 
 @logger.inject_lambda_context(clear_state=True)

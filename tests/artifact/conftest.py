@@ -11,9 +11,9 @@ from typing import Protocol
 
 import pytest
 
-from local.artifact import Recipe, build, product
 from tests.artifact.emulated import Start, emulated
 from tests.artifact.world import World, surroundings
+from tools.artifact import Recipe, build, product
 
 
 class Runs(Protocol):

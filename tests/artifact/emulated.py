@@ -15,8 +15,8 @@ import requests
 
 from benchmarks.cold import emulator, started
 from benchmarks.packages import runtime
-from local.artifact import Recipe
 from tests.simulation.measured import Samples
+from tools.artifact import Recipe
 
 under_the_emulator = [
     pytest.mark.artifact,

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.packages import runtime
-from local.artifact import ROOT, Recipe
 from local.demo import FREE_VOLUME, SERVER
 from tests.artifact.emulated import Failed, Start, emulated, under_the_emulator
 from tests.artifact.world import World
 from tests.fakes import bare, sqs_record
+from tools.artifact import ROOT, Recipe
 
 pytestmark = under_the_emulator
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from local import artifact
-from local.artifact import LAMBDA_PLATFORM, LAMBDA_PYTHON, ROOT, BuildError, Recipe, build, compiler_of, product
 from tests.contract.test_template import DEFAULTS
+from tools import artifact
+from tools.artifact import LAMBDA_PLATFORM, LAMBDA_PYTHON, ROOT, BuildError, Recipe, build, compiler_of, product
 
 pytestmark = pytest.mark.artifact
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from local.artifact import Recipe
 from tests.artifact.conftest import Runs
+from tools.artifact import Recipe
 
 pytestmark = pytest.mark.artifact
 

@@ -17,11 +17,11 @@ from local.demo import (
     WINDOWS_VOLUME,
 )
 from local.function_url import payload
-from local.sender import LOCAL_SECRET, Post
 from tests.artifact.emulated import Start, under_the_emulator
 from tests.artifact.gate import gate_to
 from tests.artifact.world import World
 from tests.fakes import bare, sqs_record
+from tools.sender import LOCAL_SECRET, Post
 
 pytestmark = under_the_emulator
 

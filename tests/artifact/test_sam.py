@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from local.artifact import ROOT, build, product
 from tests.artifact.test_contents import digest, files
 from tests.contract.test_template import DEFAULTS, FUNCTIONS, RESOURCES
+from tools.artifact import ROOT, build, product
 
 pytestmark = pytest.mark.artifact
 

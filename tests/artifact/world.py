@@ -12,15 +12,15 @@ from typing import Any
 from moto.moto_api._internal.models import moto_api_backend
 
 from local.aws_stand_in import BUS, CLOUD_SECRET, REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn, queue_arn
-from local.cloud import Behaviour, CloudApi, CloudServer, What
 from local.demo import LONG_AGO, SERVER, demo_cloud
-from local.judge import disagreement
 from local.poller import Poller
-from local.sender import LOCAL_SECRET
 from local.stack import simulator_credentials
-from shared.bootstrap import utc_now
+from shared.bootstrap.detach import utc_now
+from simulator import Behaviour, CloudApi, CloudServer, What
+from simulator.oracle import disagreement
 from tests.artifact.emulated import Emulated
 from tests.fakes import bare
+from tools.sender import LOCAL_SECRET
 
 
 @dataclass

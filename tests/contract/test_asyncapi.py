@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator, FormatChecker
 
-from local.contract.asyncapi import CHANNELS, OPERATIONS
-from local.documents import ROOT
+from tools.contract.asyncapi import CHANNELS, OPERATIONS
+from tools.documents import ROOT
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/asyncapi.json").read_text(encoding="utf-8"))
 OFFICIAL = json.loads((ROOT / "tests/contract/specs/asyncapi-3.1.0.json").read_text(encoding="utf-8"))

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from shared.continuation import VERSION
-from shared.intake import Delivery, read
-from shared.metrics import NAMESPACE
+from shared.inbox.own_messages import VERSION
+from shared.inbox.read import Delivery, read
 from shared.settings import CloudCredentials, load
 from shared.signatures import Keys
+from shared.telemetry.metrics import NAMESPACE
 from tests.contract import consumer
 from tests.contract.documented import (
     EXECUTED,
@@ -251,7 +251,7 @@ def test_the_query_asks_for_what_is_logged() -> None:
     """Each field of the sample query is one of the log line's, or one that every line has."""
     (query,) = [block.text for block in blocks("") if "filter message" in block.text]
     words = set(re.findall(r"[a-z_]+", re.sub(r"\"[^\"]*\"", "", query))) - {"filter", "sort", "display", "and"}
-    source = (ROOT / "shared/observability.py").read_text()
+    source = (ROOT / "shared/telemetry/logs.py").read_text()
 
     assert {word for word in words if f'"{word}"' not in source} == {"message", "timestamp"}
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from shared.continuation import VERSION, Task, continuation_body
-from shared.delivery import Deliveries
-from shared.intake import Delivery, read
+from shared.inbox.own_messages import VERSION, Task, continuation_body
+from shared.inbox.read import Delivery, read
 from shared.model import DetachRequest, Progress
+from shared.outbox.consumers import Deliveries
 from shared.ports import Event, NotTaken
 from tests.fakes import QUEUE_ARN, START, Bench
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from local.documents import ROOT, differing
 from shared.model import Reason
+from tools.documents import ROOT, differing
 
 
 def test_generated_documents_are_up_to_date() -> None:

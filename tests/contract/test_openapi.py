@@ -15,14 +15,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from local.documents import ROOT
-from local.openapi import ANSWERS, document, text
-from shared.envelopes import parse_time
-from shared.http_answers import TITLES
-from shared.http_binding import STRUCTURED
+from shared.inbox.envelopes import parse_time
+from shared.inbox.request import RequestData
 from shared.ports import Throttled
-from shared.request_data import RequestData
+from shared.webhook.http_binding import STRUCTURED
+from shared.webhook.responses import TITLES
 from tests.deliveries import DATA, Shelf, Tray, batched, cloudevent, delivery, door, said, signed, unsigned
+from tools.documents import ROOT
+from tools.openapi import ANSWERS, document, text
 
 POST = document()["paths"]["/"]["post"]
 BODIES = POST["requestBody"]["content"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from local.openapi import document
-from local.openapi_page import page
+from tools.openapi import document
+from tools.openapi_page import page
 
 POST = document()["paths"]["/"]["post"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from local.function_url import FunctionUrl, Page
-from local.openapi import document
-from local.openapi_page import page
 from tests.browser import Browser, browsing, decoded, installed
+from tools.openapi import document
+from tools.openapi_page import page
 
 SIZES = {"desk": (1280, 800), "telephone": (390, 844)}
 EXECUTABLE = installed()

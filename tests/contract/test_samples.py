@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shared.intake import Delivery, Found, Rejected, read
+from shared.inbox.read import Delivery, Found, Rejected, read
 from tests.fakes import QUEUE_ARN, START, cloudevent_faults
 
 EVENTS = Path(__file__).parents[2] / "events"

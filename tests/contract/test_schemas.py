@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from local.contract.samples import SAMPLES, START, Rehearsal, sample
-from local.contract.schemas import VERDICTS
-from local.documents import ROOT
-from local.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
-from shared.continuation import continuation_body
-from shared.dead_letters import DeadLetters
-from shared.events import EventFactory
-from shared.intake import Delivery, Rejected, read
+from shared.inbox.own_messages import continuation_body
+from shared.inbox.read import Delivery, Rejected, read
 from shared.model import DetachRequest, Outcome, Progress
+from shared.outbox.dead_letters import DeadLetters
+from shared.outbox.events import EventFactory
+from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
 from tests.fakes import QUEUE_ARN, MemorySink, bare, cloudevent
 from tests.simulation.virtual import Simulation
+from tools.contract.samples import SAMPLES, START, Rehearsal, sample
+from tools.contract.schemas import VERDICTS
+from tools.documents import ROOT
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from pydantic import AliasChoices
 
-from shared.safety import RunningServerPolicy
+from shared.decision.gates import RunningServerPolicy
+from shared.decision.requeue import Policy
 from shared.settings import Settings, SettingsError, SinkMode, load
-from shared.waiting import Policy
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}

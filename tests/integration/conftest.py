@@ -10,10 +10,10 @@ import pytest
 import requests
 
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS, VERDICTS, AwsStandIn
-from local.cloud import CloudServer
 from local.stack import Stack, running
-from shared.adapters.aws import SQS
-from shared.bootstrap import service
+from shared.aws.client import SQS
+from shared.bootstrap.detach import service
+from simulator import CloudServer
 from tests.clouds import Site
 from tests.fakes import in_process
 from tests.scripted import Script, scripted_server

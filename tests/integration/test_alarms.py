@@ -17,18 +17,18 @@ from functions.detach_volume.handler import lambda_handler as detach_volume
 from functions.receive_webhook.handler import lambda_handler as receive_webhook
 from functions.report_dead_letter.handler import lambda_handler as report_dead_letter
 from local.aws_stand_in import DEAD_LETTERS, AwsStandIn
-from local.cloud import RUNNING, Behaviour, bodies, faults
 from local.function_url import payload
 from local.poller import LambdaContext
-from local.scenarios import CATALOGUE, SETTINGS, scenario_cloud
-from local.scenarios.stage import PROMPT, Stage
-from shared.adapters.aws import SQS
-from shared.bootstrap import dead_letters, service
-from shared.bootstrap_door import door
-from shared.metrics import meters
-from shared.observability import SERVICE
+from shared.aws.client import SQS
+from shared.bootstrap.detach import dead_letters, service
+from shared.bootstrap.webhook import door
 from shared.ports import Consumer, Event, NotTaken
 from shared.settings import SettingsError
+from shared.telemetry.logs import SERVICE
+from shared.telemetry.metrics import meters
+from simulator import RUNNING, Behaviour, bodies, faults
+from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
+from simulator.scenarios.stage import PROMPT, Stage
 from tests.contract.test_template import RESOURCES
 from tests.fakes import sqs_record
 from tests.simulation.measured import Measured, Samples

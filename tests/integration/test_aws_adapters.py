@@ -11,12 +11,12 @@ from uuid import UUID
 import pytest
 
 from local.aws_stand_in import BUS, REQUESTS, VERDICTS, AwsStandIn
-from shared.adapters.aws import BYTES_PER_CALL, EVENTS, SECRETS, SQS, AwsClient, batches
-from shared.adapters.event_bus import EventBus
-from shared.adapters.secrets import KEPT_SECONDS, Secrets
-from shared.adapters.sqs import SqsQueue
-from shared.events import EventFactory
+from shared.aws.client import BYTES_PER_CALL, EVENTS, SECRETS, SQS, AwsClient, batches
+from shared.aws.event_bus import EventBus
+from shared.aws.secrets import KEPT_SECONDS, Secrets
+from shared.aws.sqs import SqsQueue
 from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.outbox.events import EventFactory
 from shared.ports import AwsTrouble, Event, Message
 from tests.fakes import START
 from tests.scripted import Reply, Script, client_of, reply

@@ -16,8 +16,8 @@ from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
 from local.aws_stand_in import ACCOUNT, CREDENTIALS, REGION, REQUESTS, AwsStandIn
-from shared.adapters.aws import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError, Protocol
-from shared.adapters.sqs import SqsQueue
+from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError, Protocol
+from shared.aws.sqs import SqsQueue
 from shared.ports import AwsTrouble, Message
 from tests.scripted import BROKEN, Reply, Script, reply
 from tests.scripted import client_of as client_of

@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from local.cloud import Behaviour, Fault, bodies, faults
-from shared.backoff import POLL
 from shared.batch import LONGEST_CALL, BatchClouds
-from shared.events import EventFactory
-from shared.intake import read
+from shared.decision.backoff import POLL
+from shared.decision.requeue import Policy
+from shared.inbox.read import read
 from shared.model import Classified, Conclude, Decision, Reason, Volume, Wait
+from shared.outbox.events import EventFactory
 from shared.ports import Cloud, Reading
-from shared.reconcile import OutOfTime, Reconciler
-from shared.waiting import Policy
+from shared.visit import OutOfTime, Reconciler
+from simulator import Behaviour, Fault, bodies, faults
 from tests.fakes import Bench, MemorySink, OneCloud, bare
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from local.cloud import Behaviour, Fault, What, faults
-from shared.adapters.openstack import OpenStackCloud
+from shared.cloud.openstack import OpenStackCloud
 from shared.model import Volume
 from shared.ports import AwsTrouble, Reading
+from simulator import Behaviour, Fault, What, faults
 from tests.fakes import Bench, OneCloud, bare, cloudevent, cloudevent_faults, credentials_of, in_process
 
 GARBAGE = '{"server_id": "x", "dryrun": true'

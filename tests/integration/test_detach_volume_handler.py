@@ -14,12 +14,12 @@ import pytest
 from functions.detach_volume.handler import lambda_handler
 from functions.sqs_batch import answer_failures
 from local.aws_stand_in import BUS, REQUESTS, VERDICTS, AwsStandIn, queue_arn
-from local.cloud import Behaviour, CloudApi, CloudServer, What
 from local.demo import FREE_VOLUME, LONG_AGO, SERVER, VOLUME, demo_cloud
 from local.poller import LambdaContext, Poller
 from local.stack import simulator_credentials
-from shared.bootstrap import utc_now
+from shared.bootstrap.detach import utc_now
 from shared.settings import SettingsError
+from simulator import Behaviour, CloudApi, CloudServer, What
 from tests.fakes import bare, cloudevent_faults, sqs_record
 
 Use = Callable[[dict[str, str]], None]

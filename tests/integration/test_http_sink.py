@@ -11,9 +11,9 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from shared.adapters.http_sink import HttpSink, seconds_until
-from shared.events import EventFactory
 from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.outbox.events import EventFactory
+from shared.outbox.http_sink import HttpSink, seconds_until
 from shared.ports import AwsTrouble, Event, NotTaken
 from shared.settings import Settings, SettingsError, SinkMode, load
 from shared.signatures import Keys

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from functions.receive_webhook.handler import delivery_of
 from local.function_url import LARGEST, FunctionUrl, Page, PortTaken, payload
-from local.sender import LOCAL_SECRET, send
+from tools.sender import LOCAL_SECRET, send
 
 
 class Echo:

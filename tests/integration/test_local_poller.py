@@ -12,7 +12,7 @@ import pytest
 
 from local.aws_stand_in import AwsStandIn, queue_arn
 from local.poller import LambdaContext, Poller, failed_ids
-from shared.adapters.aws import SQS
+from shared.aws.client import SQS
 
 NUMBERS = count()
 

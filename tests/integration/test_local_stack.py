@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from local.aws_stand_in import REQUESTS, VERDICTS
-from local.cloud import CloudServer
 from local.demo import FREE_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, demo_cloud
 from local.run import EVENTS, SAMPLES
 from local.stack import Stack, simulator_credentials
-from shared.bootstrap import utc_now
+from shared.bootstrap.detach import utc_now
+from simulator import CloudServer
 from tests.fakes import bare, cloudevent_faults
 
 ROOT = Path(__file__).parents[2]

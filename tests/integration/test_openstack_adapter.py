@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-from local.cloud import Behaviour, CloudApi, CloudServer, Fault, ListShape, bodies, faults
-from shared.adapters.openstack import OpenStackCloud
+from shared.cloud.openstack import OpenStackCloud
 from shared.model import Answer, AnswerClass, Listed, Reason
 from shared.ports import CloudTrouble, Reading
+from simulator import Behaviour, CloudApi, CloudServer, Fault, ListShape, bodies, faults
 from tests.clouds import Site
 from tests.fakes import LONG_AGO, credentials_of
 

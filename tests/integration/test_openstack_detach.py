@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from local.cloud import Behaviour, Fault, Kind, What, bodies, faults
 from shared.model import Answer, AnswerClass, Reason
+from simulator import Behaviour, Fault, Kind, What, bodies, faults
 from tests.clouds import Site
 
 LOST: dict[str, tuple[Kind, bool]] = {

@@ -9,12 +9,12 @@ from typing import Any, NoReturn
 import pytest
 import requests
 
-from local.cloud import CloudServer, Fault, bodies, faults
-from shared.adapters import keystone
-from shared.adapters.keystone import TIMEOUT, PatientAdapter
-from shared.adapters.openstack import OpenStackCloud
+from shared.cloud import keystone
+from shared.cloud.keystone import TIMEOUT, PatientAdapter
+from shared.cloud.openstack import OpenStackCloud
 from shared.model import AnswerClass, Reason
 from shared.ports import CloudTrouble
+from simulator import CloudServer, Fault, bodies, faults
 from tests.clouds import Site
 from tests.fakes import credentials_of
 

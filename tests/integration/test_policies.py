@@ -13,7 +13,7 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import iam_backends
 
 from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, AwsStandIn, queue_arn
-from shared.adapters.aws import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
+from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
 from tests.contract.test_template import FUNCTIONS, TEMPLATE, documents_of
 
 FUNCTION_NAMES = [name.removesuffix("Function") for name in FUNCTIONS]

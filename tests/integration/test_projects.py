@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from local.cloud import CloudApi, Fault, World, bodies, faults
-from local.cloud.inventory import Project
-from shared.adapters.aws import AwsClient, AwsError, Protocol
-from shared.adapters.clouds import ConfiguredClouds
-from shared.adapters.openstack import OpenStackCloud
-from shared.adapters.secrets import Secrets
-from shared.bootstrap import clouds as configured
+from shared.aws.client import AwsClient, AwsError, Protocol
+from shared.aws.secrets import Secrets
+from shared.bootstrap.detach import clouds as configured
+from shared.cloud.openstack import OpenStackCloud
+from shared.cloud.projects import ConfiguredClouds
 from shared.model import AnswerClass, Reason
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, Settings, SettingsError, load
+from simulator import CloudApi, Fault, World, bodies, faults
+from simulator.inventory import Project
 from tests.fakes import LONG_AGO, Bench, VirtualClock, bare, in_process, long_lived
 
 DEFAULT = "volume-detach/cloud"

@@ -13,12 +13,12 @@ from functions.receive_webhook.handler import delivery_of, lambda_handler
 from local.aws_stand_in import REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
 from local.function_url import payload
 from local.poller import LambdaContext
-from local.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
 from local.stack import Stack
-from shared.bootstrap_door import build_door, door
-from shared.http_binding import STRUCTURED
+from shared.bootstrap.webhook import build_door, door
+from shared.webhook.http_binding import STRUCTURED
 from tests.deliveries import DATA, NOW, OTHER_VOLUME, SERVER, VOLUME, cloudevent, said
 from tests.integration.webhook_secret import forget, keep
+from tools.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
 
 BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
 

@@ -16,14 +16,14 @@ from functions.report_dead_letter.handler import lambda_handler
 from local.aws_stand_in import CREDENTIALS, DEAD_LETTERS, REQUESTS, VERDICTS, AwsStandIn, queue_arn
 from local.demo import SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME
 from local.poller import LambdaContext
-from local.sender import LOCAL_SECRET
 from local.stack import Stack, running
-from shared.bootstrap import dead_letters
-from shared.events import event_id
+from shared.bootstrap.detach import dead_letters
 from shared.model import Outcome
+from shared.outbox.events import event_id
 from tests.contract.consumer import faults
 from tests.fakes import sqs_record
 from tests.scripted import Reply, Script, reply
+from tools.sender import LOCAL_SECRET
 
 PATIENCE = 30
 BODY = json.dumps({"server_id": SERVER, "volume_id": VOLUME})

@@ -30,14 +30,14 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from local.aws_stand_in import REQUESTS, AwsStandIn
-from local.openapi import document
-from local.sender import LOCAL_SECRET
 from local.stack import Stack, running
-from shared.adapters.aws import SQS, AwsClient
-from shared.continuation import Task
-from shared.intake import Delivery, read
-from shared.observability import logger
+from shared.aws.client import SQS, AwsClient
+from shared.inbox.own_messages import Task
+from shared.inbox.read import Delivery, read
 from shared.signatures import ID, PREFIX, SIGNATURE, TIMESTAMP
+from shared.telemetry.logs import logger
+from tools.openapi import document
+from tools.sender import LOCAL_SECRET
 
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000")) // 20
 """For each operation, beside the few hundred that Schemathesis always sends; each is several HTTP requests."""

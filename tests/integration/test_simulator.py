@@ -16,7 +16,8 @@ from keystoneauth1 import exceptions as keystone_exceptions
 from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import v3
 
-from local.cloud import (
+from shared.model import Answer
+from simulator import (
     STOPPED,
     Behaviour,
     CloudApi,
@@ -33,8 +34,7 @@ from local.cloud import (
     bodies,
     faults,
 )
-from local.cloud.identity import PASSWORD, USERNAME
-from shared.model import Answer
+from simulator.identity import PASSWORD, USERNAME
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 NOWHERE = "00000000-0000-4000-8000-000000000000"

@@ -16,10 +16,10 @@ from moto.stepfunctions.responses import StepFunctionResponse
 
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS, VERDICTS
 from local.demo import SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME
-from local.documents import ROOT
 from local.stack import Stack
-from shared.adapters.aws import SQS, STATES
+from shared.aws.client import SQS, STATES
 from tests.contract.consumer import faults
+from tools.documents import ROOT
 
 DEFINITION = (ROOT / "events/workflows/detach_then_snapshot.asl.json").read_text()
 NOWHERE = "00000000-0000-4000-8000-000000000000"

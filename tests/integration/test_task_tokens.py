@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from local.aws_stand_in import CREDENTIALS
-from shared.adapters.aws import AwsClient
-from shared.adapters.task_tokens import CAUSE_LIMIT, TaskTokens, cause_of
-from shared.events import EventFactory
+from shared.aws.client import AwsClient
+from shared.aws.task_tokens import CAUSE_LIMIT, TaskTokens, cause_of
 from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wait
+from shared.outbox.events import EventFactory
 from shared.ports import Event
 from tests.fakes import START
 from tests.scripted import BROKEN, Script, reply

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from local.aws_stand_in import WEBHOOK_SECRET, AwsStandIn
-from local.sender import LOCAL_SECRET
-from shared.adapters.secrets import KEPT_SECONDS, Secrets
-from shared.adapters.sqs import ROUNDS, SqsQueue
-from shared.adapters.webhook_keys import NEWEST_SECONDS, WebhookKeys
-from shared.door import Door
+from shared.aws.secrets import KEPT_SECONDS, Secrets
+from shared.aws.sqs import ROUNDS, SqsQueue
+from shared.aws.webhook_keys import NEWEST_SECONDS, WebhookKeys
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
+from shared.webhook.endpoint import Door
 from tests.deliveries import DATA, NOW, OTHER_VOLUME, RULES, SERVER, VOLUME, Shelf, said, signed
 from tests.integration.test_aws_client import client_of
 from tests.integration.webhook_secret import keep
 from tests.scripted import Reply, Script, reply
+from tools.sender import LOCAL_SECRET
 
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}

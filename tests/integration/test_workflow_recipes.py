@@ -16,17 +16,17 @@ import requests
 
 from functions.receive_webhook.handler import delivery_of
 from local.aws_stand_in import BUS, REGION, REQUESTS, VERDICTS, queue_arn
-from local.contract.samples import SAMPLES
 from local.demo import SERVER, VOLUME
-from local.documents import ROOT
 from local.stack import Stack
-from shared.adapters.aws import EVENTS, SQS, STATES
-from shared.door import Door
+from shared.aws.client import EVENTS, SQS, STATES
 from shared.signatures import Keys
-from shared.webhook import Rules
+from shared.webhook.endpoint import Door
+from shared.webhook.receive import Rules
 from tests.contract.consumer import faults
 from tests.fakes import START, MemoryQueue, VirtualClock
 from tests.scripted import Script
+from tools.contract.samples import SAMPLES
+from tools.documents import ROOT
 
 FILES = ROOT / "events/workflows"
 PATIENCE = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from local.aws_stand_in import WEBHOOK_SECRET, AwsStandIn
-from shared.adapters.aws import SECRETS
+from shared.aws.client import SECRETS
 from shared.ports import AwsTrouble
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from shared.classify import classify
-from shared.events import EventFactory
-from shared.intake import Delivery, Rejected, read
+from shared.cloud.classify import classify
+from shared.inbox.read import Delivery, Rejected, read
 from shared.model import Answer, AnswerClass, Classified
+from shared.outbox.events import EventFactory
 
 SAMPLES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "events").glob("*.json"))]
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)

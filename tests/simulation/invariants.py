@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from local.cloud import Happened, What
-from local.judge import disagreement
+from simulator import Happened, What
+from simulator.oracle import disagreement
 from tests.simulation.virtual import Simulation
 
 SKEW = timedelta(seconds=5)

@@ -7,13 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from local.scenarios import CATALOGUE, SETTINGS, scenario_cloud
-from shared.bootstrap import both
-from shared.dead_letters import DeadLetters
-from shared.delivery import Deliveries
-from shared.metrics import NAMESPACE, measure_dead_letter, measure_delivery, measure_rejected, measure_step, meters
-from shared.observability import SERVICE, log_delivery, log_step
+from shared.bootstrap.detach import both
+from shared.outbox.consumers import Deliveries
+from shared.outbox.dead_letters import DeadLetters
 from shared.service import Service
+from shared.telemetry.logs import SERVICE, log_delivery, log_step
+from shared.telemetry.metrics import (
+    NAMESPACE,
+    measure_dead_letter,
+    measure_delivery,
+    measure_rejected,
+    measure_step,
+    meters,
+)
+from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from tests.simulation.virtual import Simulation
 
 STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {"Sum": sum, "Maximum": max, "Minimum": min}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from local.cloud import Behaviour, faults
-from local.scenarios import scenario_cloud
-from local.scenarios.stage import Stage
+from simulator import Behaviour, faults
+from simulator.scenarios import scenario_cloud
+from simulator.scenarios.stage import Stage
 from tests.simulation.invariants import Run, violations
 from tests.simulation.virtual import Simulation
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from local.cloud import Fault
+from simulator import Fault
 from tests.simulation.stories import SHARED_STAGE, Story, judged
 from tests.simulation.test_faults import FAULTS, OPERATIONS, PASSING
 from tests.simulation.test_others import (

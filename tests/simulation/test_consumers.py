@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from local.cloud import Behaviour
-from local.scenarios import scenario_cloud
-from local.scenarios.stage import Stage
 from shared.ports import Event, NotTaken
+from simulator import Behaviour
+from simulator.scenarios import scenario_cloud
+from simulator.scenarios.stage import Stage
 from tests.simulation.virtual import Effects, Simulation
 
 SETTINGS = {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "600", "REQUEST_TTL": "1800"}

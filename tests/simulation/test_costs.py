@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from local.cloud import Behaviour
-from local.costs import Detach
-from local.scenarios import scenario_cloud
-from local.scenarios.stage import Stage
+from simulator import Behaviour
+from simulator.scenarios import scenario_cloud
+from simulator.scenarios.stage import Stage
 from tests.simulation.virtual import Simulation
+from tools.costs import Detach
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from local.cloud import Fault, Kind, bodies, faults
-from shared.classify import classify
+from shared.cloud.classify import classify
 from shared.model import Answer, AnswerClass
+from simulator import Fault, Kind, bodies, faults
 from tests.simulation.prove import STEP
 from tests.simulation.stories import BY_NAME, judged
 

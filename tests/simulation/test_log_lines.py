@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from functions.sqs_batch import answer_batch
-from shared.continuation import PendingDelivery, continuation_body
-from shared.delivery import BUS, Attempt
-from shared.events import EventFactory
-from shared.intake import Rejected, read
+from shared.inbox.own_messages import PendingDelivery, continuation_body
+from shared.inbox.read import Rejected, read
 from shared.model import Conclude, DetachRequest, Outcome, Progress
-from shared.observability import log_dead_letter, log_delivery, log_rejected
+from shared.outbox.consumers import BUS, Attempt
+from shared.outbox.events import EventFactory
 from shared.ports import Event, NotTaken
+from shared.telemetry.logs import log_dead_letter, log_delivery, log_rejected
 from tests.deliveries import OTHER_VOLUME, SERVER, VOLUME
 from tests.fakes import START, Bench, bare, cloudevent, sqs_record
 from tests.simulation.virtual import LINES, Queued

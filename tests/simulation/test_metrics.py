@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from local.scenarios import SETTINGS, scenario_cloud
-from local.scenarios.stage import Stage
-from shared.answer_table import TABLE
-from shared.metrics import THROTTLES, meters
+from shared.cloud.answers import TABLE
 from shared.model import AnswerClass
 from shared.ports import Event
+from shared.telemetry.metrics import THROTTLES, meters
+from simulator.scenarios import SETTINGS, scenario_cloud
+from simulator.scenarios.stage import Stage
 from tests.simulation.measured import Measured, Samples, finished, played
 from tests.simulation.stories import PROMPT
 

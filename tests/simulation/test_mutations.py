@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from shared import decide as table
-from shared.aftermath import decide_after_delete
-from shared.decide import RULES, Case, Rule, detached
-from shared.events import EventFactory
+from shared.decision import rules as table
+from shared.decision.after_delete import decide_after_delete
+from shared.decision.requeue import Policy, failed
+from shared.decision.rules import RULES, Case, Rule, detached
 from shared.model import Classified, Decision, DetachRequest, Progress, Reason
-from shared.observability import logger
+from shared.outbox.events import EventFactory
 from shared.ports import Event
-from shared.reconcile import Reconciler
-from shared.waiting import Policy, failed
+from shared.telemetry.logs import logger
+from shared.visit import Reconciler
 from tests.simulation.stories import BY_NAME, judged
 from tests.simulation.test_others import Act, attach_when_free, before, swap
 

@@ -9,8 +9,8 @@ from functools import partial
 
 import pytest
 
-from local.cloud import Refused
-from local.scenarios.stage import Stage
+from simulator import Refused
+from simulator.scenarios.stage import Stage
 from tests.simulation.prove import STEP
 from tests.simulation.stories import BY_NAME, SHARED_STAGE, Story, effects_of, judged
 from tests.simulation.virtual import Simulation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from local.judge import disagreement
-from local.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
+from simulator.oracle import disagreement
+from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from tests.simulation.virtual import Simulation
 
 

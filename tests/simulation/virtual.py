@@ -16,19 +16,19 @@ from typing import Any
 
 import requests
 
-from local.cloud import CloudApi, InProcessAdapter
 from local.stack import simulator_credentials
-from shared.adapters.clouds import ConfiguredClouds, from_environment
-from shared.adapters.openstack import OpenStackCloud
-from shared.dead_letters import DeadLetters
-from shared.delivery import Deliveries
-from shared.events import EventFactory
-from shared.intake import Delivery
-from shared.observability import log_delivery, log_step, logger
+from shared.cloud.openstack import OpenStackCloud
+from shared.cloud.projects import ConfiguredClouds, from_environment
+from shared.inbox.read import Delivery
+from shared.outbox.consumers import Deliveries
+from shared.outbox.dead_letters import DeadLetters
+from shared.outbox.events import EventFactory
 from shared.ports import Consumer, Event, Message
-from shared.reconcile import Observer, Reconciler
 from shared.service import Service
 from shared.settings import Settings, load
+from shared.telemetry.logs import log_delivery, log_step, logger
+from shared.visit import Observer, Reconciler
+from simulator import CloudApi, InProcessAdapter
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 VISIBILITY = timedelta(seconds=360)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.answer_table import TABLE, Row
-from shared.classify import classify
+from shared.cloud.answers import TABLE, Row
+from shared.cloud.classify import classify
 from shared.model import Answer, AnswerClass, Reason
 
 ACCEPTED = AnswerClass.ACCEPTED

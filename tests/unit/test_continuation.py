@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.continuation import Task, continuation_body
-from shared.intake import Delivery, Rejected, read
+from shared.inbox.own_messages import Task, continuation_body
+from shared.inbox.read import Delivery, Rejected, read
 from shared.model import AttachmentRecord, Call, DetachRequest, Progress, State
 from shared.service import OwnUnreadable
 from tests.fakes import QUEUE_ARN, START, Bench

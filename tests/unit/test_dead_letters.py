@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from shared.continuation import PendingDelivery, continuation_body
-from shared.dead_letters import DeadLetters
-from shared.delivery import Deliveries
-from shared.events import EventFactory, event_id
-from shared.intake import Delivery, Found
+from shared.inbox.own_messages import PendingDelivery, continuation_body
+from shared.inbox.read import Delivery, Found
 from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason
+from shared.outbox.consumers import Deliveries
+from shared.outbox.dead_letters import DeadLetters
+from shared.outbox.events import EventFactory, event_id
 from shared.ports import Event
 from tests.fakes import QUEUE_ARN, START, MemoryQueue, MemorySink, VirtualClock, bare, cloudevent
 from tests.unit.test_delivery import LATER, Listener

@@ -11,9 +11,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from shared.aftermath import decide_after_delete, decide_in_trouble
-from shared.backoff import POLL, RETRY, Backoff
-from shared.decide import decide, glance
+from shared.decision.after_delete import decide_after_delete, decide_in_trouble
+from shared.decision.backoff import POLL, RETRY, Backoff
+from shared.decision.gates import RunningServerPolicy
+from shared.decision.progress import after_delete, follow
+from shared.decision.requeue import Policy
+from shared.decision.rules import decide, glance
 from shared.model import (
     AnswerClass,
     Classified,
@@ -28,9 +31,6 @@ from shared.model import (
     Reason,
     Wait,
 )
-from shared.progress import after_delete, follow
-from shared.safety import RunningServerPolicy
-from shared.waiting import Policy
 from tests.builders import (
     ATTACHMENT,
     LISTED,

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from shared.aftermath import decide_after_delete, decide_in_trouble
-from shared.decide import decide
+from shared.decision.after_delete import decide_after_delete, decide_in_trouble
+from shared.decision.gates import Go, OperatingSystem, Power, RunningServerPolicy, gate, operating_system, power
+from shared.decision.progress import after_delete, follow, may_delete
+from shared.decision.requeue import Policy
+from shared.decision.rules import decide
 from shared.model import (
     AnswerClass,
     Attachment,
@@ -32,9 +35,6 @@ from shared.model import (
     Volume,
     Wait,
 )
-from shared.progress import after_delete, follow, may_delete
-from shared.safety import Go, OperatingSystem, Power, RunningServerPolicy, gate, operating_system, power
-from shared.waiting import Policy
 from tests.builders import (
     ATTACHMENT,
     LISTED,

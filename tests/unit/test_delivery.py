@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import pytest
 
-from shared.continuation import PendingDelivery
-from shared.delivery import LONGEST_DELAY, PATIENCE, Attempt, Deliveries
-from shared.intake import Delivery, Rejected, read
+from shared.inbox.own_messages import PendingDelivery
+from shared.inbox.read import Delivery, Rejected, read
 from shared.model import Outcome
+from shared.outbox.consumers import LONGEST_DELAY, PATIENCE, Attempt, Deliveries
 from shared.ports import Event, Message, NotTaken
 from tests.fakes import QUEUE_ARN, START, MemoryQueue, MemorySink, VirtualClock
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.intake import Delivery, Ignored, read
+from shared.inbox.read import Delivery, Ignored, read
 from tests.fakes import START, Bench, bare, cloudevent
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.envelopes import Fault
-from shared.events import EventFactory, cut
-from shared.failures import CATALOGUE
-from shared.intake import Rejected
+from shared.inbox.envelopes import Fault
+from shared.inbox.read import Rejected
 from shared.model import AttachmentRecord, Call, Conclude, DetachRequest, Outcome, Progress, Reason, State, Wait
+from shared.outbox.events import EventFactory, cut
+from shared.outbox.reasons import CATALOGUE
 from shared.ports import Event
 from tests.fakes import START, cloudevent_faults, is_uuid, nulls_in
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.failures import CATALOGUE
 from shared.model import Reason
+from shared.outbox.reasons import CATALOGUE
 
 
 def test_every_reason_is_explained() -> None:

@@ -13,8 +13,17 @@ from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.envelopes import Refused
-from shared.http_binding import BATCH_LIMIT, BATCHED, STRUCTURED, Mode, Unreadable, decoded, mode_of, open_delivery
+from shared.inbox.envelopes import Refused
+from shared.webhook.http_binding import (
+    BATCH_LIMIT,
+    BATCHED,
+    STRUCTURED,
+    Mode,
+    Unreadable,
+    decoded,
+    mode_of,
+    open_delivery,
+)
 from tests.deliveries import DATA, cloudevent
 
 CE_HEADERS = {

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from shared.continuation import Task
-from shared.intake import Delivery, Ignored, Rejected, read
+from shared.inbox.own_messages import Task
+from shared.inbox.read import Delivery, Ignored, Rejected, read
 from shared.model import DetachRequest
 from tests.fakes import QUEUE_ARN, START, bare, cloudevent
 

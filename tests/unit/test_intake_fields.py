@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from shared.intake import Delivery, Rejected, read
+from shared.inbox.read import Delivery, Rejected, read
 from shared.model import DetachRequest
 from tests.fakes import QUEUE_ARN, START, bare, cloudevent
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.continuation import Task
-from shared.events import EventFactory
-from shared.intake import Delivery, Ignored, Rejected, read
+from shared.inbox.own_messages import Task
+from shared.inbox.read import Delivery, Ignored, Rejected, read
+from shared.outbox.events import EventFactory
 from tests.fakes import QUEUE_ARN, START, bare, cloudevent, cloudevent_faults
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.decision.progress import CALLS_KEPT, after_delete, follow, may_delete, may_glance, with_calls
 from shared.model import AnswerClass, AttachmentRecord, Call, DetachRequest, Observation, Progress, Reason, State
-from shared.progress import CALLS_KEPT, after_delete, follow, may_delete, may_glance, with_calls
 from tests.builders import (
     ATTACHED,
     ATTACHMENT,

@@ -6,8 +6,7 @@ from itertools import product
 
 import pytest
 
-from shared.model import Listed, Server, Volume
-from shared.safety import (
+from shared.decision.gates import (
     Gate,
     Go,
     Hold,
@@ -20,6 +19,7 @@ from shared.safety import (
     operating_system,
     power,
 )
+from shared.model import Listed, Server, Volume
 from tests.builders import VOLUME, attachment, request, server, volume
 
 # --------------------------------------------------------------------------------------------- the whole table

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.safety import RunningServerPolicy
+from shared.decision.gates import RunningServerPolicy
+from shared.decision.requeue import Policy
 from shared.settings import CloudCredentials, Settings, SettingsError, load
-from shared.waiting import Policy
 
 QUEUE = {"REQUEST_QUEUE_URL": "https://sqs/queue"}
 SECRET = "hunter2-do-not-show"

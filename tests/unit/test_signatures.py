@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from local.sender import LOCAL_SECRET, Post
 from shared.signatures import Keys, Proven, Unproven, check_bearer, check_signature
 from tests.deliveries import KEYS, NOW, TOKEN
+from tools.sender import LOCAL_SECRET, Post
 
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000"))
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"

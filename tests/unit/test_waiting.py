@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.backoff import POLL, RETRY, WATCH, Backoff
+from shared.decision.backoff import POLL, RETRY, WATCH, Backoff
+from shared.decision.requeue import Policy, failed, wait, watching_since
 from shared.model import Conclude, Progress, Reason, Wait
-from shared.waiting import Policy, failed, wait, watching_since
 from tests.builders import ATTACHMENT, NOW, ago, progress, request, said
 
 BACKOFFS = pytest.mark.parametrize("backoff", [POLL, RETRY, WATCH], ids=["poll", "retry", "watch"])

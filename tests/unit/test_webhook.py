@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.events import EventFactory, event_id
 from shared.model import Conclude, Outcome, Progress, Reason, Wait
+from shared.outbox.events import EventFactory, event_id
 from shared.signatures import Keys
-from shared.webhook import Rules
+from shared.webhook.receive import Rules
 from tests.deliveries import (
     DATA,
     NOW,

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.continuation import continuation_body
-from shared.http_binding import BATCHED, STRUCTURED
+from shared.inbox.own_messages import continuation_body
 from shared.model import DetachRequest, Progress
+from shared.webhook.http_binding import BATCHED, STRUCTURED
 from tests.deliveries import (
     DATA,
     NOW,

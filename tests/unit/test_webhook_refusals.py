@@ -7,10 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from local.sender import LOCAL_SECRET
-from shared.http_binding import BATCH_LIMIT
 from shared.signatures import Keys
-from shared.webhook import BODY_LIMIT, HttpDelivery, Rules
+from shared.webhook.http_binding import BATCH_LIMIT
+from shared.webhook.receive import BODY_LIMIT, HttpDelivery, Rules
 from tests.deliveries import (
     DATA,
     KEYS,
@@ -33,6 +32,7 @@ from tests.deliveries import (
     unsigned,
     with_token,
 )
+from tools.sender import LOCAL_SECRET
 
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from local.cloud import Behaviour, Refused, What, World
+from simulator import Behaviour, Refused, What, World
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 

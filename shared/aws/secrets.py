@@ -1,0 +1,47 @@
+"""Secrets from AWS Secrets Manager, kept for a while and read again after."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared import strict_json
+from shared.aws.client import SECRETS, AwsClient
+from shared.ports import AwsTrouble
+
+KEPT_SECONDS = 300
+
+
+class NotJsonSecret(AwsTrouble):
+    """A secret that is there, and holds something else."""
+
+
+ABSENT = ("ResourceNotFoundException", "AccessDeniedException")
+"""IAM answers first: a policy that names secrets does not know the name of one that is not there."""
+
+
+@dataclass
+class Secrets:
+    """Values by secret id; a rotated secret is picked up within five minutes, or at once after `forget`."""
+
+    client: AwsClient
+    clock: Callable[[], float] = time.monotonic
+    _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
+
+    def read(self, secret_id: str, kept_seconds: float = KEPT_SECONDS) -> Any:
+        """The secret's JSON value, at most that old. Raises AwsTrouble, also for a secret that is not JSON."""
+        kept = self._kept.get(secret_id)
+        if kept and self.clock() < kept[0] + kept_seconds:
+            return kept[1]
+        answer: Mapping[str, Any] = self.client.call(SECRETS, "GetSecretValue", {"SecretId": secret_id})
+        try:
+            value = strict_json.loads(str(answer.get("SecretString", "")))
+        except strict_json.NotJson as error:
+            raise NotJsonSecret(f"the secret {secret_id} is not JSON") from error
+        self._kept[secret_id] = (self.clock(), value)
+        return value
+
+    def forget(self, secret_id: str) -> None:
+        self._kept.pop(secret_id, None)

@@ -1,0 +1,67 @@
+"""The answer to a workflow that waits: Step Functions' task tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from shared.aws.client import STATES, AwsClient, AwsError
+from shared.model import Outcome
+from shared.ports import AwsTrouble, Event, NotTaken
+
+ERROR_LIMIT = 256
+CAUSE_LIMIT = 32768
+
+DROPPED_FIRST = ("original", "faults", "evidence", "context")
+"""What a cause that is too long does without, in this order: half of a JSON text is no use to a workflow."""
+
+NOBODY_WAITS = {"TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput", "ValidationException"}
+"""Errors that no repetition mends: the task is over, or never was."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTokens:
+    """Ends the task whose token the request carried, or shows that somebody is still at work on it."""
+
+    client: AwsClient
+
+    def wants(self, event: Event) -> bool:
+        return event.task_token is not None
+
+    def deliver(self, event: Event) -> NotTaken | None:
+        operation, payload_of = CALLS[event.outcome]
+        try:
+            self.client.call(STATES, operation, {"taskToken": event.task_token, **payload_of(event)})
+        except AwsTrouble as trouble:
+            return NotTaken(str(trouble), again=not (isinstance(trouble, AwsError) and trouble.code in NOBODY_WAITS))
+        return None
+
+
+def _success(event: Event) -> Mapping[str, str]:
+    return {"output": event.body}
+
+
+def _failure(event: Event) -> Mapping[str, str]:
+    return {"error": (event.reason or event.outcome).value[:ERROR_LIMIT], "cause": cause_of(event.body)}
+
+
+def cause_of(body: str) -> str:
+    """The event as JSON, whole if the API takes it."""
+    whole: dict[str, Any] = json.loads(body)
+    for name in DROPPED_FIRST:
+        if len(body) <= CAUSE_LIMIT:
+            break
+        whole["data"].pop(name, None)
+        body = json.dumps(whole, ensure_ascii=False)
+    return body[:CAUSE_LIMIT]
+
+
+CALLS: Mapping[Outcome, tuple[str, Callable[[Event], Mapping[str, str]]]] = {
+    Outcome.DETACHED: ("SendTaskSuccess", _success),
+    Outcome.CHECKED: ("SendTaskSuccess", _success),
+    Outcome.FAILED: ("SendTaskFailure", _failure),
+    Outcome.UNCONFIRMED: ("SendTaskHeartbeat", lambda event: {}),
+}
+"""A dry run ends in a success whatever it found: its `detail` says what the detach would have come to."""

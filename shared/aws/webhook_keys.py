@@ -1,0 +1,40 @@
+"""The door's keys, from one secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from shared.aws.client import AwsError
+from shared.aws.secrets import ABSENT, KEPT_SECONDS, Secrets
+from shared.ports import AwsTrouble
+from shared.signatures import Keys
+
+NEWEST_SECONDS = 30
+"""A stranger's signature makes us look for a rotated key at most this often."""
+
+
+@dataclass(frozen=True)
+class WebhookKeys:
+    """No secret named, or none there that may be read: no keys, and so a door that stays shut."""
+
+    secrets: Secrets
+    secret_id: str | None
+
+    def keys(self, newest: bool = False) -> Keys:
+        """Raises AwsTrouble, also for a secret that holds something else; the message shows none of it."""
+        if not self.secret_id:
+            return Keys()
+        try:
+            return Keys.parse(self.secrets.read(self.secret_id, NEWEST_SECONDS if newest else KEPT_SECONDS))
+        except AwsError as error:
+            if error.code in ABSENT:
+                return Keys()
+            raise
+        except ValidationError as error:
+            faults = [
+                f"{'.'.join(str(part) for part in item['loc'])} {item['msg'].removeprefix('Value error, ')}".strip()
+                for item in error.errors(include_url=False, include_input=False, include_context=False)
+            ]
+            raise AwsTrouble(f"the secret {self.secret_id} holds no webhook keys: {'; '.join(faults)}") from None

@@ -1,0 +1,51 @@
+"""The composition root of the webhook door: apart from the other, whose clouds it would load for nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from shared.aws.client import AwsClient
+from shared.aws.secrets import Secrets
+from shared.aws.sqs import SqsQueue
+from shared.aws.webhook_keys import WebhookKeys
+from shared.settings import Settings, load
+from shared.telemetry.webhook import log_answer
+from shared.webhook.endpoint import Door
+from shared.webhook.receive import Rules
+
+if TYPE_CHECKING:
+    from shared.visit import Clock
+
+
+def build_door(environment: Mapping[str, str], clock: Clock = lambda: datetime.now(UTC)) -> Door:
+    """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
+    settings = load(Settings, environment)
+    client = AwsClient(environment)
+    return Door(
+        rules=rules_of(settings),
+        key_ring=WebhookKeys(Secrets(client), settings.webhook_secret_id),
+        queue=SqsQueue(client, settings.request_queue_url),
+        clock=clock,
+        observe=log_answer,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Requests which come as bare JSON have the source `{EVENT_SOURCE}/webhook`, the same for all of a deployment."""
+    origins = (origin.strip().lower() for origin in settings.webhook_allowed_origins.split(","))
+    return Rules(
+        source=f"{settings.event_source.rstrip('/')}/webhook",
+        prefix=settings.event_type_prefix,
+        allowed_origins=tuple(filter(None, origins)),
+        iam_auth=settings.webhook_iam_auth,
+    )
+
+
+@lru_cache(maxsize=1)
+def door() -> Door:
+    """The door of this process, from its environment."""
+    return build_door(os.environ)

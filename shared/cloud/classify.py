@@ -1,0 +1,149 @@
+"""An answer of the cloud, understood: read by its shape, looked up in one table, never by status alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from shared.cloud.answers import TABLE, Row
+from shared.cloud.redact import redact
+from shared.model import Answer, AnswerClass, Classified
+
+LONGEST_WAIT = 3600.0
+EMPTY_MEANS_ACCEPTED = frozenset({200, 201, 202, 204})
+
+_SERVICE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}\.[0-9]{1,8}", re.ASCII)
+_FAULT_NAME = re.compile(r"[A-Za-z]{1,40}", re.ASCII)
+_MARKUP = re.compile(r"<[^<>]*>")
+_MATCHED = 2000  # characters of a message that patterns are held against
+
+
+class _Fault(NamedTuple):
+    """What a body says, whichever envelope it came in; `codes` in the order they are to be believed."""
+
+    codes: tuple[str, ...] = ()
+    message: str = ""
+    retry_after: object = None
+
+
+def classify(answer: Answer, *, now: datetime | None = None) -> Classified:
+    """Say what to do about an answer to a DELETE or a read; what the table does not know is to be reconciled.
+
+    `now` is needed only where Retry-After is a date; without it such a header is ignored.
+    """
+    plain = f"http_{answer.status}"
+    if answer.status in EMPTY_MEANS_ACCEPTED and not answer.body.strip():
+        return Classified(AnswerClass.ACCEPTED, plain)
+    fault = _read(answer.body.decode("utf-8-sig", "replace"))
+    keys = (*fault.codes, *(("any_code",) if fault.codes else ()), plain)
+    row = next(_rows(keys, answer.status, fault.message[:_MATCHED]), None)
+    told = _seconds(answer.headers.get("retry-after"), now), _seconds(fault.retry_after, now)
+    return Classified(
+        kind=row.kind if row else AnswerClass.RECONCILE,
+        code=_shown_code(row, fault.codes, plain),
+        message=redact(fault.message),
+        reason=row.reason if row else None,
+        retry_after=next((seconds for seconds in told if seconds is not None), row.retry_after if row else None),
+    )
+
+
+# -------------------------------------------------------------------------------------------------- the table
+
+
+def _canonical(code: str) -> str:
+    """One spelling per code: case does not count, and the gateway signs as APIG or as APIGW."""
+    service, dot, number = code.lower().partition(".")
+    return f"{'apigw' if service == 'apig' else service}{dot}{number}"
+
+
+def _index() -> Mapping[str, list[Row]]:
+    index: dict[str, list[Row]] = {}
+    for row in TABLE:
+        index.setdefault(_canonical(row.key), []).append(row)
+    return index
+
+
+_ROWS = _index()
+
+
+def _rows(keys: tuple[str, ...], status: int, message: str) -> Iterator[Row]:
+    for key in keys:
+        for row in _ROWS.get(_canonical(key), ()):
+            if (row.status is None or status in row.status) and (
+                row.message is None or re.search(row.message, message, re.IGNORECASE)
+            ):
+                yield row
+
+
+def _shown_code(row: Row | None, codes: tuple[str, ...], plain: str) -> str:
+    """The code that decided, spelled as the service spelled it; else the first it gave."""
+    decided = (code for code in codes if row and _canonical(code) == _canonical(row.key))
+    return redact(next(decided, codes[0] if codes else plain))
+
+
+# -------------------------------------------------------------------------------------------------- the body
+
+
+def _read(text: str) -> _Fault:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):  # no JSON, a number of too many digits, or nested to no purpose
+        document = None
+    fault = _fault(document) if isinstance(document, dict) else None
+    # Redacted before the markup goes, since a tag may be the name that gives a secret away.
+    return fault or _Fault(message=" ".join(_MARKUP.sub(" ", redact(text, len(text))).split()))
+
+
+def _fault(document: Mapping[str, Any]) -> _Fault | None:
+    """Find the envelope: flat (gateway, IAM), or under a name that is `error` or the name of a fault."""
+    if document.keys() & {"error_code", "error_msg"} or isinstance(document.get("code"), str):
+        return _Fault(tuple(_codes([document])), _message([document]))
+    for name, inner in document.items():
+        if isinstance(inner, dict) and inner.keys() & {"message", "code"}:
+            details = inner.get("details")
+            layers = [
+                inner,
+                *(d for d in (details if isinstance(details, list) else ()) if isinstance(d, dict)),
+            ]
+            named = (name,) if name.lower() != "error" and _FAULT_NAME.fullmatch(name) else ()
+            return _Fault((*_codes(layers), *named), _message(layers), inner.get("retryAfter"))
+    return None
+
+
+def _codes(layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The services' own codes; a number, or a number as text, only repeats the status."""
+    for layer in layers:
+        for code in (layer.get("error_code"), layer.get("code")):
+            if isinstance(code, str) and _SERVICE_CODE.fullmatch(code):
+                yield code
+
+
+def _message(layers: Sequence[Mapping[str, Any]]) -> str:
+    texts = (layer.get(name) for layer in layers for name in ("message", "error_msg"))
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
+
+
+# ----------------------------------------------------------------------------------------------- Retry-After
+
+
+def _seconds(value: object, now: datetime | None) -> float | None:
+    """Seconds to wait, between 0 and an hour, from delta-seconds or an HTTP date; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isascii() and text.isdigit():
+            return min(float(text), LONGEST_WAIT)
+        return _until(text, now) if now else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(min(value, LONGEST_WAIT))
+    return None
+
+
+def _until(text: str, now: datetime) -> float | None:
+    try:
+        then = datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return min(max((then - now).total_seconds(), 0.0), LONGEST_WAIT)

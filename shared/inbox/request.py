@@ -1,0 +1,147 @@
+"""The body of a request: its fields, and every fault of it at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError
+
+from shared.inbox.envelopes import Fault, Identity, Refused, parse_time
+from shared.model import CloudId, DetachRequest, Frozen, ProjectId
+
+CONTEXT_LIMIT = 4096
+VOLUMES_LIMIT = 40
+
+
+def _request_time(value: Any) -> datetime:
+    time = parse_time(value)
+    if time is None:
+        raise ValueError("must be an RFC 3339 time with a zone, such as 2026-11-23T08:00:00Z")
+    return time
+
+
+RequestTime = Annotated[datetime, BeforeValidator(_request_time)]
+
+
+class RequestData(Frozen):
+    """The `data` of a `detach_requested` event, and a bare JSON request (public contract)."""
+
+    server_id: CloudId = Field(description="The server (BMS) to detach from.")
+    volume_id: CloudId | None = Field(default=None, description="The volume to detach.")
+    volume_ids: list[CloudId] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=VOLUMES_LIMIT,
+        description="Several volumes of the one server, instead of volume_id: one verdict each.",
+    )
+    project_id: ProjectId | None = Field(default=None, description="The project both belong to.")
+    attachment_id: CloudId | None = Field(
+        default=None, description="Detach only this attachment of the volume, not a later one."
+    )
+    unmounted: bool = Field(default=False, description="The requester attests that the disk is unmounted.")
+    allow_system_disk: bool = Field(default=False, description="Allow the system disk, of a stopped server only.")
+    dry_run: bool = Field(default=False, description="Check everything, send no DELETE.")
+    requested_at: RequestTime | None = Field(
+        default=None,
+        description="When the request was made, for senders whose envelope does not say it: what was attached "
+        "later is not touched. Of this and the envelope's time the earlier one counts.",
+    )
+    task_token: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="A Step Functions task token to answer: with one volume_id, since it takes one answer.",
+    )
+    context: dict[str, JsonValue] | None = Field(
+        default=None, description="Echoed in every verdict; at most 4 KB as JSON."
+    )
+
+
+def requests_of(data: dict[str, JsonValue], identity: Identity) -> list[DetachRequest]:
+    faults = request_faults(data)
+    if faults:
+        raise Refused(faults, identity, data)
+    asked = RequestData.model_validate(data)
+    try:
+        return [
+            DetachRequest(
+                id=identity.id,
+                source=identity.source,
+                requested_at=min(identity.time, asked.requested_at or identity.time),
+                volume_id=volume_id,
+                expires_at=identity.expires_at,
+                correlation_id=identity.correlation_id,
+                traceparent=identity.traceparent,
+                tracestate=identity.tracestate,
+                **asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"}),
+            )
+            for volume_id in asked.volume_ids or [asked.volume_id or ""]
+        ]
+    except ValidationError as error:
+        raise Refused(faults_of(error), identity, data) from error
+
+
+def request_faults(data: dict[str, JsonValue], at: str = "") -> list[Fault]:
+    """Every fault of a request at once: those of single fields, and those between them."""
+    try:
+        RequestData.model_validate(data)
+        faults: list[Fault] = []
+    except ValidationError as error:
+        faults = faults_of(error)
+    one, many = data.get("volume_id"), data.get("volume_ids")
+    if one is None and many is None:
+        faults.append(Fault("volume_id", "is required (or volume_ids)"))
+    if one is not None and many is not None:
+        faults.append(Fault("volume_ids", "must not stand beside volume_id"))
+    if isinstance(many, list) and len({str(item).lower().replace("-", "") for item in many}) < len(many):
+        faults.append(Fault("volume_ids", "names a volume twice"))
+    faults += [
+        Fault(name, "goes with a single volume_id only")
+        for name in ("attachment_id", "task_token")
+        if many is not None and data.get(name) is not None
+    ]
+    context = data.get("context")
+    if isinstance(context, dict) and context_size(context) > CONTEXT_LIMIT:
+        faults.append(Fault("context", f"must be at most {CONTEXT_LIMIT} bytes as JSON"))
+    return [Fault(".".join(filter(None, (at, fault.field))), fault.message) for fault in faults]
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    return [
+        Fault(".".join(str(part) for part in item["loc"]), _message(item["type"], item["msg"]))
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+MESSAGES = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of a request",
+    "bool_type": "must be true or false",
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+}
+"""Faults in the words of JSON, by pydantic's names for them."""
+
+
+def _message(kind: str, message: str) -> str:
+    return MESSAGES.get(kind) or message.removeprefix("Value error, ")
+
+
+def valid_id(value: Any) -> str | None:
+    try:
+        return RequestData(server_id=value).server_id
+    except ValidationError:
+        return None
+
+
+def valid_token(value: Any) -> str | None:
+    """The task token of a request that is otherwise wrong: whoever waits for it is to be told."""
+    return value if isinstance(value, str) and 1 <= len(value) <= 2048 else None
+
+
+def context_size(context: Mapping[str, JsonValue]) -> int:
+    return len(json.dumps(context, ensure_ascii=False).encode("utf-8", "surrogatepass"))

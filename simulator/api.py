@@ -1,0 +1,98 @@
+"""The whole cloud behind one address, without any I/O: a request in, an answer out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.model import Answer
+from simulator import bodies
+from simulator.block_storage import BlockStorage
+from simulator.compute import Compute
+from simulator.exchange import Deployment, Handler, Request, Route, parse
+from simulator.faults import Break, Faults, TransportFault
+from simulator.identity import Identity
+from simulator.images import Images
+from simulator.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call as the client made it; `status` is 0 where it got no whole answer."""
+
+    at: datetime
+    operation: str
+    method: str
+    path: str
+    status: int
+    server_id: str | None = None
+    volume_id: str | None = None
+
+
+class CloudApi:
+    """Answers for Keystone, Nova, Cinder and Glance, one request at a time.
+
+    Whoever touches the world while requests may be under way does it under `lock`.
+    """
+
+    def __init__(self, world: World, base_url: str = "http://cloud.test", deployment: Deployment | None = None) -> None:
+        self.world = world
+        self.deployment = deployment or Deployment()
+        self.deployment.base_url = base_url
+        self.identity = Identity(world, self.deployment)
+        self.faults = Faults()
+        self.calls: list[Called] = []
+        self.lock = threading.RLock()
+        services = (
+            self.identity,
+            Compute(world, self.deployment, self.identity),
+            BlockStorage(world, self.deployment, self.identity),
+            Images(world, self.identity),
+        )
+        self._routes: tuple[Route, ...] = tuple(route for service in services for route in service.routes)
+
+    def revoke_tokens(self) -> None:
+        """From now on every token issued so far is answered with 401."""
+        with self.lock:
+            self.identity.revoke_tokens()
+
+    def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+        """Answer one request; raises `TransportFault` where the script says that no proper answer arrives."""
+        with self.lock:
+            self.world.advance()
+            request_id = self.world.new_request_id()
+            request, handler = parse(method, path, headers, body, request_id, self._routes)
+            status = 0
+            try:
+                answer = self._answer(request, handler)
+                status = answer.status
+            except TransportFault as fault:
+                if fault.kind is Break.SLOW:
+                    status = fault.answer.status
+                raise
+            finally:
+                self._log(request, path, status)
+            return answer
+
+    def _answer(self, request: Request, handler: Handler | None) -> Answer:
+        kind = self.faults.strike(request)
+        if kind is None:
+            return _serve(request, handler)
+        real = _serve(request, handler) if kind.effect else kind.answer
+        if kind.broken is not None:
+            raise TransportFault(kind.broken, real, kind.seconds)
+        return kind.answer
+
+    def _log(self, request: Request, path: str, status: int) -> None:
+        ids = request.server_id, request.volume_id
+        self.calls.append(Called(self.world.now, request.operation, request.method, path, status, *ids))
+
+
+def _serve(request: Request, handler: Handler | None) -> Answer:
+    if handler is not None:
+        return handler(request)
+    answer = bodies.no_such_route(request.headers.get("accept", ""))
+    own = {"x-openstack-request-id": request.id, "x-compute-request-id": request.id}
+    return Answer(answer.status, {**answer.headers, **own}, answer.body)

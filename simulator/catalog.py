@@ -1,0 +1,52 @@
+"""The service catalog that comes with a token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from simulator.exchange import Deployment
+
+VOLUME_PATHS: Mapping[str, str] = {
+    "volumev2": "/v2/{project}",
+    "volumev3": "/v3/{project}",
+    "block-storage": "/v3",
+}
+
+
+def catalog(deployment: Deployment, project_id: str) -> list[dict[str, Any]]:
+    """All services at the deployment's one address, each with its three interfaces."""
+    services = (
+        ("identity", "keystone", "/v3"),
+        ("image", "glance", ""),
+        ("compute", "nova", deployment.compute_path),
+        *((kind, "cinder", VOLUME_PATHS[kind]) for kind in deployment.volume_types),
+    )
+    return [
+        {
+            "endpoints": [
+                _endpoint(deployment, kind, interface, path.format(project=project_id))
+                for interface in ("public", "internal", "admin")
+            ],
+            "id": stable_id(kind),
+            "type": kind,
+            "name": name,
+        }
+        for kind, name, path in services
+    ]
+
+
+def stable_id(name: str) -> str:
+    """An id that is the same in every run."""
+    return uuid5(NAMESPACE_URL, name).hex
+
+
+def _endpoint(deployment: Deployment, kind: str, interface: str, path: str) -> dict[str, str]:
+    return {
+        "id": stable_id(kind + interface),
+        "interface": interface,
+        "region_id": deployment.region,
+        "url": deployment.base_url + path,
+        "region": deployment.region,
+    }

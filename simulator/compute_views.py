@@ -1,0 +1,172 @@
+"""How Nova describes things, microversion by microversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from hashlib import sha224
+from typing import Any
+
+from simulator.exchange import Version, spell
+from simulator.inventory import Action, Attachment, Image, Server
+
+# What each microversion adds to the description of a server.
+SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...] = (
+    ((2, 3), lambda s: {"OS-EXT-SRV-ATTR:root_device_name": s.root_device} if s.root_device else {}),
+    ((2, 9), lambda s: {"locked": s.locked}),
+    ((2, 19), lambda _: {"description": None}),
+    ((2, 26), lambda s: {"tags": list(s.tags)}),
+    ((2, 63), lambda _: {"trusted_image_certificates": None}),
+    ((2, 71), lambda _: {"server_groups": []}),
+    ((2, 73), lambda s: {"locked_reason": s.locked_reason}),
+    ((2, 90), lambda s: {"OS-EXT-SRV-ATTR:hostname": s.name}),
+    ((2, 96), lambda _: {"pinned_availability_zone": None}),
+    ((2, 100), lambda _: {"scheduler_hints": {}}),
+)
+
+
+def server_view(
+    server: Server,
+    attached: Iterable[Attachment],
+    image: Image | None,
+    version: Version,
+    user_id: str,
+    base_url: str,
+    endpoint: str,
+) -> dict[str, Any]:
+    """The whole of a server; `endpoint` is the service's URL as the client wrote it."""
+    kept = {"delete_on_termination": False} if version >= (2, 3) else {}
+    description: dict[str, Any] = {
+        "accessIPv4": "",
+        "accessIPv6": "",
+        "addresses": {},
+        "created": _seconds(server.created_at),
+        "flavor": _flavor(server, version, base_url),
+        "hostId": _host_id(server),
+        "image": _image(server, image, version, base_url),
+        **server_summary(server, base_url, endpoint),
+        "metadata": dict(server.metadata),
+        "status": server.status,
+        "tenant_id": server.project_id,
+        "user_id": user_id,
+        "updated": _seconds(server.created_at),
+        "OS-DCF:diskConfig": "MANUAL",
+        "progress": 0,
+        "OS-EXT-AZ:availability_zone": "eu-de-01",
+        "config_drive": "",
+        "key_name": None,
+        "OS-SRV-USG:launched_at": stamp(server.launched_at),
+        "OS-SRV-USG:terminated_at": None,
+        "OS-EXT-STS:task_state": server.task_state,
+        "OS-EXT-STS:vm_state": server.vm_state,
+        "OS-EXT-STS:power_state": server.power_state,
+        "os-extended-volumes:volumes_attached": [{"id": a.volume_id} | kept for a in attached],
+    }
+    for since, addition in SERVER_ADDITIONS:
+        if version >= since:
+            description |= addition(server)
+    return description
+
+
+def server_summary(server: Server, base_url: str, endpoint: str) -> dict[str, Any]:
+    links = [
+        {"rel": "self", "href": f"{endpoint}/servers/{server.id}"},
+        {"rel": "bookmark", "href": f"{base_url}/{server.project_id}/servers/{server.id}"},
+    ]
+    return {"id": server.id, "links": links, "name": server.name}
+
+
+def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
+    """One attachment; its `id` is the volume's, and is gone from 2.89."""
+    view: dict[str, Any] = {
+        "id": attachment.volume_id,
+        "volumeId": attachment.volume_id,
+        "serverId": attachment.server_id,
+        "device": attachment.device,
+    }
+    if version >= (2, 70):
+        view["tag"] = None
+    if version >= (2, 79):
+        view["delete_on_termination"] = False
+    if version >= (2, 89):
+        del view["id"]
+        view |= {"attachment_id": attachment.id, "bdm_uuid": attachment.bdm_id}
+    return view
+
+
+def action_view(action: Action, server: Server, user_id: str, version: Version, single: bool) -> dict[str, Any]:
+    """The record of an operation; its owner sees the events only from 2.51, and only of a single one."""
+    view: dict[str, Any] = {
+        "action": action.action,
+        "instance_uuid": action.server_id,
+        "request_id": action.request_id,
+        "user_id": user_id,
+        "project_id": server.project_id,
+        "start_time": stamp(action.started_at),
+        "message": "Error" if action.failed else None,
+    }
+    if version >= (2, 58):
+        view["updated_at"] = stamp(action.finished_at or action.started_at)
+    if single and version >= (2, 51):
+        view["events"] = [_event(action, server, version)] if action.taken_up else []
+    return view
+
+
+def version_view(base_url: str, minimum: Version, latest: Version | None) -> dict[str, Any]:
+    """The API's own description; without a latest microversion it is the legacy one."""
+    number = "2.1" if latest else "2"
+    kind = f"application/vnd.openstack.compute+json;version={number}"
+    return {
+        "id": "v2.1" if latest else "v2.0",
+        "status": "CURRENT" if latest else "DEPRECATED",
+        "version": spell(latest) if latest else "",
+        "min_version": spell(minimum) if latest else "",
+        "updated": "2013-07-23T11:33:21Z",
+        "links": [
+            {"rel": "self", "href": f"{base_url}/v{number}/"},
+            {"rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"},
+        ],
+        "media-types": [{"base": "application/json", "type": kind}],
+    }
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """A time as Nova and Cinder keep it: UTC, without saying so."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else None
+
+
+def _event(action: Action, server: Server, version: Version) -> dict[str, Any]:
+    result = ("Error" if action.failed else "Success") if action.finished_at else None
+    event = {
+        "event": f"compute_{action.action}",
+        "start_time": stamp(action.started_at),
+        "finish_time": stamp(action.finished_at),
+        "result": result,
+    }
+    return event | ({"hostId": _host_id(server)} if version >= (2, 62) else {})
+
+
+def _flavor(server: Server, version: Version, base_url: str) -> dict[str, Any]:
+    if version < (2, 47):
+        href = f"{base_url}/{server.project_id}/flavors/{server.flavor_id}"
+        return {"id": server.flavor_id, "links": [{"rel": "bookmark", "href": href}]}
+    sizes = {"vcpus": 1, "ram": 64, "disk": 1, "ephemeral": 0, "swap": 0}
+    return sizes | {"original_name": server.flavor_id, "extra_specs": {}}
+
+
+def _image(server: Server, image: Image | None, version: Version, base_url: str) -> dict[str, Any] | str:
+    if server.image_id is None:
+        return ""  # booted from a volume
+    href = f"{base_url}/{server.project_id}/images/{server.image_id}"
+    view: dict[str, Any] = {"id": server.image_id, "links": [{"rel": "bookmark", "href": href}]}
+    if version >= (2, 98):
+        view["properties"] = dict(image.properties) if image else {}
+    return view
+
+
+def _host_id(server: Server) -> str:
+    return sha224(f"{server.project_id}{server.id}".encode()).hexdigest()
+
+
+def _seconds(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

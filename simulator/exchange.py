@@ -1,0 +1,163 @@
+"""One request as the services see it, and the routes that lead to them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from shared.model import Answer
+from simulator import bodies
+
+Version = tuple[int, int]
+
+
+class ListShape(StrEnum):
+    """How the list of a server's attachments looks; the last two are what documents show, for one entry."""
+
+    ARRAY = "array"
+    OBJECT = "object"
+    SINGULAR = "singular"
+
+
+class RootDetach(StrEnum):
+    """What the cloud says to the detach of a system disk."""
+
+    BAD_REQUEST = "bad_request"  # OpenStack from Rocky
+    FORBIDDEN = "forbidden"  # OpenStack Queens
+    WHEN_STOPPED = "when_stopped"  # Open Telekom Cloud: allowed if the server is stopped
+
+
+@dataclass(slots=True)
+class Deployment:
+    """What differs from cloud to cloud; it may change at any time, `base_url` does once a port is bound."""
+
+    base_url: str = "http://cloud.test"
+    region: str = "eu-de"
+    compute_path: str = "/v2.1"
+    volume_types: tuple[str, ...] = ("volumev3", "block-storage", "volumev2")
+    list_shape: ListShape = ListShape.ARRAY
+    root_detach: RootDetach = RootDetach.BAD_REQUEST
+    instance_actions: bool = True
+    max_compute_version: Version = (2, 60)
+    max_volume_version: Version = (3, 50)
+    token_seconds: int = 3600
+
+    @property
+    def auth_url(self) -> str:
+        return f"{self.base_url}/v3"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request with its path taken apart; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    id: str
+    operation: str = "unknown"
+    query: Mapping[str, str] = field(default_factory=dict)
+    ids: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def server_id(self) -> str | None:
+        return self.ids.get("server")
+
+    @property
+    def volume_id(self) -> str | None:
+        return self.ids.get("volume")
+
+    def named(self, name: str) -> str:
+        """An id which the route's own pattern guarantees."""
+        return self.ids.get(name) or ""
+
+    def json(self) -> Any:
+        """The body, or None where it is no JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def microversion(self, service: str, legacy_header: str = "") -> str | None:
+        """What the client asks for (`2.26`, `latest`) in the common header or the service's older one."""
+        for entry in self.headers.get("openstack-api-version", "").split(","):
+            kind, _, version = entry.strip().partition(" ")
+            if kind == service:
+                return version
+        return self.headers.get(legacy_header)
+
+
+class Rejected(Exception):
+    """The service says no, and this is how."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+Handler = Callable[[Request], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An operation under the name by which faults and the call log know it."""
+
+    operation: str
+    method: str
+    pattern: re.Pattern[str]
+    handler: Handler
+
+
+def route(operation: str, method: str, path: str, handler: Handler) -> Route:
+    """`{name}` in a path stands for one segment, `{project}` and its slash for one that may be left out."""
+    pattern = re.escape(path).replace(r"/\{project\}", r"(?:/(?P<project>[0-9a-f-]+))?")
+    pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
+    return Route(operation, method, re.compile(pattern), handler)
+
+
+def parse(
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    request_id: str,
+    routes: tuple[Route, ...],
+) -> tuple[Request, Handler | None]:
+    """The request and who answers it; nobody does for an unknown path."""
+    parts = urlsplit(target)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    lowered = {name.lower(): value for name, value in headers.items()}
+    request = Request(method, parts.path, lowered, body, request_id, query=query)
+    for candidate in routes:
+        match = candidate.pattern.fullmatch(parts.path)
+        if match and candidate.method == method:
+            found = replace(request, operation=candidate.operation, ids=match.groupdict())
+            return found, candidate.handler
+    return request, None
+
+
+def negotiate(asked: str | None, minimum: Version, maximum: Version) -> Version:
+    """The microversion to speak; rejected with 400 if malformed and with 406 if out of range."""
+    if asked is None:
+        return minimum
+    if asked == "latest":
+        return maximum
+    match = re.fullmatch(r"([1-9]\d*)\.([1-9]\d*|0)", asked)
+    if match is None:
+        form = "Must be of format MajorNum.MinorNum."
+        raise Rejected(bodies.fault(400, f"API Version String {asked} is of invalid format. {form}"))
+    version = int(match[1]), int(match[2])
+    if not minimum <= version <= maximum:
+        span = f"Minimum is {spell(minimum)} and maximum is {spell(maximum)}."
+        raise Rejected(bodies.fault(406, f"Version {asked} is not supported by the API. {span}"))
+    return version
+
+
+def spell(version: Version) -> str:
+    return f"{version[0]}.{version[1]}"

@@ -1,0 +1,119 @@
+"""Scripted faults: which call, how often, and what goes wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.model import Answer
+from simulator.exchange import Request
+
+
+class Break(StrEnum):
+    """What happens to the connection instead of, or to, a proper answer."""
+
+    CONNECTION_REFUSED = "connection_refused"
+    RESET = "reset"
+    READ_TIMEOUT = "read_timeout"
+    TRUNCATED = "truncated"
+    SLOW = "slow"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What goes wrong: with `effect` the real thing happens all the same."""
+
+    effect: bool
+    answer: Answer = field(default_factory=lambda: Answer(200))
+    broken: Break | None = None
+    seconds: float = 0.0
+
+
+CONNECTION_REFUSED = Kind(effect=False, broken=Break.CONNECTION_REFUSED)
+RESET_BEFORE = Kind(effect=False, broken=Break.RESET)
+RESET_AFTER = Kind(effect=True, broken=Break.RESET)
+READ_TIMEOUT_BEFORE = Kind(effect=False, broken=Break.READ_TIMEOUT)
+READ_TIMEOUT_AFTER = Kind(effect=True, broken=Break.READ_TIMEOUT)
+TRUNCATED = Kind(effect=True, broken=Break.TRUNCATED)
+
+
+def answer(status: int | Answer, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Kind:
+    """This answer, and nothing happens; a ready `Answer` will do in place of a status."""
+    return Kind(effect=False, answer=_answer(status, headers, body))
+
+
+def answer_after_effect(status: int | Answer, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Kind:
+    """The real thing happens, but this is what the client hears."""
+    return Kind(effect=True, answer=_answer(status, headers, body))
+
+
+def slow(seconds: float) -> Kind:
+    """The real answer, in pieces spread over so many seconds."""
+    return Kind(effect=True, broken=Break.SLOW, seconds=seconds)
+
+
+def _answer(status: int | Answer, headers: Mapping[str, str] | None, body: bytes) -> Answer:
+    return status if isinstance(status, Answer) else Answer(status, dict(headers or {}), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Happens to the matching calls after the first `skip`, `times` times or (None) for ever."""
+
+    kind: Kind
+    operation: str | None = None
+    method: str | None = None
+    server_id: str | None = None
+    volume_id: str | None = None
+    times: int | None = 1
+    skip: int = 0
+
+    def matches(self, request: Request) -> bool:
+        asked = (self.operation, self.method, self.server_id, self.volume_id)
+        shown = (request.operation, request.method, request.server_id, request.volume_id)
+        return all(want is None or want == got for want, got in zip(asked, shown, strict=True))
+
+    def strikes(self, nth: int) -> bool:
+        """Whether the nth matching call, counted from 0, is one of its own."""
+        return nth >= self.skip and (self.times is None or nth < self.skip + self.times)
+
+
+class Faults:
+    """The script; a call goes to the first fault that strikes it and is not counted by those behind it."""
+
+    def __init__(self) -> None:
+        self._script: list[Fault] = []
+        self._seen: list[int] = []
+
+    def add(self, *faults: Fault) -> None:
+        for fault in faults:
+            self._seen.append(0)
+            self._script.append(fault)
+
+    def clear(self) -> None:
+        self._script.clear()
+        self._seen.clear()
+
+    def strike(self, request: Request) -> Kind | None:
+        """What goes wrong with this call, if anything does."""
+        for index, fault in enumerate(self._script):
+            if fault.matches(request):
+                nth = self._seen[index]
+                self._seen[index] += 1
+                if fault.strikes(nth):
+                    return fault.kind
+        return None
+
+
+class TransportFault(Exception):
+    """The client does not get a proper answer; the skin makes this real.
+
+    `answer` is the real one where there was an effect; `seconds` counts only for a slow one.
+    """
+
+    def __init__(self, kind: Break, answer: Answer, seconds: float = 0.0) -> None:
+        super().__init__(kind)
+        self.kind = kind
+        self.answer = answer
+        self.seconds = seconds

@@ -1,0 +1,236 @@
+"""Keystone: who may come in, and the catalog that says where the other services are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.model import Answer
+from simulator import bodies
+from simulator.catalog import catalog, stable_id
+from simulator.exchange import Deployment, Rejected, Request, Route, route
+from simulator.inventory import Project
+from simulator.world import World
+
+USERNAME = "demo-user"
+PASSWORD = "demo-password"
+ROLES = ("member", "reader")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody with a password and, in each project, roles."""
+
+    id: str
+    name: str
+    password: str
+    domain_name: str
+    roles: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationCredential:
+    """A secret that stands for a user in one project."""
+
+    id: str
+    name: str
+    secret: str
+    user: User
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a token stands for; without a project it is of no use to the other services."""
+
+    user: User
+    project: Project | None
+    roles: tuple[str, ...]
+    expires_at: datetime
+
+    @property
+    def project_id(self) -> str | None:
+        return self.project.id if self.project else None
+
+
+class Identity:
+    """Issues tokens and accepts them; starts with one user and one application credential."""
+
+    def __init__(self, world: World, deployment: Deployment) -> None:
+        self._world = world
+        self._deployment = deployment
+        self._tokens: dict[str, Token] = {}
+        self.issued: list[str] = []
+        self.users: list[User] = []
+        self.application_credentials: list[ApplicationCredential] = []
+        self.user = self.add_user(USERNAME, PASSWORD)
+        self.application_credential = self.add_application_credential(self.user)
+        self.routes: tuple[Route, ...] = (
+            route("list_versions", "GET", "/", self._versions),
+            route("get_version", "GET", "/v3", self._version),
+            route("get_version", "GET", "/v3/", self._version),
+            route("get_token", "POST", "/v3/auth/tokens", self._issue),
+        )
+
+    def add_user(
+        self,
+        name: str,
+        password: str,
+        project: Project | None = None,
+        roles: tuple[str, ...] = ROLES,
+        domain_name: str = "Default",
+    ) -> User:
+        project_id = (project or self._world.project).id
+        user = User(self._hex_id(), name, password, domain_name, {project_id: roles})
+        self.users.append(user)
+        return user
+
+    def add_application_credential(self, user: User, project: Project | None = None) -> ApplicationCredential:
+        project_id = (project or self._world.project).id
+        made = ApplicationCredential(self._hex_id(), "automation", self._hex_id(), user, project_id)
+        self.application_credentials.append(made)
+        return made
+
+    def revoke_tokens(self) -> None:
+        self._tokens.clear()
+
+    def authenticate(self, request: Request) -> Token:
+        """The token a request carries, or the middleware's rejection."""
+        token = self._tokens.get(request.headers.get("x-auth-token", ""))
+        if token is None or token.expires_at <= self._world.now:
+            raise Rejected(bodies.unauthorized(self._deployment.auth_url))
+        return token
+
+    # ------------------------------------------------------------------------------------------------- tokens
+
+    def _issue(self, request: Request) -> Answer:
+        try:
+            methods, token = self._login((request.json() or {})["auth"])
+        except (KeyError, TypeError, IndexError):
+            return self._dressed(request, bodies.keystone_error(400, "'identity' is a required property"))
+        except Rejected as rejected:
+            return self._dressed(request, rejected.answer)
+        value = "gAAAAAB" + self._hex_id() * 4
+        self._tokens[value] = token
+        self.issued.append(value)
+        body = {"token": self._described(methods, token, "nocatalog" not in request.query)}
+        return self._dressed(request, bodies.json_answer(201, body, {"x-subject-token": value}))
+
+    def _login(self, auth: Any) -> tuple[list[str], Token]:
+        identity = auth["identity"]
+        method = identity["methods"][0]
+        if method == "application_credential":
+            credential = self._by_credential(identity[method])
+            project = self._world.projects[credential.project_id]
+            return [method], self._token(credential.user, project)
+        if method == "password":
+            user = self._by_password(identity[method]["user"])
+            return [method], self._token(user, self._scope(auth.get("scope"), user))
+        raise Rejected(self._unauthorized())
+
+    def _by_password(self, asked: Any) -> User:
+        for user in self.users:
+            named = asked.get("name") == user.name and _domain_is(asked.get("domain"), user.domain_name)
+            if (asked.get("id") == user.id or named) and asked["password"] == user.password:
+                return user
+        raise Rejected(self._unauthorized())
+
+    def _by_credential(self, asked: Any) -> ApplicationCredential:
+        for credential in self.application_credentials:
+            owner, user = asked.get("user") or {}, credential.user
+            owned = owner.get("id") == user.id or owner.get("name") == user.name
+            named = asked.get("name") == credential.name and owned
+            if (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
+                return credential
+        raise Rejected(self._unauthorized())
+
+    def _scope(self, scope: Any, user: User) -> Project | None:
+        if not scope or "project" not in scope:
+            return None
+        asked = scope["project"]
+        for project in self._world.projects.values():
+            # Open Telekom Cloud takes a project's name without its domain.
+            domain = asked.get("domain") or {"name": user.domain_name}
+            named = asked.get("name") == project.name and _domain_is(domain, project.domain_name)
+            if (asked.get("id") == project.id or named) and project.id in user.roles:
+                return project
+        raise Rejected(self._unauthorized())
+
+    def _token(self, user: User, project: Project | None) -> Token:
+        expires_at = self._world.now + timedelta(seconds=self._deployment.token_seconds)
+        return Token(user, project, user.roles[project.id] if project else (), expires_at)
+
+    # ------------------------------------------------------------------------------------------- descriptions
+
+    def _described(self, methods: list[str], token: Token, with_catalog: bool) -> dict[str, Any]:
+        user = token.user
+        description: dict[str, Any] = {
+            "methods": methods,
+            "user": {
+                "domain": _domain(user.domain_name),
+                "id": user.id,
+                "name": user.name,
+                "password_expires_at": None,
+            },
+            "audit_ids": [self._hex_id()[:22]],
+            "expires_at": _stamp(token.expires_at),
+            "issued_at": _stamp(self._world.now),
+        }
+        if token.project is None:
+            return description
+        project = token.project
+        description["project"] = {
+            "domain": _domain(project.domain_name),
+            "id": project.id,
+            "name": project.name,
+        }
+        description["is_domain"] = False
+        description["roles"] = [{"id": stable_id(role), "name": role} for role in token.roles]
+        if with_catalog:
+            description["catalog"] = catalog(self._deployment, project.id)
+        return description
+
+    def _versions(self, request: Request) -> Answer:
+        location = {"location": f"{self._deployment.auth_url}/"}
+        body = {"versions": {"values": [self._version_description()]}}
+        return self._dressed(request, bodies.json_answer(300, body, location))
+
+    def _version(self, request: Request) -> Answer:
+        return self._dressed(request, bodies.json_answer(200, {"version": self._version_description()}))
+
+    def _version_description(self) -> dict[str, Any]:
+        kind = "application/vnd.openstack.identity-v3+json"
+        return {
+            "id": "v3.14",
+            "status": "stable",
+            "updated": "2020-04-07T00:00:00Z",
+            "links": [{"rel": "self", "href": f"{self._deployment.auth_url}/"}],
+            "media-types": [{"base": "application/json", "type": kind}],
+        }
+
+    def _unauthorized(self) -> Answer:
+        refusal = bodies.keystone_error(401)
+        uri = f'Keystone uri="{self._deployment.auth_url}"'
+        return Answer(401, {**refusal.headers, "www-authenticate": uri}, refusal.body)
+
+    def _dressed(self, request: Request, answer: Answer) -> Answer:
+        own = {"vary": "X-Auth-Token", "x-openstack-request-id": request.id}
+        return Answer(answer.status, {**answer.headers, **own}, answer.body)
+
+    def _hex_id(self) -> str:
+        return self._world.new_id().replace("-", "")
+
+
+def _domain(name: str) -> dict[str, str]:
+    return {"id": "default" if name == "Default" else stable_id(name), "name": name}
+
+
+def _domain_is(asked: Any, name: str) -> bool:
+    domain = _domain(name)
+    return bool(asked) and (asked.get("name") == domain["name"] or asked.get("id") == domain["id"])
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,46 @@
+"""`limit`, `offset` and `marker`, as Nova and Cinder have them in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+from urllib.parse import urlencode
+
+from simulator import bodies
+from simulator.exchange import Rejected, Request
+
+MOST = 1000
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_Named)
+
+
+def window(query: Mapping[str, str]) -> slice:
+    """The part of a list that `offset` and `limit` ask for."""
+    start = _number(query, "offset", 0)
+    return slice(start, start + min(MOST, _number(query, "limit", MOST)))
+
+
+def page(
+    rows: Sequence[Row], request: Request, links: str, base_url: str
+) -> tuple[Sequence[Row], dict[str, list[dict[str, str]]]]:
+    """The rows of one page and, under the name `links`, the way to the next one if there is more."""
+    marker = request.query.get("marker")
+    after = next((index + 1 for index, row in enumerate(rows) if row.id == marker), 0)
+    shown = rows[after:][window(request.query)]
+    if not shown or shown[-1] is rows[-1]:
+        return shown, {}
+    query = {**request.query, "marker": shown[-1].id}
+    return shown, {links: [{"rel": "next", "href": f"{base_url}{request.path}?{urlencode(query)}"}]}
+
+
+def _number(query: Mapping[str, str], name: str, default: int) -> int:
+    value = query.get(name, str(default))
+    if not value.isdecimal():
+        raise Rejected(bodies.fault(400, f"Invalid input for query parameters {name}. Value: {value}."))
+    return int(value)

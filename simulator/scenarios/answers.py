@@ -1,0 +1,152 @@
+"""Scenarios of the answers: lost ones, disguised ones, and clear refusals."""
+
+from __future__ import annotations
+
+from simulator import Kind, bodies, faults
+from simulator.scenarios.stage import Stage, scenario
+
+
+def _delete_meets(stage: Stage, *kinds: Kind, **match: int | None) -> None:
+    """One disk whose DELETE meets these faults, one after the other."""
+    server = stage.server()
+    disk = stage.disk(server)
+    for kind in kinds:
+        stage.fault(kind, "delete_attachment", volume_id=disk, **match)
+    stage.request(server, disk)
+
+
+@scenario("detached_now")
+def lost_answer_with_effect(stage: Stage) -> None:
+    """The connection breaks after the DELETE took effect: a look shows it, nothing is sent again."""
+    _delete_meets(stage, faults.RESET_AFTER)
+
+
+@scenario("detached_now")
+def lost_answer_without_effect(stage: Stage) -> None:
+    """The connection breaks before the DELETE took effect: a look and a pause, then one more DELETE."""
+    _delete_meets(stage, faults.RESET_BEFORE)
+
+
+@scenario("detached_now")
+def gateway_timeout_with_effect(stage: Stage) -> None:
+    """A 504 in HTML, behind which the DELETE took effect."""
+    _delete_meets(stage, faults.answer_after_effect(bodies.html_error(504)))
+
+
+@scenario("detached_now")
+def timeout_wearing_a_400(stage: Stage) -> None:
+    """400 Ecs.1002, a timeout in disguise, behind which the DELETE took effect."""
+    _delete_meets(stage, faults.answer_after_effect(bodies.service_error("Ecs.1002", "OpenStack timed out")))
+
+
+@scenario("detached_now")
+def html_502(stage: Stage) -> None:
+    """The gateway answers two reads with 502 in HTML; the request goes on when they pass."""
+    server = stage.server()
+    disk = stage.disk(server)
+    stage.fault(faults.answer(bodies.html_error(502)), "get_volume", volume_id=disk, times=2)
+    stage.request(server, disk)
+
+
+@scenario("api_rejected")
+def gateway_404(stage: Stage) -> None:
+    """The gateway knows no such API: a 404 that is not success."""
+    server = stage.server()
+    disk = stage.disk(server)
+    unpublished = "The API does not exist or has not been published in the environment"
+    stage.fault(faults.answer(bodies.gateway_error("APIGW.0101", unpublished, 404)), "list_attachments",
+                server_id=server, times=None)  # fmt: skip
+    stage.request(server, disk)
+
+
+@scenario("api_rejected")
+def gateway_404_on_delete(stage: Stage) -> None:
+    """The same 404 to the DELETE alone."""
+    _delete_meets(stage, faults.answer(bodies.gateway_error("APIGW.0101", "The API does not exist", 404)))
+
+
+@scenario("detached_now")
+def accepted_202_with_error_body(stage: Stage) -> None:
+    """202 with `Common.0024 Flow limit exceeded` in its body: not accepted at all, and repeated."""
+    _delete_meets(stage, faults.answer(bodies.service_error("Common.0024", "Flow limit exceeded.", 202)))
+
+
+@scenario("detached_now")
+def throttled_429(stage: Stage) -> None:
+    """429 with Retry-After."""
+    _delete_meets(stage, faults.answer(bodies.nova_fault("overLimit", 429, "Too many requests", retry_after=3)))
+
+
+@scenario("detached_now")
+def throttled_by_the_gateway(stage: Stage) -> None:
+    """429 APIGW.0308 of the API gateway."""
+    _delete_meets(stage, faults.answer(bodies.gateway_error("APIGW.0308", "The throttling threshold", 429)))
+
+
+@scenario("detached_now")
+def throttled_wearing_a_400(stage: Stage) -> None:
+    """400 BMS.0212, "system is overloaded": a throttle in disguise."""
+    _delete_meets(stage, faults.answer(bodies.service_error("BMS.0212", "System is overloaded, please try again")))
+
+
+@scenario("detached_now")
+def throttled_by_the_service(stage: Stage) -> None:
+    """429 Common.1503 of the service."""
+    _delete_meets(stage, faults.answer(bodies.service_error("Common.1503", "Api flow control Error", 429)))
+
+
+@scenario("detached_now")
+def token_expired(stage: Stage) -> None:
+    """The token is revoked in mid-flow: one more login, and on."""
+    server = stage.server()
+    stage.request(server, stage.disk(server))
+    stage.later(0.9, stage.cloud.revoke_tokens)
+
+
+@scenario("gave_up")
+def never_readable(stage: Stage) -> None:
+    """Block storage answers every read with 503 until the request's time to live is over."""
+    server = stage.server()
+    disk = stage.disk(server)
+    stage.fault(faults.answer(bodies.html_error(503)), "get_volume", volume_id=disk, times=None)
+    stage.request(server, disk)
+
+
+@scenario("wrong_project")
+def wrong_project(stage: Stage) -> None:
+    """The request names a project that the credentials are not for."""
+    server = stage.server()
+    stage.request(server, stage.disk(server), project_id="0" * 32)
+
+
+@scenario("forbidden")
+def forbidden(stage: Stage) -> None:
+    """The user may read but not detach."""
+    denied = "Policy doesn't allow ecs:serverVolumeAttachments:delete to be performed."
+    _delete_meets(stage, faults.answer(bodies.nova_fault("forbidden", 403, denied)))
+
+
+@scenario("volume_frozen")
+def frozen(stage: Stage) -> None:
+    """400 BMS.0360: the disk is frozen."""
+    _delete_meets(stage, faults.answer(bodies.service_error("BMS.0360", "EVS Disk is frozen.")))
+
+
+@scenario("volume_locked")
+def unpaid(stage: Stage) -> None:
+    """400 BMS.0297: the order is unpaid, and the message speaks of attaching."""
+    _delete_meets(stage, faults.answer(bodies.service_error("BMS.0297", "Fail to attach volume: volume is locked.")))
+
+
+@scenario("server_locked")
+def locked_at_the_last_moment(stage: Stage) -> None:
+    """409: the server was locked between the look and the DELETE."""
+    locked = f"Instance {stage.world.new_id()} is locked"
+    _delete_meets(stage, faults.answer(bodies.nova_fault("conflictingRequest", 409, locked)))
+
+
+@scenario("detached_now")
+def task_at_the_last_moment(stage: Stage) -> None:
+    """409: a task began between the look and the DELETE; it is waited for."""
+    busy = f"Cannot 'detach_volume' instance {stage.world.new_id()} while it is in task_state rebooting"
+    _delete_meets(stage, faults.answer(bodies.nova_fault("conflictingRequest", 409, busy)))

@@ -1,0 +1,206 @@
+"""Scenarios of the proof: what the cloud answers, how it lets go, and who else is at work."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from simulator import Behaviour, faults
+from simulator.scenarios.stage import PROMPT, Stage, scenario
+
+LATE = Behaviour(stuck=True, stuck_seconds=12)
+
+
+@scenario("detached_now")
+def accepted_200(stage: Stage) -> None:
+    """The DELETE is answered with 200, as the BMS document says."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(success_status=200)))
+
+
+@scenario("detached_now")
+def accepted_202(stage: Stage) -> None:
+    """The DELETE is answered with 202, as Nova does."""
+    server = stage.server()
+    stage.request(server, stage.disk(server))
+
+
+@scenario("detached_now")
+def accepted_204(stage: Stage) -> None:
+    """The DELETE is answered with 204."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(success_status=204)))
+
+
+@scenario("already_detached")
+def already_detached(stage: Stage) -> None:
+    """The disk is attached to nothing: there is nothing left to do."""
+    stage.request(stage.server(), stage.disk())
+
+
+@scenario("detached_by_other")
+def joined(stage: Stage) -> None:
+    """Somebody else is detaching the disk already: their detach is followed, no DELETE is sent."""
+    server = stage.server()
+    disk = stage.disk(server)
+    stage.world.begin_detach(server, disk)
+    stage.request(server, disk)
+
+
+@scenario("refused_by_server")
+def silent_refusal(stage: Stage) -> None:
+    """Accepted, detaching, then in-use again: the server would not let go of the disk."""
+    server = stage.server()
+    disk = stage.disk(server, behaviour=Behaviour(seconds=2, refuse=True))
+    stage.fault(faults.answer(404), "get_action", server_id=server, times=None)
+    stage.request(server, disk)
+
+
+@scenario("refused_by_server")
+def refusal_on_record(stage: Stage) -> None:
+    """The same, with the server's action record saying so: one look settles it."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=2, refuse=True)))
+
+
+@scenario("detached_now")
+def marked_late(stage: Stage) -> None:
+    """Accepted, but the volume shows detaching only seconds later: no refusal may be read into that."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=7, mark_lag=5)))
+
+
+@scenario("still_watching then detached_now")
+def stuck_then_late_success(stage: Stage) -> None:
+    """Stuck in detaching past the confirm timeout: unconfirmed first, detached in the end."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=LATE))
+
+
+@scenario("still_watching then stuck_detaching")
+def stuck_for_ever(stage: Stage) -> None:
+    """Stuck in detaching until the watch ends."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(stuck=True)))
+
+
+@scenario("detached_now")
+def nova_lags(stage: Stage) -> None:
+    """Block storage lets go three seconds before compute: detached only when both have."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=1, nova_lag=3)))
+
+
+@scenario("detached_now")
+def cinder_lags(stage: Stage) -> None:
+    """Compute lets go three seconds before block storage: detached only when both have."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=4, nova_lag=-3)))
+
+
+@scenario("superseded")
+def reattached_before_delete(stage: Stage) -> None:
+    """The disk was attached anew after the request was made: that attachment is not touched."""
+    server = stage.server()
+    disk = stage.world.add_volume(name=stage.name).id
+    made = stage.world.now
+    stage.world.attach(server, disk)
+    stage.request(server, disk, envelope={"time": made.replace(year=made.year - 1).isoformat()})
+
+
+@scenario("replaced_by_newer")
+def reattached_after_delete(stage: Stage) -> None:
+    """Detached and at once attached anew by somebody: the one asked for is gone, the new one stays."""
+    server = stage.server()
+    disk = stage.disk(server, behaviour=Behaviour(seconds=1.4, nova_lag=0))
+    stage.request(server, disk)
+
+    def again() -> None:
+        if stage.world.is_attached(server, disk) is None:
+            stage.world.attach(server, disk)
+
+    for tick in range(1, 80):
+        stage.later(tick / 10, again)
+
+
+@scenario("superseded")
+def another_attachment_named(stage: Stage) -> None:
+    """The request names an attachment that is no longer the current one."""
+    server = stage.server()
+    stage.request(server, stage.disk(server), attachment_id=stage.world.new_id())
+
+
+@scenario("detached_now")
+def shared_disk(stage: Stage) -> None:
+    """A disk shared with another server: it goes back to in-use, and this server's share is gone."""
+    server, other = stage.server(), stage.server()
+    stage.request(server, stage.disk(server, other, multiattach=True))
+
+
+@scenario("detached_now", "detached_now")
+def shared_disk_collision(stage: Stage) -> None:
+    """Two servers give up one shared disk at once: the second waits for the first."""
+    server, other = stage.server(), stage.server()
+    disk = stage.disk(server, other, multiattach=True)
+    stage.request(server, disk)
+    stage.request(other, disk)
+
+
+@scenario("attached_elsewhere")
+def attached_elsewhere(stage: Stage) -> None:
+    """The disk has been on another server all along."""
+    stage.request(stage.server(), stage.disk(stage.server()))
+
+
+@scenario("server_gone")
+def server_gone(stage: Stage) -> None:
+    """The server is deleted while the detach is under way."""
+    server = stage.server()
+    stage.request(server, stage.disk(server, behaviour=Behaviour(stuck=True)))
+    stage.later(3, partial(stage.world.delete_server, server))
+
+
+@scenario("volume_gone")
+def volume_gone(stage: Stage) -> None:
+    """The volume is deleted while the detach is under way."""
+    server = stage.server()
+    disk = stage.disk(server, behaviour=Behaviour(stuck=True))
+    stage.request(server, disk)
+    stage.later(3, partial(stage.world.delete_volume, disk))
+
+
+@scenario("server_gone")
+def both_gone(stage: Stage) -> None:
+    """Server and volume are deleted while the detach is under way."""
+    server = stage.server()
+    disk = stage.disk(server, behaviour=Behaviour(stuck=True))
+    stage.request(server, disk)
+    stage.later(3, partial(stage.world.delete_server, server))
+    stage.later(3, partial(stage.world.delete_volume, disk))
+
+
+@scenario("server_not_found")
+def server_unknown(stage: Stage) -> None:
+    """There has never been such a server, as far as this request can tell."""
+    stage.request(stage.world.new_id(), stage.disk())
+
+
+@scenario("volume_not_found")
+def volume_unknown(stage: Stage) -> None:
+    """There has never been such a volume, as far as this request can tell."""
+    stage.request(stage.server(), stage.world.new_id())
+
+
+@scenario("server_not_found")
+def both_unknown(stage: Stage) -> None:
+    """Neither server nor volume are to be found: the project may be the wrong one."""
+    stage.request(stage.world.new_id(), stage.world.new_id())
+
+
+@scenario("inconsistent_state")
+def planes_never_agree(stage: Stage) -> None:
+    """Block storage has let go long ago, compute never does."""
+    server = stage.server()
+    disk = stage.disk(server, behaviour=PROMPT)
+    stage.request(server, disk)
+    stage.world.cinder.pop(next(a.id for a in stage.world.cinder.values() if a.volume_id == disk))
+    stage.world.set_volume(disk, status="available")

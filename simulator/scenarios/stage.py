@@ -1,0 +1,112 @@
+"""Where a scenario plays: its own servers and disks in a cloud that other scenarios share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from simulator import RUNNING, Behaviour, CloudApi, Deployment, Fault, Kind, RootDetach, World
+
+PROMPT = Behaviour(seconds=1.5)
+ATTACHED_BEFORE = timedelta(days=3)
+
+
+def scenario_cloud(clock: Callable[[], datetime]) -> CloudApi:
+    """A cloud that, as Open Telekom Cloud does, lets a stopped server's system disk go."""
+    return CloudApi(World(clock), deployment=Deployment(root_detach=RootDetach.WHEN_STOPPED))
+
+
+@dataclass
+class Stage:
+    """What a scenario is told with; everything it makes belongs to it alone."""
+
+    cloud: CloudApi
+    name: str
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    untouchable: set[str] = field(default_factory=set)
+
+    @property
+    def world(self) -> World:
+        return self.cloud.world
+
+    def server(self, system: str | None = "linux", state: Mapping[str, str | int] = RUNNING, **attributes: Any) -> str:
+        """A server, running unless said otherwise, with its system disk at /dev/sda; its id."""
+        metadata = {"os_type": system.capitalize()} if system else {}
+        server_id = self.world.add_server(
+            name=self.name, root_device="/dev/sda", **{"metadata": metadata, **state} | attributes
+        ).id
+        root = self.world.add_volume(name=f"{self.name}-system", bootable=True, behaviour=PROMPT)
+        self.world.attach(server_id, root.id, "/dev/sda", self.world.now - ATTACHED_BEFORE)
+        return server_id
+
+    def system_disk(self, server_id: str) -> str:
+        return next(a.volume_id for a in self.world.nova.values()
+                    if a.server_id == server_id and a.device == "/dev/sda")  # fmt: skip
+
+    def disk(self, *server_ids: str, behaviour: Behaviour = PROMPT, **attributes: Any) -> str:
+        """A data disk, attached three days ago to each of the servers; its id."""
+        volume = self.world.add_volume(name=self.name, behaviour=behaviour, **attributes)
+        for server_id in server_ids:
+            self.world.attach(server_id, volume.id, attached_at=self.world.now - ATTACHED_BEFORE)
+        return volume.id
+
+    def later(self, seconds: float, action: Callable[[], object]) -> None:
+        """Something that happens in the cloud while the request is under way."""
+        self.world.at(seconds, action)
+
+    def fault(self, kind: Kind, operation: str, **match: Any) -> None:
+        """Something that goes wrong with a call about this scenario's server or disk."""
+        self.cloud.faults.add(Fault(kind, operation, **match))
+
+    def request(self, server_id: str, volume_id: str, *, envelope: dict[str, Any] | None = None, **data: Any) -> None:
+        """A request, made now."""
+        self.requests.append(
+            {
+                "specversion": "1.0",
+                "id": f"{self.name}-{len(self.requests) + 1}",
+                "source": "/scenarios",
+                "type": "bms.volume.detach_requested.v1",
+                "time": self.world.now.isoformat(),
+                "data": {"server_id": server_id, "volume_id": volume_id, **data},
+                **(envelope or {}),
+            }
+        )
+
+    def bodies(self) -> list[str]:
+        return [json.dumps(request) for request in self.requests]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts."""
+
+    name: str
+    sentence: str
+    expected: tuple[str, ...]
+    arrange: Callable[[Stage], None]
+
+    def on(self, cloud: CloudApi) -> Stage:
+        stage = Stage(cloud, self.name)
+        with cloud.lock:
+            self.arrange(stage)
+        return stage
+
+
+CATALOGUE: dict[str, Scenario] = {}
+
+
+def scenario(*expected: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
+
+    Several verdicts of one request are joined by " then ".
+    """
+
+    def enter(arrange: Callable[[Stage], None]) -> Callable[[Stage], None]:
+        name = arrange.__name__.replace("_", "-")
+        CATALOGUE[name] = Scenario(name, (arrange.__doc__ or "").strip(), expected, arrange)
+        return arrange
+
+    return enter

@@ -1,0 +1,275 @@
+"""The state machine behind the simulated cloud: servers, volumes, and who holds what on which plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import Any, NoReturn
+from uuid import UUID
+
+from simulator.inventory import (
+    Action,
+    Attachment,
+    Behaviour,
+    Happened,
+    Image,
+    Project,
+    Refused,
+    Server,
+    Snapshot,
+    Volume,
+    What,
+)
+from simulator.scheduler import Agenda
+
+
+class World:
+    """All of the cloud's state; the same clock, seed and calls give the same history, ids included.
+
+    Nova and Cinder each keep their own attachments (`nova`, `cinder`, by attachment id), since between an
+    acceptance and its end they disagree. Not thread-safe: the API's lock guards it.
+    """
+
+    def __init__(self, clock: Callable[[], datetime], seed: int = 0, project: Project | None = None) -> None:
+        self._agenda = Agenda(clock)
+        self._random = Random(seed)
+        self.project = project or Project()
+        self.projects: dict[str, Project] = {self.project.id: self.project}
+        self.servers: dict[str, Server] = {}
+        self.volumes: dict[str, Volume] = {}
+        self.images: dict[str, Image] = {}
+        self.nova: dict[str, Attachment] = {}
+        self.cinder: dict[str, Attachment] = {}
+        self.actions: dict[str, Action] = {}
+        self.history: list[Happened] = []
+
+    # ----------------------------------------------------------------------------------------- time and names
+
+    @property
+    def now(self) -> datetime:
+        return self._agenda.now
+
+    def advance(self) -> None:
+        """Let everything happen that is due by the clock."""
+        self._agenda.advance()
+
+    def at(self, seconds_from_now: float, action: Callable[[], object]) -> None:
+        """Schedule something; if the cloud refuses it then, the world goes on and the history tells."""
+        self._agenda.at(seconds_from_now, partial(_attempt, action))
+
+    def new_id(self) -> str:
+        return str(UUID(int=self._random.getrandbits(128), version=4))
+
+    def new_request_id(self) -> str:
+        return f"req-{self.new_id()}"
+
+    def note(
+        self,
+        what: What,
+        server_id: str | None = None,
+        volume_id: str | None = None,
+        attachment_id: str | None = None,
+        detail: str = "",
+    ) -> None:
+        """Write history, at the world's own time."""
+        self.history.append(Happened(self.now, what, server_id, volume_id, attachment_id, detail))
+
+    # ------------------------------------------------------------------------------------------------- set-up
+
+    def add_project(self, name: str, id: str | None = None, domain_name: str = "Default") -> Project:
+        project = Project(id or self.new_id().replace("-", ""), name, domain_name)
+        self.projects[project.id] = project
+        return project
+
+    def add_image(self, properties: Mapping[str, str], id: str | None = None, project_id: str | None = None) -> Image:
+        image = Image(id or self.new_id(), project_id or self.project.id, properties=properties)
+        self.images[image.id] = image
+        return image
+
+    def add_server(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Server:
+        """Make a running server; `attributes` are those of `Server`."""
+        self.advance()
+        times = {"created_at": self.now, "launched_at": self.now} | attributes
+        server = Server(id or self.new_id(), project_id or self.project.id, **times)
+        self.servers[server.id] = server
+        return server
+
+    def add_volume(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Volume:
+        """Make an unattached volume; `attributes` are those of `Volume`."""
+        self.advance()
+        times = {"created_at": self.now, "updated_at": self.now} | attributes
+        volume = Volume(id or self.new_id(), project_id or self.project.id, **times)
+        self.volumes[volume.id] = volume
+        return volume
+
+    def set_server(self, server_id: str, **changes: Any) -> Server:
+        self.advance()
+        self.servers[server_id] = replace(self._server(server_id), **changes)
+        return self.servers[server_id]
+
+    def set_volume(self, volume_id: str, **changes: Any) -> Volume:
+        self.advance()
+        times = {"updated_at": self.now} | changes
+        self.volumes[volume_id] = replace(self._volume(volume_id), **times)
+        return self.volumes[volume_id]
+
+    # -------------------------------------------------------------------------------------- attach and detach
+
+    def attach(
+        self, server_id: str, volume_id: str, device: str | None = None, attached_at: datetime | None = None
+    ) -> str:
+        """Attach as a new generation and give its id; raises `Refused` where Nova would refuse.
+
+        Cinder keeps whole seconds, so an `attached_at` of ours does too.
+        """
+        self.advance()
+        server, volume = self._server(server_id), self._volume(volume_id)
+        free = volume.status == "available" or (volume.multiattach and volume.status == "in-use")
+        if not free or self.is_attached(server_id, volume_id):
+            self._refuse(What.ATTACH_REFUSED, server_id, volume_id, f"volume is {volume.status}")
+        attachment = Attachment(
+            id=self.new_id(),
+            bdm_id=self.new_id(),
+            server_id=server.id,
+            volume_id=volume.id,
+            device=device or self._free_device(server_id),
+            attached_at=attached_at or self.now.replace(microsecond=0),
+        )
+        self.nova[attachment.id] = self.cinder[attachment.id] = attachment
+        self.set_volume(volume_id, status="in-use")
+        self._note_attachment(What.ATTACHED, attachment)
+        return attachment.id
+
+    def begin_detach(self, server_id: str, volume_id: str, request_id: str | None = None) -> str:
+        """Accept a detach, whoever asks, and give the id of the generation it will cut."""
+        self.advance()
+        volume = self._volume(volume_id)
+        attachment = held(self.cinder, server_id, volume_id)
+        if attachment is None or volume.status != "in-use":
+            raise Refused(f"volume is {volume.status}")
+        behaviour, request_id = volume.behaviour, request_id or self.new_request_id()
+        taken_up = behaviour.lets_go_after is not None
+        self.actions[request_id] = Action(request_id, server_id, "detach_volume", self.now, taken_up)
+        self._after(behaviour.mark_lag, partial(self._mark, attachment, behaviour, request_id))
+        return attachment.id
+
+    def delete_server(self, server_id: str) -> None:
+        """Delete a server at once; its volumes are let go on both planes."""
+        self.advance()
+        self._server(server_id)
+        for attachment in [a for a in (self.nova | self.cinder).values() if a.server_id == server_id]:
+            self._cinder_detach(attachment)
+            self._nova_detach(attachment)
+        del self.servers[server_id]
+        self.note(What.SERVER_DELETED, server_id)
+
+    def delete_volume(self, volume_id: str, keep_listed: bool = False) -> None:
+        """Delete a volume at once; with `keep_listed` Nova does not learn of it, as after a forced delete."""
+        self.advance()
+        self._volume(volume_id)
+        for attachment in [a for a in (self.nova | self.cinder).values() if a.volume_id == volume_id]:
+            self._cinder_detach(attachment)
+            if not keep_listed:
+                self._nova_detach(attachment)
+        del self.volumes[volume_id]
+        self.note(What.VOLUME_DELETED, volume_id=volume_id)
+
+    # ------------------------------------------------------------------------------------------------ looking
+
+    def is_attached(self, server_id: str, volume_id: str) -> str | None:
+        """The generation that either plane still holds: only None is truly detached."""
+        self.advance()
+        attachment = held(self.cinder, server_id, volume_id) or held(self.nova, server_id, volume_id)
+        return attachment.id if attachment else None
+
+    def snapshot(self) -> Snapshot:
+        self.advance()
+        planes = tuple(self.nova.values()), tuple(self.cinder.values())
+        return Snapshot(self.now, dict(self.servers), dict(self.volumes), *planes)
+
+    # -------------------------------------------------------------------------------------------- transitions
+
+    def _mark(self, attachment: Attachment, behaviour: Behaviour, request_id: str) -> None:
+        volume = self.volumes.get(attachment.volume_id)
+        if volume is None or volume.status != "in-use" or attachment.id not in self.cinder:
+            return  # with a mark_lag, another detach can have come first
+        self.set_volume(volume.id, status="detaching")
+        self._note_attachment(What.DETACHING, attachment, request_id)
+        if behaviour.refuse:
+            later = behaviour.seconds - behaviour.mark_lag
+            self._after(later, partial(self._roll_back, attachment, request_id))
+        elif (seconds := behaviour.lets_go_after) is not None:
+            later = max(0.0, seconds - behaviour.mark_lag)
+            self._after(later, partial(self._cinder_detach, attachment, request_id))
+            self._after(later + behaviour.nova_lag, partial(self._nova_detach, attachment, request_id))
+
+    def _roll_back(self, attachment: Attachment, request_id: str) -> None:
+        volume = self.volumes.get(attachment.volume_id)
+        if volume is None or volume.status != "detaching" or attachment.id not in self.cinder:
+            return
+        self.set_volume(volume.id, status="in-use")
+        self._finish(request_id, failed=True)
+        self._note_attachment(What.DETACH_REFUSED, attachment, request_id)
+
+    def _cinder_detach(self, attachment: Attachment, detail: str = "") -> None:
+        if self.cinder.pop(attachment.id, None) is None:
+            return
+        shared = any(other.volume_id == attachment.volume_id for other in self.cinder.values())
+        self.set_volume(attachment.volume_id, status="in-use" if shared else "available")
+        self._note_attachment(What.CINDER_DETACHED, attachment, detail)
+
+    def _nova_detach(self, attachment: Attachment, request_id: str = "") -> None:
+        if self.nova.pop(attachment.id, None) is None:
+            return
+        self._finish(request_id, failed=False)
+        self._note_attachment(What.NOVA_DETACHED, attachment, request_id)
+
+    def _finish(self, request_id: str, failed: bool) -> None:
+        if action := self.actions.get(request_id):
+            done = replace(action, taken_up=True, finished_at=self.now, failed=failed)
+            self.actions[request_id] = done
+
+    # ------------------------------------------------------------------------------------------------ details
+
+    def _after(self, seconds: float, action: Callable[[], object]) -> None:
+        if seconds > 0:
+            self._agenda.at(seconds, action)
+        else:
+            action()
+
+    def _server(self, server_id: str) -> Server:
+        if server_id not in self.servers:
+            raise Refused(f"no server {server_id}")
+        return self.servers[server_id]
+
+    def _volume(self, volume_id: str) -> Volume:
+        if volume_id not in self.volumes:
+            raise Refused(f"no volume {volume_id}")
+        return self.volumes[volume_id]
+
+    def _refuse(self, what: What, server_id: str, volume_id: str, why: str) -> NoReturn:
+        self.note(what, server_id, volume_id, detail=why)
+        raise Refused(why)
+
+    def _note_attachment(self, what: What, attachment: Attachment, detail: str = "") -> None:
+        self.note(what, attachment.server_id, attachment.volume_id, attachment.id, detail)
+
+    def _free_device(self, server_id: str) -> str:
+        taken = {a.device for a in self.nova.values() if a.server_id == server_id}
+        names = (f"/dev/sd{letter}" for letter in "bcdefghijklmnopqrstuvwxyz")
+        extended = (f"/dev/sda{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
+        return next(name for name in (*names, *extended) if name not in taken)
+
+
+def held(plane: Mapping[str, Attachment], server_id: str, volume_id: str) -> Attachment | None:
+    """The attachment of this volume to this server on one plane."""
+    return next((a for a in plane.values() if (a.server_id, a.volume_id) == (server_id, volume_id)), None)
+
+
+def _attempt(action: Callable[[], object]) -> None:
+    with suppress(Refused):
+        action()

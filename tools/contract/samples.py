@@ -1,0 +1,132 @@
+"""One sample of each verdict: what the service really says, played on virtual time against the simulated cloud."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+import requests
+
+from local.aws_stand_in import REQUESTS, queue_arn
+from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
+from local.stack import simulator_credentials
+from shared.cloud.openstack import OpenStackCloud
+from shared.decision.requeue import Policy
+from shared.inbox.read import Delivery
+from shared.outbox.consumers import Deliveries
+from shared.outbox.dead_letters import DeadLetters
+from shared.outbox.events import EventFactory
+from shared.ports import Cloud, Event, Message
+from shared.service import Service
+from shared.settings import CloudCredentials, load
+from shared.visit import Reconciler
+from simulator import Behaviour, CloudApi, InProcessAdapter
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+class Rehearsal:
+    """The service with a queue, a bus and a clock in memory; the same every time, ids included."""
+
+    def __init__(self, arrange: Callable[[CloudApi], object] = lambda api: None) -> None:
+        self.now = START
+        self.events: list[Event] = []
+        self._due: list[tuple[datetime, int, str]] = []
+        self._sent = 0
+        api = demo_cloud(self.clock)
+        # The identity library looks at the real clock: on ours a token must not seem to have expired.
+        api.deployment.token_seconds = 10 * 365 * 86400
+        arrange(api)
+        http = requests.Session()
+        http.mount("http://", InProcessAdapter(api))
+        self._cloud = OpenStackCloud(load(CloudCredentials, simulator_credentials(api)), http, self.clock)
+        factory, sink = EventFactory(), Deliveries(self, self, self.clock)
+        reconciler = Reconciler(self, self, sink, factory, Policy(), self.clock, in_flight=1)
+        self.service = Service("bms", reconciler, sink, factory, self.clock)
+        self.dead_letters = DeadLetters("bms", sink, factory, self.clock)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def select(self, project_id: str | None) -> Cloud:  # noqa: ARG002 - there is one
+        return self._cloud
+
+    def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
+        self.events += events
+        return {}
+
+    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
+        for message in messages:
+            self._sent += 1
+            heapq.heappush(self._due, (self.now + timedelta(seconds=message.delay), self._sent, message.body))
+        return {}
+
+    def play(self, request: Mapping[str, Any]) -> Rehearsal:
+        """Send a request and deliver until nothing is left."""
+        self.send([Message(json.dumps(request))])
+        while self._due:
+            at, number, body = heapq.heappop(self._due)
+            self.now = max(self.now, at)
+            errors = self.service.handle([self._delivery(body, number)])
+            assert errors == [None], errors  # noqa: S101
+        return self
+
+    def bury(self, request: Mapping[str, Any]) -> Rehearsal:
+        """Hand over a request as a dead letter, five tries later."""
+        self.now += timedelta(minutes=30)
+        self.dead_letters.handle([replace(self._delivery(json.dumps(request), 1), sent_at=START, receive_count=6)])
+        return self
+
+    def _delivery(self, body: str, number: int) -> Delivery:
+        return Delivery(body, f"message-{number}", queue_arn(REQUESTS), self.now)
+
+
+def _request(volume_id: str = VOLUME, **data: Any) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": "4711",
+        "source": "/changes",
+        "type": "bms.volume.detach_requested.v1",
+        "time": "2026-11-23T08:00:00Z",
+        "correlationid": "CHG-1",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "data": {"server_id": SERVER, "volume_id": volume_id, "context": {"ticket": "CHG-1"}, **data},
+    }
+
+
+def _slow(api: CloudApi) -> None:
+    """It takes the cloud a quarter of an hour to let go."""
+    api.world.set_volume(VOLUME, behaviour=Behaviour(stuck=True, stuck_seconds=900))
+
+
+SAMPLES: Mapping[str, Callable[[], Rehearsal]] = {
+    "detached": lambda: Rehearsal().play(_request()),
+    "detach_unconfirmed": lambda: Rehearsal(_slow).play(_request()),
+    "detached_after_unconfirmed": lambda: Rehearsal(_slow).play(_request()),
+    "detach_checked": lambda: Rehearsal().play(_request(dry_run=True)),
+    "detach_failed": lambda: Rehearsal().play(_request(MOUNTED_VOLUME)),
+    "detach_failed_invalid_request": lambda: Rehearsal().play(_request(dry_rum=True)),
+    "detach_failed_dead_lettered": lambda: Rehearsal().bury(_request()),
+}
+"""The last event of each, except for the one that announces that it is not known yet."""
+
+
+@cache
+def sample(name: str) -> dict[str, Any]:
+    """A sample by its name."""
+    events = SAMPLES[name]().events
+    event: dict[str, Any] = json.loads(events[0 if name == "detach_unconfirmed" else -1].body)
+    return event
+
+
+def _text(name: str) -> str:
+    return json.dumps(sample(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def documents() -> dict[str, Callable[[], str]]:
+    return {f"events/verdicts/{name}.json": partial(_text, name) for name in SAMPLES}

@@ -1,0 +1,183 @@
+"""JSON Schemas (2020-12) of every event, made from the models that read requests and write verdicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from shared.inbox.request import RequestData
+from shared.model import Outcome
+from shared.outbox.events import SUFFIX
+from shared.outbox.verdict import VerdictData
+from tools.openapi import ATTRIBUTES as REQUEST_ATTRIBUTES
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+REQUEST = "volume.detach_requested"
+PREFIX = r"^[a-z][a-z0-9.-]{0,79}\."
+"""Operators choose what event types begin with."""
+
+TEXT = {"type": "string", "minLength": 1}
+NULL = {"type": "null"}
+ANY_JSON = {"$ref": "#/$defs/JsonValue"}
+VERDICT_ATTRIBUTES: Schema = {
+    "specversion": {"const": "1.0"},
+    "id": {**TEXT, "format": "uuid", "description": "The same for the same verdict, however often it is delivered."},
+    "source": {**TEXT, "format": "uri-reference", "description": "The deployment that says so."},
+    "time": {"type": "string", "format": "date-time", "description": "When it was concluded."},
+    "subject": {**TEXT, "pattern": "^servers/[^/]+/volumes/[^/]+$"},
+    "datacontenttype": {"const": "application/json"},
+    "correlationid": {**TEXT, "description": "The request's, or else the request's id: the same for the whole flow."},
+    "causationid": {**TEXT, "description": "The id of the request, or of the `detach_unconfirmed` that came before."},
+    "traceparent": {**TEXT, "description": "The request's (W3C Trace Context)."},
+    "tracestate": TEXT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """How the data of one type differ from those of all: what must be there, what never is, which details there are."""
+
+    description: str
+    required: tuple[str, ...] = ("server_id", "volume_id")
+    absent: tuple[str, ...] = ("reason", "faults", "original")
+    details: tuple[str, ...] = ()
+
+
+VERDICTS: Mapping[Outcome, Narrow] = {
+    Outcome.DETACHED: Narrow(
+        "The volume is not attached to the server any more: neither compute nor block storage has the attachment.",
+        details=("detached_now", "detached_by_other", "already_detached", "server_gone", "volume_gone",
+                 "replaced_by_newer"),
+    ),
+    Outcome.FAILED: Narrow(
+        "There was no detach, or it cannot be told; `reason` says why and what to do.",
+        required=("reason",),
+        absent=(),
+    ),
+    Outcome.UNCONFIRMED: Narrow(
+        "Not known yet: the cloud is still detaching. A final verdict follows.",
+        details=("still_watching",),
+    ),
+    Outcome.CHECKED: Narrow(
+        "What a dry run found; nothing was sent to the cloud that changes anything.",
+        absent=("faults", "original"),
+        details=("would_detach", "would_wait", "would_fail", "would_report_detached_now",
+                 "would_report_detached_by_other", "would_report_already_detached", "would_report_server_gone",
+                 "would_report_volume_gone", "would_report_replaced_by_newer"),
+    ),
+}  # fmt: skip
+
+
+def request_data() -> Schema:
+    """Stricter than the reader in what it can say of ids, and as strict about unknown names."""
+    schema = published(RequestData.model_json_schema(mode="validation"), closed=True)
+    never = dict.fromkeys(("volume_id", "attachment_id", "task_token"), False)
+    choice = [
+        {"required": ["volume_id"], "properties": {"volume_ids": False}},
+        {"required": ["volume_ids"], "properties": never},
+    ]
+    schema.pop("description", None)
+    description = "What is to be detached; sent as the `data` of an event, or alone."
+    return _titled(data_id(REQUEST), REQUEST, description) | schema | {"anyOf": choice}
+
+
+def request_event() -> Schema:
+    attributes = {**REQUEST_ATTRIBUTES, "type": {**TEXT, "pattern": _type_pattern(REQUEST)}}
+    required = ["specversion", "id", "source", "type", "data"]
+    return _event(REQUEST, "Asks for a detach.", attributes, required, request_data())
+
+
+def verdict_data(outcome: Outcome) -> Schema:
+    """Open to what later releases add: consumers pass over names they do not know."""
+    narrow = VERDICTS[outcome]
+    schema = published(VerdictData.model_json_schema(mode="serialization"), closed=False)
+    schema["required"] = sorted({*schema["required"], *narrow.required})
+    properties = {name: value for name, value in schema["properties"].items() if name not in narrow.absent}
+    properties["verdict"] = {"const": outcome.value}
+    if narrow.details:
+        properties["detail"] = {**properties["detail"], "examples": list(narrow.details)}
+    schema.pop("description", None)
+    return _titled(data_id(_name(outcome)), _name(outcome), narrow.description) | schema | {"properties": properties}
+
+
+def verdict_event(outcome: Outcome) -> Schema:
+    data = verdict_data(outcome)
+    attributes = {
+        **VERDICT_ATTRIBUTES,
+        "type": {**TEXT, "pattern": _type_pattern(_name(outcome))},
+        "dataschema": {"const": data["$id"]},
+    }
+    optional = {"traceparent", "tracestate"} | ({"subject"} if "volume_id" not in data["required"] else set())
+    required = [name for name in (*attributes, "data") if name not in optional]
+    return _event(_name(outcome), data["description"], attributes, required, data)
+
+
+def published(schema: Schema, closed: bool) -> Schema:
+    """What crosses the wire: what would be null is left out of an event, everything else is always in it.
+
+    Of a request (`closed`) the required names stay those of the model, and no other names may stand there.
+    """
+    rest = {name: value for name, value in schema.items() if name not in ("title", "default")}
+    if not closed or rest.get("additionalProperties") == ANY_JSON:
+        rest.pop("additionalProperties", None)
+    if "properties" in rest:
+        nullable = {name for name, value in rest["properties"].items() if NULL in value.get("anyOf", ())}
+        kept = {name: published(_without_null(value), closed) for name, value in rest["properties"].items()}
+        always = [name for name in kept if name not in nullable]
+        rest |= {"properties": kept} | ({} if closed else {"required": always})
+    if "items" in rest:
+        rest["items"] = published(rest["items"], closed)
+    if "$defs" in rest:
+        unused = ("JsonValue", "Outcome")
+        rest["$defs"] = {name: published(value, closed) for name, value in rest["$defs"].items() if name not in unused}
+    return {name: value for name, value in rest.items() if value not in ({}, [])}
+
+
+def _without_null(schema: Schema) -> Schema:
+    variants = [variant for variant in schema.get("anyOf", ()) if variant != NULL]
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **(variants[0] if variants else {})}
+
+
+def _event(name: str, description: str, attributes: Schema, required: list[str], data: Schema) -> Schema:
+    """Whole in one file: the schema of `data` is inside, under the id that `dataschema` names."""
+    return {
+        **_titled(data_id(f"{name}.event"), f"{name}.v1", f"A CloudEvent 1.0 in structured JSON. {description}"),
+        "type": "object",
+        "required": required,
+        "properties": {**attributes, "data": {"$ref": data["$id"]}},
+        "$defs": {"data": data},
+    }
+
+
+def _titled(id_: str, title: str, description: str) -> Schema:
+    return {"$schema": DIALECT, "$id": id_, "title": title, "description": description}
+
+
+def data_id(name: str) -> str:
+    return f"urn:bms-volume-detach:schema:{name}:v1"
+
+
+def _name(outcome: Outcome) -> str:
+    return f"volume.{SUFFIX[outcome]}"
+
+
+def _type_pattern(name: str) -> str:
+    return PREFIX + name.replace(".", r"\.") + r"\.v1$"
+
+
+def _text(make: Callable[[], Schema]) -> str:
+    return json.dumps(make(), indent=2, ensure_ascii=False) + "\n"
+
+
+def documents() -> dict[str, Callable[[], str]]:
+    """Two files for each event: its `data`, and the whole of it."""
+    made: dict[str, Callable[[], Schema]] = {f"{REQUEST}.v1.data": request_data, f"{REQUEST}.v1": request_event}
+    for outcome in VERDICTS:
+        made[f"{_name(outcome)}.v1.data"] = partial(verdict_data, outcome)
+        made[f"{_name(outcome)}.v1"] = partial(verdict_event, outcome)
+    return {f"docs/schemas/{name}.json": partial(_text, make) for name, make in made.items()}

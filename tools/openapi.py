@@ -1,0 +1,226 @@
+"""The OpenAPI 3.1 document of the webhook door, made from the models it validates with and answers with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from shared.inbox.request import RequestData
+from shared.webhook.http_binding import BATCH_LIMIT, BATCHED, STRUCTURED
+from shared.webhook.receive import BODY_LIMIT
+from shared.webhook.responses import PROBLEM_TYPE, Accepted, AcceptedBatch, Problem
+
+EVENTS = Path(__file__).parent.parent / "events"
+
+Schema = dict[str, Any]
+
+DESCRIPTION = f"""\
+Asks for volumes to be detached from a server. The door proves who is asking, validates the request, puts it on the \
+queue and answers `202`; it never waits for the cloud. What came of a request is said later, by one event on the \
+event bus, under the id that the answer names.
+
+A request comes as a CloudEvent (structured, binary or batched mode of the HTTP binding 1.0.2) or as bare JSON. The \
+content type decides which: `{STRUCTURED}`, `{BATCHED}`, or `application/json`, which is a CloudEvent in binary mode \
+if there are `ce-` headers. Standard Webhooks signs the body and no header but its own, so in binary mode nothing \
+but TLS protects the event's attributes.
+
+Sending the same again is harmless. A CloudEvent is known by its `source` and `id`, bare JSON by the `webhook-id` \
+(or `Idempotency-Key`): the same request leads to the same verdict id. A volume attached later than the request was \
+made is not touched. That time is the `time` of the CloudEvent, or `requested_at`; a sender that retries should set \
+one of them, because `webhook-timestamp`, which stands in for them, is new with each attempt."""
+
+ANSWERS: Mapping[int, str] = {
+    202: "Everything valid is in the queue. Of a batch, events that are not valid are named beside the others.",
+    400: "The body is not JSON, or JSON that can be read in two ways.",
+    401: "No proof of who is asking: no signature of a known secret, or one that is more than five minutes old.",
+    405: "Requests are sent by POST; OPTIONS is for the handshake.",
+    413: f"More than {BODY_LIMIT} bytes, or a batch of more than {BATCH_LIMIT} events.",
+    415: "A content type that this door does not read.",
+    422: "No valid request: `errors` names every faulty field (of a batch: `events`).",
+    429: "The queue is throttled: send the same again after `Retry-After` seconds.",
+    503: "The queue did not take everything, or the door's keys cannot be read: send the same again after "
+    "`Retry-After` seconds. `enqueued` and `missing` say what is in the queue; nothing is done twice.",
+}
+
+HEADERS: Mapping[int, Mapping[str, str]] = {
+    401: {"WWW-Authenticate": "What a proof may look like."},
+    405: {"Allow": "The methods there are."},
+    429: {"Retry-After": "Seconds."},
+    503: {"Retry-After": "Seconds."},
+}
+
+PARAMETERS: tuple[tuple[str, str], ...] = (
+    ("webhook-id", "Standard Webhooks: the message, the same in each attempt. Without a full stop."),
+    ("webhook-timestamp", "Standard Webhooks: the time of this attempt, in seconds since 1970."),
+    ("webhook-signature", "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256; several are parted by blanks."),
+    ("Idempotency-Key", "Names a bare JSON request, where there is no `webhook-id`."),
+    ("ce-specversion", "Binary mode: `1.0`."),
+    ("ce-id", "Binary mode: the event's id."),
+    ("ce-source", "Binary mode: the event's source."),
+    ("ce-type", "Binary mode: `{prefix}.volume.detach_requested.v1`."),
+    ("ce-time", "Binary mode: when the request was made."),
+    ("ce-expirytime", "Binary mode: when the request is no longer wanted."),
+    ("ce-correlationid", "Binary mode: echoed in every verdict."),
+)
+
+ATTRIBUTES: Mapping[str, Schema] = {
+    "specversion": {"const": "1.0"},
+    "id": {"type": "string", "minLength": 1, "maxLength": 512},
+    "source": {"type": "string", "minLength": 1, "maxLength": 2048, "format": "uri-reference"},
+    "type": {
+        "type": "string",
+        "pattern": r"\.volume\.detach_requested\.v1$",
+        "description": "`{EVENT_TYPE_PREFIX}.volume.detach_requested.v1`; the prefix is `bms` unless set otherwise.",
+    },
+    "time": {
+        "type": "string",
+        "format": "date-time",
+        "description": "When the request was made: a volume attached later is not touched.",
+    },
+    "subject": {"type": "string", "minLength": 1},
+    "datacontenttype": {"type": "string", "examples": ["application/json"]},
+    "expirytime": {
+        "type": "string",
+        "format": "date-time",
+        "description": "When the request is no longer wanted.",
+    },
+    "correlationid": {"type": "string", "minLength": 1, "description": "Echoed in every verdict."},
+    "traceparent": {"type": "string", "minLength": 1},
+    "tracestate": {"type": "string", "minLength": 1},
+    "data": {"$ref": "#/components/schemas/RequestData"},
+}
+
+
+@cache
+def document() -> Schema:
+    """The whole document; nobody changes it."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Webhook door for volume detach requests", "version": "1.0.0", "description": DESCRIPTION},
+        "servers": [{"url": "/", "description": "The Function URL, or the route of an HTTP API."}],
+        "security": [{"standardWebhooks": []}, {"bearer": []}, {"awsIam": []}],
+        "paths": {"/": {"post": _post(), "options": _handshake()}},
+        "components": {
+            "schemas": _schemas(),
+            "securitySchemes": {
+                "standardWebhooks": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "webhook-signature",
+                    "description": "A Standard Webhooks signature by one of the door's secrets (`whsec_…`).",
+                },
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "For senders that cannot sign; only if tokens are configured.",
+                },
+                "awsIam": {
+                    "type": "http",
+                    "scheme": "AWS4-HMAC-SHA256",
+                    "description": "For senders in AWS; only if the Function URL's AuthType is AWS_IAM.",
+                },
+            },
+        },
+    }
+
+
+def text() -> str:
+    """The document as it is checked in."""
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _post() -> Schema:
+    return {
+        "operationId": "requestDetach",
+        "summary": "Ask for a detach",
+        "parameters": [
+            {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": meaning}
+            for name, meaning in PARAMETERS
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": _content("RequestData", json.loads(_event("webhook_bare.json")["body"])),
+                STRUCTURED: _content("CloudEvent", _event("detach_cloudevent.json")),
+                BATCHED: {"schema": {"$ref": "#/components/schemas/CloudEventBatch"}},
+            },
+        },
+        "responses": {str(status): _answer(status) for status in ANSWERS},
+    }
+
+
+def _content(schema: str, example: Any) -> Schema:
+    return {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+
+
+def _event(name: str) -> Any:
+    return json.loads((EVENTS / name).read_text(encoding="utf-8"))
+
+
+def _answer(status: int) -> Schema:
+    refs = [{"$ref": f"#/components/schemas/{name}"} for name in ("Accepted", "AcceptedBatch")]
+    content = (
+        {"application/json": {"schema": {"oneOf": refs}}}
+        if status == HTTPStatus.ACCEPTED
+        else {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    )
+    headers = {
+        name: {"description": meaning, "schema": {"type": "string"}}
+        for name, meaning in HEADERS.get(status, {}).items()
+    }
+    return {"description": ANSWERS[status], **({"headers": headers} if headers else {}), "content": content}
+
+
+def _handshake() -> Schema:
+    """CloudEvents WebHook 1.0.2 §4."""
+    text = {"type": "string"}
+    return {
+        "operationId": "askToSend",
+        "summary": "Ask whether an origin may send (CloudEvents WebHook handshake)",
+        "security": [],
+        "parameters": [
+            {"name": "WebHook-Request-Origin", "in": "header", "required": True, "schema": text,
+             "description": "The DNS name of the sender."},
+            {"name": "WebHook-Request-Rate", "in": "header", "required": False, "schema": text,
+             "description": "Deliveries a minute."},
+        ],
+        "responses": {
+            "200": {
+                "description": "The origin may send.",
+                "headers": {
+                    "WebHook-Allowed-Origin": {"schema": text, "description": "The origin, or `*`."},
+                    "WebHook-Allowed-Rate": {"schema": text, "description": "`*`: any rate."},
+                    "Allow": {"schema": text, "description": "`POST`"},
+                },
+            },
+            "405": {**_answer(405), "description": "The origin is not among those allowed."},
+        },
+    }  # fmt: skip
+
+
+def _schemas() -> Schema:
+    modes = [(RequestData, "validation"), *((model, "serialization") for model in (Accepted, AcceptedBatch, Problem))]
+    _, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    schemas: Schema = definitions["$defs"]
+    schemas["RequestData"]["oneOf"] = [{"required": ["volume_id"]}, {"required": ["volume_ids"]}]
+    return {
+        "CloudEvent": {
+            "type": "object",
+            "description": "A CloudEvent 1.0 in JSON; further extension attributes are passed over.",
+            "required": ["specversion", "id", "source", "type", "data"],
+            "properties": dict(ATTRIBUTES),
+        },
+        "CloudEventBatch": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": BATCH_LIMIT,
+            "items": {"$ref": "#/components/schemas/CloudEvent"},
+        },
+        **schemas,
+    }

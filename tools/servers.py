@@ -1,0 +1,83 @@
+"""`make servers`: the servers of a project with their disks, where a user finds the ids for a request."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from local.demo import demo_cloud
+from local.real_cloud import check_cloud, connect
+from local.stack import simulator_credentials
+from shared.bootstrap.detach import utc_now
+from shared.cloud.openstack import OpenStackCloud
+from shared.decision.gates import is_system_disk, operating_system
+from shared.model import Server
+from shared.ports import CloudTrouble
+from shared.settings import CloudCredentials, load
+from simulator import CloudServer
+
+
+def show(real_cloud: bool, as_json: bool) -> int:
+    """Print the table; exit status 2 with one sentence if the cloud cannot be asked."""
+    if real_cloud and (trouble := check_cloud(os.environ)):
+        print(trouble, file=sys.stderr)
+        return 2
+    try:
+        with _cloud(real_cloud) as cloud:
+            rows = [_row(cloud, server) for server in cloud.servers().value]
+    except CloudTrouble as trouble:
+        print(f"The cloud did not answer: {trouble}.", file=sys.stderr)
+        return 2
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+        return 0
+    for row in rows:
+        print(f"{row['name'] or '(no name)'}  {row['status']}, {row['os']}\n  server {row['server_id']}")
+        for disk in row["disks"]:
+            kind = "system disk" if disk["system_disk"] else "data disk"
+            print(f"    volume {disk['volume_id']}  {disk['device'] or '?':<10} {kind:<12} {disk['status']}")
+        print()
+    if not rows:
+        print("No servers in this project.")
+    return 0
+
+
+@contextmanager
+def _cloud(real_cloud: bool) -> Iterator[OpenStackCloud]:
+    if real_cloud:
+        yield connect(os.environ)
+        return
+    api = demo_cloud(utc_now)
+    with CloudServer(api):
+        yield OpenStackCloud(load(CloudCredentials, simulator_credentials(api)))
+
+
+def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:
+    """One server; its own detail is asked for too, since only that leads to the image and so to the system."""
+    server = cloud.server(found.id).value or found
+    disks = []
+    for entry in cloud.listing(server.id).value or ():
+        volume = cloud.volume(entry.volume_id).value
+        attachment = volume.attachment_to(server.id) if volume else None
+        device = entry.device or (attachment.device if attachment else None)
+        disks.append(
+            {
+                "volume_id": entry.volume_id,
+                "device": device,
+                "status": volume.status if volume else "unknown to block storage",
+                "system_disk": volume is not None and is_system_disk(volume, device, server),
+                "attachment_id": attachment.attachment_id if attachment else None,
+            }
+        )
+    return {
+        "server_id": server.id,
+        "name": server.name,
+        "status": server.status,
+        "os": operating_system(server).value,
+        "disks": disks,
+    }

@@ -1,0 +1,203 @@
+"""`make soak`: many requests through the whole local stack, with faults and duplicates, and a reckoning at the end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+from random import Random
+from typing import Any
+
+from local.aws_stand_in import REQUESTS, VERDICTS
+from local.console import Console, attach_to_functions
+from local.stack import Stack, running
+from shared.aws.client import SQS
+from shared.bootstrap.detach import utc_now
+from simulator import Behaviour, CloudApi, Happened, Kind, World, bodies, faults
+from simulator.exchange import Request
+from simulator.faults import Faults
+from simulator.oracle import disagreement
+
+DISKS_PER_SERVER = 20
+WAVE = 250
+"""Requests on their way at one time: SQS takes any number, its stand-in grows slow with many."""
+
+WEATHER: tuple[Kind, ...] = (
+    faults.RESET_BEFORE,
+    faults.RESET_AFTER,
+    faults.TRUNCATED,
+    faults.answer(bodies.html_error(502)),
+    faults.answer(bodies.html_error(503)),
+    faults.answer_after_effect(bodies.html_error(504)),
+    faults.answer(bodies.nova_fault("overLimit", 429, "slow down", retry_after=1)),
+)
+
+
+class Rain(Faults):
+    """A fault for any call, by chance."""
+
+    def __init__(self, rate: float, seed: int) -> None:
+        super().__init__()
+        self._rate = rate
+        self._random = Random(seed)
+        self.fallen = 0
+
+    def strike(self, request: Request) -> Kind | None:
+        if request.operation == "get_token" or self._random.random() >= self._rate:
+            return super().strike(request)
+        self.fallen += 1
+        return self._random.choice(WEATHER)
+
+
+@dataclass
+class Reckoning:
+    """What came out, by request."""
+
+    final: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def take(self, event: dict[str, Any]) -> None:
+        data = event["data"]
+        if data["verdict"] in ("detached", "failed"):
+            self.final[data["request"]["id"]].add(event["id"])
+            self.said[data["request"]["id"]].add(data["verdict"])
+        self.events.append(event)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--faults", type=float, default=0.05, help="part of the cloud's answers that go wrong")
+    parser.add_argument("--duplicates", type=float, default=0.02, help="part of the requests that are sent twice")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=30, help="give up after so long")
+    asked = parser.parse_args()
+    random = Random(asked.seed)
+    world = World(utc_now, seed=asked.seed)
+    cloud = CloudApi(world)
+    requests = list(_requests(world, asked.requests, random))
+    cloud.faults = Rain(asked.faults, asked.seed)
+    console = Console()
+    console.brief = True
+    attach_to_functions(console)
+    reckoning = Reckoning()
+    began = time.monotonic()
+    with running(os.environ, cloud=cloud, on_error=lambda error: console.trouble(str(error)), under_load=True) as stack:
+        sender = threading.Thread(
+            target=_send, args=(stack, requests, asked.duplicates, random, reckoning), daemon=True
+        )
+        sender.start()
+        deadline = began + asked.minutes * 60
+        told = 0.0
+        while len(reckoning.final) < len(requests) and time.monotonic() < deadline:
+            for event in _verdicts(stack):
+                reckoning.take(event)
+            if time.monotonic() - told > 5:
+                told = time.monotonic()
+                console.at(f"{len(reckoning.final):>6} of {len(requests)} requests have their verdict")
+        drained = time.monotonic() - began
+        while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for _ in range(20):
+            for event in _verdicts(stack):
+                reckoning.take(event)
+    return _report(console, cloud, requests, reckoning, drained)
+
+
+def _requests(world: World, count: int, random: Random) -> Iterator[dict[str, Any]]:
+    """Disks on servers, twenty to one, each with one request."""
+    server_id = ""
+    long_ago = world.now - timedelta(days=1)
+    for number in range(count):
+        if number % DISKS_PER_SERVER == 0:
+            server_id = world.add_server(name=f"server-{number}", metadata={"os_type": "Linux"}).id
+        refuse = random.random() < 0.05
+        behaviour = Behaviour(seconds=random.uniform(0.5, 4), nova_lag=random.uniform(-0.5, 0.7), refuse=refuse)
+        volume_id = world.add_volume(name=f"volume-{number}", behaviour=behaviour).id
+        world.attach(server_id, volume_id, attached_at=long_ago)
+        yield {
+            "specversion": "1.0",
+            "id": f"soak-{number}",
+            "source": "/soak",
+            "type": "bms.volume.detach_requested.v1",
+            "time": world.now.isoformat(),
+            "data": {"server_id": server_id, "volume_id": volume_id},
+        }
+
+
+def _send(
+    stack: Stack, requests: list[dict[str, Any]], duplicates: float, random: Random, reckoning: Reckoning
+) -> None:
+    """Keep a wave of requests on their way, some of them twice."""
+    client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
+    pending = iter(requests)
+    sent = 0
+    while batch := list(islice(pending, 8)):
+        while sent - len(reckoning.final) > WAVE:
+            time.sleep(0.05)
+        copies = [request for request in batch if random.random() < duplicates][:2]
+        entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate([*batch, *copies])]
+        client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
+        sent += len(batch)
+
+
+def _verdicts(stack: Stack) -> list[dict[str, Any]]:
+    return [envelope["detail"] for envelope in stack.aws.receive(VERDICTS, wait_seconds=0)]
+
+
+def _report(
+    console: Console, cloud: CloudApi, requests: list[dict[str, Any]], reckoning: Reckoning, drained: float
+) -> int:
+    lost = len(requests) - len(reckoning.final)
+    doubled = sum(len(ids) > 1 for ids in reckoning.final.values())
+    contradicted = sum(len(said) > 1 for said in reckoning.said.values())
+    history = _by_volume(cloud.world.history)
+    judged = (disagreement(history[event["data"].get("volume_id") or ""], event) for event in reckoning.events)
+    untrue = list(filter(None, judged))
+    rows = (
+        ("requests", len(requests), None),
+        ("cloud calls", len(cloud.calls), None),
+        ("faults injected", getattr(cloud.faults, "fallen", 0), None),
+        ("events emitted", len(reckoning.events), None),
+        ("lost (no final verdict)", lost, 0),
+        ("requests with two final verdict ids", doubled, 0),
+        ("requests told two different things", contradicted, 0),
+        ("verdicts the cloud's record disagrees with", len(untrue), 0),
+    )
+    console.say()
+    good = True
+    for name, value, wanted in rows:
+        right = wanted is None or value == wanted
+        good &= right
+        mark = (
+            "   " if wanted is None else console.paint("ok ", "detached") if right else console.paint("NO ", "failed")
+        )
+        console.say(f"  {mark} {name:<44} {value:>9,}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
+    console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
+    for wrong in untrue[:5]:
+        console.trouble(wrong)
+    return 0 if good else 1
+
+
+def _by_volume(history: Sequence[Happened]) -> Mapping[str, list[Happened]]:
+    """The history of each volume: there are many volumes, and a verdict is about one."""
+    found: dict[str, list[Happened]] = defaultdict(list)
+    for entry in history:
+        found[entry.volume_id or ""].append(entry)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
