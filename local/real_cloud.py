@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from local.stack import cloud_values
 from shared.cloud.openstack import OpenStackCloud
+from shared.cloud.openstack import connect as cloud_of
 from shared.model import Reason
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, SettingsError, load
@@ -13,7 +14,7 @@ from shared.settings import CloudCredentials, SettingsError, load
 
 def connect(environment: Mapping[str, str]) -> OpenStackCloud:
     """The real cloud. Raises SettingsError or CloudTrouble."""
-    return OpenStackCloud(load(CloudCredentials, cloud_values(environment)))
+    return cloud_of(load(CloudCredentials, cloud_values(environment)))
 
 
 def check_cloud(environment: Mapping[str, str]) -> str | None:

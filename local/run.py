@@ -16,7 +16,8 @@ from local.knocking import through_the_door, turns_away
 from local.real_cloud import check_cloud
 from local.stack import Stack, running
 from local.verdicts import FINAL, Key, collect
-from shared.inbox.read import Delivery, Ignored, Rejected, read
+from shared.inbox.read import Ignored, Rejected, read
+from shared.model import Message
 from tools.sender import came_by_http
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -92,12 +93,13 @@ def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> l
         return [Sent(path.name, key, expected) for key in ([None] if keys is None else keys)]
     message_id = stack.request(body)
     console.at(f"sent {path.name}", "bold")
-    delivery = Delivery(body, message_id, queue_arn(REQUESTS), datetime.now(UTC))
-    found = read(delivery, stack.environment.get("EVENT_TYPE_PREFIX", "bms"))
+    now = datetime.now(UTC)
+    message = Message(body, message_id, queue_arn(REQUESTS), now)
+    found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), now)
     if isinstance(found, list):
-        return [Sent(path.name, (task.request.id, task.request.volume_id), expected) for task in found]
+        return [Sent(path.name, (case.request.id, case.request.volume_id), expected) for case in found]
     if isinstance(found, Rejected):
-        return [Sent(path.name, (found.id, found.volume_id), expected)]
+        return [Sent(path.name, (found.origin.id, found.volume_id), expected)]
     why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
     console.trouble(f"{path.name}: {why}; it is not answered")
     return []

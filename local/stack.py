@@ -21,7 +21,9 @@ from local.aws_stand_in import (
 from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Page
 from local.poller import Poller
-from shared.bootstrap.detach import dead_letters, service, utc_now
+from shared.bootstrap.dead_letters import dead_letters
+from shared.bootstrap.detach import service
+from shared.bootstrap.outlets import utc_now
 from shared.bootstrap.webhook import door
 from shared.settings import Settings, load
 from simulator import CloudApi, CloudServer

@@ -1,52 +1,81 @@
-"""The values everything else speaks in: what was asked, what the cloud shows, how far we are, what we conclude."""
+"""The values every room speaks in: what was asked, how it came, what the cloud shows, what is concluded.
+
+All are frozen. What crosses a wire is validated where it comes in; from there on a value is taken as it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated
+from uuid import UUID, uuid5
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-# --------------------------------------------------------------------------------------------- identifiers
+STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+"""How a value that comes over a wire is validated: unknown names are refused, nothing is converted."""
 
+CloudId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""A UUID in the one spelling that the cloud uses. The inbox brings every id into it (`inbox.request`)."""
 
-def _canonical_uuid(value: Any) -> Any:
-    """Bring an id to the one spelling the cloud uses; anything but a UUID's own two spellings is refused."""
-    if not isinstance(value, str):
-        raise ValueError("must be a UUID as a string")
-    try:
-        canonical = str(UUID(value))
-    except ValueError as error:
-        raise ValueError("must be a UUID, such as 95bf2490-5428-432c-ad9b-5e3406f869dd") from error
-    if value.lower() not in (canonical, canonical.replace("-", "")):
-        raise ValueError("must be a UUID without braces or prefix")
-    return canonical
-
-
-CloudId = Annotated[str, BeforeValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 ProjectId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$"), BeforeValidator(
     lambda value: value.lower().replace("-", "") if isinstance(value, str) else value
 )]  # fmt: skip
+"""32 hex digits; other spellings of them are brought into this one."""
 
 
 class Frozen(BaseModel):
-    """A value that crosses a wire: validated once, unknown names refused, never changed."""
+    """A value that crosses a wire."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-# ------------------------------------------------------------------------------------------------- request
+    model_config = ConfigDict(frozen=True, **STRICT)
 
 
-class DetachRequest(Frozen):
+# ----------------------------------------------------------------------------------------------- what was asked
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as the queue handed it over; `receive_count` is 1 on the first delivery."""
+
+    body: str
+    id: str
+    source: str
+    sent_at: datetime
+    first_received_at: datetime | None = None
+    receive_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asked, when, and what else the envelope says. The innermost envelope that says something wins."""
+
+    id: str
+    source: str
+    time: datetime
+    expires_at: datetime | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with an invalid request."""
+
+    field: Annotated[str, Field(description="A dotted path; empty for the whole message.")]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class DetachRequest:
     """One wish to have one volume off one server, with the identity and the time of the event it came in."""
 
-    id: str = Field(min_length=1, max_length=512)
-    source: str = Field(min_length=1, max_length=2048)
+    __pydantic_config__ = STRICT
+
+    id: Annotated[str, Field(min_length=1, max_length=512)]
+    source: Annotated[str, Field(min_length=1, max_length=2048)]
     requested_at: AwareDatetime
     server_id: CloudId
     volume_id: CloudId
@@ -55,7 +84,7 @@ class DetachRequest(Frozen):
     unmounted: bool = False
     allow_system_disk: bool = False
     dry_run: bool = False
-    task_token: str | None = None
+    task_token: str | None = field(default=None, repr=False)
     context: dict[str, JsonValue] | None = None
     expires_at: AwareDatetime | None = None
     correlation_id: str | None = None
@@ -63,42 +92,57 @@ class DetachRequest(Frozen):
     tracestate: str | None = None
 
     @property
+    def origin(self) -> Origin:
+        return Origin(
+            self.id,
+            self.source,
+            self.requested_at,
+            self.expires_at,
+            self.correlation_id,
+            self.traceparent,
+            self.tracestate,
+        )
+
+    @property
     def subject(self) -> str:
         return f"servers/{self.server_id}/volumes/{self.volume_id}"
 
 
-# --------------------------------------------------------------------------------------- what the cloud shows
+# ------------------------------------------------------------------------------------------ what the cloud shows
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One entry of a volume's `attachments[]`; re-attaching a volume makes a new one (EVS: disk details)."""
+    """An attachment as progress and evidence carry it."""
 
-    server_id: str
     attachment_id: str | None = None
-    attached_at: datetime | None = None
+    attached_at: AwareDatetime | None = None
     device: str | None = None
 
     @property
-    def generation(self) -> str:
-        """What tells this attachment from a later one of the same volume to the same server."""
+    def identity(self) -> str:
+        """What tells this attachment from a later one of the same volume to the same server.
+
+        Attaching a volume again makes a new attachment (EVS API, querying details of a disk).
+        """
         return self.attachment_id or (self.attached_at.isoformat() if self.attached_at else "unnamed")
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume as the block storage service describes it."""
+    """A volume as block storage describes it; `attachments` are pairs of a server's id and an attachment to it."""
 
     id: str
     status: str
-    attachments: tuple[Attachment, ...] = ()
+    attachments: tuple[tuple[str, Attachment], ...] = ()
     multiattach: bool = False
     bootable: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def attachment_to(self, server_id: str) -> Attachment | None:
-        return next((a for a in self.attachments if a.server_id == server_id), None)
+    def on(self, server_id: str) -> Iterator[Attachment]:
+        """The attachments to one server: none, one, or two while the server is moved."""
+        return (attachment for server, attachment in self.attachments if server == server_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +155,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as the compute service describes it, reduced to what the safety gates ask."""
+    """A server as compute describes it, reduced to what the safety gates ask."""
 
     id: str
     status: str
@@ -128,17 +172,26 @@ class Server:
     tags: tuple[str, ...] = ()
 
 
+class Ended(StrEnum):
+    """What the cloud's own record says about how a DELETE ended."""
+
+    FAILED = "failed"
+    NOT_FAILED = "not_failed"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """Both planes as read just now; None where the service itself says that there is no such thing."""
+class Seen:
+    """What one look read. None means that the service itself says there is no such thing.
+
+    While a detach is under way the volume alone can settle a look: then `listing_read` is False.
+    """
 
     volume: Volume | None
-    listing: tuple[Listed, ...] | None
+    listing: tuple[Listed, ...] | None = ()
     server: Server | None = None
-    action_failed: bool | None = None
-
-    def listed(self, volume_id: str) -> Listed | None:
-        return next((entry for entry in self.listing or () if entry.volume_id == volume_id), None)
+    ended: Ended | None = None
+    listing_read: bool = True
 
 
 # -------------------------------------------------------------------------------------- answers and failures
@@ -219,51 +272,7 @@ class Call(Frozen):
     openstack_request_id: str | None = None
 
 
-# ------------------------------------------------------------------------------------------------- progress
-
-
-class AttachmentRecord(Frozen):
-    """An attachment as progress and evidence carry it."""
-
-    attachment_id: str | None = None
-    attached_at: AwareDatetime | None = None
-    device: str | None = None
-
-
-class State(Frozen):
-    """What both planes said at one moment; what was not read, or is gone, is left out."""
-
-    volume_status: str | None = None
-    attachment: AttachmentRecord | None = None
-    listed_by_server: bool | None = None
-    server_status: str | None = None
-    attached_to: tuple[str, ...] = ()
-
-
-class Progress(Frozen):
-    """How far a request is: everything a later delivery needs that the cloud itself does not tell."""
-
-    first_seen_at: AwareDatetime
-    attempt: int = 0
-    polls: int = 0
-    followed: AttachmentRecord | None = None
-    generation: str | None = None
-    before: State | None = None
-    deletes_sent: int = 0
-    unsettled: int = 0
-    last_delete_at: AwareDatetime | None = None
-    accepted_at: AwareDatetime | None = None
-    detaching_since: AwareDatetime | None = None
-    detaching_seen: bool = False
-    idle_reads: int = 0
-    detaching_read_at: AwareDatetime | None = None
-    unconfirmed_id: str | None = None
-    delete_request_id: str | None = None
-    last_error: str | None = None
-    calls: tuple[Call, ...] = ()
-
-
-# ------------------------------------------------------------------------------------------------- decision
+# ------------------------------------------------------------------------------------------------- conclusions
 
 
 class Outcome(StrEnum):
@@ -275,33 +284,37 @@ class Outcome(StrEnum):
     CHECKED = "checked"
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """Send the DELETE now: the last read shows this generation attached and nobody detaching it."""
+class Detail(StrEnum):
+    """How it came to a verdict that is no failure: a closed list. A failure's detail is its reason's code."""
+
+    DETACHED_NOW = "detached_now"
+    DETACHED_MEANWHILE = "detached_meanwhile"
+    DETACHED_BY_OTHER = "detached_by_other"
+    ALREADY_DETACHED = "already_detached"
+    REPLACED_BY_NEWER = "replaced_by_newer"
+    SERVER_GONE = "server_gone"
+    VOLUME_GONE = "volume_gone"
+    STILL_WATCHING = "still_watching"
+    WOULD_DETACH = "would_detach"
+    WOULD_WAIT = "would_wait"
+    WOULD_FAIL = "would_fail"
+    WOULD_REPORT_DETACHED_NOW = "would_report_detached_now"
+    WOULD_REPORT_DETACHED_MEANWHILE = "would_report_detached_meanwhile"
+    WOULD_REPORT_DETACHED_BY_OTHER = "would_report_detached_by_other"
+    WOULD_REPORT_ALREADY_DETACHED = "would_report_already_detached"
+    WOULD_REPORT_REPLACED_BY_NEWER = "would_report_replaced_by_newer"
+    WOULD_REPORT_SERVER_GONE = "would_report_server_gone"
+    WOULD_REPORT_VOLUME_GONE = "would_report_volume_gone"
 
 
-@dataclass(frozen=True, slots=True)
-class Inspect:
-    """Read the server too: everything else allows a DELETE, and the safety gates ask about the server."""
+FINAL = (Outcome.DETACHED, Outcome.FAILED)
+NAMESPACE = UUID("6b0a0dc8-52a5-5c0e-9f0c-3d0f1d1f3c55")
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Look again in `seconds`; `announce_unconfirmed` says so to the consumers, once."""
+def verdict_id(source: str, request_id: str, volume_id: str | None, outcome: Outcome) -> str:
+    """The id of the event that says `outcome`: the same for the same request and volume, so consumers dedupe for free.
 
-    seconds: int
-    why: str
-    announce_unconfirmed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Conclude:
-    """This request is over, and this is how."""
-
-    outcome: Outcome
-    detail: str
-    reason: Reason | None = None
-    explanation: str = ""
-
-
-Decision = Inspect | Delete | Wait | Conclude
+    The final verdict has one id whatever it says: a consumer that dedupes can never act on two of them.
+    """
+    slot = "final" if outcome in FINAL else outcome.value
+    return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n{volume_id or ''}\n{slot}"))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from shared.model import Call, Classified, Listed, Outcome, Reason, Server, Volume
+from shared.model import Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
 
 T_co = TypeVar("T_co", covariant=True)
+K = TypeVar("K", bound=Hashable)
+
+Clock = Callable[[], datetime]
+"""Tells the time, with a zone."""
+
+
+# ---------------------------------------------------------------------------------------------------- the cloud
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +25,14 @@ class Reading(Generic[T_co]):
 
     value: T_co
     calls: tuple[Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came back of a DELETE; `receipt` is what `Cloud.ended` needs to ask how it ended."""
+
+    answer: Classified
+    receipt: str | None = None
 
 
 class CloudTrouble(Exception):
@@ -28,10 +44,6 @@ class CloudTrouble(Exception):
         self.calls = calls
 
 
-class AwsTrouble(Exception):
-    """AWS did not do what was asked; the record goes back to the queue."""
-
-
 class Cloud(Protocol):
     """Reads of both planes and the one write; None means that the service itself denies the thing exists.
 
@@ -40,23 +52,50 @@ class Cloud(Protocol):
 
     def volume(self, volume_id: str) -> Reading[Volume | None]: ...
 
+    def detaching(self) -> Reading[Mapping[str, Volume] | None]:
+        """All volumes of the project whose status is `detaching`, by id; None where the cloud does not filter."""
+
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]: ...
 
     def server(self, server_id: str) -> Reading[Server | None]: ...
 
-    def action_failed(self, server_id: str, request_id: str) -> Reading[bool | None]: ...
+    def ended(self, server_id: str, receipt: str) -> Reading[Ended]: ...
 
-    def detach(self, server_id: str, volume_id: str) -> Reading[Classified]: ...
+    def detach(self, server_id: str, volume_id: str) -> Reading[Sent]: ...
 
 
 class Clouds(Protocol):
-    """Picks the cloud a request is for; raises CloudTrouble for a project it has no credentials for."""
+    """The clouds that requests are for, by project."""
 
-    def select(self, project_id: str | None) -> Cloud: ...
+    def key(self, project_id: str | None) -> Hashable:
+        """The same for projects that are served by the same credentials. No call is made."""
+
+    def select(self, project_id: str | None, deadline: datetime | None) -> Cloud:
+        """The cloud of a project, for calls that end by `deadline`.
+
+        Raises CloudTrouble for a project that there are no credentials for, AwsTrouble or SettingsError if its
+        credentials cannot be read.
+        """
+
+
+# ------------------------------------------------------------------------------------------------ AWS, consumers
+
+
+class AwsTrouble(Exception):
+    """AWS did not do what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class Unsent:
+    """Why something was not taken; `throttled` says that too much came at once, so that later it may be."""
+
+    why: str
+    throttled: bool = False
+    cause: BaseException | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMessage:
     """A message for the request queue, to be delivered after `delay` seconds (0 to 900)."""
 
     body: str
@@ -81,22 +120,16 @@ class Event:
     task_token: str | None = field(default=None, repr=False)
 
 
-class Throttled(str):
-    """The error of a message that was not taken because too much comes at once: later it may be."""
-
-    __slots__ = ()
-
-
 class Queue(Protocol):
-    """Sends messages; the result names the positions that were not taken, with the error (perhaps Throttled)."""
+    """Sends messages under keys of the caller's; the result holds those that were not taken."""
 
-    def send(self, messages: Sequence[Message]) -> Mapping[int, str]: ...
+    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]: ...
 
 
-class EventSink(Protocol):
-    """Emits events; the result names the positions that were not taken, with the error."""
+class Bus(Protocol):
+    """Emits events under keys of the caller's; the result holds those that were not taken."""
 
-    def emit(self, events: Sequence[Event]) -> Mapping[int, str]: ...
+    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]: ...
 
 
 @dataclass(frozen=True, slots=True)

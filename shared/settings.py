@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     AfterValidator,
     AliasChoices,
+    AliasGenerator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,9 +22,8 @@ from pydantic import (
     model_validator,
 )
 
-from shared.decision.gates import RunningServerPolicy
-from shared.decision.requeue import Policy
 from shared.model import ProjectId
+from shared.policy import Policy, RunningServerPolicy
 
 Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
@@ -72,34 +72,36 @@ def _parted(text: object) -> object:
 class _FromNames(BaseModel):
     """Fields take their values from upper-case names; inputs never show in errors (they may be secrets)."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True, alias_generator=str.upper
+    )
 
 
-def _env(name: str, lower: bool = False) -> AliasChoices:
-    return AliasChoices(name, name.removeprefix("OS_").lower()) if lower else AliasChoices(name)
+def _openstack_names(field: str) -> AliasChoices:
+    """OpenStack's own name of the variable, and the key of the same name in a secret."""
+    key = {"region": "region_name"}.get(field, field)
+    return AliasChoices(key.upper() if field.endswith("_endpoint") else f"OS_{key.upper()}", key)
 
 
 class CloudCredentials(_FromNames):
     """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret."""
 
-    auth_url: str = Field(validation_alias=_env("OS_AUTH_URL", lower=True), pattern=r"^https?://")
-    username: str | None = Field(None, validation_alias=_env("OS_USERNAME", lower=True))
-    password: SecretStr | None = Field(None, validation_alias=_env("OS_PASSWORD", lower=True))
-    user_domain_name: str = Field("Default", validation_alias=_env("OS_USER_DOMAIN_NAME", lower=True))
-    project_id: str | None = Field(None, validation_alias=_env("OS_PROJECT_ID", lower=True))
-    project_name: str | None = Field(None, validation_alias=_env("OS_PROJECT_NAME", lower=True))
-    project_domain_name: str | None = Field(None, validation_alias=_env("OS_PROJECT_DOMAIN_NAME", lower=True))
-    region: str | None = Field(None, validation_alias=_env("OS_REGION_NAME", lower=True))
-    interface: str = Field("public", validation_alias=_env("OS_INTERFACE", lower=True))
-    application_credential_id: str | None = Field(
-        None, validation_alias=_env("OS_APPLICATION_CREDENTIAL_ID", lower=True)
-    )
-    application_credential_secret: SecretStr | None = Field(
-        None, validation_alias=_env("OS_APPLICATION_CREDENTIAL_SECRET", lower=True)
-    )
-    cacert: str | None = Field(None, validation_alias=_env("OS_CACERT", lower=True))
-    compute_endpoint: str | None = Field(None, validation_alias=AliasChoices("COMPUTE_ENDPOINT", "compute_endpoint"))
-    volume_endpoint: str | None = Field(None, validation_alias=AliasChoices("VOLUME_ENDPOINT", "volume_endpoint"))
+    model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=_openstack_names))
+
+    auth_url: str = Field(pattern=r"^https?://")
+    username: str | None = None
+    password: SecretStr | None = None
+    user_domain_name: str = "Default"
+    project_id: str | None = None
+    project_name: str | None = None
+    project_domain_name: str | None = None
+    region: str | None = None
+    interface: str = "public"
+    application_credential_id: str | None = None
+    application_credential_secret: SecretStr | None = None
+    cacert: str | None = None
+    compute_endpoint: str | None = None
+    volume_endpoint: str | None = None
 
     @property
     def named_project(self) -> str | None:
@@ -131,31 +133,25 @@ class CloudCredentials(_FromNames):
 class Settings(_FromNames):
     """The operator's settings of the functions."""
 
-    request_queue_url: str = Field(validation_alias=_env("REQUEST_QUEUE_URL"), min_length=1)
-    event_bus_name: str = Field("default", validation_alias=_env("EVENT_BUS_NAME"), min_length=1)
-    event_source: str = Field("/bms-volume-detach", validation_alias=_env("EVENT_SOURCE"), min_length=1)
-    event_type_prefix: str = Field(
-        "bms", validation_alias=_env("EVENT_TYPE_PREFIX"), pattern=r"^[a-z][a-z0-9.-]{0,79}$"
-    )
-    cloud_secret_id: str | None = Field(None, validation_alias=_env("CLOUD_SECRET_ID"))
-    cloud_secret_pattern: str = Field("volume-detach/cloud/{project_id}", validation_alias=_env("CLOUD_SECRET_PATTERN"))
-    allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = Field(
-        frozenset(), validation_alias=_env("ALLOWED_PROJECTS")
-    )
-    webhook_secret_id: str | None = Field(None, validation_alias=_env("WEBHOOK_SECRET_ID"))
-    webhook_allowed_origins: str = Field("", validation_alias=_env("WEBHOOK_ALLOWED_ORIGINS"))
-    webhook_iam_auth: bool = Field(False, validation_alias=_env("WEBHOOK_IAM_AUTH"))
-    sink_url: Annotated[str, AfterValidator(_sink_url)] | None = Field(None, validation_alias=_env("SINK_URL"))
-    sink_secret_id: str | None = Field(None, validation_alias=_env("SINK_SECRET_ID"))
-    sink_mode: SinkMode = Field(SinkMode.STRUCTURED, validation_alias=_env("SINK_MODE"))
-    delivery_ttl: Seconds = Field(86400, validation_alias=_env("DELIVERY_TTL"))
-    confirm_timeout: Seconds = Field(600, validation_alias=_env("CONFIRM_TIMEOUT"))
-    watch_timeout: Seconds = Field(21600, validation_alias=_env("WATCH_TIMEOUT"))
-    request_ttl: Seconds = Field(3600, validation_alias=_env("REQUEST_TTL"))
-    fence_skew: Annotated[float, Field(ge=0, le=300)] = Field(5, validation_alias=_env("FENCE_SKEW"))
-    running_server_policy: RunningServerPolicy = Field(
-        RunningServerPolicy.PLATFORM, validation_alias=_env("RUNNING_SERVER_POLICY")
-    )
+    request_queue_url: str = Field(min_length=1)
+    event_bus_name: str = Field("default", min_length=1)
+    event_source: str = Field("/bms-volume-detach", min_length=1)
+    event_type_prefix: str = Field("bms", pattern=r"^[a-z][a-z0-9.-]{0,79}$")
+    cloud_secret_id: str | None = None
+    cloud_secret_pattern: str = "volume-detach/cloud/{project_id}"  # noqa: S105 - a name
+    allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = frozenset()
+    webhook_secret_id: str | None = None
+    webhook_allowed_origins: str = ""
+    webhook_iam_auth: bool = False
+    sink_url: Annotated[str, AfterValidator(_sink_url)] | None = None
+    sink_secret_id: str | None = None
+    sink_mode: SinkMode = SinkMode.STRUCTURED
+    delivery_ttl: Seconds = 86400
+    confirm_timeout: Seconds = 600
+    watch_timeout: Seconds = 21600
+    request_ttl: Seconds = 3600
+    fence_skew: Annotated[float, Field(ge=0, le=300)] = 5
+    running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
 
     @model_validator(mode="after")
     def _sink_is_signed(self) -> Settings:

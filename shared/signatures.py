@@ -8,13 +8,14 @@ import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from standardwebhooks import Webhook
 
-TOLERANCE = timedelta(minutes=5)
+from shared.policy import SIGNATURE_TOLERANCE
+
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 PREFIX = "whsec_"
 
@@ -74,7 +75,7 @@ def check_signature(headers: Mapping[str, str], body: bytes, keys: Keys, now: da
         return Unproven(f"{ID} must not hold a full stop")
     if not re.fullmatch(r"[1-9][0-9]{0,11}", timestamp):
         return Unproven(f"{TIMESTAMP} must be the seconds since 1970 as an integer")
-    if abs(int(timestamp) - now.timestamp()) > TOLERANCE.total_seconds():
+    if abs(int(timestamp) - now.timestamp()) > SIGNATURE_TOLERANCE:
         return Unproven(f"{TIMESTAMP} is more than five minutes away from the time here")
     signed_at = datetime.fromtimestamp(int(timestamp), UTC)
     try:

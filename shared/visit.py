@@ -1,213 +1,222 @@
-"""Gather what the cloud shows, decide, apply: one step of one request, and a batch of them at once."""
+"""The visit: one worker at one server goes through its cases in order. Look, decide, at most one DELETE each.
+
+Visits of different servers run side by side and share nothing, so a slow server delays its own cases only.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from shared.batch import FRESH, BatchClouds, SharedReads
-from shared.decision.after_delete import decide_after_delete, decide_in_trouble
-from shared.decision.backoff import POLL
-from shared.decision.progress import after_delete, follow, may_delete, may_glance, state_of, with_calls
-from shared.decision.requeue import Policy, wait
-from shared.decision.rules import RULES, Rule, decide, glance
-from shared.inbox.own_messages import Task, continuation_body
-from shared.model import (
-    Call,
-    Classified,
-    Conclude,
-    Decision,
-    Delete,
-    DetachRequest,
-    Inspect,
-    Observation,
-    Progress,
-    Wait,
-)
-from shared.outbox.events import EventFactory
-from shared.ports import AwsTrouble, Cloud, Clouds, CloudTrouble, Event, EventSink, Message, Queue, Reading
+from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step
+from shared.decision.requeue import after_delete, requeue, when_unreadable
+from shared.decision.rules import decide
+from shared.model import Call, Classified, Listed, Seen, Server, Volume
+from shared.policy import FRESH, LONGEST_CALL, POLL, SERVERS_AT_ONCE, SHORTEST_LOOK, Policy
+from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 
-Clock = Callable[[], datetime]
 Value = TypeVar("Value")
-Settle = Callable[[DetachRequest, Progress, Classified, Policy, datetime], Decision]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one look at one request came to, and what is still to be sent for it."""
-
-    task: Task
-    progress: Progress
-    decision: Decision
-    seen: Observation | None
-    calls: tuple[Call, ...]
-    events: tuple[Event, ...] = ()
-    message: Message | None = None
-
-
-Observer = Callable[[Step], None]
+Decide = Callable[[Case, Policy, datetime], Decision]
+AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
 
 
 class OutOfTime(Exception):
-    """The invocation ends before the request was stepped; the message comes again."""
+    """The invocation ended while the case was being worked on; its message comes again."""
 
 
-def _value(reading: Reading[Value], calls: list[Call]) -> Value:
-    """What was read, with its calls noted; a reading that is shared is noted once."""
-    calls.extend(call for call in reading.calls if call not in calls)
-    return reading.value
-
-
-def failed_with(error: Exception) -> Future[Step]:
-    future: Future[Step] = Future()
-    future.set_exception(error)
-    return future
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciler:
-    """Level-triggered: each step reads the world anew, does at most one effect, and concludes or comes back."""
+@dataclass
+class Look:
+    """Reads for the cases of one visit. What they ask in common is read once while it is fresh."""
 
     clouds: Clouds
-    queue: Queue
-    sink: EventSink
-    events: EventFactory
+    clock: Clock
+    deadline: datetime | None = None
+    many_under_way: bool = False
+    calls: list[Call] = field(default_factory=list)
+    _kept: dict[str, tuple[datetime, Reading[Any]]] = field(default_factory=dict)
+
+    def at(self, case: Case) -> Seen:
+        """What the case needs next. Raises CloudTrouble.
+
+        Where a DELETE may follow: the server, its list, and the volume last, since nothing may come between that
+        read and the DELETE. While a detach is under way the volume shows both ends of it; the list is read when the
+        volume no longer says that it is detaching.
+        """
+        cloud = self.cloud_of(case)
+        if case.may_delete:
+            return self._everything(cloud, case)
+        volume = self._under_way(cloud, case.request.volume_id)
+        seen = Seen(volume, listing_read=False)
+        if volume and volume.status == "detaching" and _still_holds(volume, case):
+            return seen
+        if volume and volume.status == "in-use" and not case.progress.accepted_at:
+            return self._everything(cloud, case)  # somebody else's detach was refused: ours may follow
+        server_id, progress = case.request.server_id, case.progress
+        seen = replace(seen, listing=self._listing(cloud, server_id), listing_read=True)
+        if volume and volume.status == "in-use" and progress.accepted_at and progress.receipt:
+            seen = replace(seen, ended=self._told(cloud.ended(server_id, progress.receipt)))
+        return seen
+
+    def delete(self, case: Case) -> Sent | None:
+        """Send the DELETE, if it is over before the invocation is; None if there is no time left for that."""
+        if not self.has(LONGEST_CALL):
+            return None
+        request = case.request
+        return self._told(self.cloud_of(case).detach(request.server_id, request.volume_id))
+
+    def cloud_of(self, case: Case) -> Cloud:
+        return self.clouds.select(case.request.project_id, self.deadline)
+
+    def has(self, seconds: float) -> bool:
+        """Whether so much is left of the invocation."""
+        return self.deadline is None or self.clock() + timedelta(seconds=seconds) <= self.deadline
+
+    def _everything(self, cloud: Cloud, case: Case) -> Seen:
+        server_id, volume_id = case.request.server_id, case.request.volume_id
+        server: Server | None = self._shared("server", lambda: cloud.server(server_id))
+        listing = self._listing(cloud, server_id) if server else None
+        return Seen(self._told(cloud.volume(volume_id)), listing, server)
+
+    def _listing(self, cloud: Cloud, server_id: str) -> tuple[Listed, ...] | None:
+        listing: tuple[Listed, ...] | None = self._shared("listing", lambda: cloud.listing(server_id))
+        return listing
+
+    def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
+        """Many disks under way are asked for at once, and each for itself where that does not settle it."""
+        if self.many_under_way:
+            detaching: Mapping[str, Volume] | None = self._shared("detaching", cloud.detaching)
+            if detaching and volume_id in detaching:
+                return detaching[volume_id]
+        return self._told(cloud.volume(volume_id))
+
+    def _shared(self, name: str, read: Callable[[], Reading[Any]]) -> Any:
+        now = self.clock()
+        read_at, reading = self._kept.get(name, (now, None))
+        if reading is None or now - read_at > timedelta(seconds=FRESH):
+            reading = read()
+            self._kept[name] = now, reading
+        return self._told(reading)
+
+    def _told(self, reading: Reading[Value]) -> Value:
+        """What was read, with its calls noted; for one case a shared reading is noted once."""
+        self.calls.extend(call for call in reading.calls if call not in self.calls)
+        return reading.value
+
+
+def _still_holds(volume: Volume, case: Case) -> bool:
+    followed = case.progress.followed
+    here = [attachment.identity for attachment in volume.on(case.request.server_id)]
+    return bool(followed and followed.identity in here)
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Groups cases by cloud and server, and has each server visited by a worker of its own."""
+
+    clouds: Clouds
     policy: Policy
     clock: Clock
-    observe: Observer = lambda step: None
-    in_flight: int = 10
-    rules: Sequence[Rule] = RULES
-    settle: Settle = decide_after_delete
+    at_once: int = SERVERS_AT_ONCE
+    decide: Decide = decide
+    after_delete: AfterDelete = after_delete
 
-    def run(self, tasks: Sequence[Task], deadline: datetime | None = None) -> list[BaseException | None]:
-        """Step every task, several at once, then send what they came to; a position holds its error, if any.
-
-        An error (AWS did not take a message, no time was left, or a bug of ours) stays with its own task: the
-        caller gives that one back to the queue, the others are done. All is over by `deadline`.
-        """
-        if not tasks:
-            return []
-        clouds = BatchClouds(self.clouds, self.clock, deadline)
-        pool = ThreadPoolExecutor(max_workers=min(self.in_flight, len(tasks)))
-        futures = [pool.submit(self.step, task, clouds) for task in tasks]
+    def all(self, cases: Sequence[Case], deadline: datetime | None) -> Iterator[Step]:
+        """A step for each case, as visits end. At the deadline: what is not done by then, with what became of it."""
+        visits = self._visits(cases, deadline)
+        if not visits:
+            return
+        pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
+        running: dict[Future[None], Visit] = {pool.submit(visit.run): visit for visit in visits}
         left = (deadline - self.clock()).total_seconds() if deadline else None
-        late = wait_for(futures, timeout=left).not_done
-        pool.shutdown(wait=not late, cancel_futures=True)
-        return self._send([failed_with(OutOfTime()) if future in late else future for future in futures])
-
-    def step(self, task: Task, clouds: BatchClouds) -> Step:
-        """One look, one decision, at most one DELETE."""
-        now = self.clock()
-        progress = task.progress or Progress(first_seen_at=now)
-        calls: list[Call] = []
-        seen: Observation | None = None
         try:
-            cloud = clouds.select(task.request.project_id)
-            glanced = self._glance(cloud, task, progress, calls)
-            seen, progress, decision = glanced or self._look(cloud, task, progress, calls, may_delete(progress))
-            if isinstance(decision, Inspect):
-                seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
+            for future in as_completed(tuple(running), left):
+                visit = running.pop(future)
+                future.result()
+                yield from visit.steps()
+        except TimeoutError:
+            pass
+        finally:
+            for visit in running.values():
+                visit.stopped = True
+            pool.shutdown(wait=not running, cancel_futures=True)
+        for visit in running.values():
+            yield from visit.steps()
+
+    def _visits(self, cases: Sequence[Case], deadline: datetime | None) -> list[Visit]:
+        grouped: dict[object, list[Case]] = {}
+        for case in cases:
+            key = self.clouds.key(case.request.project_id), case.request.server_id
+            grouped.setdefault(key, []).append(case)
+        return [
+            Visit(self, group, Look(self.clouds, self.clock, deadline, sum(not case.may_delete for case in group) > 1))
+            for group in grouped.values()
+        ]
+
+
+@dataclass
+class Visit:
+    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread."""
+
+    visits: Visits
+    cases: Sequence[Case]
+    look: Look
+    done: list[Step] = field(default_factory=list)
+    begun: int = 0
+    stopped: bool = False
+
+    def run(self) -> None:
+        for case in self.cases:
+            if self.stopped:
+                return
+            self.begun += 1
+            self.look.calls = []
+            try:
+                step = self._step(case)
+            except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
+                step = Step(case, Broken(error), tuple(self.look.calls))
+            self.done.append(step)
+
+    def steps(self) -> Iterator[Step]:
+        """What is done; of the rest, the case in the middle comes again, and those not begun are put back."""
+        done = self.done[: len(self.cases)]
+        yield from done
+        for case in self.cases[len(done) : self.begun]:
+            yield Step(case, Broken(OutOfTime()))
+        for case in self.cases[max(len(done), self.begun) :]:
+            yield self._not_looked_at(case)
+
+    def _step(self, case: Case) -> Step:
+        """One look, one decision, at most one DELETE."""
+        look, policy, clock = self.look, self.visits.policy, self.visits.clock
+        if not look.has(SHORTEST_LOOK):
+            return self._not_looked_at(case)
+        try:
+            case = case.saw(look.at(case), policy, clock())
+            decision = self.visits.decide(case, policy, clock())
             if isinstance(decision, Delete):
-                seen, progress, decision = self._delete(cloud, task, seen, progress, calls)
+                case, decision = self._delete(case)
         except CloudTrouble as trouble:
-            calls.extend(trouble.calls)
-            last_error = f"{trouble.classified.code}: {trouble.classified.message}"
-            progress = progress.model_copy(update={"last_error": last_error})
-            decision = decide_in_trouble(task.request, progress, trouble.classified, self.policy, self.clock())
-        step = self._finish(task, with_calls(progress, tuple(calls)), decision, seen, tuple(calls))
-        self.observe(step)
-        return step
+            look.calls.extend(call for call in trouble.calls if call not in look.calls)
+            case = case.unreadable(trouble.classified)
+            decision = when_unreadable(case, trouble.classified, policy, clock())
+        calls = tuple(look.calls)
+        return Step(case.stepped(decision, calls), decision, calls)
 
-    def _glance(
-        self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call]
-    ) -> tuple[None, Progress, Wait] | None:
-        """The server's list alone, which all requests for it share: enough to say "not yet", and for nothing else."""
-        if not may_glance(progress, self.policy.glances, self.clock()):
-            return None
-        listing = _value(cloud.listing(task.request.server_id), calls)
-        not_yet = glance(task.request, progress, listing, self.policy, self.clock())
-        return (None, progress.model_copy(update={"polls": progress.polls + 1}), not_yet) if not_yet else None
+    def _delete(self, case: Case) -> tuple[Case, Requeue | Conclude]:
+        sent = None if self.stopped else self.look.delete(case)
+        policy, now = self.visits.policy, self.visits.clock()
+        if sent is None:
+            return case, requeue(case, policy, now, "no time left for a DELETE in this invocation", schedule=POLL)
+        case = case.sent(sent.answer, sent.receipt, now)
+        return case, self.visits.after_delete(case, sent.answer, policy, now)
 
-    def _look(
-        self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool
-    ) -> tuple[Observation, Progress, Decision]:
-        """Read the planes, take in what they say, decide."""
-        seen = self._read(cloud, task, progress, calls, with_server)
-        skew = timedelta(0) if task.redelivered_since else self.policy.fence_skew
-        progress = follow(task.request, progress, seen, self.clock(), skew)
-        decision = decide(task.request, progress, seen, self.policy, self.clock(), task.redelivered_since, self.rules)
-        return seen, progress, decision
-
-    def _read(self, cloud: Cloud, task: Task, progress: Progress, calls: list[Call], with_server: bool) -> Observation:
-        """The volume last: it names the attachment, and nothing may come between that read and a DELETE."""
-
-        server_id = task.request.server_id
-        server = _value(cloud.server(server_id), calls) if with_server else None
-        listing = None if with_server and server is None else _value(cloud.listing(server_id), calls)
-        volume = _value(cloud.volume(task.request.volume_id), calls)
-        action_failed = None
-        if progress.accepted_at and progress.delete_request_id and volume and volume.status == "in-use":
-            action_failed = _value(cloud.action_failed(server_id, progress.delete_request_id), calls)
-        return Observation(volume, listing, server, action_failed)
-
-    def _delete(
-        self, cloud: SharedReads, task: Task, seen: Observation | None, progress: Progress, calls: list[Call]
-    ) -> tuple[Observation | None, Progress, Decision]:
-        """When its turn has come; after a long wait for it everything is asked once more, gates and fence."""
-        decision: Decision = Delete()
-        with cloud.turn(task.request.server_id) as waited:
-            if waited > FRESH:
-                seen, progress, decision = self._look(cloud, task, progress, calls, with_server=True)
-            if isinstance(decision, Delete) and not cloud.has_time:
-                why = "no time left for a DELETE in this invocation"
-                decision = wait(task.request, progress, self.policy, self.clock(), why, schedule=POLL)
-            if isinstance(decision, Delete):
-                answer = cloud.detach(task.request.server_id, task.request.volume_id)
-                calls.extend(answer.calls)
-                now = self.clock()
-                progress = after_delete(progress, answer.value, answer.calls[-1] if answer.calls else None, now)
-                decision = self.settle(task.request, progress, answer.value, self.policy, now)
-        return seen, progress, decision
-
-    def _finish(
-        self,
-        task: Task,
-        progress: Progress,
-        decision: Decision,
-        seen: Observation | None,
-        calls: tuple[Call, ...],
-    ) -> Step:
-        """Turn the decision into what has to be sent."""
-        now = self.clock()
-        after = state_of(task.request, seen) if seen else None
-        step = Step(task, progress, decision, seen, calls)
-        match decision:
-            case Conclude():
-                event = self.events.verdict(task.request, progress, decision, after, now)
-                return replace(step, events=(event,))
-            case Wait(seconds=seconds, announce_unconfirmed=announce):
-                events: tuple[Event, ...] = ()
-                if announce:
-                    event = self.events.unconfirmed(task.request, progress, decision, after, now)
-                    events = (event,)
-                    progress = progress.model_copy(update={"unconfirmed_id": event.id, "attempt": -1})
-                progress = progress.model_copy(update={"attempt": progress.attempt + 1})
-                message = Message(continuation_body(task.request, progress), delay=seconds)
-                return replace(step, progress=progress, events=events, message=message)
-        raise AssertionError(f"nothing applies {decision}")
-
-    def _send(self, futures: Sequence[Future[Step]]) -> list[BaseException | None]:
-        """Events before continuations: a verdict may be sent twice under one id, but is never lost."""
-        results: list[BaseException | None] = [future.exception() for future in futures]
-        steps = [(at, future.result()) for at, future in enumerate(futures) if results[at] is None]
-        emitting = [(at, event) for at, step in steps for event in step.events]
-        for index, why in self.sink.emit([event for _, event in emitting]).items():
-            results[emitting[index][0]] = AwsTrouble(f"event not emitted: {why}")
-        sending = [(at, step.message) for at, step in steps if step.message and results[at] is None]
-        for index, why in self.queue.send([message for _, message in sending]).items():
-            results[sending[index][0]] = AwsTrouble(f"continuation not sent: {why}")
-        return results
+    def _not_looked_at(self, case: Case) -> Step:
+        """Put back as it was, unless no invocation ever has time for it."""
+        policy, now = self.visits.policy, self.visits.clock()
+        ending = requeue(case, policy, now, "no invocation had time to look")
+        if isinstance(ending, Conclude):
+            return Step(case.stepped(ending, ()), ending)
+        return Step(case, NotLookedAt())

@@ -8,6 +8,8 @@ from typing import Any
 
 from simulator import Happened, What
 
+VOLUME_READS = ("get_volume", "list_volumes")
+
 STILL_ATTACHED = {
     *("refused_by_server", "system_disk", "attestation_required", "server_running", "server_locked"),
     *("volume_locked", "volume_frozen", "volume_protected", "volume_error", "expired", "superseded"),
@@ -40,7 +42,7 @@ def disagreement(history: Sequence[Happened], event: Mapping[str, Any]) -> str |
     if not (data.get("server_id") and data.get("volume_id")):
         return None
     # A verdict speaks of the world as it was last looked at; the volume is what is read last.
-    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] == "get_volume"]
+    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in VOLUME_READS]
     until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
     record = Record(history, data["server_id"], data["volume_id"], until)
     return CLAIMS[data["verdict"]](record, data)

@@ -26,9 +26,4 @@ def delivery_of(event: dict[str, Any]) -> HttpDelivery:
 def lambda_handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
     """Every delivery is answered; an error leaves here only if the settings make no sense."""
     answer = door().answer(delivery_of(event))
-    return {
-        "statusCode": answer.status,
-        "headers": answer.all_headers,
-        "body": answer.body,
-        "isBase64Encoded": False,
-    }
+    return {"statusCode": answer.status, "headers": answer.all_headers, "body": answer.body, "isBase64Encoded": False}

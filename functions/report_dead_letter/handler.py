@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from functions.sqs_batch import answer_batch
-from shared.bootstrap.detach import dead_letters
+from shared.bootstrap.dead_letters import dead_letters
 from shared.telemetry.logs import logger
 
 

@@ -6,23 +6,19 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests_aws4auth import AWS4Auth
 
+from shared.policy import AWS_ANSWER, AWS_ATTEMPTS, AWS_BATCH, AWS_BATCH_BYTES, AWS_CONNECT
 from shared.ports import AwsTrouble
 
-TIMEOUT = (3, 10)
-ATTEMPTS = 4
-ENTRIES_PER_CALL = 10
-"""SendMessageBatch and PutEvents take ten."""
-
-BYTES_PER_CALL = 900_000
-"""Both take 1 MiB in all; a little is left for the names around the bodies."""
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +79,14 @@ class AwsClient:
     def call(self, service: Protocol, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """One operation; retried with full jitter where a retry can help. Raises AwsTrouble."""
         body = json.dumps(payload, ensure_ascii=False).encode()
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, AWS_ATTEMPTS + 1):
             try:
                 return self._once(service, operation, body)
             except AwsError as error:
-                if not error.passing or attempt == ATTEMPTS:
+                if not error.passing or attempt == AWS_ATTEMPTS:
                     raise
             except requests.RequestException as error:
-                if attempt == ATTEMPTS:
+                if attempt == AWS_ATTEMPTS:
                     raise AwsTrouble(f"{operation}: no answer ({type(error).__name__})") from error
             self._sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
         raise AssertionError("the last attempt returns or raises")
@@ -116,7 +112,7 @@ class AwsClient:
                 "X-Amz-Target": f"{service.target}.{operation}",
             },
             auth=auth,
-            timeout=TIMEOUT,
+            timeout=(AWS_CONNECT, AWS_ANSWER),
             allow_redirects=False,
         )
         answer = _object(response)
@@ -143,15 +139,15 @@ def _session() -> requests.Session:
     return http
 
 
-def batches(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Positions, grouped so that a group fits into one call: at most ten, and not too many bytes."""
-    group: list[int] = []
+def batches(items: Mapping[K, T], size: Callable[[T], int]) -> Iterator[dict[K, T]]:
+    """The items, grouped so that a group fits into one call: at most ten, and not too many bytes."""
+    group: dict[K, T] = {}
     weight = 0
-    for position, size in enumerate(sizes):
-        if group and (len(group) == ENTRIES_PER_CALL or weight + size > BYTES_PER_CALL):
+    for key, item in items.items():
+        if group and (len(group) == AWS_BATCH or weight + size(item) > AWS_BATCH_BYTES):
             yield group
-            group, weight = [], 0
-        group.append(position)
-        weight += size
+            group, weight = {}, 0
+        group[key] = item
+        weight += size(item)
     if group:
         yield group

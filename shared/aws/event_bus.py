@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from shared.aws.client import EVENTS, AwsClient, batches
-from shared.ports import AwsTrouble, Event
+from shared.ports import AwsTrouble, Event, K, Unsent
 
 
+@dataclass(frozen=True, slots=True)
 class EventBus:
     """Puts events in batches and reads every entry: PutEvents answers 200 for events it did not take."""
 
-    def __init__(self, client: AwsClient, name: str) -> None:
-        self._client = client
-        self._name = name
+    client: AwsClient
+    name: str
 
-    def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
-        failed: dict[int, str] = {}
-        for group in batches([len(event.body.encode()) for event in events]):
+    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
+        unsent: dict[K, Unsent] = {}
+        for group in batches(events, lambda event: len(event.body.encode())):
             entries = [
-                {
-                    "EventBusName": self._name,
-                    "Source": events[at].source,
-                    "DetailType": events[at].type,
-                    "Detail": events[at].body,
-                }
-                for at in group
+                {"EventBusName": self.name, "Source": event.source, "DetailType": event.type, "Detail": event.body}
+                for event in group.values()
             ]
             try:
-                answer = self._client.call(EVENTS, "PutEvents", {"Entries": entries})
+                answer = self.client.call(EVENTS, "PutEvents", {"Entries": entries})
             except AwsTrouble as trouble:
-                failed |= dict.fromkeys(group, str(trouble))
+                unsent |= dict.fromkeys(group, Unsent(str(trouble), cause=trouble))
                 continue
             results = answer.get("Entries") or []
-            for at, result in zip(group, [*results, *({},) * (len(group) - len(results))], strict=True):
+            for key, result in zip(group, [*results, *({},) * (len(group) - len(results))], strict=True):
                 if not result.get("EventId"):
                     code, message = result.get("ErrorCode", "not taken"), result.get("ErrorMessage", "")
-                    failed[at] = f"{code} {message}".strip()
-        return failed
+                    unsent[key] = Unsent(f"{code} {message}".strip())
+        return unsent

@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from shared.aws.client import SQS, AwsClient, AwsError, batches, throttles
-from shared.ports import AwsTrouble, Message, Throttled
-
-ROUNDS = 3
-"""How often what SQS left out of a batch is offered."""
+from shared.policy import AWS_ROUNDS
+from shared.ports import AwsTrouble, K, QueueMessage, Unsent
 
 
+@dataclass(frozen=True, slots=True)
 class SqsQueue:
     """Sends in batches and reads `Failed`: SQS answers 200 for a batch of which it took only a part."""
 
-    def __init__(self, client: AwsClient, url: str) -> None:
-        self._client = client
-        self._url = url
+    client: AwsClient
+    url: str
 
-    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        failed: dict[int, str] = {}
-        for group in batches([len(message.body.encode()) for message in messages]):
-            missing: Mapping[int, str] = dict.fromkeys(group, "")
+    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+        unsent: dict[K, Unsent] = {}
+        for group in batches(messages, lambda message: len(message.body.encode())):
+            left: Mapping[K, Unsent] = dict.fromkeys(group, Unsent("not offered"))
             try:
-                for _ in range(ROUNDS):
-                    missing = self._offer({at: messages[at] for at in missing})
-                    if not missing:
+                for _ in range(AWS_ROUNDS):
+                    left = self._offer({key: group[key] for key in left})
+                    if not left:
                         break
             except AwsTrouble as trouble:  # the client has repeated the call where that can help
                 throttled = isinstance(trouble, AwsError) and trouble.throttled
-                missing = dict.fromkeys(missing, Throttled(trouble) if throttled else str(trouble))
-            failed |= missing
-        return failed
+                left = dict.fromkeys(left, Unsent(str(trouble), throttled, trouble))
+            unsent |= left
+        return unsent
 
-    def _offer(self, messages: Mapping[int, Message]) -> dict[int, str]:
-        """One call; the positions SQS did not take, with the error of each. Raises AwsTrouble."""
+    def _offer(self, messages: Mapping[K, QueueMessage]) -> dict[K, Unsent]:
+        """One call; what SQS did not take, with the error of each. Raises AwsTrouble."""
+        keys = {str(number): key for number, key in enumerate(messages)}
         entries = [
-            {"Id": str(at), "MessageBody": message.body, "DelaySeconds": message.delay}
-            for at, message in messages.items()
+            {"Id": id_, "MessageBody": messages[key].body, "DelaySeconds": messages[key].delay}
+            for id_, key in keys.items()
         ]
-        answer = self._client.call(SQS, "SendMessageBatch", {"QueueUrl": self._url, "Entries": entries})
+        answer = self.client.call(SQS, "SendMessageBatch", {"QueueUrl": self.url, "Entries": entries})
         taken = {str(entry.get("Id")) for entry in answer.get("Successful") or ()}
         errors = {str(entry.get("Id")): entry for entry in answer.get("Failed") or ()}
-        return {at: _said(errors.get(str(at), {})) for at in messages if str(at) not in taken}
+        return {key: _unsent(errors.get(id_, {})) for id_, key in keys.items() if id_ not in taken}
 
 
-def _said(error: Mapping[str, object]) -> str:
+def _unsent(error: Mapping[str, object]) -> Unsent:
     code = str(error.get("Code", "not taken"))
-    text = f"{code} {error.get('Message', '')}".strip()
-    return Throttled(text) if throttles(code) else text
+    return Unsent(f"{code} {error.get('Message', '')}".strip(), throttles(code))

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from shared.aws.client import AwsError
-from shared.aws.secrets import ABSENT, KEPT_SECONDS, Secrets
+from shared.aws.secrets import ABSENT, Secrets
+from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
-
-NEWEST_SECONDS = 30
-"""A stranger's signature makes us look for a rotated key at most this often."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class WebhookKeys:
         if not self.secret_id:
             return Keys()
         try:
-            return Keys.parse(self.secrets.read(self.secret_id, NEWEST_SECONDS if newest else KEPT_SECONDS))
+            return Keys.parse(self.secrets.read(self.secret_id, SECRET_NEWEST if newest else SECRET_KEPT))
         except AwsError as error:
             if error.code in ABSENT:
                 return Keys()

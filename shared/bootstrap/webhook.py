@@ -6,19 +6,16 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from shared.aws.client import AwsClient
 from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.webhook_keys import WebhookKeys
+from shared.ports import Clock
 from shared.settings import Settings, load
 from shared.telemetry.webhook import log_answer
 from shared.webhook.endpoint import Door
 from shared.webhook.receive import Rules
-
-if TYPE_CHECKING:
-    from shared.visit import Clock
 
 
 def build_door(environment: Mapping[str, str], clock: Clock = lambda: datetime.now(UTC)) -> Door:

@@ -104,10 +104,7 @@ def _fault(document: Mapping[str, Any]) -> _Fault | None:
     for name, inner in document.items():
         if isinstance(inner, dict) and inner.keys() & {"message", "code"}:
             details = inner.get("details")
-            layers = [
-                inner,
-                *(d for d in (details if isinstance(details, list) else ()) if isinstance(d, dict)),
-            ]
+            layers = [inner, *(d for d in (details if isinstance(details, list) else ()) if isinstance(d, dict))]
             named = (name,) if name.lower() != "error" and _FAULT_NAME.fullmatch(name) else ()
             return _Fault((*_codes(layers), *named), _message(layers), inner.get("retryAfter"))
     return None

@@ -1,64 +1,178 @@
-"""Logging in, the catalog, and one HTTP call at a time: keystoneauth1 under our own rules."""
+"""The login: keystoneauth1's plugins give a token, a project and the catalog. No other call is sent from here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
-from requests.adapters import HTTPAdapter
 
 from shared.cloud.classify import classify
-from shared.cloud.redact import redact
+from shared.cloud.http import CODES, NoAnswer, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
+from shared.policy import LOGIN_PAUSE, SECRET_KEPT, SECRET_NEWEST
+from shared.ports import Clock
 from shared.settings import CloudCredentials
-
-TIMEOUT = (5, 30)
-"""Seconds to connect and to wait for bytes, for every call, the ones to Keystone too."""
-
-AGAIN_AFTER = timedelta(seconds=30)
-"""So long a refused login stays refused without asking."""
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
 CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
 
-
-class NoAnswer(Exception):
-    """A call that brought no answer to read: the connection, the login or the catalog failed."""
-
-    def __init__(self, classified: Classified) -> None:
-        super().__init__(f"{classified.code}: {classified.message}")
-        self.classified = classified
+ReadCredentials = Callable[[float], CloudCredentials]
+"""Credentials that are at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
 
 
-class PatientAdapter(HTTPAdapter):
-    """Connections that are kept, and a time limit on every call; retrying is not its business."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Access:
+    """What one login gave; a service without an address is not in the catalog."""
 
-    def __init__(self) -> None:
-        super().__init__(pool_connections=4, pool_maxsize=32, max_retries=0)
+    token: str
+    project_id: str
+    compute: str | None
+    block_storage: str | None
+    image: str | None
+    verify: bool | str
+    where: str
 
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
-        options["timeout"] = TIMEOUT
-        return super().send(request, **options)
+    def compute_url(self, path: str) -> str:
+        return self._url(self.compute, "compute", "COMPUTE_ENDPOINT", path)
+
+    def volume_url(self, path: str) -> str:
+        return self._url(self.block_storage, "block storage", "VOLUME_ENDPOINT", path)
+
+    def _url(self, base: str | None, service: str, setting: str, path: str) -> str:
+        if base is None:
+            message = f"the catalog has no {self.where.format(service=service)}; set {setting}"
+            raise NoAnswer(_permanent(Reason.API_REJECTED, message))
+        return f"{base}/{path}"
+
+
+class Login:
+    """One project's login, shared by all calls. Many at once make one login; rotated credentials take over."""
+
+    def __init__(self, read: ReadCredentials, http: requests.Session, clock: Clock) -> None:
+        self._read = read
+        self._http = http
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._credentials: CloudCredentials | None = None
+        self._plugin: Any = None
+        self._granted: tuple[Any, Access] | None = None
+
+    def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
+        """Read the credentials, from a secret's cache; whether they are other ones than before."""
+        with self._lock:
+            credentials = self._read(kept_seconds)
+            if credentials == self._credentials:
+                return False
+            self._credentials, self._plugin, self._granted = credentials, _plugin(credentials, self._clock), None
+            return True
+
+    @property
+    def named_project(self) -> str | None:
+        """The project that the credentials name by its id."""
+        return self._credentials.named_project if self._credentials else None
+
+    def access(self) -> Access:
+        """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
+
+        A refused login has the credentials read once more: if they were rotated, the new ones are tried.
+        """
+        with self._lock:
+            if self._credentials is None:
+                self.refresh()
+            try:
+                return self._grant()
+            except NoAnswer as error:
+                if error.classified.reason is not Reason.UNAUTHORIZED or not self.refresh(SECRET_NEWEST):
+                    raise
+                return self._grant()
+
+    def renewed(self, refused: Access) -> Access:
+        """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
+        with self._lock:
+            if self._granted and self._granted[1] is refused:
+                self._plugin.invalidate()
+            return self.access()
+
+    def rotated(self, refused: Access) -> Access | None:
+        """An access by other credentials, if the operator has rotated them. Raises NoAnswer."""
+        with self._lock:
+            if self._granted and self._granted[1] is refused and not self.refresh(SECRET_NEWEST):
+                return None
+            return self.access()
+
+    def _grant(self) -> Access:
+        credentials = self._credentials
+        assert credentials is not None  # noqa: S101 - `access` has read them
+        session = Session(auth=self._plugin, session=self._http, verify=credentials.cacert or True)
+        try:
+            granted = self._plugin.get_access(session)
+        except (keystone.ClientException, requests.RequestException) as error:
+            raise NoAnswer(understood(error)) from error
+        if self._granted is None or self._granted[0] is not granted:
+            self._granted = granted, _access(granted, credentials)
+        return self._granted[1]
+
+
+# -------------------------------------------------------------------------------------------------- the catalog
+
+
+def _access(granted: Any, credentials: CloudCredentials) -> Access:
+    project_id = str(granted.project_id or "")
+    if not project_id:
+        raise NoAnswer(_permanent(Reason.UNAUTHORIZED, "the token is not scoped to a project"))
+
+    def endpoint(*kinds: str) -> str | None:
+        return next(filter(None, (_endpoint(granted, kind, credentials) for kind in kinds)), None)
+
+    compute = NOVA_URL.match(credentials.compute_endpoint or endpoint("compute") or "")
+    volumes = (credentials.volume_endpoint or endpoint(*CINDER_TYPES) or "").rstrip("/")
+    image = endpoint("image")
+    region = f" in region {credentials.region}" if credentials.region else ""
+    return Access(
+        token=str(granted.auth_token),
+        project_id=project_id,
+        # `/v2.1` is forced: behind `/v2` microversions are ignored. Some catalogs leave the project out of the path.
+        compute=f"{compute['root']}/v2.1/{project_id}" if compute else None,
+        block_storage=(volumes if volumes.endswith(f"/{project_id}") else f"{volumes}/{project_id}")
+        if volumes
+        else None,
+        image=re.sub(r"/v2(\.\d+)?/*$", "", image.rstrip("/")) + "/v2" if image else None,
+        verify=credentials.cacert or True,
+        where=f"{credentials.interface} {{service}} endpoint{region}",
+    )
+
+
+def _endpoint(granted: Any, service_type: str, credentials: CloudCredentials) -> str | None:
+    wanted = credentials.region
+    for service in granted.service_catalog.catalog:
+        if service.get("type") != service_type:
+            continue
+        for endpoint in service.get("endpoints", ()):
+            region = endpoint.get("region_id") or endpoint.get("region")
+            if endpoint.get("interface") == credentials.interface and region in (wanted or region, "*"):
+                return str(endpoint["url"])
+    return None
+
+
+# --------------------------------------------------------------------------------------------------- the plugins
 
 
 class _Cautious:
-    """A login that was refused is not tried again with the same words for a while: repeated failures lock the user.
+    """A login that was refused is not tried again with the same words for a while: repeated failures lock the user."""
 
-    Only one login goes on at a time (`get_access` holds a lock), so many requests at once make one attempt too.
-    """
-
-    clock: Callable[[], datetime]
+    clock: Clock
     refused: tuple[datetime, keystone.Unauthorized] | None = None
 
     def get_auth_ref(self, session: Session) -> Any:
-        if self.refused and self.clock() - self.refused[0] < AGAIN_AFTER:
+        if self.refused and self.clock() - self.refused[0] < timedelta(seconds=LOGIN_PAUSE):
             raise self.refused[1]
         try:
             return super().get_auth_ref(session)  # type: ignore[misc]
@@ -75,148 +189,52 @@ class _ApplicationCredential(_Cautious, v3.ApplicationCredential):
     pass
 
 
-class Keystone:
-    """One project's login. The token is kept and shared by all calls; on a 401 it is renewed, once."""
-
-    def __init__(
-        self,
-        credentials: CloudCredentials,
-        http: requests.Session | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self._credentials = credentials
-        self._auth = _plugin(credentials, clock)
-        self._session = Session(auth=self._auth, session=http or _http(credentials))
-
-    def call(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """Send one request, once. Raises NoAnswer."""
-        try:
-            response = self._session.request(
-                url,
-                method,
-                headers={"Accept": "application/json", **(headers or {})},
-                raise_exc=False,
-                redirect=False,
-                connect_retries=0,
-                status_code_retries=0,
-            )
-        except (keystone.ClientException, requests.RequestException) as error:
-            raise NoAnswer(understood(error)) from error
-        lower = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, lower, response.content)
-
-    def project_id(self) -> str:
-        """The project the token is for; the first call logs in. Raises NoAnswer."""
-        project = self._access().project_id
-        if not project:
-            raise NoAnswer(_permanent(Reason.UNAUTHORIZED, "the token is not scoped to a project"))
-        return str(project)
-
-    def compute(self) -> str:
-        """The compute endpoint, `/v2.1` forced: behind `/v2` microversions are ignored."""
-        found = self._credentials.compute_endpoint or self._endpoint("compute")
-        match = NOVA_URL.match(found) if found else None
-        if match is None:
-            raise self._missing("compute", "COMPUTE_ENDPOINT")
-        return f"{match['root']}/v2.1/{self.project_id()}"
-
-    def block_storage(self) -> str:
-        """The block storage endpoint with the project in its path, which some catalogs leave out."""
-        offered = (self._endpoint(kind) for kind in CINDER_TYPES)
-        found = self._credentials.volume_endpoint or next(filter(None, offered), None)
-        if not found:
-            raise self._missing("block storage", "VOLUME_ENDPOINT")
-        base, project = found.rstrip("/"), self.project_id()
-        return base if base.endswith(f"/{project}") else f"{base}/{project}"
-
-    def image(self) -> str | None:
-        """The image endpoint, where the cloud has one."""
-        found = self._endpoint("image")
-        return re.sub(r"/v2(\.\d+)?/*$", "", found.rstrip("/")) + "/v2" if found else None
-
-    def _access(self) -> Any:
-        try:
-            return self._auth.get_access(self._session)
-        except (keystone.ClientException, requests.RequestException) as error:
-            raise NoAnswer(understood(error)) from error
-
-    def _endpoint(self, service_type: str) -> str | None:
-        wanted = self._credentials.region
-        for service in self._access().service_catalog.catalog:
-            if service.get("type") != service_type:
-                continue
-            for endpoint in service.get("endpoints", ()):
-                region = endpoint.get("region_id") or endpoint.get("region")
-                if endpoint.get("interface") == self._credentials.interface and region in (
-                    wanted or region,
-                    "*",
-                ):
-                    return str(endpoint["url"])
-        return None
-
-    def _missing(self, service: str, setting: str) -> NoAnswer:
-        region = f" in region {self._credentials.region}" if self._credentials.region else ""
-        message = f"the catalog has no {self._credentials.interface} {service} endpoint{region}; set {setting}"
-        return NoAnswer(_permanent(Reason.API_REJECTED, message))
-
-
-def understood(error: Exception) -> Classified:
-    """What an exception of the client means: an answer of Keystone's by that answer, all else is unknown."""
-    response = getattr(error, "response", None)
-    if isinstance(error, keystone.HttpError):
-        if response is None:
-            return classify(Answer(error.http_status))
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        classified = classify(Answer(response.status_code, headers, response.content))
-        if classified.kind is AnswerClass.REAUTHENTICATE:
-            # It was the login that was refused: there is nothing left to renew.
-            return replace(classified, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
-        return classified
-    kinds = {
-        "timeout": (keystone.ConnectTimeout, requests.Timeout),
-        "tls_failure": (keystone.SSLError, requests.exceptions.SSLError),
-        "connection_failure": (keystone.ConnectFailure, requests.ConnectionError),
-    }
-    code = next((kind for kind, types in kinds.items() if isinstance(error, types)), "no_answer")
-    return Classified(AnswerClass.RECONCILE, code, redact(str(error)))
-
-
-def _permanent(reason: Reason, message: str) -> Classified:
-    return Classified(AnswerClass.PERMANENT, reason.value, message, reason)
-
-
-def _plugin(credentials: CloudCredentials, clock: Callable[[], datetime]) -> Any:
-    plugin = _login(credentials)
-    plugin.clock = clock
-    return plugin
-
-
-def _login(credentials: CloudCredentials) -> Any:
+def _plugin(credentials: CloudCredentials, clock: Clock) -> Any:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
     auth_url = re.sub(r"(/v3)?/*$", "", credentials.auth_url) + "/v3"
     if credentials.application_credential_id and credentials.application_credential_secret:
-        return _ApplicationCredential(
+        plugin: Any = _ApplicationCredential(
             auth_url,
             application_credential_id=credentials.application_credential_id,
             application_credential_secret=credentials.application_credential_secret.get_secret_value(),
         )
-    by_id = credentials.project_id
-    return _Password(
-        auth_url,
-        username=credentials.username,
-        password=credentials.password.get_secret_value() if credentials.password else "",
-        user_domain_name=credentials.user_domain_name,
-        project_id=by_id,
-        project_name=None if by_id else credentials.project_name,
-        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-        project_domain_name=None if by_id else credentials.project_domain_name or credentials.user_domain_name,
-    )
+    else:
+        by_id = credentials.project_id
+        plugin = _Password(
+            auth_url,
+            username=credentials.username,
+            password=credentials.password.get_secret_value() if credentials.password else "",
+            user_domain_name=credentials.user_domain_name,
+            project_id=by_id,
+            project_name=None if by_id else credentials.project_name,
+            # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+            project_domain_name=None if by_id else credentials.project_domain_name or credentials.user_domain_name,
+        )
+    plugin.clock = clock
+    return plugin
 
 
-def _http(credentials: CloudCredentials) -> requests.Session:
-    http = requests.Session()
-    for scheme in ("http://", "https://"):
-        http.mount(scheme, PatientAdapter())
-    # An event cannot reach this: verification is on, with the operator's own authority where one is named.
-    http.verify = credentials.cacert or True
-    return http
+KEYSTONE_CODES: dict[str, tuple[type[Exception], ...]] = {
+    "timeout": (keystone.ConnectTimeout, *CODES["timeout"]),
+    "tls_failure": (keystone.SSLError, *CODES["tls_failure"]),
+    "connection_failure": (keystone.ConnectFailure, *CODES["connection_failure"]),
+}
+
+
+def understood(error: Exception) -> Classified:
+    """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown."""
+    response = getattr(error, "response", None)
+    if not isinstance(error, keystone.HttpError):
+        return unanswered(error, KEYSTONE_CODES)
+    if response is None:
+        return classify(Answer(error.http_status))
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    classified = classify(Answer(response.status_code, headers, response.content))
+    if classified.kind is AnswerClass.REAUTHENTICATE:
+        # It was the login that was refused: there is nothing left to renew.
+        return replace(classified, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
+    return classified
+
+
+def _permanent(reason: Reason, message: str) -> Classified:
+    return Classified(AnswerClass.PERMANENT, reason.value, message, reason)

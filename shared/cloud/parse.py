@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.model import Attachment, Listed, Server, Volume
+from shared.model import Attachment, Ended, Listed, Server, Volume
 
 
 class Unreadable(ValueError):
     """A 200 whose body does not hold what was asked for."""
+
+
+def document(body: bytes) -> Any:
+    """The JSON of an answer. Raises Unreadable, also for text that nobody could write again."""
+    try:
+        value = json.loads(body)
+        if b"\\u" in body:  # it may hold half of a character: an unpaired surrogate
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # no JSON, a number of too many digits, or nested too deeply
+        raise Unreadable(f"not JSON: {error}") from error
+    return value
 
 
 def _part(body: Any, name: str) -> dict[str, Any]:
@@ -48,7 +60,19 @@ def cloud_time(value: Any) -> datetime | None:
 
 
 def volume(body: Any) -> Volume:
-    found = _part(body, "volume")
+    return _volume(_part(body, "volume"))
+
+
+def all_detaching(body: Any) -> Mapping[str, Volume] | None:
+    """Volumes by id; None if the cloud ignored the filter by status."""
+    found = body.get("volumes") if isinstance(body, dict) else None
+    if not isinstance(found, list):
+        raise Unreadable("the answer holds no list of volumes")
+    volumes = [_volume(entry) for entry in found if isinstance(entry, dict)]
+    return {v.id: v for v in volumes} if all(v.status == "detaching" for v in volumes) else None
+
+
+def _volume(found: Mapping[str, Any]) -> Volume:
     status, attachments = found.get("status"), found.get("attachments")
     if not isinstance(status, str) or not isinstance(attachments, list):
         # Without them nothing can be proven, and an absent list must not read as "not attached".
@@ -64,11 +88,10 @@ def volume(body: Any) -> Volume:
     )
 
 
-def _attachment(entry: Any) -> Attachment:
+def _attachment(entry: Any) -> tuple[str, Attachment]:
     if not isinstance(entry, dict) or not isinstance(entry.get("server_id"), str):
         raise Unreadable("an attachment of the volume names no server")
-    return Attachment(
-        server_id=entry["server_id"].lower(),
+    return entry["server_id"].lower(), Attachment(
         attachment_id=_optional(entry.get("attachment_id")),
         attached_at=cloud_time(entry.get("attached_at")),
         device=_optional(entry.get("device")),
@@ -140,9 +163,9 @@ def with_image(found: Server, properties: Mapping[str, str]) -> Server:
     return replace(found, image_properties=properties)
 
 
-def action_failed(body: Any) -> bool | None:
-    """True once the record of the detach says "Error"; a record without message says nothing yet."""
+def action_ended(body: Any) -> Ended:
+    """Failed once the record of the detach says "Error"; a record without message says nothing yet."""
     action = _part(body, "instanceAction")
     if action.get("action") != "detach_volume":
-        return None
-    return action.get("message") == "Error"
+        return Ended.UNKNOWN
+    return Ended.FAILED if action.get("message") == "Error" else Ended.NOT_FAILED

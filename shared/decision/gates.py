@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.model import Attachment, DetachRequest, Listed, Reason, Server, Volume
-
-
-class RunningServerPolicy(StrEnum):
-    """What the operator allows on running servers: the platform's own checks, attested ones, or none."""
-
-    PLATFORM = "platform"
-    ATTEST = "attest"
-    STOPPED_ONLY = "stopped_only"
+from shared.policy import RunningServerPolicy
 
 
 class Power(StrEnum):

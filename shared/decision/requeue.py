@@ -1,82 +1,94 @@
-"""When to look again, and when time is up (pure)."""
+"""When a case comes back, and when its time is up: after a look, after a DELETE, and when the cloud cannot be read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from math import ceil
+from datetime import datetime
 
-from shared.decision.backoff import POLL, RETRY, WATCH, Backoff
-from shared.decision.gates import RunningServerPolicy
-from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wait
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, failed
+from shared.model import AnswerClass, Classified, Detail, Outcome, Reason
+from shared.policy import POLL, RETRY, WATCH, Backoff, Policy, queue_delay
 
-LONGEST_DELAY = 900
-LONGEST_GLANCES = timedelta(seconds=30)
+NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What the operator sets; all of it is handed to the core, none of it is read there."""
-
-    confirm_timeout: timedelta = timedelta(seconds=600)
-    watch_timeout: timedelta = timedelta(hours=6)
-    request_ttl: timedelta = timedelta(hours=1)
-    fence_skew: timedelta = timedelta(seconds=5)
-    running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
-
-    @property
-    def glances(self) -> timedelta:
-        """For so long the server's list alone is asked while it has the volume: a refusal is not noticed meanwhile."""
-        return min(LONGEST_GLANCES, self.confirm_timeout / 20)
-
-
-def failed(reason: Reason, explanation: str = "") -> Conclude:
-    return Conclude(Outcome.FAILED, reason.value, reason, explanation)
-
-
-def watching_since(progress: Progress) -> datetime | None:
-    """Since when a detach is under way: our accepted one, or somebody else's that we joined."""
-    return progress.accepted_at or progress.detaching_since
-
-
-def wait(
-    request: DetachRequest,
-    progress: Progress,
-    policy: Policy,
-    now: datetime,
-    why: str,
-    least: float = 0,
-    schedule: Backoff = RETRY,
-) -> Wait | Conclude:
-    """Look again later, unless time is up; which clock runs depends on whether a detach is under way.
+def requeue(
+    case: Case, policy: Policy, now: datetime, why: str, least: float = 0, schedule: Backoff = RETRY
+) -> Requeue | Conclude:
+    """Look again later, unless time is up. Which clock runs depends on whether a detach is under way.
 
     Nothing under way: until the request's time to live. Under way: until it counts as unconfirmed, which is said
-    once, and then at a low rate until the watch ends.
+    once, and then at a low rate until the watch ends. `least` is in seconds.
     """
+    request, progress, since = case.request, case.progress, case.watching_since
     seed = f"{request.source} {request.id} {request.volume_id}"
-    # Disks that leave one server are looked at together: they share the reads of it.
-    polling = request.server_id
-    since = watching_since(progress)
     if since is None:
         ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
-        return Wait(_until(ends, now, max(schedule.seconds(progress.attempt, seed), least)), why)
+        return Requeue(_until(ends, now, max(schedule.seconds(progress.attempt, seed), least)), why)
     confirm_by, watch_until = since + policy.confirm_timeout, since + policy.watch_timeout
     if now >= watch_until:
         return failed(Reason.STUCK_DETACHING, f"{why}; watched for {policy.watch_timeout}")
     if progress.unconfirmed_id:
-        return Wait(_until(watch_until, now, max(WATCH.seconds(progress.attempt, seed), least)), why)
+        return Requeue(_until(watch_until, now, max(WATCH.seconds(progress.attempt, seed), least)), why)
     if now >= confirm_by:
-        return Wait(_until(watch_until, now, WATCH.seconds(0, seed)), why, announce_unconfirmed=True)
-    return Wait(_until(confirm_by, now, max(POLL.seconds(progress.attempt, polling), least)), why)
+        return Requeue(_until(watch_until, now, WATCH.seconds(0, seed)), why, announce_unconfirmed=True)
+    # Disks that leave one server are looked at together, so they share the reads of it.
+    return Requeue(_until(confirm_by, now, max(POLL.seconds(progress.attempt, request.server_id), least)), why)
 
 
 def _until(deadline: datetime, now: datetime, seconds: float) -> int:
     """Never sleep past a deadline: the look that meets it is the one that says so."""
-    return delay(min(seconds, (deadline - now).total_seconds()))
+    return queue_delay(min(seconds, (deadline - now).total_seconds()))
 
 
-def delay(seconds: float) -> int:
-    """What a queue can do: whole seconds, never less than asked for, and at most fifteen minutes."""
-    return max(1, min(LONGEST_DELAY, ceil(seconds)))
+def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+    """What follows a DELETE: only a clear no ends the request; not-found and the unknown are read, not counted."""
+    least = answer.retry_after or 0
+    why = f"DELETE: {answer.code} {answer.message}".strip()
+    match answer.kind:
+        case AnswerClass.PERMANENT if answer.reason and answer.reason not in NOT_FOUND:
+            return failed(answer.reason, why)
+        case AnswerClass.REAUTHENTICATE:
+            return failed(Reason.UNAUTHORIZED, why)
+        case AnswerClass.ACCEPTED:
+            return requeue(case, policy, now, "accepted")
+        case AnswerClass.RETRY:
+            return requeue(case, policy, now, why, least)
+        case AnswerClass.WAIT:
+            # Soon: the next look tells what is being waited for, and has its own pace.
+            return requeue(case, policy, now, why, least, schedule=POLL)
+    return Requeue(queue_delay(least), why)
+
+
+def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+    """The world could not be read. Before a DELETE a clear no is an answer; after one only a look can be."""
+    request, progress = case.request, case.progress
+    why = f"{answer.code}: {answer.message}".rstrip(": ")
+    permanent = answer.kind in (AnswerClass.PERMANENT, AnswerClass.REAUTHENTICATE)
+    reason = answer.reason or Reason.UNAUTHORIZED
+    if permanent and not progress.deletes_sent:
+        decision: Requeue | Conclude = failed(reason, why)
+    elif request.expires_at and now >= request.expires_at and not progress.deletes_sent:
+        decision = failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}; {why}")
+    else:
+        decision = requeue(case, policy, now, why, answer.retry_after or 0)
+        if isinstance(decision, Conclude) and (progress.deletes_sent or progress.detaching_since):
+            blind = f"the cloud could not be read any more: {why}"
+            decision = failed(reason if permanent else Reason.GAVE_UP, blind)
+    if request.dry_run and isinstance(decision, Conclude):
+        return as_check(decision)
+    return decision
+
+
+def as_check(decision: Decision) -> Conclude:
+    """A dry run ends where anything would begin: it says what would happen, and nothing happens."""
+    match decision:
+        case Delete():
+            return Conclude(Outcome.CHECKED, Detail.WOULD_DETACH, explanation="all checks passed")
+        case Requeue(why=why):
+            return Conclude(Outcome.CHECKED, Detail.WOULD_WAIT, explanation=why)
+        case Conclude(Outcome.DETACHED, detail, _, explanation):
+            return Conclude(Outcome.CHECKED, Detail(f"would_report_{detail}"), explanation=explanation)
+        case Conclude(_, _, reason, explanation):
+            return Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, reason, explanation)

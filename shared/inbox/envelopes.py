@@ -5,47 +5,26 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from pydantic import JsonValue
 
 from shared import strict_json
+from shared.model import Fault, Origin
 
 Envelope = Mapping[str, JsonValue]
 
 VERDICT_TYPES = ("detached", "detach_failed", "detach_unconfirmed", "detach_checked")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with a request; `field` is a dotted path, or empty for the whole."""
-
-    field: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who asked, when, and what else the envelope says; the innermost envelope that says it wins."""
-
-    id: str
-    source: str
-    time: datetime
-    expires_at: datetime | None = None
-    correlation_id: str | None = None
-    traceparent: str | None = None
-    tracestate: str | None = None
-
-
 class Refused(Exception):
-    """Faults found on the way in, with the identity known so far."""
+    """Faults found on the way in, with the origin known so far."""
 
-    def __init__(self, faults: list[Fault], identity: Identity | None = None, data: JsonValue = None) -> None:
+    def __init__(self, faults: list[Fault], origin: Origin | None = None, data: JsonValue = None) -> None:
         super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
         self.faults = tuple(faults)
-        self.identity = identity
+        self.origin = origin
         self.data = data
 
 
@@ -53,23 +32,23 @@ class OwnVerdict(Exception):
     """The event is a verdict of this very product."""
 
 
-def _unwrap_sns(value: Envelope, outer: Identity, _prefix: str) -> tuple[Identity, JsonValue]:
+def _unwrap_sns(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, JsonValue]:
     """An SNS notification carries the message as a JSON text."""
-    identity = _named_by(value, outer, "MessageId", "TopicArn", "Timestamp")
+    origin = _named_by(value, outer, "MessageId", "TopicArn", "Timestamp")
     try:
-        return identity, strict_json.loads(str(value["Message"]))
+        return origin, strict_json.loads(str(value["Message"]))
     except strict_json.NotJson as error:
-        raise Refused([Fault("Message", str(error))], identity) from error
+        raise Refused([Fault("Message", str(error))], origin) from error
 
 
-def _unwrap_eventbridge(value: Envelope, outer: Identity, _prefix: str) -> tuple[Identity, JsonValue]:
+def _unwrap_eventbridge(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, JsonValue]:
     return _named_by(value, outer, "id", "source", "time"), value["detail"]
 
 
-def _named_by(value: Envelope, outer: Identity, id_name: str, source_name: str, time_name: str) -> Identity:
+def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, time_name: str) -> Origin:
     """Take what the envelope says of itself; what it does not say stays the outer envelope's."""
     id_, source = value.get(id_name), value.get(source_name)
-    return Identity(
+    return Origin(
         id=id_ if is_text(id_) else outer.id,
         source=source if is_text(source) else outer.source,
         time=parse_time(value.get(time_name)) or outer.time,
@@ -80,10 +59,10 @@ def _named_by(value: Envelope, outer: Identity, id_name: str, source_name: str, 
     )
 
 
-def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[Identity, JsonValue]:
+def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Origin, JsonValue]:
     """Validate a structured CloudEvent: the required attributes must be there (CloudEvents 1.0.2 §3.1).
 
-    The SDK would make up a missing id, and with it a second identity for a redelivered event.
+    The SDK would make up a missing id, and with it a second origin for a redelivered event.
     """
     present = {name: item for name, item in value.items() if item is not None}
     type_ = present.get("type")
@@ -120,7 +99,7 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
         item = present.get(name)
         return item if is_text(item) else None
 
-    identity = Identity(
+    origin = Origin(
         id=text("id") or outer.id,
         source=text("source") or outer.source,
         time=times["time"] or outer.time,
@@ -130,8 +109,8 @@ def _unwrap_cloudevent(value: Envelope, outer: Identity, prefix: str) -> tuple[I
         tracestate=text("tracestate") or outer.tracestate,
     )
     if faults:
-        raise Refused(faults, identity, data)
-    return identity, data
+        raise Refused(faults, origin, data)
+    return origin, data
 
 
 def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
@@ -148,8 +127,8 @@ def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
     return data, [] if isinstance(data, dict) else [Fault("data_base64", "must be a JSON object")]
 
 
-ENVELOPES: tuple[
-    tuple[Callable[[Envelope], bool], Callable[[Envelope, Identity, str], tuple[Identity, JsonValue]]], ...
+ENVELOPE_KINDS: tuple[
+    tuple[Callable[[Envelope], bool], Callable[[Envelope, Origin, str], tuple[Origin, JsonValue]]], ...
 ] = (
     (lambda v: v.get("Type") == "Notification" and "TopicArn" in v and "Message" in v, _unwrap_sns),
     (lambda v: "detail-type" in v and "detail" in v, _unwrap_eventbridge),

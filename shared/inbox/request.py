@@ -6,14 +6,29 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
+from uuid import UUID
 
-from pydantic import BeforeValidator, Field, JsonValue, ValidationError
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJsonSchema
 
-from shared.inbox.envelopes import Fault, Identity, Refused, parse_time
-from shared.model import CloudId, DetachRequest, Frozen, ProjectId
+from shared.inbox.envelopes import Refused, parse_time
+from shared.model import DetachRequest, Fault, Frozen, Origin, ProjectId
+from shared.policy import CONTEXT_BYTES, VOLUMES
 
-CONTEXT_LIMIT = 4096
-VOLUMES_LIMIT = 40
+
+def _canonical_uuid(value: Any) -> Any:
+    """Bring an id to the one spelling the cloud uses; anything but a UUID's own two spellings is refused."""
+    if not isinstance(value, str):
+        raise ValueError("must be a UUID as a string")
+    try:
+        canonical = str(UUID(value))
+    except ValueError as error:
+        raise ValueError("must be a UUID, such as 95bf2490-5428-432c-ad9b-5e3406f869dd") from error
+    if value.lower() not in (canonical, canonical.replace("-", "")):
+        raise ValueError("must be a UUID without braces or prefix")
+    return canonical
+
+
+CloudId = Annotated[str, BeforeValidator(_canonical_uuid), WithJsonSchema({"type": "string", "format": "uuid"})]
 
 
 def _request_time(value: Any) -> datetime:
@@ -34,7 +49,7 @@ class RequestData(Frozen):
     volume_ids: list[CloudId] | None = Field(
         default=None,
         min_length=1,
-        max_length=VOLUMES_LIMIT,
+        max_length=VOLUMES,
         description="Several volumes of the one server, instead of volume_id: one verdict each.",
     )
     project_id: ProjectId | None = Field(default=None, description="The project both belong to.")
@@ -60,28 +75,41 @@ class RequestData(Frozen):
     )
 
 
-def requests_of(data: dict[str, JsonValue], identity: Identity) -> list[DetachRequest]:
-    faults = request_faults(data)
+ORIGIN_LIMITS = {"id": 512, "source": 2048}
+"""Characters. Both become part of events, where longer ones would not fit."""
+
+
+def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachRequest]:
+    """One request for each volume. Raises Refused with every fault."""
+    faults = request_faults(data) + [
+        Fault(name, f"must have at most {limit} characters")
+        for name, limit in ORIGIN_LIMITS.items()
+        if len(getattr(origin, name)) > limit
+    ]
     if faults:
-        raise Refused(faults, identity, data)
+        raise Refused(faults, origin, data)
     asked = RequestData.model_validate(data)
-    try:
-        return [
-            DetachRequest(
-                id=identity.id,
-                source=identity.source,
-                requested_at=min(identity.time, asked.requested_at or identity.time),
-                volume_id=volume_id,
-                expires_at=identity.expires_at,
-                correlation_id=identity.correlation_id,
-                traceparent=identity.traceparent,
-                tracestate=identity.tracestate,
-                **asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"}),
-            )
-            for volume_id in asked.volume_ids or [asked.volume_id or ""]
-        ]
-    except ValidationError as error:
-        raise Refused(faults_of(error), identity, data) from error
+    return [
+        DetachRequest(
+            id=origin.id,
+            source=origin.source,
+            requested_at=min(origin.time, asked.requested_at or origin.time),
+            server_id=asked.server_id,
+            volume_id=volume_id,
+            project_id=asked.project_id,
+            attachment_id=asked.attachment_id,
+            unmounted=asked.unmounted,
+            allow_system_disk=asked.allow_system_disk,
+            dry_run=asked.dry_run,
+            task_token=asked.task_token,
+            context=asked.context,
+            expires_at=origin.expires_at,
+            correlation_id=origin.correlation_id,
+            traceparent=origin.traceparent,
+            tracestate=origin.tracestate,
+        )
+        for volume_id in asked.volume_ids or [asked.volume_id or ""]
+    ]
 
 
 def request_faults(data: dict[str, JsonValue], at: str = "") -> list[Fault]:
@@ -104,8 +132,8 @@ def request_faults(data: dict[str, JsonValue], at: str = "") -> list[Fault]:
         if many is not None and data.get(name) is not None
     ]
     context = data.get("context")
-    if isinstance(context, dict) and context_size(context) > CONTEXT_LIMIT:
-        faults.append(Fault("context", f"must be at most {CONTEXT_LIMIT} bytes as JSON"))
+    if isinstance(context, dict) and context_size(context) > CONTEXT_BYTES:
+        faults.append(Fault("context", f"must be at most {CONTEXT_BYTES} bytes as JSON"))
     return [Fault(".".join(filter(None, (at, fault.field))), fault.message) for fault in faults]
 
 

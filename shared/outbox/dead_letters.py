@@ -2,68 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from shared.inbox.envelopes import Fault
-from shared.inbox.own_messages import PendingDelivery, Task
-from shared.inbox.read import Delivery, Found, Ignored, Rejected
-from shared.model import Conclude, Outcome, Progress, Reason
-from shared.outbox.events import EventFactory
-from shared.ports import AwsTrouble, Event, EventSink
-from shared.service import read_safely
-
-DeadLetter = Callable[[Delivery, Found | Exception], None]
+from shared.decision.case import Case, failed
+from shared.inbox.read import Found, Ignored, Rejected, read
+from shared.model import Fault, Message, Origin, Reason
+from shared.outbox.outbox import Outbox, Outlets, Receipts
+from shared.own_messages import WaitingDelivery
+from shared.ports import Event
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeadLetters:
     """Answers `detach_failed/dead_lettered`; what could not even be answered is given back to its queue."""
 
     prefix: str
-    sink: EventSink
-    events: EventFactory
-    clock: Callable[[], datetime]
-    observe: DeadLetter = lambda delivery, found: None
+    outlets: Outlets
 
-    def handle(self, deliveries: Sequence[Delivery]) -> list[BaseException | None]:
-        """The error of each delivery, or None."""
-        results: list[BaseException | None] = [None] * len(deliveries)
-        letters = [(delivery, read_safely(delivery, self.prefix)) for delivery in deliveries]
-        answers = [(at, event) for at, letter in enumerate(letters) for event in self._answers(*letter)]
-        for index, why in self.sink.emit([event for _, event in answers]).items():
-            results[answers[index][0]] = AwsTrouble(f"event not emitted: {why}")
-        for letter, error in zip(letters, results, strict=True):
-            if error is None:  # what could not be answered comes again, and counts when it is
-                self.observe(*letter)
-        return results
+    def handle(self, messages: Sequence[Message]) -> Receipts:
+        outbox = Outbox(self.outlets)
+        letters = [(message, self._read(message)) for message in messages]
+        for message, found in letters:
+            for event in self._answers(message, found):
+                outbox.post(message, event)
+        receipts = outbox.send()
+        for message, found in letters:
+            if message.id not in receipts.unsent:  # what could not be answered comes again, and counts when it is
+                for observer in self.outlets.observers:
+                    observer.dead_letter(message, found)
+        return receipts
 
-    def _answers(self, delivery: Delivery, found: Found | Exception) -> list[Event]:
-        now = self.clock()
+    def _read(self, message: Message) -> Found | Exception:
+        try:
+            return read(message, self.prefix, message.first_received_at or message.sent_at)
+        except Exception as error:  # noqa: BLE001 - it may be this very bug that the message died of; it is answered
+            return error
+
+    def _answers(self, message: Message, found: Found | Exception) -> Iterator[Event]:
+        events, now = self.outlets.events, self.outlets.clock()
         match found:
             case list():
-                return [self._dead(delivery, task, now) for task in found]
-            case PendingDelivery() | Ignored() | Rejected(own="pending_delivery"):
-                return []  # the verdict itself is on the bus
+                for case in found:
+                    conclusion = failed(Reason.DEAD_LETTERED, what_is_known(case))
+                    yield events.verdict(case, conclusion, now, original=message.body)
+            case WaitingDelivery() | Ignored() | Rejected(own="pending_delivery"):
+                pass  # the verdict itself is on the bus
             case Rejected():
-                return [self.events.rejected(found, now, Reason.DEAD_LETTERED)]
+                yield events.rejected(found, now, Reason.DEAD_LETTERED)
             case Exception():
                 fault = Fault("", f"could not be read: {type(found).__name__}")
-                unread = Rejected(delivery.message_id, delivery.source, delivery.sent_at, (fault,), delivery.body)
-                return [self.events.rejected(unread, now, Reason.DEAD_LETTERED)]
-
-    def _dead(self, delivery: Delivery, task: Task, now: datetime) -> Event:
-        progress = task.progress or Progress(first_seen_at=delivery.first_received_at or delivery.sent_at)
-        conclusion = Conclude(
-            Outcome.FAILED, Reason.DEAD_LETTERED.value, Reason.DEAD_LETTERED, what_is_known(task, progress)
-        )
-        return self.events.verdict(task.request, progress, conclusion, None, now, original=delivery.body)
+                unread = Rejected(Origin(message.id, message.source, message.sent_at), (fault,), message.body)
+                yield events.rejected(unread, now, Reason.DEAD_LETTERED)
 
 
-def what_is_known(task: Task, progress: Progress) -> str:
+def what_is_known(case: Case) -> str:
     """How far it got, by what was written down; a look that broke off may have done more than it could write."""
-    request = task.request
+    request, progress = case.request, case.progress
     if progress.accepted_at:
         known = f"the cloud accepted the detach at {progress.accepted_at:%Y-%m-%dT%H:%M:%SZ}"
     elif progress.deletes_sent:

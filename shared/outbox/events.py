@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid5
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
+from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
-from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, State, Wait
+from shared.model import Detail, Origin, Outcome, Reason, verdict_id
 from shared.outbox.reasons import CATALOGUE
-from shared.outbox.verdict import Evidence, FaultData, ReasonData, RequestRef, Timing, VerdictData
+from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
+from shared.policy import ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
-
-NAMESPACE = UUID("6b0a0dc8-52a5-5c0e-9f0c-3d0f1d1f3c55")
-ORIGINAL_LIMIT = 8192
-SUMMARY_LIMIT = 2048
 
 SUFFIX = {
     Outcome.DETACHED: "detached",
@@ -26,8 +23,6 @@ SUFFIX = {
     Outcome.UNCONFIRMED: "detach_unconfirmed",
     Outcome.CHECKED: "detach_checked",
 }
-
-FINAL = (Outcome.DETACHED, Outcome.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,66 +40,51 @@ class EventFactory:
         """The `$id` of a schema in docs/schemas: the same in every deployment, whatever its prefix."""
         return f"urn:bms-volume-detach:schema:volume.{SUFFIX[outcome]}:v1"
 
-    def verdict(
-        self,
-        request: DetachRequest,
-        progress: Progress,
-        conclusion: Conclude,
-        after: State | None,
-        now: datetime,
-        original: str | None = None,
-    ) -> Event:
-        """The final word on a request (or, for a dry run, the only one); `original` where it is not ours alone."""
+    def verdict(self, case: Case, conclusion: Conclude, now: datetime, original: str | None = None) -> Event:
+        """The final word on a case (or, for a dry run, the only one); `original` where it is not ours alone."""
+        request = case.request
         data = VerdictData(
             verdict=conclusion.outcome,
             detail=conclusion.detail,
             explanation=conclusion.explanation or None,
             reason=reason_data(conclusion.reason, conclusion.explanation) if conclusion.reason else None,
             original=shown(original, request.task_token) if original is not None else None,
-            **_common(request, progress, after, now),
+            **_common(case, now),
         )
-        return self._event(data, request, now, caused_by=progress.unconfirmed_id or request.id)
+        caused_by = case.progress.unconfirmed_id or request.id
+        return self._event(data, request.origin, request.task_token, now, caused_by)
 
-    def unconfirmed(
-        self, request: DetachRequest, progress: Progress, wait: Wait, after: State | None, now: datetime
-    ) -> Event:
+    def unconfirmed(self, case: Case, why: str, now: datetime) -> Event:
         """Not yet known, and not a failure: the detach is still being watched."""
+        request = case.request
         data = VerdictData(
-            verdict=Outcome.UNCONFIRMED,
-            detail="still_watching",
-            explanation=wait.why,
-            **_common(request, progress, after, now),
+            verdict=Outcome.UNCONFIRMED, detail=Detail.STILL_WATCHING, explanation=why, **_common(case, now)
         )
-        return self._event(data, request, now, caused_by=request.id)
+        return self._event(data, request.origin, request.task_token, now, caused_by=request.id)
 
     def rejected(self, rejected: Rejected, now: datetime, reason: Reason = Reason.INVALID_REQUEST) -> Event:
         """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB."""
-        faults = tuple(FaultData(field=fault.field, message=fault.message) for fault in rejected.faults)
-        summary = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in faults)
+        origin = rejected.origin
+        summary = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in rejected.faults)
         data = VerdictData(
             verdict=Outcome.FAILED,
-            detail=reason.value,
-            reason=reason_data(reason, cut(summary, SUMMARY_LIMIT)),
+            detail=reason,
+            reason=reason_data(reason, cut(summary, SUMMARY_BYTES)),
             server_id=rejected.server_id,
             volume_id=rejected.volume_id,
-            request=RequestRef(id=rejected.id, source=rejected.source),
+            request=RequestRef(id=origin.id, source=origin.source),
             context=rejected.context,
             evidence=Evidence(),
-            timing=Timing(
-                requested_at=rejected.received_at,
-                first_seen_at=now,
-                concluded_at=now,
-                seconds=0.0,
-            ),
-            faults=faults,
+            timing=Timing(requested_at=origin.time, first_seen_at=now, concluded_at=now, seconds=0.0),
+            faults=rejected.faults,
             original=shown(rejected.original, rejected.task_token),
         )
-        return self._event(data, rejected, now, caused_by=rejected.id)
+        return self._event(data, origin, rejected.task_token, now, caused_by=origin.id)
 
-    def _event(self, data: VerdictData, origin: DetachRequest | Rejected, now: datetime, caused_by: str) -> Event:
+    def _event(self, data: VerdictData, origin: Origin, task_token: str | None, now: datetime, caused_by: str) -> Event:
         type_ = self.type_of(data.verdict)
         attributes = {
-            "id": event_id(origin.source, origin.id, data.volume_id, data.verdict),
+            "id": verdict_id(origin.source, origin.id, data.volume_id, data.verdict),
             "source": self.source,
             "type": type_,
             "specversion": "1.0",
@@ -128,22 +108,13 @@ class EventFactory:
             body=body.decode(),
             outcome=data.verdict,
             reason=data.reason.code if data.reason else None,
-            task_token=origin.task_token,
+            task_token=task_token,
         )
 
 
 def subject_of(data: VerdictData) -> str | None:
     """What the event is about, so that a consumer can filter without opening it."""
     return f"servers/{data.server_id}/volumes/{data.volume_id}" if data.server_id and data.volume_id else None
-
-
-def event_id(source: str, request_id: str, volume_id: str | None, outcome: Outcome) -> str:
-    """The same request and volume always give the same id: consumers dedupe for free.
-
-    The final verdict has one id whatever it says: a consumer which dedupes can never act on two of them.
-    """
-    slot = "final" if outcome in FINAL else outcome.value
-    return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n{volume_id or ''}\n{slot}"))
 
 
 def reason_data(reason: Reason, explanation: str) -> ReasonData:
@@ -154,7 +125,7 @@ def reason_data(reason: Reason, explanation: str) -> ReasonData:
 
 def shown(original: str, secret: str | None) -> str:
     """A message as an event may show it: without the token that would let any reader answer in our place."""
-    return cut(original.replace(secret, "...") if secret else original, ORIGINAL_LIMIT)
+    return cut(original.replace(secret, "...") if secret else original, ORIGINAL_BYTES)
 
 
 def cut(text: str, limit: int) -> str:
@@ -162,7 +133,8 @@ def cut(text: str, limit: int) -> str:
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
-def _common(request: DetachRequest, progress: Progress, after: State | None, now: datetime) -> dict[str, Any]:
+def _common(case: Case, now: datetime) -> dict[str, Any]:
+    request, progress = case.request, case.progress
     return {
         "server_id": request.server_id,
         "volume_id": request.volume_id,
@@ -172,7 +144,7 @@ def _common(request: DetachRequest, progress: Progress, after: State | None, now
         "context": request.context,
         "evidence": Evidence(
             before=progress.before,
-            after=after,
+            after=case.state,
             deletes_sent=progress.deletes_sent,
             polls=progress.polls,
             calls=progress.calls,

@@ -12,11 +12,11 @@ from urllib.parse import quote
 import requests
 from standardwebhooks import Webhook
 
+from shared.policy import SINK_ANSWER, SINK_CONNECT
 from shared.ports import AwsTrouble, Event, NotTaken
 from shared.settings import SinkMode
 from shared.signatures import ID, SIGNATURE, TIMESTAMP, Keys
 
-TIMEOUT = (3, 10)
 TRY_AGAIN = {408, 425, 429}
 """And every 5xx: what may be different the next time."""
 
@@ -47,7 +47,7 @@ class HttpSink:
                 self.url,
                 data=body.encode(),
                 headers={**headers, **signed},
-                timeout=TIMEOUT,
+                timeout=(SINK_CONNECT, SINK_ANSWER),
                 allow_redirects=False,
                 stream=True,  # what the answer says beyond its status is not read, however long it is
             ) as response:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, Field, JsonValue
 
-from shared.model import Call, Frozen, Outcome, Reason, State
+from shared.decision.progress import State
+from shared.model import Call, Detail, Fault, Frozen, Outcome, Reason
 
 
 class RequestRef(Frozen):
@@ -21,13 +22,6 @@ class ReasonData(Frozen):
     message: str = Field(description="What happened, for people.")
     remedy: str = Field(description="What to do about it, for people.")
     retryable: bool = Field(description="Whether the same wish under a new event id may succeed as things are.")
-
-
-class FaultData(Frozen):
-    """One thing wrong with an invalid request."""
-
-    field: str = Field(description="A dotted path; empty for the whole message.")
-    message: str
 
 
 class Evidence(Frozen):
@@ -55,7 +49,7 @@ class VerdictData(Frozen):
     """The `data` of every event this service emits (public contract)."""
 
     verdict: Outcome
-    detail: str = Field(description="How it came to this verdict; when failed, the reason's code.")
+    detail: Detail | Reason = Field(description="How it came to this verdict; when failed, the reason's code.")
     explanation: str | None = Field(None, description="What was found in this case, for people.")
     reason: ReasonData | None = None
     server_id: str | None
@@ -66,5 +60,5 @@ class VerdictData(Frozen):
     context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, as it came.")
     evidence: Evidence
     timing: Timing
-    faults: tuple[FaultData, ...] | None = Field(None, description="All that is wrong with an invalid request.")
+    faults: tuple[Fault, ...] | None = Field(None, description="All that is wrong with an invalid request.")
     original: str | None = Field(None, description="The message that could not be carried out, cut at 8 KB.")

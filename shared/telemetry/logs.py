@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from shared.inbox.own_messages import PendingDelivery
-from shared.inbox.read import Delivery, Found, Ignored, Rejected
-from shared.model import Call, Conclude, Wait
-from shared.outbox.consumers import BUS, Attempt
+from shared.decision.case import Broken, Conclude, NotLookedAt, Requeue, Step
+from shared.inbox.read import Found, Ignored, Rejected
+from shared.model import Call, Message
+from shared.outbox.observer import BUS, Attempt, Observer
+from shared.own_messages import WaitingDelivery
+from shared.policy import PUT_BACK
 from shared.ports import Event
-
-if TYPE_CHECKING:  # the door logs too, and has nothing to reconcile
-    from shared.visit import Step
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
 """Tells the log lines and metrics of several deployments apart."""
@@ -23,33 +22,99 @@ SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
 logger = Logger(service=SERVICE, utc=True, use_rfc3339=True)
 
 
-def log_step(step: Step) -> None:
-    """The canonical line of one look at one request: constant message, everything else in fields."""
-    request, progress = step.task.request, step.progress
-    fields: dict[str, object] = {
-        "request_id": request.id,
-        "request_source": request.source,
-        "correlation_id": request.correlation_id or request.id,
-        "traceparent": request.traceparent,
-        "project_id": request.project_id,
-        "server_id": request.server_id,
-        "volume_id": request.volume_id,
-        "attempt": progress.attempt,
-        "polls": progress.polls,
-        "deletes_sent": progress.deletes_sent,
-        "volume_status": step.seen.volume.status if step.seen and step.seen.volume else None,
-        "decision": type(step.decision).__name__.lower(),
-        "calls": [_said(call) for call in step.calls],
-        "openstack_request_ids": [call.openstack_request_id for call in step.calls if call.openstack_request_id],
-        "last_error": progress.last_error,
-    }
-    match step.decision:
-        case Wait(seconds=seconds, why=why, announce_unconfirmed=announced):
-            fields |= {"seconds": seconds, "why": why, "unconfirmed": announced}
-        case Conclude(outcome=outcome, detail=detail, reason=reason, explanation=explanation):
-            fields |= {"outcome": outcome.value, "detail": detail, "why": explanation}
-            fields |= {"reason": reason.value} if reason else {}
-    logger.info("request stepped", extra={name: value for name, value in fields.items() if value is not None})
+LOGGED = {Requeue: "wait", NotLookedAt: "wait"}
+"""What a decision is called in the log, where that is not the name of its class: dashboards know it so."""
+
+
+class Logs(Observer):
+    """Writes one line for everything that is observed: constant message, everything else in fields."""
+
+    def step(self, step: Step) -> None:
+        """The canonical line of one look at one case; what broke is logged with its message."""
+        if isinstance(step.decision, Broken):
+            return
+        case = step.case
+        request, progress = case.request, case.progress
+        fields: dict[str, object] = {
+            "request_id": request.id,
+            "request_source": request.source,
+            "correlation_id": request.correlation_id or request.id,
+            "traceparent": request.traceparent,
+            "project_id": request.project_id,
+            "server_id": request.server_id,
+            "volume_id": request.volume_id,
+            "attempt": progress.attempt,
+            "polls": progress.polls,
+            "deletes_sent": progress.deletes_sent,
+            "volume_status": case.volume.status if case.volume else None,
+            "decision": LOGGED.get(type(step.decision)) or type(step.decision).__name__.lower(),
+            "calls": [_said(call) for call in step.calls],
+            "openstack_request_ids": [call.openstack_request_id for call in step.calls if call.openstack_request_id],
+            "last_error": progress.last_error,
+        }
+        match step.decision:
+            case Requeue(seconds=seconds, why=why, announce_unconfirmed=announced):
+                fields |= {"seconds": seconds, "why": why, "unconfirmed": announced}
+            case NotLookedAt():
+                fields |= {"seconds": PUT_BACK, "why": "no time left in this invocation", "unconfirmed": False}
+            case Conclude(outcome=outcome, detail=detail, reason=reason, explanation=explanation):
+                fields |= {"outcome": outcome.value, "detail": detail.value, "why": explanation}
+                fields |= {"reason": reason.value} if reason else {}
+        logger.info("request stepped", extra=_present(fields))
+
+    def unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
+        """A message that holds no request: answered with its faults, or left alone."""
+        match found:
+            case Rejected(faults=faults):
+                said = [f"{fault.field} {fault.message}".strip() for fault in faults]
+                logger.warning("request rejected", extra={**_asked_in(found), "faults": said})
+            case Ignored(why=why):
+                logger.warning("message ignored", extra={"message_id": message.id, "why": why})
+
+    def attempt(self, attempt: Attempt) -> None:
+        """One line for each event and each consumer it was offered to: who has the verdict, and who has not."""
+        fields = {"to": attempt.to, "attempt": attempt.number, **_named(attempt.event)}
+        if attempt.refusal is None:
+            logger.info("event delivered", extra=fields)
+            return
+        fields["why"] = attempt.refusal.why
+        if attempt.again_in is not None:
+            logger.warning("event not taken yet", extra={**fields, "seconds": attempt.again_in})
+        elif attempt.to == BUS:
+            logger.error("event not emitted", extra=fields)
+        elif attempt.refusal.again:
+            logger.error("event given up", extra=fields)
+        else:
+            logger.error("event refused", extra=fields)
+
+    def dead_letter(self, message: Message, found: Found | Exception) -> None:
+        """What our own code could not cope with; the verdict says the same to the requester."""
+        fields: dict[str, object] = {"message_id": message.id, "receive_count": message.receive_count}
+        match found:
+            case list():
+                first, volumes = found[0].request, [case.request.volume_id for case in found]
+                fields |= {"request_id": first.id, "request_source": first.source}
+                fields |= {"correlation_id": first.correlation_id or first.id, "traceparent": first.traceparent}
+                fields |= {"project_id": first.project_id, "server_id": first.server_id}
+                fields |= {"volume_id": volumes[0]} if len(volumes) == 1 else {"volume_ids": volumes}
+            case WaitingDelivery(to=to, event=event):
+                fields |= {"to": to, "why": "this consumer does not get the event", **_named(event)}
+            case Rejected():
+                fields |= {**_asked_in(found), "own": found.own}
+            case Ignored(why=why):
+                fields |= {"why": why}
+            case Exception():
+                logger.error("dead letter", extra=fields, exc_info=found)
+                return
+        logger.error("dead letter", extra=_present(fields))
+
+    def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
+        """A message that AWS or our code failed, with the traceback if there is one."""
+        logger.error("record goes back to the queue", extra={"message_id": message_id, "why": why}, exc_info=error)
+
+
+def _present(fields: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _said(call: Call) -> str:
@@ -57,65 +122,18 @@ def _said(call: Call) -> str:
     return " ".join(str(part) for part in parts if part)
 
 
-def log_rejected(delivery: Delivery, found: Rejected | Ignored) -> None:
-    """A message that holds no request: answered with its faults, or left alone."""
-    match found:
-        case Rejected(faults=faults):
-            said = [f"{fault.field} {fault.message}".strip() for fault in faults]
-            logger.warning("request rejected", extra={**_asked_in(found), "faults": said})
-        case Ignored(why=why):
-            logger.warning("message ignored", extra={"message_id": delivery.message_id, "why": why})
-
-
-def log_delivery(attempt: Attempt) -> None:
-    """One line for each event and each consumer it was offered to: who has the verdict, and who has not."""
-    fields = {"to": attempt.to, "attempt": attempt.number, **_named(attempt.event)}
-    if attempt.refusal is None:
-        logger.info("event delivered", extra=fields)
-        return
-    fields["why"] = attempt.refusal.why
-    if attempt.again_in is not None:
-        logger.warning("event not taken yet", extra={**fields, "seconds": attempt.again_in})
-    elif attempt.to == BUS:
-        logger.error("event not emitted", extra=fields)
-    elif attempt.refusal.again:
-        logger.error("event given up", extra=fields)
-    else:
-        logger.error("event refused", extra=fields)
-
-
-def log_dead_letter(delivery: Delivery, found: Found | Exception) -> None:
-    """What our own code could not cope with; the verdict says the same to the requester."""
-    fields: dict[str, object] = {"message_id": delivery.message_id, "receive_count": delivery.receive_count}
-    match found:
-        case list():
-            first, volumes = found[0].request, [task.request.volume_id for task in found]
-            fields |= {"request_id": first.id, "request_source": first.source}
-            fields |= {"correlation_id": first.correlation_id or first.id, "traceparent": first.traceparent}
-            fields |= {"project_id": first.project_id, "server_id": first.server_id}
-            fields |= {"volume_id": volumes[0]} if len(volumes) == 1 else {"volume_ids": volumes}
-        case PendingDelivery(to=to, event=event):
-            fields |= {"to": to, "why": "this consumer does not get the event", **_named(event)}
-        case Rejected():
-            fields |= {**_asked_in(found), "own": found.own}
-        case Ignored(why=why):
-            fields |= {"why": why}
-        case Exception():
-            logger.error("dead letter", extra=fields, exc_info=found)
-            return
-    logger.error("dead letter", extra={name: value for name, value in fields.items() if value is not None})
-
-
 def _asked_in(rejected: Rejected) -> dict[str, object]:
-    fields = {
-        "request_id": rejected.id,
-        "request_source": rejected.source,
-        "correlation_id": rejected.correlation_id or rejected.id,
-        "traceparent": rejected.traceparent,
-        "server_id": rejected.server_id,
-        "volume_id": rejected.volume_id,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    origin = rejected.origin
+    return _present(
+        {
+            "request_id": origin.id,
+            "request_source": origin.source,
+            "correlation_id": origin.correlation_id or origin.id,
+            "traceparent": origin.traceparent,
+            "server_id": rejected.server_id,
+            "volume_id": rejected.volume_id,
+        }
+    )
 
 
 def _named(event: Event) -> dict[str, object]:
@@ -136,7 +154,7 @@ def _named(event: Event) -> dict[str, object]:
         "server_id": data.get("server_id"),
         "volume_id": data.get("volume_id"),
     }
-    return {name: value for name, value in fields.items() if value is not None}
+    return _present(fields)
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from shared.inbox.own_messages import PendingDelivery
-from shared.inbox.read import Delivery, Found, Ignored, Rejected
-from shared.model import Call, Outcome, Reason, Wait
-from shared.outbox.consumers import BUS, Attempt
+from shared.decision.case import Requeue, Step
+from shared.inbox.read import Found, Ignored, Rejected
+from shared.model import Call, Message, Outcome, Reason
+from shared.outbox.observer import BUS, Attempt, Observer
+from shared.own_messages import WaitingDelivery
 from shared.telemetry.logs import SERVICE
-from shared.visit import Step
 
 NAMESPACE = "BmsVolumeDetach"
 
@@ -42,7 +42,7 @@ class _Metric:
 
 
 class Meters:
-    """Steps run in threads, which Powertools' metrics do not expect: here they meet, and one thread writes."""
+    """Collects for one line at the end. Where it is not Lambda's, several invocations may share the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -89,63 +89,69 @@ def _lines(named: Mapping[str, _Metric]) -> Iterator[list[tuple[str, float]]]:
         yield [(name, v) for name, metric in named.items() for v in metric.values[start : start + VALUES_PER_LINE]]
 
 
-meters = Meters()
-
-
-def measure_step(step: Step) -> None:
-    """One look at one request; the time of the look is that of its last call."""
-    progress = step.progress
-    if step.task.progress is None and step.task.redelivered_since is None:
-        meters.count("Requests")
-    for call in filter(meters.first_time, step.calls):
-        meters.count("CloudCalls", operation=call.operation, answer=answer_of(call))
-        if call.status == 429 or call.code in THROTTLES:
-            meters.count("Throttled")
-    if not step.calls:
-        return
-    now = step.calls[-1].at
-    if isinstance(step.decision, Wait):
-        meters.seconds("OldestInFlight", (now - progress.first_seen_at).total_seconds())
-    if since := progress.accepted_at or progress.detaching_since:
-        meters.seconds("SecondsInDetaching", (now - since).total_seconds())
-
-
 def answer_of(call: Call) -> str:
     """The class of an answer: `2xx` to `5xx`, or `none`."""
     return f"{call.status // 100}xx" if call.status else "none"
 
 
-def measure_delivery(attempt: Attempt) -> None:
-    """Verdicts count once the bus has them; what a consumer will be asked again is no failure yet."""
-    event = attempt.event
-    if attempt.refusal:
-        if attempt.again_in is None:
-            meters.count("EmitFailures", to=attempt.to)
-        return
-    if attempt.to != BUS:
-        return
-    meters.count("Verdicts")
-    meters.count("Verdicts", verdict=event.outcome.value, reason=event.reason.value if event.reason else "none")
-    if event.outcome is Outcome.UNCONFIRMED:
-        meters.count("Unconfirmed")
-    elif event.reason is not Reason.INVALID_REQUEST:
-        meters.seconds("SecondsToVerdict", json.loads(event.body)["data"]["timing"]["seconds"])
-    if event.reason in NOT_PERMITTED:
-        meters.count("AuthorisationFailures")
+class Metrics(Observer):
+    """Counts and times what is observed."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    def step(self, step: Step) -> None:
+        """One look at one case; the time of the look is that of its last call."""
+        meters, progress = self._meters, step.case.progress
+        if step.case.fresh and step.case.message.receive_count == 1:
+            meters.count("Requests")
+        for call in filter(meters.first_time, step.calls):
+            meters.count("CloudCalls", operation=call.operation, answer=answer_of(call))
+            if call.status == 429 or call.code in THROTTLES:
+                meters.count("Throttled")
+        if not step.calls:
+            return
+        now = step.calls[-1].at
+        if isinstance(step.decision, Requeue):
+            meters.seconds("OldestInFlight", (now - progress.first_seen_at).total_seconds())
+        if since := step.case.watching_since:
+            meters.seconds("SecondsInDetaching", (now - since).total_seconds())
+
+    def attempt(self, attempt: Attempt) -> None:
+        """Verdicts count once the bus has them; what a consumer will be asked again is no failure yet."""
+        meters, event = self._meters, attempt.event
+        if attempt.refusal:
+            if attempt.again_in is None:
+                meters.count("EmitFailures", to=attempt.to)
+            return
+        if attempt.to != BUS:
+            return
+        meters.count("Verdicts")
+        meters.count("Verdicts", verdict=event.outcome.value, reason=event.reason.value if event.reason else "none")
+        if event.outcome is Outcome.UNCONFIRMED:
+            meters.count("Unconfirmed")
+        elif event.reason is not Reason.INVALID_REQUEST:
+            meters.seconds("SecondsToVerdict", json.loads(event.body)["data"]["timing"]["seconds"])
+        if event.reason in NOT_PERMITTED:
+            meters.count("AuthorisationFailures")
+
+    def unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
+        """A message that is no valid request is a request all the same: it gets a verdict."""
+        if isinstance(found, Rejected) and not found.own:
+            self._meters.count("Requests")
+
+    def dead_letter(self, message: Message, found: Found | Exception) -> None:
+        """A verdict that a consumer never took is a failure to emit; all else is a request we could not cope with."""
+        match found:
+            case WaitingDelivery(to=to):
+                self._meters.count("EmitFailures", to=to)
+            case Ignored():
+                pass
+            case _:
+                self._meters.count("DeadLetters")
+
+    def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
+        self._meters.count("RecordsReturned")
 
 
-def measure_rejected(_: Delivery, found: Rejected | Ignored) -> None:
-    """A message that is no valid request is a request all the same: it gets a verdict."""
-    if isinstance(found, Rejected) and not found.own:
-        meters.count("Requests")
-
-
-def measure_dead_letter(_: Delivery, found: Found | Exception) -> None:
-    """A verdict that a consumer never took is a failure to emit; all else is a request we could not cope with."""
-    match found:
-        case PendingDelivery(to=to):
-            meters.count("EmitFailures", to=to)
-        case Ignored():
-            pass
-        case _:
-            meters.count("DeadLetters")
+meters = Meters()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from shared.inbox.envelopes import Fault
-from shared.model import DetachRequest, Outcome
-from shared.outbox.events import event_id
-from shared.ports import AwsTrouble, Queue, Throttled
+from shared.model import DetachRequest, Fault, Outcome, verdict_id
+from shared.ports import AwsTrouble, Clock, Queue, Unsent
 from shared.signatures import Keys
-from shared.webhook.receive import Arrived, Consent, HttpDelivery, Invalid, Refusal, Rules, Valid, receive
+from shared.webhook.receive import Arrived, Consent, Entry, HttpDelivery, Refusal, Rules, Valid, receive
 from shared.webhook.responses import (
     TITLES,
     Accepted,
@@ -22,9 +20,6 @@ from shared.webhook.responses import (
     HttpAnswer,
     Problem,
 )
-
-if TYPE_CHECKING:
-    from shared.visit import Clock
 
 RETRY_AFTER = {429: "10", 503: "30"}
 """Seconds, by status."""
@@ -86,29 +81,26 @@ class Door:
         return receive(delivery, self.rules, newest, now) if newest != keys else result
 
     def _enqueue(self, arrived: Arrived) -> HttpAnswer:
-        messages = [message for event in arrived.events if isinstance(event, Valid) for message in event.messages]
+        entries = [entry for event in arrived.events if isinstance(event, Valid) for entry in event.entries]
+        messages = {entry: entry.message for entry in entries}
         missing = self.queue.send(messages) if messages else {}
-        note = "; ".join(sorted(set(missing.values())))
-        results: list[EventResult] = []
-        position = 0
-        for event in arrived.events:
-            if isinstance(event, Invalid):
-                results.append(EventResult(status=422, errors=_shown(event.faults)))
-                continue
-            errors = {at: missing.get(position + at) for at in range(len(event.requests))}
-            results.append(_result(event, errors))
-            position += len(event.requests)
+        note = "; ".join(sorted({unsent.why for unsent in missing.values()}))
+        results = [
+            _result(event, missing)
+            if isinstance(event, Valid)
+            else EventResult(status=422, errors=_shown(event.faults))
+            for event in arrived.events
+        ]
         return _batch_answer(results, note) if arrived.batched else _single_answer(results[0], note)
 
 
-def _result(event: Valid, errors: Mapping[int, str | None]) -> EventResult:
-    entries = [entry_of(request) for request in event.requests]
-    lost = [error for error in errors.values() if error is not None]
-    status = 202 if not lost else 429 if all(isinstance(error, Throttled) for error in lost) else 503
+def _result(event: Valid, missing: Mapping[Entry, Unsent]) -> EventResult:
+    lost = [missing[entry] for entry in event.entries if entry in missing]
+    status = 202 if not lost else 429 if all(unsent.throttled for unsent in lost) else 503
     return EventResult(
         status=status,
-        requests=tuple(entry for at, entry in enumerate(entries) if errors[at] is None) or None,
-        missing=tuple(entry for at, entry in enumerate(entries) if errors[at] is not None) or None,
+        requests=tuple(entry_of(entry.request) for entry in event.entries if entry not in missing) or None,
+        missing=tuple(entry_of(entry.request) for entry in event.entries if entry in missing) or None,
     )
 
 
@@ -136,7 +128,7 @@ def entry_of(request: DetachRequest) -> EnqueuedRequest:
     """The request as the sender is told of it; its verdict has the same id whenever and however often it is asked."""
 
     def event(outcome: Outcome) -> str:
-        return event_id(request.source, request.id, request.volume_id, outcome)
+        return verdict_id(request.source, request.id, request.volume_id, outcome)
 
     return EnqueuedRequest(
         id=request.id,

@@ -11,9 +11,9 @@ from urllib.parse import unquote_to_bytes
 from pydantic import JsonValue
 
 from shared import strict_json
-from shared.inbox.envelopes import Fault, Refused
-
-BATCH_LIMIT = 100
+from shared.inbox.envelopes import Refused
+from shared.model import Fault
+from shared.policy import BATCH_EVENTS
 
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
@@ -82,8 +82,8 @@ def _structured(value: JsonValue, _: Mapping[str, str]) -> tuple[JsonValue, ...]
 def _batched(value: JsonValue, headers: Mapping[str, str]) -> tuple[JsonValue, ...]:
     if not isinstance(value, list) or not value:
         raise Unreadable(422, "a batch must be a JSON array of at least one CloudEvent")
-    if len(value) > BATCH_LIMIT:
-        raise Unreadable(413, f"a batch holds at most {BATCH_LIMIT} events, this one {len(value)}")
+    if len(value) > BATCH_EVENTS:
+        raise Unreadable(413, f"a batch holds at most {BATCH_EVENTS} events, this one {len(value)}")
     return tuple(event for item in value for event in _structured(item, headers))
 
 

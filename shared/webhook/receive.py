@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from pydantic import JsonValue
 
-from shared.inbox.envelopes import Fault, Identity, OwnVerdict, Refused
-from shared.inbox.read import Delivery, Ignored, Rejected, read, requests_in
-from shared.model import DetachRequest
-from shared.ports import Message
+from shared.inbox.envelopes import OwnVerdict, Refused
+from shared.inbox.read import Ignored, Rejected, read, requests_in
+from shared.model import DetachRequest, Fault, Message, Origin
+from shared.policy import BODY_BYTES
+from shared.ports import QueueMessage
 from shared.signatures import ID, SIGNATURE, Keys, Proven, Unproven, check_bearer, check_signature
 from shared.webhook.http_binding import Mode, Unreadable, open_delivery
-
-BODY_LIMIT = 64 * 1024
-"""What every consumer of CloudEvents should take, and this one at most (CloudEvents 1.0.2 §Size Limits)."""
 
 IDENTITY_HEADERS = (ID, "idempotency-key")
 """Where a sender of bare JSON names its request: the same name again is the same request again."""
@@ -64,12 +62,19 @@ class Consent:
     origin: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A request and the message that takes it to the queue."""
+
+    request: DetachRequest
+    message: QueueMessage
+
+
 @dataclass(frozen=True, slots=True)
 class Valid:
-    """An event that becomes one request for each of its volumes, and one message for each of those."""
+    """An event that becomes one request for each of its volumes."""
 
-    requests: tuple[DetachRequest, ...]
-    messages: tuple[Message, ...]
+    entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,8 @@ def receive(delivery: HttpDelivery, rules: Rules, keys: Keys, now: datetime) -> 
         return _handshake(delivery.headers, rules)
     if delivery.method != "POST":
         return Refusal(405, "requests are sent by POST", {"Allow": "OPTIONS, POST"})
-    if len(delivery.body) > BODY_LIMIT:
-        return Refusal(413, f"the body must be at most {BODY_LIMIT} bytes, this one has {len(delivery.body)}")
+    if len(delivery.body) > BODY_BYTES:
+        return Refusal(413, f"the body must be at most {BODY_BYTES} bytes, this one has {len(delivery.body)}")
     proof = prove(delivery, rules, keys, now)
     if isinstance(proof, Unproven):
         return Refusal(401, proof.why, {"WWW-Authenticate": CHALLENGE}, unknown_key=proof.unknown_key)
@@ -105,10 +110,8 @@ def receive(delivery: HttpDelivery, rules: Rules, keys: Keys, now: datetime) -> 
     except Refused as refused:
         return Refusal(422, "the event is not valid", faults=refused.faults)
     names = (delivery.headers.get(name) for name in IDENTITY_HEADERS)
-    identity = Identity(
-        id=next(filter(None, names), delivery.request_id), source=rules.source, time=proof.signed_at or now
-    )
-    events = tuple(_validated(event, identity, rules.prefix) for event in opened.events)
+    origin = Origin(id=next(filter(None, names), delivery.request_id), source=rules.source, time=proof.signed_at or now)
+    events = tuple(_validated(event, origin, rules.prefix, now) for event in opened.events)
     return Arrived(opened.mode is Mode.BATCHED, events)
 
 
@@ -135,29 +138,29 @@ def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
     return Refusal(405, "no allowed origin asks to send here", {"Allow": "POST"})
 
 
-def _validated(event: JsonValue, identity: Identity, prefix: str) -> Valid | Invalid:
+def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> Valid | Invalid:
     try:
         # No event was issued after it was signed. This bounds `ce-time`, which stands in a header and is not signed.
         requests = tuple(
-            request.model_copy(update={"requested_at": min(request.requested_at, identity.time)})
-            for request in requests_in(event, identity, prefix)
+            replace(request, requested_at=min(request.requested_at, origin.time))
+            for request in requests_in(event, origin, prefix)
         )
     except Refused as refused:
         return Invalid(refused.faults)
     except OwnVerdict as verdict:
         return Invalid((Fault("type", str(verdict)),))
-    messages = tuple(message_for(request, prefix) for request in requests)
+    entries = tuple(Entry(request, message_for(request, prefix)) for request in requests)
     # The queue's consumer has the last word: what it would reject (one level of nesting more) is rejected here.
-    for message in messages:
-        match read(Delivery(message.body, identity.id, identity.source, identity.time), prefix):
+    for entry in entries:
+        match read(Message(entry.message.body, origin.id, origin.source, origin.time), prefix, now):
             case Rejected(faults=faults):
                 return Invalid(faults)
             case Ignored(why=why):
                 return Invalid((Fault("", why),))
-    return Valid(requests, messages)
+    return Valid(entries)
 
 
-def message_for(request: DetachRequest, prefix: str) -> Message:
+def message_for(request: DetachRequest, prefix: str) -> QueueMessage:
     """The request as a structured CloudEvent of its own; whatever it came in, the queue holds no other form."""
     attributes = {
         "specversion": "1.0",
@@ -172,8 +175,10 @@ def message_for(request: DetachRequest, prefix: str) -> Message:
         "tracestate": request.tracestate,
     }
     event = {name: value for name, value in attributes.items() if value is not None}
-    data = request.model_dump(mode="json", exclude=ATTRIBUTES, exclude_defaults=True)
-    return Message(json.dumps({**event, "data": data}, ensure_ascii=False))
+    data = {
+        name: value for name, value in asdict(request).items() if name not in ATTRIBUTES and value not in (None, False)
+    }
+    return QueueMessage(json.dumps({**event, "data": data}, ensure_ascii=False))
 
 
 ATTRIBUTES = {

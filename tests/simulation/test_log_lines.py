@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from shared.inbox.own_messages import PendingDelivery, continuation_body
 
 from functions.sqs_batch import answer_batch
-from shared.inbox.own_messages import PendingDelivery, continuation_body
 from shared.inbox.read import Rejected, read
 from shared.model import Conclude, DetachRequest, Outcome, Progress
 from shared.outbox.consumers import BUS, Attempt

@@ -11,66 +11,78 @@ from typing import Any
 
 import pytest
 
-from shared.decision import rules as table
-from shared.decision.after_delete import decide_after_delete
-from shared.decision.requeue import Policy, failed
-from shared.decision.rules import RULES, Case, Rule, detached
-from shared.model import Classified, Decision, DetachRequest, Progress, Reason
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
+from shared.decision.requeue import after_delete
+from shared.decision.rules import RULES, Rule, decide, not_meant
+from shared.model import Classified, Detail, Reason
 from shared.outbox.events import EventFactory
+from shared.outbox.observer import Observer
+from shared.policy import Policy
 from shared.ports import Event
+from shared.service import Service
 from shared.telemetry.logs import logger
-from shared.visit import Reconciler
 from tests.simulation.stories import BY_NAME, judged
 from tests.simulation.test_others import Act, attach_when_free, before, swap
 
-Mutate = Callable[[Reconciler], Reconciler]
+Mutate = Callable[[Service], Service]
+
+
+def with_rules(rules: Sequence[Rule]) -> Mutate:
+    return lambda service: replace(service, visits=replace(service.visits, decide=partial(decide, rules=rules)))
 
 
 def without(*names: str) -> Mutate:
     """The table with rules left out."""
     kept = tuple(rule for rule in RULES if rule.__name__ not in names)
     assert len(RULES) - len(names) == len(kept)
-    return lambda reconciler: replace(reconciler, rules=kept)
+    return with_rules(kept)
 
 
 def with_rule(name: str, other: Rule) -> Mutate:
     """The table with one rule replaced."""
     assert name in {rule.__name__ for rule in RULES}
-    return lambda reconciler: replace(
-        reconciler, rules=tuple(other if rule.__name__ == name else rule for rule in RULES)
-    )
+    return with_rules(tuple(other if rule.__name__ == name else rule for rule in RULES))
 
 
-def trust_block_storage_alone(case: Case) -> Decision | None:
-    return None if case.volume is None or case.ours else detached("detached_now")
+def settling(after: Any) -> Mutate:
+    """What follows a DELETE, replaced."""
+    return lambda service: replace(service, visits=replace(service.visits, after_delete=after))
 
 
-def trust_compute_alone(case: Case) -> Decision | None:
-    return None if case.volume is None or case.listed else detached("detached_now")
+def with_outlets(**changes: Any) -> Mutate:
+    return lambda service: replace(service, outlets=replace(service.outlets, **changes))
 
 
-def trust_the_answer(
-    request: DetachRequest, progress: Progress, answer: Classified, policy: Policy, now: datetime
-) -> Decision:
+def trust_block_storage_alone(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return None if case.volume is None or case.ours else detached(Detail.DETACHED_NOW)
+
+
+def trust_compute_alone(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return None if case.volume is None or case.listed else detached(Detail.DETACHED_NOW)
+
+
+def trust_the_answer(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
     """As many do: a 202 is success."""
-    decision = decide_after_delete(request, progress, answer, policy, now)
-    return detached("detached_now") if progress.accepted_at else decision
+    decision = after_delete(case, answer, policy, now)
+    return detached(Detail.DETACHED_NOW) if case.progress.accepted_at else decision
 
 
-def a_lost_answer_is_a_refusal(
-    request: DetachRequest, progress: Progress, answer: Classified, policy: Policy, now: datetime
-) -> Decision:
+def a_lost_answer_is_a_refusal(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
     """As many do: no answer is a failure."""
-    decision = decide_after_delete(request, progress, answer, policy, now)
-    return failed(Reason.REFUSED_BY_SERVER) if progress.unsettled else decision
+    decision = after_delete(case, answer, policy, now)
+    return failed(Reason.REFUSED_BY_SERVER) if case.progress.unsettled else decision
 
 
-def idle_once_is_refused(case: Case) -> Decision | None:
+def one_more(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return Delete() if case.progress.accepted_at and case.progress.idle_reads else None
+
+
+def idle_once_is_refused(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
     return failed(Reason.REFUSED_BY_SERVER) if case.progress.accepted_at else None
 
 
-def fence_without_memory(case: Case) -> Decision | None:
-    return table.fenced(replace(case, redelivered_since=None))
+def fence_without_memory(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    return not_meant(replace(case, progress=replace(case.progress, redelivered_since=None)), policy, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +97,15 @@ class RandomIds(EventFactory):
 class Forgetful:
     """A queue that says yes and keeps nothing."""
 
-    def send(self, messages: Sequence[Any]) -> dict[int, str]:
+    def send(self, messages: Any) -> dict[Any, Any]:
         return {}
 
 
-def talkative(reconciler: Reconciler) -> Reconciler:
+class Talkative(Observer):
     """Logs the password of the simulated cloud."""
-    return replace(reconciler, observe=lambda step: logger.info("login", extra={"login": "demo-password"}))
+
+    def step(self, step: Any) -> None:
+        logger.info("login", extra={"login": "demo-password"})
 
 
 @dataclass(frozen=True)
@@ -111,22 +125,22 @@ MUTANTS = (
            "verdicts_are_true"),
     Mutant("rule 1, block storage is not asked", with_rule("gone_from_both", trust_compute_alone), "planes-ahead",
            "verdicts_are_true"),
-    Mutant("rule 1, a 202 is believed", lambda r: replace(r, settle=trust_the_answer), "detach", "verdicts_are_true"),
-    Mutant("rule 2, one more after an accepted one", without("refused"), "marked-late", "one_effective_delete"),
-    Mutant("rule 2, a lost answer is a no", lambda r: replace(r, settle=a_lost_answer_is_a_refusal),
+    Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
+    Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-late", "one_effective_delete"),
+    Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
            "lost-with-effect", "verdicts_are_true"),
-    Mutant("rule 3, no fence", without("fenced"), "newer", "gates_hold"),
-    Mutant("rule 3, a newer one is taken for the old", without("another_generation"), "detach", "verdicts_are_true",
+    Mutant("rule 3, no fence", without("not_meant"), "newer", "gates_hold"),
+    Mutant("rule 3, a newer one is taken for the old", without("moved_or_reattached"), "detach", "verdicts_are_true",
            swap),
-    Mutant("rule 3, no memory of an earlier delivery", with_rule("fenced", fence_without_memory), "already-detached",
+    Mutant("rule 3, no memory of an earlier delivery", with_rule("not_meant", fence_without_memory), "already-detached",
            "no_contradiction", attach_when_free, deaths=True),
     Mutant("rule 4, one idle look is a refusal", with_rule("refused", idle_once_is_refused), "marked-late",
            "verdicts_are_true"),
     Mutant("no safety gates", without("unsafe"), "unsafe", "gates_hold"),
-    Mutant("random event ids", lambda r: replace(r, events=RandomIds(r.events.source, r.events.prefix)), "detach",
+    Mutant("random event ids", with_outlets(events=RandomIds()), "detach",
            "one_final_verdict_id", deaths=True),
-    Mutant("continuations get lost", lambda r: replace(r, queue=Forgetful()), "detach", "one_final_verdict_id"),
-    Mutant("a password is logged", talkative, "detach", "nothing_secret"),
+    Mutant("continuations get lost", with_outlets(queue=Forgetful()), "detach", "one_final_verdict_id"),
+    Mutant("a password is logged", with_outlets(observers=(Talkative(),)), "detach", "nothing_secret"),
 )  # fmt: skip
 
 

@@ -17,22 +17,25 @@ from typing import Any
 import requests
 
 from local.stack import simulator_credentials
-from shared.cloud.openstack import OpenStackCloud
-from shared.cloud.projects import ConfiguredClouds, from_environment
-from shared.inbox.read import Delivery
-from shared.outbox.consumers import Deliveries
+from shared.cloud.openstack import connect
+from shared.cloud.projects import Projects
+from shared.model import Message
+from shared.outbox.consumers import Consumers
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
-from shared.ports import Consumer, Event, Message
+from shared.outbox.observer import Observer
+from shared.outbox.outbox import Outlets
+from shared.policy import MAX_RECEIVES
+from shared.policy import VISIBILITY as VISIBILITY_SECONDS
+from shared.ports import Consumer, Event, K, QueueMessage, Unsent
 from shared.service import Service
-from shared.settings import Settings, load
-from shared.telemetry.logs import log_delivery, log_step, logger
-from shared.visit import Observer, Reconciler
+from shared.settings import CloudCredentials, Settings, load
+from shared.telemetry.logs import Logs, logger
+from shared.visit import Visits
 from simulator import CloudApi, InProcessAdapter
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-VISIBILITY = timedelta(seconds=360)
-MAX_RECEIVES = 5
+VISIBILITY = timedelta(seconds=VISIBILITY_SECONDS)
 
 
 LINES: list[str] = []
@@ -112,10 +115,10 @@ class Queued:
     receive_count: int = 0
     first_received_at: datetime | None = None
 
-    def delivery(self) -> Delivery:
-        return Delivery(
+    def received(self) -> Message:
+        return Message(
             body=self.body,
-            message_id=self.id,
+            id=self.id,
             source="arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests",
             sent_at=self.sent_at,
             first_received_at=self.first_received_at,
@@ -143,8 +146,8 @@ class VirtualQueue:
         self.messages.append(message)
         return message
 
-    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        for message in messages:
+    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+        for message in messages.values():
             self._effects.perform("send", partial(self.put, message.body, message.delay))
         return {}
 
@@ -186,8 +189,8 @@ class VirtualBus:
         self._effects = effects
         self.events: list[dict[str, Any]] = []
 
-    def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
-        for event in events:
+    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
+        for event in events.values():
             self._effects.perform("emit", partial(self.events.append, json.loads(event.body)))
         return {}
 
@@ -214,9 +217,9 @@ class Simulation:
         make_cloud: Callable[[Callable[[], datetime]], CloudApi],
         settings: Mapping[str, str] | None = None,
         deaths: frozenset[tuple[int, str]] = frozenset(),
-        observe: Observer = log_step,
+        observers: Sequence[Observer] = (Logs(),),
         consumers: Mapping[str, Consumer] | None = None,
-        mutate: Callable[[Reconciler], Reconciler] = lambda reconciler: reconciler,
+        mutate: Callable[[Service], Service] = lambda service: service,
     ) -> None:
         self.clock = Clock()
         self.effects = Effects(deaths, tick=partial(self.clock.sleep, 0.001))
@@ -227,7 +230,7 @@ class Simulation:
         self.queue = VirtualQueue(self.clock, self.effects)
         self.bus = VirtualBus(self.effects)
         self._settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
-        self._observe = observe
+        self._observers = observers
         self._mutate = mutate
         self._consumers = consumers or {}
         self.errors: list[BaseException] = []
@@ -242,17 +245,15 @@ class Simulation:
         """A fresh process: new service, new connections, no token."""
         http = requests.Session()
         http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock))
-        clouds = ConfiguredClouds(
-            from_environment(simulator_credentials(self.cloud)),
-            connect=lambda credentials: OpenStackCloud(credentials, http, self.clock),
-        )
+        credentials = load(CloudCredentials, simulator_credentials(self.cloud))
+        projects = Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
+        visits = Visits(projects, self._settings.policy, self.clock, at_once=1)
+        return self._mutate(Service(self._settings.event_type_prefix, visits, self._outlets()))
+
+    def _outlets(self) -> Outlets:
         events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
-        sink = Deliveries(self.bus, self.queue, self.clock, self._consumers, observe=log_delivery)
-        reconciler = Reconciler(
-            clouds, self.queue, sink, events, self._settings.policy, self.clock, self._observe, in_flight=1
-        )
-        reconciler = self._mutate(reconciler)
-        return Service(self._settings.event_type_prefix, reconciler, sink, events, self.clock)
+        consumers = Consumers(self._consumers)
+        return Outlets(self.bus, self.queue, events, self.clock, consumers, self._observers)
 
     def run(self, most_deliveries: int = 2000, batch: int = 1) -> None:
         """Deliver until the queue is empty; time jumps to the next message."""
@@ -272,11 +273,10 @@ class Simulation:
 
     def _bury(self) -> bool:
         """Let report_dead_letter answer what died too often."""
-        events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
-        last = DeadLetters(self._settings.event_type_prefix, self.bus, events, self.clock)
+        last = DeadLetters(self._settings.event_type_prefix, self._outlets())
         for message in list(self.queue.dead_letters):
             try:
-                if last.handle([message.delivery()]) == [None]:
+                if not last.handle([message.received()]).unsent:
                     self.effects.perform("acknowledge", partial(self.queue.dead_letters.remove, message))
             except Died:
                 self.effects.dead = False
@@ -287,12 +287,11 @@ class Simulation:
         """One invocation, in this process or in another one; a death ends it, and the next is a new process."""
         service = self._start() if elsewhere else self._service
         try:
-            errors = service.handle([message.delivery() for message in batch])
-            for message, error in zip(batch, errors, strict=True):
-                if error is None:
+            unsent = service.handle([message.received() for message in batch]).unsent
+            for message in batch:
+                if message.id not in unsent:
                     self.queue.acknowledge(message)
-                elif not isinstance(error, Died):
-                    self.errors.append(error)
+            self.errors += [why.cause or AssertionError(why.why) for why in unsent.values()]
         except Died:
             pass
         if self.effects.dead:

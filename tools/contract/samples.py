@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -15,16 +15,17 @@ import requests
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
 from local.stack import simulator_credentials
-from shared.cloud.openstack import OpenStackCloud
-from shared.decision.requeue import Policy
-from shared.inbox.read import Delivery
-from shared.outbox.consumers import Deliveries
+from shared.cloud.openstack import connect
+from shared.cloud.projects import Projects
+from shared.model import Message
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
-from shared.ports import Cloud, Event, Message
+from shared.outbox.outbox import Outlets
+from shared.policy import Policy
+from shared.ports import Event, K, QueueMessage, Unsent
 from shared.service import Service
 from shared.settings import CloudCredentials, load
-from shared.visit import Reconciler
+from shared.visit import Visits
 from simulator import Behaviour, CloudApi, InProcessAdapter
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -44,46 +45,43 @@ class Rehearsal:
         arrange(api)
         http = requests.Session()
         http.mount("http://", InProcessAdapter(api))
-        self._cloud = OpenStackCloud(load(CloudCredentials, simulator_credentials(api)), http, self.clock)
-        factory, sink = EventFactory(), Deliveries(self, self, self.clock)
-        reconciler = Reconciler(self, self, sink, factory, Policy(), self.clock, in_flight=1)
-        self.service = Service("bms", reconciler, sink, factory, self.clock)
-        self.dead_letters = DeadLetters("bms", sink, factory, self.clock)
+        cloud = connect(load(CloudCredentials, simulator_credentials(api)), http, self.clock)
+        outlets = Outlets(self, self, EventFactory(), self.clock)
+        projects = Projects(lambda _: cloud, lambda _: load(CloudCredentials, simulator_credentials(api)))
+        self.service = Service("bms", Visits(projects, Policy(), self.clock), outlets)
+        self.dead_letters = DeadLetters("bms", outlets)
 
     def clock(self) -> datetime:
         return self.now
 
-    def select(self, project_id: str | None) -> Cloud:  # noqa: ARG002 - there is one
-        return self._cloud
-
-    def emit(self, events: Sequence[Event]) -> Mapping[int, str]:
-        self.events += events
+    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
+        self.events += events.values()
         return {}
 
-    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        for message in messages:
+    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+        for message in messages.values():
             self._sent += 1
             heapq.heappush(self._due, (self.now + timedelta(seconds=message.delay), self._sent, message.body))
         return {}
 
     def play(self, request: Mapping[str, Any]) -> Rehearsal:
         """Send a request and deliver until nothing is left."""
-        self.send([Message(json.dumps(request))])
+        self.send({"request": QueueMessage(json.dumps(request))})
         while self._due:
             at, number, body = heapq.heappop(self._due)
             self.now = max(self.now, at)
-            errors = self.service.handle([self._delivery(body, number)])
-            assert errors == [None], errors  # noqa: S101
+            receipts = self.service.handle([self._message(body, number)])
+            assert not receipts.unsent, receipts  # noqa: S101
         return self
 
     def bury(self, request: Mapping[str, Any]) -> Rehearsal:
         """Hand over a request as a dead letter, five tries later."""
         self.now += timedelta(minutes=30)
-        self.dead_letters.handle([replace(self._delivery(json.dumps(request), 1), sent_at=START, receive_count=6)])
+        self.dead_letters.handle([replace(self._message(json.dumps(request), 1), sent_at=START, receive_count=6)])
         return self
 
-    def _delivery(self, body: str, number: int) -> Delivery:
-        return Delivery(body, f"message-{number}", queue_arn(REQUESTS), self.now)
+    def _message(self, body: str, number: int) -> Message:
+        return Message(body, f"message-{number}", queue_arn(REQUESTS), self.now)
 
 
 def _request(volume_id: str = VOLUME, **data: Any) -> dict[str, Any]:

@@ -18,13 +18,7 @@ ROWS: tuple[Row, ...] = (
     Row("APIGW.0105", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
     Row("APIGW.0106", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
     # One number, six meanings: a bad request; a body, URI or header too large; a backend broken or too slow.
-    Row(
-        "APIGW.0201",
-        AnswerClass.PERMANENT,
-        Reason.API_REJECTED,
-        GATEWAY,
-        status=frozenset({400, 413, 414, 494}),
-    ),
+    Row("APIGW.0201", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY, status=frozenset({400, 413, 414, 494})),
     Row("APIGW.0201", AnswerClass.RECONCILE, None, GATEWAY),
     Row("APIGW.0301", AnswerClass.REAUTHENTICATE, None, GATEWAY),  # incorrect authentication information
     Row("APIGW.0302", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),  # the user is not allowed

@@ -26,13 +26,7 @@ ROWS: tuple[Row, ...] = (
         BAD_REQUEST,
         r"^API Version String ",
     ),
-    Row(
-        "computeFault",
-        AnswerClass.PERMANENT,
-        Reason.API_REJECTED,
-        f"{NOVA}, check 2: microversion",
-        NOT_ACCEPTABLE,
-    ),
+    Row("computeFault", AnswerClass.PERMANENT, Reason.API_REJECTED, f"{NOVA}, check 2: microversion", NOT_ACCEPTABLE),
     Row(
         "badRequest",
         AnswerClass.PERMANENT,
@@ -171,12 +165,7 @@ ROWS: tuple[Row, ...] = (
         r"^Invalid volume: .*status must be 'in-use'",
     ),
     Row(
-        "badRequest",
-        AnswerClass.RECONCILE,
-        None,
-        f"{NOVA}, check 16: volume status",
-        BAD_REQUEST,
-        r"^Invalid volume: ",
+        "badRequest", AnswerClass.RECONCILE, None, f"{NOVA}, check 16: volume status", BAD_REQUEST, r"^Invalid volume: "
     ),
     Row("forbidden", AnswerClass.PERMANENT, Reason.FORBIDDEN, f"{NOVA}, check 17: Cinder's policy", FORBIDDEN),
     Row("computeFault", AnswerClass.RECONCILE, None, f"{NOVA}, checks 15 and 18: anything else"),

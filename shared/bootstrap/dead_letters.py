@@ -1,0 +1,27 @@
+"""The composition root of the function that answers dead letters: it asks no cloud, and loads none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+
+from shared.aws.client import AwsClient
+from shared.aws.secrets import Secrets
+from shared.bootstrap.outlets import outlets, utc_now
+from shared.outbox.dead_letters import DeadLetters
+from shared.ports import Clock
+from shared.settings import Settings, load
+
+
+def build(environment: Mapping[str, str], clock: Clock = utc_now) -> DeadLetters:
+    """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
+    settings = load(Settings, environment)
+    client = AwsClient(environment)
+    return DeadLetters(settings.event_type_prefix, outlets(settings, client, Secrets(client), clock))
+
+
+@lru_cache(maxsize=1)
+def dead_letters() -> DeadLetters:
+    """What answers dead letters in this process, from its environment."""
+    return build(os.environ)

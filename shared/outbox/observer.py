@@ -1,0 +1,42 @@
+"""What can be watched of the service: logs and metrics are observers, and tests may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.decision.case import Step
+from shared.inbox.read import Found, Ignored, Rejected
+from shared.model import Message
+from shared.ports import Event, NotTaken
+
+BUS = "bus"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One event offered to one consumer: `refusal` is its no, `again_in` the seconds until it is asked again."""
+
+    to: str
+    event: Event
+    number: int = 1
+    refusal: NotTaken | None = None
+    again_in: int | None = None
+
+
+class Observer:
+    """Hears of everything, and by default does nothing about it."""
+
+    def step(self, step: Step) -> None:
+        """A case was visited."""
+
+    def unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
+        """A message holds no request."""
+
+    def attempt(self, attempt: Attempt) -> None:
+        """An event was offered to the bus or a consumer."""
+
+    def dead_letter(self, message: Message, found: Found | Exception) -> None:
+        """A dead letter was answered."""
+
+    def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
+        """A message goes back to its queue."""

@@ -1,0 +1,146 @@
+"""The outbox: collects what has to leave, sends it in the one right order, and says which messages may be acknowledged.
+
+Verdicts first, then whoever else hears them, then what comes back to us. A message is acknowledged only when all that
+it led to was taken, so a crash repeats and does not lose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.decision.case import Broken, Conclude, NotLookedAt, Requeue, Step
+from shared.inbox.read import Rejected
+from shared.model import Message
+from shared.outbox.consumers import Consumers, Offers
+from shared.outbox.events import EventFactory
+from shared.outbox.observer import BUS, Attempt, Observer
+from shared.own_messages import VERSION, Continuation, WaitingDelivery
+from shared.policy import PUT_BACK
+from shared.ports import Bus, Clock, Event, NotTaken, Queue, QueueMessage, Unsent
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """What became of the messages of a batch: those that are not in `unsent`, by id, may be acknowledged."""
+
+    unsent: Mapping[str, Unsent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where things leave to, and how they are made."""
+
+    bus: Bus
+    queue: Queue
+    events: EventFactory
+    clock: Clock
+    consumers: Consumers = field(default_factory=Consumers)
+    observers: Sequence[Observer] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Letter:
+    """One thing that has to leave because of a message: an event, a message to ourselves, or both in this order."""
+
+    message_id: str
+    event: Event | None = None
+    message: QueueMessage | None = None
+
+
+@dataclass
+class Outbox:
+    """What one batch leads to. Everything is sent by `send`, before `deadline`."""
+
+    outlets: Outlets
+    deadline: datetime | None = None
+    _letters: list[_Letter] = field(default_factory=list)
+    _waiting: list[tuple[str, WaitingDelivery]] = field(default_factory=list)
+    _unsent: dict[str, Unsent] = field(default_factory=dict)
+
+    # -------------------------------------------------------------------------------------------- what goes in
+
+    def take(self, step: Step) -> None:
+        """What one visit made of one case."""
+        case, events, now = step.case, self.outlets.events, self.outlets.clock()
+        match step.decision:
+            case Conclude() as conclusion:
+                self.post(case.message, events.verdict(case, conclusion, now))
+            case Requeue(seconds, why, announce):
+                event = events.unconfirmed(case, why, now) if announce else None
+                self._requeue(step, seconds, event)
+            case NotLookedAt():
+                self._requeue(step, PUT_BACK)
+            case Broken(error):
+                request = case.request
+                error.add_note(f"request {request.source} {request.id}, {request.subject}")
+                self.give_back(case.message, str(error) or type(error).__name__, error)
+
+    def reject(self, message: Message, rejected: Rejected) -> None:
+        """The answer to a message that is no valid request."""
+        self.post(message, self.outlets.events.rejected(rejected, self.outlets.clock()))
+
+    def post(self, message: Message, event: Event) -> None:
+        """An event that answers a message."""
+        self._letters.append(_Letter(message.id, event))
+
+    def offer_again(self, message: Message, waiting: WaitingDelivery) -> None:
+        """An event that a consumer did not take before."""
+        self._waiting.append((message.id, waiting))
+
+    def give_back(self, message: Message, why: str, cause: BaseException | None = None) -> None:
+        """A message that the queue is to deliver again."""
+        self._unsent.setdefault(message.id, Unsent(why, cause=cause))
+
+    def _requeue(self, step: Step, seconds: int, event: Event | None = None) -> None:
+        body = Continuation(continuation=VERSION, request=step.case.request, progress=step.case.progress).body()
+        self._letters.append(_Letter(step.case.message.id, event, QueueMessage(body, seconds)))
+
+    # ------------------------------------------------------------------------------------------- what goes out
+
+    def send(self) -> Receipts:
+        """Send everything; a message whose event the bus did not take is not acknowledged, and comes again."""
+        sent = self._emitted()
+        later = {letter: letter.message for letter in sent if letter.message}
+        later |= self._offered(sent)
+        for letter, unsent in (self.outlets.queue.send(later) if later else {}).items():
+            what = "continuation" if letter in self._letters else "waiting delivery"
+            self._failed(letter, f"{what} not sent", unsent)
+        for message_id, why in self._unsent.items():
+            for observer in self.outlets.observers:
+                observer.returned(message_id, why.why, why.cause)
+        return Receipts(self._unsent)
+
+    def _emitted(self) -> list[_Letter]:
+        """The letters without an event, and those whose event the bus has taken."""
+        events = {letter: letter.event for letter in self._letters if letter.event}
+        unsent = self.outlets.bus.emit(events) if events else {}
+        for letter, event in events.items():
+            refused = unsent.get(letter)
+            self._observed(Attempt(BUS, event, refusal=NotTaken(refused.why, again=True) if refused else None))
+            if refused:
+                self._failed(letter, "event not emitted", refused)
+        return [letter for letter in self._letters if letter not in unsent]
+
+    def _offered(self, sent: Sequence[_Letter]) -> dict[_Letter, QueueMessage]:
+        """Offer what the bus has taken, and what waited, to the consumers; the messages that offer it again later."""
+        now = self.outlets.clock()
+        consumers = self.outlets.consumers
+        waiting = [
+            *((letter.message_id, wanted) for letter in sent if letter.event
+              for wanted in consumers.wanting(letter.event, now)),
+            *self._waiting,
+        ]  # fmt: skip
+        if not waiting:
+            return {}
+        offers = Offers(consumers, self.outlets.clock, self.deadline, self.outlets.observers)
+        made = ((message_id, offers.offer(one)) for message_id, one in waiting)
+        return {_Letter(message_id, message=message): message for message_id, message in made if message}
+
+    def _failed(self, letter: _Letter, what: str, unsent: Unsent) -> None:
+        self._unsent.setdefault(letter.message_id, Unsent(f"{what}: {unsent.why}", unsent.throttled, unsent.cause))
+
+    def _observed(self, attempt: Attempt) -> None:
+        for observer in self.outlets.observers:
+            observer.attempt(attempt)

@@ -1,0 +1,171 @@
+"""Every time and limit, with its unit and its reason. What follows from another number is computed from it.
+
+Plain numbers are seconds, unless their name says bytes or a comment says otherwise. `Policy` is what the operator
+sets; `Settings` fills it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from math import ceil
+from random import Random
+
+# ------------------------------------------------------------------------------------- one invocation (template.yaml)
+
+INVOCATION = 60
+"""The function's time limit."""
+
+VISIBILITY = 6 * INVOCATION
+"""How long a received message is hidden: six time limits, as AWS asks for (Lambda: using SQS, queue settings)."""
+
+MAX_RECEIVES = 5
+"""After so many deliveries that were not acknowledged a message is a dead letter."""
+
+TIME_TO_SEND = 5
+"""Kept at the end of an invocation for the outbox."""
+
+SERVERS_AT_ONCE = 10
+"""Visits that run side by side: Lambda hands over ten messages at most, each about one server."""
+
+# ------------------------------------------------------------------------------------------- calls to the cloud
+
+CLOUD_CONNECT, CLOUD_ANSWER = 5, 30
+"""To connect, and to wait for bytes, for every call, the ones to Keystone too."""
+
+LONGEST_CALL = CLOUD_CONNECT + CLOUD_ANSWER + 1
+"""One to spare. A DELETE is sent only if so much is left: nothing may be on its way when the handler returns."""
+
+SHORTEST_LOOK = 5
+"""With less than this left of the invocation no look is begun."""
+
+FRESH = 2
+"""How old a read of a server or its list may be when a gate is asked of it, or a case shares it."""
+
+PUT_BACK = 2
+"""The delay of a case that there was no time to look at."""
+
+# ------------------------------------------------------------------------------------- secrets and logins, webhook
+
+SECRET_KEPT = 300
+"""How old a secret may be: a rotated one takes over within this time without a refusal."""
+
+SECRET_NEWEST = 30
+"""How old it may be once its content was refused. This is also how often a stranger can make us read it."""
+
+LOGIN_PAUSE = 30
+"""So long a refused login is not repeated with the same credentials: repeated failures lock the user."""
+
+SIGNATURE_TOLERANCE = 300
+"""How far the signed time of a webhook may be from ours (Standard Webhooks, verifying the timestamp)."""
+
+# --------------------------------------------------------------------------------------------------- calls to AWS
+
+AWS_CONNECT, AWS_ANSWER = 3, 10
+AWS_ATTEMPTS = 4
+AWS_ROUNDS = 3
+"""How often SQS is offered what it left out of a batch."""
+
+AWS_BATCH = 10
+"""Entries in one call: SendMessageBatch and PutEvents take ten."""
+
+AWS_BATCH_BYTES = 900_000
+"""Both take 1 MiB in all; a little is left for the names around the bodies."""
+
+LONGEST_DELAY = 900
+"""What SQS can delay a message by."""
+
+# ------------------------------------------------------------------------------------------------------ consumers
+
+SINK_CONNECT, SINK_ANSWER = 3, 10
+
+LONGEST_OFFER = SINK_CONNECT + SINK_ANSWER + 1
+"""No consumer is asked whose answer might come after the deadline."""
+
+PATIENCE = 10
+"""What one batch spends on consumers that answer slowly. What is left of it is offered by later batches."""
+
+# ------------------------------------------------------------------------------------------ sizes of what comes in
+
+BODY_BYTES = 64 * 1024
+"""What every consumer of CloudEvents should take (CloudEvents 1.0.2, size limits); the webhook takes no more."""
+
+BATCH_EVENTS = 100
+CONTEXT_BYTES = 4096
+VOLUMES = 40
+ENVELOPES = 4
+FAULTS = 50
+"""More than any honest request has. All of them together have to fit into one event."""
+
+ORIGINAL_BYTES = 8192
+SUMMARY_BYTES = 2048
+
+CALLS_KEPT = 20
+"""Evidence stays small: a request may be watched for hours, and its event must fit into 64 KB."""
+
+# --------------------------------------------------------------------------------------------------- DELETE rules
+
+UNSETTLED_LIMIT = 3
+"""DELETEs without a known outcome (design rule 2), this far apart:"""
+UNSETTLED_PAUSE = 30
+
+REFUSAL_READS = 2
+"""Idle reads in a row that mean a refusal (design rule 4); where `detaching` was never seen, only after this time:"""
+REFUSAL_UNMARKED_AFTER = 15
+
+# ---------------------------------------------------------------------------------------------------------- waits
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds from `first`, times `factor` each attempt, up to `cap`; jitter takes off up to a third."""
+
+    first: float
+    factor: float
+    cap: float
+
+    def seconds(self, attempt: int, seed: str) -> int:
+        """The same for the same seed: a redelivery waits as its first delivery did."""
+        grown = min(self.cap, self.first * self.factor ** min(attempt, 64))
+        return max(1, round(grown * (1 - Random(f"{seed}/{attempt}").random() / 3)))  # noqa: S311 - no secret
+
+
+POLL = Backoff(first=1, factor=1.6, cap=15)
+"""While a detach is under way."""
+
+RETRY = Backoff(first=5, factor=2, cap=60)
+"""While nothing is."""
+
+WATCH = Backoff(first=60, factor=2, cap=900)
+"""After `detach_unconfirmed`."""
+
+OFFER_AGAIN = Backoff(first=5, factor=3, cap=900)
+"""For a consumer that has not taken a verdict."""
+
+
+def queue_delay(seconds: float) -> int:
+    """What a queue can do: whole seconds, never less than asked for, and at most fifteen minutes."""
+    return max(1, min(LONGEST_DELAY, ceil(seconds)))
+
+
+# --------------------------------------------------------------------------------------------- the operator's part
+
+
+class RunningServerPolicy(StrEnum):
+    """What the operator allows on running servers: the platform's own checks, attested ones, or none."""
+
+    PLATFORM = "platform"
+    ATTEST = "attest"
+    STOPPED_ONLY = "stopped_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator sets. It is handed to the core, which reads no settings."""
+
+    confirm_timeout: timedelta = timedelta(seconds=600)
+    watch_timeout: timedelta = timedelta(hours=6)
+    request_ttl: timedelta = timedelta(hours=1)
+    fence_skew: timedelta = timedelta(seconds=5)
+    running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
