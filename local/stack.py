@@ -22,8 +22,7 @@ from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Page
 from local.poller import Poller
 from shared.bootstrap.dead_letters import dead_letters
-from shared.bootstrap.detach import service
-from shared.bootstrap.outlets import utc_now
+from shared.bootstrap.detach import service, utc_now
 from shared.bootstrap.webhook import door
 from shared.settings import Settings, load
 from simulator import CloudApi, CloudServer

@@ -5,7 +5,7 @@ All are frozen. What crosses a wire is validated where it comes in; from there o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -119,14 +119,6 @@ class Attachment:
     attached_at: AwareDatetime | None = None
     device: str | None = None
 
-    @property
-    def identity(self) -> str:
-        """What tells this attachment from a later one of the same volume to the same server.
-
-        Attaching a volume again makes a new attachment (EVS API, querying details of a disk).
-        """
-        return self.attachment_id or (self.attached_at.isoformat() if self.attached_at else "unnamed")
-
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -139,10 +131,6 @@ class Volume:
     bootable: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_metadata: Mapping[str, str] = field(default_factory=dict)
-
-    def on(self, server_id: str) -> Iterator[Attachment]:
-        """The attachments to one server: none, one, or two while the server is moved."""
-        return (attachment for server, attachment in self.attachments if server == server_id)
 
 
 @dataclass(frozen=True, slots=True)

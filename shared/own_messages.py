@@ -26,9 +26,6 @@ class Continuation(Frozen):
     request: DetachRequest
     progress: Progress
 
-    def body(self) -> str:
-        return self.model_dump_json(exclude_defaults=True, by_alias=True)
-
     @classmethod
     def parse(cls, value: dict[str, Any]) -> Continuation:
         """Raises ValidationError."""
@@ -51,9 +48,6 @@ class WaitingDelivery(Frozen):
     attempt: int = 0
     not_before: AwareDatetime | None = None
 
-    def body(self) -> str:
-        return self.model_dump_json()
-
     @classmethod
     def parse(cls, value: dict[str, Any]) -> WaitingDelivery:
         """Raises ValidationError."""
@@ -62,10 +56,3 @@ class WaitingDelivery(Frozen):
 
 NEEDS = {"continuation": "progress", "pending_delivery": "event"}
 """The name of the version, by which each kind is known, and another name that it must have."""
-
-
-def kind_of(value: object) -> str | None:
-    """Which of our own messages a JSON value is, if any."""
-    if not isinstance(value, dict):
-        return None
-    return next((kind for kind, needs in NEEDS.items() if kind in value and needs in value), None)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from math import ceil
-from random import Random
 
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
@@ -125,11 +123,6 @@ class Backoff:
     factor: float
     cap: float
 
-    def seconds(self, attempt: int, seed: str) -> int:
-        """The same for the same seed: a redelivery waits as its first delivery did."""
-        grown = min(self.cap, self.first * self.factor ** min(attempt, 64))
-        return max(1, round(grown * (1 - Random(f"{seed}/{attempt}").random() / 3)))  # noqa: S311 - no secret
-
 
 POLL = Backoff(first=1, factor=1.6, cap=15)
 """While a detach is under way."""
@@ -142,11 +135,6 @@ WATCH = Backoff(first=60, factor=2, cap=900)
 
 OFFER_AGAIN = Backoff(first=5, factor=3, cap=900)
 """For a consumer that has not taken a verdict."""
-
-
-def queue_delay(seconds: float) -> int:
-    """What a queue can do: whole seconds, never less than asked for, and at most fifteen minutes."""
-    return max(1, min(LONGEST_DELAY, ceil(seconds)))
 
 
 # --------------------------------------------------------------------------------------------- the operator's part

@@ -5,14 +5,14 @@ Visits of different servers run side by side and share nothing, so a slow server
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step
-from shared.decision.requeue import after_delete, requeue, when_unreadable
+from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step, identity
+from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
 from shared.model import Call, Classified, Listed, Seen, Server, Volume
 from shared.policy import FRESH, LONGEST_CALL, POLL, SERVERS_AT_ONCE, SHORTEST_LOOK, Policy
@@ -36,6 +36,7 @@ class Look:
     deadline: datetime | None = None
     many_under_way: bool = False
     calls: list[Call] = field(default_factory=list)
+    _clouds: dict[str | None, Cloud] = field(default_factory=dict)
     _kept: dict[str, tuple[datetime, Reading[Any]]] = field(default_factory=dict)
 
     def at(self, case: Case) -> Seen:
@@ -45,7 +46,7 @@ class Look:
         read and the DELETE. While a detach is under way the volume shows both ends of it; the list is read when the
         volume no longer says that it is detaching.
         """
-        cloud = self.cloud_of(case)
+        cloud = self._cloud(case)
         if case.may_delete:
             return self._everything(cloud, case)
         volume = self._under_way(cloud, case.request.volume_id)
@@ -65,10 +66,13 @@ class Look:
         if not self.has(LONGEST_CALL):
             return None
         request = case.request
-        return self._told(self.cloud_of(case).detach(request.server_id, request.volume_id))
+        return self._told(self._cloud(case).detach(request.server_id, request.volume_id))
 
-    def cloud_of(self, case: Case) -> Cloud:
-        return self.clouds.select(case.request.project_id, self.deadline)
+    def _cloud(self, case: Case) -> Cloud:
+        project_id = case.request.project_id
+        if project_id not in self._clouds:
+            self._clouds[project_id] = self.clouds.select(project_id, self.deadline)
+        return self._clouds[project_id]
 
     def has(self, seconds: float) -> bool:
         """Whether so much is left of the invocation."""
@@ -108,8 +112,8 @@ class Look:
 
 def _still_holds(volume: Volume, case: Case) -> bool:
     followed = case.progress.followed
-    here = [attachment.identity for attachment in volume.on(case.request.server_id)]
-    return bool(followed and followed.identity in here)
+    here = [identity(one) for server, one in volume.attachments if server == case.request.server_id]
+    return followed is not None and identity(followed) in here
 
 
 @dataclass(frozen=True)
@@ -123,27 +127,22 @@ class Visits:
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
 
-    def all(self, cases: Sequence[Case], deadline: datetime | None) -> Iterator[Step]:
-        """A step for each case, as visits end. At the deadline: what is not done by then, with what became of it."""
+    def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
+        """A step for each case. What is not done by the deadline is given back, or put back if it was not begun."""
         visits = self._visits(cases, deadline)
         if not visits:
-            return
+            return []
         pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
-        running: dict[Future[None], Visit] = {pool.submit(visit.run): visit for visit in visits}
+        futures = [pool.submit(visit.run) for visit in visits]
         left = (deadline - self.clock()).total_seconds() if deadline else None
-        try:
-            for future in as_completed(tuple(running), left):
-                visit = running.pop(future)
+        late = wait(futures, left).not_done
+        for visit in visits:
+            visit.stopped = True
+        pool.shutdown(wait=not late, cancel_futures=True)
+        for future in futures:
+            if future not in late:
                 future.result()
-                yield from visit.steps()
-        except TimeoutError:
-            pass
-        finally:
-            for visit in running.values():
-                visit.stopped = True
-            pool.shutdown(wait=not running, cancel_futures=True)
-        for visit in running.values():
-            yield from visit.steps()
+        return [step for visit in visits for step in visit.steps()]
 
     def _visits(self, cases: Sequence[Case], deadline: datetime | None) -> list[Visit]:
         grouped: dict[object, list[Case]] = {}
@@ -179,14 +178,11 @@ class Visit:
                 step = Step(case, Broken(error), tuple(self.look.calls))
             self.done.append(step)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> list[Step]:
         """What is done; of the rest, the case in the middle comes again, and those not begun are put back."""
-        done = self.done[: len(self.cases)]
-        yield from done
-        for case in self.cases[len(done) : self.begun]:
-            yield Step(case, Broken(OutOfTime()))
-        for case in self.cases[max(len(done), self.begun) :]:
-            yield self._not_looked_at(case)
+        done = list(self.done)
+        middle = [Step(case, Broken(OutOfTime())) for case in self.cases[len(done) : self.begun]]
+        return [*done, *middle, *(self._not_looked_at(case) for case in self.cases[len(done) + len(middle) :])]
 
     def _step(self, case: Case) -> Step:
         """One look, one decision, at most one DELETE."""
@@ -218,5 +214,6 @@ class Visit:
         policy, now = self.visits.policy, self.visits.clock()
         ending = requeue(case, policy, now, "no invocation had time to look")
         if isinstance(ending, Conclude):
+            ending = as_check(ending) if case.request.dry_run else ending
             return Step(case.stepped(ending, ()), ending)
         return Step(case, NotLookedAt())

@@ -12,8 +12,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from shared.inbox.request import RequestData
-from shared.webhook.http_binding import BATCH_LIMIT, BATCHED, STRUCTURED
-from shared.webhook.receive import BODY_LIMIT
+from shared.policy import BATCH_EVENTS, BODY_BYTES
+from shared.webhook.http_binding import BATCHED, STRUCTURED
 from shared.webhook.responses import PROBLEM_TYPE, Accepted, AcceptedBatch, Problem
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -40,7 +40,7 @@ ANSWERS: Mapping[int, str] = {
     400: "The body is not JSON, or JSON that can be read in two ways.",
     401: "No proof of who is asking: no signature of a known secret, or one that is more than five minutes old.",
     405: "Requests are sent by POST; OPTIONS is for the handshake.",
-    413: f"More than {BODY_LIMIT} bytes, or a batch of more than {BATCH_LIMIT} events.",
+    413: f"More than {BODY_BYTES} bytes, or a batch of more than {BATCH_EVENTS} events.",
     415: "A content type that this door does not read.",
     422: "No valid request: `errors` names every faulty field (of a batch: `events`).",
     429: "The queue is throttled: send the same again after `Retry-After` seconds.",
@@ -219,7 +219,7 @@ def _schemas() -> Schema:
         "CloudEventBatch": {
             "type": "array",
             "minItems": 1,
-            "maxItems": BATCH_LIMIT,
+            "maxItems": BATCH_EVENTS,
             "items": {"$ref": "#/components/schemas/CloudEvent"},
         },
         **schemas,

@@ -12,7 +12,7 @@ from typing import Any
 from local.demo import demo_cloud
 from local.real_cloud import check_cloud, connect
 from local.stack import simulator_credentials
-from shared.bootstrap.outlets import utc_now
+from shared.bootstrap.detach import utc_now
 from shared.cloud.openstack import OpenStackCloud
 from shared.cloud.openstack import connect as cloud_of
 from shared.decision.gates import is_system_disk, operating_system
@@ -55,7 +55,8 @@ def _cloud(real_cloud: bool) -> Iterator[OpenStackCloud]:
         return
     api = demo_cloud(utc_now)
     with CloudServer(api):
-        yield cloud_of(load(CloudCredentials, simulator_credentials(api)))
+        credentials = load(CloudCredentials, simulator_credentials(api))
+        yield cloud_of(lambda _: credentials)
 
 
 def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:
     disks = []
     for entry in cloud.listing(server.id).value or ():
         volume = cloud.volume(entry.volume_id).value
-        attachment = next(volume.on(server.id), None) if volume else None
+        attachment = next((a for on, a in volume.attachments if on == server.id), None) if volume else None
         device = entry.device or (attachment.device if attachment else None)
         disks.append(
             {

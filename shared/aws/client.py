@@ -115,20 +115,16 @@ class AwsClient:
             timeout=(AWS_CONNECT, AWS_ANSWER),
             allow_redirects=False,
         )
-        answer = _object(response)
+        try:
+            answer = response.json() if response.content else {}
+        except ValueError:
+            answer = {}
+        answer = answer if isinstance(answer, dict) else {}
         if response.status_code == 200:
             return answer
         code = str(answer.get("__type") or response.headers.get("x-amzn-errortype") or "").split("#")[-1]
         message = str(answer.get("message") or answer.get("Message") or "")
         raise AwsError(operation, response.status_code, code.split(":")[0] or "UnknownError", message[:300])
-
-
-def _object(response: requests.Response) -> dict[str, Any]:
-    try:
-        answer = response.json() if response.content else {}
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _session() -> requests.Session:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
 from shared.aws.client import AwsClient
+from shared.aws.event_bus import EventBus
 from shared.aws.secrets import CloudSecret, Secrets
-from shared.bootstrap.outlets import outlets, utc_now
-from shared.cloud.keystone import ReadCredentials
-from shared.cloud.openstack import connect
-from shared.cloud.projects import Projects
-from shared.ports import Clock
+from shared.aws.sqs import SqsQueue
+from shared.aws.task_tokens import TaskTokens
+from shared.outbox.consumers import Consumers
+from shared.outbox.events import EventFactory
+from shared.outbox.outbox import Outlets
+from shared.ports import Clock, Consumer
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
+from shared.telemetry.logs import Logs
+from shared.telemetry.metrics import Metrics, meters
 from shared.visit import Visits
+
+if TYPE_CHECKING:
+    from shared.cloud.keystone import ReadCredentials
+    from shared.cloud.openstack import Projects
+
+utc_now: Clock = partial(datetime.now, UTC)
+
+
+@lru_cache(maxsize=1)
+def service() -> Service:
+    """The service of this process, from its environment."""
+    return build(os.environ)
 
 
 def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
@@ -29,22 +47,34 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
 
 def projects(settings: Settings, environment: Mapping[str, str], secrets: Secrets, clock: Clock) -> Projects:
     """The default cloud and those of ALLOWED_PROJECTS; with the latter alone every request has to name its project."""
-    cloud = partial(connect, clock=clock)
+    # Whoever answers dead letters asks no cloud, and does not load what can.
+    from shared.cloud.openstack import Projects, connect
+
     listed = {project: CloudSecret(secrets, name, project) for project, name in settings.project_secrets.items()}
+    default: ReadCredentials | None = None
     if settings.cloud_secret_id:
-        return Projects(cloud, CloudSecret(secrets, settings.cloud_secret_id), listed)
-    if listed and not environment.get("OS_AUTH_URL"):
-        return Projects(cloud, None, listed)
-    return Projects(cloud, from_environment(environment), listed)
+        default = CloudSecret(secrets, settings.cloud_secret_id)
+    elif not listed or environment.get("OS_AUTH_URL"):
+        # These do not change while a process lives. One that is missing is said now, not at the first request.
+        credentials = load(CloudCredentials, environment)
+        default = lambda _: credentials  # noqa: E731
+    return Projects(partial(connect, clock=clock), default, listed)
 
 
-def from_environment(environment: Mapping[str, str]) -> ReadCredentials:
-    """The `OS_…` variables, which do not change while a process lives. Raises SettingsError."""
-    credentials = load(CloudCredentials, environment)
-    return lambda _: credentials
+def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Clock) -> Outlets:
+    consumers: dict[str, Consumer] = {"task": TaskTokens(client)}
+    if settings.sink_url:
+        # Only who has a sink pays for its imports at a cold start.
+        from shared.aws.webhook_keys import WebhookKeys
+        from shared.outbox.http_sink import HttpSink
 
-
-@lru_cache(maxsize=1)
-def service() -> Service:
-    """The service of this process, from its environment."""
-    return build(os.environ)
+        keys = WebhookKeys(secrets, settings.sink_secret_id).keys
+        consumers = {"sink": HttpSink(settings.sink_url, keys, clock, mode=settings.sink_mode), **consumers}
+    return Outlets(
+        bus=EventBus(client, settings.event_bus_name),
+        queue=SqsQueue(client, settings.request_queue_url),
+        events=EventFactory(settings.event_source, settings.event_type_prefix),
+        clock=clock,
+        consumers=Consumers(consumers, timedelta(seconds=settings.delivery_ttl)),
+        observers=(Logs(), Metrics(meters)),
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import requests
@@ -15,7 +16,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from shared.cloud.classify import classify
-from shared.cloud.http import CODES, NoAnswer, unanswered
+from shared.cloud.http import CODES, Codes, NoAnswer, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSE, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
@@ -28,50 +29,50 @@ ReadCredentials = Callable[[float], CloudCredentials]
 """Credentials that are at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
 
 
+class Service(StrEnum):
+    """The services that are called, and the setting that stands in for what the catalog says of each."""
+
+    COMPUTE = "COMPUTE_ENDPOINT"
+    BLOCK_STORAGE = "VOLUME_ENDPOINT"
+    IMAGE = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
     """What one login gave; a service without an address is not in the catalog."""
 
     token: str
     project_id: str
-    compute: str | None
-    block_storage: str | None
-    image: str | None
+    services: Mapping[Service, str]
     verify: bool | str
     where: str
 
-    def compute_url(self, path: str) -> str:
-        return self._url(self.compute, "compute", "COMPUTE_ENDPOINT", path)
-
-    def volume_url(self, path: str) -> str:
-        return self._url(self.block_storage, "block storage", "VOLUME_ENDPOINT", path)
-
-    def _url(self, base: str | None, service: str, setting: str, path: str) -> str:
-        if base is None:
-            message = f"the catalog has no {self.where.format(service=service)}; set {setting}"
-            raise NoAnswer(_permanent(Reason.API_REJECTED, message))
-        return f"{base}/{path}"
+    def missing(self, service: Service) -> str:
+        name = service.name.lower().replace("_", " ")
+        return f"the catalog has no {self.where.format(service=name)}; set {service.value}"
 
 
+@dataclass
 class Login:
     """One project's login, shared by all calls. Many at once make one login; rotated credentials take over."""
 
-    def __init__(self, read: ReadCredentials, http: requests.Session, clock: Clock) -> None:
-        self._read = read
-        self._http = http
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._credentials: CloudCredentials | None = None
-        self._plugin: Any = None
-        self._granted: tuple[Any, Access] | None = None
+    read: ReadCredentials
+    http: requests.Session
+    clock: Clock
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _credentials: CloudCredentials | None = field(default=None, repr=False)
+    _session: Any = field(default=None, repr=False)
+    _granted: tuple[Any, Access] | None = field(default=None, repr=False)
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
         """Read the credentials, from a secret's cache; whether they are other ones than before."""
         with self._lock:
-            credentials = self._read(kept_seconds)
+            credentials = self.read(kept_seconds)
             if credentials == self._credentials:
                 return False
-            self._credentials, self._plugin, self._granted = credentials, _plugin(credentials, self._clock), None
+            plugin = _plugin(credentials, self.clock)
+            self._session = Session(auth=plugin, session=self.http, verify=credentials.cacert or True)
+            self._credentials, self._granted = credentials, None
             return True
 
     @property
@@ -88,17 +89,21 @@ class Login:
             if self._credentials is None:
                 self.refresh()
             try:
-                return self._grant()
-            except NoAnswer as error:
-                if error.classified.reason is not Reason.UNAUTHORIZED or not self.refresh(SECRET_NEWEST):
-                    raise
-                return self._grant()
+                granted = self._session.auth.get_access(self._session)
+            except (keystone.ClientException, requests.RequestException) as error:
+                classified = understood(error)
+                if classified.reason is Reason.UNAUTHORIZED and self.refresh(SECRET_NEWEST):
+                    return self.access()
+                raise NoAnswer(classified) from error
+            if self._granted is None or self._granted[0] is not granted:
+                self._granted = granted, _access(granted, self._credentials)
+            return self._granted[1]
 
     def renewed(self, refused: Access) -> Access:
         """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
         with self._lock:
             if self._granted and self._granted[1] is refused:
-                self._plugin.invalidate()
+                self._session.auth.invalidate()
             return self.access()
 
     def rotated(self, refused: Access) -> Access | None:
@@ -108,58 +113,44 @@ class Login:
                 return None
             return self.access()
 
-    def _grant(self) -> Access:
-        credentials = self._credentials
-        assert credentials is not None  # noqa: S101 - `access` has read them
-        session = Session(auth=self._plugin, session=self._http, verify=credentials.cacert or True)
-        try:
-            granted = self._plugin.get_access(session)
-        except (keystone.ClientException, requests.RequestException) as error:
-            raise NoAnswer(understood(error)) from error
-        if self._granted is None or self._granted[0] is not granted:
-            self._granted = granted, _access(granted, credentials)
-        return self._granted[1]
-
 
 # -------------------------------------------------------------------------------------------------- the catalog
 
 
-def _access(granted: Any, credentials: CloudCredentials) -> Access:
+def _access(granted: Any, credentials: Any) -> Access:
     project_id = str(granted.project_id or "")
     if not project_id:
-        raise NoAnswer(_permanent(Reason.UNAUTHORIZED, "the token is not scoped to a project"))
-
-    def endpoint(*kinds: str) -> str | None:
-        return next(filter(None, (_endpoint(granted, kind, credentials) for kind in kinds)), None)
-
-    compute = NOVA_URL.match(credentials.compute_endpoint or endpoint("compute") or "")
-    volumes = (credentials.volume_endpoint or endpoint(*CINDER_TYPES) or "").rstrip("/")
-    image = endpoint("image")
+        raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
+    offered = _offered(granted, credentials)
+    found = {}
+    if compute := NOVA_URL.match(credentials.compute_endpoint or offered.get("compute", "")):
+        # `/v2.1` is forced: behind `/v2` microversions are ignored.
+        found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
+    volumes = credentials.volume_endpoint or next((offered[kind] for kind in CINDER_TYPES if kind in offered), "")
+    if volumes := volumes.rstrip("/"):
+        # Some catalogs leave the project out of the path.
+        found[Service.BLOCK_STORAGE] = f"{volumes.removesuffix(f'/{project_id}')}/{project_id}"
+    if "image" in offered:
+        found[Service.IMAGE] = re.sub(r"/v2(\.\d+)?/*$", "", offered["image"].rstrip("/")) + "/v2"
     region = f" in region {credentials.region}" if credentials.region else ""
     return Access(
         token=str(granted.auth_token),
         project_id=project_id,
-        # `/v2.1` is forced: behind `/v2` microversions are ignored. Some catalogs leave the project out of the path.
-        compute=f"{compute['root']}/v2.1/{project_id}" if compute else None,
-        block_storage=(volumes if volumes.endswith(f"/{project_id}") else f"{volumes}/{project_id}")
-        if volumes
-        else None,
-        image=re.sub(r"/v2(\.\d+)?/*$", "", image.rstrip("/")) + "/v2" if image else None,
+        services=found,
         verify=credentials.cacert or True,
         where=f"{credentials.interface} {{service}} endpoint{region}",
     )
 
 
-def _endpoint(granted: Any, service_type: str, credentials: CloudCredentials) -> str | None:
-    wanted = credentials.region
+def _offered(granted: Any, credentials: CloudCredentials) -> dict[str, str]:
+    """The first address of each service in the region that is set, or in any."""
+    offered: dict[str, str] = {}
     for service in granted.service_catalog.catalog:
-        if service.get("type") != service_type:
-            continue
         for endpoint in service.get("endpoints", ()):
             region = endpoint.get("region_id") or endpoint.get("region")
-            if endpoint.get("interface") == credentials.interface and region in (wanted or region, "*"):
-                return str(endpoint["url"])
-    return None
+            if endpoint.get("interface") == credentials.interface and region in (credentials.region or region, "*"):
+                offered.setdefault(str(service.get("type")), str(endpoint["url"]))
+    return offered
 
 
 # --------------------------------------------------------------------------------------------------- the plugins
@@ -214,7 +205,7 @@ def _plugin(credentials: CloudCredentials, clock: Clock) -> Any:
     return plugin
 
 
-KEYSTONE_CODES: dict[str, tuple[type[Exception], ...]] = {
+KEYSTONE_CODES: Codes = {
     "timeout": (keystone.ConnectTimeout, *CODES["timeout"]),
     "tls_failure": (keystone.SSLError, *CODES["tls_failure"]),
     "connection_failure": (keystone.ConnectFailure, *CODES["connection_failure"]),
@@ -234,7 +225,3 @@ def understood(error: Exception) -> Classified:
         # It was the login that was refused: there is nothing left to renew.
         return replace(classified, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
     return classified
-
-
-def _permanent(reason: Reason, message: str) -> Classified:
-    return Classified(AnswerClass.PERMANENT, reason.value, message, reason)

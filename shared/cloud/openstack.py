@@ -1,9 +1,9 @@
-"""The cloud's API: reads of Nova and Cinder, and the one DELETE; every call is kept as evidence."""
+"""The cloud's API: reads of Nova and Cinder, and the one DELETE; every call is kept as evidence. And whose cloud."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,15 +11,14 @@ import requests
 
 from shared.cloud import parse as wire
 from shared.cloud.classify import classify
-from shared.cloud.http import Calls, NoAnswer, Url, session
-from shared.cloud.keystone import Login, ReadCredentials
+from shared.cloud.http import Calls, NoAnswer, sessions
+from shared.cloud.keystone import Access, Login, ReadCredentials, Service
 from shared.cloud.receipts import receipt_of
 from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
 from shared.model import Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import SECRET_NEWEST
-from shared.ports import Clock, CloudTrouble, Reading, Sent
-from shared.settings import CloudCredentials
+from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent
 
 MICROVERSION = "2.26"
 """Nova's oldest that tells `locked` and `tags` and still names the flavor (Nova, REST API version history)."""
@@ -31,35 +30,30 @@ MICROVERSION_HEADERS = {
 REQUEST_ID_HEADERS = ("x-openstack-request-id", "x-compute-request-id", "x-request-id")
 
 
+@dataclass(frozen=True, slots=True)
 class OpenStackCloud:
-    """One project of one OpenStack cloud."""
+    """One project of one OpenStack cloud; with a `deadline` each call gets at most what is left until then."""
 
-    def __init__(self, login: Login, calls: Calls, clock: Clock, deadline: datetime | None = None) -> None:
-        self.login = login
-        self._calls = calls
-        self._clock = clock
-        self._deadline = deadline
-        self._images: dict[str, Mapping[str, str]] = {}
-
-    def until(self, deadline: datetime | None) -> OpenStackCloud:
-        """The same for one invocation: each call gets at most what is left."""
-        bound = OpenStackCloud(self.login, self._calls, self._clock, deadline)
-        bound._images = self._images
-        return bound
+    login: Login
+    calls: Calls
+    clock: Clock
+    deadline: datetime | None = None
+    images: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def project_id(self) -> str:
         """The project the credentials are for; logs in. Raises CloudTrouble."""
-        try:
-            return self.login.access().project_id
-        except NoAnswer as error:
-            raise self._trouble("get_token", error) from error
+        return self._access().project_id
 
     def check(self) -> None:
         """Log in and find the endpoints. Raises CloudTrouble."""
+        access = self._access()
+        for service in (Service.COMPUTE, Service.BLOCK_STORAGE):
+            if service not in access.services:
+                raise self._trouble("get_token", NoAnswer.for_good(Reason.API_REJECTED, access.missing(service)))
+
+    def _access(self) -> Access:
         try:
-            access = self.login.access()
-            access.compute_url("")
-            access.volume_url("")
+            return self.login.access()
         except NoAnswer as error:
             raise self._trouble("get_token", error) from error
 
@@ -67,23 +61,19 @@ class OpenStackCloud:
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
         return self._read(
-            "get_volume",
-            lambda access: access.volume_url(f"volumes/{volume_id}"),
-            wire.volume,
-            absent=Reason.VOLUME_NOT_FOUND,
+            "get_volume", Service.BLOCK_STORAGE, f"volumes/{volume_id}", wire.volume, absent=Reason.VOLUME_NOT_FOUND
         )
 
     def detaching(self) -> Reading[Mapping[str, Volume] | None]:
         """Cinder filters by status; a cloud that ignores the filter shows it by a volume of another status."""
-        return self._read(
-            "list_volumes", lambda access: access.volume_url("volumes/detail?status=detaching"), wire.all_detaching
-        )
+        return self._read("list_volumes", Service.BLOCK_STORAGE, "volumes/detail?status=detaching", wire.all_detaching)
 
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]:
         # Never paged: with `limit` a real Nova left attached volumes out.
         return self._read(
             "list_attachments",
-            lambda access: access.compute_url(f"servers/{server_id}/os-volume_attachments"),
+            Service.COMPUTE,
+            f"servers/{server_id}/os-volume_attachments",
             wire.listing,
             absent=Reason.SERVER_NOT_FOUND,
         )
@@ -91,7 +81,8 @@ class OpenStackCloud:
     def server(self, server_id: str) -> Reading[Server | None]:
         reading: Reading[Server | None] = self._read(
             "get_server",
-            lambda access: access.compute_url(f"servers/{server_id}"),
+            Service.COMPUTE,
+            f"servers/{server_id}",
             wire.server,
             absent=Reason.SERVER_NOT_FOUND,
             headers=MICROVERSION_HEADERS,
@@ -104,18 +95,13 @@ class OpenStackCloud:
 
     def servers(self) -> Reading[list[Server]]:
         """All servers of the project, for people who look for an id."""
-        return self._read(
-            "list_servers",
-            lambda access: access.compute_url("servers/detail"),
-            wire.servers,
-            headers=MICROVERSION_HEADERS,
-        )
+        return self._read("list_servers", Service.COMPUTE, "servers/detail", wire.servers, headers=MICROVERSION_HEADERS)
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
         """How our DELETE ended, by the cloud's own record; unknown where the cloud keeps none."""
 
         def read(operation: str, path: str, parse: Callable[[Any], Ended]) -> Reading[Ended]:
-            return self._read(operation, lambda access: access.compute_url(path), parse)
+            return self._read(operation, Service.COMPUTE, path, parse)
 
         try:
             return receipt_of(receipt).ended(read, server_id)
@@ -124,16 +110,15 @@ class OpenStackCloud:
 
     def _image(self, image_id: str) -> tuple[Mapping[str, str], tuple[Call, ...]]:
         """The image's properties, kept: an image's operating system does not change. Never required."""
-        if image_id in self._images:
-            return self._images[image_id], ()
+        if image_id in self.images:
+            return self.images[image_id], ()
         try:
-            base = self.login.access().image
-            if base is None:
+            if Service.IMAGE not in self._access().services:
                 return {}, ()
-            reading = self._read("get_image", lambda _: f"{base}/images/{image_id}", wire.image_properties)
-        except (CloudTrouble, NoAnswer) as trouble:
-            return {}, trouble.calls if isinstance(trouble, CloudTrouble) else ()
-        self._images[image_id] = reading.value
+            reading = self._read("get_image", Service.IMAGE, f"images/{image_id}", wire.image_properties)
+        except CloudTrouble as trouble:
+            return {}, trouble.calls
+        self.images[image_id] = reading.value
         return reading.value, reading.calls
 
     # ------------------------------------------------------------------------------------------- the effect
@@ -142,15 +127,18 @@ class OpenStackCloud:
         """Send the DELETE once. Whatever comes back is the value; no answer at all is "outcome unknown"."""
         answer = None
         try:
-            answer = self._calls.send(
+            answer = self.calls.send(
                 "DELETE",
-                lambda access: access.compute_url(f"servers/{server_id}/os-volume_attachments/{volume_id}"),
-                deadline=self._deadline,
+                Service.COMPUTE,
+                f"servers/{server_id}/os-volume_attachments/{volume_id}",
+                deadline=self.deadline,
             )
-            classified = classify(answer, now=self._clock())
+            classified = classify(answer, now=self.clock())
         except NoAnswer as error:
             classified = error.classified
-        if unauthorized(classified) and self.login.refresh(SECRET_NEWEST):
+        if (classified.kind is AnswerClass.REAUTHENTICATE or classified.reason is Reason.UNAUTHORIZED) and (
+            self.login.refresh(SECRET_NEWEST)
+        ):
             # It had no effect. With the rotated credentials there is a fresh look first.
             classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
         evidence = self._evidence(DELETE_CALL, answer, classified)
@@ -161,14 +149,15 @@ class OpenStackCloud:
     def _read(
         self,
         operation: str,
-        url: Url,
+        service: Service,
+        path: str,
         parse: Callable[[Any], Any],
         absent: Reason | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reading[Any]:
         """GET and parse; None where the service denies that the thing exists. Raises CloudTrouble."""
         try:
-            answer = self._calls.send("GET", url, headers, self._deadline)
+            answer = self.calls.send("GET", service, path, headers, self.deadline)
         except NoAnswer as error:
             raise self._trouble(operation, error) from error
         if answer.status == 200:
@@ -179,8 +168,8 @@ class OpenStackCloud:
                 raise CloudTrouble(classified, (self._evidence(operation, answer, classified),)) from error
         if answer.status == 406 and headers:
             # A cloud older than the microversion: without it the answer tells less, and the gates are stricter.
-            return self._read(operation, url, parse, absent)
-        classified = classify(answer, now=self._clock())
+            return self._read(operation, service, path, parse, absent)
+        classified = classify(answer, now=self.clock())
         evidence = self._evidence(operation, answer, classified)
         if absent and classified.reason is absent:
             return Reading(None, (evidence,))
@@ -196,7 +185,7 @@ class OpenStackCloud:
         headers = answer.headers if answer else {}
         return Call(
             operation=operation,
-            at=self._clock(),
+            at=self.clock(),
             status=answer.status if answer else 0,
             code=classified.code if classified else None,
             message=(classified.message or None) if classified else None,
@@ -204,21 +193,60 @@ class OpenStackCloud:
         )
 
 
-def unauthorized(answer: Classified) -> bool:
-    """Whether it is the credentials that the cloud does not accept."""
-    return answer.kind is AnswerClass.REAUTHENTICATE or answer.reason is Reason.UNAUTHORIZED
-
-
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def connect(
-    credentials: CloudCredentials | ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now
-) -> OpenStackCloud:
-    """The cloud of these credentials, or of those that a reader of rotating ones gives."""
-    fixed = credentials if isinstance(credentials, CloudCredentials) else None
-    read: ReadCredentials = (lambda _: fixed) if fixed else credentials  # type: ignore[assignment]
-    http = http or session()
-    login = Login(read, http, clock)
-    return OpenStackCloud(login, Calls(login, http, clock), clock)
+def connect(read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now) -> OpenStackCloud:
+    """The cloud of the credentials that `read` gives, which may be rotated; `http` serves logins and calls."""
+    for_login, for_calls = (http, http) if http else sessions()
+    login = Login(read, for_login, clock)
+    return OpenStackCloud(login, Calls(login, for_calls, clock), clock)
+
+
+# -------------------------------------------------------------------------------------------------- the projects
+
+
+@dataclass
+class Projects:
+    """One cloud for each project of `projects`, and the default one for requests that name none or its own."""
+
+    connect: Callable[[ReadCredentials], OpenStackCloud]
+    default: ReadCredentials | None
+    projects: Mapping[str, ReadCredentials] = field(default_factory=dict)
+    _clouds: dict[str | None, OpenStackCloud] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clouds = {project: self.connect(read) for project, read in self.projects.items()}
+        if self.default:
+            self._clouds[None] = self.connect(self.default)
+
+    def key(self, project_id: str | None) -> str | None:
+        return project_id if project_id in self._clouds else None
+
+    def select(self, project_id: str | None, deadline: datetime | None) -> Cloud:
+        """A request for a project that is not served costs no call to any cloud.
+
+        Where there is a list, a project that is not in it is served if it is the one the default credentials name;
+        those that name none by its id are not logged in with to find out.
+        """
+        found = self._clouds.get(project_id) or self._clouds.get(None)
+        if found is None:
+            raise _not_served(project_id)
+        found.login.refresh()
+        cloud = replace(found, deadline=deadline)
+        if project_id is None:
+            return cloud
+        named = found.login.named_project
+        if self.projects and project_id not in self.projects and project_id != named:
+            raise _not_served(project_id)
+        own = named or cloud.project_id()
+        if own == project_id:
+            return cloud
+        message = f"the request names project {project_id}, the credentials are for {own}"
+        raise CloudTrouble(Classified(AnswerClass.PERMANENT, "wrong_project", message, Reason.WRONG_PROJECT))
+
+
+def _not_served(project_id: str | None) -> CloudTrouble:
+    asked = f"project {project_id} is not one that is served here" if project_id else "the request names no project"
+    return CloudTrouble(Classified(AnswerClass.PERMANENT, "forbidden", asked, Reason.FORBIDDEN))

@@ -39,8 +39,9 @@ def _texts(value: Any) -> dict[str, str]:
     return {str(key): str(item) for key, item in value.items() if isinstance(item, str | bool | int)}
 
 
-def _optional(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _named(found: Mapping[str, Any]) -> dict[str, str]:
+    """The members that are texts, and not empty ones."""
+    return {name: value for name, value in found.items() if isinstance(value, str) and value}
 
 
 def _true(value: Any) -> bool:
@@ -91,11 +92,9 @@ def _volume(found: Mapping[str, Any]) -> Volume:
 def _attachment(entry: Any) -> tuple[str, Attachment]:
     if not isinstance(entry, dict) or not isinstance(entry.get("server_id"), str):
         raise Unreadable("an attachment of the volume names no server")
-    return entry["server_id"].lower(), Attachment(
-        attachment_id=_optional(entry.get("attachment_id")),
-        attached_at=cloud_time(entry.get("attached_at")),
-        device=_optional(entry.get("device")),
-    )
+    named = _named(entry)
+    attached_at = cloud_time(named.get("attached_at"))
+    return entry["server_id"].lower(), Attachment(named.get("attachment_id"), attached_at, named.get("device"))
 
 
 def listing(body: Any) -> tuple[Listed, ...]:
@@ -114,7 +113,8 @@ def _listed(entry: Any) -> Listed:
     volume_id = entry.get("volumeId") or entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(volume_id, str):
         raise Unreadable("an entry of the attachment list names no volume")
-    return Listed(volume_id.lower(), _optional(entry.get("device")))
+    device = entry.get("device")
+    return Listed(volume_id.lower(), device if isinstance(device, str) and device else None)
 
 
 def server(body: Any) -> Server:
@@ -131,19 +131,19 @@ def servers(body: Any) -> list[Server]:
 def _server(found: Mapping[str, Any]) -> Server:
     if not isinstance(found.get("status"), str):
         raise Unreadable("the server has no status")
-    flavor, image, power = found.get("flavor"), found.get("image"), found.get("OS-EXT-STS:power_state")
-    locked = found.get("locked")
+    named, power, locked = _named(found), found.get("OS-EXT-STS:power_state"), found.get("locked")
+    flavor, image = (part if isinstance(part := found.get(name), dict) else {} for name in ("flavor", "image"))
     return Server(
         id=str(found.get("id")),
         status=found["status"],
-        name=str(found.get("name") or ""),
-        task_state=_optional(found.get("OS-EXT-STS:task_state")),
-        vm_state=_optional(found.get("OS-EXT-STS:vm_state")),
+        name=named.get("name", ""),
+        task_state=named.get("OS-EXT-STS:task_state"),
+        vm_state=named.get("OS-EXT-STS:vm_state"),
         power_state=power if isinstance(power, int) else None,
         locked=None if locked is None else _true(locked),
-        root_device=_optional(found.get("OS-EXT-SRV-ATTR:root_device_name")),
-        flavor_id=_optional(flavor.get("id")) if isinstance(flavor, dict) else None,
-        image_id=_optional(image.get("id")) if isinstance(image, dict) else None,
+        root_device=named.get("OS-EXT-SRV-ATTR:root_device_name"),
+        flavor_id=_named(flavor).get("id"),
+        image_id=_named(image).get("id"),
         metadata=_texts(found.get("metadata")),
         tags=tuple(tag for tag in found.get("tags") or () if isinstance(tag, str)),
     )

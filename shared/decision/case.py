@@ -66,12 +66,22 @@ def failed(reason: Reason, explanation: str = "") -> Conclude:
 # ----------------------------------------------------------------------------------------------------- the case
 
 
+def identity(attachment: Attachment) -> str:
+    """What tells an attachment from a later one of the same volume to the same server.
+
+    Attaching a volume again makes a new attachment (EVS API, querying details of a disk).
+    """
+    return attachment.attachment_id or (attachment.attached_at.isoformat() if attachment.attached_at else "unnamed")
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What was asked and how it came, how far it is, and what the latest look read.
 
-    `volume`, `ours` (the attachment to the server that this case is about) and `listed` (whether the server's list
-    has the volume; None if it was not read) are derived once, by `saw`.
+    What follows the look is derived once, by `saw`: `ours` is the attachment to the server that this case is about,
+    `named` whether the request may mean it by its id, `newer` whether it was made after the request, `replaced`
+    whether another one was followed before. `listed` says whether the server's list has the volume, and is None if
+    the list was not read.
     """
 
     request: DetachRequest
@@ -81,6 +91,9 @@ class Case:
     seen: Seen | None = None
     volume: Volume | None = None
     ours: Attachment | None = None
+    named: bool = False
+    newer: bool = False
+    replaced: bool = False
     listed: bool | None = None
 
     # ------------------------------------------------------------------------------------------- what it says
@@ -89,12 +102,6 @@ class Case:
     def may_delete(self) -> bool:
         """Whether the next look may end in a DELETE, so that the server is to be read too."""
         return self.progress.accepted_at is None and not self.progress.detaching_seen
-
-    @property
-    def replaced(self) -> bool:
-        """Whether another attachment stands where the followed one was."""
-        followed = self.progress.followed
-        return bool(self.ours and followed and self.ours.identity != followed.identity)
 
     @property
     def watching_since(self) -> datetime | None:
@@ -106,39 +113,48 @@ class Case:
         """What the latest look read, in the words of the public contract; None before the first look."""
         if self.seen is None:
             return None
+        attached = self.volume.attachments if self.volume else ()
         return State(
             volume_status=self.volume.status if self.volume else None,
-            attachment=next(self.volume.on(self.request.server_id), None) if self.volume else None,
+            attachment=next((one for server, one in attached if server == self.request.server_id), None),
             listed_by_server=self.listed if self.seen.listing is not None else None,
             server_status=self.seen.server.status if self.seen.server else None,
-            attached_to=tuple(server for server, _ in self.volume.attachments) if self.volume else (),
+            attached_to=tuple(server for server, _ in attached),
         )
 
-    def skew(self, policy: Policy) -> timedelta:
-        """How far clocks may differ: not at all for a message that was delivered before, on which we may have acted."""
-        return timedelta(0) if self.progress.redelivered_since else policy.fence_skew
+    def is_newer(self, attachment: Attachment, policy: Policy) -> bool:
+        """Made after the request was issued: not what the requester saw (design rule 3).
 
-    def is_named(self, attachment: Attachment) -> bool:
-        """The attachment the request names, or any where it names none."""
-        return self.request.attachment_id in (None, attachment.attachment_id)
-
-    def is_newer(self, attachment: Attachment, skew: timedelta) -> bool:
-        """Made after the request was issued: not what the requester saw (design rule 3)."""
+        Clocks may differ a little, but not for a message that was delivered before, on which we may have acted.
+        """
+        skew = timedelta(0) if self.progress.redelivered_since else policy.fence_skew
         return attachment.attached_at is not None and attachment.attached_at > self.request.requested_at + skew
 
     # ---------------------------------------------------------------------------------------- how it moves on
 
     def saw(self, seen: Seen, policy: Policy, now: datetime) -> Case:
         """Take in a look: which attachment is followed, whether it is being detached, and for how long."""
-        was, volume = self.progress, seen.volume
-        ours = self._ours(seen)
-        listing = [entry.volume_id for entry in seen.listing or ()]
-        listed = self.request.volume_id in listing if seen.listing_read else None
-        case = replace(self, seen=seen, volume=volume, ours=ours, listed=listed)
-        followed = was.followed
-        if ours and not followed and self.is_named(ours) and not self.is_newer(ours, self.skew(policy)):
+        request, was, volume = self.request, self.progress, seen.volume
+        attached = volume.attachments if volume else ()
+        here = [one for server, one in attached if server == request.server_id]
+        followed, asked = was.followed, request.attachment_id
+        # Of two, as while a server is moved, the one followed or named.
+        mine = [one for one in here if followed and identity(one) == identity(followed)]
+        ours = next(iter(mine or [one for one in here if asked in (None, one.attachment_id)] or here), None)
+        listed = any(e.volume_id == request.volume_id for e in seen.listing or ()) if seen.listing_read else None
+        case = replace(
+            self,
+            seen=seen,
+            volume=volume,
+            ours=ours,
+            named=bool(ours and asked in (None, ours.attachment_id)),
+            newer=bool(ours and self.is_newer(ours, policy)),
+            replaced=bool(ours and followed and not mine),
+            listed=listed,
+        )
+        if ours and not followed and case.named and not case.newer:
             followed = ours
-        held = ours and followed and ours.identity == followed.identity and listed is not False
+        held = ours is not None and followed is not None and not case.replaced and listed is not False
         status = volume.status if held and volume else None
         progress = replace(
             was,
@@ -157,13 +173,6 @@ class Case:
             # Attached as before. If one plane is ahead of the other, a detach is about to end, and its clock runs on.
             progress = replace(progress, detaching_since=None, detaching_seen=False)
         return replace(case, progress=progress)
-
-    def _ours(self, seen: Seen) -> Attachment | None:
-        """The volume's attachment to the server; of two, as while a server is moved, the one followed or named."""
-        here = list(seen.volume.on(self.request.server_id)) if seen.volume else []
-        followed = self.progress.followed
-        mine = [a for a in here if followed and a.identity == followed.identity]
-        return next(iter(mine or [a for a in here if self.is_named(a)] or here), None)
 
     def sent(self, answer: Classified, receipt: str | None, now: datetime) -> Case:
         """Take in what came back of the DELETE that was just sent."""

@@ -106,7 +106,7 @@ def gate(
     if state is Power.CHANGING:
         return Hold(f"the server is {server.status}, task {server.task_state or 'none'}")
     # One plane may leave the device out; where they name two, the stricter counts.
-    devices: list[str | None] = [device for device in (attachment.device, listed.device) if device] or [None]
+    devices: set[str | None] = {device for device in (attachment.device, listed.device) if device} or {None}
     system_disk = any(is_system_disk(volume, device, server) for device in devices)
     if state is Power.STOPPED:
         if system_disk and not request.allow_system_disk:

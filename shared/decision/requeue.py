@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from math import ceil
+from random import Random
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, failed
 from shared.model import AnswerClass, Classified, Detail, Outcome, Reason
-from shared.policy import POLL, RETRY, WATCH, Backoff, Policy, queue_delay
+from shared.policy import LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
 
@@ -21,25 +23,34 @@ def requeue(
     """
     request, progress, since = case.request, case.progress, case.watching_since
     seed = f"{request.source} {request.id} {request.volume_id}"
+    announce = False
     if since is None:
         ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
-        return Requeue(_until(ends, now, max(schedule.seconds(progress.attempt, seed), least)), why)
-    confirm_by, watch_until = since + policy.confirm_timeout, since + policy.watch_timeout
-    if now >= watch_until:
-        return failed(Reason.STUCK_DETACHING, f"{why}; watched for {policy.watch_timeout}")
-    if progress.unconfirmed_id:
-        return Requeue(_until(watch_until, now, max(WATCH.seconds(progress.attempt, seed), least)), why)
-    if now >= confirm_by:
-        return Requeue(_until(watch_until, now, WATCH.seconds(0, seed)), why, announce_unconfirmed=True)
-    # Disks that leave one server are looked at together, so they share the reads of it.
-    return Requeue(_until(confirm_by, now, max(POLL.seconds(progress.attempt, request.server_id), least)), why)
+    else:
+        ends, schedule = since + policy.watch_timeout, WATCH
+        if now >= ends:
+            return failed(Reason.STUCK_DETACHING, f"{why}; watched for {policy.watch_timeout}")
+        confirm_by = since + policy.confirm_timeout
+        announce = not progress.unconfirmed_id and now >= confirm_by
+        if not progress.unconfirmed_id and not announce:
+            # Disks that leave one server are looked at together, so they share the reads of it.
+            ends, schedule, seed = confirm_by, POLL, request.server_id
+    seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), 0 if announce else least)
+    # Never sleep past a deadline: the look that meets it is the one that says so.
+    return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
 
 
-def _until(deadline: datetime, now: datetime, seconds: float) -> int:
-    """Never sleep past a deadline: the look that meets it is the one that says so."""
-    return queue_delay(min(seconds, (deadline - now).total_seconds()))
+def pause(backoff: Backoff, attempt: int, seed: str) -> int:
+    """Seconds until the next attempt. The same for the same seed: a redelivery waits as its first delivery did."""
+    grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
+    return max(1, round(grown * (1 - Random(f"{seed}/{attempt}").random() / 3)))  # noqa: S311 - no secret
+
+
+def queue_delay(seconds: float) -> int:
+    """What a queue can do: whole seconds, never less than asked for, and at most fifteen minutes."""
+    return max(1, min(LONGEST_DELAY, ceil(seconds)))
 
 
 def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:

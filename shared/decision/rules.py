@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from shared.decision import gates
-from shared.decision.case import Case, Conclude, Decision, Delete, detached, failed
+from shared.decision.case import Case, Conclude, Decision, Delete, detached, failed, identity
 from shared.decision.requeue import as_check, requeue
 from shared.model import Detail, Ended, Reason
 from shared.policy import REFUSAL_READS, REFUSAL_UNMARKED_AFTER, UNSETTLED_LIMIT, UNSETTLED_PAUSE, Policy
@@ -56,27 +56,26 @@ def _where(case: Case) -> str:
 def moved_or_reattached(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
     """The attachment we followed is gone and another took its place: we succeeded, and leave that one alone."""
     if case.ours and case.replaced:
-        newer = case.ours.identity
+        newer = identity(case.ours)
         return detached(
             Detail.REPLACED_BY_NEWER, f"the attachment asked for is gone; a newer one ({newer}) was not touched"
         )
     return None
 
 
-def not_meant(case: Case, policy: Policy, _now: datetime) -> Decision | None:
+def not_meant(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
     """An attachment that the request cannot have meant is never detached (rule 3)."""
-    ours, skew = case.ours, case.skew(policy)
+    ours = case.ours
     if ours is None or case.progress.followed:
         return None
-    named = case.is_named(ours)
-    if named and not case.is_newer(ours, skew):
+    if case.named and not case.newer:
         return None
     since = case.progress.redelivered_since
-    if since and ours.attached_at and ours.attached_at > since + skew:
+    if since and ours.attached_at and ours.attached_at > since:
         # This message was delivered before, when the newer attachment did not exist yet: what it asked for is gone,
         # and an earlier delivery may have said so already.
-        return detached(Detail.REPLACED_BY_NEWER, f"a newer attachment ({ours.identity}) was not touched")
-    if not named:
+        return detached(Detail.REPLACED_BY_NEWER, f"a newer attachment ({identity(ours)}) was not touched")
+    if not case.named:
         asked = case.request.attachment_id
         return failed(
             Reason.SUPERSEDED, f"the request names attachment {asked}, the volume is attached as {ours.attachment_id}"
@@ -93,8 +92,7 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
         return requeue(case, policy, now, "the volume is free of servers and still detaching")
     if case.progress.followed:
         return detached(how_detached(case))
-    skew = case.skew(policy)
-    elsewhere = [server for server, attachment in volume.attachments if not case.is_newer(attachment, skew)]
+    elsewhere = [server for server, attachment in volume.attachments if not case.is_newer(attachment, policy)]
     if elsewhere and not volume.multiattach:
         return failed(Reason.ATTACHED_ELSEWHERE, _where(case))
     return detached(Detail.ALREADY_DETACHED)

@@ -13,7 +13,7 @@ from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text
 from shared.inbox.request import context_size, faults_of, request_faults, requests_of, valid_id, valid_token
 from shared.model import DetachRequest, Fault, Message, Origin
-from shared.own_messages import Continuation, WaitingDelivery, kind_of
+from shared.own_messages import NEEDS, Continuation, WaitingDelivery
 from shared.policy import CONTEXT_BYTES, ENVELOPES, FAULTS
 
 
@@ -51,10 +51,12 @@ def read(message: Message, prefix: str, now: datetime) -> Found:
     own: str | None = None
     try:
         value = strict_json.loads(message.body)
-        own = kind_of(value)
+        if isinstance(value, dict):
+            own = next((kind for kind, needs in NEEDS.items() if kind in value and needs in value), None)
         if own and isinstance(value, dict):
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
-        progress = Progress(first_seen_at=now, redelivered_since=_redelivered_since(message))
+        since = message.first_received_at if message.receive_count > 1 else None
+        progress = Progress(first_seen_at=now, redelivered_since=since)
         return [Case(request, message, progress) for request in requests_in(value, origin, prefix)]
     except strict_json.NotJson as error:
         return _rejected(message, origin, Refused([Fault("", str(error))]))
@@ -62,10 +64,6 @@ def read(message: Message, prefix: str, now: datetime) -> Found:
         return _rejected(message, origin, refused, own)
     except OwnVerdict as verdict:
         return Ignored(str(verdict))
-
-
-def _redelivered_since(message: Message) -> datetime | None:
-    return message.first_received_at if message.receive_count > 1 else None
 
 
 def requests_in(value: JsonValue, origin: Origin, prefix: str) -> list[DetachRequest]:
@@ -95,7 +93,7 @@ def _continued(message: Message, value: dict[str, JsonValue]) -> Case:
     except ValidationError as error:
         asked = value.get("request")
         raise Refused(faults_of(error), _asker(asked, message), asked) from error
-    since = _redelivered_since(message) or found.progress.redelivered_since
+    since = (message.first_received_at if message.receive_count > 1 else None) or found.progress.redelivered_since
     return Case(found.request, message, replace(found.progress, redelivered_since=since), fresh=False)
 
 

@@ -81,14 +81,12 @@ ORIGIN_LIMITS = {"id": 512, "source": 2048}
 
 def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachRequest]:
     """One request for each volume. Raises Refused with every fault."""
-    faults = request_faults(data) + [
-        Fault(name, f"must have at most {limit} characters")
-        for name, limit in ORIGIN_LIMITS.items()
-        if len(getattr(origin, name)) > limit
-    ]
-    if faults:
+    asked, faults = _validated(data)
+    for name, limit in ORIGIN_LIMITS.items():
+        if len(getattr(origin, name)) > limit:
+            faults.append(Fault(name, f"must have at most {limit} characters"))
+    if faults or asked is None:
         raise Refused(faults, origin, data)
-    asked = RequestData.model_validate(data)
     return [
         DetachRequest(
             id=origin.id,
@@ -112,11 +110,16 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
     ]
 
 
-def request_faults(data: dict[str, JsonValue], at: str = "") -> list[Fault]:
-    """Every fault of a request at once: those of single fields, and those between them."""
+def request_faults(data: dict[str, JsonValue], at: str) -> list[Fault]:
+    """Every fault of a request at once, under the name of where it stands."""
+    return [Fault(".".join(filter(None, (at, fault.field))), fault.message) for fault in _validated(data)[1]]
+
+
+def _validated(data: dict[str, JsonValue]) -> tuple[RequestData | None, list[Fault]]:
+    """The request, if its fields are right, and every fault: those of single fields, and those between them."""
+    asked, faults = None, []
     try:
-        RequestData.model_validate(data)
-        faults: list[Fault] = []
+        asked = RequestData.model_validate(data)
     except ValidationError as error:
         faults = faults_of(error)
     one, many = data.get("volume_id"), data.get("volume_ids")
@@ -134,7 +137,7 @@ def request_faults(data: dict[str, JsonValue], at: str = "") -> list[Fault]:
     context = data.get("context")
     if isinstance(context, dict) and context_size(context) > CONTEXT_BYTES:
         faults.append(Fault("context", f"must be at most {CONTEXT_BYTES} bytes as JSON"))
-    return [Fault(".".join(filter(None, (at, fault.field))), fault.message) for fault in faults]
+    return asked, faults
 
 
 def faults_of(error: ValidationError) -> list[Fault]:

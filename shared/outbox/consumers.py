@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
 
+from shared.decision.requeue import pause
 from shared.outbox.observer import Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import LONGEST_DELAY, LONGEST_OFFER, OFFER_AGAIN, PATIENCE
@@ -55,7 +56,7 @@ class Offers:
             self._observed(Attempt(waiting.to, waiting.event, number, refusal))
             return None
         self.absent[waiting.to] = refusal
-        grown = OFFER_AGAIN.seconds(waiting.attempt, f"{waiting.to} {waiting.event.id}")
+        grown = pause(OFFER_AGAIN, waiting.attempt, f"{waiting.to} {waiting.event.id}")
         seconds = ceil(min(left, max(grown, refusal.retry_after or 0)))
         self._observed(Attempt(waiting.to, waiting.event, number, refusal, seconds))
         not_before = now + timedelta(seconds=seconds) if seconds > LONGEST_DELAY else None
@@ -78,4 +79,4 @@ class Offers:
 
 
 def _message(waiting: WaitingDelivery, seconds: float) -> QueueMessage:
-    return QueueMessage(waiting.body(), delay=min(LONGEST_DELAY, ceil(seconds)))
+    return QueueMessage(waiting.model_dump_json(), delay=min(LONGEST_DELAY, ceil(seconds)))

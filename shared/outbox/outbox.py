@@ -94,7 +94,8 @@ class Outbox:
         self._unsent.setdefault(message.id, Unsent(why, cause=cause))
 
     def _requeue(self, step: Step, seconds: int, event: Event | None = None) -> None:
-        body = Continuation(continuation=VERSION, request=step.case.request, progress=step.case.progress).body()
+        again = Continuation(continuation=VERSION, request=step.case.request, progress=step.case.progress)
+        body = again.model_dump_json(exclude_defaults=True, by_alias=True)
         self._letters.append(_Letter(step.case.message.id, event, QueueMessage(body, seconds)))
 
     # ------------------------------------------------------------------------------------------- what goes out

@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 
 from shared.decision.case import Broken, Conclude, NotLookedAt, Requeue, Step
 from shared.inbox.read import Found, Ignored, Rejected
-from shared.model import Call, Message
+from shared.model import Message
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import PUT_BACK
@@ -35,6 +35,7 @@ class Logs(Observer):
             return
         case = step.case
         request, progress = case.request, case.progress
+        calls = [(c.operation, c.status or "no answer", c.code, c.openstack_request_id) for c in step.calls]
         fields: dict[str, object] = {
             "request_id": request.id,
             "request_source": request.source,
@@ -48,7 +49,7 @@ class Logs(Observer):
             "deletes_sent": progress.deletes_sent,
             "volume_status": case.volume.status if case.volume else None,
             "decision": LOGGED.get(type(step.decision)) or type(step.decision).__name__.lower(),
-            "calls": [_said(call) for call in step.calls],
+            "calls": [" ".join(str(part) for part in said if part) for said in calls],
             "openstack_request_ids": [call.openstack_request_id for call in step.calls if call.openstack_request_id],
             "last_error": progress.last_error,
         }
@@ -115,11 +116,6 @@ class Logs(Observer):
 
 def _present(fields: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _said(call: Call) -> str:
-    parts = (call.operation, call.status or "no answer", call.code, call.openstack_request_id)
-    return " ".join(str(part) for part in parts if part)
 
 
 def _asked_in(rejected: Rejected) -> dict[str, object]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -41,72 +40,56 @@ class _Metric:
     values: list[float] = field(default_factory=list)
 
 
+@dataclass
 class Meters:
     """Collects for one line at the end. Where it is not Lambda's, several invocations may share the process."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._metrics: dict[Dimensions, dict[str, _Metric]] = defaultdict(dict)
-        self._counted: set[Call] = set()
+    counted: set[Call] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _metrics: dict[Dimensions, dict[str, _Metric]] = field(default_factory=lambda: defaultdict(dict))
 
     def count(self, name: str, value: float = 1, **dimensions: str) -> None:
         with self._lock:
-            metric = self._metric(name, MetricUnit.Count, dimensions)
+            metric = self._metrics[tuple(sorted(dimensions.items()))].setdefault(name, _Metric(MetricUnit.Count))
             metric.values[:] = [sum(metric.values) + value]
 
     def seconds(self, name: str, value: float, **dimensions: str) -> None:
         with self._lock:
-            self._metric(name, MetricUnit.Seconds, dimensions).values.append(round(value, 3))
-
-    def first_time(self, call: Call) -> bool:
-        """Requests on one server share what they read: each of them shows the call, and it was made once."""
-        with self._lock:
-            new = call not in self._counted
-            self._counted.add(call)
-            return new
+            metric = self._metrics[tuple(sorted(dimensions.items()))].setdefault(name, _Metric(MetricUnit.Seconds))
+            metric.values.append(round(value, 3))
 
     def flush(self) -> None:
         """Write everything to standard output, where Lambda hands it to CloudWatch; then begin anew."""
         with self._lock:
-            metrics, self._metrics = self._metrics, defaultdict(dict)
-            self._counted.clear()
+            metrics, self._metrics, self.counted = self._metrics, defaultdict(dict), set()
         for dimensions, named in metrics.items():
-            for values in _lines(named):
+            for start in range(0, max(len(metric.values) for metric in named.values()), VALUES_PER_LINE):
                 line = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
                 for name, told_apart in dimensions:
                     line.add_dimension(name, told_apart)
-                for name, value in values:
-                    line.add_metric(name, named[name].unit, value)
+                for name, metric in named.items():
+                    for value in metric.values[start : start + VALUES_PER_LINE]:
+                        line.add_metric(name, metric.unit, value)
                 line.flush_metrics()
 
-    def _metric(self, name: str, unit: MetricUnit, dimensions: Mapping[str, str]) -> _Metric:
-        return self._metrics[tuple(sorted(dimensions.items()))].setdefault(name, _Metric(unit))
 
-
-def _lines(named: Mapping[str, _Metric]) -> Iterator[list[tuple[str, float]]]:
-    longest = max(len(metric.values) for metric in named.values())
-    for start in range(0, longest, VALUES_PER_LINE):
-        yield [(name, v) for name, metric in named.items() for v in metric.values[start : start + VALUES_PER_LINE]]
-
-
-def answer_of(call: Call) -> str:
-    """The class of an answer: `2xx` to `5xx`, or `none`."""
-    return f"{call.status // 100}xx" if call.status else "none"
-
-
+@dataclass(frozen=True, eq=False)
 class Metrics(Observer):
     """Counts and times what is observed."""
 
-    def __init__(self, meters: Meters) -> None:
-        self._meters = meters
+    meters: Meters
 
     def step(self, step: Step) -> None:
         """One look at one case; the time of the look is that of its last call."""
-        meters, progress = self._meters, step.case.progress
+        meters, progress = self.meters, step.case.progress
         if step.case.fresh and step.case.message.receive_count == 1:
             meters.count("Requests")
-        for call in filter(meters.first_time, step.calls):
-            meters.count("CloudCalls", operation=call.operation, answer=answer_of(call))
+        for call in step.calls:
+            if call in meters.counted:
+                continue  # another case has shown it: cases of one visit share what they read
+            meters.counted.add(call)
+            answer = f"{call.status // 100}xx" if call.status else "none"
+            meters.count("CloudCalls", operation=call.operation, answer=answer)
             if call.status == 429 or call.code in THROTTLES:
                 meters.count("Throttled")
         if not step.calls:
@@ -114,12 +97,12 @@ class Metrics(Observer):
         now = step.calls[-1].at
         if isinstance(step.decision, Requeue):
             meters.seconds("OldestInFlight", (now - progress.first_seen_at).total_seconds())
-        if since := step.case.watching_since:
+        if since := progress.accepted_at or progress.detaching_since:
             meters.seconds("SecondsInDetaching", (now - since).total_seconds())
 
     def attempt(self, attempt: Attempt) -> None:
         """Verdicts count once the bus has them; what a consumer will be asked again is no failure yet."""
-        meters, event = self._meters, attempt.event
+        meters, event = self.meters, attempt.event
         if attempt.refusal:
             if attempt.again_in is None:
                 meters.count("EmitFailures", to=attempt.to)
@@ -138,20 +121,20 @@ class Metrics(Observer):
     def unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
         """A message that is no valid request is a request all the same: it gets a verdict."""
         if isinstance(found, Rejected) and not found.own:
-            self._meters.count("Requests")
+            self.meters.count("Requests")
 
     def dead_letter(self, message: Message, found: Found | Exception) -> None:
         """A verdict that a consumer never took is a failure to emit; all else is a request we could not cope with."""
         match found:
             case WaitingDelivery(to=to):
-                self._meters.count("EmitFailures", to=to)
+                self.meters.count("EmitFailures", to=to)
             case Ignored():
                 pass
             case _:
-                self._meters.count("DeadLetters")
+                self.meters.count("DeadLetters")
 
     def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
-        self._meters.count("RecordsReturned")
+        self.meters.count("RecordsReturned")
 
 
 meters = Meters()

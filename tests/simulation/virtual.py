@@ -17,8 +17,7 @@ from typing import Any
 import requests
 
 from local.stack import simulator_credentials
-from shared.cloud.openstack import connect
-from shared.cloud.projects import Projects
+from shared.cloud.openstack import Projects, connect
 from shared.model import Message
 from shared.outbox.consumers import Consumers
 from shared.outbox.dead_letters import DeadLetters

@@ -15,8 +15,7 @@ import requests
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
 from local.stack import simulator_credentials
-from shared.cloud.openstack import connect
-from shared.cloud.projects import Projects
+from shared.cloud.openstack import Projects, connect
 from shared.model import Message
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
@@ -45,9 +44,9 @@ class Rehearsal:
         arrange(api)
         http = requests.Session()
         http.mount("http://", InProcessAdapter(api))
-        cloud = connect(load(CloudCredentials, simulator_credentials(api)), http, self.clock)
+        credentials = load(CloudCredentials, simulator_credentials(api))
         outlets = Outlets(self, self, EventFactory(), self.clock)
-        projects = Projects(lambda _: cloud, lambda _: load(CloudCredentials, simulator_credentials(api)))
+        projects = Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
         self.service = Service("bms", Visits(projects, Policy(), self.clock), outlets)
         self.dead_letters = DeadLetters("bms", outlets)
 
