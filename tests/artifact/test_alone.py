@@ -14,7 +14,7 @@ from benchmarks.packages import runtime
 from local.demo import FREE_VOLUME, SERVER
 from tests.artifact.emulated import Failed, Start, emulated, under_the_emulator
 from tests.artifact.world import World
-from tests.fakes import bare, sqs_record
+from tests.messages import bare, sqs_record
 from tools.artifact import ROOT, Recipe
 
 pytestmark = under_the_emulator

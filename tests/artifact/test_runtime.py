@@ -7,20 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS, queue_arn
-from local.demo import (
-    FREE_VOLUME,
-    SERVER,
-    STOPPED_SERVER,
-    STOPPED_VOLUME,
-    VOLUME,
-    WINDOWS_SERVER,
-    WINDOWS_VOLUME,
-)
+from local.demo import FREE_VOLUME, SERVER, STOPPED_SERVER, STOPPED_VOLUME, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME
 from local.function_url import payload
 from tests.artifact.emulated import Start, under_the_emulator
 from tests.artifact.gate import gate_to
 from tests.artifact.world import World
-from tests.fakes import bare, sqs_record
+from tests.messages import bare, sqs_record
 from tools.sender import LOCAL_SECRET, Post
 
 pytestmark = under_the_emulator

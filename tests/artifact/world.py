@@ -19,7 +19,7 @@ from shared.bootstrap.detach import utc_now
 from simulator import Behaviour, CloudApi, CloudServer, What
 from simulator.oracle import disagreement
 from tests.artifact.emulated import Emulated
-from tests.fakes import bare
+from tests.messages import bare
 from tools.sender import LOCAL_SECRET
 
 

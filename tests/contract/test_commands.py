@@ -15,8 +15,8 @@ from threading import Timer
 from typing import Any
 
 import pytest
-
 from shared.inbox.own_messages import VERSION
+
 from shared.inbox.read import Delivery, read
 from shared.settings import CloudCredentials, load
 from shared.signatures import Keys
@@ -36,7 +36,7 @@ from tests.contract.documented import (
     spans,
 )
 from tests.contract.test_template import RESOURCES, TEMPLATE
-from tests.fakes import QUEUE_ARN, START
+from tests.messages import QUEUE_ARN, START
 
 OPERATIONS = ROOT / "docs/operations.md"
 SOURCES = "\n".join(

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from shared.inbox.own_messages import VERSION, Task, continuation_body
+
 from shared.inbox.read import Delivery, read
 from shared.model import DetachRequest, Progress
 from shared.outbox.consumers import Deliveries
 from shared.ports import Event, NotTaken
-from tests.fakes import QUEUE_ARN, START, Bench
+from tests.messages import QUEUE_ARN, START
+from tests.stack import Bench
 
 KEPT = Path(__file__).parent / "continuations"
 CONTINUATIONS = sorted(KEPT.glob("v*.json"))

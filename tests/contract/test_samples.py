@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from shared.inbox.read import Delivery, Found, Rejected, read
-from tests.fakes import QUEUE_ARN, START, cloudevent_faults
+from tests.messages import QUEUE_ARN, START, cloudevent_faults
 
 EVENTS = Path(__file__).parents[2] / "events"
 REQUESTS = ("detach_bare", "detach_cloudevent", "detach_eventbridge", "already_detached", "refused_by_server")

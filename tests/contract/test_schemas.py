@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
-
 from shared.inbox.own_messages import continuation_body
+
 from shared.inbox.read import Delivery, Rejected, read
 from shared.model import DetachRequest, Outcome, Progress
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
-from tests.fakes import QUEUE_ARN, MemorySink, bare, cloudevent
-from tests.simulation.virtual import Simulation
+from tests.messages import QUEUE_ARN, bare, cloudevent
+from tests.stack import MemorySink, Stack
 from tools.contract.samples import SAMPLES, START, Rehearsal, sample
 from tools.contract.schemas import VERDICTS
 from tools.documents import ROOT
@@ -53,7 +53,7 @@ def test_no_two_schemas_have_one_id() -> None:
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_every_event_of_every_scenario_is_accepted(scenario: Scenario) -> None:
     """A consumer written from the schemas alone understands whatever a cloud can do to a detach."""
-    simulation = Simulation(scenario_cloud, SETTINGS)
+    simulation = Stack(scenario_cloud, SETTINGS)
     for body in scenario.on(simulation.cloud).bodies():
         simulation.queue.put(body)
     simulation.run()

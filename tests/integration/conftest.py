@@ -14,9 +14,8 @@ from local.stack import Stack, running
 from shared.aws.client import SQS
 from shared.bootstrap.detach import service
 from simulator import CloudServer
-from tests.clouds import Site
-from tests.fakes import in_process
 from tests.scripted import Script, scripted_server
+from tests.stack import Site, in_process
 
 
 @pytest.fixture(scope="session")

@@ -30,9 +30,8 @@ from simulator import RUNNING, Behaviour, bodies, faults
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from simulator.scenarios.stage import PROMPT, Stage
 from tests.contract.test_template import RESOURCES
-from tests.fakes import sqs_record
+from tests.messages import START, sqs_record
 from tests.simulation.measured import Measured, Samples
-from tests.simulation.virtual import START
 
 ROOT = Path(__file__).parents[2]
 ALARMS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}

@@ -18,7 +18,7 @@ from shared.aws.sqs import SqsQueue
 from shared.model import Conclude, DetachRequest, Outcome, Progress
 from shared.outbox.events import EventFactory
 from shared.ports import AwsTrouble, Event, Message
-from tests.fakes import START
+from tests.messages import START
 from tests.scripted import Reply, Script, client_of, reply
 
 REQUEST = DetachRequest(id="1", source="/s", requested_at=START, server_id=str(UUID(int=1)), volume_id=str(UUID(int=2)))

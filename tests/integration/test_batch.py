@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
-
 from shared.batch import LONGEST_CALL, BatchClouds
 from shared.decision.backoff import POLL
+
 from shared.decision.requeue import Policy
 from shared.inbox.read import read
 from shared.model import Classified, Conclude, Decision, Reason, Volume, Wait
@@ -20,7 +20,8 @@ from shared.outbox.events import EventFactory
 from shared.ports import Cloud, Reading
 from shared.visit import OutOfTime, Reconciler
 from simulator import Behaviour, Fault, bodies, faults
-from tests.fakes import Bench, MemorySink, OneCloud, bare
+from tests.messages import bare
+from tests.stack import Bench, MemorySink, OneCloud
 
 
 def requests(bench: Bench, count: int) -> list[str]:

@@ -12,7 +12,8 @@ from shared.cloud.openstack import OpenStackCloud
 from shared.model import Volume
 from shared.ports import AwsTrouble, Reading
 from simulator import Behaviour, Fault, What, faults
-from tests.fakes import Bench, OneCloud, bare, cloudevent, cloudevent_faults, credentials_of, in_process
+from tests.messages import bare, cloudevent, cloudevent_faults
+from tests.stack import Bench, OneCloud, credentials_of, in_process
 
 GARBAGE = '{"server_id": "x", "dryrun": true'
 

@@ -20,7 +20,7 @@ from local.stack import simulator_credentials
 from shared.bootstrap.detach import utc_now
 from shared.settings import SettingsError
 from simulator import Behaviour, CloudApi, CloudServer, What
-from tests.fakes import bare, cloudevent_faults, sqs_record
+from tests.messages import bare, cloudevent_faults, sqs_record
 
 Use = Callable[[dict[str, str]], None]
 

@@ -17,7 +17,7 @@ from shared.outbox.http_sink import HttpSink, seconds_until
 from shared.ports import AwsTrouble, Event, NotTaken
 from shared.settings import Settings, SettingsError, SinkMode, load
 from shared.signatures import Keys
-from tests.fakes import START
+from tests.messages import START
 from tests.scripted import BROKEN, Asked, Reply, Script
 
 OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8

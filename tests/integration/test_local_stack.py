@@ -18,7 +18,7 @@ from local.run import EVENTS, SAMPLES
 from local.stack import Stack, simulator_credentials
 from shared.bootstrap.detach import utc_now
 from simulator import CloudServer
-from tests.fakes import bare, cloudevent_faults
+from tests.messages import bare, cloudevent_faults
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,7 @@ from shared.cloud.openstack import OpenStackCloud
 from shared.model import Answer, AnswerClass, Listed, Reason
 from shared.ports import CloudTrouble, Reading
 from simulator import Behaviour, CloudApi, CloudServer, Fault, ListShape, bodies, faults
-from tests.clouds import Site
-from tests.fakes import LONG_AGO, credentials_of
+from tests.stack import LONG_AGO, Site, credentials_of
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -77,10 +76,7 @@ def test_the_list_in_every_shape(site: Site, shape: ListShape, count: int) -> No
     assert expected == site.connect().listing(server).value
 
 
-@pytest.mark.parametrize(
-    "body",
-    ['{"volumeAttachments": {}}', '{"volumeAttachments": []}', '{"volumeAttachment": {}}'],
-)
+@pytest.mark.parametrize("body", ['{"volumeAttachments": {}}', '{"volumeAttachments": []}', '{"volumeAttachment": {}}'])
 def test_an_empty_list_in_every_shape(site: Site, body: str) -> None:
     """Nothing attached is nothing attached, however it is written."""
     site.api.faults.add(Fault(faults.answer(200, body=body.encode()), operation="list_attachments"))

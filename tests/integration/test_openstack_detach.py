@@ -6,7 +6,7 @@ import pytest
 
 from shared.model import Answer, AnswerClass, Reason
 from simulator import Behaviour, Fault, Kind, What, bodies, faults
-from tests.clouds import Site
+from tests.stack import Site
 
 LOST: dict[str, tuple[Kind, bool]] = {
     "reset before": (faults.RESET_BEFORE, False),

@@ -15,8 +15,7 @@ from shared.cloud.openstack import OpenStackCloud
 from shared.model import AnswerClass, Reason
 from shared.ports import CloudTrouble
 from simulator import CloudServer, Fault, bodies, faults
-from tests.clouds import Site
-from tests.fakes import credentials_of
+from tests.stack import Site, credentials_of
 
 
 def trouble_of(cloud: OpenStackCloud) -> CloudTrouble:

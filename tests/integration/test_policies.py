@@ -113,10 +113,7 @@ NEEDED: dict[str, set[tuple[str, str]]] = {
         ("events:PutEvents", OUR_BUS),
         ("states:SendTaskFailure", TOKEN),
     },
-    "ReceiveWebhookFunction": {
-        ("sqs:SendMessage", REQUEST_QUEUE),
-        ("secretsmanager:GetSecretValue", WEBHOOK),
-    },
+    "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK)},
 }
 """What each function does, by the calls its adapters make, and what Lambda does for it."""
 

@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from shared.cloud.projects import ConfiguredClouds
 
 from shared.aws.client import AwsClient, AwsError, Protocol
 from shared.aws.secrets import Secrets
 from shared.bootstrap.detach import clouds as configured
 from shared.cloud.openstack import OpenStackCloud
-from shared.cloud.projects import ConfiguredClouds
 from shared.model import AnswerClass, Reason
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, Settings, SettingsError, load
 from simulator import CloudApi, Fault, World, bodies, faults
 from simulator.inventory import Project
-from tests.fakes import LONG_AGO, Bench, VirtualClock, bare, in_process, long_lived
+from tests.messages import bare
+from tests.stack import LONG_AGO, Bench, Clock, in_process, long_lived
 
 DEFAULT = "volume-detach/cloud"
 OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
@@ -45,7 +46,7 @@ class SecretStore(AwsClient):
 class Estate:
     """Two clouds with a project each, the secrets for them, and the adapter that picks one."""
 
-    clock: VirtualClock = field(default_factory=VirtualClock)
+    clock: Clock = field(default_factory=Clock)
     store: SecretStore = field(default_factory=SecretStore)
     allowed: str = f"{OTHER},{LISTED_ONLY}"
 

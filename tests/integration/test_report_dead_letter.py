@@ -21,7 +21,7 @@ from shared.bootstrap.detach import dead_letters
 from shared.model import Outcome
 from shared.outbox.events import event_id
 from tests.contract.consumer import faults
-from tests.fakes import sqs_record
+from tests.messages import sqs_record
 from tests.scripted import Reply, Script, reply
 from tools.sender import LOCAL_SECRET
 

@@ -28,11 +28,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
+from shared.inbox.own_messages import Task
 
 from local.aws_stand_in import REQUESTS, AwsStandIn
 from local.stack import Stack, running
 from shared.aws.client import SQS, AwsClient
-from shared.inbox.own_messages import Task
 from shared.inbox.read import Delivery, read
 from shared.signatures import ID, PREFIX, SIGNATURE, TIMESTAMP
 from shared.telemetry.logs import logger

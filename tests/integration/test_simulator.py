@@ -327,8 +327,7 @@ def test_server_list(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "members"),
-    [(None, ATTACHMENT), ("2.70", ATTACHMENT | {"tag"}), ("2.89", ATTACHMENT_2_89)],
+    ("version", "members"), [(None, ATTACHMENT), ("2.70", ATTACHMENT | {"tag"}), ("2.89", ATTACHMENT_2_89)]
 )
 def test_attachment_fields(cloud: Cloud, version: str | None, members: set[str]) -> None:
     """One attachment and the entry of the list are alike, and lose their id at 2.89."""
@@ -364,10 +363,7 @@ def test_reads_of_what_is_not_there(cloud: Cloud) -> None:
     absent = cloud.attachment(volume_id=NOWHERE)
     assert absent.headers["content-type"] == "application/json; charset=UTF-8"
     assert body_of(absent) == {
-        "itemNotFound": {
-            "code": 404,
-            "message": f"Instance {cloud.server} is not attached to volume {NOWHERE}",
-        }
+        "itemNotFound": {"code": 404, "message": f"Instance {cloud.server} is not attached to volume {NOWHERE}"}
     }
     cloud.server = NOWHERE
     message = f"Instance {NOWHERE} could not be found."
@@ -486,11 +482,7 @@ def test_reader_may_not_delete() -> None:
 
 @pytest.mark.parametrize(
     ("rule", "running", "stopped"),
-    [
-        (RootDetach.BAD_REQUEST, 400, 400),
-        (RootDetach.FORBIDDEN, 403, 403),
-        (RootDetach.WHEN_STOPPED, 403, 202),
-    ],
+    [(RootDetach.BAD_REQUEST, 400, 400), (RootDetach.FORBIDDEN, 403, 403), (RootDetach.WHEN_STOPPED, 403, 202)],
 )
 def test_system_disk(cloud: Cloud, rule: RootDetach, running: int, stopped: int) -> None:
     """Clouds differ in whether and how they refuse a system disk."""
@@ -677,11 +669,7 @@ def test_call_log(cloud: Cloud) -> None:
         (bodies.nova_fault("badMethod", 405, "m"), 405, {"badMethod": {"code": 405, "message": "m"}}),
         (bodies.service_error("BMS.0114", "m"), 400, {"error": {"message": "m", "code": "BMS.0114"}}),
         (bodies.iam_error("IAM.0002", "m"), 403, {"error_msg": "m", "error_code": "IAM.0002"}),
-        (
-            bodies.keystone_error(401, "m"),
-            401,
-            {"error": {"code": 401, "message": "m", "title": "Unauthorized"}},
-        ),
+        (bodies.keystone_error(401, "m"), 401, {"error": {"code": 401, "message": "m", "title": "Unauthorized"}}),
         (
             bodies.nova_fault("overLimit", 429, "m", retry_after=7),
             429,

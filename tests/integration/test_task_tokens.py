@@ -14,7 +14,7 @@ from shared.aws.task_tokens import CAUSE_LIMIT, TaskTokens, cause_of
 from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wait
 from shared.outbox.events import EventFactory
 from shared.ports import Event
-from tests.fakes import START
+from tests.messages import START
 from tests.scripted import BROKEN, Script, reply
 
 REQUEST = DetachRequest(

@@ -23,8 +23,9 @@ from shared.signatures import Keys
 from shared.webhook.endpoint import Door
 from shared.webhook.receive import Rules
 from tests.contract.consumer import faults
-from tests.fakes import START, MemoryQueue, VirtualClock
+from tests.messages import START
 from tests.scripted import Script
+from tests.stack import Clock, MemoryQueue
 from tools.contract.samples import SAMPLES
 from tools.documents import ROOT
 
@@ -211,14 +212,14 @@ def door(waiting: MemoryQueue) -> Door:
 
 def test_azure_event_grid_may_send() -> None:
     """Its handshake is answered with consent."""
-    answer = door(MemoryQueue(VirtualClock())).answer(delivery_of(load("event_grid_handshake.json")))
+    answer = door(MemoryQueue(Clock())).answer(delivery_of(load("event_grid_handshake.json")))
     assert (200, "eventgrid.azure.net") == (answer.status, answer.all_headers["WebHook-Allowed-Origin"])
 
 
 @pytest.mark.parametrize("name", ["event_grid_delivery.json", "knative_delivery.json"])
 def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
     """What Event Grid (structured) and Knative (binary) post becomes a message whose verdict answers their event."""
-    waiting = MemoryQueue(VirtualClock())
+    waiting = MemoryQueue(Clock())
     answer = door(waiting).answer(delivery_of(load(name)))
     assert 202 == answer.status, answer.body
     (message,) = waiting.sent

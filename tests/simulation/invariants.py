@@ -9,7 +9,7 @@ from typing import Any
 
 from simulator import Happened, What
 from simulator.oracle import disagreement
-from tests.simulation.virtual import Simulation
+from tests.stack import Stack
 
 SKEW = timedelta(seconds=5)
 FINAL = ("detached", "failed", "checked")
@@ -29,7 +29,7 @@ class Run:
     copies: bool = False
 
     @classmethod
-    def of(cls, simulation: Simulation, requests: list[Mapping[str, Any]], untouchable: set[str]) -> Run:
+    def of(cls, simulation: Stack, requests: list[Mapping[str, Any]], untouchable: set[str]) -> Run:
         identity = simulation.cloud.identity
         return cls(
             requests,

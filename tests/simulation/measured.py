@@ -21,12 +21,12 @@ from shared.telemetry.metrics import (
     meters,
 )
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
-from tests.simulation.virtual import Simulation
+from tests.stack import Stack
 
 STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {"Sum": sum, "Maximum": max, "Minimum": min}
 
 
-class Measured(Simulation):
+class Measured(Stack):
     """A simulation that is wired as `bootstrap` wires the product: what is logged is measured too."""
 
     def _start(self) -> Service:
@@ -85,7 +85,7 @@ def played(name: str, capture: Callable[[], str], settings: Mapping[str, str] | 
     return finished(simulation, capture)
 
 
-def finished(simulation: Simulation, capture: Callable[[], str]) -> Samples:
+def finished(simulation: Stack, capture: Callable[[], str]) -> Samples:
     """The metrics of a simulation that is run to its end, each delivery an invocation."""
     while simulation.step():
         meters.flush()

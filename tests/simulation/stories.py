@@ -12,7 +12,7 @@ from simulator import Behaviour, faults
 from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import Stage
 from tests.simulation.invariants import Run, violations
-from tests.simulation.virtual import Simulation
+from tests.stack import Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
 
@@ -26,9 +26,9 @@ class Story:
     name: str
     arrange: Callable[[Stage], None]
 
-    def begin(self, deaths: frozenset[tuple[int, str]] = frozenset(), **options: Any) -> tuple[Simulation, Stage]:
+    def begin(self, deaths: frozenset[tuple[int, str]] = frozenset(), **options: Any) -> tuple[Stack, Stage]:
         """A fresh simulation with the story's requests in the queue."""
-        simulation = Simulation(scenario_cloud, SETTINGS, deaths, **options)
+        simulation = Stack(scenario_cloud, SETTINGS, deaths, **options)
         stage = Stage(simulation.cloud, self.name)
         self.arrange(stage)
         for body in stage.bodies():
@@ -132,7 +132,7 @@ def effects_of(story: Story) -> int:
     return len(simulation.effects.log)
 
 
-def judged(simulation: Simulation, stage: Stage) -> list[str]:
+def judged(simulation: Stack, stage: Stage) -> list[str]:
     """Run to the end, and name every violation."""
     simulation.run()
     return violations(Run.of(simulation, [json.loads(body) for body in stage.bodies()], stage.untouchable))

@@ -14,7 +14,7 @@ from shared.ports import Event, NotTaken
 from simulator import Behaviour
 from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import Stage
-from tests.simulation.virtual import Effects, Simulation
+from tests.stack import Effects, Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "600", "REQUEST_TTL": "1800"}
 ENDINGS = {
@@ -60,7 +60,7 @@ class Run:
     def __post_init__(self) -> None:
         self.sink, self.task = Taker("sink", self.away), Taker("task")
         consumers = {"sink": self.sink, "task": self.task}
-        self.simulation = Simulation(scenario_cloud, SETTINGS, frozenset(self.deaths), consumers=consumers)
+        self.simulation = Stack(scenario_cloud, SETTINGS, frozenset(self.deaths), consumers=consumers)
         self.sink.effects = self.task.effects = self.simulation.effects
         stage = Stage(self.simulation.cloud, "consumers")
         server = stage.server()

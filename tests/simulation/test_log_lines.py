@@ -16,8 +16,8 @@ from shared.outbox.events import EventFactory
 from shared.ports import Event, NotTaken
 from shared.telemetry.logs import log_dead_letter, log_delivery, log_rejected
 from tests.deliveries import OTHER_VOLUME, SERVER, VOLUME
-from tests.fakes import START, Bench, bare, cloudevent, sqs_record
-from tests.simulation.virtual import LINES, Queued
+from tests.messages import START, bare, cloudevent, sqs_record
+from tests.stack import LINES, Bench, Queued
 
 REQUEST = DetachRequest(
     id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME, correlation_id="CHG-1"

@@ -13,12 +13,12 @@ from simulator import Refused
 from simulator.scenarios.stage import Stage
 from tests.simulation.prove import STEP
 from tests.simulation.stories import BY_NAME, SHARED_STAGE, Story, effects_of, judged
-from tests.simulation.virtual import Simulation
+from tests.stack import Stack
 
-Act = Callable[[Simulation, Stage], None]
+Act = Callable[[Stack, Stage], None]
 
 
-def attach_when_free(simulation: Simulation, stage: Stage) -> None:
+def attach_when_free(simulation: Stack, stage: Stage) -> None:
     """Somebody waits for the disk to be free and attaches it again, at once."""
     asked = stage.requests[0]["data"]
 
@@ -30,7 +30,7 @@ def attach_when_free(simulation: Simulation, stage: Stage) -> None:
         stage.later(tenth / 10, attempt)
 
 
-def swap(simulation: Simulation, stage: Stage) -> None:
+def swap(simulation: Stack, stage: Stage) -> None:
     """Somebody detaches the disk by force and attaches it again, in one moment."""
     asked = stage.requests[0]["data"]
     world, volume = stage.world, asked["volume_id"]
@@ -41,13 +41,13 @@ def swap(simulation: Simulation, stage: Stage) -> None:
         world.attach(asked["server_id"], volume)
 
 
-def duplicate_original(simulation: Simulation, stage: Stage) -> None:
+def duplicate_original(simulation: Stack, stage: Stage) -> None:
     """The queue hands out the first message a second time, while the first delivery is under way."""
     again = simulation.queue.put(stage.bodies()[0], id="message-1")
     simulation.deliver(simulation.queue.take(again), elsewhere=True)
 
 
-def everything_waiting(simulation: Simulation, stage: Stage) -> None:
+def everything_waiting(simulation: Stack, stage: Stage) -> None:
     """Whatever is in the queue is delivered at once: a continuation before its delay, before the original is acked."""
     for message in list(simulation.queue.messages):
         if message.receive_count == 0:
@@ -55,7 +55,7 @@ def everything_waiting(simulation: Simulation, stage: Stage) -> None:
             simulation.deliver(simulation.queue.take(message), elsewhere=True)
 
 
-def second_requester(simulation: Simulation, stage: Stage) -> None:
+def second_requester(simulation: Stack, stage: Stage) -> None:
     """Somebody else asks for the very same."""
     stage.requests.append({**stage.requests[0], "id": f"{stage.name}-again-{len(stage.requests)}"})
     simulation.queue.put(stage.bodies()[-1])
@@ -64,7 +64,7 @@ def second_requester(simulation: Simulation, stage: Stage) -> None:
 ACTS: tuple[Act, ...] = (attach_when_free, swap, duplicate_original, everything_waiting, second_requester)
 
 
-def before(act: Act, simulation: Simulation, stage: Stage, effect: str) -> None:
+def before(act: Act, simulation: Stack, stage: Stage, effect: str) -> None:
     """Act just before an effect, unless it is the DELETE: nobody can look between the last look and the DELETE."""
     if not effect.startswith("DELETE"):
         act(simulation, stage)

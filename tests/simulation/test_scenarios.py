@@ -6,13 +6,13 @@ import pytest
 
 from simulator.oracle import disagreement
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
-from tests.simulation.virtual import Simulation
+from tests.stack import Stack
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
     """Each request ends in the verdicts that its scenario names, and the simulator's record agrees with each."""
-    simulation = Simulation(scenario_cloud, SETTINGS)
+    simulation = Stack(scenario_cloud, SETTINGS)
     stage = scenario.on(simulation.cloud)
     for body in stage.bodies():
         simulation.queue.put(body)

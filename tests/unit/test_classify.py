@@ -75,44 +75,19 @@ EXPECTED: list[tuple[int, str, AnswerClass, Reason | None]] = [
     (202, '{"job_id": "70a599e0-31e7-49b7-b260-868f441e862b"}', RECONCILE, None),
     (200, "<html>login here</html>", RECONCILE, None),
     (200, service("Xyz.0001"), RECONCILE, None),
-    (
-        200,
-        fault("itemNotFound", f"Instance {SERVER} is not attached to volume {VOLUME}", 404),
-        RECONCILE,
-        None,
-    ),
+    (200, fault("itemNotFound", f"Instance {SERVER} is not attached to volume {VOLUME}", 404), RECONCILE, None),
     (200, keystone("Unauthorized."), RECONCILE, None),
     # Nova, in the order of its checks.
-    (
-        400,
-        fault("badRequest", "API Version String x is of invalid format.", 400),
-        PERMANENT,
-        Reason.API_REJECTED,
-    ),
+    (400, fault("badRequest", "API Version String x is of invalid format.", 400), PERMANENT, Reason.API_REJECTED),
     (406, fault("computeFault", "Version 2.99 is not supported.", 406), PERMANENT, Reason.API_REJECTED),
     (400, fault("badRequest", WRONG_PROJECT, 400), PERMANENT, Reason.WRONG_PROJECT),
-    (
-        403,
-        fault("forbidden", "Policy doesn't allow ecs:x to be performed.", 403),
-        PERMANENT,
-        Reason.FORBIDDEN,
-    ),
+    (403, fault("forbidden", "Policy doesn't allow ecs:x to be performed.", 403), PERMANENT, Reason.FORBIDDEN),
     (404, fault("itemNotFound", "Instance abc could not be found.", 404), PERMANENT, Reason.SERVER_NOT_FOUND),
     (404, fault("itemNotFound", "Volume abc could not be found.", 404), PERMANENT, Reason.VOLUME_NOT_FOUND),
-    (
-        404,
-        fault("itemNotFound", f"Instance {SERVER} is not attached to volume {VOLUME}", 404),
-        DONE_VERIFY,
-        None,
-    ),
+    (404, fault("itemNotFound", f"Instance {SERVER} is not attached to volume {VOLUME}", 404), DONE_VERIFY, None),
     (404, fault("itemNotFound", f"Instance {SERVER} is not attached.", 404), DONE_VERIFY, None),
     (404, fault("itemNotFound", f"volume_id not found: {VOLUME}", 404), DONE_VERIFY, None),
-    (
-        404,
-        fault("itemnotfound", f"Instance {SERVER} is not attached to volume {VOLUME}", "404"),
-        DONE_VERIFY,
-        None,
-    ),
+    (404, fault("itemnotfound", f"Instance {SERVER} is not attached to volume {VOLUME}", "404"), DONE_VERIFY, None),
     (400, fault("badRequest", "Cannot detach a root device volume", 400), PERMANENT, Reason.SYSTEM_DISK),
     (403, fault("forbidden", "Cannot detach a root device volume", 403), PERMANENT, Reason.SYSTEM_DISK),
     (403, fault("forbidden", "Can't detach root device volume", 403), PERMANENT, Reason.SYSTEM_DISK),
@@ -134,12 +109,7 @@ EXPECTED: list[tuple[int, str, AnswerClass, Reason | None]] = [
     ),
     (409, fault("conflictingRequest", "Service is unavailable at this time.", 409), RETRY, None),
     (409, fault("conflictingRequest", "Something nobody wrote down", 409), RECONCILE, None),
-    (
-        404,
-        fault("itemNotFound", f"Cell is not known for instance {SERVER}", 404),
-        PERMANENT,
-        Reason.API_REJECTED,
-    ),
+    (404, fault("itemNotFound", f"Cell is not known for instance {SERVER}", 404), PERMANENT, Reason.API_REJECTED),
     (400, fault("badRequest", f"Invalid volume: volume {VOLUME} already detached", 400), DONE_VERIFY, None),
     (400, fault("badRequest", IN_USE, 400), WAIT, None),
     (400, fault("badrequest", IN_USE, "XXX"), WAIT, None),
@@ -185,12 +155,7 @@ EXPECTED: list[tuple[int, str, AnswerClass, Reason | None]] = [
     (502, gateway("APIGW.0610"), RECONCILE, None),
     (503, gateway("APIGW.0613"), RETRY, None),
     # The services' own codes, whatever the status.
-    (
-        400,
-        service("BMS.0114", f"Volume {VOLUME} is not in server {SERVER} attach volume list."),
-        DONE_VERIFY,
-        None,
-    ),
+    (400, service("BMS.0114", f"Volume {VOLUME} is not in server {SERVER} attach volume list."), DONE_VERIFY, None),
     (400, service("Ecs.0111"), DONE_VERIFY, None),
     (400, service("BMS.0212", "System is overloaded, please try again later."), RETRY, None),
     (429, service("Common.1503"), RETRY, None),
@@ -223,12 +188,7 @@ EXPECTED: list[tuple[int, str, AnswerClass, Reason | None]] = [
     (400, service("Common.0018"), PERMANENT, Reason.WRONG_PROJECT),
     (400, service("Ecs.0023"), PERMANENT, Reason.WRONG_PROJECT),
     (400, service("Ecs.0605"), PERMANENT, Reason.SERVER_LOCKED),
-    (
-        400,
-        service("BMS.0297", "Fail to attach volume[x]: volume is locked."),
-        PERMANENT,
-        Reason.VOLUME_LOCKED,
-    ),
+    (400, service("BMS.0297", "Fail to attach volume[x]: volume is locked."), PERMANENT, Reason.VOLUME_LOCKED),
     (400, service("EVS.2068"), PERMANENT, Reason.VOLUME_LOCKED),
     (400, service("BMS.0360"), PERMANENT, Reason.VOLUME_FROZEN),
     (403, service("EVS.2144"), PERMANENT, Reason.VOLUME_FROZEN),
@@ -243,12 +203,7 @@ EXPECTED: list[tuple[int, str, AnswerClass, Reason | None]] = [
         DONE_VERIFY,
         None,
     ),
-    (
-        400,
-        '{"error": {"message": "x", "code": "Ecs.1000", "details": [{"code": "BMS.0040"}]}}',
-        RECONCILE,
-        None,
-    ),
+    (400, '{"error": {"message": "x", "code": "Ecs.1000", "details": [{"code": "BMS.0040"}]}}', RECONCILE, None),
     # Nothing but a status.
     (404, NOVA_404_PAGE, PERMANENT, Reason.API_REJECTED),
     (404, "", PERMANENT, Reason.API_REJECTED),
@@ -410,12 +365,7 @@ def test_message_is_redacted() -> None:
         "verify aksk signature fail, canonicalRequest:PUT|/v2/x|host:ecs|authorization:SDK-HMAC-SHA256 "
         "Access=QTWAOYTTINDUT2QVKYUC, SignedHeaders=host, Signature=7be6668032f7|x"
     )
-    for body in (
-        gateway("APIGW.0301", echo),
-        echo,
-        f"<html>{echo}</html>",
-        f"<password>{'s3cret' * 3}</password>",
-    ):
+    for body in (gateway("APIGW.0301", echo), echo, f"<html>{echo}</html>", f"<password>{'s3cret' * 3}</password>"):
         message = classify(Answer(401, {}, body.encode())).message
         assert "[redacted]" in message
         assert not re.search("QTWAOYTT|7be66680|s3cret", message)

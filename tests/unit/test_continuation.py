@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from shared.inbox.own_messages import Task, continuation_body
+
 from shared.inbox.read import Delivery, Rejected, read
 from shared.model import AttachmentRecord, Call, DetachRequest, Progress, State
 from shared.service import OwnUnreadable
-from tests.fakes import QUEUE_ARN, START, Bench
+from tests.messages import QUEUE_ARN, START
+from tests.stack import Bench
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"

@@ -8,15 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-
 from shared.inbox.own_messages import PendingDelivery, continuation_body
+
 from shared.inbox.read import Delivery, Found
 from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason
 from shared.outbox.consumers import Deliveries
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory, event_id
 from shared.ports import Event
-from tests.fakes import QUEUE_ARN, START, MemoryQueue, MemorySink, VirtualClock, bare, cloudevent
+from tests.messages import QUEUE_ARN, START, bare, cloudevent
+from tests.stack import Clock, MemoryQueue, MemorySink
 from tests.unit.test_delivery import LATER, Listener
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
@@ -40,7 +41,7 @@ class Morgue:
     """Dead letters with a bus, a workflow that waits, and a queue for what has to wait."""
 
     def __init__(self) -> None:
-        self.clock = VirtualClock()
+        self.clock = Clock()
         self.bus = MemorySink()
         self.queue = MemoryQueue(self.clock)
         self.task = Listener(wanted=lambda event: event.task_token is not None)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
-
 from shared.decision.after_delete import decide_after_delete, decide_in_trouble
 from shared.decision.backoff import POLL, RETRY, Backoff
+
 from shared.decision.gates import RunningServerPolicy
 from shared.decision.progress import after_delete, follow
 from shared.decision.requeue import Policy
@@ -538,13 +538,7 @@ DRY = request(dry_run=True)
     Row("newer than the request", REPLACED, "checked: would_fail superseded", asked=DRY),
     Row("server unknown", NO_SERVER, "checked: would_fail server_not_found", asked=DRY),
     Row("expired", IDLE, "checked: would_fail expired", asked=request(dry_run=True, expires_at=NOW)),
-    Row(
-        "planes disagree, time is up",
-        COMPUTE_FIRST,
-        "checked: would_fail inconsistent_state",
-        HOUR_OLD,
-        DRY,
-    ),
+    Row("planes disagree, time is up", COMPUTE_FIRST, "checked: would_fail inconsistent_state", HOUR_OLD, DRY),
 )
 def test_dry_run_says_what_would_happen(row: Row) -> None:
     """A dry run ends with its first complete look, and nothing is sent or waited for."""
@@ -621,8 +615,7 @@ def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float
 
 
 @pytest.mark.parametrize(
-    ("kind", "pace"),
-    [(AnswerClass.RETRY, RETRY), (AnswerClass.WAIT, POLL), (AnswerClass.ACCEPTED, POLL)],
+    ("kind", "pace"), [(AnswerClass.RETRY, RETRY), (AnswerClass.WAIT, POLL), (AnswerClass.ACCEPTED, POLL)]
 )
 def test_pace_after_a_delete(kind: AnswerClass, pace: Backoff) -> None:
     """A cloud out of breath is left alone for a while; a server about to be ready, or to detach, is polled."""
@@ -674,13 +667,7 @@ DOWN = answer(AnswerClass.RECONCILE)
         pytest.param(UNAUTHORIZED, accepted(60), request(), "wait", id="unauthorized, accepted"),
         pytest.param(DOWN, FRESH, DRY, "wait", id="dry run, down"),
         pytest.param(FORBIDDEN, FRESH, DRY, "checked: would_fail forbidden", id="dry run, forbidden"),
-        pytest.param(
-            DOWN,
-            HOUR_OLD,
-            DRY,
-            "checked: would_fail gave_up",
-            id="dry run, down for 60 min",
-        ),
+        pytest.param(DOWN, HOUR_OLD, DRY, "checked: would_fail gave_up", id="dry run, down for 60 min"),
     ],
 )
 def test_cloud_cannot_be_read(back: Classified, so_far: Progress, asked: DetachRequest, expected: str) -> None:

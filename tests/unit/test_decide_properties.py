@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-
 from shared.decision.after_delete import decide_after_delete, decide_in_trouble
+
 from shared.decision.gates import Go, OperatingSystem, Power, RunningServerPolicy, gate, operating_system, power
 from shared.decision.progress import after_delete, follow, may_delete
 from shared.decision.requeue import Policy

@@ -9,13 +9,14 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-
 from shared.inbox.own_messages import PendingDelivery
+
 from shared.inbox.read import Delivery, Rejected, read
 from shared.model import Outcome
 from shared.outbox.consumers import LONGEST_DELAY, PATIENCE, Attempt, Deliveries
 from shared.ports import Event, Message, NotTaken
-from tests.fakes import QUEUE_ARN, START, MemoryQueue, MemorySink, VirtualClock
+from tests.messages import QUEUE_ARN, START
+from tests.stack import Clock, MemoryQueue, MemorySink
 
 YES: list[NotTaken | None] = [None]
 LATER = NotTaken("HTTP 503", again=True)
@@ -53,7 +54,7 @@ class Hall:
     """Deliveries between a bus, two listeners and a queue, on a clock of their own."""
 
     def __init__(self, ttl: timedelta = timedelta(hours=24)) -> None:
-        self.clock = VirtualClock()
+        self.clock = Clock()
         self.bus = MemorySink()
         self.queue = MemoryQueue(self.clock)
         self.sink, self.task = Listener(), Listener()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from shared.inbox.read import Delivery, Ignored, read
-from tests.fakes import START, Bench, bare, cloudevent
+from tests.messages import START, bare, cloudevent
+from tests.stack import Bench
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"
 RULE = {"version": "0", "id": "eb-1", "account": "123456789012", "region": "eu-central-1", "resources": []}

@@ -14,7 +14,7 @@ from shared.model import AttachmentRecord, Call, Conclude, DetachRequest, Outcom
 from shared.outbox.events import EventFactory, cut
 from shared.outbox.reasons import CATALOGUE
 from shared.ports import Event
-from tests.fakes import START, cloudevent_faults, is_uuid, nulls_in
+from tests.messages import START, cloudevent_faults, is_uuid, nulls_in
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"

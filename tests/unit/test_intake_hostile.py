@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from shared.inbox.own_messages import Task
+
 from shared.inbox.read import Delivery, Ignored, Rejected, read
 from shared.outbox.events import EventFactory
-from tests.fakes import QUEUE_ARN, START, bare, cloudevent, cloudevent_faults
+from tests.messages import QUEUE_ARN, START, bare, cloudevent, cloudevent_faults
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"

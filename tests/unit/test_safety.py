@@ -139,12 +139,7 @@ def test_protection_is_read_without_regard_to_case(value: str, expected: str) ->
 def test_unknown_lock_is_no_lock() -> None:
     """A cloud whose microversion does not tell `locked` still answers a DELETE with its own refusal."""
     unlocked = gate(
-        request(),
-        volume(),
-        attachment(),
-        Listed(VOLUME, "/dev/sdb"),
-        server(locked=None),
-        RunningServerPolicy.PLATFORM,
+        request(), volume(), attachment(), Listed(VOLUME, "/dev/sdb"), server(locked=None), RunningServerPolicy.PLATFORM
     )
     assert unlocked == Go()
 

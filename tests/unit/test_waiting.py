@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from shared.decision.backoff import POLL, RETRY, WATCH, Backoff
+
 from shared.decision.requeue import Policy, failed, wait, watching_since
 from shared.model import Conclude, Progress, Reason, Wait
 from tests.builders import ATTACHMENT, NOW, ago, progress, request, said

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from shared.inbox.own_messages import continuation_body
+
 from shared.model import DetachRequest, Progress
 from shared.webhook.http_binding import BATCHED, STRUCTURED
 from tests.deliveries import (

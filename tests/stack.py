@@ -1,4 +1,4 @@
-"""The whole product on virtual time: the real service and adapters, a simulated cloud, queue and bus, no sockets.
+"""The whole product in memory, on virtual time: the real service and adapters, a simulated cloud, queue and bus.
 
 Every effect (each HTTP call, each message sent, each event emitted, each acknowledgement) is numbered as it
 happens, and the process can be made to die just before or just after any of them.
@@ -10,34 +10,33 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import requests
 
 from local.stack import simulator_credentials
-from shared.cloud.openstack import Projects, connect
+from shared.cloud.openstack import OpenStackCloud, Projects, connect
 from shared.model import Message
 from shared.outbox.consumers import Consumers
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.policy import MAX_RECEIVES
-from shared.policy import VISIBILITY as VISIBILITY_SECONDS
-from shared.ports import Consumer, Event, K, QueueMessage, Unsent
+from shared.policy import MAX_RECEIVES, VISIBILITY
+from shared.ports import Cloud, Clouds, Consumer, Event, K, QueueMessage, Unsent
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
 from shared.telemetry.logs import Logs, logger
 from shared.visit import Visits
-from simulator import CloudApi, InProcessAdapter
+from simulator import CloudApi, Deployment, InProcessAdapter, World
+from tests.messages import QUEUE_ARN, START, bare
 
-START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-VISIBILITY = timedelta(seconds=VISIBILITY_SECONDS)
-
+LONG_AGO = START - timedelta(days=3)
 
 LINES: list[str] = []
+"""Every line logged by any stack, as it would stand in the log."""
 
 
 class _Remembering(logging.Handler):
@@ -115,40 +114,41 @@ class Queued:
     first_received_at: datetime | None = None
 
     def received(self) -> Message:
-        return Message(
-            body=self.body,
-            id=self.id,
-            source="arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests",
-            sent_at=self.sent_at,
-            first_received_at=self.first_received_at,
-            receive_count=self.receive_count,
-        )
+        return Message(self.body, self.id, QUEUE_ARN, self.sent_at, self.first_received_at, self.receive_count)
 
 
 class VirtualQueue:
-    """SQS as far as we lean on it: delay, visibility timeout, receive count, dead letters."""
+    """SQS as far as we lean on it: delay, visibility timeout, receive count, dead letters.
 
-    def __init__(self, clock: Clock, effects: Effects) -> None:
+    `refuse` says which messages it does not take from us; `sent` are those that it took.
+    """
+
+    def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
         self._clock = clock
-        self._effects = effects
-        self._sent = 0
+        self._effects = effects or Effects()
+        self._put = 0
+        self.refuse: Callable[[QueueMessage], bool] = lambda message: False
+        self.sent: list[QueueMessage] = []
         self.messages: list[Queued] = []
         self.dead_letters: list[Queued] = []
         self.copies = False
 
     def put(self, body: str, delay: float = 0, id: str | None = None) -> Queued:
         """A message from outside; with the `id` of another one it is a duplicate of it."""
-        self._sent += 1
+        self._put += 1
         self.copies |= id is not None
         now = self._clock()
-        message = Queued(id or f"message-{self._sent}", body, now, now + timedelta(seconds=delay))
+        message = Queued(id or f"message-{self._put}", body, now, now + timedelta(seconds=delay))
         self.messages.append(message)
         return message
 
     def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
-        for message in messages.values():
-            self._effects.perform("send", partial(self.put, message.body, message.delay))
-        return {}
+        refused = {key: Unsent("QueueDoesNotExist") for key, message in messages.items() if self.refuse(message)}
+        for key, message in messages.items():
+            if key not in refused:
+                self.sent.append(message)
+                self._effects.perform("send", partial(self.put, message.body, message.delay))
+        return refused
 
     def receive(self, most: int) -> list[Queued]:
         now = self._clock()
@@ -160,7 +160,7 @@ class VirtualQueue:
                 continue
             message.receive_count += 1
             message.first_received_at = message.first_received_at or now
-            message.visible_at = now + VISIBILITY
+            message.visible_at = now + timedelta(seconds=VISIBILITY)
             batch.append(message)
         return batch
 
@@ -180,18 +180,33 @@ class VirtualQueue:
     def next_visible(self) -> datetime | None:
         return min((message.visible_at for message in self.messages), default=None)
 
+    def __len__(self) -> int:
+        return len(self.messages)
+
 
 class VirtualBus:
-    """Takes every event, and remembers them in order."""
+    """Remembers events in order, as the JSON they were sent as; `refuse` says which it does not take."""
 
-    def __init__(self, effects: Effects) -> None:
-        self._effects = effects
+    def __init__(self, effects: Effects | None = None) -> None:
+        self._effects = effects or Effects()
+        self.refuse: Callable[[Event], bool] = lambda event: False
         self.events: list[dict[str, Any]] = []
 
     def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
-        for event in events.values():
-            self._effects.perform("emit", partial(self.events.append, json.loads(event.body)))
-        return {}
+        refused = {key: Unsent("InternalFailure") for key, event in events.items() if self.refuse(event)}
+        for key, event in events.items():
+            if key not in refused:
+                self._effects.perform("emit", partial(self.events.append, json.loads(event.body)))
+        return refused
+
+    @property
+    def data(self) -> list[dict[str, Any]]:
+        return [event["data"] for event in self.events]
+
+    def final(self, volume_id: str) -> dict[str, Any]:
+        """The one final verdict about a volume."""
+        (only,) = [d for d in self.data if d.get("volume_id") == volume_id and d["verdict"] in ("detached", "failed")]
+        return only
 
 
 class CountingAdapter(InProcessAdapter):
@@ -208,7 +223,20 @@ class CountingAdapter(InProcessAdapter):
         return answer
 
 
-class Simulation:
+@dataclass
+class OneCloud:
+    """The same cloud for every request, whatever project it names."""
+
+    cloud: Cloud
+
+    def key(self, project_id: str | None) -> None:
+        return None
+
+    def select(self, project_id: str | None, deadline: datetime | None) -> Cloud:
+        return self.cloud
+
+
+class Stack:
     """Runs messages through the service until nothing is left to do."""
 
     def __init__(
@@ -225,34 +253,32 @@ class Simulation:
         self.cloud = make_cloud(self.clock)
         # keystoneauth1 looks at the real clock; on ours a token must not seem to have expired.
         self.cloud.deployment.token_seconds = 10 * 365 * 86400
-        self._first_line = len(LINES)
+        self.settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
         self.queue = VirtualQueue(self.clock, self.effects)
         self.bus = VirtualBus(self.effects)
-        self._settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
-        self._observers = observers
-        self._mutate = mutate
-        self._consumers = consumers or {}
+        events = EventFactory(self.settings.event_source, self.settings.event_type_prefix)
+        self.outlets = Outlets(self.bus, self.queue, events, self.clock, Consumers(consumers or {}), observers)
         self.errors: list[BaseException] = []
-        self._service = self._start()
+        self._first_line = len(LINES)
+        self._mutate = mutate
+        self.service = self._start()
 
     @property
     def logs(self) -> list[str]:
         """Every line logged since the start, as it would stand in the log."""
         return LINES[self._first_line :]
 
-    def _start(self) -> Service:
-        """A fresh process: new service, new connections, no token."""
+    def clouds(self) -> Clouds:
+        """New connections, and no token."""
         http = requests.Session()
         http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock))
         credentials = load(CloudCredentials, simulator_credentials(self.cloud))
-        projects = Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
-        visits = Visits(projects, self._settings.policy, self.clock, at_once=1)
-        return self._mutate(Service(self._settings.event_type_prefix, visits, self._outlets()))
+        return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
 
-    def _outlets(self) -> Outlets:
-        events = EventFactory(self._settings.event_source, self._settings.event_type_prefix)
-        consumers = Consumers(self._consumers)
-        return Outlets(self.bus, self.queue, events, self.clock, consumers, self._observers)
+    def _start(self) -> Service:
+        """A fresh process."""
+        visits = Visits(self.clouds(), self.settings.policy, self.clock, at_once=1)
+        return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets))
 
     def run(self, most_deliveries: int = 2000, batch: int = 1) -> None:
         """Deliver until the queue is empty; time jumps to the next message."""
@@ -272,7 +298,7 @@ class Simulation:
 
     def _bury(self) -> bool:
         """Let report_dead_letter answer what died too often."""
-        last = DeadLetters(self._settings.event_type_prefix, self._outlets())
+        last = DeadLetters(self.settings.event_type_prefix, self.outlets)
         for message in list(self.queue.dead_letters):
             try:
                 if not last.handle([message.received()]).unsent:
@@ -284,7 +310,7 @@ class Simulation:
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
         """One invocation, in this process or in another one; a death ends it, and the next is a new process."""
-        service = self._start() if elsewhere else self._service
+        service = self._start() if elsewhere else self.service
         try:
             unsent = service.handle([message.received() for message in batch]).unsent
             for message in batch:
@@ -295,4 +321,99 @@ class Simulation:
             pass
         if self.effects.dead:
             self.effects.dead = False
-            self._service = self._start()
+            self.service = self._start()
+
+
+class Bench(Stack):
+    """A stack with one running Linux server, which is handed messages one batch at a time."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(lambda clock: CloudApi(World(clock)), **options)
+        self.world = self.cloud.world
+        self.server = self.world.add_server(metadata={"os_type": "Linux"}).id
+
+    def disk(self, attached: bool = True, **attributes: Any) -> str:
+        """A volume, on the server since long ago."""
+        volume = self.world.add_volume(**attributes)
+        if attached:
+            self.world.attach(self.server, volume.id, attached_at=LONG_AGO)
+        return volume.id
+
+    def request(self, volume_id: str, **more: object) -> str:
+        """The smallest request for a disk of the server."""
+        return json.dumps(bare(self.server, volume_id, **more))
+
+    def use(self, cloud: Any) -> None:
+        """Have every request served by this cloud."""
+        visits = Visits(OneCloud(cloud), self.settings.policy, self.clock)
+        self.service = Service(self.settings.event_type_prefix, visits, self.outlets)
+
+    def connect(self) -> OpenStackCloud:
+        return connect(lambda _: credentials_of(self.cloud), in_process(self.cloud), self.clock)
+
+    def message(self, body: str, id: str = "m-1") -> Message:
+        return Message(body, id, QUEUE_ARN, self.clock.now)
+
+    def handle(self, *bodies: str, deadline: datetime | None = None) -> Mapping[str, Unsent]:
+        """One invocation with these messages, `m-0` and so on; those that go back to the queue."""
+        messages = [self.message(body, f"m-{number}") for number, body in enumerate(bodies)]
+        return self.service.handle(messages, deadline).unsent
+
+    def counted(self, operation: str) -> int:
+        """How often the cloud was asked for this."""
+        return [call.operation for call in self.cloud.calls].count(operation)
+
+
+def long_lived() -> Deployment:
+    """A cloud whose tokens outlive any test: the login library judges their age by the real clock."""
+    return Deployment(token_seconds=20 * 365 * 86400)
+
+
+def credentials_of(api: CloudApi, **changes: object) -> CloudCredentials:
+    """How to log in to the simulator as its own user; a change of None leaves the value out."""
+    values: dict[str, object] = {
+        "auth_url": api.deployment.auth_url,
+        "username": api.identity.user.name,
+        "password": api.identity.user.password,
+        "project_id": api.world.project.id,
+        **changes,
+    }
+    return load(CloudCredentials, {name: value for name, value in values.items() if value is not None})
+
+
+def in_process(api: CloudApi) -> requests.Session:
+    """A session which reaches the simulator without a socket, and nothing else."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("http://", InProcessAdapter(api))
+    session.mount("https://", InProcessAdapter(api))
+    return session
+
+
+@dataclass
+class Site:
+    """A simulated cloud with one server and one data disk on it, and the adapter that talks to it."""
+
+    deployment: Deployment = field(default_factory=long_lived)
+    http: Callable[[CloudApi], requests.Session | None] = lambda api: None
+    over_socket: bool = True
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.world = World(self.clock)
+        self.api = CloudApi(self.world, deployment=self.deployment)
+        self.server = self.world.add_server(metadata={"os_type": "Linux"}, root_device="/dev/sda").id
+        self.volume = self.world.add_volume().id
+        self.attachment = self.world.attach(self.server, self.volume, device="/dev/sdb", attached_at=LONG_AGO)
+
+    def connect(self, **changes: object) -> OpenStackCloud:
+        """Log in anew, with other credentials if asked."""
+        credentials = credentials_of(self.api, **changes)
+        return connect(lambda _: credentials, self.http(self.api), self.clock)
+
+    def count(self, operation: str) -> int:
+        """How often the cloud was asked for this."""
+        return [call.operation for call in self.api.calls].count(operation)
+
+    def paths(self, operation: str) -> set[str]:
+        return {call.path for call in self.api.calls if call.operation == operation}

@@ -1,0 +1,84 @@
+"""Requests, records and events as tests write them, and what a CloudEvent must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+QUEUE_ARN = "arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests"
+
+
+def bare(server_id: str, volume_id: str, **more: object) -> dict[str, Any]:
+    """The smallest request, as bare JSON would carry it."""
+    return {"server_id": server_id, "volume_id": volume_id, **more}
+
+
+def cloudevent(data: object, **attributes: object) -> dict[str, Any]:
+    """A request as a CloudEvent; an attribute of `...` is left out."""
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": "4711",
+        "source": "/changes",
+        "type": "bms.volume.detach_requested.v1",
+        "time": "2026-11-23T08:00:00Z",
+        "datacontenttype": "application/json",
+        "data": data,
+        **attributes,
+    }
+    return {name: value for name, value in event.items() if value is not ...}
+
+
+def sqs_record(body: str, message_id: str, sent_at: datetime = START) -> dict[str, Any]:
+    """A record as Lambda hands it over."""
+    milliseconds = str(int(sent_at.timestamp() * 1000))
+    return {
+        "messageId": message_id,
+        "receiptHandle": f"receipt-{message_id}",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": milliseconds,
+            "SenderId": "AIDAIENQZJOLO23YVJ4VO",
+            "ApproximateFirstReceiveTimestamp": milliseconds,
+        },
+        "messageAttributes": {},
+        "md5OfBody": "",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": QUEUE_ARN,
+        "awsRegion": "eu-central-1",
+    }
+
+
+REQUIRED_ATTRIBUTES = ("id", "source", "specversion", "type")
+TEXT_ATTRIBUTES = (*REQUIRED_ATTRIBUTES, "subject", "datacontenttype", "correlationid", "causationid", "traceparent")
+
+
+def cloudevent_faults(event: Mapping[str, Any]) -> list[str]:
+    """What the JSON schema of CloudEvents 1.0 would say: the required list, the types, no empty text."""
+    faults = [f"{name} is missing" for name in REQUIRED_ATTRIBUTES if name not in event]
+    texts = [name for name in (*TEXT_ATTRIBUTES, "time", "tracestate") if name in event]
+    faults += [f"{name} is no text" for name in texts if not (isinstance(event[name], str) and event[name])]
+    if event.get("specversion") != "1.0":
+        faults.append("specversion is not 1.0")
+    if datetime.fromisoformat(str(event.get("time", START.isoformat()))).tzinfo is None:
+        faults.append("time has no zone")
+    faults += [f"{name} is no attribute name" for name in event if not (name.isascii() and name.isalnum())]
+    if not isinstance(event.get("data"), dict):
+        faults.append("data is no object")
+    return faults
+
+
+def nulls_in(value: object) -> list[str]:
+    """The paths at which a JSON value holds null."""
+    if isinstance(value, dict):
+        return [f"{key}.{path}" for key, item in value.items() for path in nulls_in(item)]
+    if isinstance(value, list):
+        return [f"{at}.{path}" for at, item in enumerate(value) for path in nulls_in(item)]
+    return [""] if value is None else []
+
+
+def is_uuid(text: str) -> bool:
+    return str(UUID(text)) == text
