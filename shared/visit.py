@@ -55,11 +55,14 @@ class Look:
             return seen
         if volume and volume.status == "in-use" and not case.progress.accepted_at:
             return self._everything(cloud, case)  # somebody else's detach was refused: ours may follow
-        server_id, progress = case.request.server_id, case.progress
-        seen = replace(seen, listing=self._listing(cloud, server_id), listing_read=True)
+        seen, progress = self.with_list(case, seen), case.progress
         if volume and volume.status == "in-use" and progress.accepted_at and progress.receipt:
-            seen = replace(seen, ended=self._told(cloud.ended(server_id, progress.receipt)))
+            seen = replace(seen, ended=self._told(cloud.ended(case.request.server_id, progress.receipt)))
         return seen
+
+    def with_list(self, case: Case, seen: Seen) -> Seen:
+        """The same with the server's list, where that was not read."""
+        return replace(seen, listing=self._listing(self._cloud(case), case.request.server_id), listing_read=True)
 
     def delete(self, case: Case) -> Sent | None:
         """Send the DELETE, if it is over before the invocation is; None if there is no time left for that."""
@@ -108,6 +111,10 @@ class Look:
         """What was read, with its calls noted; for one case a shared reading is noted once."""
         self.calls.extend(call for call in reading.calls if call not in self.calls)
         return reading.value
+
+
+def _says_something(decision: Decision) -> bool:
+    return isinstance(decision, Conclude) or (isinstance(decision, Requeue) and decision.announce_unconfirmed)
 
 
 def _still_holds(volume: Volume, case: Case) -> bool:
@@ -190,8 +197,12 @@ class Visit:
         if not look.has(SHORTEST_LOOK):
             return self._not_looked_at(case)
         try:
-            case = case.saw(look.at(case), policy, clock())
+            before, case = case, case.saw(look.at(case), policy, clock())
             decision = self.visits.decide(case, policy, clock())
+            if _says_something(decision) and case.seen and not case.seen.listing_read:
+                # Whatever is said rests on both planes.
+                case = before.saw(look.with_list(case, case.seen), policy, clock())
+                decision = self.visits.decide(case, policy, clock())
             if isinstance(decision, Delete):
                 case, decision = self._delete(case)
         except CloudTrouble as trouble:

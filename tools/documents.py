@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from shared.model import Detail
 from shared.outbox.reasons import CATALOGUE
 from tools import openapi
 from tools.contract import asyncapi, samples, schemas
@@ -33,7 +34,44 @@ def failure_reasons() -> str:
     return "\n".join(lines) + "\n"
 
 
+DETAILS: Mapping[Detail, str] = {
+    Detail.DETACHED_NOW: "Our DELETE was accepted, and both planes have let go.",
+    Detail.DETACHED_MEANWHILE: "The answer to our DELETE was lost. Both planes have let go; whose work it was is not known.",
+    Detail.DETACHED_BY_OTHER: "The attachment was there at the first look. Somebody else's detach took it away.",
+    Detail.ALREADY_DETACHED: "The volume was not attached to the server at the first look.",
+    Detail.REPLACED_BY_NEWER: "The attachment that was asked for is gone. A newer one is there and was not touched.",
+    Detail.SERVER_GONE: "The attachment was seen, then the server was deleted. The volume is not attached to it.",
+    Detail.VOLUME_GONE: "The attachment was seen, then the volume was deleted. The server does not list it.",
+    Detail.STILL_WATCHING: "The detach takes longer than CONFIRM_TIMEOUT. It is watched until a final verdict.",
+    Detail.WOULD_DETACH: "Every check passed. A request without `dry_run` would send the DELETE now.",
+    Detail.WOULD_WAIT: "A request without `dry_run` would wait. `explanation` says for what.",
+    Detail.WOULD_FAIL: "A request without `dry_run` would fail. `reason` says why.",
+}
+"""What each detail means. `would_report_…` is what a request without `dry_run` would report."""
+
+
+def details() -> str:
+    """The closed list of details as a page for people."""
+    lines = [
+        "# How it came to a verdict",
+        "",
+        "Every verdict carries one of these in `data.detail`. The list is closed and part of the public contract.",
+        "A `detach_failed` event has its [reason](failure-reasons.md)'s code there instead.",
+        "",
+        "This page is made from the code (`make docs`).",
+        "",
+        "| detail | meaning |",
+        "|---|---|",
+    ]
+    for detail in Detail:
+        reported = detail.value.removeprefix("would_report_")
+        text = DETAILS.get(detail) or f"A request without `dry_run` would report `{Detail(reported).value}` at once."
+        lines.append(f"| `{detail.value}` | {text} |")
+    return "\n".join(lines) + "\n"
+
+
 DOCUMENTS: Mapping[str, Callable[[], str]] = {
+    "docs/details.md": details,
     "docs/failure-reasons.md": failure_reasons,
     "docs/openapi.json": openapi.text,
     "docs/asyncapi.json": asyncapi.text,

@@ -85,11 +85,7 @@ ATTRIBUTES: Mapping[str, Schema] = {
     },
     "subject": {"type": "string", "minLength": 1},
     "datacontenttype": {"type": "string", "examples": ["application/json"]},
-    "expirytime": {
-        "type": "string",
-        "format": "date-time",
-        "description": "When the request is no longer wanted.",
-    },
+    "expirytime": {"type": "string", "format": "date-time", "description": "When the request is no longer wanted."},
     "correlationid": {"type": "string", "minLength": 1, "description": "Echoed in every verdict."},
     "traceparent": {"type": "string", "minLength": 1},
     "tracestate": {"type": "string", "minLength": 1},

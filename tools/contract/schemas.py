@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from shared.inbox.request import RequestData
-from shared.model import Outcome
+from shared.model import Detail, Outcome, Reason
 from shared.outbox.events import SUFFIX
 from shared.outbox.verdict import VerdictData
 from tools.openapi import ATTRIBUTES as REQUEST_ATTRIBUTES
@@ -45,32 +45,31 @@ class Narrow:
     description: str
     required: tuple[str, ...] = ("server_id", "volume_id")
     absent: tuple[str, ...] = ("reason", "faults", "original")
-    details: tuple[str, ...] = ()
+    details: tuple[Detail | Reason, ...] = ()
 
+
+DETACHED = tuple(d for d in Detail if not d.value.startswith("would_") and d is not Detail.STILL_WATCHING)
 
 VERDICTS: Mapping[Outcome, Narrow] = {
     Outcome.DETACHED: Narrow(
         "The volume is not attached to the server any more: neither compute nor block storage has the attachment.",
-        details=("detached_now", "detached_by_other", "already_detached", "server_gone", "volume_gone",
-                 "replaced_by_newer"),
+        details=DETACHED,
     ),
     Outcome.FAILED: Narrow(
         "There was no detach, or it cannot be told; `reason` says why and what to do.",
         required=("reason",),
         absent=(),
+        details=tuple(Reason),
     ),
     Outcome.UNCONFIRMED: Narrow(
-        "Not known yet: the cloud is still detaching. A final verdict follows.",
-        details=("still_watching",),
+        "Not known yet: the cloud is still detaching. A final verdict follows.", details=(Detail.STILL_WATCHING,)
     ),
     Outcome.CHECKED: Narrow(
         "What a dry run found; nothing was sent to the cloud that changes anything.",
         absent=("faults", "original"),
-        details=("would_detach", "would_wait", "would_fail", "would_report_detached_now",
-                 "would_report_detached_by_other", "would_report_already_detached", "would_report_server_gone",
-                 "would_report_volume_gone", "would_report_replaced_by_newer"),
+        details=tuple(detail for detail in Detail if detail.value.startswith("would_")),
     ),
-}  # fmt: skip
+}
 
 
 def request_data() -> Schema:
@@ -95,12 +94,15 @@ def request_event() -> Schema:
 def verdict_data(outcome: Outcome) -> Schema:
     """Open to what later releases add: consumers pass over names they do not know."""
     narrow = VERDICTS[outcome]
-    schema = published(VerdictData.model_json_schema(mode="serialization"), closed=False)
+    schema = published(_renamed(VerdictData.model_json_schema(mode="serialization")), closed=False)
     schema["required"] = sorted({*schema["required"], *narrow.required})
     properties = {name: value for name, value in schema["properties"].items() if name not in narrow.absent}
     properties["verdict"] = {"const": outcome.value}
-    if narrow.details:
-        properties["detail"] = {**properties["detail"], "examples": list(narrow.details)}
+    properties["detail"] = {
+        "description": properties["detail"]["description"],
+        "type": "string",
+        "enum": [detail.value for detail in narrow.details],
+    }
     schema.pop("description", None)
     return _titled(data_id(_name(outcome)), _name(outcome), narrow.description) | schema | {"properties": properties}
 
@@ -115,6 +117,13 @@ def verdict_event(outcome: Outcome) -> Schema:
     optional = {"traceparent", "tracestate"} | ({"subject"} if "volume_id" not in data["required"] else set())
     required = [name for name in (*attributes, "data") if name not in optional]
     return _event(_name(outcome), data["description"], attributes, required, data)
+
+
+UNUSED = ("JsonValue", "Outcome", "Detail")
+"""Definitions that are narrowed where they are used, or not used at all."""
+
+PUBLISHED_NAMES = {"Attachment": "AttachmentRecord", "Fault": "FaultData"}
+"""The names of definitions are part of what is published; these differ from the names of the classes."""
 
 
 def published(schema: Schema, closed: bool) -> Schema:
@@ -133,9 +142,18 @@ def published(schema: Schema, closed: bool) -> Schema:
     if "items" in rest:
         rest["items"] = published(rest["items"], closed)
     if "$defs" in rest:
-        unused = ("JsonValue", "Outcome")
-        rest["$defs"] = {name: published(value, closed) for name, value in rest["$defs"].items() if name not in unused}
+        rest["$defs"] = dict(
+            sorted((name, published(value, closed)) for name, value in rest["$defs"].items() if name not in UNUSED)
+        )
     return {name: value for name, value in rest.items() if value not in ({}, [])}
+
+
+def _renamed(schema: Schema) -> Schema:
+    text = json.dumps(schema)
+    for name, published_name in PUBLISHED_NAMES.items():
+        text = text.replace(f'/{name}"', f'/{published_name}"').replace(f'"{name}": {{', f'"{published_name}": {{')
+    renamed: Schema = json.loads(text)
+    return renamed
 
 
 def _without_null(schema: Schema) -> Schema:
