@@ -1,4 +1,4 @@
-"""The door's keys, from one secret."""
+"""The keys of the webhook endpoint, from one secret."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.ports import AwsTrouble
 from shared.signatures import Keys
 
 NEWEST_SECONDS = 30
-"""A stranger's signature makes us look for a rotated key at most this often."""
+"""An unknown signature has the secret read again at most this often, in case a key was rotated."""
 
 
 @dataclass(frozen=True)
 class WebhookKeys:
-    """No secret named, or none there that may be read: no keys, and so a door that stays shut."""
+    """Without a secret that may be read there are no keys, and every request is rejected."""
 
     secrets: Secrets
     secret_id: str | None

@@ -14,7 +14,7 @@ from shared.model import Call, Conclude, Wait
 from shared.outbox.consumers import BUS, Attempt
 from shared.ports import Event
 
-if TYPE_CHECKING:  # the door logs too, and has nothing to reconcile
+if TYPE_CHECKING:  # the webhook function logs too, and has nothing to reconcile
     from shared.visit import Step
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")

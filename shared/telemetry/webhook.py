@@ -1,20 +1,20 @@
-"""The one line the door writes for each delivery."""
+"""The one line the webhook endpoint writes for each request."""
 
 from __future__ import annotations
 
 from shared.telemetry.logs import logger
-from shared.webhook.receive import HttpDelivery
+from shared.webhook.receive import HttpRequest
 from shared.webhook.responses import Accepted, HttpAnswer, Problem
 
 
-def log_answer(delivery: HttpDelivery, answer: HttpAnswer) -> None:
+def log_answer(request: HttpRequest, answer: HttpAnswer) -> None:
     """What was answered, and why; never the body or the headers, which may hold secrets."""
     content = answer.content
     requests = content.requests if isinstance(content, Accepted) else ()
     fields = {
-        "http_method": delivery.method,
+        "http_method": request.method,
         "http_status": answer.status,
-        "http_request_id": delivery.request_id,
+        "http_request_id": request.request_id,
         "requests": [f"{request.source} {request.id} {request.volume_id}" for request in requests] or None,
         "why": content.detail if isinstance(content, Problem) else None,
         "note": answer.note or None,

@@ -1,4 +1,4 @@
-"""What the door says: bodies as models, from which the OpenAPI document is made, and errors as RFC 9457 problems."""
+"""Answers of the webhook endpoint: models, from which the OpenAPI document is made, and RFC 9457 problems."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from shared.outbox.consumers import BUS, Attempt
 from shared.outbox.events import EventFactory
 from shared.ports import Event, NotTaken
 from shared.telemetry.logs import log_dead_letter, log_delivery, log_rejected
-from tests.deliveries import OTHER_VOLUME, SERVER, VOLUME
 from tests.fakes import START, Bench, bare, cloudevent, sqs_record
+from tests.http_requests import OTHER_VOLUME, SERVER, VOLUME
 from tests.simulation.virtual import LINES, Queued
 
 REQUEST = DetachRequest(
