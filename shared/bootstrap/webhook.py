@@ -13,7 +13,7 @@ from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.webhook_keys import WebhookKeys
 from shared.settings import Settings, load
-from shared.telemetry.webhook import log_answer
+from shared.telemetry.logs import log_answer
 from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.receive import Rules
 

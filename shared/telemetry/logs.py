@@ -14,8 +14,10 @@ from shared.model import Call, Conclude, Wait
 from shared.outbox.consumers import BUS, Attempt
 from shared.ports import Event
 
-if TYPE_CHECKING:  # the webhook function logs too, and has nothing to reconcile
+if TYPE_CHECKING:  # each function logs with this module, and loads only what is its own
     from shared.visit import Step
+    from shared.webhook.receive import HttpRequest
+    from shared.webhook.responses import HttpAnswer
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
 """Tells the log lines and metrics of several deployments apart."""
@@ -104,6 +106,18 @@ def log_dead_letter(delivery: Delivery, found: Found | Exception) -> None:
             logger.error("dead letter", extra=fields, exc_info=found)
             return
     logger.error("dead letter", extra={name: value for name, value in fields.items() if value is not None})
+
+
+def log_answer(request: HttpRequest, answer: HttpAnswer) -> None:
+    """The one line the webhook endpoint writes for each request: what was answered, and why."""
+    fields = {
+        "http_method": request.method,
+        "http_status": answer.status,
+        "http_request_id": request.request_id,
+        **answer.log_fields,
+    }
+    write = logger.info if answer.status < 400 else logger.warning
+    write("webhook answered", extra=fields)
 
 
 def _asked_in(rejected: Rejected) -> dict[str, object]:

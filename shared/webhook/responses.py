@@ -102,6 +102,18 @@ class HttpAnswer:
         return self.content.model_dump_json(exclude_none=True) if self.content else ""
 
     @property
+    def log_fields(self) -> dict[str, object]:
+        """What may be logged beside the status; never the body or the headers, which may hold secrets."""
+        content = self.content
+        requests = content.requests if isinstance(content, Accepted) else ()
+        fields = {
+            "requests": [f"{request.source} {request.id} {request.volume_id}" for request in requests],
+            "why": content.detail if isinstance(content, Problem) else None,
+            "note": self.note,
+        }
+        return {name: value for name, value in fields.items() if value}
+
+    @property
     def all_headers(self) -> dict[str, str]:
         """The headers with the content type of the body."""
         if self.content is None:
