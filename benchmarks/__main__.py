@@ -40,13 +40,7 @@ sockets of loopback; in turns, so that a busy moment meets all of them; medians.
 """
 
 
-REASONS = {
-    "cold_start": "import",
-    "import": "import",
-    "import_cpu": "import",
-    "cpu_1": "event",
-    "cpu_10": "event",
-}
+REASONS = {"cold_start": "import", "import": "import", "import_cpu": "import", "cpu_1": "event", "cpu_10": "event"}
 """Why a figure may fall short; for one that is not among them nothing has been measured that would say."""
 
 WHY = {

@@ -91,9 +91,7 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
         self._queue(client, DEAD_LETTERS, {"MessageRetentionPeriod": "1209600"})
         redrive = {"deadLetterTargetArn": queue_arn(DEAD_LETTERS), "maxReceiveCount": MAX_RECEIVES}
         self._queue(
-            client,
-            REQUESTS,
-            {"VisibilityTimeout": str(self.visibility_seconds), "RedrivePolicy": json.dumps(redrive)},
+            client, REQUESTS, {"VisibilityTimeout": str(self.visibility_seconds), "RedrivePolicy": json.dumps(redrive)}
         )
         self._queue(client, VERDICTS, {})
         client.call(EVENTS, "CreateEventBus", {"Name": BUS})
@@ -101,20 +99,12 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
         client.call(
             EVENTS,
             "PutRule",
-            {
-                "Name": "verdicts",
-                "EventBusName": BUS,
-                "EventPattern": json.dumps({"detail-type": [{"prefix": ""}]}),
-            },
+            {"Name": "verdicts", "EventBusName": BUS, "EventPattern": json.dumps({"detail-type": [{"prefix": ""}]})},
         )
         client.call(
             EVENTS,
             "PutTargets",
-            {
-                "Rule": "verdicts",
-                "EventBusName": BUS,
-                "Targets": [{"Id": "verdicts", "Arn": queue_arn(VERDICTS)}],
-            },
+            {"Rule": "verdicts", "EventBusName": BUS, "Targets": [{"Id": "verdicts", "Arn": queue_arn(VERDICTS)}]},
         )
 
     def _queue(self, client: AwsClient, name: str, attributes: Mapping[str, str]) -> None:
@@ -134,9 +124,7 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
         """Take up to ten messages off a queue, as JSON values."""
         client, url = self.client, self.queue_urls[queue]
         answer = client.call(
-            SQS,
-            "ReceiveMessage",
-            {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": wait_seconds},
+            SQS, "ReceiveMessage", {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": wait_seconds}
         )
         messages = answer.get("Messages") or []
         if messages:

@@ -23,7 +23,7 @@ from local.function_url import FunctionUrl, Page
 from local.poller import Poller
 from shared.bootstrap.dead_letters import dead_letters
 from shared.bootstrap.detach import service, utc_now
-from shared.bootstrap.webhook import door
+from shared.bootstrap.webhook import webhook_endpoint
 from shared.settings import Settings, load
 from simulator import CloudApi, CloudServer
 from tools.sender import LOCAL_SECRET
@@ -160,5 +160,5 @@ def _function_environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def _wired_anew() -> None:
     """Have the functions read their settings again, as a new execution environment does."""
-    for cached in (service, door, dead_letters):
+    for cached in (service, webhook_endpoint, dead_letters):
         cached.cache_clear()

@@ -33,7 +33,7 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
 
 
 class Keys(BaseModel):
-    """What opens the door; the order does not matter, so a new secret stands beside the old one for a while."""
+    """What senders may authenticate with; a new secret may stand beside the old one, in any order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -47,22 +47,24 @@ class Keys(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
-    """The sender is known; `signed_at` is the signed time of this attempt, if a signature was the proof."""
+class Authenticated:
+    """The sender is known; `signed_at` is the signed time of this attempt, if there was a signature."""
 
     signed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Unproven:
-    """The sender is not known; `unknown_key` says that a key newer than ours might know them."""
+class NotAuthenticated:
+    """The sender is not known; `unknown_key` says that newer keys may know it."""
 
     why: str
     unknown_key: bool = False
 
 
-def check_signature(headers: Mapping[str, str], body: bytes, keys: Keys, now: datetime) -> Proven | Unproven:
-    """Whether one of the secrets signed this delivery, within five minutes of `now`.
+def check_signature(
+    headers: Mapping[str, str], body: bytes, keys: Keys, now: datetime
+) -> Authenticated | NotAuthenticated:
+    """Whether one of the secrets signed this request, within five minutes of `now`.
 
     The package signs, but does not verify here: its `verify` reads the clock itself, takes timestamps such as
     `1_7e9`, and raises half a dozen kinds of errors on hostile input.
@@ -70,33 +72,33 @@ def check_signature(headers: Mapping[str, str], body: bytes, keys: Keys, now: da
     id_, timestamp = headers.get(ID, ""), headers.get(TIMESTAMP, "")
     missing = [name for name in (ID, TIMESTAMP, SIGNATURE) if not headers.get(name)]
     if missing:
-        return Unproven(f"{', '.join(missing)} must be sent")
+        return NotAuthenticated(f"{', '.join(missing)} must be sent")
     if "." in id_:  # the full stop parts what is signed: with it the same signature could be read two ways
-        return Unproven(f"{ID} must not hold a full stop")
+        return NotAuthenticated(f"{ID} must not hold a full stop")
     if not re.fullmatch(r"[1-9][0-9]{0,11}", timestamp):
-        return Unproven(f"{TIMESTAMP} must be the seconds since 1970 as an integer")
+        return NotAuthenticated(f"{TIMESTAMP} must be the seconds since 1970 as an integer")
     if abs(int(timestamp) - now.timestamp()) > SIGNATURE_TOLERANCE:
-        return Unproven(f"{TIMESTAMP} is more than five minutes away from the time here")
+        return NotAuthenticated(f"{TIMESTAMP} is more than five minutes away from the time here")
     signed_at = datetime.fromtimestamp(int(timestamp), UTC)
     try:
         text = body.decode()
         id_.encode()
     except UnicodeError:
-        return Unproven("the body and the headers must be UTF-8")
+        return NotAuthenticated("the body and the headers must be UTF-8")
     expected = [Webhook(secret.get_secret_value()).sign(id_, signed_at, text) for secret in keys.secrets]
     if _any_equal(expected, headers[SIGNATURE].split(" ")):
-        return Proven(signed_at)
-    return Unproven("the signature matches no secret of this door", unknown_key=True)
+        return Authenticated(signed_at)
+    return NotAuthenticated("the signature matches no secret of this webhook endpoint", unknown_key=True)
 
 
-def check_bearer(headers: Mapping[str, str], keys: Keys) -> Proven | Unproven:
+def check_bearer(headers: Mapping[str, str], keys: Keys) -> Authenticated | NotAuthenticated:
     """Whether the `Authorization` header holds one of the tokens (RFC 6750 §2.1)."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        return Unproven("the Authorization header holds no bearer token")
+        return NotAuthenticated("the Authorization header holds no bearer token")
     if _any_equal([known.get_secret_value() for known in keys.bearer_tokens], [token.strip()]):
-        return Proven()
-    return Unproven("the bearer token is not known to this door", unknown_key=True)
+        return Authenticated()
+    return NotAuthenticated("the bearer token is not known to this webhook endpoint", unknown_key=True)
 
 
 def _any_equal(known: Sequence[str], presented: Sequence[str]) -> bool:

@@ -8,17 +8,7 @@ from typing import Any
 from shared.model import Answer
 from simulator import bodies
 from simulator.compute_views import stamp
-from simulator.exchange import (
-    Deployment,
-    Handler,
-    Rejected,
-    Request,
-    Route,
-    Version,
-    negotiate,
-    route,
-    spell,
-)
+from simulator.exchange import Deployment, Handler, Rejected, Request, Route, Version, negotiate, route, spell
 from simulator.identity import Identity, Token
 from simulator.inventory import Attachment, Volume
 from simulator.paging import page
@@ -118,10 +108,7 @@ def volume_view(
         "snapshot_id": None,
         "source_volid": None,
         "metadata": dict(volume.metadata),
-        "links": [
-            {"rel": "self", "href": f"{base_url}/v3/{path}"},
-            {"rel": "bookmark", "href": f"{base_url}/{path}"},
-        ],
+        "links": [{"rel": "self", "href": f"{base_url}/v3/{path}"}, {"rel": "bookmark", "href": f"{base_url}/{path}"}],
         "user_id": user_id,
         "bootable": "true" if volume.bootable else "false",
         "encrypted": False,

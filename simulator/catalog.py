@@ -8,11 +8,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from simulator.exchange import Deployment
 
-VOLUME_PATHS: Mapping[str, str] = {
-    "volumev2": "/v2/{project}",
-    "volumev3": "/v3/{project}",
-    "block-storage": "/v3",
-}
+VOLUME_PATHS: Mapping[str, str] = {"volumev2": "/v2/{project}", "volumev3": "/v3/{project}", "block-storage": "/v3"}
 
 
 def catalog(deployment: Deployment, project_id: str) -> list[dict[str, Any]]:

@@ -71,50 +71,23 @@ def _not_in_use(facts: Facts) -> str:
 POLICY = "Policy doesn't allow os_compute_api:os-volumes-attachments:delete to be performed."
 
 REFUSALS: tuple[tuple[Callable[[Facts], bool], Callable[[Facts], Answer]], ...] = (
-    (
-        lambda f: f.server is None,
-        lambda f: bodies.fault(404, f"Instance {f.server_id} could not be found."),
-    ),
-    (
-        lambda f: WRITERS.isdisjoint(f.roles),
-        lambda _: bodies.fault(403, POLICY),
-    ),
-    (
-        lambda f: f.vm_state in SHELVED and f.version < (2, 20),
-        lambda f: _conflict(f, f"vm_state {f.vm_state}"),
-    ),
-    (
-        lambda f: f.volume is None,
-        lambda f: bodies.fault(404, f"Volume {f.volume_id} could not be found."),
-    ),
+    (lambda f: f.server is None, lambda f: bodies.fault(404, f"Instance {f.server_id} could not be found.")),
+    (lambda f: WRITERS.isdisjoint(f.roles), lambda _: bodies.fault(403, POLICY)),
+    (lambda f: f.vm_state in SHELVED and f.version < (2, 20), lambda f: _conflict(f, f"vm_state {f.vm_state}")),
+    (lambda f: f.volume is None, lambda f: bodies.fault(404, f"Volume {f.volume_id} could not be found.")),
     (
         lambda f: f.attachment is None,
         lambda f: bodies.fault(404, f"Instance {f.server_id} is not attached to volume {f.volume_id}"),
     ),
-    (
-        lambda f: f.root_is_kept,
-        lambda f: bodies.fault(_root_status(f), "Cannot detach a root device volume"),
-    ),
-    (
-        lambda f: f.locked,
-        lambda f: bodies.fault(409, f"Instance {f.server_id} is locked"),
-    ),
-    (
-        lambda f: f.vm_state not in DETACHABLE | SHELVED,
-        lambda f: _conflict(f, f"vm_state {f.vm_state}"),
-    ),
-    (
-        lambda f: f.task_state is not None,
-        lambda f: _conflict(f, f"task_state {f.task_state}"),
-    ),
+    (lambda f: f.root_is_kept, lambda f: bodies.fault(_root_status(f), "Cannot detach a root device volume")),
+    (lambda f: f.locked, lambda f: bodies.fault(409, f"Instance {f.server_id} is locked")),
+    (lambda f: f.vm_state not in DETACHABLE | SHELVED, lambda f: _conflict(f, f"vm_state {f.vm_state}")),
+    (lambda f: f.task_state is not None, lambda f: _conflict(f, f"task_state {f.task_state}")),
     (
         lambda f: f.server is not None and f.server.launched_at is None,
         lambda f: bodies.fault(409, f"Instance {f.server_id} is in an invalid state for 'detach_volume'"),
     ),
-    (
-        lambda f: not f.in_use,
-        lambda f: bodies.fault(400, _not_in_use(f)),
-    ),
+    (lambda f: not f.in_use, lambda f: bodies.fault(400, _not_in_use(f))),
 )
 
 

@@ -122,12 +122,7 @@ def route(operation: str, method: str, path: str, handler: Handler) -> Route:
 
 
 def parse(
-    method: str,
-    target: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    request_id: str,
-    routes: tuple[Route, ...],
+    method: str, target: str, headers: Mapping[str, str], body: bytes, request_id: str, routes: tuple[Route, ...]
 ) -> tuple[Request, Handler | None]:
     """The request and who answers it; nobody does for an unknown path."""
     parts = urlsplit(target)

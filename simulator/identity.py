@@ -181,11 +181,7 @@ class Identity:
         if token.project is None:
             return description
         project = token.project
-        description["project"] = {
-            "domain": _domain(project.domain_name),
-            "id": project.id,
-            "name": project.name,
-        }
+        description["project"] = {"domain": _domain(project.domain_name), "id": project.id, "name": project.name}
         description["is_domain"] = False
         description["roles"] = [{"id": stable_id(role), "name": role} for role in token.roles]
         if with_catalog:

@@ -1,4 +1,4 @@
-"""The door's keys, from one secret."""
+"""The keys of the webhook endpoint, from one secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.signatures import Keys
 
 @dataclass(frozen=True)
 class WebhookKeys:
-    """No secret named, or none there that may be read: no keys, and so a door that stays shut."""
+    """Without a secret that may be read there are no keys, and every request is rejected."""
 
     secrets: Secrets
     secret_id: str | None

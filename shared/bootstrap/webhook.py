@@ -1,4 +1,4 @@
-"""The composition root of the webhook door: apart from the other, whose clouds it would load for nothing."""
+"""The composition root of the webhook endpoint, apart from the other one, so that no cloud is loaded here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from shared.aws.sqs import SqsQueue
 from shared.aws.webhook_keys import WebhookKeys
 from shared.ports import Clock
 from shared.settings import Settings, load
-from shared.telemetry.webhook import log_answer
-from shared.webhook.endpoint import Door
+from shared.telemetry.logs import log_answer
+from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.receive import Rules
 
 
-def build_door(environment: Mapping[str, str], clock: Clock = lambda: datetime.now(UTC)) -> Door:
+def build_webhook(environment: Mapping[str, str], clock: Clock = lambda: datetime.now(UTC)) -> WebhookEndpoint:
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     client = AwsClient(environment)
-    return Door(
+    return WebhookEndpoint(
         rules=rules_of(settings),
         key_ring=WebhookKeys(Secrets(client), settings.webhook_secret_id),
         queue=SqsQueue(client, settings.request_queue_url),
@@ -43,6 +43,6 @@ def rules_of(settings: Settings) -> Rules:
 
 
 @lru_cache(maxsize=1)
-def door() -> Door:
-    """The door of this process, from its environment."""
-    return build_door(os.environ)
+def webhook_endpoint() -> WebhookEndpoint:
+    """The webhook endpoint of this process, from its environment."""
+    return build_webhook(os.environ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
@@ -15,6 +15,10 @@ from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import PUT_BACK
 from shared.ports import Event
+
+if TYPE_CHECKING:  # each function logs with this module, and loads only what is its own
+    from shared.webhook.receive import HttpRequest
+    from shared.webhook.responses import HttpAnswer
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
 """Tells the log lines and metrics of several deployments apart."""
@@ -116,6 +120,18 @@ class Logs(Observer):
 
 def _present(fields: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def log_answer(request: HttpRequest, answer: HttpAnswer) -> None:
+    """The one line the webhook endpoint writes for each request: what was answered, and why."""
+    fields = {
+        "http_method": request.method,
+        "http_status": answer.status,
+        "http_request_id": request.request_id,
+        **answer.log_fields,
+    }
+    write = logger.info if answer.status < 400 else logger.warning
+    write("webhook answered", extra=fields)
 
 
 def _asked_in(rejected: Rejected) -> dict[str, object]:

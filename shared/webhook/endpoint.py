@@ -1,4 +1,4 @@
-"""The webhook door: lets a delivery in, puts its requests on the queue, and says what became of them."""
+"""The webhook endpoint: authenticates a request, puts what it asks for on the queue, and answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from shared.model import DetachRequest, Fault, Outcome, verdict_id
 from shared.ports import AwsTrouble, Clock, Queue, Unsent
 from shared.signatures import Keys
-from shared.webhook.receive import Arrived, Consent, Entry, HttpDelivery, Refusal, Rules, Valid, receive
+from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, Valid, receive
 from shared.webhook.responses import (
     TITLES,
     Accepted,
@@ -25,7 +25,7 @@ RETRY_AFTER = {429: "10", 503: "30"}
 """Seconds, by status."""
 
 WORST_FIRST = (503, 429, 202, 422)
-"""What a whole delivery is answered. 202 only if nothing valid was lost: a sender does not look into a success."""
+"""The status of a whole batch. 202 only if nothing valid was lost: a sender does not look into a success."""
 
 SUMMARY = {
     422: "nothing valid was sent: see errors",
@@ -35,66 +35,63 @@ SUMMARY = {
 
 
 class KeyRing(Protocol):
-    """Hands out the keys of the door; `newest` is for a sender whose key is not among them. Raises AwsTrouble."""
+    """Gives the keys of the endpoint; `newest` is for a sender whose key is not among them. Raises AwsTrouble."""
 
     def keys(self, newest: bool = False) -> Keys: ...
 
 
 @dataclass(frozen=True)
-class Door:
-    """Answers deliveries; 202 means that the messages are in the queue."""
+class WebhookEndpoint:
+    """Answers HTTP requests; 202 means that the messages are in the queue."""
 
     rules: Rules
     key_ring: KeyRing
     queue: Queue
     clock: Clock
-    observe: Callable[[HttpDelivery, HttpAnswer], None] = lambda delivery, answer: None
+    observe: Callable[[HttpRequest, HttpAnswer], None] = lambda request, answer: None
 
-    def answer(self, delivery: HttpDelivery) -> HttpAnswer:
-        match self._receive(delivery):
+    def answer(self, request: HttpRequest) -> HttpAnswer:
+        match self._receive(request):
             case AwsTrouble() as trouble:
-                answer = problem(503, "the keys of this door cannot be read at the moment", note=str(trouble))
+                detail = "the keys of this webhook endpoint cannot be read at the moment"
+                answer = problem(503, detail, note=str(trouble))
             case Consent(origin=origin):
                 headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "POST"}
                 answer = HttpAnswer(200, headers)
             case Refusal(status, detail, headers, faults):
                 answer = problem(status, detail, headers, errors=_shown(faults) or None)
-            case Arrived() as arrived:
-                answer = self._enqueue(arrived)
-        self.observe(delivery, answer)
+            case Received() as received:
+                answer = self._enqueue(received)
+        self.observe(request, answer)
         return answer
 
-    def _receive(self, delivery: HttpDelivery) -> Arrived | Refusal | Consent | AwsTrouble:
-        """With the keys at hand first; with the newest if the sender's key is not among them: it may be rotated."""
+    def _receive(self, request: HttpRequest) -> Received | Refusal | Consent | AwsTrouble:
+        """Try the keys at hand; read the newest if the sender's key is not among them, since it may be rotated."""
         now = self.clock()
         try:
             keys = self.key_ring.keys()
         except AwsTrouble as trouble:
             return trouble
-        result = receive(delivery, self.rules, keys, now)
+        result = receive(request, self.rules, keys, now)
         if not (isinstance(result, Refusal) and result.unknown_key):
             return result
         try:
             newest = self.key_ring.keys(newest=True)
         except AwsTrouble:
             return result
-        return receive(delivery, self.rules, newest, now) if newest != keys else result
+        return receive(request, self.rules, newest, now) if newest != keys else result
 
-    def _enqueue(self, arrived: Arrived) -> HttpAnswer:
-        entries = [entry for event in arrived.events if isinstance(event, Valid) for entry in event.entries]
-        messages = {entry: entry.message for entry in entries}
-        missing = self.queue.send(messages) if messages else {}
+    def _enqueue(self, received: Received) -> HttpAnswer:
+        entries = [entry for event in received.events if isinstance(event, Valid) for entry in event.entries]
+        missing = self.queue.send({entry: entry.message for entry in entries}) if entries else {}
         note = "; ".join(sorted({unsent.why for unsent in missing.values()}))
-        results = [
-            _result(event, missing)
-            if isinstance(event, Valid)
-            else EventResult(status=422, errors=_shown(event.faults))
-            for event in arrived.events
-        ]
-        return _batch_answer(results, note) if arrived.batched else _single_answer(results[0], note)
+        results = [_result(event, missing) for event in received.events]
+        return _batch_answer(results, note) if received.batched else _single_answer(results[0], note)
 
 
-def _result(event: Valid, missing: Mapping[Entry, Unsent]) -> EventResult:
+def _result(event: Valid | Invalid, missing: Mapping[Entry, Unsent]) -> EventResult:
+    if isinstance(event, Invalid):
+        return EventResult(status=422, errors=_shown(event.faults))
     lost = [missing[entry] for entry in event.entries if entry in missing]
     status = 202 if not lost else 429 if all(unsent.throttled for unsent in lost) else 503
     return EventResult(
@@ -125,7 +122,7 @@ def _batch_answer(results: list[EventResult], note: str) -> HttpAnswer:
 
 
 def entry_of(request: DetachRequest) -> EnqueuedRequest:
-    """The request as the sender is told of it; its verdict has the same id whenever and however often it is asked."""
+    """The request as the sender is told of it; however often it is sent, its verdict has the same id."""
 
     def event(outcome: Outcome) -> str:
         return verdict_id(request.source, request.id, request.volume_id, outcome)

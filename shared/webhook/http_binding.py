@@ -33,7 +33,7 @@ CLOUDEVENTS = {STRUCTURED: Mode.STRUCTURED, BATCHED: Mode.BATCHED}
 
 
 class Unreadable(Exception):
-    """The delivery holds no events that could be looked at; `status` is the HTTP status that says so."""
+    """The request holds no events that can be read; `status` is the HTTP status that says so."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -41,21 +41,21 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """The events of a delivery, not validated yet."""
+class EventsRead:
+    """The events of a request, not validated yet."""
 
     mode: Mode
     events: tuple[JsonValue, ...]
 
 
-def open_delivery(headers: Mapping[str, str], body: bytes) -> Opened:
+def read_events(headers: Mapping[str, str], body: bytes) -> EventsRead:
     """Header names are in lower case. Raises Unreadable, or Refused for attributes which are no attributes."""
     mode = mode_of(headers)
     try:
         value = strict_json.loads(body)
     except strict_json.NotJson as error:
         raise Unreadable(400, f"the body cannot be read: {error}") from error
-    return Opened(mode, READERS[mode](value, headers))
+    return EventsRead(mode, READERS[mode](value, headers))
 
 
 def mode_of(headers: Mapping[str, str]) -> Mode:

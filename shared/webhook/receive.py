@@ -1,4 +1,4 @@
-"""One HTTP delivery, understood: the requests to enqueue with their messages, or why it is turned away."""
+"""What one HTTP request asks for: the detach requests to enqueue with their messages, or why it is rejected."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shared.inbox.read import Ignored, Rejected, read, requests_in
 from shared.model import DetachRequest, Fault, Message, Origin
 from shared.policy import BODY_BYTES
 from shared.ports import QueueMessage
-from shared.signatures import ID, SIGNATURE, Keys, Proven, Unproven, check_bearer, check_signature
-from shared.webhook.http_binding import Mode, Unreadable, open_delivery
+from shared.signatures import ID, SIGNATURE, Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
+from shared.webhook.http_binding import Mode, Unreadable, read_events
 
 IDENTITY_HEADERS = (ID, "idempotency-key")
 """Where a sender of bare JSON names its request: the same name again is the same request again."""
@@ -24,7 +24,7 @@ CHALLENGE = 'StandardWebhooks realm="detach requests", Bearer realm="detach requ
 
 
 @dataclass(frozen=True, slots=True)
-class HttpDelivery:
+class HttpRequest:
     """An HTTP request as it came; header names are in lower case, `iam` is AWS's word that it knows the sender."""
 
     method: str
@@ -36,7 +36,7 @@ class HttpDelivery:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator set for the door; `source` names it in requests which come as bare JSON."""
+    """What the operator set for the webhook endpoint; `source` is the source of requests in bare JSON."""
 
     source: str
     prefix: str = "bms"
@@ -46,7 +46,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The whole delivery is turned away; `unknown_key` says that newer keys might let it in."""
+    """The whole request is rejected; `unknown_key` says that it may be accepted with newer keys."""
 
     status: int
     detail: str
@@ -85,51 +85,52 @@ class Invalid:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """A delivery of a known sender, event by event."""
+class Received:
+    """A request of a known sender, event by event."""
 
     batched: bool
     events: tuple[Valid | Invalid, ...]
 
 
-def receive(delivery: HttpDelivery, rules: Rules, keys: Keys, now: datetime) -> Arrived | Refusal | Consent:
-    """Everything the door decides; what the cheap questions turn away costs nothing more."""
-    if delivery.method == "OPTIONS":
-        return _handshake(delivery.headers, rules)
-    if delivery.method != "POST":
+def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Received | Refusal | Consent:
+    """Decide what becomes of a request; the cheap checks come first."""
+    if request.method == "OPTIONS":
+        return _handshake(request.headers, rules)
+    if request.method != "POST":
         return Refusal(405, "requests are sent by POST", {"Allow": "OPTIONS, POST"})
-    if len(delivery.body) > BODY_BYTES:
-        return Refusal(413, f"the body must be at most {BODY_BYTES} bytes, this one has {len(delivery.body)}")
-    proof = prove(delivery, rules, keys, now)
-    if isinstance(proof, Unproven):
-        return Refusal(401, proof.why, {"WWW-Authenticate": CHALLENGE}, unknown_key=proof.unknown_key)
+    if len(request.body) > BODY_BYTES:
+        return Refusal(413, f"the body must be at most {BODY_BYTES} bytes, this one has {len(request.body)}")
+    sender = authenticate(request, rules, keys, now)
+    if isinstance(sender, NotAuthenticated):
+        return Refusal(401, sender.why, {"WWW-Authenticate": CHALLENGE}, unknown_key=sender.unknown_key)
     try:
-        opened = open_delivery(delivery.headers, delivery.body)
+        found = read_events(request.headers, request.body)
     except Unreadable as unreadable:
         return Refusal(unreadable.status, str(unreadable))
     except Refused as refused:
         return Refusal(422, "the event is not valid", faults=refused.faults)
-    names = (delivery.headers.get(name) for name in IDENTITY_HEADERS)
-    origin = Origin(id=next(filter(None, names), delivery.request_id), source=rules.source, time=proof.signed_at or now)
-    events = tuple(_validated(event, origin, rules.prefix, now) for event in opened.events)
-    return Arrived(opened.mode is Mode.BATCHED, events)
+    names = (request.headers.get(name) for name in IDENTITY_HEADERS)
+    origin = Origin(id=next(filter(None, names), request.request_id), source=rules.source, time=sender.signed_at or now)
+    events = tuple(_validated(event, origin, rules.prefix, now) for event in found.events)
+    return Received(found.mode is Mode.BATCHED, events)
 
 
-def prove(delivery: HttpDelivery, rules: Rules, keys: Keys, now: datetime) -> Proven | Unproven:
-    """Whether one of the configured proofs holds; a delivery that is signed is judged by its signature alone."""
-    headers = delivery.headers
+def authenticate(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | NotAuthenticated:
+    """Whether the sender is known in one of the configured ways; of a signed request only the signature counts."""
+    headers = request.headers
     if keys.secrets and SIGNATURE in headers:
-        return check_signature(headers, delivery.body, keys, now)
-    if rules.iam_auth and delivery.iam:
-        return Proven()
+        return check_signature(headers, request.body, keys, now)
+    if rules.iam_auth and request.iam:
+        return Authenticated()
     if keys.bearer_tokens and "authorization" in headers:
         return check_bearer(headers, keys)
     presented = SIGNATURE in headers or "authorization" in headers
-    return Unproven("the delivery must be signed (Standard Webhooks) by a sender this door knows", presented)
+    why = "the delivery must be signed (Standard Webhooks) by a sender this webhook endpoint knows"
+    return NotAuthenticated(why, unknown_key=presented)
 
 
 def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
-    """Only the header is consent, no status is; 405 is what the specification asks of those who do not agree."""
+    """Only the header gives consent, no status does; without consent the specification asks for 405."""
     asked = headers.get("webhook-request-origin", "").strip().lower()
     if asked and "*" in rules.allowed_origins:
         return Consent("*")

@@ -1,4 +1,4 @@
-"""What the door says: bodies as models, from which the OpenAPI document is made, and errors as RFC 9457 problems."""
+"""Answers of the webhook endpoint: models, from which the OpenAPI document is made, and RFC 9457 problems."""
 
 from __future__ import annotations
 
@@ -100,6 +100,18 @@ class HttpAnswer:
     @property
     def body(self) -> str:
         return self.content.model_dump_json(exclude_none=True) if self.content else ""
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What may be logged beside the status; never the body or the headers, which may hold secrets."""
+        content = self.content
+        requests = content.requests if isinstance(content, Accepted) else ()
+        fields = {
+            "requests": [f"{request.source} {request.id} {request.volume_id}" for request in requests],
+            "why": content.detail if isinstance(content, Problem) else None,
+            "note": self.note,
+        }
+        return {name: value for name, value in fields.items() if value}
 
     @property
     def all_headers(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the door: valid, true to the code, and readable."""
+"""The OpenAPI document of the webhook endpoint: valid, true to the code, and readable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ from shared.inbox.request import RequestData
 from shared.ports import Throttled
 from shared.webhook.http_binding import STRUCTURED
 from shared.webhook.responses import TITLES
-from tests.deliveries import DATA, Shelf, Tray, batched, cloudevent, delivery, door, said, signed, unsigned
+from tests.http_requests import (
+    DATA,
+    FakeKeyRing,
+    FakeQueue,
+    batched,
+    cloudevent,
+    endpoint,
+    http_request,
+    said,
+    signed,
+    unsigned,
+)
 from tools.documents import ROOT
 from tools.openapi import ANSWERS, document, text
 
@@ -31,8 +42,8 @@ BODIES = POST["requestBody"]["content"]
 def validator(schema: Mapping[str, Any]) -> Draft202012Validator:
     """Checks values against a schema of the document."""
     resource = DRAFT202012.create_resource(document())
-    registry: Registry[Any] = Registry().with_resource("urn:door", resource)
-    absolute = json.loads(json.dumps(schema).replace('"#/components', '"urn:door#/components'))
+    registry: Registry[Any] = Registry().with_resource("urn:endpoint", resource)
+    absolute = json.loads(json.dumps(schema).replace('"#/components', '"urn:endpoint#/components'))
     return Draft202012Validator(absolute, registry=registry, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
 
@@ -47,12 +58,12 @@ def test_the_document_in_the_repository_is_the_generated_one() -> None:
 
 
 def test_every_answer_is_documented() -> None:
-    """The problems the door can make are those of the document, beside 202."""
+    """The problems the endpoint can give are those of the document, beside 202."""
     assert set(ANSWERS) == {202, *TITLES}
 
 
 def test_the_fields_are_those_of_the_model() -> None:
-    """Nothing the door validates is missing in the document."""
+    """Nothing the endpoint validates is missing in the document."""
     schema = document()["components"]["schemas"]["RequestData"]
     assert set(schema["properties"]) == set(RequestData.model_fields)
     assert schema["additionalProperties"] is False
@@ -60,13 +71,13 @@ def test_the_fields_are_those_of_the_model() -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", STRUCTURED])
 def test_the_examples_are_accepted(kind: str) -> None:
-    """What the document shows fits its own schema, and the door takes it."""
+    """What the document shows fits its own schema, and the endpoint accepts it."""
     example = BODIES[kind]["example"]
     validator(BODIES[kind]["schema"]).validate(example)
-    assert door().answer(signed(example, kind)).status == 202
+    assert endpoint().answer(signed(example, kind)).status == 202
 
 
-# ----------------------------------------------------------------------------- the door against its document
+# ----------------------------------------------------------------------- the endpoint against its document
 
 
 def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
@@ -127,8 +138,8 @@ of_answer = {
 def test_every_answer_fits_the_document(sent: tuple[str, Any], proven: bool, trouble: str, missing: bool) -> None:
     """Whatever fits the schema of a body is answered with a documented status, and with the schema of that."""
     kind, value = sent
-    shelf = Shelf(trouble=missing)
-    answer = door(Tray({0: trouble} if trouble else {}), shelf).answer(
+    key_ring = FakeKeyRing(trouble=missing)
+    answer = endpoint(FakeQueue({0: trouble} if trouble else {}), key_ring).answer(
         signed(value, kind) if proven else unsigned(value, kind)
     )
     documented = POST["responses"][str(answer.status)]
@@ -156,12 +167,12 @@ def test_bare_json_that_fits_is_accepted(value: dict[str, Any]) -> None:
         or (value.get("requested_at") and parse_time(value["requested_at"]) is None)
         or not re.fullmatch("([0-9a-f]{32})?", value.get("project_id") or "")
     )
-    assert door().answer(signed(value)).status == 202 or beyond
+    assert endpoint().answer(signed(value)).status == 202 or beyond
 
 
 ANSWERS_OF_OTHER_KINDS = {
     400: signed(b"{"),
-    405: delivery("GET", {}),
+    405: http_request("GET", {}),
     413: batched([cloudevent()] * 101),
     415: signed(DATA, "text/plain"),
 }
@@ -170,7 +181,7 @@ ANSWERS_OF_OTHER_KINDS = {
 @pytest.mark.parametrize("status", ANSWERS_OF_OTHER_KINDS)
 def test_the_remaining_answers_fit_too(status: int) -> None:
     """Faults outside of any schema are answered as documented."""
-    answer = door().answer(ANSWERS_OF_OTHER_KINDS[status])
+    answer = endpoint().answer(ANSWERS_OF_OTHER_KINDS[status])
     documented = POST["responses"][str(status)]
     assert answer.status == status
     assert set(documented.get("headers", {})) == set(answer.headers)
@@ -181,5 +192,5 @@ def test_the_handshake_fits() -> None:
     """Both answers to OPTIONS have the documented headers."""
     responses = document()["paths"]["/"]["options"]["responses"]
     for origin in ("events.example.com", "other.example.com"):
-        answer = door().answer(delivery("OPTIONS", {"webhook-request-origin": origin}))
+        answer = endpoint().answer(http_request("OPTIONS", {"webhook-request-origin": origin}))
         assert set(responses[str(answer.status)]["headers"]) == set(answer.headers)

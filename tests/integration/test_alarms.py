@@ -21,7 +21,7 @@ from local.function_url import payload
 from local.poller import LambdaContext
 from shared.aws.client import SQS
 from shared.bootstrap.detach import dead_letters, service
-from shared.bootstrap.webhook import door
+from shared.bootstrap.webhook import webhook_endpoint
 from shared.ports import Consumer, Event, NotTaken
 from shared.settings import SettingsError
 from shared.telemetry.logs import SERVICE
@@ -211,7 +211,7 @@ class Watch:
     def _settings(self, **values: str) -> None:
         for name, value in values.items():
             self.patch.setenv(name, value)
-        for wired in (service, dead_letters, door):
+        for wired in (service, dead_letters, webhook_endpoint):
             wired.cache_clear()
 
 
@@ -260,7 +260,7 @@ def watch(capsys: pytest.CaptureFixture[str], aws: AwsStandIn, monkeypatch: pyte
     meters.flush()
     capsys.readouterr()
     yield Watch(lambda: json_lines(capsys.readouterr().out), aws, monkeypatch)
-    for wired in (service, dead_letters, door):
+    for wired in (service, dead_letters, webhook_endpoint):
         wired.cache_clear()
     meters.flush()
 

@@ -1,4 +1,4 @@
-"""The door against AWS, and the whole way from a signed POST to a verdict."""
+"""The webhook function with AWS, and the whole way from a signed POST to a verdict."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from functions.receive_webhook.handler import delivery_of, lambda_handler
+from functions.receive_webhook.handler import http_request_of, lambda_handler
 from local.aws_stand_in import REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
 from local.function_url import payload
 from local.poller import LambdaContext
 from local.stack import Stack
-from shared.bootstrap.webhook import build_door, door
+from shared.bootstrap.webhook import build_webhook, webhook_endpoint
 from shared.webhook.http_binding import STRUCTURED
-from tests.deliveries import DATA, NOW, OTHER_VOLUME, SERVER, VOLUME, cloudevent, said
+from tests.http_requests import DATA, NOW, OTHER_VOLUME, SERVER, VOLUME, cloudevent, said
 from tests.integration.webhook_secret import forget, keep
 from tools.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
 
@@ -41,9 +41,9 @@ def invoke(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
     """Calls the handler as Lambda does, with its settings in the environment."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    door.cache_clear()
+    webhook_endpoint.cache_clear()
     yield lambda event: lambda_handler(event, LambdaContext("receive-webhook"))
-    door.cache_clear()
+    webhook_endpoint.cache_clear()
 
 
 def event_of(value: object, kind: str = "application/json", secret: str = LOCAL_SECRET) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_a_tampered_request_is_not(aws: AwsStandIn, invoke: Invoke) -> None:
 
 
 def test_without_a_secret_everything_is_refused(aws: AwsStandIn, invoke: Invoke) -> None:
-    """A door whose secret was never made stays shut."""
+    """Every request is rejected while the secret does not exist."""
     forget(aws)
     assert invoke(event_of(DATA))["statusCode"] == 401
     assert aws.waiting(REQUESTS) == 0
@@ -96,13 +96,13 @@ def test_handshake(aws: AwsStandIn, invoke: Invoke) -> None:
 def test_iam_is_what_aws_says(environment: dict[str, str]) -> None:
     """The sender's identity comes from AWS; no header can claim it."""
     event = payload("POST", "/", [("content-type", "application/json"), ("authorizer", "iam")], b"{}")
-    assert not delivery_of(event).iam
+    assert not http_request_of(event).iam
     event["requestContext"]["authorizer"] = {"iam": {"accountId": "123456789012"}}
-    assert delivery_of(event).iam
-    unset = build_door({**environment, "WEBHOOK_SECRET_ID": ""})
-    assert unset.answer(delivery_of(event)).status == 401
-    trusting = build_door({**environment, "WEBHOOK_SECRET_ID": "", "WEBHOOK_IAM_AUTH": "true"})
-    assert trusting.answer(delivery_of(event)).status == 422
+    assert http_request_of(event).iam
+    unset = build_webhook({**environment, "WEBHOOK_SECRET_ID": ""})
+    assert unset.answer(http_request_of(event)).status == 401
+    trusting = build_webhook({**environment, "WEBHOOK_SECRET_ID": "", "WEBHOOK_IAM_AUTH": "true"})
+    assert trusting.answer(http_request_of(event)).status == 422
 
 
 @pytest.mark.parametrize("name", ["webhook_cloudevent.json", "webhook_bare.json"])
@@ -112,7 +112,7 @@ def test_sample_events(
     """The sample events are signed with the public sample secret, at 2026-11-23T08:00:05Z."""
     keep(aws, {"secrets": [LOCAL_SECRET]})
     assert came_by_http(event_file(name))
-    answer = build_door(environment, clock=lambda: NOW).answer(delivery_of(json.loads(event_file(name))))
+    answer = build_webhook(environment, clock=lambda: NOW).answer(http_request_of(json.loads(event_file(name))))
     assert answer.status == 202
     (message,) = aws.receive(REQUESTS, wait_seconds=0)
     assert message["id"] == said(answer)["requests"][0]["id"]
@@ -137,7 +137,7 @@ def verdicts(stack: Stack, count: int) -> list[Any]:
 
 
 def test_from_a_signed_post_to_a_verdict(stack: Stack) -> None:
-    """The volume is off the server, and the verdict has the id that the door promised."""
+    """The volume is off the server, and the verdict has the id that the answer promised."""
     answer = deliver(posted(stack, {**DATA, "unmounted": True}), stack.door_url)
     assert answer.status_code == 202
     (promised,) = answer.json()["requests"]

@@ -1,4 +1,4 @@
-"""The running door against its OpenAPI document: what Schemathesis makes of the document is sent over HTTP."""
+"""The running webhook endpoint against its OpenAPI document: Schemathesis sends what it makes of the document."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Tracebacks(logging.Handler):
 
 
 @dataclass
-class Door:
-    """The stack without the consumers of its queue: what the door puts there is looked at here."""
+class Served:
+    """The stack without the consumers of its queue, so that its messages can be read here."""
 
     stack: Stack
     client: AwsClient
@@ -107,7 +107,7 @@ class Door:
 
 
 @pytest.fixture(scope="module")
-def served(aws_server: AwsStandIn) -> Iterator[Door]:
+def served(aws_server: AwsStandIn) -> Iterator[Served]:
     endpoint = aws_server.environment["AWS_ENDPOINT_URL"]
     assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 200
     log, broken = Tracebacks(), list[BaseException]()
@@ -119,7 +119,7 @@ def served(aws_server: AwsStandIn) -> Iterator[Door]:
             source.addHandler(log)
         try:
             with running({}, on_error=broken.append) as stack:
-                yield Door(stack, stack.aws.client, log, broken)
+                yield Served(stack, stack.aws.client, log, broken)
         finally:
             for source in sources:
                 source.removeHandler(log)
@@ -127,22 +127,22 @@ def served(aws_server: AwsStandIn) -> Iterator[Door]:
 
 
 @pytest.fixture(scope="module")
-def for_strangers(served: Door) -> Iterator[Door]:
+def for_strangers(served: Served) -> Iterator[Served]:
     """All of a run without a good signature: the queue is as empty as before."""
-    door = replace(served, statuses=Counter())
-    assert door.taken() == []
-    yield door
-    assert door.statuses["POST", 401] >= CASES or not door.has_been_asked
-    assert door.taken() == []
+    run = replace(served, statuses=Counter())
+    assert run.taken() == []
+    yield run
+    assert run.statuses["POST", 401] >= CASES or not run.has_been_asked
+    assert run.taken() == []
 
 
 @pytest.fixture(scope="module")
-def for_senders(served: Door) -> Iterator[Door]:
+def for_senders(served: Served) -> Iterator[Served]:
     """All of a run with good signatures: some of it got in, and some was not valid."""
-    door = replace(served, statuses=Counter())
-    assert door.taken() == []
-    yield door
-    assert min(door.statuses["POST", 202], door.statuses["POST", 422]) >= 20 or not door.has_been_asked
+    run = replace(served, statuses=Counter())
+    assert run.taken() == []
+    yield run
+    assert min(run.statuses["POST", 202], run.statuses["POST", 422]) >= 20 or not run.has_been_asked
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Signed(AuthBase):
         return request
 
 
-class Unproven(AuthBase):
+class NotAuthenticated(AuthBase):
     """In turn: as generated, by another secret, over another body, too late; the body decides, so that it repeats."""
 
     KINDS: tuple[AuthBase | None, ...] = (None, Signed(OTHER_SECRET), Signed(over=b" "), Signed(age=301))
@@ -197,15 +197,15 @@ def announced(answer: schemathesis.Response) -> list[Any]:
 
 @described.parametrize()
 @settings(max_examples=CASES, deadline=None)
-def test_nothing_unproven_gets_in(case: schemathesis.Case[Any], for_strangers: Door) -> None:
+def test_nothing_unauthenticated_is_accepted(case: schemathesis.Case[Any], for_strangers: Served) -> None:
     """Without a good signature every answer is a documented refusal, and nothing is enqueued."""
-    answer = for_strangers.send(case, Unproven())
+    answer = for_strangers.send(case, NotAuthenticated())
     assert case.method != "POST" or answer.status_code in (401, 413)
 
 
 @described.parametrize()
 @settings(max_examples=CASES, deadline=None)
-def test_what_is_signed_is_answered_as_documented(case: schemathesis.Case[Any], for_senders: Door) -> None:
+def test_what_is_signed_is_answered_as_documented(case: schemathesis.Case[Any], for_senders: Served) -> None:
     """With a good signature every answer fits the document, and the consumer reads the very requests it names."""
     answer = for_senders.send(case, Sender())
     requests_read = []

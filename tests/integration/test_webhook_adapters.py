@@ -1,4 +1,4 @@
-"""What the door needs of AWS: keys from Secrets Manager, and a queue that takes all, a part, or nothing."""
+"""What the webhook endpoint needs of AWS: keys from Secrets Manager, and a queue that takes all, a part, or nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from shared.aws.sqs import ROUNDS, SqsQueue
 from shared.aws.webhook_keys import NEWEST_SECONDS, WebhookKeys
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
-from shared.webhook.endpoint import Door
-from tests.deliveries import DATA, NOW, OTHER_VOLUME, RULES, SERVER, VOLUME, Shelf, said, signed
+from shared.webhook.endpoint import WebhookEndpoint
+from tests.http_requests import DATA, NOW, OTHER_VOLUME, RULES, SERVER, VOLUME, FakeKeyRing, said, signed
 from tests.integration.test_aws_client import client_of
 from tests.integration.webhook_secret import keep
 from tests.scripted import Reply, Script, reply
@@ -49,11 +49,11 @@ def test_a_secret_that_holds_no_keys(value: object, aws: AwsStandIn) -> None:
     with pytest.raises(AwsTrouble, match=WEBHOOK_SECRET) as trouble:
         ring.keys()
     assert "hunter2" not in str(trouble.value)
-    assert Door(RULES, ring, SqsQueue(aws.client, "q"), lambda: NOW).answer(signed(DATA)).status == 503
+    assert WebhookEndpoint(RULES, ring, SqsQueue(aws.client, "q"), lambda: NOW).answer(signed(DATA)).status == 503
 
 
-def door_before(script: Script) -> Door:
-    return Door(RULES, Shelf(), SqsQueue(client_of(script), "q"), lambda: NOW)
+def endpoint_before(script: Script) -> WebhookEndpoint:
+    return WebhookEndpoint(RULES, FakeKeyRing(), SqsQueue(client_of(script), "q"), lambda: NOW)
 
 
 def taken(*ids: str) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_what_sqs_leaves_out_is_offered_again(script: Script) -> None:
     """SQS answers 200 for a part of a batch: only the rest is sent again, and then it is a 202."""
     lost = {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
     script.then(reply({**taken("0"), **lost}), reply(taken("1")))
-    assert door_before(script).answer(signed(BOTH)).status == 202
+    assert endpoint_before(script).answer(signed(BOTH)).status == 202
     assert [[entry["Id"] for entry in asked.json["Entries"]] for asked in script.asked] == [["0", "1"], ["1"]]
 
 
@@ -73,7 +73,7 @@ def test_what_sqs_keeps_leaving_out_is_named(code: str, status: int, script: Scr
     """After a few rounds the sender is told what is in the queue and what is not."""
     lost = {"Failed": [{"Id": "1", "Code": code, "SenderFault": False}]}
     script.then(reply({**taken("0"), **lost}), reply(lost))
-    answer = door_before(script).answer(signed(BOTH))
+    answer = endpoint_before(script).answer(signed(BOTH))
     assert answer.status == status
     assert [request["volume_id"] for request in said(answer)["enqueued"]] == [VOLUME]
     assert [request["volume_id"] for request in said(answer)["missing"]] == [OTHER_VOLUME]
@@ -94,7 +94,7 @@ def test_what_sqs_keeps_leaving_out_is_named(code: str, status: int, script: Scr
 def test_a_queue_that_says_no(refusal: Reply, status: int, script: Script) -> None:
     """Throttling is 429, everything else 503, both with the time to come again, neither with AWS's own words."""
     script.then(refusal)
-    answer = door_before(script).answer(signed(DATA))
+    answer = endpoint_before(script).answer(signed(DATA))
     assert (answer.status, "Retry-After" in answer.headers) == (status, True)
     assert "Exception" not in answer.body
     assert answer.note

@@ -14,13 +14,13 @@ import boto3
 import pytest
 import requests
 
-from functions.receive_webhook.handler import delivery_of
+from functions.receive_webhook.handler import http_request_of
 from local.aws_stand_in import BUS, REGION, REQUESTS, VERDICTS, queue_arn
 from local.demo import SERVER, VOLUME
 from local.stack import Stack
 from shared.aws.client import EVENTS, SQS, STATES
 from shared.signatures import Keys
-from shared.webhook.endpoint import Door
+from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.receive import Rules
 from tests.contract.consumer import faults
 from tests.messages import START
@@ -199,20 +199,20 @@ def test_api_destination_out(stack: Stack, script: Script, monkeypatch: pytest.M
 
 
 class OneToken:
-    """The keys of a door that knows one bearer token."""
+    """The keys of a webhook endpoint that knows one bearer token."""
 
     def keys(self, newest: bool = False) -> Keys:
         return Keys.model_validate({"bearer_tokens": [TOKEN]})
 
 
-def door(waiting: MemoryQueue) -> Door:
+def endpoint(waiting: MemoryQueue) -> WebhookEndpoint:
     rules = Rules(source="/bms-volume-detach/webhook", allowed_origins=("eventgrid.azure.net",))
-    return Door(rules, OneToken(), waiting, lambda: START)
+    return WebhookEndpoint(rules, OneToken(), waiting, lambda: START)
 
 
 def test_azure_event_grid_may_send() -> None:
     """Its handshake is answered with consent."""
-    answer = door(MemoryQueue(Clock())).answer(delivery_of(load("event_grid_handshake.json")))
+    answer = endpoint(MemoryQueue(Clock())).answer(http_request_of(load("event_grid_handshake.json")))
     assert (200, "eventgrid.azure.net") == (answer.status, answer.all_headers["WebHook-Allowed-Origin"])
 
 
@@ -220,7 +220,7 @@ def test_azure_event_grid_may_send() -> None:
 def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
     """What Event Grid (structured) and Knative (binary) post becomes a message whose verdict answers their event."""
     waiting = MemoryQueue(Clock())
-    answer = door(waiting).answer(delivery_of(load(name)))
+    answer = endpoint(waiting).answer(http_request_of(load(name)))
     assert 202 == answer.status, answer.body
     (message,) = waiting.sent
     sent = json.loads(message.body)

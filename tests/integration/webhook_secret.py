@@ -1,4 +1,4 @@
-"""The door's secret in the local AWS."""
+"""The secret of the webhook endpoint in the local AWS."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from shared.outbox.consumers import BUS, Attempt
 from shared.outbox.events import EventFactory
 from shared.ports import Event, NotTaken
 from shared.telemetry.logs import log_dead_letter, log_delivery, log_rejected
-from tests.deliveries import OTHER_VOLUME, SERVER, VOLUME
+from tests.http_requests import OTHER_VOLUME, SERVER, VOLUME
 from tests.messages import START, bare, cloudevent, sqs_record
 from tests.stack import LINES, Bench, Queued
 

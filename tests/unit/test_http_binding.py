@@ -22,9 +22,9 @@ from shared.webhook.http_binding import (
     Unreadable,
     decoded,
     mode_of,
-    open_delivery,
+    read_events,
 )
-from tests.deliveries import DATA, cloudevent
+from tests.http_requests import DATA, cloudevent
 
 CE_HEADERS = {
     "ce-specversion": "1.0",
@@ -35,15 +35,15 @@ CE_HEADERS = {
 }
 
 
-def opened(headers: dict[str, str], value: Any) -> Any:
-    """The one event in a delivery."""
-    (event,) = open_delivery(headers, json.dumps(value).encode()).events
+def event_in(headers: dict[str, str], value: Any) -> Any:
+    """The one event in a request."""
+    (event,) = read_events(headers, json.dumps(value).encode()).events
     return event
 
 
 def status_of(headers: dict[str, str], body: bytes = b"{}") -> int:
     with pytest.raises(Unreadable) as unreadable:
-        open_delivery(headers, body)
+        read_events(headers, body)
     return unreadable.value.status
 
 
@@ -93,24 +93,24 @@ def test_a_body_that_is_not_json(body: bytes, content_type: str) -> None:
 
 def test_structured() -> None:
     """The event is the body; its attributes in headers beside it are passed over."""
-    assert opened({"content-type": STRUCTURED, "ce-id": "another"}, cloudevent()) == cloudevent()
+    assert event_in({"content-type": STRUCTURED, "ce-id": "another"}, cloudevent()) == cloudevent()
 
 
 def test_structured_stays_a_cloudevent_without_specversion() -> None:
     """What is called a CloudEvent is never taken for bare JSON, so that its missing attributes are named."""
-    assert opened({"content-type": STRUCTURED}, DATA) == {"specversion": None, **DATA}
+    assert event_in({"content-type": STRUCTURED}, DATA) == {"specversion": None, **DATA}
 
 
 def test_binary() -> None:
     """Attributes from the headers, `datacontenttype` from the content type, data from the body (§3.1)."""
-    event = opened({"content-type": "application/json", "host": "x", **CE_HEADERS}, DATA)
+    event = event_in({"content-type": "application/json", "host": "x", **CE_HEADERS}, DATA)
     assert event == cloudevent(datacontenttype="application/json")
 
 
 def test_binary_values_are_decoded() -> None:
     """Percent-encoding is undone once, quotes of older senders are taken off (§3.1.3.2)."""
     headers = {"content-type": "application/json", "ce-subject": "caf%C3%A9%20%2541", "ce-id": r'"a \"b\" \\c"'}
-    event = opened(headers, {})
+    event = event_in(headers, {})
     assert (event["subject"], event["id"]) == ("café %41", r'a "b" \c')
 
 
@@ -122,7 +122,7 @@ def test_binary_values_are_decoded() -> None:
 def test_headers_that_are_no_attributes(header: str, value: str) -> None:
     """A header that cannot be an attribute is named, not guessed at and not dropped."""
     with pytest.raises(Refused) as refused:
-        opened({"content-type": "application/json", **CE_HEADERS, header: value}, DATA)
+        event_in({"content-type": "application/json", **CE_HEADERS, header: value}, DATA)
     assert [fault.field for fault in refused.value.faults] == [header]
 
 
@@ -139,7 +139,7 @@ def test_what_the_sdk_sends() -> None:
     event = CloudEvent(dict(attributes), dict(DATA))
     messages = [to_structured_event(event, JSONFormat()), to_binary_event(event, JSONFormat())]
     found = [
-        open_delivery({name.lower(): value for name, value in message.headers.items()}, message.body).events[0]
+        read_events({name.lower(): value for name, value in message.headers.items()}, message.body).events[0]
         for message in messages
     ]
     shown = [{name: value for name, value in one.items() if name != "time"} for one in found if isinstance(one, dict)]
@@ -148,7 +148,7 @@ def test_what_the_sdk_sends() -> None:
 
 def test_batched() -> None:
     """A batch is its events in their order, each a CloudEvent for certain."""
-    found = open_delivery({"content-type": BATCHED}, json.dumps([cloudevent(), DATA, 5]).encode())
+    found = read_events({"content-type": BATCHED}, json.dumps([cloudevent(), DATA, 5]).encode())
     assert found.events == (cloudevent(), {"specversion": None, **DATA}, 5)
 
 

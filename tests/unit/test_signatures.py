@@ -1,4 +1,4 @@
-"""Signatures and tokens: what opens the door, and that nothing else does."""
+"""Signatures and tokens: which are accepted, and that nothing else is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from shared.signatures import Keys, Proven, Unproven, check_bearer, check_signature
-from tests.deliveries import KEYS, NOW, TOKEN
+from shared.signatures import Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
+from tests.http_requests import KEYS, NOW, TOKEN
 from tools.sender import LOCAL_SECRET, Post
 
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000"))
@@ -39,7 +39,7 @@ def test_the_published_vector() -> None:
     """The signature in the specification is accepted at its time, and the package makes the same."""
     at = datetime.fromtimestamp(1614265330, UTC)
     keys = Keys.parse(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
-    assert check_signature(VECTOR, VECTOR_BODY, keys, at) == Proven(at)
+    assert check_signature(VECTOR, VECTOR_BODY, keys, at) == Authenticated(at)
     assert (
         Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").sign(VECTOR["webhook-id"], at, VECTOR_BODY.decode())
         == VECTOR["webhook-signature"]
@@ -54,7 +54,7 @@ def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
         "webhook-timestamp": str(int(NOW.timestamp())),
         "webhook-signature": Webhook(LOCAL_SECRET).sign(id, NOW, body),
     }
-    assert check_signature(headers, body.encode(), KEYS, NOW) == Proven(NOW)
+    assert check_signature(headers, body.encode(), KEYS, NOW) == Authenticated(NOW)
 
 
 @given(st.dictionaries(st.text(), st.text()))
@@ -75,7 +75,7 @@ def test_both_refuse_what_was_changed(change: str) -> None:
         headers["webhook-signature"] = headers["webhook-signature"][:-5] + "AAAA="
     else:
         headers[f"webhook-{change}"] = {"id": "msg_2", "timestamp": str(int(now.timestamp()) + 1)}[change]
-    assert isinstance(check_signature(headers, body, KEYS, now), Unproven)
+    assert isinstance(check_signature(headers, body, KEYS, now), NotAuthenticated)
     with pytest.raises(WebhookVerificationError):
         Webhook(LOCAL_SECRET).verify(body, headers)
 
@@ -84,23 +84,23 @@ def test_both_refuse_what_was_changed(change: str) -> None:
 @pytest.mark.parametrize("order", [[LOCAL_SECRET, OTHER_SECRET], [OTHER_SECRET, LOCAL_SECRET]])
 def test_two_secrets_during_rotation(signed_with: str, order: list[str]) -> None:
     """While a key is rotated, both the old and the new one are good, in any order."""
-    assert check_signature(headers_of(secret=signed_with), BODY, Keys.parse(order), NOW) == Proven(NOW)
+    assert check_signature(headers_of(secret=signed_with), BODY, Keys.parse(order), NOW) == Authenticated(NOW)
 
 
 def test_a_sender_may_sign_with_several_keys() -> None:
     """One good signature among others, and among things that are no signatures at all, is enough."""
     headers = headers_of()
     headers["webhook-signature"] = f"v1a,zzzz nonsense  v1,!!! {headers['webhook-signature']} v1,AAAA"
-    assert check_signature(headers, BODY, KEYS, NOW) == Proven(NOW)
+    assert check_signature(headers, BODY, KEYS, NOW) == Authenticated(NOW)
 
 
 def test_an_unknown_key_is_told_from_a_bad_delivery() -> None:
     """Only a signature that a newer key might explain asks for the keys to be read again."""
     stranger = check_signature(headers_of(secret=OTHER_SECRET), BODY, KEYS, NOW)
     stale = check_signature(headers_of(at=NOW - timedelta(hours=1)), BODY, KEYS, NOW)
-    assert isinstance(stranger, Unproven)
+    assert isinstance(stranger, NotAuthenticated)
     assert stranger.unknown_key
-    assert isinstance(stale, Unproven)
+    assert isinstance(stale, NotAuthenticated)
     assert not stale.unknown_key
 
 
@@ -108,7 +108,7 @@ def test_an_unknown_key_is_told_from_a_bad_delivery() -> None:
 def test_five_minutes_either_way(seconds: int, good: bool) -> None:
     """The tolerance counts from the time handed in, not from the clock of the machine."""
     proof = check_signature(headers_of(at=NOW + timedelta(seconds=seconds)), BODY, KEYS, NOW)
-    assert isinstance(proof, Proven) is good
+    assert isinstance(proof, Authenticated) is good
 
 
 STAMP = str(int(NOW.timestamp()))
@@ -122,24 +122,24 @@ STAMP = str(int(NOW.timestamp()))
 def test_a_timestamp_is_a_plain_integer(timestamp: str) -> None:
     """No other way to write a number is read as one, even if the signature is right for its value."""
     headers = headers_of() | {"webhook-timestamp": timestamp}
-    assert isinstance(check_signature(headers, BODY, KEYS, NOW), Unproven)
+    assert isinstance(check_signature(headers, BODY, KEYS, NOW), NotAuthenticated)
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_every_header_is_needed(name: str) -> None:
     """What is missing is named, so that a sender can mend it."""
     headers = {header: value for header, value in headers_of().items() if header != name}
-    assert check_signature(headers, BODY, KEYS, NOW) == Unproven(f"{name} must be sent")
+    assert check_signature(headers, BODY, KEYS, NOW) == NotAuthenticated(f"{name} must be sent")
 
 
 def test_an_id_with_a_full_stop_is_refused() -> None:
     """`a.1` at time 2 and `a` at time 1 sign the same bytes, so one of them must not be."""
-    assert isinstance(check_signature(headers_of(id="a.1"), BODY, KEYS, NOW), Unproven)
+    assert isinstance(check_signature(headers_of(id="a.1"), BODY, KEYS, NOW), NotAuthenticated)
 
 
 def test_a_body_that_is_not_text_is_refused() -> None:
     """Bytes that are no UTF-8 end in a no, not in an error."""
-    assert isinstance(check_signature(headers_of(), b"\xff" + BODY, KEYS, NOW), Unproven)
+    assert isinstance(check_signature(headers_of(), b"\xff" + BODY, KEYS, NOW), NotAuthenticated)
 
 
 hostile = st.one_of(
@@ -157,8 +157,8 @@ def test_hostile_headers_never_pass_and_never_raise(headers: dict[str, str], bod
     """Whatever a stranger sends is a no; so is a good signature over other bytes."""
     sent = {**headers_of(), **headers} if own else headers
     genuine = body == BODY and all(sent.get(name) == value for name, value in headers_of().items())
-    assert isinstance(check_signature(sent, body, KEYS, NOW), Unproven) or genuine
-    assert isinstance(check_bearer(sent, KEYS), Unproven)
+    assert isinstance(check_signature(sent, body, KEYS, NOW), NotAuthenticated) or genuine
+    assert isinstance(check_bearer(sent, KEYS), NotAuthenticated)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_hostile_headers_never_pass_and_never_raise(headers: dict[str, str], bod
 def test_bearer_tokens(header: str, good: bool) -> None:
     """The token counts, in the right scheme, as a whole."""
     keys = Keys.parse({"bearer_tokens": ["another-token-of-ours", TOKEN]})
-    assert isinstance(check_bearer({"authorization": header}, keys), Proven) is good
+    assert isinstance(check_bearer({"authorization": header}, keys), Authenticated) is good
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the door lets in: the message in the queue, and the answer that promises a verdict."""
+"""Requests that are accepted: the message in the queue, and the answer that promises a verdict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.model import Conclude, Outcome, Progress, Reason, Wait
 from shared.outbox.events import EventFactory, event_id
 from shared.signatures import Keys
 from shared.webhook.receive import Rules
-from tests.deliveries import (
+from tests.http_requests import (
     DATA,
     NOW,
     OTHER_VOLUME,
@@ -20,11 +20,11 @@ from tests.deliveries import (
     SERVER,
     TOKEN,
     VOLUME,
-    Shelf,
-    Tray,
+    FakeKeyRing,
+    FakeQueue,
     cloudevent,
-    delivery,
-    door,
+    endpoint,
+    http_request,
     requests_read,
     said,
     signed,
@@ -35,9 +35,9 @@ from tests.deliveries import (
 
 def test_a_cloudevent_keeps_its_identity() -> None:
     """Id, source, time and extensions reach the queue as they are; the answer names the ids of the verdict."""
-    queue = Tray()
+    queue = FakeQueue()
     event = cloudevent(correlationid="CHG-1", traceparent="00-1-2-01", expirytime="2026-11-24T08:00:00Z")
-    answer = door(queue).answer(structured(event))
+    answer = endpoint(queue).answer(structured(event))
     assert answer.status == 202
     (request,) = requests_read(queue)
     assert (request.id, request.source) == ("4711", "/changes")
@@ -60,17 +60,17 @@ def test_a_cloudevent_keeps_its_identity() -> None:
 
 
 def test_bare_json_is_named_by_the_webhook() -> None:
-    """The id is the webhook's, the source the door's, the time that which was signed."""
-    queue = Tray()
-    assert door(queue, now=NOW + timedelta(minutes=4)).answer(signed(DATA, id="msg_7")).status == 202
+    """The id is the webhook's, the source the endpoint's, the time that which was signed."""
+    queue = FakeQueue()
+    assert endpoint(queue, now=NOW + timedelta(minutes=4)).answer(signed(DATA, id="msg_7")).status == 202
     (request,) = requests_read(queue)
     assert (request.id, request.source, request.requested_at) == ("msg_7", "/bms-volume-detach/webhook", NOW)
 
 
 def test_a_retry_is_the_same_request() -> None:
     """Sent again minutes later, a webhook leads to the same verdict id and says so."""
-    first = said(door().answer(signed(DATA)))
-    again = said(door(now=NOW + timedelta(minutes=9)).answer(signed(DATA, at=NOW + timedelta(minutes=9))))
+    first = said(endpoint().answer(signed(DATA)))
+    again = said(endpoint(now=NOW + timedelta(minutes=9)).answer(signed(DATA, at=NOW + timedelta(minutes=9))))
     assert [r["verdict_id"] for r in again["requests"]] == [r["verdict_id"] for r in first["requests"]]
 
 
@@ -79,24 +79,24 @@ def test_a_retry_does_not_move_the_fence(event: Any) -> None:
     """A request that says when it was made keeps that time through every attempt."""
     value = cloudevent() if event is structured else {**DATA, "requested_at": "2026-11-23T08:00:00Z"}
     later = NOW + timedelta(hours=10)
-    queue = Tray()
-    door(queue).answer(event(value))
-    door(queue, now=later).answer(event(value, at=later))
+    queue = FakeQueue()
+    endpoint(queue).answer(event(value))
+    endpoint(queue, now=later).answer(event(value, at=later))
     assert {request.requested_at for request in requests_read(queue)} == {datetime(2026, 11, 23, 8, tzinfo=UTC)}
     assert len({message.body for message in queue.taken}) == 1
 
 
 def test_no_time_is_later_than_the_signature() -> None:
     """A time in the future would let a disk be cut that is attached after the request: the signed time bounds it."""
-    queue = Tray()
-    door(queue).answer(structured(cloudevent(time="2027-01-01T00:00:00Z")))
+    queue = FakeQueue()
+    endpoint(queue).answer(structured(cloudevent(time="2027-01-01T00:00:00Z")))
     assert requests_read(queue)[0].requested_at == NOW
 
 
 def test_a_cloudevent_without_a_time_gets_the_signed_one() -> None:
     """`time` is optional in a CloudEvent, never in the queue."""
-    queue = Tray()
-    door(queue).answer(structured(cloudevent(time=None)))
+    queue = FakeQueue()
+    endpoint(queue).answer(structured(cloudevent(time=None)))
     assert queue.events[0]["time"] == NOW.isoformat()
 
 
@@ -110,25 +110,25 @@ def test_a_cloudevent_without_a_time_gets_the_signed_one() -> None:
 )
 def test_the_id_of_an_unsigned_bare_request(headers: dict[str, str], expected: str) -> None:
     """A sender with a token names its request in a header, or else it is named for it."""
-    queue = Tray()
-    keys = Shelf(Keys.parse({"bearer_tokens": [TOKEN]}))
-    door(queue, keys).answer(unsigned(DATA, headers={"authorization": f"Bearer {TOKEN}", **headers}))
+    queue = FakeQueue()
+    keys = FakeKeyRing(Keys.parse({"bearer_tokens": [TOKEN]}))
+    endpoint(queue, keys).answer(unsigned(DATA, headers={"authorization": f"Bearer {TOKEN}", **headers}))
     assert [request.id for request in requests_read(queue)] == [expected]
 
 
 def test_a_dry_run_names_the_id_of_its_check() -> None:
     """What answers a dry run is `detach_checked`, which has an id of its own and nothing before it."""
-    (request,) = said(door().answer(signed({**DATA, "dry_run": True})))["requests"]
+    (request,) = said(endpoint().answer(signed({**DATA, "dry_run": True})))["requests"]
     assert request["verdict_id"] == event_id(RULES.source, "msg_1", VOLUME, Outcome.CHECKED)
     assert "unconfirmed_id" not in request
 
 
 def test_volume_ids_fan_out() -> None:
     """Each volume is a request of its own in the queue, with the identity and the correlation of the one event."""
-    queue = Tray()
+    queue = FakeQueue()
     volumes = [f"00000000-0000-4000-8000-{number:012}" for number in range(40)]
     event = cloudevent({"server_id": SERVER, "volume_ids": volumes, "unmounted": True}, correlationid="CHG-1")
-    answer = said(door(queue).answer(structured(event)))
+    answer = said(endpoint(queue).answer(structured(event)))
     assert [request.volume_id for request in requests_read(queue)] == volumes
     found = {(r.id, r.source, r.correlation_id, r.unmounted) for r in requests_read(queue)}
     assert found == {("4711", "/changes", "CHG-1", True)}
@@ -138,17 +138,17 @@ def test_volume_ids_fan_out() -> None:
 
 def test_binary_mode() -> None:
     """The same event with its attributes in headers is the same request."""
-    queue = Tray()
+    queue = FakeQueue()
     headers = {
         f"ce-{name}": quote(value, safe="/:") for name, value in cloudevent(subject="ä").items() if name != "data"
     }
-    door(queue).answer(signed(DATA, headers=headers))
-    door(queue).answer(structured(cloudevent(subject="ä")))
+    endpoint(queue).answer(signed(DATA, headers=headers))
+    endpoint(queue).answer(structured(cloudevent(subject="ä")))
     assert queue.taken[0] == queue.taken[1]
 
 
 def test_what_is_asked_reaches_the_queue() -> None:
-    """No field of a request is lost on the way through the door."""
+    """No field of a request is lost on the way to the queue."""
     data = {
         **DATA,
         "project_id": "c685484a8cc2416b97260938705deb65",
@@ -159,16 +159,16 @@ def test_what_is_asked_reaches_the_queue() -> None:
         "task_token": "token",
         "context": {"ticket": "CHG-1", "ü": [1, None, {"x": 1.5}]},
     }
-    queue = Tray()
-    door(queue).answer(structured(cloudevent(data)))
+    queue = FakeQueue()
+    endpoint(queue).answer(structured(cloudevent(data)))
     (request,) = requests_read(queue)
     assert {name: getattr(request, name) for name in data} == data
 
 
 def test_the_verdict_has_the_promised_id() -> None:
     """The id in the answer is the id of the event that the service emits about the request in the queue."""
-    queue = Tray()
-    (promised,) = said(door(queue).answer(signed(DATA)))["requests"]
+    queue = FakeQueue()
+    (promised,) = said(endpoint(queue).answer(signed(DATA)))["requests"]
     (request,) = requests_read(queue)
     progress = Progress(first_seen_at=NOW)
     factory = EventFactory()
@@ -194,9 +194,9 @@ def test_the_verdict_has_the_promised_id() -> None:
 )
 def test_handshake(allowed: tuple[str, ...], asked: str, granted: str | None) -> None:
     """Consent is in the headers, for allowed origins only (CloudEvents WebHook §4)."""
-    rules = Rules(source="/door", allowed_origins=allowed)
-    sent = delivery("OPTIONS", {"webhook-request-origin": asked, "webhook-request-rate": "120"} if asked else {})
-    answer = door(rules=rules).answer(sent)
+    rules = Rules(source="/webhook", allowed_origins=allowed)
+    sent = http_request("OPTIONS", {"webhook-request-origin": asked, "webhook-request-rate": "120"} if asked else {})
+    answer = endpoint(rules=rules).answer(sent)
     assert answer.headers.get("WebHook-Allowed-Origin") == granted
     assert answer.headers.get("WebHook-Allowed-Rate") == ("*" if granted else None)
     assert answer.headers["Allow"] == "POST"

@@ -1,4 +1,4 @@
-"""What anybody may send: no error, nothing unproven, nothing that the consumer does not read."""
+"""What anybody may send: no error, nothing unauthenticated, nothing that the consumer does not read."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from shared.inbox.own_messages import continuation_body
 
 from shared.model import DetachRequest, Progress
 from shared.webhook.http_binding import BATCHED, STRUCTURED
-from tests.deliveries import (
+from tests.http_requests import (
     DATA,
     NOW,
     SERVER,
     VOLUME,
-    Tray,
+    FakeQueue,
     cloudevent,
-    delivery,
-    door,
+    endpoint,
+    http_request,
     requests_read,
     said,
     signed,
@@ -51,8 +51,8 @@ INTERNAL = {
 ])  # fmt: skip
 def test_messages_of_our_own_do_not_get_in(message: dict[str, Any], wrapped: Any) -> None:
     """The queue carries our own notes too; whoever could forge one could skip every check of the request."""
-    queue = Tray()
-    door(queue).answer(wrapped(message))
+    queue = FakeQueue()
+    endpoint(queue).answer(wrapped(message))
     assert {request.volume_id for request in requests_read(queue)} <= {VOLUME}
     assert all(
         set(event) <= {"specversion", "id", "source", "type", "time", "datacontenttype", "data"}
@@ -62,12 +62,12 @@ def test_messages_of_our_own_do_not_get_in(message: dict[str, Any], wrapped: Any
 
 
 def test_what_the_consumer_would_reject_stays_outside() -> None:
-    """Nested as deep as the door reads, the event in the queue would be one level too deep for its consumer."""
-    queue = Tray()
+    """Nested as deep as the endpoint reads, the event in the queue would be one level too deep for its consumer."""
+    queue = FakeQueue()
     contexts: list[Any] = [{}]
     for _ in range(32):
         contexts.append({"x": contexts[-1]})
-    answers = [door(queue).answer(signed({**DATA, "context": context})).status for context in contexts[28:]]
+    answers = [endpoint(queue).answer(signed({**DATA, "context": context})).status for context in contexts[28:]]
     assert answers == [202, 202, 422, 400, 400]
     assert len(requests_read(queue)) == 2
 
@@ -105,8 +105,8 @@ json_bodies = st.one_of(
 )
 def test_a_stranger_gets_nothing_in(method: str, headers: dict[str, str], body: bytes) -> None:
     """Raw headers and bytes: never an error, never a 5xx, nothing in the queue."""
-    queue = Tray()
-    answer = door(queue).answer(delivery(method, headers, body))
+    queue = FakeQueue()
+    answer = endpoint(queue).answer(http_request(method, headers, body))
     assert answer.status in (200, 401, 405)
     assert queue.taken == []
     assert answer.body == "" or said(answer)
@@ -120,9 +120,9 @@ def test_a_stranger_gets_nothing_in(method: str, headers: dict[str, str], body: 
 )
 def test_what_gets_in_is_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
     """A known sender may send what it likes: what is enqueued is a request to the queue's consumer, as promised."""
-    queue = Tray()
+    queue = FakeQueue()
     names = {name: value for name, value in headers.items() if name.startswith(("ce-", "idempotency"))}
-    answer = door(queue).answer(signed(body, kind, names))
+    answer = endpoint(queue).answer(signed(body, kind, names))
     assert answer.status in (202, 400, 415, 422)
     promised = [
         request for result in said(answer).get("events") or [said(answer)] for request in result.get("requests", ())

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from shared.ports import Throttled
-from tests.deliveries import (
+from tests.http_requests import (
     DATA,
     OTHER_VOLUME,
     SERVER,
     VOLUME,
-    Shelf,
-    Tray,
+    FakeKeyRing,
+    FakeQueue,
     batched,
     cloudevent,
-    door,
+    endpoint,
     fields,
     problem_of,
     requests_read,
@@ -28,7 +28,7 @@ from tests.deliveries import (
 )
 def test_a_queue_that_does_not_take_it(error: str, status: int) -> None:
     """The sender is told to come again, and when."""
-    answer = door(Tray({0: error})).answer(signed(DATA))
+    answer = endpoint(FakeQueue({0: error})).answer(signed(DATA))
     problem = problem_of(answer, status)
     assert int(answer.headers["Retry-After"]) > 0
     assert [request["volume_id"] for request in problem["missing"]] == [VOLUME]
@@ -39,17 +39,17 @@ def test_a_queue_that_does_not_take_it(error: str, status: int) -> None:
 
 def test_a_part_in_the_queue_is_said() -> None:
     """If a part of an event's volumes cannot be enqueued it is no success, and what is in the queue is named."""
-    queue = Tray({1: "InternalError", 2: Throttled("Throttled")})
+    queue = FakeQueue({1: "InternalError", 2: Throttled("Throttled")})
     volumes = [VOLUME, OTHER_VOLUME, SERVER]
-    problem = problem_of(door(queue).answer(signed({"server_id": SERVER, "volume_ids": volumes})), 503)
+    problem = problem_of(endpoint(queue).answer(signed({"server_id": SERVER, "volume_ids": volumes})), 503)
     assert [request["volume_id"] for request in problem["enqueued"]] == volumes[:1]
     assert [request["volume_id"] for request in problem["missing"]] == volumes[1:]
     assert len(queue.taken) == 1
 
 
 def test_503_without_keys() -> None:
-    """A door that cannot read its keys lets nobody in and says that this is not the sender's fault."""
-    answer = door(key_ring=Shelf(trouble=True)).answer(signed(DATA))
+    """Without its keys the endpoint accepts nothing, and says that this is not the sender's fault."""
+    answer = endpoint(key_ring=FakeKeyRing(trouble=True)).answer(signed(DATA))
     assert "GetSecretValue" not in problem_of(answer, 503)["detail"]
     assert "Retry-After" in answer.headers
     assert "GetSecretValue" in answer.note
@@ -57,10 +57,10 @@ def test_503_without_keys() -> None:
 
 def test_a_batch_is_answered_per_event() -> None:
     """Good events are in the queue, bad ones are named in their place."""
-    queue = Tray()
+    queue = FakeQueue()
     both = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
     events = [cloudevent(id="1"), cloudevent(id="2", data={}), cloudevent(both, id="3")]
-    answer = door(queue).answer(batched(events))
+    answer = endpoint(queue).answer(batched(events))
     assert answer.status == 202
     results = said(answer)["events"]
     assert [result["status"] for result in results] == [202, 422, 202]
@@ -71,7 +71,7 @@ def test_a_batch_is_answered_per_event() -> None:
 
 def test_a_batch_without_one_good_event_is_422() -> None:
     """Nothing is in the queue, so it is no success."""
-    results = problem_of(door().answer(batched([cloudevent(id=None), 5])), 422)["events"]
+    results = problem_of(endpoint().answer(batched([cloudevent(id=None), 5])), 422)["events"]
     assert [result["status"] for result in results] == [422, 422]
 
 
@@ -88,6 +88,6 @@ def test_a_batch_of_which_the_queue_lost_an_event_is_no_success(
 ) -> None:
     """A sender does not look into a 202: if a valid event is not in the queue, the batch has to come again."""
     events = [cloudevent(id="1"), cloudevent(id=None), cloudevent(id="2"), cloudevent(id="3")]
-    answer = door(Tray(errors)).answer(batched(events))
+    answer = endpoint(FakeQueue(errors)).answer(batched(events))
     assert [result["status"] for result in problem_of(answer, status)["events"]] == each
     assert "Retry-After" in answer.headers

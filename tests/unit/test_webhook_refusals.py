@@ -1,4 +1,4 @@
-"""What the door turns away: every status, and nothing in the queue."""
+"""Requests that are rejected: every status, and nothing in the queue."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from shared.signatures import Keys
 from shared.webhook.http_binding import BATCH_LIMIT
-from shared.webhook.receive import BODY_LIMIT, HttpDelivery, Rules
-from tests.deliveries import (
+from shared.webhook.receive import BODY_LIMIT, HttpRequest, Rules
+from tests.http_requests import (
     DATA,
     KEYS,
     NOW,
@@ -19,13 +19,13 @@ from tests.deliveries import (
     SERVER,
     TOKEN,
     VOLUME,
-    Shelf,
-    Tray,
+    FakeKeyRing,
+    FakeQueue,
     batched,
     cloudevent,
-    delivery,
-    door,
+    endpoint,
     fields,
+    http_request,
     problem_of,
     signed,
     structured,
@@ -40,14 +40,14 @@ OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 @pytest.mark.parametrize("body", [b"", b"{", b"\xc3", b'{"server_id":1,"server_id":2}', b"[1e999]"])
 def test_400(body: bytes) -> None:
     """What is no JSON, or can be read in two ways, is said to be so."""
-    answer = door().answer(with_token(body))
+    answer = endpoint().answer(with_token(body))
     assert problem_of(answer, 400)["detail"].startswith("the body cannot be read")
 
 
-NOBODY = Rules(source="/door")
-OPEN = Rules(source="/door", iam_auth=True)
+NOBODY = Rules(source="/webhook")
+OPEN = Rules(source="/webhook", iam_auth=True)
 GOOD = signed(DATA)
-BY_IAM = HttpDelivery("POST", {"content-type": "application/json"}, b"{}", "1", iam=True)
+BY_IAM = HttpRequest("POST", {"content-type": "application/json"}, b"{}", "1", iam=True)
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ BY_IAM = HttpDelivery("POST", {"content-type": "application/json"}, b"{}", "1", 
         pytest.param(signed(DATA, secret=OTHER_SECRET), RULES, KEYS, id="another secret"),
         pytest.param(signed(DATA, at=NOW - timedelta(minutes=6)), RULES, KEYS, id="too old"),
         pytest.param(signed(DATA, at=NOW + timedelta(minutes=6)), RULES, KEYS, id="too new"),
-        pytest.param(HttpDelivery("POST", GOOD.headers, GOOD.body + b" ", "1"), RULES, KEYS, id="changed body"),
+        pytest.param(HttpRequest("POST", GOOD.headers, GOOD.body + b" ", "1"), RULES, KEYS, id="changed body"),
         pytest.param(with_token(DATA, headers={"authorization": "Bearer x"}), RULES, KEYS, id="another token"),
         pytest.param(signed(DATA, secret=OTHER_SECRET, headers={"authorization": f"Bearer {TOKEN}"}), OPEN, KEYS,
                      id="what is signed is judged by its signature"),
     ],
 )  # fmt: skip
-def test_401(sent: HttpDelivery, rules: Rules, keys: Keys) -> None:
+def test_401(sent: HttpRequest, rules: Rules, keys: Keys) -> None:
     """Without a proof that holds, nothing gets in, and the answer says what a proof is."""
-    queue = Tray()
-    answer = door(queue, Shelf(keys), rules).answer(sent)
+    queue = FakeQueue()
+    answer = endpoint(queue, FakeKeyRing(keys), rules).answer(sent)
     assert "errors" not in problem_of(answer, 401)
     assert "StandardWebhooks" in answer.headers["WWW-Authenticate"]
     assert queue.taken == []
@@ -78,36 +78,36 @@ def test_401(sent: HttpDelivery, rules: Rules, keys: Keys) -> None:
 
 def test_iam_is_a_proof_where_it_is_configured() -> None:
     """A sender whom AWS knows needs no signature, if the operator says so."""
-    assert door(rules=OPEN, key_ring=Shelf(Keys())).answer(BY_IAM).status == 422
+    assert endpoint(rules=OPEN, key_ring=FakeKeyRing(Keys())).answer(BY_IAM).status == 422
 
 
 def test_a_rotated_key_is_picked_up() -> None:
     """A signature that no known key explains has the keys read again, and is then judged by the newest."""
-    shelf = Shelf(KEYS, newest=Keys.parse([OTHER_SECRET, LOCAL_SECRET]))
-    assert door(key_ring=shelf).answer(signed(DATA, secret=OTHER_SECRET)).status == 202
-    assert door(key_ring=shelf).answer(signed(DATA)).status == 202
-    assert shelf.looks == 1
+    key_ring = FakeKeyRing(KEYS, newest=Keys.parse([OTHER_SECRET, LOCAL_SECRET]))
+    assert endpoint(key_ring=key_ring).answer(signed(DATA, secret=OTHER_SECRET)).status == 202
+    assert endpoint(key_ring=key_ring).answer(signed(DATA)).status == 202
+    assert key_ring.looks == 1
 
 
-@pytest.mark.parametrize("sent", [unsigned(DATA), signed(DATA, at=NOW - timedelta(hours=1)), delivery("GET", {})])
-def test_other_faults_do_not_have_the_keys_read_again(sent: HttpDelivery) -> None:
+@pytest.mark.parametrize("sent", [unsigned(DATA), signed(DATA, at=NOW - timedelta(hours=1)), http_request("GET", {})])
+def test_other_faults_do_not_have_the_keys_read_again(sent: HttpRequest) -> None:
     """A stranger without any key cannot make us ask for secrets."""
-    shelf = Shelf()
-    door(key_ring=shelf).answer(sent)
-    assert shelf.looks == 0
+    key_ring = FakeKeyRing()
+    endpoint(key_ring=key_ring).answer(sent)
+    assert key_ring.looks == 0
 
 
 def test_a_key_that_cannot_be_looked_for_stays_unknown() -> None:
     """If the keys cannot be read again, those at hand still hold."""
-    shelf = Shelf(KEYS, newest=KEYS, trouble=True)
-    assert door(key_ring=shelf).answer(signed(DATA, secret=OTHER_SECRET)).status == 401
-    assert door(key_ring=shelf).answer(signed(DATA)).status == 202
+    key_ring = FakeKeyRing(KEYS, newest=KEYS, trouble=True)
+    assert endpoint(key_ring=key_ring).answer(signed(DATA, secret=OTHER_SECRET)).status == 401
+    assert endpoint(key_ring=key_ring).answer(signed(DATA)).status == 202
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "post", ""])
 def test_405(method: str) -> None:
     """Only POST brings requests, and the answer says so."""
-    answer = door().answer(HttpDelivery(method, GOOD.headers, GOOD.body, "1"))
+    answer = endpoint().answer(HttpRequest(method, GOOD.headers, GOOD.body, "1"))
     problem_of(answer, 405)
     assert answer.headers["Allow"] == "OPTIONS, POST"
 
@@ -115,20 +115,20 @@ def test_405(method: str) -> None:
 def test_413_for_the_body() -> None:
     """64 KB are taken, one byte more is not."""
     body = json.dumps(DATA).encode()
-    assert door().answer(signed(body.ljust(BODY_LIMIT))).status == 202
-    problem_of(door().answer(signed(body.ljust(BODY_LIMIT + 1))), 413)
+    assert endpoint().answer(signed(body.ljust(BODY_LIMIT))).status == 202
+    problem_of(endpoint().answer(signed(body.ljust(BODY_LIMIT + 1))), 413)
 
 
 def test_413_for_the_batch() -> None:
     """A hundred events are taken, one more is not."""
-    assert door().answer(batched([cloudevent()] * BATCH_LIMIT)).status == 202
-    problem_of(door().answer(batched([cloudevent()] * (BATCH_LIMIT + 1))), 413)
+    assert endpoint().answer(batched([cloudevent()] * BATCH_LIMIT)).status == 202
+    problem_of(endpoint().answer(batched([cloudevent()] * (BATCH_LIMIT + 1))), 413)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/cloudevents+xml", "application/json; charset=latin1"])
 def test_415(kind: str) -> None:
     """The answer names the content types there are."""
-    problem_of(door().answer(signed(DATA, kind)), 415)
+    problem_of(endpoint().answer(signed(DATA, kind)), 415)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +151,16 @@ def test_415(kind: str) -> None:
         (signed({**DATA, "context": {"x": "y" * 4096}}), {"context"}),
     ],
 )  # fmt: skip
-def test_422(sent: HttpDelivery, expected: set[str]) -> None:
+def test_422(sent: HttpRequest, expected: set[str]) -> None:
     """Every faulty field is named at once, and nothing is in the queue."""
-    queue = Tray()
-    assert fields(problem_of(door(queue).answer(sent), 422)) == expected
+    queue = FakeQueue()
+    assert fields(problem_of(endpoint(queue).answer(sent), 422)) == expected
     assert queue.taken == []
 
 
 def test_one_bad_volume_keeps_all_out() -> None:
     """Of an event with several volumes all are enqueued or none."""
-    queue = Tray()
-    answer = door(queue).answer(signed({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME, "x"]}))
+    queue = FakeQueue()
+    answer = endpoint(queue).answer(signed({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME, "x"]}))
     assert fields(problem_of(answer, 422)) == {"volume_ids.2"}
     assert queue.taken == []

@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-from shared.cloud.answers.row import Row
+from shared.cloud.answers.row import Meaning, Row, row, rows
 from shared.model import AnswerClass, Reason
 
 ECS = "ECS error codes"
-COMMON = "ECS error codes, shared part"
 
-ROWS: tuple[Row, ...] = (
-    Row("Ecs.0000", AnswerClass.PERMANENT, Reason.API_REJECTED, ECS),  # request error
-    Row("Ecs.0002", AnswerClass.RECONCILE, None, ECS),  # system error, whatever it had done by then
-    Row("Ecs.0003", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),  # no permission or balance
-    Row("Ecs.0004", AnswerClass.REAUTHENTICATE, None, ECS),  # authentication failed, as a 400
-    Row("Ecs.0005", AnswerClass.PERMANENT, Reason.API_REJECTED, ECS),  # parameter error
-    Row("Ecs.0023", AnswerClass.PERMANENT, Reason.WRONG_PROJECT, ECS),  # project of URL and token differ
-    Row("Ecs.0066", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),  # 0066-0071: balance, real name, suspension
-    Row("Ecs.0067", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),
-    Row("Ecs.0068", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),
-    Row("Ecs.0069", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),
-    Row("Ecs.0070", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),
-    Row("Ecs.0071", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),
-    Row("Ecs.0073", AnswerClass.WAIT, None, ECS),  # the system disk is being backed up
-    Row("Ecs.0100", AnswerClass.WAIT, None, ECS),  # the server's status does not meet the requirements
-    Row("Ecs.0101", AnswerClass.RECONCILE, None, ECS),  # the system disk's status does not allow it
-    Row("Ecs.0102", AnswerClass.RECONCILE, None, ECS),  # the disk's status does not allow it
-    Row("Ecs.0105", AnswerClass.RETRY, None, ECS),  # failed to query the system disk
-    Row("Ecs.0110", AnswerClass.PERMANENT, Reason.FORBIDDEN, ECS),
-    Row("Ecs.0111", AnswerClass.DONE_VERIFY, None, ECS),  # the disk is not in the attachment list
-    Row("Ecs.0114", AnswerClass.PERMANENT, Reason.SERVER_NOT_FOUND, ECS),
-    Row("Ecs.0301", AnswerClass.RETRY, None, ECS),  # failed to query the server
-    Row("Ecs.0503", AnswerClass.RETRY, None, ECS),  # failed to query the system disk
-    Row("Ecs.0603", AnswerClass.WAIT, None, ECS, retry_after=60),  # other commands run: "1 minute later", a 501
-    Row("Ecs.0605", AnswerClass.PERMANENT, Reason.SERVER_LOCKED, ECS),
-    Row("Ecs.0614", AnswerClass.PERMANENT, Reason.SERVER_NOT_FOUND, ECS),
-    Row("Ecs.1000", AnswerClass.RECONCILE, None, ECS),  # the call of Nova failed
-    Row("Ecs.1001", AnswerClass.RECONCILE, None, ECS),  # OpenStack access error
-    Row("Ecs.1002", AnswerClass.RECONCILE, None, ECS),  # OpenStack timed out: a timeout that wears a 400
-    Row("Ecs.1100", AnswerClass.RETRY, None, ECS),  # failed to access IAM, so nothing was begun
-    Row("Ecs.1300", AnswerClass.RECONCILE, None, ECS),  # EVS timed out, as a 400 too
-    Row("Common.0001", AnswerClass.RECONCILE, None, COMMON),  # system error
-    Row("Common.0002", AnswerClass.PERMANENT, Reason.API_REJECTED, COMMON),  # the request body is empty
-    Row("Common.0011", AnswerClass.RECONCILE, None, COMMON),  # 0011-0999: a job could not be queried
-    Row("Common.0013", AnswerClass.REAUTHENTICATE, None, COMMON),  # invalid token; 400 in EVS, 401 in ECS
-    Row("Common.0021", AnswerClass.RECONCILE, None, COMMON),
-    Row("Common.0022", AnswerClass.RECONCILE, None, COMMON),
-    Row("Common.0024", AnswerClass.RETRY, None, COMMON),  # "Flow limit exceeded.", as a 202
-    Row("Common.0025", AnswerClass.RECONCILE, None, COMMON),
-    Row("Common.0999", AnswerClass.RECONCILE, None, COMMON),
-    Row("Common.1503", AnswerClass.RETRY, None, COMMON),  # flow control
-    Row("Pdp.0001", AnswerClass.PERMANENT, Reason.FORBIDDEN, COMMON),  # a policy does not allow it
-)
+OWN: dict[str, Meaning] = {
+    "0000": Reason.API_REJECTED,  # request error
+    "0002": AnswerClass.RECONCILE,  # system error, whatever it had done by then
+    "0003": Reason.FORBIDDEN,  # no permission or balance
+    "0004": AnswerClass.REAUTHENTICATE,  # authentication failed, as a 400
+    "0005": Reason.API_REJECTED,  # parameter error
+    "0023": Reason.WRONG_PROJECT,  # project of URL and token differ
+    "0066 0067 0068 0069 0070 0071": Reason.FORBIDDEN,  # balance, real name, suspension
+    "0073": AnswerClass.WAIT,  # the system disk is being backed up
+    "0100": AnswerClass.WAIT,  # the server's status does not meet the requirements
+    "0101 0102": AnswerClass.RECONCILE,  # the status of the system disk, or of the disk, does not allow it
+    "0105": AnswerClass.RETRY,  # failed to query the system disk
+    "0110": Reason.FORBIDDEN,
+    "0111": AnswerClass.DONE_VERIFY,  # the disk is not in the attachment list
+    "0114": Reason.SERVER_NOT_FOUND,
+    "0301 0503": AnswerClass.RETRY,  # failed to query the server, or the system disk
+    "0605": Reason.SERVER_LOCKED,
+    "0614": Reason.SERVER_NOT_FOUND,
+    "1000 1001": AnswerClass.RECONCILE,  # the call of Nova failed, OpenStack access error
+    "1002 1300": AnswerClass.RECONCILE,  # OpenStack or EVS timed out: timeouts that wear a 400
+    "1100": AnswerClass.RETRY,  # failed to access IAM, so nothing was begun
+}
+
+COMMON: dict[str, Meaning] = {
+    "Common.0001": AnswerClass.RECONCILE,  # system error
+    "Common.0002": Reason.API_REJECTED,  # the request body is empty
+    "Common.0011": AnswerClass.RECONCILE,  # 0011-0999: a job could not be queried
+    "Common.0013": AnswerClass.REAUTHENTICATE,  # invalid token; 400 in EVS, 401 in ECS
+    "Common.0021 Common.0022": AnswerClass.RECONCILE,
+    "Common.0024": AnswerClass.RETRY,  # "Flow limit exceeded.", as a 202
+    "Common.0025 Common.0999": AnswerClass.RECONCILE,
+    "Common.1503": AnswerClass.RETRY,  # flow control
+    "Pdp.0001": Reason.FORBIDDEN,  # a policy does not allow it
+}
+
+# Other commands run: "1 minute later", a 501.
+BUSY = row("Ecs.0603", AnswerClass.WAIT, ECS, retry_after=60)
+
+ROWS: tuple[Row, ...] = (*sorted([*rows(ECS, OWN, "Ecs."), BUSY]), *rows("ECS error codes, shared part", COMMON))

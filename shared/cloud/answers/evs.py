@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from shared.cloud.answers.row import Row
+from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 
-EVS = "EVS error codes"
+MEANINGS: dict[str, Meaning] = {
+    "0001": Reason.WRONG_PROJECT,  # invalid tenant id (the project) in the URI
+    "0002": AnswerClass.REAUTHENTICATE,  # invalid token, as a 400
+    "0003": Reason.FORBIDDEN,  # invalid token roles
+    "1002": Reason.API_REJECTED,  # invalid volume id
+    "1012": Reason.API_REJECTED,  # temporary volume
+    "1027": Reason.FORBIDDEN,  # user role is not allowed for this action
+    "2002 2005": AnswerClass.RECONCILE,
+    "2021": Reason.VOLUME_ERROR,  # volume is error_detaching
+    "2023": AnswerClass.RECONCILE,
+    "2056": Reason.FORBIDDEN,  # denied by a policy
+    "2068": Reason.VOLUME_LOCKED,  # "volume be locked"
+    "2089": Reason.API_REJECTED,  # belongs to a disaster recovery (SDRS) pair
+    "2131": AnswerClass.RETRY,  # could not ask ECS about the server
+    "2144 2145": Reason.VOLUME_FROZEN,
+    "5400": Reason.API_REJECTED,
+    "5401": AnswerClass.REAUTHENTICATE,
+    "5403": Reason.FORBIDDEN,
+    "5404": Reason.VOLUME_NOT_FOUND,
+    "5413": Reason.API_REJECTED,  # insufficient volume quota
+    "5500 5503": AnswerClass.RECONCILE,  # internal server error, service unavailable
+}
 
-ROWS: tuple[Row, ...] = (
-    Row("EVS.0001", AnswerClass.PERMANENT, Reason.WRONG_PROJECT, EVS),  # invalid tenant id (the project) in the URI
-    Row("EVS.0002", AnswerClass.REAUTHENTICATE, None, EVS),  # invalid token, as a 400
-    Row("EVS.0003", AnswerClass.PERMANENT, Reason.FORBIDDEN, EVS),  # invalid token roles
-    Row("EVS.1002", AnswerClass.PERMANENT, Reason.API_REJECTED, EVS),  # invalid volume id
-    Row("EVS.1012", AnswerClass.PERMANENT, Reason.API_REJECTED, EVS),  # temporary volume
-    Row("EVS.1027", AnswerClass.PERMANENT, Reason.FORBIDDEN, EVS),  # user role is not allowed for this action
-    Row("EVS.2002", AnswerClass.RECONCILE, None, EVS),
-    Row("EVS.2005", AnswerClass.RECONCILE, None, EVS),
-    Row("EVS.2021", AnswerClass.PERMANENT, Reason.VOLUME_ERROR, EVS),  # volume is error_detaching
-    Row("EVS.2023", AnswerClass.RECONCILE, None, EVS),
-    Row("EVS.2056", AnswerClass.PERMANENT, Reason.FORBIDDEN, EVS),  # denied by a policy
-    Row("EVS.2068", AnswerClass.PERMANENT, Reason.VOLUME_LOCKED, EVS),  # "volume be locked"
-    Row("EVS.2089", AnswerClass.PERMANENT, Reason.API_REJECTED, EVS),  # belongs to a disaster recovery (SDRS) pair
-    Row("EVS.2131", AnswerClass.RETRY, None, EVS),  # could not ask ECS about the server
-    Row("EVS.2144", AnswerClass.PERMANENT, Reason.VOLUME_FROZEN, EVS),
-    Row("EVS.2145", AnswerClass.PERMANENT, Reason.VOLUME_FROZEN, EVS),
-    Row("EVS.5400", AnswerClass.PERMANENT, Reason.API_REJECTED, EVS),
-    Row("EVS.5401", AnswerClass.REAUTHENTICATE, None, EVS),
-    Row("EVS.5403", AnswerClass.PERMANENT, Reason.FORBIDDEN, EVS),
-    Row("EVS.5404", AnswerClass.PERMANENT, Reason.VOLUME_NOT_FOUND, EVS),
-    Row("EVS.5413", AnswerClass.PERMANENT, Reason.API_REJECTED, EVS),  # insufficient volume quota
-    Row("EVS.5500", AnswerClass.RECONCILE, None, EVS),  # internal server error
-    Row("EVS.5503", AnswerClass.RECONCILE, None, EVS),  # service unavailable
-)
+ROWS: tuple[Row, ...] = tuple(rows("EVS error codes", MEANINGS, "EVS."))

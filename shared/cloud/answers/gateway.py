@@ -6,46 +6,45 @@ outcome is open. A 404 of the gateway means a wrong host, path, region or method
 
 from __future__ import annotations
 
-from shared.cloud.answers.row import Row
+from shared.cloud.answers.row import Meaning, Row, row, rows
 from shared.model import AnswerClass, Reason
 
 GATEWAY = "API gateway error codes"
 
+BEFORE_0201: dict[str, Meaning] = {
+    "0101 0103": Reason.API_REJECTED,  # no such API, or not this method; no such backend, as a 404 or 500
+    "0104 0105 0106": Reason.API_REJECTED,
+}
+AFTER_0201: dict[str, Meaning] = {
+    "0301": AnswerClass.REAUTHENTICATE,  # incorrect authentication information
+    "0302": Reason.FORBIDDEN,  # the user is not allowed
+    "0303": AnswerClass.REAUTHENTICATE,
+    "0304": Reason.FORBIDDEN,
+    "0305": AnswerClass.REAUTHENTICATE,
+    "0306": Reason.FORBIDDEN,
+    "0307": AnswerClass.REAUTHENTICATE,  # the token must be updated
+    "0308": AnswerClass.RETRY,  # throttled
+    "0310": Reason.FORBIDDEN,  # the project is unavailable
+    "0401 0402 0404": Reason.FORBIDDEN,  # this address may not
+    "0501 0502": Reason.API_REJECTED,
+    "0601": AnswerClass.RECONCILE,  # internal error, before or after the backend
+    "0602 0605": Reason.API_REJECTED,
+    "0606": AnswerClass.RETRY,  # could not load the API's configuration
+    "0607": Reason.API_REJECTED,
+    "0608": AnswerClass.RETRY,  # could not get its own token
+    "0609": Reason.API_REJECTED,
+    "0610": AnswerClass.RECONCILE,  # no backend available, as a 502
+    "0611 0612": Reason.API_REJECTED,
+    "0613": AnswerClass.RETRY,  # IAM is unavailable, so nothing was passed on
+    "0705": Reason.API_REJECTED,
+    "0801": Reason.API_REJECTED,  # service unavailable in this region
+    "0802": Reason.FORBIDDEN,  # user forbidden in this region
+}
+
 ROWS: tuple[Row, ...] = (
-    Row("APIGW.0101", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),  # no such API, or not this method
-    Row("APIGW.0103", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),  # no such backend; 404 or 500
-    Row("APIGW.0104", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0105", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0106", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
+    *rows(GATEWAY, BEFORE_0201, "APIGW."),
     # One number, six meanings: a bad request; a body, URI or header too large; a backend broken or too slow.
-    Row("APIGW.0201", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY, status=frozenset({400, 413, 414, 494})),
-    Row("APIGW.0201", AnswerClass.RECONCILE, None, GATEWAY),
-    Row("APIGW.0301", AnswerClass.REAUTHENTICATE, None, GATEWAY),  # incorrect authentication information
-    Row("APIGW.0302", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),  # the user is not allowed
-    Row("APIGW.0303", AnswerClass.REAUTHENTICATE, None, GATEWAY),
-    Row("APIGW.0304", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),
-    Row("APIGW.0305", AnswerClass.REAUTHENTICATE, None, GATEWAY),
-    Row("APIGW.0306", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),
-    Row("APIGW.0307", AnswerClass.REAUTHENTICATE, None, GATEWAY),  # the token must be updated
-    Row("APIGW.0308", AnswerClass.RETRY, None, GATEWAY),  # throttled
-    Row("APIGW.0310", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),  # the project is unavailable
-    Row("APIGW.0401", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),  # 0401-0404: this address may not
-    Row("APIGW.0402", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),
-    Row("APIGW.0404", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),
-    Row("APIGW.0501", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0502", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0601", AnswerClass.RECONCILE, None, GATEWAY),  # internal error, before or after the backend
-    Row("APIGW.0602", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0605", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0606", AnswerClass.RETRY, None, GATEWAY),  # could not load the API's configuration
-    Row("APIGW.0607", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0608", AnswerClass.RETRY, None, GATEWAY),  # could not get its own token
-    Row("APIGW.0609", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0610", AnswerClass.RECONCILE, None, GATEWAY),  # no backend available, as a 502
-    Row("APIGW.0611", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0612", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0613", AnswerClass.RETRY, None, GATEWAY),  # IAM is unavailable, so nothing was passed on
-    Row("APIGW.0705", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),
-    Row("APIGW.0801", AnswerClass.PERMANENT, Reason.API_REJECTED, GATEWAY),  # service unavailable in this region
-    Row("APIGW.0802", AnswerClass.PERMANENT, Reason.FORBIDDEN, GATEWAY),  # user forbidden in this region
+    row("APIGW.0201", Reason.API_REJECTED, GATEWAY, {400, 413, 414, 494}),
+    row("APIGW.0201", AnswerClass.RECONCILE, GATEWAY),
+    *rows(GATEWAY, AFTER_0201, "APIGW."),
 )

@@ -5,29 +5,19 @@ A locked account and a wrong password are final at once: asking again with the s
 
 from __future__ import annotations
 
-from shared.cloud.answers.row import Row
+from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 
-IAM = "IAM error codes"
+MEANINGS: dict[str, Meaning] = {
+    "0001": AnswerClass.REAUTHENTICATE,
+    "0002 0003": Reason.FORBIDDEN,
+    "0004 0005": Reason.API_REJECTED,
+    "0012": AnswerClass.RETRY,  # throttled
+    "0020": AnswerClass.RETRY,  # fails over to another region, as a 410
+    "0061 0062": Reason.UNAUTHORIZED,  # account locked, wrong password
+    "0066 0067": AnswerClass.REAUTHENTICATE,  # expired, invalid
+    "0080 0081 0082 0083": Reason.FORBIDDEN,  # 0081: console access only
+    "1105 1106 1107 1108": AnswerClass.REAUTHENTICATE,  # access key or its token expired or inactive
+}
 
-ROWS: tuple[Row, ...] = (
-    Row("IAM.0001", AnswerClass.REAUTHENTICATE, None, IAM),
-    Row("IAM.0002", AnswerClass.PERMANENT, Reason.FORBIDDEN, IAM),
-    Row("IAM.0003", AnswerClass.PERMANENT, Reason.FORBIDDEN, IAM),
-    Row("IAM.0004", AnswerClass.PERMANENT, Reason.API_REJECTED, IAM),
-    Row("IAM.0005", AnswerClass.PERMANENT, Reason.API_REJECTED, IAM),
-    Row("IAM.0012", AnswerClass.RETRY, None, IAM),  # throttled
-    Row("IAM.0020", AnswerClass.RETRY, None, IAM),  # fails over to another region, as a 410
-    Row("IAM.0061", AnswerClass.PERMANENT, Reason.UNAUTHORIZED, IAM),  # account locked
-    Row("IAM.0062", AnswerClass.PERMANENT, Reason.UNAUTHORIZED, IAM),  # wrong password
-    Row("IAM.0066", AnswerClass.REAUTHENTICATE, None, IAM),  # expired
-    Row("IAM.0067", AnswerClass.REAUTHENTICATE, None, IAM),  # invalid
-    Row("IAM.0080", AnswerClass.PERMANENT, Reason.FORBIDDEN, IAM),
-    Row("IAM.0081", AnswerClass.PERMANENT, Reason.FORBIDDEN, IAM),  # console access only
-    Row("IAM.0082", AnswerClass.PERMANENT, Reason.FORBIDDEN, IAM),
-    Row("IAM.0083", AnswerClass.PERMANENT, Reason.FORBIDDEN, IAM),
-    Row("IAM.1105", AnswerClass.REAUTHENTICATE, None, IAM),  # 1105-1108: access key or its token expired or inactive
-    Row("IAM.1106", AnswerClass.REAUTHENTICATE, None, IAM),
-    Row("IAM.1107", AnswerClass.REAUTHENTICATE, None, IAM),
-    Row("IAM.1108", AnswerClass.REAUTHENTICATE, None, IAM),
-)
+ROWS: tuple[Row, ...] = tuple(rows("IAM error codes", MEANINGS, "IAM."))

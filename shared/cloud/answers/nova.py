@@ -6,170 +6,55 @@ refuses; a fault of these names with another message falls through to `any_code`
 
 from __future__ import annotations
 
-from shared.cloud.answers.row import Row
+from functools import partial
+
+from shared.cloud.answers.row import Meaning, Row, row
 from shared.model import AnswerClass, Reason
 
-NOVA = "Nova DELETE os-volume_attachments"
+DONE, REJECTED, FORBIDDEN = AnswerClass.DONE_VERIFY, Reason.API_REJECTED, Reason.FORBIDDEN
+RECONCILE, RETRY, WAIT = AnswerClass.RECONCILE, AnswerClass.RETRY, AnswerClass.WAIT
 
-BAD_REQUEST = frozenset({400})
-FORBIDDEN = frozenset({403})
-NOT_FOUND = frozenset({404})
-NOT_ACCEPTABLE = frozenset({406})
-CONFLICT = frozenset({409})
+NOT_ATTACHED_BEFORE_QUEENS = r"^Instance \S+ is not attached\.$|^volume_id not found: "
+NOT_IN_USE = r"^Invalid volume: .*status must be 'in-use'"
+OTHER_PROJECT = r"^Malformed request URL: URL's project_id"
+ROOT_DEVICE = r"^Can(?:not|'t) detach (?:a )?root device volume"
+
+
+def _fault(key: str, status: int | None, check: str, meaning: Meaning, message: str | None = None) -> Row:
+    source = f"Nova DELETE os-volume_attachments, {check}"
+    return row(key, meaning, source, {status} if status else (), message)
+
+
+_bad_request = partial(_fault, "badRequest", 400)
+_forbidden = partial(_fault, "forbidden", 403)
+_not_found = partial(_fault, "itemNotFound", 404)
+_conflict = partial(_fault, "conflictingRequest", 409)
 
 ROWS: tuple[Row, ...] = (
-    Row(
-        "badRequest",
-        AnswerClass.PERMANENT,
-        Reason.API_REJECTED,
-        f"{NOVA}, check 2: microversion",
-        BAD_REQUEST,
-        r"^API Version String ",
-    ),
-    Row("computeFault", AnswerClass.PERMANENT, Reason.API_REJECTED, f"{NOVA}, check 2: microversion", NOT_ACCEPTABLE),
-    Row(
-        "badRequest",
-        AnswerClass.PERMANENT,
-        Reason.WRONG_PROJECT,
-        f"{NOVA}, check 3: project of URL and token",
-        BAD_REQUEST,
-        r"^Malformed request URL: URL's project_id",
-    ),
-    Row(
-        "forbidden",
-        AnswerClass.PERMANENT,
-        Reason.FORBIDDEN,
-        f"{NOVA}, check 4: policy",
-        FORBIDDEN,
-        r"^Policy doesn't allow ",
-    ),
-    Row(
-        "itemNotFound",
-        AnswerClass.PERMANENT,
-        Reason.SERVER_NOT_FOUND,
-        f"{NOVA}, check 5: server",
-        NOT_FOUND,
-        r"^Instance \S+ could not be found",
-    ),
-    Row(
-        "itemNotFound",
-        AnswerClass.PERMANENT,
-        Reason.VOLUME_NOT_FOUND,
-        f"{NOVA}, check 7: volume",
-        NOT_FOUND,
-        r"^Volume \S+ could not be found",
-    ),
-    Row(
-        "itemNotFound",
-        AnswerClass.DONE_VERIFY,
-        None,
-        f"{NOVA}, check 8: attachment",
-        NOT_FOUND,
-        r"^Instance \S+ is not attached to volume \S+",
-    ),
-    Row(
-        "itemNotFound",
-        AnswerClass.DONE_VERIFY,
-        None,
-        f"{NOVA}, check 8: attachment, before Queens",
-        NOT_FOUND,
-        r"^Instance \S+ is not attached\.$|^volume_id not found: ",
-    ),
-    Row(
-        "forbidden",
-        AnswerClass.PERMANENT,
-        Reason.SYSTEM_DISK,
-        f"{NOVA}, check 9: root device, up to Queens",
-        FORBIDDEN,
-        r"^Can(?:not|'t) detach (?:a )?root device volume",
-    ),
-    Row(
-        "badRequest",
-        AnswerClass.PERMANENT,
-        Reason.SYSTEM_DISK,
-        f"{NOVA}, check 9: root device, from Rocky on",
-        BAD_REQUEST,
-        r"^Can(?:not|'t) detach (?:a )?root device volume",
-    ),
-    Row(
-        "conflictingRequest",
-        AnswerClass.PERMANENT,
-        Reason.SERVER_LOCKED,
-        f"{NOVA}, check 10: lock",
-        CONFLICT,
-        r"^Instance \S+ is locked",
-    ),
+    _bad_request("check 2: microversion", REJECTED, r"^API Version String "),
+    _fault("computeFault", 406, "check 2: microversion", REJECTED),
+    _bad_request("check 3: project of URL and token", Reason.WRONG_PROJECT, OTHER_PROJECT),
+    _forbidden("check 4: policy", FORBIDDEN, r"^Policy doesn't allow "),
+    _not_found("check 5: server", Reason.SERVER_NOT_FOUND, r"^Instance \S+ could not be found"),
+    _not_found("check 7: volume", Reason.VOLUME_NOT_FOUND, r"^Volume \S+ could not be found"),
+    _not_found("check 8: attachment", DONE, r"^Instance \S+ is not attached to volume \S+"),
+    _not_found("check 8: attachment, before Queens", DONE, NOT_ATTACHED_BEFORE_QUEENS),
+    _forbidden("check 9: root device, up to Queens", Reason.SYSTEM_DISK, ROOT_DEVICE),
+    _bad_request("check 9: root device, from Rocky on", Reason.SYSTEM_DISK, ROOT_DEVICE),
+    _conflict("check 10: lock", Reason.SERVER_LOCKED, r"^Instance \S+ is locked"),
     # A server that is being built will be ready; one that is deleted will not be found by the next reads.
-    Row(
-        "conflictingRequest",
-        AnswerClass.WAIT,
-        None,
-        f"{NOVA}, check 11: vm_state that ends by itself",
-        CONFLICT,
-        r" while it is in vm_state (?:building|deleted)\b",
-    ),
-    Row(
-        "conflictingRequest",
-        AnswerClass.PERMANENT,
-        Reason.API_REJECTED,
-        f"{NOVA}, checks 6 and 11: vm_state that forbids it",
-        CONFLICT,
-        r" while it is in vm_state ",
-    ),
-    Row(
-        "conflictingRequest",
-        AnswerClass.WAIT,
-        None,
-        f"{NOVA}, check 12: task_state",
-        CONFLICT,
-        r" while it is in task_state ",
-    ),
-    Row(
-        "conflictingRequest",
-        AnswerClass.WAIT,
-        None,
-        f"{NOVA}, check 13: never launched",
-        CONFLICT,
-        r" is in an invalid state for 'detach_volume'",
-    ),
-    Row(
-        "conflictingRequest",
-        AnswerClass.RETRY,
-        None,
-        f"{NOVA}, check 14: compute host down, from Wallaby on",
-        CONFLICT,
-        r"^Service is unavailable at this time",
-    ),
-    Row(
-        "itemNotFound",
-        AnswerClass.PERMANENT,
-        Reason.API_REJECTED,
-        f"{NOVA}, check 15: server in an unknown cell, Queens",
-        NOT_FOUND,
-        r"^Cell is not known for instance ",
-    ),
-    Row(
-        "badRequest",
-        AnswerClass.DONE_VERIFY,
-        None,
-        f"{NOVA}, check 16: volume status, Mitaka",
-        BAD_REQUEST,
-        r"\bvolume \S+ already detached",
-    ),
-    Row(
-        "badRequest",
-        AnswerClass.WAIT,
-        None,
-        f"{NOVA}, check 16: begin_detaching refused, nothing was begun",
-        BAD_REQUEST,
-        r"^Invalid volume: .*status must be 'in-use'",
-    ),
-    Row(
-        "badRequest", AnswerClass.RECONCILE, None, f"{NOVA}, check 16: volume status", BAD_REQUEST, r"^Invalid volume: "
-    ),
-    Row("forbidden", AnswerClass.PERMANENT, Reason.FORBIDDEN, f"{NOVA}, check 17: Cinder's policy", FORBIDDEN),
-    Row("computeFault", AnswerClass.RECONCILE, None, f"{NOVA}, checks 15 and 18: anything else"),
-    Row("overLimit", AnswerClass.RETRY, None, "Nova faults: throttled, as 413 or 429"),
-    Row("serviceUnavailable", AnswerClass.RECONCILE, None, "Nova faults: 503 does not say how far it got"),
-    Row("unauthorized", AnswerClass.REAUTHENTICATE, None, f"{NOVA}, check 1: token", frozenset({401})),
+    _conflict("check 11: vm_state that ends by itself", WAIT, r" while it is in vm_state (?:building|deleted)\b"),
+    _conflict("checks 6 and 11: vm_state that forbids it", REJECTED, r" while it is in vm_state "),
+    _conflict("check 12: task_state", WAIT, r" while it is in task_state "),
+    _conflict("check 13: never launched", WAIT, r" is in an invalid state for 'detach_volume'"),
+    _conflict("check 14: compute host down, from Wallaby on", RETRY, r"^Service is unavailable at this time"),
+    _not_found("check 15: server in an unknown cell, Queens", REJECTED, r"^Cell is not known for instance "),
+    _bad_request("check 16: volume status, Mitaka", DONE, r"\bvolume \S+ already detached"),
+    _bad_request("check 16: begin_detaching refused, nothing was begun", WAIT, NOT_IN_USE),
+    _bad_request("check 16: volume status", RECONCILE, r"^Invalid volume: "),
+    _forbidden("check 17: Cinder's policy", FORBIDDEN),
+    _fault("computeFault", None, "checks 15 and 18: anything else", RECONCILE),
+    row("overLimit", RETRY, "Nova faults: throttled, as 413 or 429"),
+    row("serviceUnavailable", RECONCILE, "Nova faults: 503 does not say how far it got"),
+    _fault("unauthorized", 401, "check 1: token", AnswerClass.REAUTHENTICATE),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from shared.model import AnswerClass, Reason
@@ -22,3 +23,25 @@ class Row(NamedTuple):
     status: frozenset[int] | None = None
     message: str | None = None
     retry_after: float | None = None
+
+
+Meaning = AnswerClass | Reason
+"""A reason stands for a permanent failure; every other class has no reason."""
+
+
+def row(
+    key: str,
+    meaning: Meaning,
+    source: str,
+    status: Collection[int] = (),
+    message: str | None = None,
+    retry_after: float | None = None,
+) -> Row:
+    """Make one row; without a status it fits every status."""
+    kind, reason = (AnswerClass.PERMANENT, meaning) if isinstance(meaning, Reason) else (meaning, None)
+    return Row(key, kind, reason, source, frozenset(status) or None, message, retry_after)
+
+
+def rows(source: str, meanings: Mapping[str, Meaning], prefix: str = "") -> list[Row]:
+    """Make one row for each code; codes with the same meaning may share one line of the table."""
+    return [row(prefix + code, meaning, source) for codes, meaning in meanings.items() for code in codes.split()]

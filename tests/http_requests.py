@@ -1,4 +1,4 @@
-"""HTTP deliveries as senders make them, on a fixed clock."""
+"""HTTP requests as senders make them, on a fixed clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from shared.inbox.read import Delivery, read
 from shared.model import DetachRequest
 from shared.ports import AwsTrouble, Message
 from shared.signatures import Keys
-from shared.webhook.endpoint import Door
+from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.http_binding import BATCHED, STRUCTURED
-from shared.webhook.receive import HttpDelivery, Rules
+from shared.webhook.receive import HttpRequest, Rules
 from shared.webhook.responses import PROBLEM_TYPE, HttpAnswer
 from tools.sender import LOCAL_SECRET, Post
 
@@ -42,17 +42,17 @@ def cloudevent(data: Mapping[str, Any] = DATA, **attributes: Any) -> dict[str, A
     return {name: value for name, value in {**ordinary, **attributes}.items() if value is not None}
 
 
-def delivery(method: str, headers: Mapping[str, str], body: bytes = b"", iam: bool = False) -> HttpDelivery:
-    return HttpDelivery(method, headers, body, request_id="http-request-1", iam=iam)
+def http_request(method: str, headers: Mapping[str, str], body: bytes = b"", iam: bool = False) -> HttpRequest:
+    return HttpRequest(method, headers, body, request_id="http-request-1", iam=iam)
 
 
-def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpDelivery:
+def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpRequest:
     """A POST that proves nothing; bytes are sent as they are."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return delivery("POST", {"content-type": kind, **(headers or {})}, body)
+    return http_request("POST", {"content-type": kind, **(headers or {})}, body)
 
 
-def with_token(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpDelivery:
+def with_token(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpRequest:
     """A POST of a sender that cannot sign."""
     return unsigned(value, kind, {"authorization": f"Bearer {TOKEN}", **(headers or {})})
 
@@ -64,23 +64,23 @@ def signed(
     secret: str = LOCAL_SECRET,
     at: datetime = NOW,
     id: str = "msg_1",
-) -> HttpDelivery:
+) -> HttpRequest:
     """A POST with a good signature."""
     bare = unsigned(value, kind, headers)
     post = Post(bare.headers, bare.body).signed(secret, at, id)
-    return delivery("POST", post.headers, post.body)
+    return http_request("POST", post.headers, post.body)
 
 
-def structured(event: Any, **options: Any) -> HttpDelivery:
+def structured(event: Any, **options: Any) -> HttpRequest:
     return signed(event, STRUCTURED, **options)
 
 
-def batched(events: Sequence[Any]) -> HttpDelivery:
+def batched(events: Sequence[Any]) -> HttpRequest:
     return signed(list(events), BATCHED)
 
 
 @dataclass
-class Shelf:
+class FakeKeyRing:
     """Keys as a test wants them; `newest` are those that only a second look finds."""
 
     known: Keys = KEYS
@@ -96,7 +96,7 @@ class Shelf:
 
 
 @dataclass
-class Tray:
+class FakeQueue:
     """A queue that keeps what it takes; `errors` are its answers by position."""
 
     errors: dict[int, str] = field(default_factory=dict)
@@ -111,8 +111,10 @@ class Tray:
         return [json.loads(message.body) for message in self.taken]
 
 
-def door(queue: Tray | None = None, key_ring: Shelf | None = None, rules: Rules = RULES, now: datetime = NOW) -> Door:
-    return Door(rules, key_ring or Shelf(), queue or Tray(), lambda: now)
+def endpoint(
+    queue: FakeQueue | None = None, key_ring: FakeKeyRing | None = None, rules: Rules = RULES, now: datetime = NOW
+) -> WebhookEndpoint:
+    return WebhookEndpoint(rules, key_ring or FakeKeyRing(), queue or FakeQueue(), lambda: now)
 
 
 def said(answer: HttpAnswer) -> Any:
@@ -135,7 +137,7 @@ def fields(problem: Any) -> set[str]:
     return {error["field"] for error in problem["errors"]}
 
 
-def requests_read(queue: Tray) -> list[DetachRequest]:
+def requests_read(queue: FakeQueue) -> list[DetachRequest]:
     """The requests in the queue, as its consumer reads them: all of them new ones."""
     found = [read(Delivery(message.body, "m", "queue", NOW), "bms") for message in queue.taken]
     assert all(isinstance(tasks, list) and len(tasks) == 1 and tasks[0].progress is None for tasks in found), found

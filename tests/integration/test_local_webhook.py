@@ -1,4 +1,4 @@
-"""The door on this machine: what a Function URL does, and the commands around it."""
+"""The webhook endpoint on this machine: what a Function URL does, and the command that sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.receive_webhook.handler import delivery_of
+from functions.receive_webhook.handler import http_request_of
 from local.function_url import LARGEST, FunctionUrl, Page, PortTaken, payload
 from tools.sender import LOCAL_SECRET, send
 
@@ -41,7 +41,7 @@ def echo() -> Echo:
 
 @pytest.fixture
 def url(echo: Echo) -> Iterator[FunctionUrl]:
-    with FunctionUrl(echo, pages={"/": Page("text/html", "<h1>door</h1>")}) as url:
+    with FunctionUrl(echo, pages={"/": Page("text/html", "<h1>page</h1>")}) as url:
         yield url
 
 
@@ -51,7 +51,7 @@ def url(echo: Echo) -> Iterator[FunctionUrl]:
 )
 def test_the_bytes_arrive_as_they_were_sent(body: bytes, kind: str) -> None:
     """As text or as base64, what is signed is what the handler sees."""
-    assert delivery_of(payload("POST", "/", [("Content-Type", kind)], body)).body == body
+    assert http_request_of(payload("POST", "/", [("Content-Type", kind)], body)).body == body
 
 
 def test_headers_become_one_in_lower_case() -> None:
@@ -77,7 +77,7 @@ def test_a_broken_handler_is_502(url: FunctionUrl) -> None:
 def test_pages_are_the_local_servers_own(url: FunctionUrl, echo: Echo) -> None:
     """GET of a page shows it, and lets it load nothing; any other request goes to the handler."""
     answer = requests.get(url.address, timeout=5)
-    assert answer.text == "<h1>door</h1>"
+    assert answer.text == "<h1>page</h1>"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert requests.get(url.address + "other", timeout=5).status_code == 200
     assert requests.head(url.address, timeout=5).content == b""
@@ -114,7 +114,7 @@ def test_a_port_that_is_taken(url: FunctionUrl) -> None:
 
 @pytest.mark.parametrize(("status", "expected"), [("202", 0), ("401", 1)])
 def test_send_shows_the_answer(status: str, expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit status says whether the door took it."""
+    """The exit status says whether the request was accepted."""
     seen: list[Any] = []
 
     def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One request through several doors, and again through the same: it is one request, with one verdict id."""
+"""One request that comes in several ways, or again in the same way, is one request with one verdict id."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stack import Bench
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"
 RULE = {"version": "0", "id": "eb-1", "account": "123456789012", "region": "eu-central-1", "resources": []}
 
-Door = Callable[[Any], Any]
+Entry = Callable[[Any], Any]
 
 
 def direct(event: Any) -> Any:
@@ -54,7 +54,7 @@ def replay(event: Any) -> Any:
     return {**rule(event), "id": "eb-2", "time": "2026-11-23T09:00:00Z", "replay-name": "again"}
 
 
-DOORS: dict[str, Door] = {
+ENTRIES: dict[str, Entry] = {
     "direct": direct,
     "sns": sns,
     "rule": rule,
@@ -77,27 +77,27 @@ def final_ids(*messages: Any) -> set[str]:
     return {event["id"] for event in bench.sink.events if event["data"]["verdict"] == "detached"}
 
 
-@pytest.mark.parametrize(("one", "other"), list(combinations(DOORS, 2)))
-def test_one_cloudevent_through_two_doors_has_one_verdict_id(one: str, other: str) -> None:
-    """Whoever dedupes by id sees one verdict, whatever the way its request took."""
+@pytest.mark.parametrize(("one", "other"), list(combinations(ENTRIES, 2)))
+def test_one_cloudevent_sent_in_two_ways_has_one_verdict_id(one: str, other: str) -> None:
+    """A consumer that dedupes by id sees one verdict, whichever way the request came."""
     event = cloudevent(bare("SERVER", "VOLUME"))
-    assert 1 == len(final_ids(DOORS[one](event), DOORS[other](event)))
+    assert 1 == len(final_ids(ENTRIES[one](event), ENTRIES[other](event)))
 
 
-@pytest.mark.parametrize("door", ["sns", "rule"])
-def test_a_bare_request_is_one_as_far_as_its_door_says(door: str) -> None:
-    """The door's own message id stands for the request's: the same notification twice is one request."""
-    message = DOORS[door](bare("SERVER", "VOLUME"))
+@pytest.mark.parametrize("entry", ["sns", "rule"])
+def test_a_bare_request_has_the_identity_of_its_message(entry: str) -> None:
+    """The id of the SNS or EventBridge message names the request: the same message twice is one request."""
+    message = ENTRIES[entry](bare("SERVER", "VOLUME"))
     assert 1 == len(final_ids(message, message))
     assert 2 == len(final_ids(message, bare("SERVER", "VOLUME")))
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_leads_to_the_same_request(door: str) -> None:
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_entry_leads_to_the_same_request(entry: str) -> None:
     """Identity, time and trace are the CloudEvent's own, not those of what it was wrapped in."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     event = cloudevent(bare(*IDS), traceparent=trace, correlationid="CHG-1")
-    found = read(Delivery(json.dumps(DOORS[door](event)), "m", "arn", START), "bms")
+    found = read(Delivery(json.dumps(ENTRIES[entry](event)), "m", "arn", START), "bms")
     assert isinstance(found, list)
     (task,) = found
     request = task.request
@@ -108,9 +108,9 @@ def test_every_door_leads_to_the_same_request(door: str) -> None:
 IDS = ("95bf2490-5428-432c-ad9b-5e3406f869dd", "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6")
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_our_own_verdicts_are_known_behind_every_door(door: str) -> None:
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_our_own_verdicts_are_ignored_at_every_entry(entry: str) -> None:
     """A rule or a topic that leads our verdicts back to us starts no loop."""
     verdict = cloudevent({}, type="bms.volume.detach_failed.v1")
-    found = read(Delivery(json.dumps(DOORS[door](verdict)), "m", "arn", START), "bms")
+    found = read(Delivery(json.dumps(ENTRIES[entry](verdict)), "m", "arn", START), "bms")
     assert isinstance(found, Ignored)
