@@ -1,7 +1,5 @@
 """Between Lambda's SQS events and the core: records in, a partial batch response out."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any

@@ -3,8 +3,6 @@
 All are frozen. What crosses a wire is validated where it comes in; from there on a value is taken as it is.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -4,8 +4,6 @@ Plain numbers are seconds, unless their name says bytes or a comment says otherw
 sets; `Settings` fills it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """What the core needs of the world, in the core's words; adapters implement it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

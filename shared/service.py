@@ -1,7 +1,5 @@
 """What the handler calls: messages of the queue in, receipts out. Inbox, visit, outbox."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime

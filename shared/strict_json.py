@@ -1,7 +1,5 @@
 """JSON as it may come from anybody: one reading only, or a sentence that says why not."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shared.model import Detail
-from shared.outbox.reasons import CATALOGUE
+from shared.outbox.reasons import catalogue
 from tools import openapi
 from tools.contract import asyncapi, samples, schemas
 
@@ -27,7 +27,7 @@ def failure_reasons() -> str:
         "| code | what happened | what to do | again? |",
         "|---|---|---|---|",
     ]
-    for reason, text in CATALOGUE.items():
+    for reason, text in catalogue().items():
         again = "yes" if text.retryable else "no"
         cells = (f"`{reason.value}`", text.message, text.remedy, again)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

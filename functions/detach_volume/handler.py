@@ -1,7 +1,5 @@
 """Detach volumes: an SQS batch in, a partial batch response out."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Receive webhooks: an HTTP request in (payload format 2.0, of a Function URL or an HTTP API), an answer out."""
 
-from __future__ import annotations
-
 import base64
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Answer dead letters: the requests that our own code could not cope with, each with a final verdict."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from functions.sqs_batch import answer_batch

@@ -1,7 +1,5 @@
 """AWS by signed JSON calls: one client for SQS, EventBridge, Secrets Manager and Step Functions."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

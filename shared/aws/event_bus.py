@@ -1,7 +1,5 @@
 """The event bus on EventBridge: `Detail` is the whole CloudEvent, `DetailType` its type."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

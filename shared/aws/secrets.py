@@ -1,7 +1,5 @@
 """Secrets from AWS Secrets Manager, kept for a while and read again after."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The request queue on SQS."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The answer to a workflow that waits: Step Functions' task tokens."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The keys of the webhook endpoint, from one secret."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pydantic import ValidationError

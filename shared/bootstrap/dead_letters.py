@@ -1,7 +1,5 @@
 """The composition root of the function that answers dead letters: it asks no cloud, and loads none."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from functools import lru_cache

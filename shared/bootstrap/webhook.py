@@ -1,7 +1,5 @@
 """The composition root of the webhook endpoint, apart from the other one, so that no cloud is loaded here."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime

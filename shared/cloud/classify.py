@@ -1,7 +1,5 @@
 """An answer of the cloud, understood: read by its shape, looked up in one table, never by status alone."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence

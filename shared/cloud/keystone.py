@@ -1,7 +1,5 @@
 """The login: keystoneauth1's plugins give a token, a project and the catalog. No other call is sent from here."""
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Callable, Mapping

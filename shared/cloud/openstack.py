@@ -1,7 +1,5 @@
 """The cloud's API: reads of Nova and Cinder, and the one DELETE; every call is kept as evidence. And whose cloud."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime

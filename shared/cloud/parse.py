@@ -1,7 +1,5 @@
 """The cloud's JSON, read tolerantly: the documents show shapes that the wire does not have, and the reverse."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import replace

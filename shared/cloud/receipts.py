@@ -3,8 +3,6 @@
 A receipt travels in the continuation as a text that only this module reads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol

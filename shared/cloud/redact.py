@@ -1,7 +1,5 @@
 """What may be shown of a text that somebody else wrote: no secrets, and not much of it."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 

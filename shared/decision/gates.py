@@ -1,7 +1,5 @@
 """The gates before a DELETE: what would lose data or could not be undone is refused, with the reason."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """How far a request is: what a later look needs and the cloud does not tell. It travels in the continuation."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

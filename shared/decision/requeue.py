@@ -1,7 +1,5 @@
 """When a case comes back, and when its time is up: after a look, after a DELETE, and when the cloud cannot be read."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from math import ceil
 from random import Random

@@ -4,8 +4,6 @@ Pure: no I/O, no clock, no settings but those handed in. Each rule is a small fu
 `RULES` is the order in which they are asked, and the first answer stands.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 

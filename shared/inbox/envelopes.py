@@ -1,7 +1,5 @@
 """What a request comes wrapped in: SNS, EventBridge, CloudEvents, in any order; who asked, and when."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Callable, Mapping
@@ -62,7 +60,7 @@ def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, ti
 def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Origin, JsonValue]:
     """Validate a structured CloudEvent: the required attributes must be there (CloudEvents 1.0.2 §3.1).
 
-    The SDK would make up a missing id, and with it a second origin for a redelivered event.
+    The SDK would make up a missing id, and with it a second identity for a redelivered event.
     """
     present = {name: item for name, item in value.items() if item is not None}
     type_ = present.get("type")

@@ -1,7 +1,5 @@
 """From a message to the cases in it, whatever it is wrapped in; or to all that is wrong with it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """The body of a request: its fields, and every fault of it at once."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -87,24 +85,18 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
             faults.append(Fault(name, f"must have at most {limit} characters"))
     if faults or asked is None:
         raise Refused(faults, origin, data)
+    fields = asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})
     return [
         DetachRequest(
             id=origin.id,
             source=origin.source,
             requested_at=min(origin.time, asked.requested_at or origin.time),
-            server_id=asked.server_id,
             volume_id=volume_id,
-            project_id=asked.project_id,
-            attachment_id=asked.attachment_id,
-            unmounted=asked.unmounted,
-            allow_system_disk=asked.allow_system_disk,
-            dry_run=asked.dry_run,
-            task_token=asked.task_token,
-            context=asked.context,
             expires_at=origin.expires_at,
             correlation_id=origin.correlation_id,
             traceparent=origin.traceparent,
             tracestate=origin.tracestate,
+            **fields,
         )
         for volume_id in asked.volume_ids or [asked.volume_id or ""]
     ]

@@ -1,7 +1,5 @@
 """Who hears verdicts beside the bus: each consumer is asked until it has taken the event."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """The last word on messages that our own code could not cope with: every request in them is answered."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

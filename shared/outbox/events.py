@@ -1,7 +1,5 @@
 """Verdicts as CloudEvents: what is said, under which id, so that a redelivery says the same again."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +10,7 @@ from cloudevents.core.v1.event import CloudEvent
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
 from shared.model import Detail, Origin, Outcome, Reason, verdict_id
-from shared.outbox.reasons import CATALOGUE
+from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
@@ -118,7 +116,7 @@ def subject_of(data: VerdictData) -> str | None:
 
 
 def reason_data(reason: Reason, explanation: str) -> ReasonData:
-    text = CATALOGUE[reason]
+    text = catalogue()[reason]
     message = f"{text.message} ({explanation})" if explanation else text.message
     return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable)
 

@@ -1,7 +1,5 @@
 """Verdicts to an HTTP endpoint: CloudEvents, signed as Standard Webhooks, one POST each."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

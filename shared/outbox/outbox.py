@@ -4,8 +4,6 @@ Verdicts first, then whoever else hears them, then what comes back to us. A mess
 it led to was taken, so a crash repeats and does not lose.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime

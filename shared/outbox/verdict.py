@@ -1,7 +1,5 @@
 """What a verdict says: the `data` of every event this service emits (public contract)."""
 
-from __future__ import annotations
-
 from pydantic import AwareDatetime, Field, JsonValue
 
 from shared.decision.progress import State

@@ -1,7 +1,5 @@
 """The webhook endpoint: authenticates a request, puts what it asks for on the queue, and answers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol

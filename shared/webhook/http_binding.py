@@ -1,7 +1,5 @@
 """The HTTP binding of CloudEvents 1.0.2: from headers and a body to events as structured JSON, and bare JSON."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What one HTTP request asks for: the detach requests to enqueue with their messages, or why it is rejected."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace

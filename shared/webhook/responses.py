@@ -1,7 +1,5 @@
 """Answers of the webhook endpoint: models, from which the OpenAPI document is made, and RFC 9457 problems."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -12,7 +12,7 @@ from shared.inbox.envelopes import Fault
 from shared.inbox.read import Rejected
 from shared.model import AttachmentRecord, Call, Conclude, DetachRequest, Outcome, Progress, Reason, State, Wait
 from shared.outbox.events import EventFactory, cut
-from shared.outbox.reasons import CATALOGUE
+from shared.outbox.reasons import catalogue
 from shared.ports import Event
 from tests.messages import START, cloudevent_faults, is_uuid, nulls_in
 
@@ -176,7 +176,7 @@ def test_a_clock_that_goes_back_makes_no_negative_time() -> None:
 def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
     """A failed verdict says what happened, what was found, what to do, and whether later may help."""
     event = FACTORY.verdict(REQUEST, PROGRESS, Conclude(Outcome.FAILED, reason.value, reason, "found"), None, NOW)
-    text = CATALOGUE[reason]
+    text = catalogue()[reason]
     expected = {"code": reason.value, "message": f"{text.message} (found)", "remedy": text.remedy,
                 "retryable": text.retryable}  # fmt: skip
     assert expected == parsed(event)["data"]["reason"]

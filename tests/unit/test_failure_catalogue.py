@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from shared.model import Reason
-from shared.outbox.reasons import CATALOGUE
+from shared.outbox.reasons import catalogue
 
 
 def test_every_reason_is_explained() -> None:
     """The catalogue has exactly the closed list of reasons."""
-    assert set(CATALOGUE) == set(Reason)
+    assert set(catalogue()) == set(Reason)
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_message_and_remedy_are_sentences(reason: Reason) -> None:
     """A message is one sentence, a remedy says in sentences what to do and is not the message again."""
-    text = CATALOGUE[reason]
+    text = catalogue()[reason]
     assert text.message[0].isupper()
     assert text.message.endswith(".")
     assert ". " not in text.message
@@ -29,17 +29,17 @@ def test_message_and_remedy_are_sentences(reason: Reason) -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_remedy_names_something_to_look_at(reason: Reason) -> None:
     """A remedy names a command, a field, a setting or the place where the answer is found."""
-    remedy = CATALOGUE[reason].remedy
+    remedy = catalogue()[reason].remedy
     assert "`" in remedy or "console" in remedy
 
 
 def test_only_outages_are_retryable() -> None:
     """A wish is worth repeating unchanged only where a cloud, or we, were out of order."""
-    retryable = {reason for reason, text in CATALOGUE.items() if text.retryable}
+    retryable = {reason for reason, text in catalogue().items() if text.retryable}
     assert retryable == {Reason.GAVE_UP, Reason.DEAD_LETTERED}
 
 
 def test_catalogue_cannot_be_changed() -> None:
     """The public catalogue is read only."""
     with pytest.raises(TypeError):
-        CATALOGUE[Reason.GAVE_UP] = CATALOGUE[Reason.EXPIRED]  # type: ignore[index]
+        catalogue()[Reason.GAVE_UP] = catalogue()[Reason.EXPIRED]  # type: ignore[index]

@@ -1,7 +1,5 @@
 """What each documented answer of the cloud means for a detach: data, and the source of each line."""
 
-from __future__ import annotations
-
 from shared.cloud.answers import bms, ecs, evs, gateway, http, iam, nova
 from shared.cloud.answers.row import Row
 

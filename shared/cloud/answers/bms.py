@@ -5,8 +5,6 @@ something behind the service failed leave the outcome open. The service moves co
 from edition to edition, so no row asks for the status.
 """
 
-from __future__ import annotations
-
 from shared.cloud.answers.row import Meaning, Row, row, rows
 from shared.model import AnswerClass, Reason
 

@@ -1,7 +1,5 @@
 """Codes of the service that owns the host we call, with the ones it shares with its neighbours."""
 
-from __future__ import annotations
-
 from shared.cloud.answers.row import Meaning, Row, row, rows
 from shared.model import AnswerClass, Reason
 

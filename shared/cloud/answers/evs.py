@@ -1,7 +1,5 @@
 """Codes of the block storage service, as the reads of a volume bring them."""
 
-from __future__ import annotations
-
 from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 

@@ -4,8 +4,6 @@ What the gateway refuses itself never reached the service. Only where it had cal
 outcome is open. A 404 of the gateway means a wrong host, path, region or method, never a thing that is gone.
 """
 
-from __future__ import annotations
-
 from shared.cloud.answers.row import Meaning, Row, row, rows
 from shared.model import AnswerClass, Reason
 

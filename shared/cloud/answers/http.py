@@ -3,8 +3,6 @@
 Only a status that says that the request was not accepted is a verdict; anything else is an unknown outcome.
 """
 
-from __future__ import annotations
-
 from shared.cloud.answers.row import Row, row, rows
 from shared.model import AnswerClass, Reason
 

@@ -3,8 +3,6 @@
 A locked account and a wrong password are final at once: asking again with the same ones locks accounts.
 """
 
-from __future__ import annotations
-
 from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 

@@ -4,8 +4,6 @@ Messages are translatable, so a row that a message decides only ever says what t
 refuses; a fault of these names with another message falls through to `any_code` and the plain status.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from shared.cloud.answers.row import Meaning, Row, row

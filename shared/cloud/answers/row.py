@@ -1,7 +1,5 @@
 """What a line of the answer table says."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
