@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from local.console import Console, attach_to_functions
 from local.stack import running
 from local.verdicts import Key, collect
-from shared.bootstrap.detach import utc_now
+from shared.ports import utc_now
 from simulator.oracle import disagreement
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 

@@ -22,8 +22,9 @@ from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Page
 from local.poller import Poller
 from shared.bootstrap.dead_letters import dead_letters
-from shared.bootstrap.detach import service, utc_now
+from shared.bootstrap.detach import service
 from shared.bootstrap.webhook import webhook_endpoint
+from shared.ports import utc_now
 from shared.settings import Settings, load
 from simulator import CloudApi, CloudServer
 from tools.sender import LOCAL_SECRET

@@ -90,18 +90,6 @@ class DetachRequest:
     tracestate: str | None = None
 
     @property
-    def origin(self) -> Origin:
-        return Origin(
-            self.id,
-            self.source,
-            self.requested_at,
-            self.expires_at,
-            self.correlation_id,
-            self.traceparent,
-            self.tracestate,
-        )
-
-    @property
     def subject(self) -> str:
         return f"servers/{self.server_id}/volumes/{self.volume_id}"
 

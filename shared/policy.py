@@ -33,6 +33,9 @@ CLOUD_CONNECT, CLOUD_ANSWER = 5, 30
 LONGEST_CALL = CLOUD_CONNECT + CLOUD_ANSWER + 1
 """One to spare. A DELETE is sent only if so much is left: nothing may be on its way when the handler returns."""
 
+LONGEST_RETRY_AFTER = 3600
+"""No cloud is waited for longer than this on its own word."""
+
 SHORTEST_LOOK = 5
 """With less than this left of the invocation no look is begun."""
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from shared.model import Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
@@ -12,6 +13,8 @@ K = TypeVar("K", bound=Hashable)
 
 Clock = Callable[[], datetime]
 """Tells the time, with a zone."""
+
+utc_now: Clock = partial(datetime.now, UTC)
 
 
 # ---------------------------------------------------------------------------------------------------- the cloud

@@ -12,12 +12,11 @@ from typing import Any
 from local.demo import demo_cloud
 from local.real_cloud import check_cloud, connect
 from local.stack import simulator_credentials
-from shared.bootstrap.detach import utc_now
 from shared.cloud.openstack import OpenStackCloud
 from shared.cloud.openstack import connect as cloud_of
 from shared.decision.gates import is_system_disk, operating_system
 from shared.model import Server
-from shared.ports import CloudTrouble
+from shared.ports import CloudTrouble, utc_now
 from shared.settings import CloudCredentials, load
 from simulator import CloudServer
 

@@ -21,7 +21,7 @@ from local.aws_stand_in import REQUESTS, VERDICTS
 from local.console import Console, attach_to_functions
 from local.stack import Stack, running
 from shared.aws.client import SQS
-from shared.bootstrap.detach import utc_now
+from shared.ports import utc_now
 from simulator import Behaviour, CloudApi, Happened, Kind, World, bodies, faults
 from simulator.exchange import Request
 from simulator.faults import Faults

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 from functions.sqs_batch import answer_batch
-from shared.bootstrap.detach import service, utc_now
+from shared.bootstrap.detach import service
 from shared.policy import TIME_TO_SEND
+from shared.ports import utc_now
 from shared.telemetry.logs import logger
 
 

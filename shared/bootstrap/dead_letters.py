@@ -6,9 +6,9 @@ from functools import lru_cache
 
 from shared.aws.client import AwsClient
 from shared.aws.secrets import Secrets
-from shared.bootstrap.detach import outlets, utc_now
+from shared.bootstrap.detach import outlets
 from shared.outbox.dead_letters import DeadLetters
-from shared.ports import Clock
+from shared.ports import Clock, utc_now
 from shared.settings import Settings, load
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from shared.aws.task_tokens import TaskTokens
 from shared.outbox.consumers import Consumers
 from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
-from shared.ports import Clock, Consumer
+from shared.ports import Clock, Consumer, utc_now
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
 from shared.telemetry.logs import Logs
@@ -26,8 +26,6 @@ from shared.visit import Visits
 if TYPE_CHECKING:
     from shared.cloud.keystone import ReadCredentials
     from shared.cloud.openstack import Projects
-
-utc_now: Clock = partial(datetime.now, UTC)
 
 
 @lru_cache(maxsize=1)

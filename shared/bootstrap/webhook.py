@@ -2,21 +2,20 @@
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 
 from shared.aws.client import AwsClient
 from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.webhook_keys import WebhookKeys
-from shared.ports import Clock
+from shared.ports import Clock, utc_now
 from shared.settings import Settings, load
 from shared.telemetry.logs import log_answer
 from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.receive import Rules
 
 
-def build_webhook(environment: Mapping[str, str], clock: Clock = lambda: datetime.now(UTC)) -> WebhookEndpoint:
+def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> WebhookEndpoint:
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     client = AwsClient(environment)

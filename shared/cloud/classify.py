@@ -3,14 +3,15 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.cloud.answers import TABLE, Row
 from shared.cloud.redact import redact
 from shared.model import Answer, AnswerClass, Classified
+from shared.policy import LONGEST_RETRY_AFTER
+from shared.retry_after import seconds
 
-LONGEST_WAIT = 3600.0
 EMPTY_MEANS_ACCEPTED = frozenset({200, 201, 202, 204})
 
 _SERVICE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}\.[0-9]{1,8}", re.ASCII)
@@ -38,13 +39,14 @@ def classify(answer: Answer, *, now: datetime | None = None) -> Classified:
     fault = _read(answer.body.decode("utf-8-sig", "replace"))
     keys = (*fault.codes, *(("any_code",) if fault.codes else ()), plain)
     row = next(_rows(keys, answer.status, fault.message[:_MATCHED]), None)
-    told = _seconds(answer.headers.get("retry-after"), now), _seconds(fault.retry_after, now)
+    told = [seconds(value, now) for value in (answer.headers.get("retry-after"), fault.retry_after)]
+    wait = next((min(asked, LONGEST_RETRY_AFTER) for asked in told if asked is not None), None)
     return Classified(
         kind=row.kind if row else AnswerClass.RECONCILE,
         code=_shown_code(row, fault.codes, plain),
         message=redact(fault.message),
         reason=row.reason if row else None,
-        retry_after=next((seconds for seconds in told if seconds is not None), row.retry_after if row else None),
+        retry_after=row.retry_after if wait is None and row else wait,
     )
 
 
@@ -119,26 +121,3 @@ def _codes(layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _message(layers: Sequence[Mapping[str, Any]]) -> str:
     texts = (layer.get(name) for layer in layers for name in ("message", "error_msg"))
     return next((text for text in texts if isinstance(text, str) and text.strip()), "")
-
-
-# ----------------------------------------------------------------------------------------------- Retry-After
-
-
-def _seconds(value: object, now: datetime | None) -> float | None:
-    """Seconds to wait, between 0 and an hour, from delta-seconds or an HTTP date; None for anything else."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.isascii() and text.isdigit():
-            return min(float(text), LONGEST_WAIT)
-        return _until(text, now) if now else None
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return float(min(value, LONGEST_WAIT))
-    return None
-
-
-def _until(text: str, now: datetime) -> float | None:
-    try:
-        then = datetime.strptime(text, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
-    except ValueError:
-        return None
-    return min(max((then - now).total_seconds(), 0.0), LONGEST_WAIT)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import requests
 
@@ -16,16 +16,35 @@ from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
 from shared.model import Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import SECRET_NEWEST
-from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent
+from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
 
 MICROVERSION = "2.26"
 """Nova's oldest that tells `locked` and `tags` and still names the flavor (Nova, REST API version history)."""
 
-MICROVERSION_HEADERS = {
-    "X-OpenStack-Nova-API-Version": MICROVERSION,
-    "OpenStack-API-Version": f"compute {MICROVERSION}",
-}
+VERSIONED = {"X-OpenStack-Nova-API-Version": MICROVERSION, "OpenStack-API-Version": f"compute {MICROVERSION}"}
 REQUEST_ID_HEADERS = ("x-openstack-request-id", "x-compute-request-id", "x-request-id")
+
+
+class Read(NamedTuple):
+    """A GET: its name in evidence, where it goes, how its answer is read, and what its "not found" is called."""
+
+    operation: str
+    service: Service
+    path: str
+    parse: Callable[[Any], Any]
+    absent: Reason | None = None
+    headers: Mapping[str, str] | None = None
+
+
+COMPUTE, BLOCK_STORAGE = Service.COMPUTE, Service.BLOCK_STORAGE
+VOLUME = Read("get_volume", BLOCK_STORAGE, "volumes/{}", wire.volume, Reason.VOLUME_NOT_FOUND)
+DETACHING = Read("list_volumes", BLOCK_STORAGE, "volumes/detail?status=detaching", wire.all_detaching)
+ATTACHMENTS = "servers/{}/os-volume_attachments"
+LISTING = Read("list_attachments", COMPUTE, ATTACHMENTS, wire.listing, Reason.SERVER_NOT_FOUND)
+SERVER = Read("get_server", COMPUTE, "servers/{}", wire.server, Reason.SERVER_NOT_FOUND, VERSIONED)
+SERVERS = Read("list_servers", COMPUTE, "servers/detail", wire.servers, headers=VERSIONED)
+ACTION = Read("get_action", COMPUTE, "servers/{}/os-instance-actions/{}", wire.action_ended)
+IMAGE = Read("get_image", Service.IMAGE, "images/{}", wire.image_properties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +77,38 @@ class OpenStackCloud:
     # ------------------------------------------------------------------------------------------------ reads
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
-        return self._read(
-            "get_volume", Service.BLOCK_STORAGE, f"volumes/{volume_id}", wire.volume, absent=Reason.VOLUME_NOT_FOUND
-        )
+        return self._read(VOLUME, volume_id)
 
     def detaching(self) -> Reading[Mapping[str, Volume] | None]:
         """Cinder filters by status; a cloud that ignores the filter shows it by a volume of another status."""
-        return self._read("list_volumes", Service.BLOCK_STORAGE, "volumes/detail?status=detaching", wire.all_detaching)
+        return self._read(DETACHING)
 
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]:
-        # Never paged: with `limit` a real Nova left attached volumes out.
-        return self._read(
-            "list_attachments",
-            Service.COMPUTE,
-            f"servers/{server_id}/os-volume_attachments",
-            wire.listing,
-            absent=Reason.SERVER_NOT_FOUND,
-        )
+        """Never paged: with `limit` a real Nova left attached volumes out."""
+        return self._read(LISTING, server_id)
 
     def server(self, server_id: str) -> Reading[Server | None]:
-        reading: Reading[Server | None] = self._read(
-            "get_server",
-            Service.COMPUTE,
-            f"servers/{server_id}",
-            wire.server,
-            absent=Reason.SERVER_NOT_FOUND,
-            headers=MICROVERSION_HEADERS,
-        )
+        reading: Reading[Server | None] = self._read(SERVER, server_id)
         found = reading.value
         if found is None or not found.image_id or wire.names_system(found):
             return reading
         properties, calls = self._image(found.image_id)
-        return Reading(wire.with_image(found, properties), (*reading.calls, *calls))
+        return Reading(replace(found, image_properties=properties), (*reading.calls, *calls))
 
     def servers(self) -> Reading[list[Server]]:
         """All servers of the project, for people who look for an id."""
-        return self._read("list_servers", Service.COMPUTE, "servers/detail", wire.servers, headers=MICROVERSION_HEADERS)
+        return self._read(SERVERS)
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
         """How our DELETE ended, by the cloud's own record; unknown where the cloud keeps none."""
-
-        def read(operation: str, path: str, parse: Callable[[Any], Ended]) -> Reading[Ended]:
-            return self._read(operation, Service.COMPUTE, path, parse)
-
         try:
-            return receipt_of(receipt).ended(read, server_id)
+            return receipt_of(receipt).ended(self, server_id)
         except CloudTrouble as trouble:
             return Reading(Ended.UNKNOWN, trouble.calls)
+
+    def action(self, server_id: str, request_id: str) -> Reading[Ended]:
+        """Nova's record of the operation that this request asked for. Raises CloudTrouble."""
+        return self._read(ACTION, server_id, request_id)
 
     def _image(self, image_id: str) -> tuple[Mapping[str, str], tuple[Call, ...]]:
         """The image's properties, kept: an image's operating system does not change. Never required."""
@@ -113,7 +117,7 @@ class OpenStackCloud:
         try:
             if Service.IMAGE not in self._access().services:
                 return {}, ()
-            reading = self._read("get_image", Service.IMAGE, f"images/{image_id}", wire.image_properties)
+            reading = self._read(IMAGE, image_id)
         except CloudTrouble as trouble:
             return {}, trouble.calls
         self.images[image_id] = reading.value
@@ -125,18 +129,13 @@ class OpenStackCloud:
         """Send the DELETE once. Whatever comes back is the value; no answer at all is "outcome unknown"."""
         answer = None
         try:
-            answer = self.calls.send(
-                "DELETE",
-                Service.COMPUTE,
-                f"servers/{server_id}/os-volume_attachments/{volume_id}",
-                deadline=self.deadline,
-            )
+            path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
+            answer = self.calls.send("DELETE", COMPUTE, path, deadline=self.deadline)
             classified = classify(answer, now=self.clock())
         except NoAnswer as error:
             classified = error.classified
-        if (classified.kind is AnswerClass.REAUTHENTICATE or classified.reason is Reason.UNAUTHORIZED) and (
-            self.login.refresh(SECRET_NEWEST)
-        ):
+        refused = classified.kind is AnswerClass.REAUTHENTICATE or classified.reason is Reason.UNAUTHORIZED
+        if refused and self.login.refresh(SECRET_NEWEST):
             # It had no effect. With the rotated credentials there is a fresh look first.
             classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
         evidence = self._evidence(DELETE_CALL, answer, classified)
@@ -144,32 +143,25 @@ class OpenStackCloud:
 
     # -------------------------------------------------------------------------------------------- the calls
 
-    def _read(
-        self,
-        operation: str,
-        service: Service,
-        path: str,
-        parse: Callable[[Any], Any],
-        absent: Reason | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Reading[Any]:
+    def _read(self, read: Read, *ids: str) -> Reading[Any]:
         """GET and parse; None where the service denies that the thing exists. Raises CloudTrouble."""
+        operation = read.operation
         try:
-            answer = self.calls.send("GET", service, path, headers, self.deadline)
+            answer = self.calls.send("GET", read.service, read.path.format(*ids), read.headers, self.deadline)
         except NoAnswer as error:
             raise self._trouble(operation, error) from error
         if answer.status == 200:
             try:
-                return Reading(parse(wire.document(answer.body)), (self._evidence(operation, answer),))
+                return Reading(read.parse(wire.document(answer.body)), (self._evidence(operation, answer),))
             except wire.Unreadable as error:
                 classified = Classified(AnswerClass.RECONCILE, "unreadable_answer", redact(str(error)))
                 raise CloudTrouble(classified, (self._evidence(operation, answer, classified),)) from error
-        if answer.status == 406 and headers:
+        if answer.status == 406 and read.headers:
             # A cloud older than the microversion: without it the answer tells less, and the gates are stricter.
-            return self._read(operation, service, path, parse, absent)
+            return self._read(read._replace(headers=None), *ids)
         classified = classify(answer, now=self.clock())
         evidence = self._evidence(operation, answer, classified)
-        if absent and classified.reason is absent:
+        if read.absent and classified.reason is read.absent:
             return Reading(None, (evidence,))
         if classified.kind in (AnswerClass.ACCEPTED, AnswerClass.DONE_VERIFY):
             # Words for a DELETE; a read that is answered so has not been answered.
@@ -189,10 +181,6 @@ class OpenStackCloud:
             message=(classified.message or None) if classified else None,
             openstack_request_id=next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None),
         )
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def connect(read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now) -> OpenStackCloud:

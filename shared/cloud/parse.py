@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -155,10 +154,6 @@ def names_system(found: Server) -> bool:
 
 def image_properties(body: Any) -> Mapping[str, str]:
     return _texts(body)
-
-
-def with_image(found: Server, properties: Mapping[str, str]) -> Server:
-    return replace(found, image_properties=properties)
 
 
 def action_ended(body: Any) -> Ended:

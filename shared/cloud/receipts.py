@@ -3,22 +3,23 @@
 A receipt travels in the continuation as a text that only this module reads.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from shared.cloud.parse import action_ended
 from shared.model import Ended
 from shared.ports import Reading
 
-ReadCompute = Callable[[str, str, Callable[[Any], Ended]], Reading[Ended]]
-"""Reads a path of the compute service: the operation's name, the path, and how its answer is understood."""
+
+class Records(Protocol):
+    """The records that a cloud keeps of operations. Raises CloudTrouble."""
+
+    def action(self, server_id: str, request_id: str) -> Reading[Ended]: ...
 
 
 class Receipt(Protocol):
     """Asks how a DELETE ended. Raises CloudTrouble."""
 
-    def ended(self, read: ReadCompute, server_id: str) -> Reading[Ended]: ...
+    def ended(self, records: Records, server_id: str) -> Reading[Ended]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class ActionRecord:
 
     request_id: str
 
-    def ended(self, read: ReadCompute, server_id: str) -> Reading[Ended]:
-        return read("get_action", f"servers/{server_id}/os-instance-actions/{self.request_id}", action_ended)
+    def ended(self, records: Records, server_id: str) -> Reading[Ended]:
+        return records.action(server_id, self.request_id)
 
 
 def receipt_of(text: str) -> Receipt:

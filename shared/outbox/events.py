@@ -9,7 +9,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
-from shared.model import Detail, Origin, Outcome, Reason, verdict_id
+from shared.model import DetachRequest, Detail, Origin, Outcome, Reason, verdict_id
 from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import ORIGINAL_BYTES, SUMMARY_BYTES
@@ -50,7 +50,7 @@ class EventFactory:
             **_common(case, now),
         )
         caused_by = case.progress.unconfirmed_id or request.id
-        return self._event(data, request.origin, request.task_token, now, caused_by)
+        return self._event(data, request, request.task_token, now, caused_by)
 
     def unconfirmed(self, case: Case, why: str, now: datetime) -> Event:
         """Not yet known, and not a failure: the detach is still being watched."""
@@ -58,7 +58,7 @@ class EventFactory:
         data = VerdictData(
             verdict=Outcome.UNCONFIRMED, detail=Detail.STILL_WATCHING, explanation=why, **_common(case, now)
         )
-        return self._event(data, request.origin, request.task_token, now, caused_by=request.id)
+        return self._event(data, request, request.task_token, now, caused_by=request.id)
 
     def rejected(self, rejected: Rejected, now: datetime, reason: Reason = Reason.INVALID_REQUEST) -> Event:
         """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB."""
@@ -79,7 +79,9 @@ class EventFactory:
         )
         return self._event(data, origin, rejected.task_token, now, caused_by=origin.id)
 
-    def _event(self, data: VerdictData, origin: Origin, task_token: str | None, now: datetime, caused_by: str) -> Event:
+    def _event(
+        self, data: VerdictData, origin: Origin | DetachRequest, task_token: str | None, now: datetime, caused_by: str
+    ) -> Event:
         type_ = self.type_of(data.verdict)
         attributes = {
             "id": verdict_id(origin.source, origin.id, data.volume_id, data.verdict),

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 import requests
@@ -12,6 +11,7 @@ from standardwebhooks import Webhook
 
 from shared.policy import SINK_ANSWER, SINK_CONNECT
 from shared.ports import AwsTrouble, Event, NotTaken
+from shared.retry_after import seconds
 from shared.settings import SinkMode
 from shared.signatures import ID, SIGNATURE, TIMESTAMP, Keys
 
@@ -60,7 +60,7 @@ class HttpSink:
         if 200 <= status < 300:
             return None
         again = status >= 500 or status in TRY_AGAIN
-        retry_after = seconds_until(response.headers.get("Retry-After"), self.clock()) if again else None
+        retry_after = seconds(response.headers.get("Retry-After"), self.clock()) if again else None
         return NotTaken(f"HTTP {status}", again, retry_after)
 
     def _signature(self, id: str, body: str) -> Mapping[str, str]:
@@ -92,15 +92,3 @@ def _trace(event: Mapping[str, object]) -> dict[str, str]:
 
 
 CONTENT = {SinkMode.STRUCTURED: _structured, SinkMode.BINARY: _binary}
-
-
-def seconds_until(retry_after: str | None, now: datetime) -> float | None:
-    """What a Retry-After header asks for: delta-seconds or a date (RFC 9110 §10.2.3); None for anything else."""
-    text = (retry_after or "").strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        then = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return max(0.0, (then - now).total_seconds()) if then.tzinfo else None
