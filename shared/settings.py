@@ -151,13 +151,9 @@ class Settings(_FromNames):
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
 
     @model_validator(mode="after")
-    def _sink_is_signed(self) -> Settings:
+    def _together(self) -> Settings:
         if self.sink_url and not self.sink_secret_id:
             raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
-        return self
-
-    @model_validator(mode="after")
-    def _each_project_has_a_secret(self) -> Settings:
         if self.cloud_secret_pattern.count(PROJECT) != 1:
             raise ValueError(f"CLOUD_SECRET_PATTERN must contain {PROJECT} once: each project has its own secret")
         return self

@@ -4,8 +4,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import requests
@@ -13,9 +13,8 @@ from requests.adapters import HTTPAdapter
 from requests_aws4auth import AWS4Auth
 
 from shared.policy import AWS_ANSWER, AWS_ATTEMPTS, AWS_BATCH, AWS_BATCH_BYTES, AWS_CONNECT
-from shared.ports import AwsTrouble
+from shared.ports import AwsTrouble, K
 
-K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -61,18 +60,21 @@ PASSING = {"RequestTimeout", "RequestTimeoutException", "TooManyRequestsExceptio
            "KmsThrottled", "SlowDown", "LimitExceededException", "InternalFailure"}  # fmt: skip
 
 
+def _session() -> requests.Session:
+    http = requests.Session()
+    http.verify = os.environ.get("AWS_CA_BUNDLE") or True
+    for scheme in ("https://", "http://"):
+        http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=16, max_retries=0))
+    return http
+
+
+@dataclass(frozen=True, slots=True)
 class AwsClient:
     """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time."""
 
-    def __init__(
-        self,
-        environment: Mapping[str, str] = os.environ,
-        http: requests.Session | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._environment = environment
-        self._http = http or _session()
-        self._sleep = sleep
+    environment: Mapping[str, str]
+    http: requests.Session = field(default_factory=_session)
+    sleep: Callable[[float], None] = time.sleep
 
     def call(self, service: Protocol, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """One operation; retried with full jitter where a retry can help. Raises AwsTrouble."""
@@ -86,11 +88,11 @@ class AwsClient:
             except requests.RequestException as error:
                 if attempt == AWS_ATTEMPTS:
                     raise AwsTrouble(f"{operation}: no answer ({type(error).__name__})") from error
-            self._sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
+            self.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
         raise AssertionError("the last attempt returns or raises")
 
     def _once(self, service: Protocol, operation: str, body: bytes) -> dict[str, Any]:
-        environment = self._environment
+        environment = self.environment
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         if not (region and environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
             raise AwsTrouble("AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set")
@@ -102,7 +104,7 @@ class AwsClient:
             session_token=environment.get("AWS_SESSION_TOKEN"),
         )
         url = environment.get("AWS_ENDPOINT_URL") or f"https://{service.endpoint}.{region}.amazonaws.com"
-        response = self._http.post(
+        response = self.http.post(
             url.rstrip("/") + "/",
             data=body,
             headers={
@@ -123,14 +125,6 @@ class AwsClient:
         code = str(answer.get("__type") or response.headers.get("x-amzn-errortype") or "").split("#")[-1]
         message = str(answer.get("message") or answer.get("Message") or "")
         raise AwsError(operation, response.status_code, code.split(":")[0] or "UnknownError", message[:300])
-
-
-def _session() -> requests.Session:
-    http = requests.Session()
-    http.verify = os.environ.get("AWS_CA_BUNDLE") or True
-    for scheme in ("https://", "http://"):
-        http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=16, max_retries=0))
-    return http
 
 
 def batches(items: Mapping[K, T], size: Callable[[T], int]) -> Iterator[dict[K, T]]:

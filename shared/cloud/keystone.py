@@ -181,23 +181,24 @@ class _ApplicationCredential(_Cautious, v3.ApplicationCredential):
 def _plugin(credentials: CloudCredentials, clock: Clock) -> Any:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
     auth_url = re.sub(r"(/v3)?/*$", "", credentials.auth_url) + "/v3"
-    if credentials.application_credential_id and credentials.application_credential_secret:
-        plugin: Any = _ApplicationCredential(
+    secret, password = credentials.application_credential_secret, credentials.password
+    plugin: Any
+    if credentials.application_credential_id and secret:
+        plugin = _ApplicationCredential(
             auth_url,
             application_credential_id=credentials.application_credential_id,
-            application_credential_secret=credentials.application_credential_secret.get_secret_value(),
+            application_credential_secret=secret.get_secret_value(),
         )
     else:
-        by_id = credentials.project_id
+        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+        domain = credentials.project_domain_name or credentials.user_domain_name
+        named = {"project_name": credentials.project_name, "project_domain_name": domain}
         plugin = _Password(
             auth_url,
             username=credentials.username,
-            password=credentials.password.get_secret_value() if credentials.password else "",
+            password=password.get_secret_value() if password else "",
             user_domain_name=credentials.user_domain_name,
-            project_id=by_id,
-            project_name=None if by_id else credentials.project_name,
-            # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-            project_domain_name=None if by_id else credentials.project_domain_name or credentials.user_domain_name,
+            **({"project_id": credentials.project_id} if credentials.project_id else named),
         )
     plugin.clock = clock
     return plugin

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
@@ -46,14 +47,11 @@ def _unwrap_eventbridge(value: Envelope, outer: Origin, _prefix: str) -> tuple[O
 def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, time_name: str) -> Origin:
     """Take what the envelope says of itself; what it does not say stays the outer envelope's."""
     id_, source = value.get(id_name), value.get(source_name)
-    return Origin(
+    return replace(
+        outer,
         id=id_ if is_text(id_) else outer.id,
         source=source if is_text(source) else outer.source,
         time=parse_time(value.get(time_name)) or outer.time,
-        expires_at=outer.expires_at,
-        correlation_id=outer.correlation_id,
-        traceparent=outer.traceparent,
-        tracestate=outer.tracestate,
     )
 
 
@@ -92,19 +90,13 @@ def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Ori
         faults.append(Fault("data_base64", "must not stand beside data"))
     data, data_faults = _data_of(present)
     faults += data_faults
-
-    def text(name: str) -> str | None:
-        item = present.get(name)
-        return item if is_text(item) else None
-
-    origin = Origin(
-        id=text("id") or outer.id,
-        source=text("source") or outer.source,
-        time=times["time"] or outer.time,
+    text = {name: item for name, item in present.items() if is_text(item)}
+    origin = replace(
+        _named_by(present, outer, "id", "source", "time"),
         expires_at=times["expirytime"] or outer.expires_at,
-        correlation_id=text("correlationid") or outer.correlation_id,
-        traceparent=text("traceparent") or outer.traceparent,
-        tracestate=text("tracestate") or outer.tracestate,
+        correlation_id=text.get("correlationid") or outer.correlation_id,
+        traceparent=text.get("traceparent") or outer.traceparent,
+        tracestate=text.get("tracestate") or outer.tracestate,
     )
     if faults:
         raise Refused(faults, origin, data)

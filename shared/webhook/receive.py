@@ -161,26 +161,20 @@ def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> 
 
 def message_for(request: DetachRequest, prefix: str) -> QueueMessage:
     """The request as a structured CloudEvent of its own; whatever it came in, the queue holds no other form."""
-    attributes = {
+    fields = {name: value for name, value in asdict(request).items() if value not in (None, False)}
+    attributes = {attribute: fields.pop(name) for name, attribute in ATTRIBUTES.items() if name in fields}
+    event = {
         "specversion": "1.0",
-        "id": request.id,
-        "source": request.source,
         "type": f"{prefix}.volume.detach_requested.v1",
-        "time": request.requested_at.isoformat(),
         "datacontenttype": "application/json",
-        "expirytime": request.expires_at.isoformat() if request.expires_at else None,
-        "correlationid": request.correlation_id,
-        "traceparent": request.traceparent,
-        "tracestate": request.tracestate,
+        **attributes,
+        "data": fields,
     }
-    event = {name: value for name, value in attributes.items() if value is not None}
-    data = {
-        name: value for name, value in asdict(request).items() if name not in ATTRIBUTES and value not in (None, False)
-    }
-    return QueueMessage(json.dumps({**event, "data": data}, ensure_ascii=False))
+    return QueueMessage(json.dumps(event, ensure_ascii=False, default=datetime.isoformat))
 
 
 ATTRIBUTES = {
-    "id", "source", "requested_at", "expires_at", "correlation_id", "traceparent", "tracestate"
+    "id": "id", "source": "source", "requested_at": "time", "expires_at": "expirytime",
+    "correlation_id": "correlationid", "traceparent": "traceparent", "tracestate": "tracestate",
 }  # fmt: skip
-"""The fields of a request that are attributes of its event."""
+"""The fields of a request that are attributes of its event, and their names there."""
