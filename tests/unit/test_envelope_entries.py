@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import combinations
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from shared.inbox.read import Delivery, Ignored, read
 from tests.fakes import START, Bench, bare, cloudevent
 
+SNS = "https://sns.eu-central-1.amazonaws.com"
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"
 RULE = {"version": "0", "id": "eb-1", "account": "123456789012", "region": "eu-central-1", "resources": []}
 
@@ -26,18 +26,12 @@ def direct(event: Any) -> Any:
 def sns(event: Any) -> Any:
     """An SNS subscription without raw message delivery."""
     return {
-        "Type": "Notification",
-        "MessageId": "sns-1",
-        "TopicArn": TOPIC,
-        "Subject": "Detach",
-        "Message": json.dumps(event),
-        "Timestamp": "2026-11-23T08:00:01.000Z",
-        "SignatureVersion": "1",
-        "Signature": "EXAMPLE",
-        "SigningCertURL": "https://sns.eu-central-1.amazonaws.com/cert.pem",
-        "UnsubscribeURL": "https://sns.eu-central-1.amazonaws.com/?Action=Unsubscribe",
+        "Type": "Notification", "MessageId": "sns-1", "TopicArn": TOPIC, "Subject": "Detach",
+        "Message": json.dumps(event), "Timestamp": "2026-11-23T08:00:01.000Z",
+        "SignatureVersion": "1", "Signature": "EXAMPLE", "SigningCertURL": f"{SNS}/cert.pem",
+        "UnsubscribeURL": f"{SNS}/?Action=Unsubscribe",
         "MessageAttributes": {"content-type": {"Type": "String", "Value": "application/cloudevents+json"}},
-    }
+    }  # fmt: skip
 
 
 def rule(event: Any) -> Any:
@@ -76,11 +70,10 @@ def final_ids(*messages: Any) -> set[str]:
     return {event["id"] for event in bench.sink.events if event["data"]["verdict"] == "detached"}
 
 
-@pytest.mark.parametrize(("one", "other"), list(combinations(ENTRIES, 2)))
-def test_one_cloudevent_sent_in_two_ways_has_one_verdict_id(one: str, other: str) -> None:
+def test_one_cloudevent_sent_in_every_way_has_one_verdict_id() -> None:
     """A consumer that dedupes by id sees one verdict, whichever way the request came."""
     event = cloudevent(bare("SERVER", "VOLUME"))
-    assert 1 == len(final_ids(ENTRIES[one](event), ENTRIES[other](event)))
+    assert 1 == len(final_ids(*[entry(event) for entry in ENTRIES.values()]))
 
 
 @pytest.mark.parametrize("entry", ["sns", "rule"])

@@ -9,6 +9,7 @@ from tests.http_requests import (
     DATA,
     OTHER_VOLUME,
     SERVER,
+    TOKEN,
     VOLUME,
     FakeKeyRing,
     FakeQueue,
@@ -20,6 +21,7 @@ from tests.http_requests import (
     requests_read,
     said,
     signed,
+    with_token,
 )
 
 
@@ -55,6 +57,14 @@ def test_503_without_keys() -> None:
     assert "GetSecretValue" in answer.note
 
 
+@pytest.mark.parametrize("errors", [{}, {0: "InternalError"}])
+def test_the_log_shows_neither_body_nor_headers(errors: dict[int, str]) -> None:
+    """What is logged names what was enqueued, or why it was not."""
+    answer = endpoint(FakeQueue(errors)).answer(with_token({**DATA, "context": {"password": "hunter2"}}))
+    assert set(answer.log_fields) == ({"why", "note"} if errors else {"requests"})
+    assert not [secret for secret in (TOKEN, "hunter2") if secret in str(answer.log_fields)]
+
+
 def test_a_batch_is_answered_per_event() -> None:
     """Good events are in the queue, bad ones are named in their place."""
     queue = FakeQueue()
@@ -71,8 +81,8 @@ def test_a_batch_is_answered_per_event() -> None:
 
 def test_a_batch_without_one_good_event_is_422() -> None:
     """Nothing is in the queue, so it is no success."""
-    results = problem_of(endpoint().answer(batched([cloudevent(id=None), 5])), 422)["events"]
-    assert [result["status"] for result in results] == [422, 422]
+    results = problem_of(endpoint().answer(batched([cloudevent(id=None), DATA, 5])), 422)["events"]
+    assert [result["status"] for result in results] == [422, 422, 422]
 
 
 @pytest.mark.parametrize(
