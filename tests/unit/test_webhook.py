@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.model import Conclude, Outcome, Progress, Reason, Wait
-from shared.outbox.events import EventFactory, event_id
+from shared.decision.case import Case, detached, failed
+from shared.decision.progress import Progress
+from shared.model import Detail, Message, Outcome, Reason, verdict_id
+from shared.outbox.events import EventFactory
 from shared.signatures import Keys
 from shared.webhook.receive import Rules
 from tests.http_requests import (
@@ -52,8 +54,8 @@ def test_a_cloudevent_keeps_its_identity() -> None:
                 "server_id": SERVER,
                 "volume_id": VOLUME,
                 "requested_at": "2026-11-23T08:00:00Z",
-                "verdict_id": event_id("/changes", "4711", VOLUME, Outcome.DETACHED),
-                "unconfirmed_id": event_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED),
+                "verdict_id": verdict_id("/changes", "4711", VOLUME, Outcome.DETACHED),
+                "unconfirmed_id": verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED),
             }
         ]
     }
@@ -67,46 +69,29 @@ def test_bare_json_is_named_by_the_webhook() -> None:
     assert (request.id, request.source, request.requested_at) == ("msg_7", "/bms-volume-detach/webhook", NOW)
 
 
-def test_a_retry_is_the_same_request() -> None:
-    """Sent again minutes later, a webhook leads to the same verdict id and says so."""
-    first = said(endpoint().answer(signed(DATA)))
-    again = said(endpoint(now=NOW + timedelta(minutes=9)).answer(signed(DATA, at=NOW + timedelta(minutes=9))))
-    assert [r["verdict_id"] for r in again["requests"]] == [r["verdict_id"] for r in first["requests"]]
-
-
 @pytest.mark.parametrize("event", [signed, structured])
-def test_a_retry_does_not_move_the_fence(event: Any) -> None:
-    """A request that says when it was made keeps that time through every attempt."""
+def test_a_retry_is_the_same_request(event: Any) -> None:
+    """Sent again hours later, a request that says when it was made leads to the very same message and answer."""
     value = cloudevent() if event is structured else {**DATA, "requested_at": "2026-11-23T08:00:00Z"}
     later = NOW + timedelta(hours=10)
     queue = FakeQueue()
-    endpoint(queue).answer(event(value))
-    endpoint(queue, now=later).answer(event(value, at=later))
+    first = endpoint(queue).answer(event(value))
+    assert endpoint(queue, now=later).answer(event(value, at=later)) == first
     assert {request.requested_at for request in requests_read(queue)} == {datetime(2026, 11, 23, 8, tzinfo=UTC)}
     assert len({message.body for message in queue.taken}) == 1
 
 
-def test_no_time_is_later_than_the_signature() -> None:
-    """A time in the future would let a disk be cut that is attached after the request: the signed time bounds it."""
+@pytest.mark.parametrize("time", [None, "2027-01-01T00:00:00Z"])
+def test_the_signed_time_stands_in_for_none_and_bounds_a_later_one(time: str | None) -> None:
+    """A time in the future would allow to detach a volume that was attached after the request."""
     queue = FakeQueue()
-    endpoint(queue).answer(structured(cloudevent(time="2027-01-01T00:00:00Z")))
-    assert requests_read(queue)[0].requested_at == NOW
-
-
-def test_a_cloudevent_without_a_time_gets_the_signed_one() -> None:
-    """`time` is optional in a CloudEvent, never in the queue."""
-    queue = FakeQueue()
-    endpoint(queue).answer(structured(cloudevent(time=None)))
+    endpoint(queue).answer(structured(cloudevent(time=time)))
     assert queue.events[0]["time"] == NOW.isoformat()
 
 
 @pytest.mark.parametrize(
     ("headers", "expected"),
-    [
-        ({"idempotency-key": "key-1"}, "key-1"),
-        ({"webhook-id": "m-1", "idempotency-key": "k"}, "m-1"),
-        ({}, "http-request-1"),
-    ],
+    [({"idempotency-key": "k"}, "k"), ({"webhook-id": "m-1", "idempotency-key": "k"}, "m-1"), ({}, "http-request-1")],
 )
 def test_the_id_of_an_unsigned_bare_request(headers: dict[str, str], expected: str) -> None:
     """A sender with a token names its request in a header, or else it is named for it."""
@@ -119,7 +104,7 @@ def test_the_id_of_an_unsigned_bare_request(headers: dict[str, str], expected: s
 def test_a_dry_run_names_the_id_of_its_check() -> None:
     """What answers a dry run is `detach_checked`, which has an id of its own and nothing before it."""
     (request,) = said(endpoint().answer(signed({**DATA, "dry_run": True})))["requests"]
-    assert request["verdict_id"] == event_id(RULES.source, "msg_1", VOLUME, Outcome.CHECKED)
+    assert request["verdict_id"] == verdict_id(RULES.source, "msg_1", VOLUME, Outcome.CHECKED)
     assert "unconfirmed_id" not in request
 
 
@@ -170,11 +155,11 @@ def test_the_verdict_has_the_promised_id() -> None:
     queue = FakeQueue()
     (promised,) = said(endpoint(queue).answer(signed(DATA)))["requests"]
     (request,) = requests_read(queue)
-    progress = Progress(first_seen_at=NOW)
+    case = Case(request, Message("", "m", "queue", NOW), Progress(first_seen_at=NOW))
     factory = EventFactory()
-    for conclusion in (Conclude(Outcome.DETACHED, "detached_now"), Conclude(Outcome.FAILED, "x", Reason.EXPIRED)):
-        assert factory.verdict(request, progress, conclusion, None, NOW).id == promised["verdict_id"]
-    assert factory.unconfirmed(request, progress, Wait(1, "x"), None, NOW).id == promised["unconfirmed_id"]
+    for conclusion in (detached(Detail.DETACHED_NOW), failed(Reason.EXPIRED)):
+        assert factory.verdict(case, conclusion, NOW).id == promised["verdict_id"]
+    assert factory.unconfirmed(case, "x", NOW).id == promised["unconfirmed_id"]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared.inbox.own_messages import continuation_body
 
-from shared.model import DetachRequest, Progress
+from shared.decision.progress import Progress
+from shared.model import DetachRequest
+from shared.own_messages import VERSION, Continuation
 from shared.webhook.http_binding import BATCHED, STRUCTURED
 from tests.http_requests import (
     DATA,
@@ -32,7 +33,9 @@ CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000"))
 
 
 REQUEST = DetachRequest(id="1", source="/s", requested_at=NOW, server_id=SERVER, volume_id=VOLUME)
-CONTINUATION = json.loads(continuation_body(REQUEST, Progress(first_seen_at=NOW)))
+CONTINUATION = Continuation(continuation=VERSION, request=REQUEST, progress=Progress(first_seen_at=NOW)).model_dump(
+    mode="json", exclude_defaults=True, by_alias=True
+)
 INTERNAL = {
     "continuation": CONTINUATION,
     "pending delivery": {"pending_delivery": 1, "to": "sink", "event": {}, "since": NOW.isoformat()},
@@ -49,7 +52,7 @@ INTERNAL = {
     lambda value: signed({"Type": "Notification", "TopicArn": "x", "Message": json.dumps(value)}),
     lambda value: signed({**DATA, **value}),
 ])  # fmt: skip
-def test_messages_of_our_own_do_not_get_in(message: dict[str, Any], wrapped: Any) -> None:
+def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: Any) -> None:
     """The queue carries our own notes too; whoever could forge one could skip every check of the request."""
     queue = FakeQueue()
     endpoint(queue).answer(wrapped(message))
@@ -61,7 +64,7 @@ def test_messages_of_our_own_do_not_get_in(message: dict[str, Any], wrapped: Any
     assert all(set(event["data"]) == set(DATA) for event in queue.events)
 
 
-def test_what_the_consumer_would_reject_stays_outside() -> None:
+def test_what_the_consumer_would_reject_is_rejected() -> None:
     """Nested as deep as the endpoint reads, the event in the queue would be one level too deep for its consumer."""
     queue = FakeQueue()
     contexts: list[Any] = [{}]
@@ -103,7 +106,7 @@ json_bodies = st.one_of(
     headers=st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=10), header_values, max_size=8),
     body=st.binary(max_size=200) | json_bodies,
 )
-def test_a_stranger_gets_nothing_in(method: str, headers: dict[str, str], body: bytes) -> None:
+def test_nothing_of_a_stranger_is_accepted(method: str, headers: dict[str, str], body: bytes) -> None:
     """Raw headers and bytes: never an error, never a 5xx, nothing in the queue."""
     queue = FakeQueue()
     answer = endpoint(queue).answer(http_request(method, headers, body))
@@ -118,7 +121,7 @@ def test_a_stranger_gets_nothing_in(method: str, headers: dict[str, str], body: 
     kind=st.sampled_from(["application/json", STRUCTURED, BATCHED]),
     body=json_bodies | st.lists(json_bodies, max_size=3).map(lambda bodies: b"[" + b",".join(bodies) + b"]"),
 )
-def test_what_gets_in_is_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
+def test_what_is_accepted_is_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
     """A known sender may send what it likes: what is enqueued is a request to the queue's consumer, as promised."""
     queue = FakeQueue()
     names = {name: value for name, value in headers.items() if name.startswith(("ce-", "idempotency"))}

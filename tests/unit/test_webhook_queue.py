@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shared.ports import Throttled
+from shared.ports import Unsent
 from tests.http_requests import (
     DATA,
     OTHER_VOLUME,
     SERVER,
+    TOKEN,
     VOLUME,
     FakeKeyRing,
     FakeQueue,
@@ -20,26 +21,31 @@ from tests.http_requests import (
     requests_read,
     said,
     signed,
+    with_token,
 )
+
+BROKEN = Unsent("InternalError")
+THROTTLED = Unsent("RequestThrottled", throttled=True)
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(Throttled("RequestThrottled"), 429), ("QueueDoesNotExist", 503), ("InternalError", 503)]
+    ("error", "status"),
+    [(Unsent("RequestThrottled", throttled=True), 429), (Unsent("QueueDoesNotExist"), 503), (BROKEN, 503)],
 )
-def test_a_queue_that_does_not_take_it(error: str, status: int) -> None:
+def test_a_queue_that_does_not_take_it(error: Unsent, status: int) -> None:
     """The sender is told to come again, and when."""
     answer = endpoint(FakeQueue({0: error})).answer(signed(DATA))
     problem = problem_of(answer, status)
     assert int(answer.headers["Retry-After"]) > 0
     assert [request["volume_id"] for request in problem["missing"]] == [VOLUME]
     assert "enqueued" not in problem
-    assert error not in answer.body
-    assert answer.note == error
+    assert error.why not in answer.body
+    assert answer.note == error.why
 
 
 def test_a_part_in_the_queue_is_said() -> None:
     """If a part of an event's volumes cannot be enqueued it is no success, and what is in the queue is named."""
-    queue = FakeQueue({1: "InternalError", 2: Throttled("Throttled")})
+    queue = FakeQueue({1: BROKEN, 2: Unsent("Throttled", throttled=True)})
     volumes = [VOLUME, OTHER_VOLUME, SERVER]
     problem = problem_of(endpoint(queue).answer(signed({"server_id": SERVER, "volume_ids": volumes})), 503)
     assert [request["volume_id"] for request in problem["enqueued"]] == volumes[:1]
@@ -53,6 +59,14 @@ def test_503_without_keys() -> None:
     assert "GetSecretValue" not in problem_of(answer, 503)["detail"]
     assert "Retry-After" in answer.headers
     assert "GetSecretValue" in answer.note
+
+
+@pytest.mark.parametrize("errors", [{}, {0: BROKEN}])
+def test_the_log_shows_neither_body_nor_headers(errors: dict[int, Unsent]) -> None:
+    """What is logged names what was enqueued, or why it was not."""
+    answer = endpoint(FakeQueue(errors)).answer(with_token({**DATA, "context": {"password": "hunter2"}}))
+    assert set(answer.log_fields) == ({"why", "note"} if errors else {"requests"})
+    assert not [secret for secret in (TOKEN, "hunter2") if secret in str(answer.log_fields)]
 
 
 def test_a_batch_is_answered_per_event() -> None:
@@ -71,20 +85,20 @@ def test_a_batch_is_answered_per_event() -> None:
 
 def test_a_batch_without_one_good_event_is_422() -> None:
     """Nothing is in the queue, so it is no success."""
-    results = problem_of(endpoint().answer(batched([cloudevent(id=None), 5])), 422)["events"]
-    assert [result["status"] for result in results] == [422, 422]
+    results = problem_of(endpoint().answer(batched([cloudevent(id=None), DATA, 5])), 422)["events"]
+    assert [result["status"] for result in results] == [422, 422, 422]
 
 
 @pytest.mark.parametrize(
     ("errors", "status", "each"),
     [
-        ({1: Throttled("x")}, 429, [202, 422, 429, 202]),
-        ({1: "x"}, 503, [202, 422, 503, 202]),
-        ({0: Throttled("x"), 2: "x"}, 503, [429, 422, 202, 503]),
+        ({1: THROTTLED}, 429, [202, 422, 429, 202]),
+        ({1: BROKEN}, 503, [202, 422, 503, 202]),
+        ({0: THROTTLED, 2: BROKEN}, 503, [429, 422, 202, 503]),
     ],
 )
 def test_a_batch_of_which_the_queue_lost_an_event_is_no_success(
-    errors: dict[int, str], status: int, each: list[int]
+    errors: dict[int, Unsent], status: int, each: list[int]
 ) -> None:
     """A sender does not look into a 202: if a valid event is not in the queue, the batch has to come again."""
     events = [cloudevent(id="1"), cloudevent(id=None), cloudevent(id="2"), cloudevent(id="3")]
