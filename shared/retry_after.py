@@ -12,7 +12,7 @@ def seconds(value: object, now: datetime | None) -> float | None:
             return float(text[:12])
         try:
             then = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # no date, or one that no calendar has
             return None
         return max(0.0, (then - now).total_seconds()) if now and then.tzinfo else None
     number = isinstance(value, int | float) and not isinstance(value, bool)

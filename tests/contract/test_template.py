@@ -11,21 +11,16 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import AliasChoices
 
-from shared.decision.gates import RunningServerPolicy
-from shared.decision.requeue import Policy
+from shared.bootstrap.detach import outlets
+from shared.policy import INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningServerPolicy
 from shared.settings import Settings, SettingsError, SinkMode, load
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
 """Variables that libraries read."""
 
-VARIABLES = {
-    name: str(field.validation_alias.choices[0])
-    for name, field in Settings.model_fields.items()
-    if isinstance(field.validation_alias, AliasChoices)
-}
+VARIABLES = {name: str(field.alias) for name, field in Settings.model_fields.items()}
 """What each setting is called in the environment."""
 
 NOT_SET = {"DELIVERY_TTL", "FENCE_SKEW", "WEBHOOK_IAM_AUTH"}
@@ -87,8 +82,11 @@ def variables_of(function: str) -> dict[str, Any]:
 def read_by(function: str) -> set[str]:
     """The variables behind the settings that the wiring of a function reads, directly or by a property of theirs."""
     handler = getsource(import_module(FUNCTIONS[function]["Handler"].rpartition(".")[0]))
-    (wiring,) = re.findall(r"^from (shared\.bootstrap\w*) import", handler, re.M)
-    names = set(re.findall(r"\bsettings\.(\w+)", getsource(import_module(wiring))))
+    (wiring,) = re.findall(r"^from (shared\.bootstrap\.\w+) import", handler, re.M)
+    source = getsource(import_module(wiring))
+    if re.search(r"^from shared\.bootstrap\.detach import outlets$", source, re.M):
+        source += getsource(outlets)
+    names = set(re.findall(r"\bsettings\.(\w+)", source))
     getters = [(name, p.fget) for name, p in vars(Settings).items() if isinstance(p, property) and name in names]
     behind = {field for _, getter in getters if getter for field in re.findall(r"\bself\.(\w+)", getsource(getter))}
     return {VARIABLES[name] for name in names - dict(getters).keys() | behind}
@@ -124,7 +122,7 @@ def actions_of(function: str) -> set[str]:
 
 def called_by_adapters() -> set[str]:
     """The actions behind every AWS operation that stands in the adapters."""
-    source = "\n".join(path.read_text() for path in (ROOT / "shared" / "adapters").glob("*.py"))
+    source = "\n".join(path.read_text() for path in (ROOT / "shared" / "aws").glob("*.py"))
     called = {
         f"{SERVICES[service]}:{IAM_ACTION.get(operation, operation)}"
         for service, operation in re.findall(r"\((SQS|EVENTS|SECRETS|STATES), \"(\w+)\"", source)
@@ -179,6 +177,13 @@ def test_parameters_allow_what_settings_allow() -> None:
     """A prefix that the template takes is one that the settings take."""
     patterns = [m.pattern for m in Settings.model_fields["event_type_prefix"].metadata if hasattr(m, "pattern")]
     assert [f"^{TEMPLATE['Parameters']['EventTypePrefix']['AllowedPattern']}$"] == patterns
+
+
+def test_times_are_those_of_the_policy() -> None:
+    """The template's numbers are the ones that the code computes with."""
+    queue = QUEUES["RequestQueue"]
+    numbers = timeout_of("DetachVolumeFunction"), queue["VisibilityTimeout"], queue["RedrivePolicy"]["maxReceiveCount"]
+    assert numbers == (INVOCATION, VISIBILITY, MAX_RECEIVES)
 
 
 @pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
