@@ -116,7 +116,6 @@ class Volume:
     multiattach: bool = False
     bootable: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
-    image_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,6 @@ class Server:
     power_state: int | None = None
     locked: bool | None = None
     root_device: str | None = None
-    flavor_id: str | None = None
     image_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)

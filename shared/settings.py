@@ -116,12 +116,8 @@ class CloudCredentials(_FromNames):
             if not self.application_credential_secret:
                 raise ValueError("OS_APPLICATION_CREDENTIAL_SECRET must stand beside the credential's id")
             return self
-        project = self.project_id or self.project_name
-        needed = {
-            "OS_USERNAME": self.username,
-            "OS_PASSWORD": self.password,
-            "OS_PROJECT_ID or OS_PROJECT_NAME": project,
-        }
+        scope = self.project_id or self.project_name
+        needed = {"OS_USERNAME": self.username, "OS_PASSWORD": self.password, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
         if missing := [name for name, value in needed.items() if not value]:
             raise ValueError(f"{', '.join(missing)} must be set (or an application credential)")
         return self

@@ -5,7 +5,7 @@ Visits of different servers run side by side and share nothing, so a slow server
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step, identity
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import Call, Classified, Listed, Seen, Server, Volume
+from shared.model import Call, Classified, Listed, Seen, Volume
 from shared.policy import FRESH, LONGEST_CALL, POLL, SERVERS_AT_ONCE, SHORTEST_LOOK, Policy
 from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 
@@ -83,28 +83,25 @@ class Look:
 
     def _everything(self, cloud: Cloud, case: Case) -> Seen:
         server_id, volume_id = case.request.server_id, case.request.volume_id
-        server: Server | None = self._shared("server", lambda: cloud.server(server_id))
+        server = self._shared("server", lambda: cloud.server(server_id))
         listing = self._listing(cloud, server_id) if server else None
         return Seen(self._told(cloud.volume(volume_id)), listing, server)
 
     def _listing(self, cloud: Cloud, server_id: str) -> tuple[Listed, ...] | None:
-        listing: tuple[Listed, ...] | None = self._shared("listing", lambda: cloud.listing(server_id))
-        return listing
+        return self._shared("listing", lambda: cloud.listing(server_id))
 
     def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
         """Many disks under way are asked for at once, and each for itself where that does not settle it."""
-        if self.many_under_way:
-            detaching: Mapping[str, Volume] | None = self._shared("detaching", cloud.detaching)
-            if detaching and volume_id in detaching:
-                return detaching[volume_id]
-        return self._told(cloud.volume(volume_id))
+        detaching = self._shared("detaching", cloud.detaching) if self.many_under_way else None
+        found = (detaching or {}).get(volume_id)
+        return found or self._told(cloud.volume(volume_id))
 
-    def _shared(self, name: str, read: Callable[[], Reading[Any]]) -> Any:
+    def _shared(self, name: str, read: Callable[[], Reading[Value]]) -> Value:
         now = self.clock()
-        read_at, reading = self._kept.get(name, (now, None))
-        if reading is None or now - read_at > timedelta(seconds=FRESH):
-            reading = read()
-            self._kept[name] = now, reading
+        kept = self._kept.get(name)
+        if kept is None or now - kept[0] > timedelta(seconds=FRESH):
+            kept = self._kept[name] = now, read()
+        reading: Reading[Value] = kept[1]
         return self._told(reading)
 
     def _told(self, reading: Reading[Value]) -> Value:

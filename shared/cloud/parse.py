@@ -82,7 +82,6 @@ def _volume(found: Mapping[str, Any]) -> Volume:
         multiattach=_true(found.get("multiattach")) or _true(found.get("shareable")),
         bootable=_true(found.get("bootable")),
         metadata=_texts(found.get("metadata")),
-        image_metadata=_texts(found.get("volume_image_metadata")),
     )
 
 
@@ -129,7 +128,7 @@ def _server(found: Mapping[str, Any]) -> Server:
     if not isinstance(found.get("status"), str):
         raise Unreadable("the server has no status")
     named, power, locked = _named(found), found.get("OS-EXT-STS:power_state"), found.get("locked")
-    flavor, image = (part if isinstance(part := found.get(name), dict) else {} for name in ("flavor", "image"))
+    image = found.get("image")
     return Server(
         id=str(found.get("id")),
         status=found["status"],
@@ -139,8 +138,7 @@ def _server(found: Mapping[str, Any]) -> Server:
         power_state=power if isinstance(power, int) else None,
         locked=None if locked is None else _true(locked),
         root_device=named.get("OS-EXT-SRV-ATTR:root_device_name"),
-        flavor_id=_named(flavor).get("id"),
-        image_id=_named(image).get("id"),
+        image_id=_named(image).get("id") if isinstance(image, dict) else None,
         metadata=_texts(found.get("metadata")),
         tags=tuple(tag for tag in found.get("tags") or () if isinstance(tag, str)),
     )

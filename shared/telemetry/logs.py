@@ -10,7 +10,7 @@ from aws_lambda_powertools import Logger
 
 from shared.decision.case import Broken, Conclude, NotLookedAt, Requeue, Step
 from shared.inbox.read import Found, Ignored, Rejected
-from shared.model import Message
+from shared.model import DetachRequest, Message, Origin
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import PUT_BACK
@@ -41,10 +41,7 @@ class Logs(Observer):
         request, progress = case.request, case.progress
         calls = [(c.operation, c.status or "no answer", c.code, c.openstack_request_id) for c in step.calls]
         fields: dict[str, object] = {
-            "request_id": request.id,
-            "request_source": request.source,
-            "correlation_id": request.correlation_id or request.id,
-            "traceparent": request.traceparent,
+            **_asker(request),
             "project_id": request.project_id,
             "server_id": request.server_id,
             "volume_id": request.volume_id,
@@ -98,9 +95,7 @@ class Logs(Observer):
         match found:
             case list():
                 first, volumes = found[0].request, [case.request.volume_id for case in found]
-                fields |= {"request_id": first.id, "request_source": first.source}
-                fields |= {"correlation_id": first.correlation_id or first.id, "traceparent": first.traceparent}
-                fields |= {"project_id": first.project_id, "server_id": first.server_id}
+                fields |= {**_asker(first), "project_id": first.project_id, "server_id": first.server_id}
                 fields |= {"volume_id": volumes[0]} if len(volumes) == 1 else {"volume_ids": volumes}
             case WaitingDelivery(to=to, event=event):
                 fields |= {"to": to, "why": "this consumer does not get the event", **_named(event)}
@@ -134,18 +129,17 @@ def log_answer(request: HttpRequest, answer: HttpAnswer) -> None:
     write("webhook answered", extra=fields)
 
 
+def _asker(origin: Origin | DetachRequest) -> dict[str, object]:
+    return {
+        "request_id": origin.id,
+        "request_source": origin.source,
+        "correlation_id": origin.correlation_id or origin.id,
+        "traceparent": origin.traceparent,
+    }
+
+
 def _asked_in(rejected: Rejected) -> dict[str, object]:
-    origin = rejected.origin
-    return _present(
-        {
-            "request_id": origin.id,
-            "request_source": origin.source,
-            "correlation_id": origin.correlation_id or origin.id,
-            "traceparent": origin.traceparent,
-            "server_id": rejected.server_id,
-            "volume_id": rejected.volume_id,
-        }
-    )
+    return _present({**_asker(rejected.origin), "server_id": rejected.server_id, "volume_id": rejected.volume_id})
 
 
 def _named(event: Event) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from shared.model import DetachRequest, Fault, Outcome, verdict_id
 from shared.ports import AwsTrouble, Clock, Queue, Unsent
 from shared.signatures import Keys
-from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, Valid, receive
+from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, receive
 from shared.webhook.responses import (
     TITLES,
     Accepted,
@@ -80,22 +80,22 @@ class WebhookEndpoint:
         return receive(request, self.rules, newest, now) if newest != keys else result
 
     def _enqueue(self, received: Received) -> HttpAnswer:
-        entries = [entry for event in received.events if isinstance(event, Valid) for entry in event.entries]
+        entries = [entry for event in received.events if not isinstance(event, Invalid) for entry in event]
         missing = self.queue.send({entry: entry.message for entry in entries}) if entries else {}
         note = "; ".join(sorted({unsent.why for unsent in missing.values()}))
         results = [_result(event, missing) for event in received.events]
         return _batch_answer(results, note) if received.batched else _single_answer(results[0], note)
 
 
-def _result(event: Valid | Invalid, missing: Mapping[Entry, Unsent]) -> EventResult:
+def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent]) -> EventResult:
     if isinstance(event, Invalid):
         return EventResult(status=422, errors=_shown(event.faults))
-    lost = [missing[entry] for entry in event.entries if entry in missing]
+    lost = [missing[entry] for entry in event if entry in missing]
     status = 202 if not lost else 429 if all(unsent.throttled for unsent in lost) else 503
     return EventResult(
         status=status,
-        requests=tuple(entry_of(entry.request) for entry in event.entries if entry not in missing) or None,
-        missing=tuple(entry_of(entry.request) for entry in event.entries if entry in missing) or None,
+        requests=tuple(entry_of(entry.request) for entry in event if entry not in missing) or None,
+        missing=tuple(entry_of(entry.request) for entry in event if entry in missing) or None,
     )
 
 

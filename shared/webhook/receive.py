@@ -69,13 +69,6 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Valid:
-    """An event that becomes one request for each of its volumes."""
-
-    entries: tuple[Entry, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Invalid:
     """An event that becomes nothing, and everything wrong with it."""
 
@@ -84,10 +77,10 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request of a known sender, event by event."""
+    """A request of a known sender, event by event: an entry for each volume, or what is wrong with the event."""
 
     batched: bool
-    events: tuple[Valid | Invalid, ...]
+    events: tuple[tuple[Entry, ...] | Invalid, ...]
 
 
 def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Received | Refusal | Consent:
@@ -137,7 +130,7 @@ def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
     return Refusal(405, "no allowed origin asks to send here", {"Allow": "POST"})
 
 
-def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> Valid | Invalid:
+def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> tuple[Entry, ...] | Invalid:
     try:
         # No event was issued after it was signed. This bounds `ce-time`, which stands in a header and is not signed.
         requests = tuple(
@@ -156,7 +149,7 @@ def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> 
                 return Invalid(faults)
             case Ignored(why=why):
                 return Invalid((Fault("", why),))
-    return Valid(entries)
+    return entries
 
 
 def message_for(request: DetachRequest, prefix: str) -> QueueMessage:
