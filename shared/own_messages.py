@@ -48,11 +48,6 @@ class WaitingDelivery(Frozen):
     attempt: int = 0
     not_before: AwareDatetime | None = None
 
-    @classmethod
-    def parse(cls, value: dict[str, Any]) -> WaitingDelivery:
-        """Raises ValidationError."""
-        return cls.model_validate_json(json.dumps(value))
-
 
 NEEDS = {"continuation": "progress", "pending_delivery": "event"}
 """The name of the version, by which each kind is known, and another name that it must have."""

@@ -161,13 +161,9 @@ class Settings(_FromNames):
 
     @property
     def policy(self) -> Policy:
-        return Policy(
-            confirm_timeout=timedelta(seconds=self.confirm_timeout),
-            watch_timeout=timedelta(seconds=self.watch_timeout),
-            request_ttl=timedelta(seconds=self.request_ttl),
-            fence_skew=timedelta(seconds=self.fence_skew),
-            running_server_policy=self.running_server_policy,
-        )
+        names = ("confirm_timeout", "watch_timeout", "request_ttl", "fence_skew")
+        times = {name: timedelta(seconds=getattr(self, name)) for name in names}
+        return Policy(running_server_policy=self.running_server_policy, **times)
 
 
 def load(model: type[Model], values: Mapping[str, object]) -> Model:
@@ -175,8 +171,11 @@ def load(model: type[Model], values: Mapping[str, object]) -> Model:
     try:
         return model.model_validate({name: value for name, value in values.items() if value != ""})
     except ValidationError as error:
-        faults = [
-            f"{item['loc'][0] if item['loc'] else ''}: {item['msg'].removeprefix('Value error, ')}".removeprefix(": ")
-            for item in error.errors(include_url=False, include_input=False)
-        ]
-        raise SettingsError("; ".join(faults)) from None
+        raise SettingsError(faults_in(error, ": ")) from None
+
+
+def faults_in(error: ValidationError, after_name: str) -> str:
+    """All that a validation found, each with the name of the value, in one line that shows no value."""
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    named = [(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in items]
+    return "; ".join(f"{name}{after_name}{message}" if name else message for name, message in named)

@@ -8,6 +8,7 @@ from shared.aws.client import AwsError
 from shared.aws.secrets import ABSENT, Secrets
 from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
+from shared.settings import faults_in
 from shared.signatures import Keys
 
 
@@ -29,8 +30,5 @@ class WebhookKeys:
                 return Keys()
             raise
         except ValidationError as error:
-            faults = [
-                f"{'.'.join(str(part) for part in item['loc'])} {item['msg'].removeprefix('Value error, ')}".strip()
-                for item in error.errors(include_url=False, include_input=False, include_context=False)
-            ]
-            raise AwsTrouble(f"the secret {self.secret_id} holds no webhook keys: {'; '.join(faults)}") from None
+            faults = faults_in(error, " ")
+            raise AwsTrouble(f"the secret {self.secret_id} holds no webhook keys: {faults}") from None

@@ -19,23 +19,20 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     client = AwsClient(environment)
-    return WebhookEndpoint(
-        rules=rules_of(settings),
-        key_ring=WebhookKeys(Secrets(client), settings.webhook_secret_id),
-        queue=SqsQueue(client, settings.request_queue_url),
-        clock=clock,
-        observe=log_answer,
-    )
-
-
-def rules_of(settings: Settings) -> Rules:
-    """Requests which come as bare JSON have the source `{EVENT_SOURCE}/webhook`, the same for all of a deployment."""
     origins = (origin.strip().lower() for origin in settings.webhook_allowed_origins.split(","))
-    return Rules(
+    rules = Rules(
+        # The source of requests in bare JSON, the same for all of a deployment.
         source=f"{settings.event_source.rstrip('/')}/webhook",
         prefix=settings.event_type_prefix,
         allowed_origins=tuple(filter(None, origins)),
         iam_auth=settings.webhook_iam_auth,
+    )
+    return WebhookEndpoint(
+        rules=rules,
+        key_ring=WebhookKeys(Secrets(client), settings.webhook_secret_id),
+        queue=SqsQueue(client, settings.request_queue_url),
+        clock=clock,
+        observe=log_answer,
     )
 
 

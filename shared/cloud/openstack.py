@@ -44,7 +44,7 @@ LISTING = Read("list_attachments", COMPUTE, ATTACHMENTS, wire.listing, Reason.SE
 SERVER = Read("get_server", COMPUTE, "servers/{}", wire.server, Reason.SERVER_NOT_FOUND, VERSIONED)
 SERVERS = Read("list_servers", COMPUTE, "servers/detail", wire.servers, headers=VERSIONED)
 ACTION = Read("get_action", COMPUTE, "servers/{}/os-instance-actions/{}", wire.action_ended)
-IMAGE = Read("get_image", Service.IMAGE, "images/{}", wire.image_properties)
+IMAGE = Read("get_image", Service.IMAGE, "images/{}", wire.texts_in)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def _part(body: Any, name: str) -> dict[str, Any]:
     return part
 
 
-def _texts(value: Any) -> dict[str, str]:
+def texts_in(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
     return {str(key): str(item) for key, item in value.items() if isinstance(item, str | bool | int)}
@@ -81,7 +81,7 @@ def _volume(found: Mapping[str, Any]) -> Volume:
         attachments=tuple(_attachment(entry) for entry in attachments),
         multiattach=_true(found.get("multiattach")) or _true(found.get("shareable")),
         bootable=_true(found.get("bootable")),
-        metadata=_texts(found.get("metadata")),
+        metadata=texts_in(found.get("metadata")),
     )
 
 
@@ -139,7 +139,7 @@ def _server(found: Mapping[str, Any]) -> Server:
         locked=None if locked is None else _true(locked),
         root_device=named.get("OS-EXT-SRV-ATTR:root_device_name"),
         image_id=_named(image).get("id") if isinstance(image, dict) else None,
-        metadata=_texts(found.get("metadata")),
+        metadata=texts_in(found.get("metadata")),
         tags=tuple(tag for tag in found.get("tags") or () if isinstance(tag, str)),
     )
 
@@ -148,10 +148,6 @@ def names_system(found: Server) -> bool:
     """Whether the server itself says what it runs, so that the image need not be asked."""
     code = found.metadata.get("metering.resourcespeccode", "").rpartition(".")[2].lower()
     return bool(found.metadata.get("os_type")) or code in ("linux", "windows")
-
-
-def image_properties(body: Any) -> Mapping[str, str]:
-    return _texts(body)
 
 
 def action_ended(body: Any) -> Ended:

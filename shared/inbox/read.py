@@ -1,5 +1,6 @@
 """From a message to the cases in it, whatever it is wrapped in; or to all that is wrong with it."""
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -110,7 +111,7 @@ def _asker(request: JsonValue, message: Message) -> Origin:
 
 def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:
     try:
-        return WaitingDelivery.parse(value)
+        return WaitingDelivery.model_validate_json(json.dumps(value))
     except ValidationError as error:
         raise Refused(faults_of(error)) from error
 

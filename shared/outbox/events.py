@@ -30,14 +30,6 @@ class EventFactory:
     source: str = "/bms-volume-detach"
     prefix: str = "bms"
 
-    def type_of(self, outcome: Outcome) -> str:
-        return f"{self.prefix}.volume.{SUFFIX[outcome]}.v1"
-
-    @staticmethod
-    def dataschema_of(outcome: Outcome) -> str:
-        """The `$id` of a schema in docs/schemas: the same in every deployment, whatever its prefix."""
-        return f"urn:bms-volume-detach:schema:volume.{SUFFIX[outcome]}:v1"
-
     def verdict(self, case: Case, conclusion: Conclude, now: datetime, original: str | None = None) -> Event:
         """The final word on a case (or, for a dry run, the only one); `original` where it is not ours alone."""
         request = case.request
@@ -82,7 +74,7 @@ class EventFactory:
     def _event(
         self, data: VerdictData, origin: Origin | DetachRequest, task_token: str | None, now: datetime, caused_by: str
     ) -> Event:
-        type_ = self.type_of(data.verdict)
+        type_ = f"{self.prefix}.volume.{SUFFIX[data.verdict]}.v1"
         attributes = {
             "id": verdict_id(origin.source, origin.id, data.volume_id, data.verdict),
             "source": self.source,
@@ -91,7 +83,8 @@ class EventFactory:
             "time": now.astimezone(UTC),
             "subject": subject_of(data),
             "datacontenttype": "application/json",
-            "dataschema": self.dataschema_of(data.verdict),
+            # The `$id` of a schema in docs/schemas: the same in every deployment, whatever its prefix.
+            "dataschema": f"urn:bms-volume-detach:schema:volume.{SUFFIX[data.verdict]}:v1",
             "correlationid": origin.correlation_id or origin.id,
             "causationid": caused_by,
             "traceparent": origin.traceparent,

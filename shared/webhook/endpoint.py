@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from shared.model import DetachRequest, Fault, Outcome, verdict_id
@@ -121,10 +122,7 @@ def _batch_answer(results: list[EventResult], note: str) -> HttpAnswer:
 
 def entry_of(request: DetachRequest) -> EnqueuedRequest:
     """The request as the sender is told of it; however often it is sent, its verdict has the same id."""
-
-    def event(outcome: Outcome) -> str:
-        return verdict_id(request.source, request.id, request.volume_id, outcome)
-
+    event = partial(verdict_id, request.source, request.id, request.volume_id)
     return EnqueuedRequest(
         id=request.id,
         source=request.source,
