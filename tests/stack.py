@@ -259,6 +259,7 @@ class Stack:
         events = EventFactory(self.settings.event_source, self.settings.event_type_prefix)
         self.outlets = Outlets(self.bus, self.queue, events, self.clock, Consumers(consumers or {}), observers)
         self.errors: list[BaseException] = []
+        self.batch = 1
         self._first_line = len(LINES)
         self._mutate = mutate
         self.service = self._start()
@@ -280,20 +281,20 @@ class Stack:
         visits = Visits(self.clouds(), self.settings.policy, self.clock, at_once=1)
         return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets))
 
-    def run(self, most_deliveries: int = 2000, batch: int = 1) -> None:
+    def run(self, most_deliveries: int = 2000) -> None:
         """Deliver until the queue is empty; time jumps to the next message."""
         for _ in range(most_deliveries):
-            if not self.step(batch):
+            if not self.step():
                 return
         raise AssertionError(f"not done after {most_deliveries} deliveries")
 
-    def step(self, batch: int = 1) -> bool:
+    def step(self) -> bool:
         """Jump to the next message and deliver it, a dead letter if there is no other; False if there is none."""
         at = self.queue.next_visible()
         if at is None:
             return self._bury()
         self.clock.now = max(self.clock.now, at)
-        self.deliver(self.queue.receive(batch))
+        self.deliver(self.queue.receive(self.batch))
         return True
 
     def _bury(self) -> bool:
@@ -329,6 +330,7 @@ class Bench(Stack):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(lambda clock: CloudApi(World(clock)), **options)
+        self.batch = 10
         self.world = self.cloud.world
         self.server = self.world.add_server(metadata={"os_type": "Linux"}).id
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.decision.case import Broken, Conclude, NotLookedAt, Requeue, Step
+from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
 from shared.inbox.read import Rejected
 from shared.model import Message
 from shared.outbox.consumers import Consumers, Offers
@@ -16,7 +16,7 @@ from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import VERSION, Continuation, WaitingDelivery
 from shared.policy import PUT_BACK
-from shared.ports import Bus, Clock, Event, NotTaken, Queue, QueueMessage, Unsent
+from shared.ports import AwsTrouble, Bus, Clock, Event, NotTaken, Queue, QueueMessage, Unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class _Letter:
     message_id: str
     event: Event | None = None
     message: QueueMessage | None = None
+    about: str = ""
 
 
 @dataclass
@@ -62,26 +63,26 @@ class Outbox:
     def take(self, step: Step) -> None:
         """What one visit made of one case."""
         case, events, now = step.case, self.outlets.events, self.outlets.clock()
+        about = f"request {case.request.source} {case.request.id}, {case.request.subject}"
         match step.decision:
             case Conclude() as conclusion:
-                self.post(case.message, events.verdict(case, conclusion, now))
+                self.post(case.message, events.verdict(case, conclusion, now), about)
             case Requeue(seconds, why, announce):
                 event = events.unconfirmed(case, why, now) if announce else None
-                self._requeue(step, seconds, event)
+                self._requeue(case, about, seconds, event)
             case NotLookedAt():
-                self._requeue(step, PUT_BACK)
+                self._requeue(case, about, PUT_BACK)
             case Broken(error):
-                request = case.request
-                error.add_note(f"request {request.source} {request.id}, {request.subject}")
+                error.add_note(about)
                 self.give_back(case.message, str(error) or type(error).__name__, error)
 
     def reject(self, message: Message, rejected: Rejected) -> None:
         """The answer to a message that is no valid request."""
         self.post(message, self.outlets.events.rejected(rejected, self.outlets.clock()))
 
-    def post(self, message: Message, event: Event) -> None:
-        """An event that answers a message."""
-        self._letters.append(_Letter(message.id, event))
+    def post(self, message: Message, event: Event, about: str = "") -> None:
+        """An event that answers a message; `about` names the request in errors."""
+        self._letters.append(_Letter(message.id, event, about=about))
 
     def offer_again(self, message: Message, waiting: WaitingDelivery) -> None:
         """An event that a consumer did not take before."""
@@ -91,10 +92,10 @@ class Outbox:
         """A message that the queue is to deliver again."""
         self._unsent.setdefault(message.id, Unsent(why, cause=cause))
 
-    def _requeue(self, step: Step, seconds: int, event: Event | None = None) -> None:
-        again = Continuation(continuation=VERSION, request=step.case.request, progress=step.case.progress)
+    def _requeue(self, case: Case, about: str, seconds: int, event: Event | None = None) -> None:
+        again = Continuation(continuation=VERSION, request=case.request, progress=case.progress)
         body = again.model_dump_json(exclude_defaults=True, by_alias=True)
-        self._letters.append(_Letter(step.case.message.id, event, QueueMessage(body, seconds)))
+        self._letters.append(_Letter(case.message.id, event, QueueMessage(body, seconds), about))
 
     # ------------------------------------------------------------------------------------------- what goes out
 
@@ -138,7 +139,11 @@ class Outbox:
         return {_Letter(message_id, message=message): message for message_id, message in made if message}
 
     def _failed(self, letter: _Letter, what: str, unsent: Unsent) -> None:
-        self._unsent.setdefault(letter.message_id, Unsent(f"{what}: {unsent.why}", unsent.throttled, unsent.cause))
+        trouble = AwsTrouble(f"{what}: {unsent.why}")
+        trouble.__cause__ = unsent.cause
+        if letter.about:
+            trouble.add_note(letter.about)
+        self._unsent.setdefault(letter.message_id, Unsent(str(trouble), unsent.throttled, trouble))
 
     def _observed(self, attempt: Attempt) -> None:
         for observer in self.outlets.observers:

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from shared.cloud.classify import classify
-from shared.inbox.read import Delivery, Rejected, read
-from shared.model import Answer, AnswerClass, Classified
+from shared.inbox.read import Rejected, read
+from shared.model import Answer, AnswerClass, Classified, Message
 from shared.outbox.events import EventFactory
 
 SAMPLES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "events").glob("*.json"))]
@@ -72,8 +72,8 @@ def _break(text: str, random: Random) -> str:
 
 def wrong_with(text: str) -> str | None:
     """What the product does wrong with an input, if anything: raising, or an answer that is no answer."""
-    delivery = Delivery(text, "m-1", "arn:aws:sqs:eu-central-1:123456789012:requests", NOW)
-    found = read(delivery, "bms")
+    message = Message(text, "m-1", "arn:aws:sqs:eu-central-1:123456789012:requests", NOW)
+    found = read(message, "bms", NOW)
     if isinstance(found, Rejected):
         event = json.loads(EVENTS.rejected(found, NOW).body)
         if event["data"]["reason"]["code"] != "invalid_request" or not event["data"]["faults"]:

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from shared.bootstrap.detach import both
-from shared.outbox.consumers import Deliveries
-from shared.outbox.dead_letters import DeadLetters
-from shared.service import Service
-from shared.telemetry.logs import SERVICE, log_delivery, log_step
-from shared.telemetry.metrics import (
-    NAMESPACE,
-    measure_dead_letter,
-    measure_delivery,
-    measure_rejected,
-    measure_step,
-    meters,
-)
+from shared.telemetry.logs import SERVICE, Logs
+from shared.telemetry.metrics import NAMESPACE, Metrics, meters
+from simulator import CloudApi
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from tests.stack import Stack
 
@@ -27,20 +18,12 @@ STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {"Sum": sum, "Max
 
 
 class Measured(Stack):
-    """A simulation that is wired as `bootstrap` wires the product: what is logged is measured too."""
+    """A stack whose observers are those of the product: what is logged is measured too."""
 
-    def _start(self) -> Service:
-        service = super()._start()
-        sink = replace(service.sink, observe=both(log_delivery, measure_delivery))
-        reconciler = replace(service.reconciler, sink=sink, observe=both(log_step, measure_step))
-        return replace(service, reconciler=reconciler, sink=sink, observe=measure_rejected)
-
-    def _bury(self) -> bool:
-        sink = Deliveries(self.bus, self.queue, self.clock, observe=both(log_delivery, measure_delivery))
-        last = DeadLetters("bms", sink, self._service.events, self.clock, measure_dead_letter)
-        buried, self.queue.dead_letters = self.queue.dead_letters, []
-        last.handle([message.delivery() for message in buried])
-        return bool(buried)
+    def __init__(
+        self, make_cloud: Callable[[Callable[[], datetime]], CloudApi], settings: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(make_cloud, settings, observers=(Logs(), Metrics(meters)))
 
 
 @dataclass(frozen=True)

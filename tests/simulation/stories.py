@@ -11,7 +11,7 @@ from typing import Any
 from simulator import Behaviour, faults
 from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import Stage
-from tests.simulation.invariants import Run, violations
+from tests.simulation.oracle import Run, violations
 from tests.stack import Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
@@ -25,10 +25,12 @@ class Story:
 
     name: str
     arrange: Callable[[Stage], None]
+    batch: int = 1
 
     def begin(self, deaths: frozenset[tuple[int, str]] = frozenset(), **options: Any) -> tuple[Stack, Stage]:
         """A fresh simulation with the story's requests in the queue."""
         simulation = Stack(scenario_cloud, SETTINGS, deaths, **options)
+        simulation.batch = self.batch
         stage = Stage(simulation.cloud, self.name)
         self.arrange(stage)
         for body in stage.bodies():
@@ -97,9 +99,15 @@ def _two_requesters(stage: Stage) -> None:
     stage.request(server, disk)
 
 
+def _two_disks(stage: Stage) -> None:
+    server = stage.server()
+    for _ in range(2):
+        stage.request(server, stage.disk(server, behaviour=PROMPT))
+
+
 STORIES = tuple(
-    Story(name, arrange)
-    for name, arrange in (
+    Story(name, arrange, *batch)
+    for name, arrange, *batch in (
         ("detach", one()),
         ("already-detached", _absent),
         ("joined", _joined),
@@ -116,6 +124,7 @@ STORIES = tuple(
         ("newer", _newer),
         ("shared", _shared),
         ("two-requesters", _two_requesters),
+        ("two-disks", _two_disks, 10),
     )
 )
 SHARED_STAGE = tuple(story for story in STORIES if story.name != "marked-late")

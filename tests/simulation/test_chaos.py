@@ -25,7 +25,7 @@ from tests.simulation.test_others import (
 )
 
 RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
-KEPT = Path(__file__).parent / "kept"
+REGRESSIONS = Path(__file__).parent / "regressions"
 """Cases that once failed, played first in every run."""
 
 ACTS: tuple[Act, ...] = (attach_when_free, duplicate_original, everything_waiting, second_requester)
@@ -89,7 +89,7 @@ def test_chaos() -> None:
         "stateful_step_count": 15,
         "deadline": None,
         "print_blob": True,
-        "database": DirectoryBasedExampleDatabase(KEPT),
+        "database": DirectoryBasedExampleDatabase(REGRESSIONS),
         "suppress_health_check": list(HealthCheck),
     }
     run_state_machine_as_test(Chaos, settings=settings(**chosen))

@@ -64,7 +64,10 @@ PASSING = [name for name, fault in FAULTS.items() if fault.broken or classify(fa
 gone after it: no service without a memory says the same thing then, ours says it under the same id."""
 
 STORIES = ("detach", "refused")
-CASES = list(itertools.product(STORIES, OPERATIONS, FAULTS, (0, 1)))
+CASES = [
+    *itertools.product(STORIES, OPERATIONS, FAULTS, (0, 1)),
+    *itertools.product(("two-disks",), ("list_volumes",), FAULTS, (0, 1)),
+]
 
 
 def wrong_with(story: str, *strikes: tuple[str, str, int]) -> list[str]:
@@ -75,7 +78,7 @@ def wrong_with(story: str, *strikes: tuple[str, str, int]) -> list[str]:
     return judged(simulation, stage)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", [*OPERATIONS, "list_volumes"])
 def test_one_fault_at_one_call(operation: str) -> None:
     """A single fault of any kind, at the first or second call of an operation."""
     cases = [case for case in CASES if case[1] == operation][::STEP]

@@ -6,15 +6,17 @@ import json
 from typing import Any
 
 import pytest
-from shared.inbox.own_messages import PendingDelivery, continuation_body
 
 from functions.sqs_batch import answer_batch
+from shared.decision.case import Case, detached
+from shared.decision.progress import Progress
 from shared.inbox.read import Rejected, read
-from shared.model import Conclude, DetachRequest, Outcome, Progress
-from shared.outbox.consumers import BUS, Attempt
+from shared.model import DetachRequest, Detail, Message, Outcome
 from shared.outbox.events import EventFactory
+from shared.outbox.observer import BUS, Attempt
+from shared.own_messages import VERSION, Continuation, WaitingDelivery
 from shared.ports import Event, NotTaken
-from shared.telemetry.logs import log_dead_letter, log_delivery, log_rejected
+from shared.telemetry.logs import Logs
 from tests.http_requests import OTHER_VOLUME, SERVER, VOLUME
 from tests.messages import START, bare, cloudevent, sqs_record
 from tests.stack import LINES, Bench, Queued
@@ -23,7 +25,9 @@ REQUEST = DetachRequest(
     id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME, correlation_id="CHG-1"
 )
 PROGRESS = Progress(first_seen_at=START)
-EVENT = EventFactory().verdict(REQUEST, PROGRESS, Conclude(Outcome.DETACHED, "detached_now"), None, START)
+CASE = Case(REQUEST, Message("", "m-1", "queue", START), PROGRESS)
+CONTINUATION = Continuation(continuation=VERSION, request=REQUEST, progress=PROGRESS)
+EVENT = EventFactory().verdict(CASE, detached(Detail.DETACHED_NOW), START)
 ASKED = {"request_id": "4711", "request_source": "/changes", "correlation_id": "CHG-1", "server_id": SERVER}
 ABOUT = {**ASKED, "volume_id": VOLUME}
 LATER, NEVER = NotTaken("HTTP 503", again=True), NotTaken("HTTP 404", again=False)
@@ -36,8 +40,8 @@ def line() -> dict[str, Any]:
 
 def dead(body: str) -> dict[str, Any]:
     """The line about a dead letter."""
-    delivery = Queued("message-1", body, START, START).delivery()
-    log_dead_letter(delivery, read(delivery, "bms"))
+    message = Queued("message-1", body, START, START).received()
+    Logs().dead_letter(message, read(message, "bms", START))
     return line()
 
 
@@ -53,7 +57,7 @@ def dead(body: str) -> dict[str, Any]:
 )
 def test_each_line_about_an_event_names_the_request(message: str, attempt: Attempt) -> None:
     """Who has the verdict and who has not is found under the request that it answers."""
-    log_delivery(attempt)
+    Logs().attempt(attempt)
     assert ABOUT.items() <= line().items()
     assert message == line()["message"]
 
@@ -61,7 +65,7 @@ def test_each_line_about_an_event_names_the_request(message: str, attempt: Attem
 @pytest.mark.parametrize("body", ["[]", "{}", '{"data": null}', '{"data": {"request": "4711"}}'])
 def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
     """What an event does not say is left out, and the line is written all the same."""
-    log_delivery(Attempt("sink", Event("e-1", "t", "/s", None, "now", body, Outcome.DETACHED)))
+    Logs().attempt(Attempt("sink", Event("e-1", "t", "/s", None, "now", body, Outcome.DETACHED)))
     assert "e-1" == line()["event_id"]
     assert line().keys().isdisjoint(ABOUT)
 
@@ -70,8 +74,8 @@ def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
     ("body", "about"),
     [
         (json.dumps(cloudevent(bare(SERVER, VOLUME), source="/changes", correlationid="CHG-1")), ABOUT),
-        (continuation_body(REQUEST, PROGRESS), ABOUT),
-        (PendingDelivery(to="sink", event=EVENT, since=START).body(), ABOUT),
+        (CONTINUATION.model_dump_json(exclude_defaults=True, by_alias=True), ABOUT),
+        (WaitingDelivery(to="sink", event=EVENT, since=START).model_dump_json(), ABOUT),
         (json.dumps(cloudevent(bare(SERVER, VOLUME, dry_rum=True), correlationid="CHG-1")), ABOUT),
         (
             json.dumps(cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}, correlationid="CHG-1")),
@@ -87,10 +91,10 @@ def test_a_dead_letter_names_the_request(body: str, about: dict[str, Any]) -> No
 
 def test_a_rejected_request_is_named_as_far_as_it_can_be() -> None:
     """The ids that are valid stand in the line, and what is no id does not."""
-    delivery = Queued("message-1", json.dumps(cloudevent(bare(SERVER, "x"))), START, START).delivery()
-    found = read(delivery, "bms")
+    message = Queued("message-1", json.dumps(cloudevent(bare(SERVER, "x"))), START, START).received()
+    found = read(message, "bms", START)
     assert isinstance(found, Rejected)
-    log_rejected(delivery, found)
+    Logs().unanswerable(message, found)
     said = line()
     assert ("request rejected", "4711", SERVER) == (said["message"], said["request_id"], said["server_id"])
     assert "volume_id" not in said

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from shared.cloud.answers import TABLE
 from shared.model import AnswerClass
-from shared.ports import Event
 from shared.telemetry.metrics import THROTTLES, meters
 from simulator.scenarios import SETTINGS, scenario_cloud
 from simulator.scenarios.stage import Stage
@@ -120,15 +119,10 @@ def test_a_bus_that_takes_nothing(written: Capture) -> None:
     stage = Stage(simulation.cloud, "deaf")
     stage.request(stage.server(), stage.disk())
     simulation.queue.put(stage.bodies()[0])
-    working = simulation.bus.emit
-
-    def refuse(events: Sequence[Event]) -> Mapping[int, str]:
-        return dict.fromkeys(range(len(events)), "InternalFailure")
-
-    simulation.bus.emit = refuse  # type: ignore[method-assign]
+    simulation.bus.refuse = lambda event: True
     while not simulation.queue.dead_letters:
         simulation.step()
-    simulation.bus.emit = working  # type: ignore[method-assign]
+    simulation.bus.refuse = lambda event: False
     metrics = finished(simulation, written)
     assert (metrics.get("EmitFailures", to="bus"), metrics.get("DeadLetters"), metrics.get("Verdicts")) == (5, 1, 1)
     assert metrics.get("Verdicts", verdict="failed", reason="dead_lettered") == 1
