@@ -15,9 +15,10 @@ from threading import Timer
 from typing import Any
 
 import pytest
-from shared.inbox.own_messages import VERSION
+from shared.own_messages import VERSION
 
-from shared.inbox.read import Delivery, read
+from shared.inbox.read import read
+from shared.model import Message
 from shared.settings import CloudCredentials, load
 from shared.signatures import Keys
 from shared.telemetry.metrics import NAMESPACE
@@ -49,7 +50,7 @@ PATIENCE = 90
 
 
 def found_in(body: str) -> object:
-    return read(Delivery(body, "m-1", QUEUE_ARN, START), "bms")
+    return read(Message(body, "m-1", QUEUE_ARN, START), "bms", START)
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.name)

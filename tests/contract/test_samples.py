@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from shared.inbox.read import Delivery, Found, Rejected, read
+from shared.inbox.read import Found, Rejected, read
+from shared.model import Message
 from tests.messages import QUEUE_ARN, START, cloudevent_faults
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -22,7 +23,7 @@ EventFile = Callable[[str], str]
 
 
 def found_in(body: str) -> Found:
-    return read(Delivery(body, "m-1", QUEUE_ARN, START), "bms")
+    return read(Message(body, "m-1", QUEUE_ARN, START), "bms", START)
 
 
 def payload_of(event: dict[str, Any]) -> str:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from shared.inbox.own_messages import PendingDelivery, continuation_body
 
-from shared.inbox.read import Delivery, Found
-from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason
-from shared.outbox.consumers import Deliveries
+from shared.decision.case import Case, detached
+from shared.decision.progress import Progress
+from shared.inbox.read import Found
+from shared.model import DetachRequest, Detail, Message, Outcome, Reason, verdict_id
+from shared.outbox.consumers import Consumers
 from shared.outbox.dead_letters import DeadLetters
-from shared.outbox.events import EventFactory, event_id
+from shared.outbox.events import EventFactory
+from shared.outbox.observer import Observer
+from shared.outbox.outbox import Outlets
+from shared.own_messages import VERSION, Continuation, WaitingDelivery
 from shared.ports import Event
 from tests.messages import QUEUE_ARN, START, bare, cloudevent
-from tests.stack import Clock, MemoryQueue, MemorySink
-from tests.unit.test_delivery import LATER, Listener
+from tests.stack import Clock, VirtualBus, VirtualQueue
+from tests.unit.test_outbox import LATER, Listener
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
@@ -37,24 +42,40 @@ SENT = Progress(
 )
 
 
+def continuation(progress: Progress = SENT) -> str:
+    message = Continuation(continuation=VERSION, request=REQUEST, progress=progress)
+    return message.model_dump_json(exclude_defaults=True, by_alias=True)
+
+
+class Told(Observer):
+    """Remembers what was answered."""
+
+    def __init__(self) -> None:
+        self.found: list[Found | Exception] = []
+
+    def dead_letter(self, message: Message, found: Found | Exception) -> None:
+        self.found.append(found)
+
+
 class Morgue:
     """Dead letters with a bus, a workflow that waits, and a queue for what has to wait."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
-        self.bus = MemorySink()
-        self.queue = MemoryQueue(self.clock)
+        self.bus, self.queue = VirtualBus(), VirtualQueue(Clock())
         self.task = Listener(wanted=lambda event: event.task_token is not None)
-        self.told: list[Found | Exception] = []
-        sink = Deliveries(self.bus, self.queue, self.clock, {"task": self.task})
-        events = EventFactory()
-        self.letters = DeadLetters("bms", sink, events, self.clock, lambda delivery, found: self.told.append(found))
+        self.told = Told()
+        consumers = Consumers({"task": self.task})
+        self.letters = DeadLetters(
+            "bms", Outlets(self.bus, self.queue, EventFactory(), Clock(), consumers, (self.told,))
+        )
 
-    def receive(self, *bodies: str) -> list[BaseException | None]:
-        return self.letters.handle([Delivery(body, f"m-{at}", QUEUE_ARN, START) for at, body in enumerate(bodies)])
+    def receive(self, *bodies: str) -> list[str]:
+        """Answer dead letters; the messages that stay in their queue."""
+        messages = [Message(body, f"m-{at}", QUEUE_ARN, START) for at, body in enumerate(bodies)]
+        return list(self.letters.handle(messages).unsent)
 
     def answer(self, body: str) -> dict[str, Any]:
-        assert [None] == self.receive(body)
+        assert [] == self.receive(body)
         (event,) = self.bus.events
         assert ("failed", "dead_lettered") == (event["data"]["verdict"], event["data"]["reason"]["code"])
         return event
@@ -64,7 +85,7 @@ def test_a_fresh_request_is_answered() -> None:
     """The requester gets the one final verdict of its request, with the original message."""
     body = json.dumps(cloudevent(bare(SERVER, VOLUME, context={"a": 1}), correlationid="c-1", traceparent=TRACE))
     event = Morgue().answer(body)
-    assert event_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
+    assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
     assert (body, {"a": 1}) == (event["data"]["original"], event["data"]["context"])
     assert ("c-1", "4711", TRACE) == (event["correlationid"], event["causationid"], event["traceparent"])
 
@@ -72,13 +93,13 @@ def test_a_fresh_request_is_answered() -> None:
 def test_every_volume_is_answered() -> None:
     """A request for two volumes ends in two verdicts."""
     morgue = Morgue()
-    assert [None] == morgue.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER]}))
+    assert [] == morgue.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER]}))
     assert [VOLUME, OTHER] == [data["volume_id"] for data in morgue.bus.data]
 
 
 def test_a_continuation_brings_its_evidence() -> None:
     """What was learnt before is not lost: counts, times and the last error."""
-    data = Morgue().answer(continuation_body(REQUEST, SENT))["data"]
+    data = Morgue().answer(continuation())["data"]
     assert (1, 3, "http_502: bad") == tuple(data["evidence"][name] for name in ("deletes_sent", "polls", "last_error"))
     assert {"id": "4711", "source": "/changes"} == data["request"]
 
@@ -86,12 +107,9 @@ def test_a_continuation_brings_its_evidence() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (continuation_body(REQUEST, SENT), "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
-        (
-            continuation_body(REQUEST, SENT.model_copy(update={"accepted_at": START})),
-            "the cloud accepted the detach at 2026-11-23T08:00:00Z",
-        ),
-        (continuation_body(REQUEST, Progress(first_seen_at=START)), "the look that broke off may have sent one"),
+        (continuation(), "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
+        (continuation(replace(SENT, accepted_at=START)), "the cloud accepted the detach at 2026-11-23T08:00:00Z"),
+        (continuation(Progress(first_seen_at=START)), "the look that broke off may have sent one"),
         (json.dumps(bare(SERVER, VOLUME)), "the look that broke off may have sent one"),
     ],
 )
@@ -107,7 +125,7 @@ def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> 
 def test_a_waiting_workflow_is_told() -> None:
     """The task fails with the reason, and the token stays out of the event."""
     morgue = Morgue()
-    event = morgue.answer(continuation_body(REQUEST, SENT))
+    event = morgue.answer(continuation())
     (told,) = morgue.task.taken
     assert ("AQC-token", Reason.DEAD_LETTERED) == (told.task_token, told.reason)
     assert "AQC-token" not in json.dumps(event)
@@ -123,34 +141,34 @@ def test_the_unreadable_is_answered_with_the_original(body: str) -> None:
 
 def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
     """A continuation that we cannot read still says whose request it is, and whose task waits."""
-    message = json.loads(continuation_body(REQUEST, SENT)) | {"continuation": 2}
+    message = json.loads(continuation()) | {"continuation": 2}
     morgue = Morgue()
     event = morgue.answer(json.dumps(message))
-    assert event_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
+    assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
     assert ["AQC-token"] == [told.task_token for told in morgue.task.taken]
     assert "AQC-token" not in json.dumps(event)
 
 
-def pending() -> str:
-    conclusion = Conclude(Outcome.DETACHED, "detached_now")
-    event = EventFactory().verdict(REQUEST, SENT, conclusion, None, START)
-    return PendingDelivery(to="sink", event=event, since=START).body()
+def waiting() -> str:
+    case = Case(REQUEST, Message("", "m", QUEUE_ARN, START), SENT)
+    event = EventFactory().verdict(case, detached(Detail.DETACHED_NOW), START)
+    return WaitingDelivery(to="sink", event=event, since=START).model_dump_json()
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        pending,
-        lambda: json.dumps(json.loads(pending()) | {"pending_delivery": 2}),
+        waiting,
+        lambda: json.dumps(json.loads(waiting()) | {"pending_delivery": 2}),
         lambda: json.dumps(cloudevent({}, type="bms.volume.detached.v1")),
     ],
-    ids=["pending delivery", "a later pending delivery", "own verdict"],
+    ids=["waiting delivery", "a later waiting delivery", "own verdict"],
 )
 def test_what_is_no_request_is_told_and_not_answered(make: Callable[[], str]) -> None:
     """Its verdict is on the bus already; a second one would be a lie."""
     morgue = Morgue()
-    assert [None] == morgue.receive(make())
-    assert ([], 1) == (morgue.bus.events, len(morgue.told))
+    assert [] == morgue.receive(make())
+    assert ([], 1) == (morgue.bus.events, len(morgue.told.found))
 
 
 def test_what_cannot_be_answered_stays() -> None:
@@ -161,14 +179,13 @@ def test_what_cannot_be_answered_stays() -> None:
         return f"/volumes/{OTHER}" in str(event.subject)
 
     morgue.bus.refuse = not_of_one
-    errors = morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER)))
-    assert [False, True] == [error is not None for error in errors]
-    assert 1 == len(morgue.told)  # it counts as answered when it is
+    assert ["m-1"] == morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER)))
+    assert 1 == len(morgue.told.found)  # it counts as answered when it is
 
 
 def test_a_task_that_cannot_be_told_now_waits() -> None:
     """The answer to the workflow is kept, and the dead letter is done with."""
     morgue = Morgue()
     morgue.task.answers = [LATER]
-    assert [None] == morgue.receive(continuation_body(REQUEST, SENT))
+    assert [] == morgue.receive(continuation())
     assert ["task"] == [json.loads(message.body)["to"] for message in morgue.queue.sent]

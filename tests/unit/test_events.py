@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from shared.inbox.envelopes import Fault
+from shared.decision.case import Case, Conclude, detached, failed
+from shared.decision.progress import Progress
 from shared.inbox.read import Rejected
-from shared.model import AttachmentRecord, Call, Conclude, DetachRequest, Outcome, Progress, Reason, State, Wait
+from shared.model import (
+    Attachment,
+    Call,
+    DetachRequest,
+    Detail,
+    Fault,
+    Listed,
+    Message,
+    Origin,
+    Outcome,
+    Reason,
+    Seen,
+    Volume,
+)
 from shared.outbox.events import EventFactory, cut
 from shared.outbox.reasons import catalogue
 from shared.ports import Event
@@ -21,26 +36,32 @@ VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 ATTACHMENT = "00000000-0000-4000-8000-000000000001"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME)
-FULL = REQUEST.model_copy(
-    update={"correlation_id": "CHG-1", "traceparent": TRACE, "tracestate": "a=b", "context": {"ticket": "CHG-1"}}
-)
+FULL = replace(REQUEST, correlation_id="CHG-1", traceparent=TRACE, tracestate="a=b", context={"ticket": "CHG-1"})
 PROGRESS = Progress(first_seen_at=START)
-BEFORE = State(volume_status="in-use", listed_by_server=True, attached_to=(SERVER,))
+SEEN = Seen(Volume(VOLUME, "in-use", ((SERVER, Attachment()),)), (Listed(VOLUME),))
 NOW = START + timedelta(seconds=2, microseconds=345678)
-BAD = Rejected("4715", "/changes", START, (Fault("server_id", "must be a UUID"), Fault("", "is odd")), "{}")
+FAULTS = (Fault("server_id", "must be a UUID"), Fault("", "is odd"))
+BAD = Rejected(Origin("4715", "/changes", START), FAULTS, "{}")
 
 MADE = {
-    Outcome.DETACHED: Conclude(Outcome.DETACHED, "detached_now"),
-    Outcome.FAILED: Conclude(Outcome.FAILED, "refused_by_server", Reason.REFUSED_BY_SERVER, "as before"),
-    Outcome.CHECKED: Conclude(Outcome.CHECKED, "would_detach", explanation="all checks passed"),
+    Outcome.DETACHED: detached(Detail.DETACHED_NOW),
+    Outcome.FAILED: failed(Reason.REFUSED_BY_SERVER, "as before"),
+    Outcome.CHECKED: Conclude(Outcome.CHECKED, Detail.WOULD_DETACH, explanation="all checks passed"),
 }
 FACTORY = EventFactory()
 
 
+def case_of(request: DetachRequest = REQUEST, progress: Progress = PROGRESS) -> Case:
+    """A case after a look that shows the volume as it was."""
+    case = Case(request, Message("", "m-1", "queue", START), progress, seen=SEEN, volume=SEEN.volume, listed=True)
+    return replace(case, progress=replace(progress, before=case.state))
+
+
 def made(kind: str, request: DetachRequest = REQUEST, progress: Progress = PROGRESS) -> Event:
+    case = case_of(request, progress)
     if kind == "unconfirmed":
-        return FACTORY.unconfirmed(request, progress, Wait(60, "the volume is detaching", True), BEFORE, NOW)
-    return FACTORY.verdict(request, progress, MADE[Outcome(kind)], BEFORE, NOW)
+        return FACTORY.unconfirmed(case, "the volume is detaching", NOW)
+    return FACTORY.verdict(case, MADE[Outcome(kind)], NOW)
 
 
 def parsed(event: Event) -> dict[str, Any]:
@@ -79,7 +100,7 @@ def test_a_rejection_is_a_cloudevent() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_are_the_same_on_redelivery(kind: str) -> None:
     """The same request says the same again, whenever and however far it has come, under the same id."""
-    later = PROGRESS.model_copy(update={"polls": 7, "first_seen_at": NOW})
+    later = replace(PROGRESS, polls=7, first_seen_at=NOW)
     assert made(kind).id == made(kind, FULL, later).id
     assert is_uuid(made(kind).id)
 
@@ -94,21 +115,21 @@ def test_one_id_for_both_final_verdicts() -> None:
 @pytest.mark.parametrize("field", ["id", "source", "volume_id"])
 def test_another_request_has_another_id(field: str) -> None:
     """Request id, source and volume each make a different event."""
-    other = REQUEST.model_copy(update={field: ATTACHMENT})
+    changed: dict[str, Any] = {field: ATTACHMENT}
+    other = replace(REQUEST, **changed)
     assert made("detached", other).id != made("detached").id
 
 
 def test_rejection_and_verdict_of_one_request_share_an_id() -> None:
     """A request that is refused has the same final id that its verdict would have had."""
-    bad = Rejected("4711", "/changes", START, BAD.faults, "{}", SERVER, VOLUME)
+    bad = Rejected(Origin("4711", "/changes", START), FAULTS, "{}", SERVER, VOLUME)
     assert FACTORY.rejected(bad, NOW).id == made("detached").id
 
 
 def test_attributes_name_the_deployment() -> None:
     """Source and type prefix are the operator's; the envelope's copies agree with the body."""
-    event = EventFactory("https://detach.example.com/eu", "com.example").verdict(
-        REQUEST, PROGRESS, MADE[Outcome.DETACHED], None, NOW
-    )
+    factory = EventFactory("https://detach.example.com/eu", "com.example")
+    event = factory.verdict(case_of(), MADE[Outcome.DETACHED], NOW)
     body = parsed(event)
     assert (event.source, event.type) == ("https://detach.example.com/eu", "com.example.volume.detached.v1")
     assert [event.id, event.source, event.type, event.subject] == [
@@ -136,7 +157,7 @@ def test_correlation_and_trace_are_the_requests(kind: str) -> None:
 def test_cause_of_a_late_verdict_is_the_unconfirmed_one(kind: str) -> None:
     """The final verdict after an unconfirmed one is caused by that one, any other by the request."""
     unconfirmed = made("unconfirmed")
-    late = made(kind, progress=PROGRESS.model_copy(update={"unconfirmed_id": unconfirmed.id}))
+    late = made(kind, progress=replace(PROGRESS, unconfirmed_id=unconfirmed.id))
     assert parsed(late)["causationid"] == unconfirmed.id
     assert [parsed(made(kind))["causationid"], parsed(unconfirmed)["causationid"]] == ["4711", "4711"]
 
@@ -144,7 +165,7 @@ def test_cause_of_a_late_verdict_is_the_unconfirmed_one(kind: str) -> None:
 @pytest.mark.parametrize("context", [None, {}, {"ticket": "CHG-1"}, {"a": None, "b": [None, {"c": "\x00ä😀"}]}])
 def test_context_is_echoed_as_it_is(context: Any) -> None:
     """The context comes back value for value, its own nulls included; none stays none."""
-    data = parsed(made("detached", REQUEST.model_copy(update={"context": context})))["data"]
+    data = parsed(made("detached", replace(REQUEST, context=context)))["data"]
     assert data.get("context") == context
 
 
@@ -152,8 +173,8 @@ def test_evidence_and_timing_tell_how_it_went() -> None:
     """The verdict shows both planes, the DELETEs, each telling call, and when what happened."""
     call = Call(operation="delete_attachment", at=START, status=202, openstack_request_id="req-1")
     progress = Progress(
-        first_seen_at=START, before=BEFORE, deletes_sent=1, polls=3, calls=(call,), last_error="http_502: bad",
-        accepted_at=START + timedelta(seconds=1), followed=AttachmentRecord(attachment_id=ATTACHMENT),
+        first_seen_at=START, deletes_sent=1, polls=3, calls=(call,), last_error="http_502: bad",
+        accepted_at=START + timedelta(seconds=1), followed=Attachment(attachment_id=ATTACHMENT),
     )  # fmt: skip
     data = parsed(made("detached", progress=progress))["data"]
     evidence = data["evidence"]
@@ -175,7 +196,7 @@ def test_a_clock_that_goes_back_makes_no_negative_time() -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
     """A failed verdict says what happened, what was found, what to do, and whether later may help."""
-    event = FACTORY.verdict(REQUEST, PROGRESS, Conclude(Outcome.FAILED, reason.value, reason, "found"), None, NOW)
+    event = FACTORY.verdict(case_of(), failed(reason, "found"), NOW)
     text = catalogue()[reason]
     expected = {"code": reason.value, "message": f"{text.message} (found)", "remedy": text.remedy,
                 "retryable": text.retryable}  # fmt: skip
@@ -184,7 +205,8 @@ def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
 
 def test_a_rejection_carries_all_faults() -> None:
     """Whoever sent it sees each fault by field, the message as it came, and what was known of it."""
-    bad = Rejected("4715", "/changes", START, BAD.faults, '{"a": 1}', SERVER, None, "CHG-1", TRACE, "a=b", {"x": None})
+    origin = Origin("4715", "/changes", START, None, "CHG-1", TRACE, "a=b")
+    bad = Rejected(origin, FAULTS, '{"a": 1}', SERVER, context={"x": None})
     event = parsed(FACTORY.rejected(bad, NOW))
     data = event["data"]
     assert data["faults"] == [{"field": "server_id", "message": "must be a UUID"}, {"field": "", "message": "is odd"}]
@@ -213,7 +235,7 @@ def test_cut_keeps_characters_whole(text: str, limit: int, expected: str) -> Non
 @pytest.mark.parametrize("character", ["x", "ä", "€", "😀"])
 def test_original_is_cut_at_8_kb(character: str) -> None:
     """A long message is shown by its first 8 KB, in whole characters."""
-    bad = Rejected("1", "/s", START, BAD.faults, "." + character * 9000)
+    bad = Rejected(Origin("1", "/s", START), FAULTS, "." + character * 9000)
     original = parsed(FACTORY.rejected(bad, NOW))["data"]["original"]
     assert 8192 - 4 < len(original.encode()) <= 8192
     assert set(original[1:]) == {character}

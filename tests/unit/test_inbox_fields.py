@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from shared.inbox.read import Delivery, Rejected, read
-from shared.model import DetachRequest
+from shared.inbox.read import Rejected, read
+from shared.model import DetachRequest, Message
 from tests.messages import QUEUE_ARN, START, bare, cloudevent
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
@@ -20,13 +20,13 @@ DATA = bare(SERVER, VOLUME)
 
 
 def found_in(value: object) -> Any:
-    return read(Delivery(json.dumps(value), "m-1", QUEUE_ARN, START), "bms")
+    return read(Message(json.dumps(value), "m-1", QUEUE_ARN, START), "bms", START)
 
 
 def requests_of(**data: object) -> list[DetachRequest]:
     found = found_in(data)
     assert isinstance(found, list), found
-    return [task.request for task in found]
+    return [case.request for case in found]
 
 
 def faults_of(value: object) -> list[tuple[str, str]]:
@@ -122,8 +122,13 @@ def test_ids_that_are_valid_are_named_in_the_answer() -> None:
     found = found_in(
         cloudevent({"server_id": SERVER.upper(), "volume_id": "x", "context": {"a": 1}}, correlationid="C")
     )
-    assert (found.server_id, found.volume_id, found.context, found.correlation_id) == (SERVER, None, {"a": 1}, "C")
-    assert (found.id, found.source, found.received_at) == ("4711", "/changes", START)
+    assert (found.server_id, found.volume_id, found.context, found.origin.correlation_id) == (
+        SERVER,
+        None,
+        {"a": 1},
+        "C",
+    )
+    assert (found.origin.id, found.origin.source, found.origin.time) == ("4711", "/changes", START)
 
 
 @pytest.mark.parametrize(

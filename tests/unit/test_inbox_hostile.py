@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared.inbox.own_messages import Task
 
-from shared.inbox.read import Delivery, Ignored, Rejected, read
+from shared.decision.case import Case
+from shared.inbox.read import Ignored, Rejected, read
+from shared.model import Message
 from shared.outbox.events import EventFactory
 from tests.messages import QUEUE_ARN, START, bare, cloudevent, cloudevent_faults
 
@@ -36,9 +37,9 @@ VALUES = st.recursive(
 )
 
 
-def outcome_of(body: str) -> list[Task] | Rejected | Ignored:
+def outcome_of(body: str) -> list[Case] | Rejected | Ignored:
     """What a body comes to; the answer to a rejected one must be an event that can be sent."""
-    found = read(Delivery(body, "m-1", QUEUE_ARN, START), "bms")
+    found = read(Message(body, "m-1", QUEUE_ARN, START), "bms", START)
     if isinstance(found, Rejected):
         event = EventFactory().rejected(found, START)
         assert cloudevent_faults(json.loads(event.body)) == []

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from shared.inbox.own_messages import Task
 
-from shared.inbox.read import Delivery, Ignored, Rejected, read
-from shared.model import DetachRequest
+from shared.decision.case import Case
+from shared.inbox.read import Ignored, Rejected, read
+from shared.model import DetachRequest, Message
 from tests.messages import QUEUE_ARN, START, bare, cloudevent
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
@@ -33,23 +33,23 @@ def sns(message: object, **more: object) -> dict[str, Any]:
     return {"Type": "Notification", **names, "Message": json.dumps(message), "SignatureVersion": "1", **more}
 
 
-def delivered(value: object) -> Delivery:
-    return Delivery(json.dumps(value), "m-1", QUEUE_ARN, SENT)
+def delivered(value: object) -> Message:
+    return Message(json.dumps(value), "m-1", QUEUE_ARN, SENT)
 
 
-def tasks_of(value: object) -> list[Task]:
-    found = read(delivered(value), "bms")
+def cases_of(value: object) -> list[Case]:
+    found = read(delivered(value), "bms", SENT)
     assert isinstance(found, list), found
     return found
 
 
 def request_of(value: object) -> DetachRequest:
-    (task,) = tasks_of(value)
-    return task.request
+    (case,) = cases_of(value)
+    return case.request
 
 
 def rejected(value: object) -> Rejected:
-    found = read(delivered(value), "bms")
+    found = read(delivered(value), "bms", SENT)
     assert isinstance(found, Rejected), found
     return found
 
@@ -82,13 +82,13 @@ def test_innermost_envelope_names_the_request(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_redelivery_is_the_same_request(name: str) -> None:
-    """A message that is delivered again holds an equal request, and the task knows since when it was tried."""
+    """A message that is delivered again holds an equal request, and the case knows since when it was tried."""
     delivery = delivered(ENVELOPES[name][0])
     again = replace(delivery, receive_count=2, first_received_at=SENT)
-    found: list[Any] = [read(delivery, "bms"), read(again, "bms")]
+    found: list[Any] = [read(delivery, "bms", SENT), read(again, "bms", SENT)]
     (first,), (second,) = found
     assert first.request == second.request
-    assert [first.redelivered_since, second.redelivered_since] == [None, SENT]
+    assert [first.progress.redelivered_since, second.progress.redelivered_since] == [None, SENT]
 
 
 def test_what_an_envelope_leaves_out_is_the_outer_ones() -> None:
@@ -177,8 +177,8 @@ def test_another_type_is_refused(type_: str) -> None:
 def test_the_prefix_is_the_operators() -> None:
     """The accepted type follows the prefix of the deployment."""
     event = cloudevent(DATA, type="com.example.volume.detach_requested.v1")
-    assert isinstance(read(delivered(event), "com.example"), list)
-    assert isinstance(read(delivered(event), "bms"), Rejected)
+    assert isinstance(read(delivered(event), "com.example", SENT), list)
+    assert isinstance(read(delivered(event), "bms", SENT), Rejected)
 
 
 @pytest.mark.parametrize("ending", ["detached", "detach_failed", "detach_unconfirmed", "detach_checked"])
@@ -186,7 +186,7 @@ def test_the_prefix_is_the_operators() -> None:
 def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
     """A verdict that is routed back is not answered: answers to answers would go round for ever."""
     verdict = cloudevent({"verdict": "whatever"}, type=f"bms.volume.{ending}.v1")
-    assert isinstance(read(delivered(wrap(verdict)), "bms"), Ignored)
+    assert isinstance(read(delivered(wrap(verdict)), "bms", SENT), Ignored)
 
 
 @pytest.mark.parametrize("name", ["time", "expirytime"])
@@ -241,4 +241,4 @@ def test_a_request_is_an_object(value: object) -> None:
 def test_sns_message_is_json() -> None:
     """A notification whose message is text is answered under the notification's own id."""
     found = rejected({**sns({}), "Message": "please detach my disk"})
-    assert (found.id, fields(found)) == ("sns-1", ["Message"])
+    assert (found.origin.id, fields(found)) == ("sns-1", ["Message"])

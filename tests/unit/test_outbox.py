@@ -1,0 +1,297 @@
+"""A verdict reaches everybody who wants it, each at its own pace, and nobody holds up the bus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from shared.decision.case import Broken, Case, NotLookedAt, Requeue, Step, detached
+from shared.decision.progress import Progress
+from shared.inbox.read import Rejected, read
+from shared.model import DetachRequest, Detail, Message, Outcome
+from shared.outbox.consumers import Consumers
+from shared.outbox.events import EventFactory
+from shared.outbox.observer import Attempt, Observer
+from shared.outbox.outbox import Outbox, Outlets
+from shared.own_messages import WaitingDelivery
+from shared.policy import LONGEST_DELAY, PATIENCE
+from shared.ports import Event, NotTaken, QueueMessage
+from tests.messages import QUEUE_ARN, START
+from tests.stack import Clock, VirtualBus, VirtualQueue
+
+LATER = NotTaken("HTTP 503", again=True)
+NEVER = NotTaken("HTTP 404", again=False)
+
+
+def event(id: str = "e-1") -> Event:
+    body = json.dumps({"id": id, "source": "/s", "type": "t", "data": {"ä": "\u2028\"'"}}, ensure_ascii=False)
+    return Event(id, "t", "/s", None, START.isoformat(), body, Outcome.DETACHED, task_token="token")
+
+
+@dataclass
+class Listener:
+    """A consumer that answers as told, the last answer for ever."""
+
+    answers: list[NotTaken | None] = field(default_factory=lambda: [None])
+    wanted: Callable[[Event], bool] = lambda event: True
+    pause: Callable[[], None] = lambda: None
+    asked: list[str] = field(default_factory=list)
+    taken: list[Event] = field(default_factory=list)
+
+    def wants(self, event: Event, /) -> bool:
+        return self.wanted(event)
+
+    def deliver(self, event: Event) -> NotTaken | None:
+        self.pause()
+        answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
+        self.asked.append(event.id)
+        if answer is None:
+            self.taken.append(event)
+        return answer
+
+
+@dataclass
+class Attempts(Observer):
+    """Remembers every offer."""
+
+    made: list[Attempt] = field(default_factory=list)
+
+    def attempt(self, attempt: Attempt) -> None:
+        self.made.append(attempt)
+
+
+class Post:
+    """An outbox between a bus, two listeners and a queue, on a clock of their own."""
+
+    def __init__(self, ttl: timedelta = timedelta(hours=24)) -> None:
+        self.clock = Clock()
+        self.bus, self.queue = VirtualBus(), VirtualQueue(self.clock)
+        self.sink, self.task = Listener(), Listener()
+        self.observer = Attempts()
+        consumers = Consumers({"sink": self.sink, "task": self.task}, ttl)
+        self.outlets = Outlets(self.bus, self.queue, EventFactory(), self.clock, consumers, (self.observer,))
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        return self.observer.made
+
+    def emit(self, *events: Event, deadline: datetime | None = None) -> list[str]:
+        """One batch, a message for each event; the messages that go back to the queue."""
+        outbox = Outbox(self.outlets, deadline)
+        for number, one in enumerate(events):
+            outbox.post(message(id=f"m-{number}"), one)
+        return list(outbox.send().unsent)
+
+    def take(self, *decisions: Any, case: Case | None = None) -> list[str]:
+        """One batch, a message for each decision; the messages that go back to the queue."""
+        outbox = Outbox(self.outlets)
+        for number, decision in enumerate(decisions):
+            outbox.take(Step(replace(case or CASE, message=message(id=f"m-{number}")), decision))
+        return list(outbox.send().unsent)
+
+    def resume_next(self) -> None:
+        """Offer again what the queue hands out next."""
+        self.clock.now = max(self.clock.now, self.queue.next_visible() or self.clock.now)
+        outbox = Outbox(self.outlets)
+        for queued in self.queue.receive(10):
+            found = read(queued.received(), "bms", self.clock())
+            assert isinstance(found, WaitingDelivery)
+            outbox.offer_again(queued.received(), found)
+            self.queue.acknowledge(queued)
+        assert {} == outbox.send().unsent
+
+
+def message(body: str = "", id: str = "m-1") -> Message:
+    return Message(body, id, QUEUE_ARN, START)
+
+
+REQUEST = DetachRequest(
+    id="4711",
+    source="/changes",
+    requested_at=START,
+    server_id="95bf2490-5428-432c-ad9b-5e3406f869dd",
+    volume_id="b53f23bd-ee8f-49ec-9420-d1acfeaf91d6",
+)
+CASE = Case(REQUEST, message(), Progress(first_seen_at=START, attempt=3, redelivered_since=START))
+DONE = detached(Detail.DETACHED_NOW)
+
+
+def continued(post: Post) -> list[Case]:
+    """The cases that the queue holds, as the next delivery reads them."""
+    found = [read(message(sent.body), "bms", START) for sent in post.queue.sent]
+    return [case for cases in found if isinstance(cases, list) for case in cases]
+
+
+def test_a_verdict_leaves_before_a_continuation() -> None:
+    """If the bus does not take a case's event, its continuation is not sent either, and its message comes again."""
+    post = Post()
+    post.bus.refuse = lambda event: event.outcome is Outcome.UNCONFIRMED
+    assert ["m-1"] == post.take(DONE, Requeue(60, "detaching", announce_unconfirmed=True), Requeue(5, "busy"))
+    assert (1, 1) == (len(post.bus.events), len(post.queue.sent))
+
+
+def test_messages_of_a_batch_fail_apart() -> None:
+    """A continuation that the queue does not take gives its own message back, and so does a case that broke."""
+    post = Post()
+    post.queue.refuse = lambda message: message.delay == 7
+    assert ["m-2", "m-1"] == post.take(Requeue(5, "busy"), Requeue(7, "busy"), Broken(ZeroDivisionError("a bug")), DONE)
+    assert (1, 1) == (len(post.bus.events), len(post.queue.sent))
+
+
+def test_what_was_not_looked_at_is_put_back_as_it_was() -> None:
+    """Nothing is counted and nothing is forgotten, and its own message is done."""
+    post = Post()
+    assert [] == post.take(NotLookedAt())
+    (again,) = continued(post)
+    assert (CASE.request, CASE.progress) == (again.request, again.progress)
+
+
+def test_everybody_gets_the_event() -> None:
+    """The bus and every consumer have it, and nothing waits."""
+    post = Post()
+    assert [] == post.emit(event())
+    assert (["e-1"], ["e-1"], ["e-1"]) == ([e["id"] for e in post.bus.events], post.sink.asked, post.task.asked)
+    assert [] == post.queue.sent
+
+
+def test_what_the_bus_does_not_take_nobody_gets() -> None:
+    """The bus comes first: its no is the record's failure, and no consumer knows more than the bus."""
+    post = Post()
+    post.bus.refuse = lambda event: event.id == "e-1"
+    assert ["m-0"] == post.emit(event("e-1"), event("e-2"))
+    assert (["e-2"], ["e-2"]) == (post.sink.asked, post.task.asked)
+
+
+def test_a_consumer_gets_only_what_it_wants() -> None:
+    """Who does not want an event is not asked about it."""
+    post = Post()
+    post.task.wanted = lambda event: event.id == "e-2"
+    post.emit(event("e-1"), event("e-2"))
+    assert (["e-1", "e-2"], ["e-2"]) == (post.sink.asked, post.task.asked)
+
+
+def test_a_no_for_now_is_kept_and_offered_again() -> None:
+    """The event waits in the queue for this one consumer; bus and the others are not asked again."""
+    post = Post()
+    post.sink.answers = [LATER, LATER, None]
+    assert [] == post.emit(event())
+    while len(post.queue):
+        post.resume_next()
+    assert [event()] == post.sink.taken
+    assert (3, 1, 1) == (len(post.sink.asked), len(post.task.asked), len(post.bus.events))
+
+
+def test_pauses_grow() -> None:
+    """Each no doubles the pause at least, up to the longest that SQS knows."""
+    post = Post()
+    post.sink.answers = [LATER]
+    post.emit(event())
+    for _ in range(8):
+        post.resume_next()
+    delays = [message.delay for message in post.queue.sent]
+    assert delays[0] <= 5
+    assert all(later >= 1.9 * earlier for earlier, later in pairwise(delays[:5]))
+    assert all(600 <= delay <= LONGEST_DELAY for delay in delays[6:])
+
+
+@pytest.mark.parametrize("seconds", [120, 3000])
+def test_the_consumer_says_when(seconds: int) -> None:
+    """A Retry-After is honoured, also where it is longer than SQS can hold a message back."""
+    post = Post()
+    post.sink.answers = [NotTaken("HTTP 429", again=True, retry_after=seconds), None]
+    post.emit(event())
+    while len(post.queue):
+        post.resume_next()
+    assert 2 == len(post.sink.asked)
+    assert seconds == (post.clock() - START).total_seconds()
+
+
+def test_a_no_for_good_is_told_once() -> None:
+    """It blocks nothing: no message is kept, and the observer hears of it."""
+    post = Post()
+    post.sink.answers = [NEVER]
+    assert [] == post.emit(event())
+    assert [] == post.queue.sent
+    (told,) = [attempt for attempt in post.attempts if attempt.refusal]
+    assert (told.to, told.refusal, told.again_in) == ("sink", NEVER, None)
+
+
+def test_it_ends_some_time() -> None:
+    """After its time to live an event is asked about once more and then given up, which is told."""
+    post = Post(ttl=timedelta(minutes=10))
+    post.sink.answers = [LATER]
+    post.emit(event())
+    while len(post.queue):
+        post.resume_next()
+    assert timedelta(minutes=10) == post.clock() - START
+    assert (LATER, None) == (post.attempts[-1].refusal, post.attempts[-1].again_in)
+
+
+def kept_for(name: str, post: Post) -> list[QueueMessage]:
+    return [message for message in post.queue.sent if json.loads(message.body)["to"] == name]
+
+
+def test_who_is_not_there_is_asked_once_in_a_batch() -> None:
+    """Twenty events for a dead endpoint cost one attempt, and all of them wait."""
+    post = Post()
+    post.sink.answers = [LATER]
+    assert [] == post.emit(*(event(f"e-{number}") for number in range(20)))
+    assert (1, 20) == (len(post.sink.asked), len(post.queue.sent))
+    assert 20 == len(post.task.asked)
+
+
+def test_a_slow_consumer_has_no_more_than_its_time() -> None:
+    """A batch ends although every single answer takes seconds; what it could not deliver waits."""
+    post = Post()
+    post.sink.pause = lambda: post.clock.sleep(4)
+    assert [] == post.emit(*(event(f"e-{number}") for number in range(20)))
+    asked = len(post.sink.asked)
+    assert post.clock() - START <= timedelta(seconds=PATIENCE + 4)
+    assert 20 - asked == len(kept_for("sink", post))
+
+
+def test_no_consumer_is_asked_whose_answer_could_come_too_late() -> None:
+    """However many rounds an invocation has, it ends in time: what does not fit in waits for another."""
+    post = Post()
+    post.sink.pause = lambda: post.clock.sleep(10)
+    ends = START + timedelta(seconds=25)
+    for number in range(5):
+        assert [] == post.emit(event(f"e-{number}"), deadline=ends)
+    assert post.clock() <= ends
+    assert (2, 3) == (len(post.sink.asked), len(kept_for("sink", post)))
+
+
+def test_what_cannot_be_kept_fails_its_own_record() -> None:
+    """Only if the waiting message cannot be sent does the record go back to the queue."""
+    post = Post()
+    post.sink.answers = [LATER]
+    post.queue.refuse = lambda message: json.loads(message.body)["event"]["id"] == "e-2"
+    assert ["m-1"] == post.emit(event("e-1"), event("e-2"))
+
+
+def test_a_consumer_that_is_configured_no_more() -> None:
+    """What waits for it ends, and the observer is told."""
+    post = Post()
+    outbox = Outbox(post.outlets)
+    outbox.offer_again(message(), WaitingDelivery(to="fax", event=event(), since=START))
+    assert {} == outbox.send().unsent
+    assert ([], "fax") == (post.queue.sent, post.attempts[-1].to)
+
+
+def test_a_waiting_delivery_comes_back_whole() -> None:
+    """The event survives the queue byte for byte, with the token it is to be answered by."""
+    waiting = WaitingDelivery(to="sink", event=event(), since=START, attempt=3)
+    assert waiting == read(message(waiting.model_dump_json()), "bms", START)
+
+
+def test_a_broken_waiting_delivery_is_known_as_ours() -> None:
+    """It is no request, so it is not answered like one."""
+    found = read(message('{"pending_delivery": 2, "event": {}}'), "bms", START)
+    assert isinstance(found, Rejected)
+    assert "pending_delivery" == found.own
