@@ -7,6 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from shared.decision.progress import Progress
+from shared.model import DetachRequest
+from shared.own_messages import VERSION, Continuation
+
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 QUEUE_ARN = "arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests"
 
@@ -29,6 +33,12 @@ def cloudevent(data: object, **attributes: object) -> dict[str, Any]:
         **attributes,
     }
     return {name: value for name, value in event.items() if value is not ...}
+
+
+def continuation(request: DetachRequest, progress: Progress) -> str:
+    """The message by which a case goes on."""
+    message = Continuation(continuation=VERSION, request=request, progress=progress)
+    return message.model_dump_json(exclude_defaults=True, by_alias=True)
 
 
 def sqs_record(body: str, message_id: str, sent_at: datetime = START) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
 from shared.inbox.read import Rejected
-from shared.model import Message
+from shared.model import DetachRequest, Message
 from shared.outbox.consumers import Consumers, Offers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
@@ -45,7 +45,7 @@ class _Letter:
     message_id: str
     event: Event | None = None
     message: QueueMessage | None = None
-    about: str = ""
+    request: DetachRequest | None = None
 
 
 @dataclass
@@ -63,26 +63,25 @@ class Outbox:
     def take(self, step: Step) -> None:
         """What one visit made of one case."""
         case, events, now = step.case, self.outlets.events, self.outlets.clock()
-        about = f"request {case.request.source} {case.request.id}, {case.request.subject}"
         match step.decision:
             case Conclude() as conclusion:
-                self.post(case.message, events.verdict(case, conclusion, now), about)
+                self.post(case.message, events.verdict(case, conclusion, now), case.request)
             case Requeue(seconds, why, announce):
                 event = events.unconfirmed(case, why, now) if announce else None
-                self._requeue(case, about, seconds, event)
+                self._requeue(case, seconds, event)
             case NotLookedAt():
-                self._requeue(case, about, PUT_BACK)
+                self._requeue(case, PUT_BACK)
             case Broken(error):
-                error.add_note(about)
+                error.add_note(_named(case.request))
                 self.give_back(case.message, str(error) or type(error).__name__, error)
 
     def reject(self, message: Message, rejected: Rejected) -> None:
         """The answer to a message that is no valid request."""
         self.post(message, self.outlets.events.rejected(rejected, self.outlets.clock()))
 
-    def post(self, message: Message, event: Event, about: str = "") -> None:
-        """An event that answers a message; `about` names the request in errors."""
-        self._letters.append(_Letter(message.id, event, about=about))
+    def post(self, message: Message, event: Event, request: DetachRequest | None = None) -> None:
+        """An event that answers a message; errors name the `request`."""
+        self._letters.append(_Letter(message.id, event, request=request))
 
     def offer_again(self, message: Message, waiting: WaitingDelivery) -> None:
         """An event that a consumer did not take before."""
@@ -92,10 +91,10 @@ class Outbox:
         """A message that the queue is to deliver again."""
         self._unsent.setdefault(message.id, Unsent(why, cause=cause))
 
-    def _requeue(self, case: Case, about: str, seconds: int, event: Event | None = None) -> None:
+    def _requeue(self, case: Case, seconds: int, event: Event | None = None) -> None:
         again = Continuation(continuation=VERSION, request=case.request, progress=case.progress)
         body = again.model_dump_json(exclude_defaults=True, by_alias=True)
-        self._letters.append(_Letter(case.message.id, event, QueueMessage(body, seconds), about))
+        self._letters.append(_Letter(case.message.id, event, QueueMessage(body, seconds), case.request))
 
     # ------------------------------------------------------------------------------------------- what goes out
 
@@ -141,10 +140,14 @@ class Outbox:
     def _failed(self, letter: _Letter, what: str, unsent: Unsent) -> None:
         trouble = AwsTrouble(f"{what}: {unsent.why}")
         trouble.__cause__ = unsent.cause
-        if letter.about:
-            trouble.add_note(letter.about)
+        if letter.request:
+            trouble.add_note(_named(letter.request))
         self._unsent.setdefault(letter.message_id, Unsent(str(trouble), unsent.throttled, trouble))
 
     def _observed(self, attempt: Attempt) -> None:
         for observer in self.outlets.observers:
             observer.attempt(attempt)
+
+
+def _named(request: DetachRequest) -> str:
+    return f"request {request.source} {request.id}, {request.subject}"

@@ -15,10 +15,10 @@ from threading import Timer
 from typing import Any
 
 import pytest
-from shared.own_messages import VERSION
 
 from shared.inbox.read import read
 from shared.model import Message
+from shared.own_messages import VERSION
 from shared.settings import CloudCredentials, load
 from shared.signatures import Keys
 from shared.telemetry.metrics import NAMESPACE

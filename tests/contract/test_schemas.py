@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
-from shared.inbox.own_messages import continuation_body
 
-from shared.inbox.read import Delivery, Rejected, read
-from shared.model import DetachRequest, Outcome, Progress
+from shared.decision.progress import Progress
+from shared.inbox.read import Rejected, read
+from shared.model import DetachRequest, Message, Outcome
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
+from shared.outbox.outbox import Outlets
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
-from tests.messages import QUEUE_ARN, bare, cloudevent
-from tests.stack import MemorySink, Stack
+from tests.messages import QUEUE_ARN, bare, cloudevent, continuation
+from tests.stack import Clock, Stack, VirtualBus, VirtualQueue
 from tools.contract.samples import SAMPLES, START, Rehearsal, sample
 from tools.contract.schemas import VERDICTS
 from tools.documents import ROOT
@@ -26,6 +27,18 @@ VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 OTHER = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
 FILES = sorted(SCHEMAS.glob("*.json"))
 CLOUDEVENTS = Draft7Validator(load(ROOT / "tests/contract/specs/cloudevents-1.0.json"))
+
+
+def arrived(body: str) -> Message:
+    return Message(body, "m-1", QUEUE_ARN, START)
+
+
+def answer_to_dead_letter(body: str) -> Any:
+    bus, clock = VirtualBus(), Clock()
+    letters = DeadLetters("bms", Outlets(bus, VirtualQueue(clock), EventFactory(), clock))
+    assert {} == letters.handle([arrived(body)]).unsent
+    (event,) = bus.events
+    return event
 
 
 def accepted(event: Any) -> None:
@@ -78,23 +91,17 @@ REJECTED = {
 @pytest.mark.parametrize("body", REJECTED.values(), ids=REJECTED)
 def test_the_answer_to_any_message_is_accepted(body: str) -> None:
     """An invalid request is answered by an event like any other, and so is a dead letter."""
-    delivery = Delivery(body, "m-1", QUEUE_ARN, START)
-    found = read(delivery, "bms")
+    found = read(arrived(body), "bms", START)
     assert isinstance(found, Rejected)
     accepted(json.loads(EventFactory().rejected(found, START).body))
-    bus = MemorySink()
-    assert [None] == DeadLetters("bms", bus, EventFactory(), lambda: START).handle([delivery])
-    accepted(bus.events[0])
+    accepted(answer_to_dead_letter(body))
 
 
 def test_the_answer_to_a_dead_continuation_is_accepted() -> None:
     """With evidence of everything that was learnt before."""
     request = DetachRequest(id="1", source="/s", requested_at=START, server_id=SERVER, volume_id=VOLUME)
     progress = Progress(first_seen_at=START, deletes_sent=1, last_delete_at=START, last_error="http_502", polls=2)
-    bus = MemorySink()
-    letters = DeadLetters("bms", bus, EventFactory(), lambda: START)
-    letters.handle([Delivery(continuation_body(request, progress), "m", QUEUE_ARN, START)])
-    accepted(bus.events[0])
+    accepted(answer_to_dead_letter(continuation(request, progress)))
 
 
 def test_another_prefix_needs_no_other_schemas() -> None:
@@ -170,7 +177,7 @@ def test_the_request_schema_says_what_the_reader_says(data: dict[str, Any], good
     event = cloudevent(data)
     for message, says in ((data, alone.is_valid(data)), (event, [] == faults(event))):
         assert good == says
-        assert good == isinstance(read(Delivery(json.dumps(message), "m", QUEUE_ARN, START), "bms"), list)
+        assert good == isinstance(read(arrived(json.dumps(message)), "bms", START), list)
 
 
 def test_closing_a_schema_closes_all_of_it() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from inspect import getsource
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -88,8 +88,21 @@ def read_by(function: str) -> set[str]:
         source += getsource(outlets)
     names = set(re.findall(r"\bsettings\.(\w+)", source))
     getters = [(name, p.fget) for name, p in vars(Settings).items() if isinstance(p, property) and name in names]
-    behind = {field for _, getter in getters if getter for field in re.findall(r"\bself\.(\w+)", getsource(getter))}
+    behind = {field for _, getter in getters if getter for field in fields_behind(getter)}
     return {VARIABLES[name] for name in names - dict(getters).keys() | behind}
+
+
+def fields_behind(getter: Callable[[Settings], object]) -> set[str]:
+    """The settings that a property is made of."""
+    settings, fields = load(Settings, {"REQUEST_QUEUE_URL": "queue", "ALLOWED_PROJECTS": "0" * 32}), set[str]()
+
+    class Recorder:
+        def __getattr__(self, name: str) -> object:
+            fields.add(name)
+            return getattr(settings, name)
+
+    getter(cast("Settings", Recorder()))
+    return fields
 
 
 def queue_of(source: dict[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.own_messages import VERSION, Continuation, WaitingDelivery
+from shared.own_messages import WaitingDelivery
 from shared.ports import Event
-from tests.messages import QUEUE_ARN, START, bare, cloudevent
+from tests.messages import QUEUE_ARN, START, bare, cloudevent, continuation
 from tests.stack import Clock, VirtualBus, VirtualQueue
 from tests.unit.test_outbox import LATER, Listener
 
@@ -42,9 +42,7 @@ SENT = Progress(
 )
 
 
-def continuation(progress: Progress = SENT) -> str:
-    message = Continuation(continuation=VERSION, request=REQUEST, progress=progress)
-    return message.model_dump_json(exclude_defaults=True, by_alias=True)
+CONTINUED = continuation(REQUEST, SENT)
 
 
 class Told(Observer):
@@ -99,7 +97,7 @@ def test_every_volume_is_answered() -> None:
 
 def test_a_continuation_brings_its_evidence() -> None:
     """What was learnt before is not lost: counts, times and the last error."""
-    data = Morgue().answer(continuation())["data"]
+    data = Morgue().answer(CONTINUED)["data"]
     assert (1, 3, "http_502: bad") == tuple(data["evidence"][name] for name in ("deletes_sent", "polls", "last_error"))
     assert {"id": "4711", "source": "/changes"} == data["request"]
 
@@ -107,9 +105,12 @@ def test_a_continuation_brings_its_evidence() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (continuation(), "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
-        (continuation(replace(SENT, accepted_at=START)), "the cloud accepted the detach at 2026-11-23T08:00:00Z"),
-        (continuation(Progress(first_seen_at=START)), "the look that broke off may have sent one"),
+        (CONTINUED, "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
+        (
+            continuation(REQUEST, replace(SENT, accepted_at=START)),
+            "the cloud accepted the detach at 2026-11-23T08:00:00Z",
+        ),
+        (continuation(REQUEST, Progress(first_seen_at=START)), "the look that broke off may have sent one"),
         (json.dumps(bare(SERVER, VOLUME)), "the look that broke off may have sent one"),
     ],
 )
@@ -125,7 +126,7 @@ def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> 
 def test_a_waiting_workflow_is_told() -> None:
     """The task fails with the reason, and the token stays out of the event."""
     morgue = Morgue()
-    event = morgue.answer(continuation())
+    event = morgue.answer(CONTINUED)
     (told,) = morgue.task.taken
     assert ("AQC-token", Reason.DEAD_LETTERED) == (told.task_token, told.reason)
     assert "AQC-token" not in json.dumps(event)
@@ -141,7 +142,7 @@ def test_the_unreadable_is_answered_with_the_original(body: str) -> None:
 
 def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
     """A continuation that we cannot read still says whose request it is, and whose task waits."""
-    message = json.loads(continuation()) | {"continuation": 2}
+    message = json.loads(CONTINUED) | {"continuation": 2}
     morgue = Morgue()
     event = morgue.answer(json.dumps(message))
     assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
@@ -187,5 +188,5 @@ def test_a_task_that_cannot_be_told_now_waits() -> None:
     """The answer to the workflow is kept, and the dead letter is done with."""
     morgue = Morgue()
     morgue.task.answers = [LATER]
-    assert [] == morgue.receive(continuation())
+    assert [] == morgue.receive(CONTINUED)
     assert ["task"] == [json.loads(message.body)["to"] for message in morgue.queue.sent]

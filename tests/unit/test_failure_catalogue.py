@@ -37,9 +37,3 @@ def test_only_outages_are_retryable() -> None:
     """A wish is worth repeating unchanged only where a cloud, or we, were out of order."""
     retryable = {reason for reason, text in catalogue().items() if text.retryable}
     assert retryable == {Reason.GAVE_UP, Reason.DEAD_LETTERED}
-
-
-def test_catalogue_cannot_be_changed() -> None:
-    """The public catalogue is read only."""
-    with pytest.raises(TypeError):
-        catalogue()[Reason.GAVE_UP] = catalogue()[Reason.EXPIRED]  # type: ignore[index]

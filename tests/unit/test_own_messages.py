@@ -15,8 +15,7 @@ from shared.decision.case import Case
 from shared.decision.progress import Progress, State
 from shared.inbox.read import Rejected, read
 from shared.model import Attachment, Call, DetachRequest, Message
-from shared.own_messages import VERSION, Continuation
-from tests.messages import QUEUE_ARN, START
+from tests.messages import QUEUE_ARN, START, continuation
 from tests.stack import Bench
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
@@ -41,11 +40,6 @@ JSON = st.recursive(
 )
 
 
-def body_of(request: DetachRequest, progress: Progress) -> str:
-    message = Continuation(continuation=VERSION, request=request, progress=progress)
-    return message.model_dump_json(exclude_defaults=True, by_alias=True)
-
-
 def received(body: str, receive_count: int = 1) -> Message:
     return Message(body, "m-2", QUEUE_ARN, START + timedelta(minutes=5), START + timedelta(minutes=6), receive_count)
 
@@ -60,13 +54,13 @@ def same(case: Case, request: DetachRequest, progress: Progress) -> bool:
 
 
 def message(**changes: Any) -> dict[str, Any]:
-    whole: dict[str, Any] = json.loads(body_of(REQUEST, PROGRESS))
+    whole: dict[str, Any] = json.loads(continuation(REQUEST, PROGRESS))
     return whole | changes
 
 
 def test_everything_learnt_comes_back() -> None:
     """Request and progress survive the queue unchanged, whatever the message's own id and time."""
-    assert same(back(body_of(REQUEST, PROGRESS)), REQUEST, PROGRESS)
+    assert same(back(continuation(REQUEST, PROGRESS)), REQUEST, PROGRESS)
 
 
 @pytest.mark.parametrize("name", ["generation", "detaching_read_at"])
@@ -77,7 +71,7 @@ def test_what_is_of_no_use_any_more_is_dropped(name: str) -> None:
 
 def test_a_fresh_continuation_is_small() -> None:
     """What is not known yet takes no room in the message."""
-    assert len(body_of(REQUEST, Progress(first_seen_at=START))) < 400
+    assert len(continuation(REQUEST, Progress(first_seen_at=START))) < 400
 
 
 @given(
@@ -94,14 +88,14 @@ def test_any_request_comes_back(
     """The round trip is exact for every value a request can hold."""
     request = replace(REQUEST, context=context, tracestate=trace, expires_at=expires)
     progress = Progress(first_seen_at=first, attempt=attempt, last_error=error)
-    assert same(back(body_of(request, progress)), request, progress)
+    assert same(back(continuation(request, progress)), request, progress)
 
 
 def test_redelivery_is_told() -> None:
     """A continuation that was delivered before says since when; what it brought along is not forgotten."""
-    found: Any = read(received(body_of(REQUEST, PROGRESS), receive_count=2), "bms", START)
+    found: Any = read(received(continuation(REQUEST, PROGRESS), receive_count=2), "bms", START)
     assert found[0].progress.redelivered_since == START + timedelta(minutes=6)
-    assert back(body_of(REQUEST, PROGRESS)).progress.redelivered_since == START
+    assert back(continuation(REQUEST, PROGRESS)).progress.redelivered_since == START
 
 
 @pytest.mark.parametrize(
