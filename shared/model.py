@@ -141,7 +141,6 @@ class Server:
     image_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)
-    tags: tuple[str, ...] = ()
 
 
 class Ended(StrEnum):
@@ -254,6 +253,11 @@ class Outcome(StrEnum):
     FAILED = "failed"
     UNCONFIRMED = "unconfirmed"
     CHECKED = "checked"
+
+    @property
+    def event_name(self) -> str:
+        """What the type of a verdict's event ends in, before its version."""
+        return self.value if self is Outcome.DETACHED else f"detach_{self.value}"
 
 
 class Detail(StrEnum):

@@ -66,7 +66,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _parted(text: object) -> object:
-    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+    return [part.strip().lower() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
 
 
 class _FromNames(BaseModel):
@@ -134,7 +134,7 @@ class Settings(_FromNames):
     cloud_secret_pattern: str = "volume-detach/cloud/{project_id}"  # noqa: S105 - a name
     allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = frozenset()
     webhook_secret_id: str | None = None
-    webhook_allowed_origins: str = ""
+    webhook_allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_parted)] = ()
     webhook_iam_auth: bool = False
     sink_url: Annotated[str, AfterValidator(_sink_url)] | None = None
     sink_secret_id: str | None = None

@@ -19,12 +19,11 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     client = AwsClient(environment)
-    origins = (origin.strip().lower() for origin in settings.webhook_allowed_origins.split(","))
     rules = Rules(
         # The source of requests in bare JSON, the same for all of a deployment.
         source=f"{settings.event_source.rstrip('/')}/webhook",
         prefix=settings.event_type_prefix,
-        allowed_origins=tuple(filter(None, origins)),
+        allowed_origins=settings.webhook_allowed_origins,
         iam_auth=settings.webhook_iam_auth,
     )
     return WebhookEndpoint(

@@ -61,6 +61,7 @@ class Login:
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _session: Any = field(default=None, repr=False)
     _granted: tuple[Any, Access] | None = field(default=None, repr=False)
+    _refused: tuple[datetime, NoAnswer] | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
         """Read the credentials, from a secret's cache; whether they are other ones than before."""
@@ -68,9 +69,8 @@ class Login:
             credentials = self.read(kept_seconds)
             if credentials == self._credentials:
                 return False
-            plugin = _plugin(credentials, self.clock)
-            self._session = Session(auth=plugin, session=self.http, verify=credentials.cacert or True)
-            self._credentials, self._granted = credentials, None
+            self._session = Session(auth=_plugin(credentials), session=self.http, verify=credentials.cacert or True)
+            self._credentials, self._granted, self._refused = credentials, None, None
             return True
 
     @property
@@ -81,21 +81,33 @@ class Login:
     def access(self) -> Access:
         """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
 
-        A refused login has the credentials read once more: if they were rotated, the new ones are tried.
+        A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
+        same ones are not tried again for a while, since repeated failures lock the user.
         """
         with self._lock:
             if self._credentials is None:
                 self.refresh()
             try:
-                granted = self._session.auth.get_access(self._session)
-            except (keystone.ClientException, requests.RequestException) as error:
-                classified = understood(error)
-                if classified.reason is Reason.UNAUTHORIZED and self.refresh(SECRET_NEWEST):
+                granted = self._logged_in()
+            except NoAnswer as error:
+                if error.classified.reason is Reason.UNAUTHORIZED and self.refresh(SECRET_NEWEST):
                     return self.access()
-                raise NoAnswer(classified) from error
+                raise
             if self._granted is None or self._granted[0] is not granted:
                 self._granted = granted, _access(granted, self._credentials)
             return self._granted[1]
+
+    def _logged_in(self) -> Any:
+        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon."""
+        if self._refused and self.clock() - self._refused[0] < timedelta(seconds=LOGIN_PAUSE):
+            raise self._refused[1]
+        try:
+            return self._session.auth.get_access(self._session)
+        except (keystone.ClientException, requests.RequestException) as error:
+            refusal = NoAnswer(understood(error))
+            if isinstance(error, keystone.Unauthorized):
+                self._refused = self.clock(), refusal
+            raise refusal from error
 
     def renewed(self, refused: Access) -> Access:
         """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
@@ -154,54 +166,26 @@ def _offered(granted: Any, credentials: CloudCredentials) -> dict[str, str]:
 # --------------------------------------------------------------------------------------------------- the plugins
 
 
-class _Cautious:
-    """A login that was refused is not tried again with the same words for a while: repeated failures lock the user."""
-
-    clock: Clock
-    refused: tuple[datetime, keystone.Unauthorized] | None = None
-
-    def get_auth_ref(self, session: Session) -> Any:
-        if self.refused and self.clock() - self.refused[0] < timedelta(seconds=LOGIN_PAUSE):
-            raise self.refused[1]
-        try:
-            return super().get_auth_ref(session)  # type: ignore[misc]
-        except keystone.Unauthorized as error:
-            self.refused = self.clock(), error
-            raise
-
-
-class _Password(_Cautious, v3.Password):
-    pass
-
-
-class _ApplicationCredential(_Cautious, v3.ApplicationCredential):
-    pass
-
-
-def _plugin(credentials: CloudCredentials, clock: Clock) -> Any:
+def _plugin(credentials: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
     auth_url = re.sub(r"(/v3)?/*$", "", credentials.auth_url) + "/v3"
     secret, password = credentials.application_credential_secret, credentials.password
-    plugin: Any
     if credentials.application_credential_id and secret:
-        plugin = _ApplicationCredential(
+        return v3.ApplicationCredential(
             auth_url,
             application_credential_id=credentials.application_credential_id,
             application_credential_secret=secret.get_secret_value(),
         )
-    else:
-        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-        domain = credentials.project_domain_name or credentials.user_domain_name
-        named = {"project_name": credentials.project_name, "project_domain_name": domain}
-        plugin = _Password(
-            auth_url,
-            username=credentials.username,
-            password=password.get_secret_value() if password else "",
-            user_domain_name=credentials.user_domain_name,
-            **({"project_id": credentials.project_id} if credentials.project_id else named),
-        )
-    plugin.clock = clock
-    return plugin
+    # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+    domain = credentials.project_domain_name or credentials.user_domain_name
+    named = {"project_name": credentials.project_name, "project_domain_name": domain}
+    return v3.Password(
+        auth_url,
+        username=credentials.username,
+        password=password.get_secret_value() if password else "",
+        user_domain_name=credentials.user_domain_name,
+        **({"project_id": credentials.project_id} if credentials.project_id else named),
+    )
 
 
 KEYSTONE_CODES: Codes = {

@@ -30,6 +30,13 @@ def _part(body: Any, name: str) -> dict[str, Any]:
     return part
 
 
+def _parts(body: Any, name: str) -> list[dict[str, Any]]:
+    parts = body.get(name) if isinstance(body, dict) else None
+    if not isinstance(parts, list):
+        raise Unreadable(f"the answer holds no list of {name}")
+    return [part for part in parts if isinstance(part, dict)]
+
+
 def texts_in(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         return {}
@@ -63,10 +70,7 @@ def volume(body: Any) -> Volume:
 
 def all_detaching(body: Any) -> Mapping[str, Volume] | None:
     """Volumes by id; None if the cloud ignored the filter by status."""
-    found = body.get("volumes") if isinstance(body, dict) else None
-    if not isinstance(found, list):
-        raise Unreadable("the answer holds no list of volumes")
-    volumes = [_volume(entry) for entry in found if isinstance(entry, dict)]
+    volumes = [_volume(entry) for entry in _parts(body, "volumes")]
     return {v.id: v for v in volumes} if all(v.status == "detaching" for v in volumes) else None
 
 
@@ -118,10 +122,7 @@ def server(body: Any) -> Server:
 
 
 def servers(body: Any) -> list[Server]:
-    found = body.get("servers") if isinstance(body, dict) else None
-    if not isinstance(found, list):
-        raise Unreadable("the answer holds no list of servers")
-    return [_server(entry) for entry in found if isinstance(entry, dict)]
+    return [_server(entry) for entry in _parts(body, "servers")]
 
 
 def _server(found: Mapping[str, Any]) -> Server:
@@ -140,7 +141,6 @@ def _server(found: Mapping[str, Any]) -> Server:
         root_device=named.get("OS-EXT-SRV-ATTR:root_device_name"),
         image_id=_named(image).get("id") if isinstance(image, dict) else None,
         metadata=texts_in(found.get("metadata")),
-        tags=tuple(tag for tag in found.get("tags") or () if isinstance(tag, str)),
     )
 
 

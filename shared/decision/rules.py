@@ -179,19 +179,9 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 RULES: tuple[Rule, ...] = (
-    nothing_there,
-    moved_or_reattached,
-    not_meant,
-    gone_from_both,
-    expired,
-    planes_disagree,
-    in_progress,
-    broken_volume,
-    busy_volume,
-    refused,
-    unsettled,
-    unsafe,
-)
+    nothing_there, moved_or_reattached, not_meant, gone_from_both, expired, planes_disagree,
+    in_progress, broken_volume, busy_volume, refused, unsettled, unsafe,
+)  # fmt: skip
 
 
 def decide(case: Case, policy: Policy, now: datetime, rules: Sequence[Rule] = RULES) -> Decision:

@@ -10,11 +10,9 @@ from typing import Any, TypeGuard
 from pydantic import JsonValue
 
 from shared import strict_json
-from shared.model import Fault, Origin
+from shared.model import Fault, Origin, Outcome
 
 Envelope = Mapping[str, JsonValue]
-
-VERDICT_TYPES = ("detached", "detach_failed", "detach_unconfirmed", "detach_checked")
 
 
 class Refused(Exception):
@@ -62,7 +60,7 @@ def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Ori
     """
     present = {name: item for name, item in value.items() if item is not None}
     type_ = present.get("type")
-    if is_text(type_) and type_ in {f"{prefix}.volume.{end}.v1" for end in VERDICT_TYPES}:
+    if is_text(type_) and type_ in {f"{prefix}.volume.{verdict.event_name}.v1" for verdict in Outcome}:
         raise OwnVerdict(f"{type_} is a verdict of this service, not a request")
     faults = [
         Fault(name, "is required and must be a non-empty string without control characters")

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
@@ -98,15 +99,9 @@ def _continued(message: Message, value: dict[str, JsonValue]) -> Case:
 
 def _asker(request: JsonValue, message: Message) -> Origin:
     told = request if isinstance(request, dict) else {}
-    text = {name: value for name, value in told.items() if is_text(value)}
-    return Origin(
-        id=text.get("id") or message.id,
-        source=text.get("source") or message.source,
-        time=message.sent_at,
-        correlation_id=text.get("correlation_id"),
-        traceparent=text.get("traceparent"),
-        tracestate=text.get("tracestate"),
-    )
+    names = ("id", "source", "correlation_id", "traceparent", "tracestate")
+    text: dict[str, Any] = {name: value for name in names if is_text(value := told.get(name))}
+    return replace(Origin(message.id, message.source, message.sent_at), **text)
 
 
 def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:

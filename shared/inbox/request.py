@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -85,21 +86,11 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
             faults.append(Fault(name, f"must have at most {limit} characters"))
     if faults or asked is None:
         raise Refused(faults, origin, data)
-    fields = asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})
-    return [
-        DetachRequest(
-            id=origin.id,
-            source=origin.source,
-            requested_at=min(origin.time, asked.requested_at or origin.time),
-            volume_id=volume_id,
-            expires_at=origin.expires_at,
-            correlation_id=origin.correlation_id,
-            traceparent=origin.traceparent,
-            tracestate=origin.tracestate,
-            **fields,
-        )
-        for volume_id in asked.volume_ids or [asked.volume_id or ""]
-    ]
+    fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})
+    time = fields.pop("time")
+    requested_at = min(time, asked.requested_at or time)
+    volumes = asked.volume_ids or [asked.volume_id or ""]
+    return [DetachRequest(**fields, requested_at=requested_at, volume_id=volume_id) for volume_id in volumes]
 
 
 def request_faults(data: dict[str, JsonValue], at: str) -> list[Fault]:

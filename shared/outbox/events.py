@@ -15,13 +15,6 @@ from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, Verd
 from shared.policy import ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
 
-SUFFIX = {
-    Outcome.DETACHED: "detached",
-    Outcome.FAILED: "detach_failed",
-    Outcome.UNCONFIRMED: "detach_unconfirmed",
-    Outcome.CHECKED: "detach_checked",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class EventFactory:
@@ -74,7 +67,7 @@ class EventFactory:
     def _event(
         self, data: VerdictData, origin: Origin | DetachRequest, task_token: str | None, now: datetime, caused_by: str
     ) -> Event:
-        type_ = f"{self.prefix}.volume.{SUFFIX[data.verdict]}.v1"
+        type_ = f"{self.prefix}.volume.{data.verdict.event_name}.v1"
         attributes = {
             "id": verdict_id(origin.source, origin.id, data.volume_id, data.verdict),
             "source": self.source,
@@ -84,7 +77,7 @@ class EventFactory:
             "subject": subject_of(data),
             "datacontenttype": "application/json",
             # The `$id` of a schema in docs/schemas: the same in every deployment, whatever its prefix.
-            "dataschema": f"urn:bms-volume-detach:schema:volume.{SUFFIX[data.verdict]}:v1",
+            "dataschema": f"urn:bms-volume-detach:schema:volume.{data.verdict.event_name}:v1",
             "correlationid": origin.correlation_id or origin.id,
             "causationid": caused_by,
             "traceparent": origin.traceparent,

@@ -5,7 +5,7 @@ Dimensions are bounded by the code (never an id): `service`, and what a metric i
 
 import json
 import threading
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -31,43 +31,38 @@ Dimensions = tuple[tuple[str, str], ...]
 
 
 @dataclass
-class _Metric:
-    """The values of one metric since the last line was written."""
-
-    unit: MetricUnit
-    values: list[float] = field(default_factory=list)
-
-
-@dataclass
 class Meters:
     """Collects for one line at the end. Where it is not Lambda's, several invocations may share the process."""
 
     counted: set[Call] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _metrics: dict[Dimensions, dict[str, _Metric]] = field(default_factory=lambda: defaultdict(dict))
+    _metrics: dict[Dimensions, dict[tuple[str, MetricUnit], list[float]]] = field(default_factory=dict)
 
-    def count(self, name: str, value: float = 1, **dimensions: str) -> None:
+    def count(self, name: str, **dimensions: str) -> None:
         with self._lock:
-            metric = self._metrics[tuple(sorted(dimensions.items()))].setdefault(name, _Metric(MetricUnit.Count))
-            metric.values[:] = [sum(metric.values) + value]
+            values = self._values(name, MetricUnit.Count, dimensions)
+            values[:] = [sum(values) + 1]
 
-    def seconds(self, name: str, value: float, **dimensions: str) -> None:
+    def seconds(self, name: str, value: float) -> None:
         with self._lock:
-            metric = self._metrics[tuple(sorted(dimensions.items()))].setdefault(name, _Metric(MetricUnit.Seconds))
-            metric.values.append(round(value, 3))
+            self._values(name, MetricUnit.Seconds, {}).append(round(value, 3))
+
+    def _values(self, name: str, unit: MetricUnit, dimensions: Mapping[str, str]) -> list[float]:
+        """The values of one metric since the last line was written."""
+        return self._metrics.setdefault(tuple(sorted(dimensions.items())), {}).setdefault((name, unit), [])
 
     def flush(self) -> None:
         """Write everything to standard output, where Lambda hands it to CloudWatch; then begin anew."""
         with self._lock:
-            metrics, self._metrics, self.counted = self._metrics, defaultdict(dict), set()
+            metrics, self._metrics, self.counted = self._metrics, {}, set()
         for dimensions, named in metrics.items():
-            for start in range(0, max(len(metric.values) for metric in named.values()), VALUES_PER_LINE):
+            for start in range(0, max(map(len, named.values())), VALUES_PER_LINE):
                 line = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
                 for name, told_apart in dimensions:
                     line.add_dimension(name, told_apart)
-                for name, metric in named.items():
-                    for value in metric.values[start : start + VALUES_PER_LINE]:
-                        line.add_metric(name, metric.unit, value)
+                for (name, unit), values in named.items():
+                    for value in values[start : start + VALUES_PER_LINE]:
+                        line.add_metric(name, unit, value)
                 line.flush_metrics()
 
 

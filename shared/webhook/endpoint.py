@@ -103,14 +103,8 @@ def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent])
 def _single_answer(result: EventResult, note: str) -> HttpAnswer:
     if result.status == 202:
         return HttpAnswer(202, content=Accepted(requests=result.requests or ()))
-    return problem(
-        result.status,
-        SUMMARY[result.status],
-        note=note,
-        errors=result.errors,
-        enqueued=result.requests,
-        missing=result.missing,
-    )
+    members: dict[str, Any] = {"errors": result.errors, "enqueued": result.requests, "missing": result.missing}
+    return problem(result.status, SUMMARY[result.status], note=note, **members)
 
 
 def _batch_answer(results: list[EventResult], note: str) -> HttpAnswer:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote_to_bytes
 
@@ -38,22 +37,17 @@ class Unreadable(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class EventsRead:
-    """The events of a request, not validated yet."""
+def read_events(headers: Mapping[str, str], body: bytes) -> tuple[Mode, tuple[JsonValue, ...]]:
+    """The content mode and the events, not validated yet; header names are in lower case.
 
-    mode: Mode
-    events: tuple[JsonValue, ...]
-
-
-def read_events(headers: Mapping[str, str], body: bytes) -> EventsRead:
-    """Header names are in lower case. Raises Unreadable, or Refused for attributes which are no attributes."""
+    Raises Unreadable, or Refused for attributes which are no attributes.
+    """
     mode = mode_of(headers)
     try:
         value = strict_json.loads(body)
     except strict_json.NotJson as error:
         raise Unreadable(400, f"the body cannot be read: {error}") from error
-    return EventsRead(mode, READERS[mode](value, headers))
+    return mode, READERS[mode](value, headers)
 
 
 def mode_of(headers: Mapping[str, str]) -> Mode:

@@ -95,15 +95,15 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     if isinstance(sender, NotAuthenticated):
         return Refusal(401, sender.why, {"WWW-Authenticate": CHALLENGE}, unknown_key=sender.unknown_key)
     try:
-        found = read_events(request.headers, request.body)
+        mode, parsed = read_events(request.headers, request.body)
     except Unreadable as unreadable:
         return Refusal(unreadable.status, str(unreadable))
     except Refused as refused:
         return Refusal(422, "the event is not valid", faults=refused.faults)
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)
     origin = Origin(id=next(filter(None, names), request.request_id), source=rules.source, time=sender.signed_at or now)
-    events = tuple(_validated(event, origin, rules.prefix, now) for event in found.events)
-    return Received(found.mode is Mode.BATCHED, events)
+    events = tuple(_validated(event, origin, rules.prefix, now) for event in parsed)
+    return Received(mode is Mode.BATCHED, events)
 
 
 def authenticate(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | NotAuthenticated:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.model import Outcome
-from shared.outbox.events import SUFFIX
 from tools.contract.schemas import REQUEST, VERDICTS
 
 Part = dict[str, Any]
@@ -22,7 +21,7 @@ exactly one final verdict (`detached` or `detach_failed`; `detach_checked` for a
 
 Event types begin with the deployment's prefix, `bms` unless set otherwise; here they are named without it."""
 
-VERDICT_NAMES = {outcome: f"volume.{SUFFIX[outcome]}" for outcome in VERDICTS}
+VERDICT_NAMES = {outcome: f"volume.{outcome.event_name}" for outcome in VERDICTS}
 SUMMARIES: Mapping[Outcome, str] = {
     Outcome.DETACHED: "The volume is detached, by proof of both planes.",
     Outcome.FAILED: "There was no detach, or it cannot be told; the reason says which.",

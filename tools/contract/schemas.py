@@ -10,7 +10,6 @@ from typing import Any
 
 from shared.inbox.request import RequestData
 from shared.model import Detail, Outcome, Reason
-from shared.outbox.events import SUFFIX
 from shared.outbox.verdict import VerdictData
 from tools.openapi import ATTRIBUTES as REQUEST_ATTRIBUTES
 
@@ -181,7 +180,7 @@ def data_id(name: str) -> str:
 
 
 def _name(outcome: Outcome) -> str:
-    return f"volume.{SUFFIX[outcome]}"
+    return f"volume.{outcome.event_name}"
 
 
 def _type_pattern(name: str) -> str:
