@@ -72,7 +72,7 @@ _ROWS = _index()
 def _rows(keys: tuple[str, ...], status: int, message: str) -> Iterator[Row]:
     for key in keys:
         for row in _ROWS.get(_canonical(key), ()):
-            if (row.status is None or status in row.status) and (
+            if (not row.status or status in row.status) and (
                 row.message is None or re.search(row.message, message, re.IGNORECASE)
             ):
                 yield row

@@ -1,6 +1,6 @@
 """Who hears verdicts beside the bus: each consumer is asked until it has taken the event."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
@@ -19,12 +19,8 @@ class Consumers:
     named: Mapping[str, Consumer] = field(default_factory=dict)
     ttl: timedelta = timedelta(hours=24)
 
-    def wanting(self, event: Event, now: datetime) -> Iterator[WaitingDelivery]:
-        return (
-            WaitingDelivery(to=name, event=event, since=now)
-            for name, consumer in self.named.items()
-            if consumer.wants(event)
-        )
+    def wanting(self, event: Event) -> list[str]:
+        return [name for name, consumer in self.named.items() if consumer.wants(event)]
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -24,26 +23,42 @@ class EventFactory:
     prefix: str = "bms"
 
     def verdict(self, case: Case, conclusion: Conclude, now: datetime, original: str | None = None) -> Event:
-        """The final word on a case (or, for a dry run, the only one); `original` where it is not ours alone."""
-        request = case.request
+        """The word on a case: the final one, or a dry run's only one; `original` where it is not ours alone."""
+        request, progress, explanation = case.request, case.progress, conclusion.explanation
         data = VerdictData(
             verdict=conclusion.outcome,
             detail=conclusion.detail,
-            explanation=conclusion.explanation or None,
-            reason=reason_data(conclusion.reason, conclusion.explanation) if conclusion.reason else None,
+            explanation=explanation or None,
+            reason=reason_data(conclusion.reason, explanation) if conclusion.reason else None,
+            server_id=request.server_id,
+            volume_id=request.volume_id,
+            project_id=request.project_id,
+            attachment_id=progress.followed.attachment_id if progress.followed else request.attachment_id,
+            request=RequestRef(id=request.id, source=request.source),
+            context=request.context,
+            evidence=Evidence(
+                before=progress.before,
+                after=case.state,
+                deletes_sent=progress.deletes_sent,
+                polls=progress.polls,
+                calls=progress.calls,
+                last_error=progress.last_error,
+            ),
+            timing=Timing(
+                requested_at=request.requested_at,
+                first_seen_at=progress.first_seen_at,
+                accepted_at=progress.accepted_at,
+                concluded_at=now,
+                seconds=round(max(0.0, (now - progress.first_seen_at).total_seconds()), 3),
+            ),
             original=shown(original, request.task_token) if original is not None else None,
-            **_common(case, now),
         )
-        caused_by = case.progress.unconfirmed_id or request.id
-        return self._event(data, request, request.task_token, now, caused_by)
+        announced = None if conclusion.outcome is Outcome.UNCONFIRMED else progress.unconfirmed_id
+        return self._event(data, request, request.task_token, now, caused_by=announced or request.id)
 
     def unconfirmed(self, case: Case, why: str, now: datetime) -> Event:
         """Not yet known, and not a failure: the detach is still being watched."""
-        request = case.request
-        data = VerdictData(
-            verdict=Outcome.UNCONFIRMED, detail=Detail.STILL_WATCHING, explanation=why, **_common(case, now)
-        )
-        return self._event(data, request, request.task_token, now, caused_by=request.id)
+        return self.verdict(case, Conclude(Outcome.UNCONFIRMED, Detail.STILL_WATCHING, explanation=why), now)
 
     def rejected(self, rejected: Rejected, now: datetime, reason: Reason = Reason.INVALID_REQUEST) -> Event:
         """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB."""
@@ -117,34 +132,3 @@ def shown(original: str, secret: str | None) -> str:
 def cut(text: str, limit: int) -> str:
     """At most `limit` bytes of UTF-8, never half a character."""
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
-
-
-def _common(case: Case, now: datetime) -> dict[str, Any]:
-    request, progress = case.request, case.progress
-    return {
-        "server_id": request.server_id,
-        "volume_id": request.volume_id,
-        "project_id": request.project_id,
-        "attachment_id": progress.followed.attachment_id if progress.followed else request.attachment_id,
-        "request": RequestRef(id=request.id, source=request.source),
-        "context": request.context,
-        "evidence": Evidence(
-            before=progress.before,
-            after=case.state,
-            deletes_sent=progress.deletes_sent,
-            polls=progress.polls,
-            calls=progress.calls,
-            last_error=progress.last_error,
-        ),
-        "timing": Timing(
-            requested_at=request.requested_at,
-            first_seen_at=progress.first_seen_at,
-            accepted_at=progress.accepted_at,
-            concluded_at=now,
-            seconds=_seconds(progress.first_seen_at, now),
-        ),
-    }
-
-
-def _seconds(start: datetime, end: datetime) -> float:
-    return round(max(0.0, (end - start).total_seconds()), 3)

@@ -124,13 +124,10 @@ class Outbox:
 
     def _offered(self, sent: Sequence[_Letter]) -> dict[_Letter, QueueMessage]:
         """Offer what the bus has taken, and what waited, to the consumers; the messages that offer it again later."""
-        now = self.outlets.clock()
-        consumers = self.outlets.consumers
-        waiting = [
-            *((letter.message_id, wanted) for letter in sent if letter.event
-              for wanted in consumers.wanting(letter.event, now)),
-            *self._waiting,
-        ]  # fmt: skip
+        now, consumers = self.outlets.clock(), self.outlets.consumers
+        events = ((letter.message_id, letter.event) for letter in sent if letter.event)
+        fresh = [(id_, WaitingDelivery(to=to, event=e, since=now)) for id_, e in events for to in consumers.wanting(e)]
+        waiting = fresh + self._waiting
         if not waiting:
             return {}
         offers = Offers(consumers, self.outlets.clock, self.deadline, self.outlets.observers)

@@ -283,7 +283,7 @@ def test_row_with_a_message_is_pinned(row: Row) -> None:
     assert row.message is not None
     assert any(
         (kind, reason) == (row.kind, row.reason)
-        and (row.status is None or status in row.status)
+        and (not row.status or status in row.status)
         and re.search(row.message, _message(body))
         for status, body, kind, reason in EXPECTED
     )

@@ -5,7 +5,7 @@ something behind the service failed leave the outcome open. The service moves co
 from edition to edition, so no row asks for the status.
 """
 
-from shared.cloud.answers.row import Meaning, Row, row, rows
+from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 
 BMS = "BMS error codes"
@@ -48,7 +48,7 @@ MEANINGS: dict[str, Meaning] = {
 
 ROWS: tuple[Row, ...] = (
     *sorted(rows(BMS, MEANINGS, "BMS.")),
-    row("Common.0018", Reason.WRONG_PROJECT, BMS),  # tenantId in token is not the…
-    row("BMS.0400", Reason.API_REJECTED, BMS_2020),  # the image[%s] is not support…
-    row("BMS.3040", Reason.API_REJECTED, BMS_2020),  # The vpcId[%s] is invalid or…
+    Row("Common.0018", Reason.WRONG_PROJECT, BMS),  # tenantId in token is not the…
+    Row("BMS.0400", Reason.API_REJECTED, BMS_2020),  # the image[%s] is not support…
+    Row("BMS.3040", Reason.API_REJECTED, BMS_2020),  # The vpcId[%s] is invalid or…
 )

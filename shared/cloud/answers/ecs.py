@@ -1,6 +1,6 @@
 """Codes of the service that owns the host we call, with the ones it shares with its neighbours."""
 
-from shared.cloud.answers.row import Meaning, Row, row, rows
+from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 
 ECS = "ECS error codes"
@@ -41,6 +41,6 @@ COMMON: dict[str, Meaning] = {
 }
 
 # Other commands run: "1 minute later", a 501.
-BUSY = row("Ecs.0603", AnswerClass.WAIT, ECS, retry_after=60)
+BUSY = Row("Ecs.0603", AnswerClass.WAIT, ECS, retry_after=60)
 
 ROWS: tuple[Row, ...] = (*sorted([*rows(ECS, OWN, "Ecs."), BUSY]), *rows("ECS error codes, shared part", COMMON))

@@ -4,7 +4,7 @@ What the gateway refuses itself never reached the service. Only where it had cal
 outcome is open. A 404 of the gateway means a wrong host, path, region or method, never a thing that is gone.
 """
 
-from shared.cloud.answers.row import Meaning, Row, row, rows
+from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
 
 GATEWAY = "API gateway error codes"
@@ -42,7 +42,7 @@ AFTER_0201: dict[str, Meaning] = {
 ROWS: tuple[Row, ...] = (
     *rows(GATEWAY, BEFORE_0201, "APIGW."),
     # One number, six meanings: a bad request; a body, URI or header too large; a backend broken or too slow.
-    row("APIGW.0201", Reason.API_REJECTED, GATEWAY, {400, 413, 414, 494}),
-    row("APIGW.0201", AnswerClass.RECONCILE, GATEWAY),
+    Row("APIGW.0201", Reason.API_REJECTED, GATEWAY, {400, 413, 414, 494}),
+    Row("APIGW.0201", AnswerClass.RECONCILE, GATEWAY),
     *rows(GATEWAY, AFTER_0201, "APIGW."),
 )

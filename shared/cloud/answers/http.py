@@ -3,7 +3,7 @@
 Only a status that says that the request was not accepted is a verdict; anything else is an unknown outcome.
 """
 
-from shared.cloud.answers.row import Row, row, rows
+from shared.cloud.answers.row import Row, rows
 from shared.model import AnswerClass, Reason
 
 STATUS = "BMS, ECS and EVS status pages"
@@ -11,20 +11,20 @@ KEYSTONE_DOWN = "Nova DELETE os-volume_attachments, check 1b: Keystone unreachab
 
 ROWS: tuple[Row, ...] = (
     # Somebody answered in the service's own form and we do not know what it said: not a wrong URL.
-    row("any_code", AnswerClass.RECONCILE, "unknown code", {404, 412, 413, 501}),
-    row("http_300", Reason.API_REJECTED, STATUS),
-    row("http_400", AnswerClass.RECONCILE, STATUS),  # here timeouts and throttles wear a 400
-    row("http_401", AnswerClass.REAUTHENTICATE, STATUS),
-    row("http_403", Reason.FORBIDDEN, STATUS),
+    Row("any_code", AnswerClass.RECONCILE, "unknown code", {404, 412, 413, 501}),
+    Row("http_300", Reason.API_REJECTED, STATUS),
+    Row("http_400", AnswerClass.RECONCILE, STATUS),  # here timeouts and throttles wear a 400
+    Row("http_401", AnswerClass.REAUTHENTICATE, STATUS),
+    Row("http_403", Reason.FORBIDDEN, STATUS),
     *rows(STATUS, {"404 405 406 407": Reason.API_REJECTED}, "http_"),  # 404: a path that nobody serves
     *rows(STATUS, {"408 409 410": AnswerClass.RECONCILE}, "http_"),
     *rows(STATUS, {"412 413 414 415": Reason.API_REJECTED}, "http_"),
-    row("http_429", AnswerClass.RETRY, "ECS and IAM status pages"),
-    row("http_494", Reason.API_REJECTED, "API gateway: headers too large"),
-    row("http_500", AnswerClass.RECONCILE, STATUS),
-    row("http_501", Reason.API_REJECTED, STATUS),
-    row("http_502", AnswerClass.RECONCILE, STATUS),
+    Row("http_429", AnswerClass.RETRY, "ECS and IAM status pages"),
+    Row("http_494", Reason.API_REJECTED, "API gateway: headers too large"),
+    Row("http_500", AnswerClass.RECONCILE, STATUS),
+    Row("http_501", Reason.API_REJECTED, STATUS),
+    Row("http_502", AnswerClass.RECONCILE, STATUS),
     # Nobody looked at the request yet when the token could not be checked.
-    row("http_503", AnswerClass.RETRY, KEYSTONE_DOWN, message=r"The Keystone service is temporarily unavailable"),
+    Row("http_503", AnswerClass.RETRY, KEYSTONE_DOWN, message=r"The Keystone service is temporarily unavailable"),
     *rows(STATUS, {"503 504": AnswerClass.RECONCILE}, "http_"),
 )

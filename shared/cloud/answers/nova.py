@@ -6,7 +6,7 @@ refuses; a fault of these names with another message falls through to `any_code`
 
 from functools import partial
 
-from shared.cloud.answers.row import Meaning, Row, row
+from shared.cloud.answers.row import Meaning, Row
 from shared.model import AnswerClass, Reason
 
 DONE, REJECTED, FORBIDDEN = AnswerClass.DONE_VERIFY, Reason.API_REJECTED, Reason.FORBIDDEN
@@ -20,7 +20,7 @@ ROOT_DEVICE = r"^Can(?:not|'t) detach (?:a )?root device volume"
 
 def _fault(key: str, status: int | None, check: str, meaning: Meaning, message: str | None = None) -> Row:
     source = f"Nova DELETE os-volume_attachments, {check}"
-    return row(key, meaning, source, {status} if status else (), message)
+    return Row(key, meaning, source, {status} if status else (), message)
 
 
 _bad_request = partial(_fault, "badRequest", 400)
@@ -52,7 +52,7 @@ ROWS: tuple[Row, ...] = (
     _bad_request("check 16: volume status", RECONCILE, r"^Invalid volume: "),
     _forbidden("check 17: Cinder's policy", FORBIDDEN),
     _fault("computeFault", None, "checks 15 and 18: anything else", RECONCILE),
-    row("overLimit", RETRY, "Nova faults: throttled, as 413 or 429"),
-    row("serviceUnavailable", RECONCILE, "Nova faults: 503 does not say how far it got"),
+    Row("overLimit", RETRY, "Nova faults: throttled, as 413 or 429"),
+    Row("serviceUnavailable", RECONCILE, "Nova faults: 503 does not say how far it got"),
     _fault("unauthorized", 401, "check 1: token", AnswerClass.REAUTHENTICATE),
 )
