@@ -1,7 +1,5 @@
 """`make build`: what runs in Lambda, as a directory and as a zip; the same inputs give the same bytes."""
 
-from __future__ import annotations
-
 import argparse
 import calendar
 import fcntl

@@ -1,8 +1,5 @@
 """The AsyncAPI 3.1 document of every channel: who sends what to whom, and by which rules."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +48,7 @@ CHANNELS: Mapping[str, Part] = {
     },
     "webhook": {
         "address": "/",
-        "title": "Webhook door (HTTP)",
+        "title": "Webhook endpoint (HTTP)",
         "description": "Signed deliveries; see openapi.json for the answers and for the handshake.",
         "messages": [REQUEST, f"{REQUEST}.bare"],
     },
@@ -127,7 +124,3 @@ def _messages() -> Part:
 def _message(schema: str, summary: str) -> Part:
     payload = {"schemaFormat": JSON_SCHEMA, "schema": {"$ref": f"schemas/{schema}.json"}}
     return {"name": schema, "summary": summary, "contentType": CLOUDEVENT, "payload": payload}
-
-
-def text() -> str:
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"

@@ -1,7 +1,5 @@
 """JSON Schemas (2020-12) of every event, made from the models that read requests and write verdicts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -188,14 +186,10 @@ def _type_pattern(name: str) -> str:
     return PREFIX + name.replace(".", r"\.") + r"\.v1$"
 
 
-def _text(make: Callable[[], Schema]) -> str:
-    return json.dumps(make(), indent=2, ensure_ascii=False) + "\n"
-
-
-def documents() -> dict[str, Callable[[], str]]:
+def documents() -> dict[str, Callable[[], object]]:
     """Two files for each event: its `data`, and the whole of it."""
     made: dict[str, Callable[[], Schema]] = {f"{REQUEST}.v1.data": request_data, f"{REQUEST}.v1": request_event}
     for outcome in VERDICTS:
         made[f"{_name(outcome)}.v1.data"] = partial(verdict_data, outcome)
         made[f"{_name(outcome)}.v1"] = partial(verdict_event, outcome)
-    return {f"docs/schemas/{name}.json": partial(_text, make) for name, make in made.items()}
+    return {f"docs/schemas/{name}.json": make for name, make in made.items()}
