@@ -78,26 +78,26 @@ SENDERS: Mapping[str, Schema] = {
 }  # fmt: skip
 """Who may send."""
 
-TEXT: Schema = {"type": "string"}
-NOT_EMPTY: Schema = {"type": "string", "minLength": 1}
+STRING: Schema = {"type": "string"}
+TEXT: Schema = {"type": "string", "minLength": 1}
 TIME: Schema = {"type": "string", "format": "date-time"}
 
 ATTRIBUTES: Mapping[str, Schema] = {
     "specversion": {"const": "1.0"},
-    "id": {**NOT_EMPTY, "maxLength": 512},
-    "source": {**NOT_EMPTY, "maxLength": 2048, "format": "uri-reference"},
+    "id": {**TEXT, "maxLength": 512},
+    "source": {**TEXT, "maxLength": 2048, "format": "uri-reference"},
     "type": {
-        **TEXT,
+        **STRING,
         "pattern": r"\.volume\.detach_requested\.v1$",
         "description": "`{EVENT_TYPE_PREFIX}.volume.detach_requested.v1`; the prefix is `bms` unless set otherwise.",
     },
     "time": {**TIME, "description": "When the request was made: a volume attached later is not touched."},
-    "subject": NOT_EMPTY,
-    "datacontenttype": {**TEXT, "examples": ["application/json"]},
+    "subject": TEXT,
+    "datacontenttype": {**STRING, "examples": ["application/json"]},
     "expirytime": {**TIME, "description": "When the request is no longer wanted."},
-    "correlationid": {**NOT_EMPTY, "description": "Echoed in every verdict."},
-    "traceparent": NOT_EMPTY,
-    "tracestate": NOT_EMPTY,
+    "correlationid": {**TEXT, "description": "Echoed in every verdict."},
+    "traceparent": TEXT,
+    "tracestate": TEXT,
     "data": {"$ref": "#/components/schemas/RequestData"},
 }
 
@@ -139,11 +139,11 @@ def _ref(name: str) -> Schema:
 
 
 def _parameter(name: str, meaning: str, required: bool = False) -> Schema:
-    return {"name": name, "in": "header", "required": required, "schema": TEXT, "description": meaning}
+    return {"name": name, "in": "header", "required": required, "schema": STRING, "description": meaning}
 
 
 def _headers(meanings: Mapping[str, str]) -> Schema:
-    headers = {name: {"description": meaning, "schema": TEXT} for name, meaning in meanings.items()}
+    headers = {name: {"description": meaning, "schema": STRING} for name, meaning in meanings.items()}
     return {"headers": headers} if headers else {}
 
 
