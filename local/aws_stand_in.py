@@ -1,6 +1,4 @@
-"""AWS on this machine: a moto server with the queues, the bus, the rule and the secret of the template."""
-
-from __future__ import annotations
+"""AWS on this machine: a moto server with the queues, the bus, the rule and the secrets of the template."""
 
 import json
 import os
@@ -8,11 +6,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
+from local.poller import delete, receive
 from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient
 from shared.ports import AwsTrouble
 
@@ -20,7 +18,7 @@ REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 BUS = "volume-detach"
 REQUESTS, DEAD_LETTERS, VERDICTS = "volume-detach-requests", "volume-detach-dead-letters", "verdicts"
-CLOUD_SECRET, WEBHOOK_SECRET, SINK_SECRET = "volume-detach/cloud", "volume-detach/webhook", "volume-detach/sink"
+CLOUD_SECRET, WEBHOOK_SECRET = "volume-detach/cloud", "volume-detach/webhook"
 MAX_RECEIVES = 5
 
 CREDENTIALS = {
@@ -37,48 +35,47 @@ def queue_arn(name: str) -> str:
 
 
 @dataclass
-class AwsStandIn(AbstractContextManager["AwsStandIn"]):
+class AwsStandIn:
     """Up on entry with everything created, gone on exit; listens on loopback only, on a free port."""
 
     visibility_seconds: int = 30
     environment: dict[str, str] = field(default_factory=dict)
     queue_urls: dict[str, str] = field(default_factory=dict)
     own_process: bool = False
-    _server: Any = None
+    _ending: ExitStack = field(default_factory=ExitStack)
 
-    def __enter__(self) -> AwsStandIn:
+    def __enter__(self) -> Self:
         os.environ.setdefault("MOTO_ACCOUNT_ID", ACCOUNT)
-        # moto loads boto3 and flask: only where a stack is wanted.
-        from moto.server import ThreadedMotoServer
-
-        if self.own_process:
-            self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": self._spawn()}
-        else:
-            self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-            self._server.start()
-            host, port = self._server.get_host_and_port()
-            self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+        port = self._spawn() if self.own_process else self._start()
+        self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
         self._create()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.own_process:
-            self._server.terminate()
-            self._server.wait(10)
-        else:
-            self._server.stop()
+        self._ending.close()
 
-    def _spawn(self) -> str:
-        """A server beside this process, so that under load the two do not share one core; its address."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    def _start(self) -> int:
+        """A server in a thread of this process; its port."""
+        # moto loads boto3 and flask: only where a stack is wanted.
+        from moto.server import ThreadedMotoServer
+
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        self._ending.callback(server.stop)
+        return int(server.get_host_and_port()[1])
+
+    def _spawn(self) -> int:
+        """A server beside this process, so that under load the two do not share one core; its port."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        self._server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        self._ending.callback(server.wait, 10)
+        self._ending.callback(server.terminate)
         for _ in range(300):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return f"http://127.0.0.1:{port}"
+                    return port
             time.sleep(0.1)
         raise AwsTrouble("the AWS stand-in does not start")
 
@@ -87,33 +84,21 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
         return AwsClient(self.environment)
 
     def _create(self) -> None:
-        client = self.client
-        self._queue(client, DEAD_LETTERS, {"MessageRetentionPeriod": "1209600"})
+        call = self.client.call
         redrive = {"deadLetterTargetArn": queue_arn(DEAD_LETTERS), "maxReceiveCount": MAX_RECEIVES}
-        self._queue(
-            client, REQUESTS, {"VisibilityTimeout": str(self.visibility_seconds), "RedrivePolicy": json.dumps(redrive)}
-        )
-        self._queue(client, VERDICTS, {})
-        client.call(EVENTS, "CreateEventBus", {"Name": BUS})
+        requests = {"VisibilityTimeout": str(self.visibility_seconds), "RedrivePolicy": json.dumps(redrive)}
+        queues = {DEAD_LETTERS: {"MessageRetentionPeriod": "1209600"}, REQUESTS: requests, VERDICTS: {}}
+        for name, attributes in queues.items():
+            self.queue_urls[name] = call(SQS, "CreateQueue", {"QueueName": name, "Attributes": attributes})["QueueUrl"]
+        call(EVENTS, "CreateEventBus", {"Name": BUS})
         # What is shown has travelled through the bus: a rule hands every event to a queue that is read here.
-        client.call(
-            EVENTS,
-            "PutRule",
-            {"Name": "verdicts", "EventBusName": BUS, "EventPattern": json.dumps({"detail-type": [{"prefix": ""}]})},
-        )
-        client.call(
-            EVENTS,
-            "PutTargets",
-            {"Rule": "verdicts", "EventBusName": BUS, "Targets": [{"Id": "verdicts", "Arn": queue_arn(VERDICTS)}]},
-        )
-
-    def _queue(self, client: AwsClient, name: str, attributes: Mapping[str, str]) -> None:
-        answer = client.call(SQS, "CreateQueue", {"QueueName": name, "Attributes": dict(attributes)})
-        self.queue_urls[name] = str(answer["QueueUrl"])
+        every = {"EventPattern": json.dumps({"detail-type": [{"prefix": ""}]})}
+        call(EVENTS, "PutRule", {"Name": "verdicts", "EventBusName": BUS, **every})
+        target = {"Id": "verdicts", "Arn": queue_arn(VERDICTS)}
+        call(EVENTS, "PutTargets", {"Rule": "verdicts", "EventBusName": BUS, "Targets": [target]})
 
     def put_secret(self, name: str, value: object) -> None:
-        payload = {"Name": name, "SecretString": json.dumps(value)}
-        self.client.call(SECRETS, "CreateSecret", payload)
+        self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})
 
     def send(self, queue: str, body: str) -> str:
         """Put a message on a queue; its message id."""
@@ -123,21 +108,17 @@ class AwsStandIn(AbstractContextManager["AwsStandIn"]):
     def receive(self, queue: str, wait_seconds: int = 1) -> list[dict[str, Any]]:
         """Take up to ten messages off a queue, as JSON values."""
         client, url = self.client, self.queue_urls[queue]
-        answer = client.call(
-            SQS, "ReceiveMessage", {"QueueUrl": url, "MaxNumberOfMessages": 10, "WaitTimeSeconds": wait_seconds}
-        )
-        messages = answer.get("Messages") or []
-        if messages:
-            entries = [
-                {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
-            ]
-            client.call(SQS, "DeleteMessageBatch", {"QueueUrl": url, "Entries": entries})
+        messages = receive(client, url, wait_seconds)
+        delete(client, url, messages)
         return [json.loads(message["Body"]) for message in messages]
+
+    def verdicts(self, wait_seconds: int = 1) -> list[dict[str, Any]]:
+        """The events that have come off the bus since the last call, up to ten."""
+        return [envelope["detail"] for envelope in self.receive(VERDICTS, wait_seconds)]
 
     def waiting(self, queue: str) -> int:
         """How many messages a queue holds, visible, delayed or in flight."""
         names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
-        answer = self.client.call(
-            SQS, "GetQueueAttributes", {"QueueUrl": self.queue_urls[queue], "AttributeNames": names}
-        )
-        return sum(int(answer["Attributes"].get(name, 0)) for name in names)
+        asked = {"QueueUrl": self.queue_urls[queue], "AttributeNames": names}
+        found = self.client.call(SQS, "GetQueueAttributes", asked)["Attributes"]
+        return sum(int(found.get(name, 0)) for name in names)

@@ -1,7 +1,5 @@
 """What a person sees of a run: each look at each request as it happens, and the verdicts."""
 
-from __future__ import annotations
-
 import json
 import logging
 import re
@@ -9,22 +7,24 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any
 
 COLOURS = {"detached": "32", "failed": "31", "unconfirmed": "33", "checked": "36", "quiet": "2", "bold": "1"}
 
 
 class Console(logging.Handler):
-    """Fed by the log lines of the functions and by the events off the bus; colour on a terminal only."""
+    """Fed by the log lines of the functions and by the events off the bus; colour on a terminal only.
 
-    def __init__(self, out: TextIO = sys.stdout, as_json: bool = False) -> None:
+    `brief` leaves out the looks and the evidence: with many requests at once nobody can read them.
+    """
+
+    def __init__(self, as_json: bool = False, brief: bool = False) -> None:
         super().__init__()
-        self._out = out
         self._json = as_json
-        self._colour = not as_json and out.isatty()
+        self._brief = brief
+        self._colour = not as_json and sys.stdout.isatty()
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self.brief = False
 
     # ------------------------------------------------------------------------------------------------ lines
 
@@ -36,34 +36,39 @@ class Console(logging.Handler):
     def at(self, text: str, colour: str = "") -> None:
         self.say(f"{self.paint(f'{time.monotonic() - self._started:7.1f}s', 'quiet')}  {self.paint(text, colour)}")
 
-    def trouble(self, text: str) -> None:
+    def trouble(self, problem: object) -> None:
         """A line on stderr, in every mode."""
         with self._lock:
-            print(text, file=sys.stderr, flush=True)
+            print(problem, file=sys.stderr, flush=True)
 
     def paint(self, text: str, colour: str) -> str:
         code = COLOURS.get(colour)
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
 
+    def mark(self, right: bool | None) -> str:
+        """How a row of a table begins: whether it is as expected, or nothing where nothing was expected."""
+        if right is None:
+            return "   "
+        return self.paint("ok ", "detached") if right else self.paint("NO ", "failed")
+
     def _print(self, text: str) -> None:
         with self._lock:
-            print(text, file=self._out, flush=True)
+            print(text, flush=True)
 
     # ------------------------------------------------------------------------------------------ progress
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one log line of the functions."""
-        fields = vars(record)
-        if record.getMessage() == "request stepped":
-            if self.brief:
-                return
-            self.at(f"{fields['request_id']:<12.12} {fields['volume_id'][:8]}  {_step(fields)}")
-        elif record.getMessage() == "webhook answered":
+        fields, message, warning = vars(record), record.getMessage(), record.levelno >= logging.WARNING
+        if message == "request stepped":
+            if not self._brief:
+                self.at(f"{fields['request_id']:<12.12} {fields['volume_id'][:8]}  {_step(fields)}")
+        elif message == "webhook answered":
             said = fields.get("why") or ", ".join(fields.get("requests", ()))
-            self.at(f"webhook → {fields['http_status']} {said}", "failed" if record.levelno >= logging.WARNING else "")
-        elif record.levelno >= logging.WARNING and record.getMessage() != "request rejected":
+            self.at(f"webhook → {fields['http_status']} {said}", "failed" if warning else "")
+        elif warning and message != "request rejected":
             error = f": {record.exc_info[1]}" if record.exc_info else ""
-            self.at(f"{record.getMessage()}{error} {fields.get('why', '')}".rstrip(), "failed")
+            self.at(f"{message}{error} {fields.get('why', '')}".rstrip(), "failed")
 
     # ------------------------------------------------------------------------------------------- verdicts
 
@@ -73,46 +78,31 @@ class Console(logging.Handler):
             self._print(json.dumps(event, ensure_ascii=False))
             return
         data = event["data"]
-        headline = f"{data['verdict'].upper()} · {data['detail']}"
-        what = event.get("subject", "no server and volume known")
-        self.at(f"{data['request']['id']:<12.12} {headline}", data["verdict"])
-        if self.brief:
+        self.at(f"{data['request']['id']:<12.12} {data['verdict'].upper()} · {data['detail']}", data["verdict"])
+        if self._brief:
             return
-        evidence, timing = data["evidence"], data["timing"]
+        evidence, seconds = data["evidence"], data["timing"]["seconds"]
         facts = [
-            what,
-            f"{timing['seconds']:.1f} s, DELETEs sent: {evidence['deletes_sent']}, looks: {evidence['polls']}",
+            event.get("subject", "no server and volume known"),
+            f"{seconds:.1f} s, DELETEs sent: {evidence['deletes_sent']}, looks: {evidence['polls']}",
         ]
         if reason := data.get("reason"):
             facts += [reason["message"], f"→ {reason['remedy']}"]
-        for fault in data.get("faults") or ():
-            facts.append(f"· {fault['field'] or 'message'}: {fault['message']}")
+        facts += [f"· {fault['field'] or 'message'}: {fault['message']}" for fault in data.get("faults") or ()]
         for fact in facts:
             self.say(f"{'':23}{fact}")
 
 
 def _step(fields: Mapping[str, Any]) -> str:
+    """What was seen, what the cloud answered to the DELETE if there was one, and what follows."""
     status = fields.get("volume_status") or "-"
-    if fields["decision"] != "wait":
-        return f"{status:<10} {_deleted(fields)}{fields['detail']}"
-    why = fields["why"]
-    if why.startswith("DELETE: "):
-        said = f"DELETE → {why.removeprefix('DELETE: ')}"
-        return f"{status:<10} {said[:100]}{'…' if len(said) > 100 else ''}; looking again in {fields['seconds']} s"
-    return f"{status:<10} {_deleted(fields)}{why}; looking again in {fields['seconds']} s"
-
-
-def _deleted(fields: Mapping[str, Any]) -> str:
-    """What the cloud answered to the DELETE of this look, if there was one."""
     calls = [call for call in fields.get("calls", ()) if call.startswith("delete_attachment")]
     answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
-    return f"DELETE → {answer}; " if answer else ""
-
-
-def attach_to_functions(console: Console) -> None:
-    """Take the functions' log lines instead of letting them go to stdout as JSON."""
-    from shared.telemetry.logs import logger
-
-    target = logging.getLogger(logger.name)
-    target.handlers[:] = [console]
-    target.propagate = False
+    said = f"DELETE → {answer}; " if answer else ""
+    if fields["decision"] != "wait":
+        return f"{status:<10} {said}{fields['detail']}"
+    why = fields["why"]
+    if why.startswith("DELETE: "):
+        said, why = "", why.replace("DELETE:", "DELETE →", 1)
+        why = why if len(why) <= 100 else f"{why[:100]}…"
+    return f"{status:<10} {said}{why}; looking again in {fields['seconds']} s"

@@ -1,7 +1,5 @@
 """The simulated cloud that `make run` starts with: a few servers and disks, the sample events' among them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any

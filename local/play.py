@@ -1,13 +1,9 @@
 """`make run SCENARIO=…`: play one scenario or all of them side by side, and hold every verdict against the record."""
 
-from __future__ import annotations
-
-import os
 from dataclasses import dataclass
 
-from local.console import Console, attach_to_functions
-from local.stack import running
-from local.verdicts import Key, collect
+from local.console import Console
+from local.verdicts import Key, collect, watched
 from shared.ports import utc_now
 from simulator.oracle import disagreement
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
@@ -31,30 +27,29 @@ class Result:
 
 
 def play(name: str, as_json: bool) -> int:
-    """Exit status: 0 if every verdict is the expected one and true, else 1; 2 for an unknown name."""
-    console = Console(as_json=as_json)
+    """Play one scenario, `all` of them, or `list` them; exit status 0 if every verdict is as expected and true."""
     if name == "list":
         for scenario in CATALOGUE.values():
             print(f"{scenario.name:<30} {scenario.sentence}")
         return 0
-    if name != "all" and name not in CATALOGUE:
-        console.trouble(f"There is no scenario {name}; `make run SCENARIO=list` shows them all.")
-        return 2
-    chosen = list(CATALOGUE.values()) if name == "all" else [CATALOGUE[name]]
-    results = _play(chosen, console, brief=name == "all")
-    _table(console, results)
+    console = Console(as_json, brief=name == "all")
+    results = _play(list(CATALOGUE.values()) if name == "all" else [CATALOGUE[name]], console)
+    console.say()
+    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
     for result in results:
-        if not result.right:
-            why = result.objection or f"expected {result.expected}"
-            console.trouble(f"{result.scenario.name}: {result.got}, {why}")
-    return 0 if all(result.right for result in results) else 1
+        name, truth = result.scenario.name, result.objection or "true"
+        console.say(f"  {console.mark(result.right)} {name:<30} {result.expected:<36} {result.got:<36} {truth}")
+    wrong = [result for result in results if not result.right]
+    console.say(f"\n  {len(results) - len(wrong)} of {len(results)} verdicts as expected and true")
+    for result in wrong:
+        why = result.objection or f"expected {result.expected}"
+        console.trouble(f"{result.scenario.name}: {result.got}, {why}")
+    return 1 if wrong else 0
 
 
-def _play(chosen: list[Scenario], console: Console, brief: bool) -> list[Result]:
+def _play(chosen: list[Scenario], console: Console) -> list[Result]:
     cloud = scenario_cloud(utc_now)
-    attach_to_functions(console)
-    console.brief = brief
-    with running(os.environ, cloud=cloud, on_error=lambda e: console.trouble(str(e)), overrides=SETTINGS) as stack:
+    with watched(console, cloud=cloud, overrides=SETTINGS) as stack:
         console.say(f"playing {len(chosen)} scenario{'s' if len(chosen) > 1 else ''} ...")
         wanted: list[tuple[Scenario, str, Key]] = []
         for scenario in chosen:
@@ -74,14 +69,3 @@ def _play(chosen: list[Scenario], console: Console, brief: bool) -> list[Result]
         )
         for scenario, expected, key in wanted
     ]
-
-
-def _table(console: Console, results: list[Result]) -> None:
-    console.say()
-    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
-    for result in results:
-        mark = console.paint("ok ", "detached") if result.right else console.paint("NO ", "failed")
-        truth = result.objection or "true"
-        console.say(f"  {mark} {result.scenario.name:<30} {result.expected:<36} {result.got:<36} {truth}")
-    right = sum(result.right for result in results)
-    console.say(f"\n  {right} of {len(results)} verdicts as expected and true")

@@ -1,18 +1,22 @@
 """Delivers a queue to a handler as Lambda's SQS event source mapping does."""
 
-from __future__ import annotations
-
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from shared.aws.client import SQS, AwsClient
 from shared.ports import AwsTrouble
 
 Handler = Callable[[dict[str, Any], Any], Any]
+OnError = Callable[[BaseException], None]
+Received = dict[str, Any]
+
+
+def ignore(_: BaseException) -> None:
+    """Nobody wants to hear of errors."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,29 @@ class LambdaContext:
         return int(self.timeout_seconds * 1000)
 
 
+def invoke(handler: Handler, name: str, event: dict[str, Any], on_error: OnError) -> Any:
+    """The handler's answer, or False where it raises; Lambda runs it in a thread of its own."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(handler, event, LambdaContext(name))
+    if error := future.exception():
+        on_error(error)
+        return False
+    return future.result()
+
+
+def receive(client: AwsClient, queue_url: str, wait_seconds: int) -> list[Received]:
+    """Up to ten messages of a queue, which has them still."""
+    every = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
+    asked = {"QueueUrl": queue_url, "WaitTimeSeconds": wait_seconds, **every}
+    return client.call(SQS, "ReceiveMessage", asked).get("Messages") or []
+
+
+def delete(client: AwsClient, queue_url: str, messages: Collection[Received]) -> None:
+    if messages:
+        entries = [{"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)]
+        client.call(SQS, "DeleteMessageBatch", {"QueueUrl": queue_url, "Entries": entries})
+
+
 @dataclass
 class Poller:
     """Batches of up to ten, several invocations at once; what the handler reports as failed stays in the queue.
@@ -46,19 +73,15 @@ class Poller:
     queue_arn: str
     handler: Handler
     function_name: str = "detach-volume"
-    batch_size: int = 10
     concurrency: int = 4
     wait_seconds: int = 1
-    on_error: Callable[[BaseException], None] = lambda error: None
+    on_error: OnError = ignore
     died_in: str | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
-    def __enter__(self) -> Poller:
-        self._threads = [
-            threading.Thread(target=self._loop, name=f"poller-{number}", daemon=True)
-            for number in range(self.concurrency)
-        ]
+    def __enter__(self) -> Self:
+        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(self.concurrency)]
         for thread in self._threads:
             thread.start()
         return self
@@ -78,52 +101,25 @@ class Poller:
 
     def poll(self) -> int:
         """Receive one batch, invoke the handler with it, delete what it did not report; the number received."""
-        answer = self.client.call(
-            SQS,
-            "ReceiveMessage",
-            {
-                "QueueUrl": self.queue_url,
-                "MaxNumberOfMessages": self.batch_size,
-                "WaitTimeSeconds": self.wait_seconds,
-                "AttributeNames": ["All"],
-                "MessageAttributeNames": ["All"],
-            },
-        )
-        messages = answer.get("Messages") or []
+        messages = receive(self.client, self.queue_url, self.wait_seconds)
         if messages:
-            self._invoke(messages)
+            event = {"Records": [self.record(message) for message in messages]}
+            answer = invoke(self.handler, self.function_name, event, self.on_error)
+            failed = failed_ids(answer, {message["MessageId"] for message in messages})
+            delete(self.client, self.queue_url, [found for found in messages if found["MessageId"] not in failed])
         return len(messages)
 
-    def _invoke(self, messages: list[dict[str, Any]]) -> None:
-        event = {"Records": [self.record(message) for message in messages]}
-        # Lambda runs a handler in a thread of its own; an error of any kind fails the whole batch.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            future = pool.submit(self.handler, event, LambdaContext(self.function_name))
-        error = future.exception()
-        if error is not None:
-            self.on_error(error)
-            return
-        failed = failed_ids(future.result(), {message["MessageId"] for message in messages})
-        done = [message for message in messages if message["MessageId"] not in failed]
-        if done:
-            entries = [{"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(done)]
-            self.client.call(SQS, "DeleteMessageBatch", {"QueueUrl": self.queue_url, "Entries": entries})
-
-    def record(self, message: dict[str, Any]) -> dict[str, Any]:
+    def record(self, message: Received) -> dict[str, Any]:
         """A received message in the shape in which Lambda hands it over."""
         died_in = {"DeadLetterQueueSourceArn": self.died_in} if self.died_in else {}
+        no_lists: dict[str, list[str]] = {"stringListValues": [], "binaryListValues": []}
         return {
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
             "body": message["Body"],
             "attributes": message.get("Attributes", {}) | died_in,
             "messageAttributes": {
-                name: {
-                    "stringValue": value.get("StringValue"),
-                    "dataType": value.get("DataType"),
-                    "stringListValues": [],
-                    "binaryListValues": [],
-                }
+                name: {"stringValue": value.get("StringValue"), "dataType": value.get("DataType"), **no_lists}
                 for name, value in (message.get("MessageAttributes") or {}).items()
             },
             "md5OfBody": message.get("MD5OfBody", ""),
@@ -137,10 +133,8 @@ def failed_ids(response: Any, received: set[str]) -> set[str]:
     """The failures a handler reports; an answer of any other shape fails the whole batch, as with Lambda."""
     if response is None:
         return set()
-    if not isinstance(response, dict):
-        return received
     try:
         ids = {str(failure["itemIdentifier"]) for failure in response.get("batchItemFailures") or ()}
-    except (TypeError, KeyError):
+    except (AttributeError, TypeError, KeyError):
         return received
     return ids if ids <= received else received

@@ -1,27 +1,32 @@
-"""A look at the cloud of the `OS_…` variables before anything is sent to it."""
-
-from __future__ import annotations
+"""The cloud of the `OS_…` variables, and a look at it before anything is sent to it."""
 
 from collections.abc import Mapping
 
-from local.stack import cloud_values
 from shared.cloud.openstack import OpenStackCloud
 from shared.cloud.openstack import connect as cloud_of
 from shared.model import Reason
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, SettingsError, load
 
+ENDPOINTS = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
 
-def connect(environment: Mapping[str, str]) -> OpenStackCloud:
-    """The real cloud. Raises SettingsError or CloudTrouble."""
-    credentials = load(CloudCredentials, cloud_values(environment))
+
+def cloud_values(environment: Mapping[str, str]) -> dict[str, str]:
+    """The `OS_…` values of an environment, under the names they have in the secret."""
+    values = {name.removeprefix("OS_").lower(): value for name, value in environment.items() if name.startswith("OS_")}
+    return values | {name.lower(): environment[name] for name in ENDPOINTS if environment.get(name)}
+
+
+def connect(values: Mapping[str, str]) -> OpenStackCloud:
+    """The cloud that a secret with these values leads to. Raises SettingsError."""
+    credentials = load(CloudCredentials, values)
     return cloud_of(lambda _: credentials)
 
 
 def check_cloud(environment: Mapping[str, str]) -> str | None:
     """Log in; None, or one sentence that says what is wrong and what to do."""
     try:
-        connect(environment).check()
+        connect(cloud_values(environment)).check()
     except SettingsError as error:
         return f"The OS_… variables are not complete: {error}."
     except CloudTrouble as trouble:

@@ -1,8 +1,5 @@
 """`make run`: send events, show what happens, print the verdicts, and say whether they are the expected ones."""
 
-from __future__ import annotations
-
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from local.aws_stand_in import REQUESTS, queue_arn
-from local.console import Console, attach_to_functions
-from local.knocking import through_the_door, turns_away
-from local.real_cloud import check_cloud
-from local.stack import Stack, running
-from local.verdicts import FINAL, Key, collect
+from local.console import Console
+from local.stack import Stack
+from local.verdicts import FINAL, Key, collect, watched
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import Message
-from tools.sender import came_by_http
+from tools.sender import Post, came_by_http, deliver, post_of
 
 EVENTS = Path(__file__).parent.parent / "events"
 LAMBDA_RECORDS = re.compile(r'\s*\{\s*"Records"\s*:')
@@ -40,7 +35,7 @@ SAMPLES = {
 
 @dataclass(frozen=True)
 class Sent:
-    """A request on its way, and how its verdicts will name it; without a key the door has turned it away."""
+    """A request on its way, and how its verdicts will name it; without a key the webhook has rejected it."""
 
     name: str
     key: Key | None
@@ -49,25 +44,16 @@ class Sent:
 
 def run(event: Path | None, real_cloud: bool, as_json: bool) -> int:
     """Exit status: 0 if every request reached its final verdict (a sample: the expected one); 2 if nothing was sent."""
-    console = Console(as_json=as_json)
+    console = Console(as_json)
     files = {event: None} if event else {EVENTS / name: expected for name, expected in SAMPLES.items()}
-    if event and (trouble := unreadable(event)):
-        console.trouble(trouble)
-        return 2
-    if real_cloud and (trouble := check_cloud(os.environ)):
-        console.trouble(trouble)
-        return 2
-    attach_to_functions(console)
-    with running(os.environ, real_cloud=real_cloud, on_error=lambda e: console.trouble(str(e))) as stack:
-        where = "the cloud of OS_AUTH_URL" if real_cloud else "a simulated cloud"
-        console.say(f"webhook door → queue → detach_volume → event bus, with {where}")
-        shut = event is not None or turns_away(stack, console, EVENTS / "webhook_cloudevent.json")
+    with watched(console, real_cloud) as stack:
+        safe = event is not None or refuses_tampered(stack, console, EVENTS / "webhook_cloudevent.json")
         sent = [one for path, expected in files.items() for one in _send(stack, console, path, expected)]
         patience = None if event else PATIENCE
         verdicts = collect(stack, console, {one.key for one in sent if one.key}, patience)
     if not sent:
         return 2
-    return _summary(console, sent, verdicts) if shut else 1
+    return _summary(console, sent, verdicts) if safe else 1
 
 
 def unreadable(event: Path) -> str | None:
@@ -89,7 +75,7 @@ def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> l
     """Send a file's event; one entry for each volume it asks for."""
     body = path.read_text()
     if came_by_http(body):
-        keys = through_the_door(stack, console, path)
+        keys = post_signed(stack, console, path)
         return [Sent(path.name, key, expected) for key in ([None] if keys is None else keys)]
     message_id = stack.request(body)
     console.at(f"sent {path.name}", "bold")
@@ -105,20 +91,45 @@ def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> l
     return []
 
 
+def signed_anew(stack: Stack, path: Path) -> Post:
+    """A file's event as it goes over HTTP: its own signature has aged."""
+    return post_of(path.read_text()).signed(stack.webhook_secret, datetime.now(UTC))
+
+
+def post_signed(stack: Stack, console: Console, path: Path) -> list[Key] | None:
+    """Post a file's event to the webhook; what is in the queue now, or None if it was rejected."""
+    answer = deliver(signed_anew(stack, path), stack.webhook_url)
+    console.at(f"posted {path.name} → {answer.status_code} {answer.reason}", "bold")
+    if answer.status_code != 202:
+        console.trouble(f"{path.name}: the webhook answered {answer.status_code}: {answer.text}")
+        return None
+    said = answer.json()
+    results = said.get("events") or [said]
+    return [(entry["id"], entry["volume_id"]) for result in results for entry in result.get("requests", ())]
+
+
+def refuses_tampered(stack: Stack, console: Console, path: Path) -> bool:
+    """Whether the webhook says 401 to a request that was changed after it was signed."""
+    answer = deliver(signed_anew(stack, path).tampered(), stack.webhook_url)
+    console.at(f"posted {path.name}, tampered with → {answer.status_code} {answer.reason}", "bold")
+    if answer.status_code != 401:
+        console.trouble(f"the webhook answered {answer.status_code} to a request that was tampered with")
+    return answer.status_code == 401
+
+
 def _summary(console: Console, sent: list[Sent], verdicts: Mapping[Key, list[Any]]) -> int:
     console.say()
-    good = True
+    wrong = 0
     for one in sent:
         events = verdicts[one.key] if one.key else []
         final = [event["data"] for event in events if event["data"]["verdict"] in FINAL]
         got = f"{final[-1]['verdict']} ({final[-1]['detail']})" if final else "no verdict"
         right = bool(final) and one.expected in (None, final[-1]["verdict"], final[-1]["detail"])
-        good &= right
-        mark = console.paint("ok ", "detached") if right else console.paint("NO ", "failed")
-        if right and not one.expected:
-            mark = "   "  # whether it is the one that was hoped for, its sender knows
+        # Whether an event of the user's own has come to the hoped-for verdict, only its sender knows.
+        mark = console.mark(None if right and not one.expected else right)
         wanted = f"   expected {one.expected}" if not right and one.expected else ""
         console.say(f"  {mark} {one.name:<26} {got}{wanted}")
         if not right:
+            wrong += 1
             console.trouble(f"{one.name}: {got}, expected {one.expected or 'a verdict'}")
-    return 0 if good else 1
+    return 1 if wrong else 0

@@ -1,26 +1,17 @@
 """The whole product on this machine: AWS by moto, a cloud (simulated or real), and the functions in between."""
 
-from __future__ import annotations
-
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from local.aws_stand_in import (
-    BUS,
-    CLOUD_SECRET,
-    DEAD_LETTERS,
-    REQUESTS,
-    SINK_SECRET,
-    WEBHOOK_SECRET,
-    AwsStandIn,
-    queue_arn,
-)
+from local.aws_stand_in import BUS, CLOUD_SECRET, DEAD_LETTERS, REQUESTS, WEBHOOK_SECRET, AwsStandIn, queue_arn
 from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Page
-from local.poller import Poller
+from local.poller import OnError, Poller, ignore
+from local.real_cloud import cloud_values
 from shared.bootstrap.dead_letters import dead_letters
 from shared.bootstrap.detach import service
 from shared.bootstrap.webhook import webhook_endpoint
@@ -34,7 +25,7 @@ TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "FENCE_SKEW", "
               "SINK_URL", "SINK_MODE", "DELIVERY_TTL")  # fmt: skip
 """Settings which the caller's environment may set for the local stack too."""
 
-CLOUD_NAMES = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
+SINK_SECRET = "volume-detach/sink"
 
 
 @dataclass(frozen=True)
@@ -44,18 +35,12 @@ class Stack:
     aws: AwsStandIn
     cloud: CloudApi | None
     environment: Mapping[str, str]
-    door_url: str
-    door_secret: str
+    webhook_url: str
+    webhook_secret: str
 
     def request(self, body: str) -> str:
         """Put a request on the queue; its message id."""
         return self.aws.send(REQUESTS, body)
-
-
-def cloud_values(environment: Mapping[str, str]) -> dict[str, str]:
-    """The `OS_…` values of an environment, under the names they have in the secret."""
-    values = {name.removeprefix("OS_").lower(): value for name, value in environment.items() if name.startswith("OS_")}
-    return values | {name.lower(): environment[name] for name in CLOUD_NAMES if environment.get(name)}
 
 
 @contextmanager
@@ -63,16 +48,16 @@ def running(
     caller: Mapping[str, str],
     cloud: CloudApi | None = None,
     real_cloud: bool = False,
-    on_error: Callable[[BaseException], None] = lambda error: None,
+    on_error: OnError = ignore,
     overrides: Mapping[str, str] | None = None,
-    door_port: int = 0,
+    webhook_port: int = 0,
     pages: Mapping[str, Page] | None = None,
     under_load: bool = False,
 ) -> Iterator[Stack]:
     """Start everything, hand it out, and stop everything again; listens on loopback only.
 
-    The door takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples;
-    what goes to the caller's SINK_URL is signed with SINK_SECRET. Raises SettingsError.
+    The webhook takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples;
+    what goes to the caller's SINK_URL is signed with SINK_SECRET. Raises SettingsError and PortTaken.
     """
     with ExitStack() as stack:
         # The stand-in's own request log says nothing about the product.
@@ -84,8 +69,8 @@ def running(
             cloud = cloud or demo_cloud(utc_now)
             stack.enter_context(CloudServer(cloud))
             aws.put_secret(CLOUD_SECRET, simulator_credentials(cloud))
-        door_secret = caller.get("WEBHOOK_SECRET") or LOCAL_SECRET
-        aws.put_secret(WEBHOOK_SECRET, {"secrets": [door_secret]})
+        webhook_secret = caller.get("WEBHOOK_SECRET") or LOCAL_SECRET
+        aws.put_secret(WEBHOOK_SECRET, {"secrets": [webhook_secret]})
         environment = {
             **aws.environment,
             "POWERTOOLS_METRICS_DISABLED": "true",  # standard output is for people here, or for events
@@ -101,35 +86,20 @@ def running(
             environment["SINK_SECRET_ID"] = SINK_SECRET
         load(Settings, environment)
         stack.enter_context(_function_environment(environment))
-        from functions.detach_volume.handler import lambda_handler
+        from functions.detach_volume.handler import lambda_handler as detach_volume
         from functions.receive_webhook.handler import lambda_handler as receive_webhook
         from functions.report_dead_letter.handler import lambda_handler as report_dead_letter
 
-        url = stack.enter_context(FunctionUrl(receive_webhook, door_port, pages or {}, on_error))
+        url = stack.enter_context(FunctionUrl(receive_webhook, webhook_port, pages, on_error))
+        poller = partial(Poller, aws.client, on_error=on_error)
+        requests = aws.queue_urls[REQUESTS], queue_arn(REQUESTS)
+        dead = aws.queue_urls[DEAD_LETTERS], queue_arn(DEAD_LETTERS)
+        # Under load full batches are worth more than many pollers.
+        stack.enter_context(poller(*requests, detach_volume, concurrency=3 if under_load else 4))
         stack.enter_context(
-            Poller(
-                aws.client,
-                aws.queue_urls[REQUESTS],
-                queue_arn(REQUESTS),
-                lambda_handler,
-                # Under load full batches are worth more than many pollers.
-                concurrency=3 if under_load else 4,
-                on_error=on_error,
-            )
+            poller(*dead, report_dead_letter, "report-dead-letter", concurrency=1, died_in=queue_arn(REQUESTS))
         )
-        stack.enter_context(
-            Poller(
-                aws.client,
-                aws.queue_urls[DEAD_LETTERS],
-                queue_arn(DEAD_LETTERS),
-                report_dead_letter,
-                function_name="report-dead-letter",
-                concurrency=1,
-                on_error=on_error,
-                died_in=queue_arn(REQUESTS),
-            )
-        )
-        yield Stack(aws, cloud, environment, url.address, door_secret)
+        yield Stack(aws, cloud, environment, url.address, webhook_secret)
 
 
 def simulator_credentials(cloud: CloudApi) -> dict[str, str]:
@@ -150,16 +120,16 @@ def _function_environment(values: Mapping[str, str]) -> Iterator[None]:
     """Let the functions find their settings where Lambda puts them, and put the process back afterwards."""
     before = dict(os.environ)
     os.environ.update(values)
-    _wired_anew()
+    _forget_settings()
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-        _wired_anew()
+        _forget_settings()
 
 
-def _wired_anew() -> None:
+def _forget_settings() -> None:
     """Have the functions read their settings again, as a new execution environment does."""
     for cached in (service, webhook_endpoint, dead_letters):
         cached.cache_clear()

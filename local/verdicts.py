@@ -1,19 +1,32 @@
-"""Verdicts as they come off the event bus."""
+"""The stack at work on the console, and its verdicts as they come off the event bus."""
 
-from __future__ import annotations
-
+import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from local.aws_stand_in import VERDICTS
 from local.console import Console
-from local.stack import Stack
+from local.stack import Stack, running
+from shared.telemetry.logs import logger
 
 FINAL = ("detached", "failed", "checked")
 
 Key = tuple[str, str | None]
 """A request and one of its volumes, as verdicts name them."""
+
+
+@contextmanager
+def watched(console: Console, real_cloud: bool = False, **options: Any) -> Iterator[Stack]:
+    """The running stack; the console shows the functions' log lines instead of standard output, and their errors."""
+    target = logging.getLogger(logger.name)
+    target.handlers[:] = [console]
+    target.propagate = False
+    with running(os.environ, real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
+        where = "the cloud of OS_AUTH_URL" if real_cloud else "a simulated cloud"
+        console.say(f"webhook → queue → detach_volume → event bus, with {where}")
+        yield stack
 
 
 def collect(stack: Stack, console: Console, open_keys: set[Key], patience: float | None) -> dict[Key, list[Any]]:
@@ -25,8 +38,7 @@ def collect(stack: Stack, console: Console, open_keys: set[Key], patience: float
     finished: set[Key] = set()
     deadline = time.monotonic() + patience if patience else None
     while open_keys - finished and (deadline is None or time.monotonic() < deadline):
-        for envelope in stack.aws.receive(VERDICTS):
-            event = envelope["detail"]
+        for event in stack.aws.verdicts():
             if event["id"] in events:
                 continue
             events[event["id"]] = event

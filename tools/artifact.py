@@ -1,7 +1,5 @@
 """`make build`: what runs in Lambda, as a directory and as a zip; the same inputs give the same bytes."""
 
-from __future__ import annotations
-
 import argparse
 import calendar
 import fcntl
@@ -12,7 +10,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +20,7 @@ LAMBDA_PLATFORM = "aarch64-manylinux2014"
 """What the template's functions run on: Runtime and Architectures."""
 
 UNPACKED_AT = "/var/task"
-"""Where Lambda has the code: bytecode that names its sources there needs no mending when it is loaded."""
+"""Where Lambda has the code: bytecode that names its sources there needs no change when it is loaded."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time a zip can tell."""
@@ -78,7 +75,10 @@ def product(host: bool = False, bytecode: bool = True) -> Recipe:
 def build(recipe: Recipe) -> bool:
     """Make the directory and the zip, unless they are there already from the same inputs; whether it did."""
     compiler = compiler_of(recipe) if recipe.bytecode else None
-    with _alone():
+    BUILD.mkdir(exist_ok=True)
+    # `sam build` makes all functions at once, and each of them asks for the one artifact.
+    with (BUILD / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         stamp, inputs = BUILD / f".{recipe.name}.inputs", _inputs(recipe, compiler)
         complete = recipe.directory.is_dir() and recipe.archive.is_file() and stamp.is_file()
         if complete and stamp.read_text() == inputs:
@@ -110,24 +110,22 @@ def _install(recipe: Recipe) -> None:
 
 def _trim(recipe: Recipe) -> None:
     """Drop what nobody runs: tests, texts at the root, metadata, and what only builds packages."""
-    unwanted = {*recipe.without, *LEFT_BEHIND}
+    for path in list(_unwanted(recipe)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:  # a file, or gone with a directory above it
+            path.unlink(missing_ok=True)
+
+
+def _unwanted(recipe: Recipe) -> Iterator[Path]:
+    names = {*recipe.without, *LEFT_BEHIND}
     for path in recipe.directory.iterdir():
-        text = path.suffix in (".md", ".rst", ".txt")
-        if path.name in unwanted or text or (path.suffix == ".dist-info" and not _kept(path, recipe)):
-            _remove(path)
-    for path in list(recipe.directory.glob("*/**/tests")):
-        if path.exists():  # and not gone with one above it
-            _remove(path)
-
-
-def _kept(metadata: Path, recipe: Recipe) -> bool:
-    """Whether somebody reads it; then METADATA alone stays, unless everything of everybody's does."""
-    if recipe.metadata is None:
-        return True
-    for path in metadata.iterdir():
-        if path.name != "METADATA":
-            _remove(path)
-    return metadata.name.split("-")[0] in recipe.metadata
+        if path.name in names or path.suffix in (".md", ".rst", ".txt"):
+            yield path
+        elif path.suffix == ".dist-info" and recipe.metadata is not None:
+            is_read = path.name.split("-")[0] in recipe.metadata
+            yield from (file for file in path.iterdir() if file.name != "METADATA") if is_read else [path]
+    yield from recipe.directory.glob("*/**/tests")
 
 
 def _compile(directory: Path, python: str) -> None:
@@ -161,8 +159,9 @@ def compiler_of(recipe: Recipe) -> str:
     if recipe.host:
         return sys.executable
     named = os.environ.get("LAMBDA_PYTHON")
+    version = "import sys; print('%d.%d' % sys.version_info[:2])"
     for candidate in [named] if named else _installed():
-        if _version(candidate) == LAMBDA_PYTHON:
+        if _printed(candidate, "-c", version) == LAMBDA_PYTHON:
             return candidate
     raise BuildError(
         f"Lambda runs Python {LAMBDA_PYTHON}, and bytecode made by another version would be ignored there; "
@@ -184,17 +183,15 @@ def _installed() -> Iterator[str]:
     yield from map(str, sorted(pyenv.glob(f"versions/{LAMBDA_PYTHON}*/bin/python{LAMBDA_PYTHON}")))
     # Those that uv has itself installed: to look for others it would ask what is on the path, and give up there.
     options = ("--managed-python", "--system", "--no-python-downloads", "--no-project", "--no-config")
-    command = [str(_uv()), "python", "find", LAMBDA_PYTHON, *options]
-    yield subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
+    yield _printed(str(_uv()), "python", "find", LAMBDA_PYTHON, *options)
 
 
-def _version(python: str) -> str | None:
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+def _printed(*command: str) -> str:
+    """What a command prints; nothing if there is no such command, or if it fails."""
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603
-    except OSError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def _inputs(recipe: Recipe, compiler: str | None) -> str:
@@ -220,22 +217,6 @@ def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> N
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BuildError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """`sam build` makes all functions at once, and each of them asks for the one artifact."""
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _described(recipe: Recipe) -> str:

@@ -1,7 +1,5 @@
 """What a million detaches cost: invocations as the simulator counts them, times list prices."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 MEMORY_GB = 0.25

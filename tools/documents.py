@@ -1,8 +1,7 @@
 """The documents that are made from the code; `make docs` writes them, a test fails when they differ."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from shared.model import Detail
@@ -15,23 +14,20 @@ ROOT = Path(__file__).parent.parent
 
 def failure_reasons() -> str:
     """The catalogue of reasons as a page for people."""
-    lines = [
-        "# Why a detach did not happen",
-        "",
-        "Every `detach_failed` event carries one of these codes in `data.reason.code`. The list is closed and part",
-        "of the public contract: a code is never renamed, and its meaning never changes. *Again?* says whether the",
-        "same request can succeed later without anybody changing anything; a new request needs a new event id.",
-        "",
-        "This page is made from the code (`make docs`).",
-        "",
-        "| code | what happened | what to do | again? |",
-        "|---|---|---|---|",
-    ]
-    for reason, text in catalogue().items():
-        again = "yes" if text.retryable else "no"
-        cells = (f"`{reason.value}`", text.message, text.remedy, again)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    return _page(
+        """\
+# Why a detach did not happen
+
+Every `detach_failed` event carries one of these codes in `data.reason.code`. The list is closed and part
+of the public contract: a code is never renamed, and its meaning never changes. *Again?* says whether the
+same request can succeed later without anybody changing anything; a new request needs a new event id.
+""",
+        ("code", "what happened", "what to do", "again?"),
+        [
+            (f"`{reason.value}`", text.message, text.remedy, "yes" if text.retryable else "no")
+            for reason, text in catalogue().items()
+        ],
+    )
 
 
 DETAILS: Mapping[Detail, str] = {
@@ -52,43 +48,55 @@ DETAILS: Mapping[Detail, str] = {
 
 def details() -> str:
     """The closed list of details as a page for people."""
-    lines = [
-        "# How it came to a verdict",
-        "",
-        "Every verdict carries one of these in `data.detail`. The list is closed and part of the public contract.",
-        "A `detach_failed` event has its [reason](failure-reasons.md)'s code there instead.",
-        "",
-        "This page is made from the code (`make docs`).",
-        "",
-        "| detail | meaning |",
-        "|---|---|",
-    ]
-    for detail in Detail:
-        reported = detail.value.removeprefix("would_report_")
-        text = DETAILS.get(detail) or f"A request without `dry_run` would report `{Detail(reported).value}` at once."
-        lines.append(f"| `{detail.value}` | {text} |")
-    return "\n".join(lines) + "\n"
+    return _page(
+        """\
+# How it came to a verdict
+
+Every verdict carries one of these in `data.detail`. The list is closed and part of the public contract.
+A `detach_failed` event has its [reason](failure-reasons.md)'s code there instead.
+""",
+        ("detail", "meaning"),
+        [(f"`{detail.value}`", DETAILS.get(detail) or _would_report(detail)) for detail in Detail],
+    )
 
 
-DOCUMENTS: Mapping[str, Callable[[], str]] = {
+def _would_report(detail: Detail) -> str:
+    reported = Detail(detail.value.removeprefix("would_report_"))
+    return f"A request without `dry_run` would report `{reported.value}` at once."
+
+
+def _page(text: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    first, *rest = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (head, *rows))
+    table = "\n".join((f"| {first} |", "|---" * len(head) + "|", *(f"| {cells} |" for cells in rest)))
+    return f"{text}\nThis page is made from the code (`make docs`).\n\n{table}\n"
+
+
+DOCUMENTS: Mapping[str, Callable[[], object]] = {
     "docs/details.md": details,
     "docs/failure-reasons.md": failure_reasons,
-    "docs/openapi.json": openapi.text,
-    "docs/asyncapi.json": asyncapi.text,
+    "docs/openapi.json": openapi.document,
+    "docs/asyncapi.json": asyncapi.document,
     **schemas.documents(),
     **samples.documents(),
 }
+"""By file: a page as it is, anything else as JSON."""
+
+
+def text_of(name: str) -> str:
+    """A document as it is checked in."""
+    made = DOCUMENTS[name]()
+    return made if isinstance(made, str) else json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 
 def differing() -> list[str]:
     """The documents whose files are not what the code makes of them."""
-    return [name for name, make in DOCUMENTS.items() if not _holds(ROOT / name, make())]
+    return [name for name in DOCUMENTS if not _holds(ROOT / name, text_of(name))]
 
 
 def write() -> None:
-    for name, make in DOCUMENTS.items():
+    for name in DOCUMENTS:
         (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / name).write_text(make(), encoding="utf-8")
+        (ROOT / name).write_text(text_of(name), encoding="utf-8")
 
 
 def _holds(path: Path, text: str) -> bool:

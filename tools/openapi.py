@@ -1,6 +1,4 @@
-"""The OpenAPI 3.1 document of the webhook door, made from the models it validates with and answers with."""
-
-from __future__ import annotations
+"""The OpenAPI 3.1 document of the webhook endpoint, made from the models it validates with and answers with."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +15,14 @@ from shared.webhook.http_binding import BATCHED, STRUCTURED
 from shared.webhook.responses import PROBLEM_TYPE, Accepted, AcceptedBatch, Problem
 
 EVENTS = Path(__file__).parent.parent / "events"
+EXAMPLES = ("webhook_bare.json", "detach_cloudevent.json")
 
 Schema = dict[str, Any]
 
 DESCRIPTION = f"""\
-Asks for volumes to be detached from a server. The door proves who is asking, validates the request, puts it on the \
-queue and answers `202`; it never waits for the cloud. What came of a request is said later, by one event on the \
-event bus, under the id that the answer names.
+Asks for volumes to be detached from a server. The webhook endpoint authenticates the sender, validates \
+the request, puts it on the queue and answers `202`; it never waits for the cloud. What came of a request is said \
+later, by one event on the event bus, under the id that the answer names.
 
 A request comes as a CloudEvent (structured, binary or batched mode of the HTTP binding 1.0.2) or as bare JSON. The \
 content type decides which: `{STRUCTURED}`, `{BATCHED}`, or `application/json`, which is a CloudEvent in binary mode \
@@ -41,10 +40,10 @@ ANSWERS: Mapping[int, str] = {
     401: "No proof of who is asking: no signature of a known secret, or one that is more than five minutes old.",
     405: "Requests are sent by POST; OPTIONS is for the handshake.",
     413: f"More than {BODY_BYTES} bytes, or a batch of more than {BATCH_EVENTS} events.",
-    415: "A content type that this door does not read.",
+    415: "A content type that this endpoint does not read.",
     422: "No valid request: `errors` names every faulty field (of a batch: `events`).",
     429: "The queue is throttled: send the same again after `Retry-After` seconds.",
-    503: "The queue did not take everything, or the door's keys cannot be read: send the same again after "
+    503: "The queue did not take everything, or the endpoint's keys cannot be read: send the same again after "
     "`Retry-After` seconds. `enqueued` and `missing` say what is in the queue; nothing is done twice.",
 }
 
@@ -55,40 +54,50 @@ HEADERS: Mapping[int, Mapping[str, str]] = {
     503: {"Retry-After": "Seconds."},
 }
 
-PARAMETERS: tuple[tuple[str, str], ...] = (
-    ("webhook-id", "Standard Webhooks: the message, the same in each attempt. Without a full stop."),
-    ("webhook-timestamp", "Standard Webhooks: the time of this attempt, in seconds since 1970."),
-    ("webhook-signature", "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256; several are parted by blanks."),
-    ("Idempotency-Key", "Names a bare JSON request, where there is no `webhook-id`."),
-    ("ce-specversion", "Binary mode: `1.0`."),
-    ("ce-id", "Binary mode: the event's id."),
-    ("ce-source", "Binary mode: the event's source."),
-    ("ce-type", "Binary mode: `{prefix}.volume.detach_requested.v1`."),
-    ("ce-time", "Binary mode: when the request was made."),
-    ("ce-expirytime", "Binary mode: when the request is no longer wanted."),
-    ("ce-correlationid", "Binary mode: echoed in every verdict."),
-)
+PARAMETERS: Mapping[str, str] = {
+    "webhook-id": "Standard Webhooks: the message, the same in each attempt. Without a full stop.",
+    "webhook-timestamp": "Standard Webhooks: the time of this attempt, in seconds since 1970.",
+    "webhook-signature": "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256; several are parted by blanks.",
+    "Idempotency-Key": "Names a bare JSON request, where there is no `webhook-id`.",
+    "ce-specversion": "Binary mode: `1.0`.",
+    "ce-id": "Binary mode: the event's id.",
+    "ce-source": "Binary mode: the event's source.",
+    "ce-type": "Binary mode: `{prefix}.volume.detach_requested.v1`.",
+    "ce-time": "Binary mode: when the request was made.",
+    "ce-expirytime": "Binary mode: when the request is no longer wanted.",
+    "ce-correlationid": "Binary mode: echoed in every verdict.",
+}
+
+SENDERS: Mapping[str, Schema] = {
+    "standardWebhooks": {"type": "apiKey", "in": "header", "name": "webhook-signature",
+                         "description": "A Standard Webhooks signature by one of the endpoint's secrets (`whsec_…`)."},
+    "bearer": {"type": "http", "scheme": "bearer",
+               "description": "For senders that cannot sign; only if tokens are configured."},
+    "awsIam": {"type": "http", "scheme": "AWS4-HMAC-SHA256",
+               "description": "For senders in AWS; only if the Function URL's AuthType is AWS_IAM."},
+}  # fmt: skip
+"""Who may send."""
+
+STRING: Schema = {"type": "string"}
+TEXT: Schema = {"type": "string", "minLength": 1}
+TIME: Schema = {"type": "string", "format": "date-time"}
 
 ATTRIBUTES: Mapping[str, Schema] = {
     "specversion": {"const": "1.0"},
-    "id": {"type": "string", "minLength": 1, "maxLength": 512},
-    "source": {"type": "string", "minLength": 1, "maxLength": 2048, "format": "uri-reference"},
+    "id": {**TEXT, "maxLength": 512},
+    "source": {**TEXT, "maxLength": 2048, "format": "uri-reference"},
     "type": {
-        "type": "string",
+        **STRING,
         "pattern": r"\.volume\.detach_requested\.v1$",
         "description": "`{EVENT_TYPE_PREFIX}.volume.detach_requested.v1`; the prefix is `bms` unless set otherwise.",
     },
-    "time": {
-        "type": "string",
-        "format": "date-time",
-        "description": "When the request was made: a volume attached later is not touched.",
-    },
-    "subject": {"type": "string", "minLength": 1},
-    "datacontenttype": {"type": "string", "examples": ["application/json"]},
-    "expirytime": {"type": "string", "format": "date-time", "description": "When the request is no longer wanted."},
-    "correlationid": {"type": "string", "minLength": 1, "description": "Echoed in every verdict."},
-    "traceparent": {"type": "string", "minLength": 1},
-    "tracestate": {"type": "string", "minLength": 1},
+    "time": {**TIME, "description": "When the request was made: a volume attached later is not touched."},
+    "subject": TEXT,
+    "datacontenttype": {**STRING, "examples": ["application/json"]},
+    "expirytime": {**TIME, "description": "When the request is no longer wanted."},
+    "correlationid": {**TEXT, "description": "Echoed in every verdict."},
+    "traceparent": TEXT,
+    "tracestate": TEXT,
     "data": {"$ref": "#/components/schemas/RequestData"},
 }
 
@@ -96,108 +105,75 @@ ATTRIBUTES: Mapping[str, Schema] = {
 @cache
 def document() -> Schema:
     """The whole document; nobody changes it."""
+    title = "Webhook endpoint for volume detach requests"
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Webhook door for volume detach requests", "version": "1.0.0", "description": DESCRIPTION},
+        "info": {"title": title, "version": "1.0.0", "description": DESCRIPTION},
         "servers": [{"url": "/", "description": "The Function URL, or the route of an HTTP API."}],
-        "security": [{"standardWebhooks": []}, {"bearer": []}, {"awsIam": []}],
+        "security": [{name: []} for name in SENDERS],
         "paths": {"/": {"post": _post(), "options": _handshake()}},
-        "components": {
-            "schemas": _schemas(),
-            "securitySchemes": {
-                "standardWebhooks": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "webhook-signature",
-                    "description": "A Standard Webhooks signature by one of the door's secrets (`whsec_…`).",
-                },
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "For senders that cannot sign; only if tokens are configured.",
-                },
-                "awsIam": {
-                    "type": "http",
-                    "scheme": "AWS4-HMAC-SHA256",
-                    "description": "For senders in AWS; only if the Function URL's AuthType is AWS_IAM.",
-                },
-            },
-        },
+        "components": {"schemas": _schemas(), "securitySchemes": SENDERS},
     }
 
 
-def text() -> str:
-    """The document as it is checked in."""
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
-
-
 def _post() -> Schema:
+    bare, event = (
+        json.loads((EVENTS / f"{name}.json").read_text("utf-8")) for name in ("webhook_bare", "detach_cloudevent")
+    )
+    content = {
+        "application/json": {"schema": _ref("RequestData"), "example": json.loads(bare["body"])},
+        STRUCTURED: {"schema": _ref("CloudEvent"), "example": event},
+        BATCHED: {"schema": _ref("CloudEventBatch")},
+    }
     return {
         "operationId": "requestDetach",
         "summary": "Ask for a detach",
-        "parameters": [
-            {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": meaning}
-            for name, meaning in PARAMETERS
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": _content("RequestData", json.loads(_event("webhook_bare.json")["body"])),
-                STRUCTURED: _content("CloudEvent", _event("detach_cloudevent.json")),
-                BATCHED: {"schema": {"$ref": "#/components/schemas/CloudEventBatch"}},
-            },
-        },
+        "parameters": [_parameter(name, meaning) for name, meaning in PARAMETERS.items()],
+        "requestBody": {"required": True, "content": content},
         "responses": {str(status): _answer(status) for status in ANSWERS},
     }
 
 
-def _content(schema: str, example: Any) -> Schema:
-    return {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _event(name: str) -> Any:
-    return json.loads((EVENTS / name).read_text(encoding="utf-8"))
+def _parameter(name: str, meaning: str, required: bool = False) -> Schema:
+    return {"name": name, "in": "header", "required": required, "schema": STRING, "description": meaning}
+
+
+def _headers(meanings: Mapping[str, str]) -> Schema:
+    headers = {name: {"description": meaning, "schema": STRING} for name, meaning in meanings.items()}
+    return {"headers": headers} if headers else {}
 
 
 def _answer(status: int) -> Schema:
-    refs = [{"$ref": f"#/components/schemas/{name}"} for name in ("Accepted", "AcceptedBatch")]
-    content = (
-        {"application/json": {"schema": {"oneOf": refs}}}
-        if status == HTTPStatus.ACCEPTED
-        else {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    )
-    headers = {
-        name: {"description": meaning, "schema": {"type": "string"}}
-        for name, meaning in HEADERS.get(status, {}).items()
-    }
-    return {"description": ANSWERS[status], **({"headers": headers} if headers else {}), "content": content}
+    content: Schema = {PROBLEM_TYPE: {"schema": _ref("Problem")}}
+    if status == HTTPStatus.ACCEPTED:
+        content = {"application/json": {"schema": {"oneOf": [_ref("Accepted"), _ref("AcceptedBatch")]}}}
+    return {"description": ANSWERS[status], **_headers(HEADERS.get(status, {})), "content": content}
 
 
 def _handshake() -> Schema:
     """CloudEvents WebHook 1.0.2 §4."""
-    text = {"type": "string"}
+    consent = {
+        "WebHook-Allowed-Origin": "The origin, or `*`.",
+        "WebHook-Allowed-Rate": "`*`: any rate.",
+        "Allow": "`POST`",
+    }
     return {
         "operationId": "askToSend",
         "summary": "Ask whether an origin may send (CloudEvents WebHook handshake)",
         "security": [],
         "parameters": [
-            {"name": "WebHook-Request-Origin", "in": "header", "required": True, "schema": text,
-             "description": "The DNS name of the sender."},
-            {"name": "WebHook-Request-Rate", "in": "header", "required": False, "schema": text,
-             "description": "Deliveries a minute."},
+            _parameter("WebHook-Request-Origin", "The DNS name of the sender.", required=True),
+            _parameter("WebHook-Request-Rate", "Deliveries a minute."),
         ],
         "responses": {
-            "200": {
-                "description": "The origin may send.",
-                "headers": {
-                    "WebHook-Allowed-Origin": {"schema": text, "description": "The origin, or `*`."},
-                    "WebHook-Allowed-Rate": {"schema": text, "description": "`*`: any rate."},
-                    "Allow": {"schema": text, "description": "`POST`"},
-                },
-            },
+            "200": {"description": "The origin may send.", **_headers(consent)},
             "405": {**_answer(405), "description": "The origin is not among those allowed."},
         },
-    }  # fmt: skip
+    }
 
 
 def _schemas() -> Schema:
@@ -212,11 +188,6 @@ def _schemas() -> Schema:
             "required": ["specversion", "id", "source", "type", "data"],
             "properties": dict(ATTRIBUTES),
         },
-        "CloudEventBatch": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": BATCH_EVENTS,
-            "items": {"$ref": "#/components/schemas/CloudEvent"},
-        },
+        "CloudEventBatch": {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": _ref("CloudEvent")},
         **schemas,
     }

@@ -1,7 +1,5 @@
 """The OpenAPI document as one page for people: no script, nothing loaded from anywhere."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

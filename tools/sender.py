@@ -1,16 +1,14 @@
-"""`make send`: signs an event as Standard Webhooks asks, posts it to a door, and shows the answer."""
-
-from __future__ import annotations
+"""`make send`: signs an event as Standard Webhooks asks, posts it to a webhook endpoint, and shows the answer."""
 
 import base64
 import json
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 from pydantic import ValidationError
@@ -20,7 +18,7 @@ from shared.signatures import ID, SIGNATURE, TIMESTAMP, Keys
 from shared.webhook.http_binding import BATCHED, STRUCTURED
 
 LOCAL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"""The secret of the published test vector: known to everybody, so it opens only doors on this machine."""
+"""The secret of the published test vector: known to everybody, so it is for webhook endpoints on this machine."""
 
 LOCAL_URL = "http://127.0.0.1:8080/"
 
@@ -32,16 +30,16 @@ class Post:
     headers: Mapping[str, str]
     body: bytes
 
-    def signed(self, secret: str, now: datetime, message_id: str | None = None) -> Post:
+    def signed(self, secret: str, now: datetime, message_id: str | None = None) -> Self:
         """The same with the three headers of Standard Webhooks; without an id it is a new message."""
         id_ = message_id or f"msg_{uuid.uuid4().hex}"
         signature = Webhook(secret).sign(id_, now.astimezone(UTC), self.body.decode())
         signing = {ID: id_, TIMESTAMP: str(int(now.timestamp())), SIGNATURE: signature}
-        return Post({**self.headers, **signing}, self.body)
+        return replace(self, headers={**self.headers, **signing})
 
-    def tampered(self) -> Post:
+    def tampered(self) -> Self:
         """The same signature over a body that says something else."""
-        return Post(self.headers, self.body.replace(b"{", b'{"dry_run":true,', 1))
+        return replace(self, body=self.body.replace(b"{", b'{"dry_run":true,', 1))
 
 
 def post_of(text: str) -> Post:
@@ -66,7 +64,7 @@ def came_by_http(text: str) -> bool:
 
 
 def _json(text: str) -> Any:
-    """None for what is no JSON: it is sent as it is, and the door says what is wrong with it."""
+    """None for what is no JSON: it is sent as it is, and the webhook says what is wrong with it."""
     try:
         return json.loads(text)
     except ValueError:
@@ -78,7 +76,7 @@ def deliver(post: Post, url: str) -> requests.Response:
 
 
 def send(event: Path, url: str, secret: str) -> int:
-    """Exit status: 0 if the door took it, 1 if it said no, 2 if nothing could be sent."""
+    """Exit status: 0 if the webhook accepted it, 1 if it said no, 2 if nothing could be sent."""
     if not event.is_file():
         return _trouble(f"There is no event file {event}; samples are in events/.")
     try:

@@ -1,34 +1,25 @@
 """`make servers`: the servers of a project with their disks, where a user finds the ids for a request."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 from local.demo import demo_cloud
-from local.real_cloud import check_cloud, connect
+from local.real_cloud import cloud_values, connect
 from local.stack import simulator_credentials
 from shared.cloud.openstack import OpenStackCloud
-from shared.cloud.openstack import connect as cloud_of
 from shared.decision.gates import is_system_disk, operating_system
 from shared.model import Server
 from shared.ports import CloudTrouble, utc_now
-from shared.settings import CloudCredentials, load
 from simulator import CloudServer
 
 
 def show(real_cloud: bool, as_json: bool) -> int:
     """Print the table; exit status 2 with one sentence if the cloud cannot be asked."""
-    if real_cloud and (trouble := check_cloud(os.environ)):
-        print(trouble, file=sys.stderr)
-        return 2
     try:
-        with _cloud(real_cloud) as cloud:
-            rows = [_row(cloud, server) for server in cloud.servers().value]
+        rows = _rows(real_cloud)
     except CloudTrouble as trouble:
         print(f"The cloud did not answer: {trouble}.", file=sys.stderr)
         return 2
@@ -47,15 +38,16 @@ def show(real_cloud: bool, as_json: bool) -> int:
     return 0
 
 
-@contextmanager
-def _cloud(real_cloud: bool) -> Iterator[OpenStackCloud]:
-    if real_cloud:
-        yield connect(os.environ)
-        return
-    api = demo_cloud(utc_now)
-    with CloudServer(api):
-        credentials = load(CloudCredentials, simulator_credentials(api))
-        yield cloud_of(lambda _: credentials)
+def _rows(real_cloud: bool) -> list[dict[str, Any]]:
+    with ExitStack() as stack:
+        if real_cloud:
+            values = cloud_values(os.environ)
+        else:
+            api = demo_cloud(utc_now)
+            stack.enter_context(CloudServer(api))
+            values = simulator_credentials(api)
+        cloud = connect(values)
+        return [_row(cloud, server) for server in cloud.servers().value]
 
 
 def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:
@@ -75,10 +67,5 @@ def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:
                 "attachment_id": attachment.attachment_id if attachment else None,
             }
         )
-    return {
-        "server_id": server.id,
-        "name": server.name,
-        "status": server.status,
-        "os": operating_system(server).value,
-        "disks": disks,
-    }
+    about = {"server_id": server.id, "name": server.name, "status": server.status}
+    return {**about, "os": operating_system(server).value, "disks": disks}

@@ -1,25 +1,22 @@
 """`make soak`: many requests through the whole local stack, with faults and duplicates, and a reckoning at the end."""
 
-from __future__ import annotations
-
 import argparse
 import json
-import os
 import resource
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
 from random import Random
 from typing import Any
 
-from local.aws_stand_in import REQUESTS, VERDICTS
-from local.console import Console, attach_to_functions
-from local.stack import Stack, running
+from local.aws_stand_in import REQUESTS
+from local.console import Console
+from local.stack import Stack
+from local.verdicts import watched
 from shared.aws.client import SQS
 from shared.ports import utc_now
 from simulator import Behaviour, CloudApi, Happened, Kind, World, bodies, faults
@@ -66,12 +63,14 @@ class Reckoning:
     said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     events: list[dict[str, Any]] = field(default_factory=list)
 
-    def take(self, event: dict[str, Any]) -> None:
-        data = event["data"]
-        if data["verdict"] in ("detached", "failed"):
-            self.final[data["request"]["id"]].add(event["id"])
-            self.said[data["request"]["id"]].add(data["verdict"])
-        self.events.append(event)
+    def take(self, stack: Stack) -> None:
+        """Take in what has come off the bus."""
+        for event in stack.aws.verdicts(wait_seconds=0):
+            data = event["data"]
+            if data["verdict"] in ("detached", "failed"):
+                self.final[data["request"]["id"]].add(event["id"])
+                self.said[data["request"]["id"]].add(data["verdict"])
+            self.events.append(event)
 
 
 def main() -> int:
@@ -86,22 +85,16 @@ def main() -> int:
     world = World(utc_now, seed=asked.seed)
     cloud = CloudApi(world)
     requests = list(_requests(world, asked.requests, random))
-    cloud.faults = Rain(asked.faults, asked.seed)
-    console = Console()
-    console.brief = True
-    attach_to_functions(console)
+    cloud.faults = rain = Rain(asked.faults, asked.seed)
+    console = Console(brief=True)
     reckoning = Reckoning()
-    began = time.monotonic()
-    with running(os.environ, cloud=cloud, on_error=lambda error: console.trouble(str(error)), under_load=True) as stack:
-        sender = threading.Thread(
-            target=_send, args=(stack, requests, asked.duplicates, random, reckoning), daemon=True
-        )
-        sender.start()
-        deadline = began + asked.minutes * 60
-        told = 0.0
+    began = told = time.monotonic()
+    deadline = began + asked.minutes * 60
+    with watched(console, cloud=cloud, under_load=True) as stack:
+        sending = (stack, requests, asked.duplicates, random, reckoning)
+        threading.Thread(target=_send, args=sending, daemon=True).start()
         while len(reckoning.final) < len(requests) and time.monotonic() < deadline:
-            for event in _verdicts(stack):
-                reckoning.take(event)
+            reckoning.take(stack)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 console.at(f"{len(reckoning.final):>6} of {len(requests)} requests have their verdict")
@@ -109,9 +102,29 @@ def main() -> int:
         while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
             time.sleep(0.5)
         for _ in range(20):
-            for event in _verdicts(stack):
-                reckoning.take(event)
-    return _report(console, cloud, requests, reckoning, drained)
+            reckoning.take(stack)
+    history = _by_volume(world.history)
+    judged = (disagreement(history[event["data"].get("volume_id") or ""], event) for event in reckoning.events)
+    untrue = list(filter(None, judged))
+    rows = (
+        ("requests", len(requests), None),
+        ("cloud calls", len(cloud.calls), None),
+        ("faults injected", rain.fallen, None),
+        ("events emitted", len(reckoning.events), None),
+        ("lost (no final verdict)", len(requests) - len(reckoning.final), 0),
+        ("requests with two final verdict ids", _several(reckoning.final), 0),
+        ("requests told two different things", _several(reckoning.said), 0),
+        ("verdicts the cloud's record disagrees with", len(untrue), 0),
+    )
+    console.say()
+    for name, value, wanted in rows:
+        console.say(f"  {console.mark(None if wanted is None else value == wanted)} {name:<44} {value:>9,}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
+    console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
+    for wrong in untrue[:5]:
+        console.trouble(wrong)
+    return 0 if all(wanted in (None, value) for _, value, wanted in rows) else 1
 
 
 def _requests(world: World, count: int, random: Random) -> Iterator[dict[str, Any]]:
@@ -140,58 +153,21 @@ def _send(
 ) -> None:
     """Keep a wave of requests on their way, some of them twice."""
     client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
-    pending = iter(requests)
-    sent = 0
-    while batch := list(islice(pending, 8)):
-        while sent - len(reckoning.final) > WAVE:
+    for first in range(0, len(requests), 8):
+        while first - len(reckoning.final) > WAVE:
             time.sleep(0.05)
+        batch = requests[first : first + 8]
         copies = [request for request in batch if random.random() < duplicates][:2]
         entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate([*batch, *copies])]
         client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
-        sent += len(batch)
 
 
-def _verdicts(stack: Stack) -> list[dict[str, Any]]:
-    return [envelope["detail"] for envelope in stack.aws.receive(VERDICTS, wait_seconds=0)]
+def _several(found: dict[str, set[str]]) -> int:
+    """How many requests have more than one."""
+    return sum(len(values) > 1 for values in found.values())
 
 
-def _report(
-    console: Console, cloud: CloudApi, requests: list[dict[str, Any]], reckoning: Reckoning, drained: float
-) -> int:
-    lost = len(requests) - len(reckoning.final)
-    doubled = sum(len(ids) > 1 for ids in reckoning.final.values())
-    contradicted = sum(len(said) > 1 for said in reckoning.said.values())
-    history = _by_volume(cloud.world.history)
-    judged = (disagreement(history[event["data"].get("volume_id") or ""], event) for event in reckoning.events)
-    untrue = list(filter(None, judged))
-    rows = (
-        ("requests", len(requests), None),
-        ("cloud calls", len(cloud.calls), None),
-        ("faults injected", getattr(cloud.faults, "fallen", 0), None),
-        ("events emitted", len(reckoning.events), None),
-        ("lost (no final verdict)", lost, 0),
-        ("requests with two final verdict ids", doubled, 0),
-        ("requests told two different things", contradicted, 0),
-        ("verdicts the cloud's record disagrees with", len(untrue), 0),
-    )
-    console.say()
-    good = True
-    for name, value, wanted in rows:
-        right = wanted is None or value == wanted
-        good &= right
-        mark = (
-            "   " if wanted is None else console.paint("ok ", "detached") if right else console.paint("NO ", "failed")
-        )
-        console.say(f"  {mark} {name:<44} {value:>9,}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
-    console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
-    for wrong in untrue[:5]:
-        console.trouble(wrong)
-    return 0 if good else 1
-
-
-def _by_volume(history: Sequence[Happened]) -> Mapping[str, list[Happened]]:
+def _by_volume(history: Sequence[Happened]) -> dict[str, list[Happened]]:
     """The history of each volume: there are many volumes, and a verdict is about one."""
     found: dict[str, list[Happened]] = defaultdict(list)
     for entry in history:

@@ -146,7 +146,7 @@ def test_the_door_takes_what_is_sent() -> None:
     try:
         assert door.stdout
         greeting = "".join(iter(door.stdout.readline, "Verdicts are shown as they arrive; Ctrl-C stops everything.\n"))
-        (url,) = re.findall(r"door and its page +(\S+)", greeting)
+        (url,) = re.findall(r"endpoint and page +(\S+)", greeting)
         there = {**plain_environment(), "URL": url}
         sent = subprocess.run(send, cwd=ROOT, env=there, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert (sent.returncode, sent.stdout.split()[0]) == (0, "202")

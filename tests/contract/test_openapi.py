@@ -32,8 +32,8 @@ from tests.http_requests import (
     signed,
     unsigned,
 )
-from tools.documents import ROOT
-from tools.openapi import ANSWERS, document, text
+from tools.documents import ROOT, text_of
+from tools.openapi import ANSWERS, document
 
 POST = document()["paths"]["/"]["post"]
 BODIES = POST["requestBody"]["content"]
@@ -54,7 +54,7 @@ def test_the_document_is_openapi() -> None:
 
 def test_the_document_in_the_repository_is_the_generated_one() -> None:
     """`make docs` would change nothing."""
-    assert (ROOT / "docs/openapi.json").read_text(encoding="utf-8") == text()
+    assert (ROOT / "docs/openapi.json").read_text(encoding="utf-8") == text_of("docs/openapi.json")
 
 
 def test_every_answer_is_documented() -> None:

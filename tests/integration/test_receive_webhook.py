@@ -113,7 +113,7 @@ def test_sample_events(
 
 def posted(stack: Stack, value: object, kind: str = "application/json") -> Post:
     post = Post({"content-type": kind}, json.dumps(value).encode())
-    return post.signed(stack.door_secret, datetime.now(UTC))
+    return post.signed(stack.webhook_secret, datetime.now(UTC))
 
 
 def verdicts(stack: Stack, count: int) -> list[Any]:
@@ -128,7 +128,7 @@ def verdicts(stack: Stack, count: int) -> list[Any]:
 
 def test_from_a_signed_post_to_verdicts(stack: Stack) -> None:
     """Each volume is detached, and its verdict has the id that the answer promised."""
-    answer = deliver(posted(stack, cloudevent(BOTH, correlationid="CHG-9"), STRUCTURED), stack.door_url)
+    answer = deliver(posted(stack, cloudevent(BOTH, correlationid="CHG-9"), STRUCTURED), stack.webhook_url)
     assert answer.status_code == 202
     promised = answer.json()["requests"]
     found = verdicts(stack, 2)
@@ -140,7 +140,7 @@ def test_from_a_signed_post_to_verdicts(stack: Stack) -> None:
 
 def test_a_tampered_post_leads_to_nothing(stack: Stack) -> None:
     """401, and nothing is in the queue or on the bus."""
-    answer = deliver(posted(stack, DATA).tampered(), stack.door_url)
+    answer = deliver(posted(stack, DATA).tampered(), stack.webhook_url)
     assert answer.status_code == 401
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert stack.aws.waiting(REQUESTS) == 0

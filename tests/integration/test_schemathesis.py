@@ -92,7 +92,7 @@ class Served:
 
     def send(self, case: schemathesis.Case[Any], signer: AuthBase) -> schemathesis.Response:
         """The answer to one case: none of our errors, and as the document has it."""
-        answer = case.call(base_url=self.stack.door_url, auth=signer)
+        answer = case.call(base_url=self.stack.webhook_url, auth=signer)
         self.statuses[case.method, answer.status_code] += 1
         case.validate_response(answer, checks=CONFORMS)
         assert (self.log.found, self.broken) == ([], [])

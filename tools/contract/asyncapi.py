@@ -1,13 +1,10 @@
 """The AsyncAPI 3.1 document of every channel: who sends what to whom, and by which rules."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from shared.model import Outcome
-from tools.contract.schemas import REQUEST, VERDICTS
+from tools.contract.schemas import NAMES, REQUEST
 
 Part = dict[str, Any]
 
@@ -21,7 +18,6 @@ exactly one final verdict (`detached` or `detach_failed`; `detach_checked` for a
 
 Event types begin with the deployment's prefix, `bms` unless set otherwise; here they are named without it."""
 
-VERDICT_NAMES = {outcome: f"volume.{outcome.event_name}" for outcome in VERDICTS}
 SUMMARIES: Mapping[Outcome, str] = {
     Outcome.DETACHED: "The volume is detached, by proof of both planes.",
     Outcome.FAILED: "There was no detach, or it cannot be told; the reason says which.",
@@ -50,7 +46,7 @@ CHANNELS: Mapping[str, Part] = {
     },
     "webhook": {
         "address": "/",
-        "title": "Webhook door (HTTP)",
+        "title": "Webhook endpoint (HTTP)",
         "description": "Signed deliveries; see openapi.json for the answers and for the handshake.",
         "messages": [REQUEST, f"{REQUEST}.bare"],
     },
@@ -58,7 +54,7 @@ CHANNELS: Mapping[str, Part] = {
         "address": "{eventBus}",
         "title": "Event bus (EventBridge)",
         "description": "`detail` is the whole CloudEvent, `detail-type` its type, `source` its source.",
-        "messages": list(VERDICT_NAMES.values()),
+        "messages": [*NAMES.values()],
         "parameters": {"eventBus": {"description": "The stack's output EventBusName."}},
     },
     "httpSink": {
@@ -67,7 +63,7 @@ CHANNELS: Mapping[str, Part] = {
         "description": "Every verdict as a POST, structured or (SINK_MODE=binary) binary, signed by Standard "
         "Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are tried "
         "again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
-        "messages": list(VERDICT_NAMES.values()),
+        "messages": [*NAMES.values()],
         "parameters": {"sinkUrl": {"description": "The setting SINK_URL: https."}},
     },
     "taskToken": {
@@ -76,7 +72,7 @@ CHANNELS: Mapping[str, Part] = {
         "description": "For a request with `task_token`. `detached` and `detach_checked`: SendTaskSuccess with the "
         "event as output. `detach_failed`: SendTaskFailure with the reason code as error and the event as cause "
         "(without its longest parts if it is over 32768 characters). `detach_unconfirmed`: SendTaskHeartbeat.",
-        "messages": list(VERDICT_NAMES.values()),
+        "messages": [*NAMES.values()],
     },
 }
 
@@ -119,14 +115,10 @@ def _operation(name: str) -> Part:
 def _messages() -> Part:
     bare = _message(f"{REQUEST}.v1.data", "A request without an envelope: equal to the event's `data`.")
     request = _message(f"{REQUEST}.v1", "Asks for volumes to be detached from a server.")
-    verdicts = {name: _message(f"{name}.v1", SUMMARIES[outcome]) for outcome, name in VERDICT_NAMES.items()}
+    verdicts = {name: _message(f"{name}.v1", SUMMARIES[outcome]) for outcome, name in NAMES.items()}
     return {REQUEST: request, f"{REQUEST}.bare": {**bare, "contentType": "application/json"}, **verdicts}
 
 
 def _message(schema: str, summary: str) -> Part:
     payload = {"schemaFormat": JSON_SCHEMA, "schema": {"$ref": f"schemas/{schema}.json"}}
     return {"name": schema, "summary": summary, "contentType": CLOUDEVENT, "payload": payload}
-
-
-def text() -> str:
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"

@@ -1,14 +1,12 @@
 """One sample of each verdict: what the service really says, played on virtual time against the simulated cloud."""
 
-from __future__ import annotations
-
 import heapq
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from typing import Any
+from typing import Any, Self
 
 import requests
 
@@ -63,7 +61,7 @@ class Rehearsal:
             heapq.heappush(self._due, (self.now + timedelta(seconds=message.delay), self._sent, message.body))
         return {}
 
-    def play(self, request: Mapping[str, Any]) -> Rehearsal:
+    def play(self, request: Mapping[str, Any]) -> Self:
         """Send a request and deliver until nothing is left."""
         self.send({"request": QueueMessage(json.dumps(request))})
         while self._due:
@@ -73,7 +71,7 @@ class Rehearsal:
             assert not receipts.unsent, receipts  # noqa: S101
         return self
 
-    def bury(self, request: Mapping[str, Any]) -> Rehearsal:
+    def bury(self, request: Mapping[str, Any]) -> Self:
         """Hand over a request as a dead letter, five tries later."""
         self.now += timedelta(minutes=30)
         self.dead_letters.handle([replace(self._message(json.dumps(request), 1), sent_at=START, receive_count=6)])
@@ -121,9 +119,5 @@ def sample(name: str) -> dict[str, Any]:
     return event
 
 
-def _text(name: str) -> str:
-    return json.dumps(sample(name), indent=2, ensure_ascii=False) + "\n"
-
-
-def documents() -> dict[str, Callable[[], str]]:
-    return {f"events/verdicts/{name}.json": partial(_text, name) for name in SAMPLES}
+def documents() -> dict[str, Callable[[], object]]:
+    return {f"events/verdicts/{name}.json": partial(sample, name) for name in SAMPLES}

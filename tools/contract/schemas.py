@@ -1,33 +1,28 @@
 """JSON Schemas (2020-12) of every event, made from the models that read requests and write verdicts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from shared.inbox.request import RequestData
 from shared.model import Detail, Outcome, Reason
 from shared.outbox.verdict import VerdictData
 from tools.openapi import ATTRIBUTES as REQUEST_ATTRIBUTES
-
-Schema = dict[str, Any]
+from tools.openapi import TEXT, TIME, Schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REQUEST = "volume.detach_requested"
 PREFIX = r"^[a-z][a-z0-9.-]{0,79}\."
 """Operators choose what event types begin with."""
 
-TEXT = {"type": "string", "minLength": 1}
 NULL = {"type": "null"}
 ANY_JSON = {"$ref": "#/$defs/JsonValue"}
 VERDICT_ATTRIBUTES: Schema = {
     "specversion": {"const": "1.0"},
     "id": {**TEXT, "format": "uuid", "description": "The same for the same verdict, however often it is delivered."},
     "source": {**TEXT, "format": "uri-reference", "description": "The deployment that says so."},
-    "time": {"type": "string", "format": "date-time", "description": "When it was concluded."},
+    "time": {**TIME, "description": "When it was concluded."},
     "subject": {**TEXT, "pattern": "^servers/[^/]+/volumes/[^/]+$"},
     "datacontenttype": {"const": "application/json"},
     "correlationid": {**TEXT, "description": "The request's, or else the request's id: the same for the whole flow."},
@@ -71,6 +66,9 @@ VERDICTS: Mapping[Outcome, Narrow] = {
 }
 
 
+NAMES: Mapping[Outcome, str] = {outcome: f"volume.{outcome.event_name}" for outcome in VERDICTS}
+
+
 def request_data() -> Schema:
     """Stricter than the reader in what it can say of ids, and as strict about unknown names."""
     schema = published(RequestData.model_json_schema(mode="validation"), closed=True)
@@ -79,13 +77,12 @@ def request_data() -> Schema:
         {"required": ["volume_id"], "properties": {"volume_ids": False}},
         {"required": ["volume_ids"], "properties": never},
     ]
-    schema.pop("description", None)
     description = "What is to be detached; sent as the `data` of an event, or alone."
-    return _titled(data_id(REQUEST), REQUEST, description) | schema | {"anyOf": choice}
+    return {**_titled(REQUEST, REQUEST, description, schema), "anyOf": choice}
 
 
 def request_event() -> Schema:
-    attributes = {**REQUEST_ATTRIBUTES, "type": {**TEXT, "pattern": _type_pattern(REQUEST)}}
+    attributes = {**REQUEST_ATTRIBUTES, "type": _type(REQUEST)}
     required = ["specversion", "id", "source", "type", "data"]
     return _event(REQUEST, "Asks for a detach.", attributes, required, request_data())
 
@@ -96,26 +93,18 @@ def verdict_data(outcome: Outcome) -> Schema:
     schema = published(_renamed(VerdictData.model_json_schema(mode="serialization")), closed=False)
     schema["required"] = sorted({*schema["required"], *narrow.required})
     properties = {name: value for name, value in schema["properties"].items() if name not in narrow.absent}
+    described, choices = properties["detail"]["description"], [detail.value for detail in narrow.details]
     properties["verdict"] = {"const": outcome.value}
-    properties["detail"] = {
-        "description": properties["detail"]["description"],
-        "type": "string",
-        "enum": [detail.value for detail in narrow.details],
-    }
-    schema.pop("description", None)
-    return _titled(data_id(_name(outcome)), _name(outcome), narrow.description) | schema | {"properties": properties}
+    properties["detail"] = {"description": described, "type": "string", "enum": choices}
+    return _titled(NAMES[outcome], NAMES[outcome], narrow.description, {**schema, "properties": properties})
 
 
 def verdict_event(outcome: Outcome) -> Schema:
-    data = verdict_data(outcome)
-    attributes = {
-        **VERDICT_ATTRIBUTES,
-        "type": {**TEXT, "pattern": _type_pattern(_name(outcome))},
-        "dataschema": {"const": data["$id"]},
-    }
+    name, data = NAMES[outcome], verdict_data(outcome)
+    attributes = {**VERDICT_ATTRIBUTES, "type": _type(name), "dataschema": {"const": data["$id"]}}
     optional = {"traceparent", "tracestate"} | ({"subject"} if "volume_id" not in data["required"] else set())
     required = [name for name in (*attributes, "data") if name not in optional]
-    return _event(_name(outcome), data["description"], attributes, required, data)
+    return _event(name, data["description"], attributes, required, data)
 
 
 UNUSED = ("JsonValue", "Outcome", "Detail")
@@ -162,39 +151,29 @@ def _without_null(schema: Schema) -> Schema:
 
 def _event(name: str, description: str, attributes: Schema, required: list[str], data: Schema) -> Schema:
     """Whole in one file: the schema of `data` is inside, under the id that `dataschema` names."""
-    return {
-        **_titled(data_id(f"{name}.event"), f"{name}.v1", f"A CloudEvent 1.0 in structured JSON. {description}"),
+    schema = {
         "type": "object",
         "required": required,
         "properties": {**attributes, "data": {"$ref": data["$id"]}},
         "$defs": {"data": data},
     }
+    return _titled(f"{name}.event", f"{name}.v1", f"A CloudEvent 1.0 in structured JSON. {description}", schema)
 
 
-def _titled(id_: str, title: str, description: str) -> Schema:
-    return {"$schema": DIALECT, "$id": id_, "title": title, "description": description}
+def _titled(name: str, title: str, description: str, schema: Schema) -> Schema:
+    id_ = f"urn:bms-volume-detach:schema:{name}:v1"
+    about = {"$schema": DIALECT, "$id": id_, "title": title, "description": description}
+    return about | schema | about  # the description of the model is for those who read its code
 
 
-def data_id(name: str) -> str:
-    return f"urn:bms-volume-detach:schema:{name}:v1"
+def _type(name: str) -> Schema:
+    return {**TEXT, "pattern": PREFIX + name.replace(".", r"\.") + r"\.v1$"}
 
 
-def _name(outcome: Outcome) -> str:
-    return f"volume.{outcome.event_name}"
-
-
-def _type_pattern(name: str) -> str:
-    return PREFIX + name.replace(".", r"\.") + r"\.v1$"
-
-
-def _text(make: Callable[[], Schema]) -> str:
-    return json.dumps(make(), indent=2, ensure_ascii=False) + "\n"
-
-
-def documents() -> dict[str, Callable[[], str]]:
+def documents() -> dict[str, Callable[[], object]]:
     """Two files for each event: its `data`, and the whole of it."""
-    made: dict[str, Callable[[], Schema]] = {f"{REQUEST}.v1.data": request_data, f"{REQUEST}.v1": request_event}
-    for outcome in VERDICTS:
-        made[f"{_name(outcome)}.v1.data"] = partial(verdict_data, outcome)
-        made[f"{_name(outcome)}.v1"] = partial(verdict_event, outcome)
-    return {f"docs/schemas/{name}.json": partial(_text, make) for name, make in made.items()}
+    made: dict[str, Callable[[], object]] = {f"{REQUEST}.v1.data": request_data, f"{REQUEST}.v1": request_event}
+    for outcome, name in NAMES.items():
+        made[f"{name}.v1.data"] = partial(verdict_data, outcome)
+        made[f"{name}.v1"] = partial(verdict_event, outcome)
+    return {f"docs/schemas/{name}.json": make for name, make in made.items()}
