@@ -1,11 +1,11 @@
 """Secrets from AWS Secrets Manager, kept for a while and read again after."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared import strict_json
 from shared.aws.client import SECRETS, AwsClient, AwsError
 from shared.policy import SECRET_KEPT
 from shared.ports import AwsTrouble
@@ -35,7 +35,7 @@ class Secrets:
             return kept[1]
         answer: Mapping[str, Any] = self.client.call(SECRETS, "GetSecretValue", {"SecretId": secret_id})
         try:
-            value = json.loads(str(answer.get("SecretString", "")))
+            value = strict_json.loads(str(answer.get("SecretString", "")))
         except ValueError as error:
             raise NotJsonSecret(f"the secret {secret_id} is not JSON") from error
         self._kept[secret_id] = (self.clock(), value)

@@ -20,7 +20,8 @@ from local.aws_stand_in import DEAD_LETTERS, AwsStandIn
 from local.function_url import payload
 from local.poller import LambdaContext
 from shared.aws.client import SQS
-from shared.bootstrap.detach import dead_letters, service
+from shared.bootstrap.dead_letters import dead_letters
+from shared.bootstrap.detach import service
 from shared.bootstrap.webhook import webhook_endpoint
 from shared.ports import Consumer, Event, NotTaken
 from shared.settings import SettingsError

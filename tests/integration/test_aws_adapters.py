@@ -11,20 +11,31 @@ from uuid import UUID
 import pytest
 
 from local.aws_stand_in import BUS, REQUESTS, VERDICTS, AwsStandIn
-from shared.aws.client import BYTES_PER_CALL, EVENTS, SECRETS, SQS, AwsClient, batches
+from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient, batches
 from shared.aws.event_bus import EventBus
-from shared.aws.secrets import KEPT_SECONDS, Secrets
+from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue
-from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.decision.case import Case, detached
+from shared.decision.progress import Progress
+from shared.model import DetachRequest, Detail, Message
 from shared.outbox.events import EventFactory
-from shared.ports import AwsTrouble, Event, Message
-from tests.messages import START
+from shared.policy import AWS_BATCH_BYTES, SECRET_KEPT
+from shared.ports import AwsTrouble, Event, QueueMessage, Unsent
+from tests.messages import QUEUE_ARN, START
 from tests.scripted import Reply, Script, client_of, reply
 
 REQUEST = DetachRequest(id="1", source="/s", requested_at=START, server_id=str(UUID(int=1)), volume_id=str(UUID(int=2)))
-VERDICT = EventFactory().verdict(
-    REQUEST, Progress(first_seen_at=START), Conclude(Outcome.DETACHED, "detached_now"), None, START
-)
+CASE = Case(REQUEST, Message("", "m", QUEUE_ARN, START), Progress(first_seen_at=START))
+VERDICT = EventFactory().verdict(CASE, detached(Detail.DETACHED_NOW), START)
+
+
+def messages(*bodies: str) -> dict[int, QueueMessage]:
+    """Messages under the keys 0, 1 and so on."""
+    return dict(enumerate(map(QueueMessage, bodies)))
+
+
+def events(*numbers: int, padding: str = "") -> dict[int, Event]:
+    return {number: event(number, padding) for number in numbers}
 
 
 def event(number: int, padding: str = "") -> Event:
@@ -50,25 +61,25 @@ def received(aws: AwsStandIn, queue: str, count: int) -> list[Any]:
         ([1] * 10, [list(range(10))]),
         ([1] * 11, [list(range(10)), [10]]),
         ([500_000, 500_000, 1], [[0], [1, 2]]),
-        ([BYTES_PER_CALL + 1, 1], [[0], [1]]),
-        ([BYTES_PER_CALL - 1, 1, 1], [[0, 1], [2]]),
+        ([AWS_BATCH_BYTES + 1, 1], [[0], [1]]),
+        ([AWS_BATCH_BYTES - 1, 1, 1], [[0, 1], [2]]),
     ],
 )
 def test_batches_fit_into_a_call(sizes: list[int], expected: list[list[int]]) -> None:
     """Groups of ten at most and not too many bytes, in order, nothing left out."""
-    assert expected == list(batches(sizes))
+    assert expected == [list(group) for group in batches(dict(enumerate(sizes)), int)]
 
 
 def test_messages_arrive(aws: AwsStandIn) -> None:
     """Twenty-five messages are taken in three calls, with every character they had."""
     bodies = [json.dumps({"number": number, "text": "ä€😀"}) for number in range(25)]
-    assert SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send([Message(body) for body in bodies]) == {}
+    assert SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send(messages(*bodies)) == {}
     assert sorted(message["number"] for message in received(aws, REQUESTS, 25)) == list(range(25))
 
 
 def test_a_delay_is_kept(aws: AwsStandIn) -> None:
     """A message to be looked at later is there, and not yet visible."""
-    SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send([Message("{}", delay=900)])
+    SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send({"only": QueueMessage("{}", delay=900)})
     names = {"AttributeNames": ["ApproximateNumberOfMessagesDelayed"], "QueueUrl": aws.queue_urls[REQUESTS]}
     assert aws.client.call(SQS, "GetQueueAttributes", names)["Attributes"] == {
         "ApproximateNumberOfMessagesDelayed": "1"
@@ -79,42 +90,42 @@ def test_a_delay_is_kept(aws: AwsStandIn) -> None:
 def test_large_messages_go_in_several_calls(script: Script) -> None:
     """Bytes count as well as numbers."""
     script.then(Reply(403))
-    SqsQueue(client_of(script), "q").send([Message("x" * 400_000)] * 3)
+    SqsQueue(client_of(script), "q").send(messages(*["x" * 400_000] * 3))
     assert [len(asked.json["Entries"]) for asked in script.asked] == [2, 1]
 
 
 def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
     """Every message of every call is named as not taken."""
     queue = SqsQueue(aws.client, aws.queue_urls[REQUESTS] + "-gone")
-    failed = queue.send([Message("{}")] * 12)
+    failed = queue.send(messages(*["{}"] * 12))
     assert list(failed) == list(range(12))
-    assert "NonExistentQueue" in failed[0] or "QueueDoesNotExist" in failed[0]
+    assert "NonExistentQueue" in failed[0].why or "QueueDoesNotExist" in failed[0].why
 
 
 def test_what_sqs_leaves_out_is_named(script: Script) -> None:
     """SQS answers 200 for a batch of which it took a part: the rest is not lost."""
     error = {"Id": "1", "Code": "InternalError", "Message": "sorry", "SenderFault": False}
     script.then(reply({"Successful": [{"Id": "0"}], "Failed": [error]}))
-    failed = SqsQueue(client_of(script), "q").send([Message("a"), Message("b"), Message("c")])
-    assert failed == {1: "InternalError sorry", 2: "not taken"}
+    failed = SqsQueue(client_of(script), "q").send(messages("a", "b", "c"))
+    assert failed == {1: Unsent("InternalError sorry"), 2: Unsent("not taken")}
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"", b"[]", b"<html/>", b'{"Successful": null, "Failed": null}'])
 def test_an_answer_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
     """Only what SQS says it took counts as taken."""
     script.then(Reply(200, answer))
-    assert list(SqsQueue(client_of(script), "q").send([Message("a")])) == [0]
+    assert list(SqsQueue(client_of(script), "q").send(messages("a"))) == [0]
 
 
 def test_one_call_that_fails_leaves_the_others(script: Script) -> None:
-    """Of two calls the failed one's messages are named, by their own positions."""
+    """Of two calls the failed one's messages are named, by their own keys."""
     script.then(Reply(403), reply({"Successful": [{"Id": "10"}, {"Id": "11"}]}))
-    assert list(SqsQueue(client_of(script), "q").send([Message("a")] * 12)) == list(range(10))
+    assert list(SqsQueue(client_of(script), "q").send(messages(*["a"] * 12))) == list(range(10))
 
 
 def test_events_come_through_the_bus(aws: AwsStandIn) -> None:
     """The whole CloudEvent is the detail, its type the detail type, and a rule hands it on."""
-    assert EventBus(aws.client, BUS).emit([event(number) for number in range(12)]) == {}
+    assert EventBus(aws.client, BUS).emit(events(*range(12))) == {}
     envelopes = received(aws, VERDICTS, 12)
     assert sorted(int(envelope["detail"]["id"]) for envelope in envelopes) == list(range(12))
     assert {(e["detail-type"], e["source"]) for e in envelopes} == {("bms.volume.detached.v1", "/bms-volume-detach")}
@@ -123,36 +134,36 @@ def test_events_come_through_the_bus(aws: AwsStandIn) -> None:
 def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
     """Every event is named as not taken, with the error."""
     script.then(reply({"__type": "ResourceNotFoundException", "message": "no bus"}, 400))
-    failed = EventBus(client_of(script), "gone").emit([event(1), event(2)])
-    assert list(failed) == [0, 1]
-    assert "ResourceNotFoundException" in failed[0]
+    failed = EventBus(client_of(script), "gone").emit(events(1, 2))
+    assert list(failed) == [1, 2]
+    assert "ResourceNotFoundException" in failed[1].why
 
 
 def test_what_the_bus_leaves_out_is_named(script: Script) -> None:
     """PutEvents answers 200 with FailedEntryCount: each entry is looked at."""
     failure = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     script.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, failure]}))
-    failed = EventBus(client_of(script), BUS).emit([event(1), event(2), event(3)])
-    assert failed == {1: "ThrottlingException slow", 2: "not taken"}
+    failed = EventBus(client_of(script), BUS).emit(events(1, 2, 3))
+    assert failed == {2: Unsent("ThrottlingException slow"), 3: Unsent("not taken")}
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"", b"not JSON", b'{"Entries": null, "FailedEntryCount": 0}'])
 def test_a_bus_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
     """Without an EventId an event does not count as emitted."""
     script.then(Reply(200, answer))
-    assert list(EventBus(client_of(script), BUS).emit([event(1)])) == [0]
+    assert list(EventBus(client_of(script), BUS).emit(events(1))) == [1]
 
 
 def test_nothing_to_send_is_no_call(script: Script) -> None:
     """An empty batch is not sent: AWS refuses it."""
-    assert (SqsQueue(client_of(script), "q").send([]), EventBus(client_of(script), BUS).emit([])) == ({}, {})
+    assert (SqsQueue(client_of(script), "q").send({}), EventBus(client_of(script), BUS).emit({})) == ({}, {})
     assert script.asked == []
 
 
 def test_events_are_batched_by_ten_and_bytes(script: Script) -> None:
     """Both limits of PutEvents are kept."""
     script.then(Reply(403))
-    EventBus(client_of(script), BUS).emit([event(n) for n in range(11)] + [event(11, "x" * 500_000)] * 2)
+    EventBus(client_of(script), BUS).emit(events(*range(11)) | events(11, 12, padding="x" * 500_000))
     assert [len(asked.json["Entries"]) for asked in script.asked] == [10, 2, 1]
 
 
@@ -172,7 +183,7 @@ def test_a_secret_is_kept_and_read_again(aws: AwsStandIn) -> None:
     secrets = Secrets(aws.client, clock)
     assert secrets.read("rotated") == {"password": "one"}
     aws.client.call(SECRETS, "PutSecretValue", {"SecretId": "rotated", "SecretString": '{"password": "two"}'})
-    clock.time += KEPT_SECONDS - 1
+    clock.time += SECRET_KEPT - 1
     assert secrets.read("rotated") == {"password": "one"}
     clock.time += 1
     assert secrets.read("rotated") == {"password": "two"}

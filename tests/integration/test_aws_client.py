@@ -18,7 +18,7 @@ from moto.sts.models import sts_backends
 from local.aws_stand_in import ACCOUNT, CREDENTIALS, REGION, REQUESTS, AwsStandIn
 from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError, Protocol
 from shared.aws.sqs import SqsQueue
-from shared.ports import AwsTrouble, Message
+from shared.ports import AwsTrouble, QueueMessage
 from tests.scripted import BROKEN, Reply, Script, reply
 from tests.scripted import client_of as client_of
 
@@ -83,9 +83,9 @@ def robot(aws: AwsStandIn) -> Iterator[dict[str, str]]:
 
 def test_aws_accepts_the_signature(aws: AwsStandIn, robot: dict[str, str]) -> None:
     """A service that checks signatures takes the message, whatever characters it holds."""
-    assert SqsQueue(AwsClient(robot), aws.queue_urls[REQUESTS]).send([Message("ä€😀\n")]) == {}
+    assert SqsQueue(AwsClient(robot), aws.queue_urls[REQUESTS]).send({0: QueueMessage("ä€😀\n")}) == {}
     wrong = robot | {"AWS_SECRET_ACCESS_KEY": "wrong"}
-    assert list(SqsQueue(AwsClient(wrong), aws.queue_urls[REQUESTS]).send([Message("x")])) == [0]
+    assert list(SqsQueue(AwsClient(wrong), aws.queue_urls[REQUESTS]).send({0: QueueMessage("x")})) == [0]
 
 
 def test_a_session_token_is_sent_and_signed(aws: AwsStandIn, robot: dict[str, str]) -> None:
@@ -100,9 +100,9 @@ def test_a_session_token_is_sent_and_signed(aws: AwsStandIn, robot: dict[str, st
         "AWS_SESSION_TOKEN": session.session_token,
     }
     queue = SqsQueue(AwsClient(environment), aws.queue_urls[REQUESTS])
-    assert queue.send([Message("x")]) == {}
+    assert queue.send({0: QueueMessage("x")}) == {}
     del environment["AWS_SESSION_TOKEN"]
-    assert list(queue.send([Message("x")])) == [0]
+    assert list(queue.send({0: QueueMessage("x")})) == [0]
 
 
 def test_credentials_are_read_at_call_time(script: Script) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from typing import Any
 import pytest
 
 from functions.detach_volume.handler import lambda_handler
-from functions.sqs_batch import answer_failures
 from local.aws_stand_in import BUS, REQUESTS, VERDICTS, AwsStandIn, queue_arn
 from local.demo import FREE_VOLUME, LONG_AGO, SERVER, VOLUME, demo_cloud
 from local.poller import LambdaContext, Poller
 from local.stack import simulator_credentials
-from shared.bootstrap.detach import utc_now
+from shared.ports import utc_now
 from shared.settings import SettingsError
 from simulator import Behaviour, CloudApi, CloudServer, What
 from tests.messages import bare, cloudevent_faults, sqs_record
@@ -159,10 +157,3 @@ def test_the_poller_brings_a_request_to_its_end(function: Function) -> None:
     (event,) = function.verdicts(1)
     assert (event["data"]["detail"], function.accepted()) == ("detached_now", [disk])
     assert world.is_attached(SERVER, disk) is None
-
-
-def test_failures_alone_go_back_even_without_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By then the others' verdicts are out: a batch does not come back whole because an import fails."""
-    monkeypatch.setitem(sys.modules, "aws_lambda_powertools.utilities.batch", None)
-    answer = answer_failures({"Records": [{"messageId": "m-1"}, {"messageId": "m-2"}]}, {"m-2": ValueError("test")})
-    assert answer == {"batchItemFailures": [{"itemIdentifier": "m-2"}]}

@@ -11,13 +11,16 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from pydantic import SecretStr
 from standardwebhooks import Webhook
 
-from shared.model import Conclude, DetachRequest, Outcome, Progress
+from shared.decision.case import Case, detached
+from shared.decision.progress import Progress
+from shared.model import DetachRequest, Detail, Message
 from shared.outbox.events import EventFactory
-from shared.outbox.http_sink import HttpSink, seconds_until
+from shared.outbox.http_sink import HttpSink
 from shared.ports import AwsTrouble, Event, NotTaken
+from shared.retry_after import seconds as seconds_until
 from shared.settings import Settings, SettingsError, SinkMode, load
 from shared.signatures import Keys
-from tests.messages import START
+from tests.messages import QUEUE_ARN, START
 from tests.scripted import BROKEN, Asked, Reply, Script
 
 OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
@@ -29,8 +32,8 @@ def verdict() -> Event:
         id="ticket ä\"%", source="/changes", requested_at=START, server_id="95bf2490-5428-432c-ad9b-5e3406f869dd",
         volume_id="b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", traceparent=TRACE, tracestate="a=b", context={"ü": "€"},
     )  # fmt: skip
-    conclusion = Conclude(Outcome.DETACHED, "detached_now")
-    return EventFactory().verdict(request, Progress(first_seen_at=START), conclusion, None, START)
+    case = Case(request, Message("", "m", QUEUE_ARN, START), Progress(first_seen_at=START))
+    return EventFactory().verdict(case, detached(Detail.DETACHED_NOW), START)
 
 
 def sink(script: Script, *secrets: str, mode: SinkMode = SinkMode.STRUCTURED, **more: Any) -> HttpSink:

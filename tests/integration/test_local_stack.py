@@ -16,7 +16,7 @@ from local.aws_stand_in import REQUESTS, VERDICTS
 from local.demo import FREE_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, demo_cloud
 from local.run import EVENTS, SAMPLES
 from local.stack import Stack, simulator_credentials
-from shared.bootstrap.detach import utc_now
+from shared.ports import utc_now
 from simulator import CloudServer
 from tests.messages import bare, cloudevent_faults
 

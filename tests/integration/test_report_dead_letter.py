@@ -17,9 +17,8 @@ from local.aws_stand_in import CREDENTIALS, DEAD_LETTERS, REQUESTS, VERDICTS, Aw
 from local.demo import SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME
 from local.poller import LambdaContext
 from local.stack import Stack, running
-from shared.bootstrap.detach import dead_letters
-from shared.model import Outcome
-from shared.outbox.events import event_id
+from shared.bootstrap.dead_letters import dead_letters
+from shared.model import Outcome, verdict_id
 from tests.contract.consumer import faults
 from tests.messages import sqs_record
 from tests.scripted import Reply, Script, reply
@@ -57,7 +56,7 @@ def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> 
     (asked,) = deployed.asked
     (entry,) = asked.json["Entries"]
     event = json.loads(entry["Detail"])
-    assert event_id(queue_arn(REQUESTS), "m-1", VOLUME, Outcome.FAILED) == event["id"]
+    assert verdict_id(queue_arn(REQUESTS), "m-1", VOLUME, Outcome.FAILED) == event["id"]
     assert [] == faults(event, strict=True)
 
 

@@ -11,28 +11,30 @@ import pytest
 from local.aws_stand_in import CREDENTIALS
 from shared.aws.client import AwsClient
 from shared.aws.task_tokens import CAUSE_LIMIT, TaskTokens, cause_of
-from shared.model import Conclude, DetachRequest, Outcome, Progress, Reason, Wait
+from shared.decision.case import Case, Conclude, detached, failed
+from shared.decision.progress import Progress
+from shared.model import DetachRequest, Detail, Message, Outcome, Reason
 from shared.outbox.events import EventFactory
 from shared.ports import Event
-from tests.messages import START
+from tests.messages import QUEUE_ARN, START
 from tests.scripted import BROKEN, Script, reply
 
 REQUEST = DetachRequest(
     id="4711", source="/changes", requested_at=START, server_id="95bf2490-5428-432c-ad9b-5e3406f869dd",
     volume_id="b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", task_token="AQC-token/+=",
 )  # fmt: skip
-PROGRESS = Progress(first_seen_at=START)
 CONCLUSIONS = {
-    "detached": Conclude(Outcome.DETACHED, "detached_now"),
-    "checked": Conclude(Outcome.CHECKED, "would_detach"),
-    "failed": Conclude(Outcome.FAILED, "system_disk", Reason.SYSTEM_DISK),
+    "detached": detached(Detail.DETACHED_NOW),
+    "checked": Conclude(Outcome.CHECKED, Detail.WOULD_DETACH),
+    "failed": failed(Reason.SYSTEM_DISK),
 }
 
 
 def event(verdict: str, request: DetachRequest = REQUEST) -> Event:
+    case = Case(request, Message("", "m", QUEUE_ARN, START), Progress(first_seen_at=START))
     if verdict == "unconfirmed":
-        return EventFactory().unconfirmed(request, PROGRESS, Wait(60, "the volume is detaching", True), None, START)
-    return EventFactory().verdict(request, PROGRESS, CONCLUSIONS[verdict], None, START)
+        return EventFactory().unconfirmed(case, "the volume is detaching", START)
+    return EventFactory().verdict(case, CONCLUSIONS[verdict], START)
 
 
 def tokens(script: Script) -> TaskTokens:
@@ -70,7 +72,7 @@ def test_only_who_waits_is_told(script: Script) -> None:
     """A request without a token has nobody waiting for it."""
     waiting = tokens(script)
     assert waiting.wants(event("detached"))
-    assert not waiting.wants(event("detached", REQUEST.model_copy(update={"task_token": None})))
+    assert not waiting.wants(event("detached", replace(REQUEST, task_token=None)))
 
 
 @pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput"])

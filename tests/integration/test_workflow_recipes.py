@@ -25,7 +25,7 @@ from shared.webhook.receive import Rules
 from tests.contract.consumer import faults
 from tests.messages import START
 from tests.scripted import Script
-from tests.stack import Clock, MemoryQueue
+from tests.stack import Clock, VirtualQueue
 from tools.contract.samples import SAMPLES
 from tools.documents import ROOT
 
@@ -205,21 +205,21 @@ class OneToken:
         return Keys.model_validate({"bearer_tokens": [TOKEN]})
 
 
-def endpoint(waiting: MemoryQueue) -> WebhookEndpoint:
+def endpoint(waiting: VirtualQueue) -> WebhookEndpoint:
     rules = Rules(source="/bms-volume-detach/webhook", allowed_origins=("eventgrid.azure.net",))
     return WebhookEndpoint(rules, OneToken(), waiting, lambda: START)
 
 
 def test_azure_event_grid_may_send() -> None:
     """Its handshake is answered with consent."""
-    answer = endpoint(MemoryQueue(Clock())).answer(http_request_of(load("event_grid_handshake.json")))
+    answer = endpoint(VirtualQueue(Clock())).answer(http_request_of(load("event_grid_handshake.json")))
     assert (200, "eventgrid.azure.net") == (answer.status, answer.all_headers["WebHook-Allowed-Origin"])
 
 
 @pytest.mark.parametrize("name", ["event_grid_delivery.json", "knative_delivery.json"])
 def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
     """What Event Grid (structured) and Knative (binary) post becomes a message whose verdict answers their event."""
-    waiting = MemoryQueue(Clock())
+    waiting = VirtualQueue(Clock())
     answer = endpoint(waiting).answer(http_request_of(load(name)))
     assert 202 == answer.status, answer.body
     (message,) = waiting.sent

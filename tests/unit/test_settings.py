@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.gates import RunningServerPolicy
-from shared.decision.requeue import Policy
+from shared.policy import Policy, RunningServerPolicy
 from shared.settings import CloudCredentials, Settings, SettingsError, load
 
 QUEUE = {"REQUEST_QUEUE_URL": "https://sqs/queue"}
