@@ -108,7 +108,7 @@ class Watch:
     def bus_refuses(self) -> Timeline:
         simulation, stage = self._stage()
         stage.request(stage.server(), stage.disk())
-        self.patch.setattr(simulation.bus, "emit", self._refuse)
+        simulation.bus.refuse = lambda event: True
         return self._run(simulation, stage, until=1)
 
     def dead_letter(self) -> Timeline:
@@ -204,10 +204,6 @@ class Watch:
 
     def _of_aws(self, at: float, namespace: str, metric: str, dimension: tuple[str, str], value: float) -> None:
         self.happened.add(at, Samples({(namespace, metric, frozenset({dimension})): [value]}))
-
-    @staticmethod
-    def _refuse(events: Sequence[Event]) -> Mapping[int, str]:
-        return dict.fromkeys(range(len(events)), "InternalFailure")
 
     def _settings(self, **values: str) -> None:
         for name, value in values.items():

@@ -103,9 +103,10 @@ def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
 
 
 def test_what_sqs_leaves_out_is_named(script: Script) -> None:
-    """SQS answers 200 for a batch of which it took a part: the rest is not lost."""
-    error = {"Id": "1", "Code": "InternalError", "Message": "sorry", "SenderFault": False}
-    script.then(reply({"Successful": [{"Id": "0"}], "Failed": [error]}))
+    """SQS answers 200 for a batch of which it took a part: the rest is offered again, then named."""
+    error = {"Code": "InternalError", "Message": "sorry", "SenderFault": False}
+    script.then(reply({"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", **error}]}))
+    script.then(reply({"Failed": [{"Id": "0", **error}]}))
     failed = SqsQueue(client_of(script), "q").send(messages("a", "b", "c"))
     assert failed == {1: Unsent("InternalError sorry"), 2: Unsent("not taken")}
 
@@ -119,7 +120,7 @@ def test_an_answer_that_names_nothing_took_nothing(script: Script, answer: bytes
 
 def test_one_call_that_fails_leaves_the_others(script: Script) -> None:
     """Of two calls the failed one's messages are named, by their own keys."""
-    script.then(Reply(403), reply({"Successful": [{"Id": "10"}, {"Id": "11"}]}))
+    script.then(Reply(403), reply({"Successful": [{"Id": "0"}, {"Id": "1"}]}))
     assert list(SqsQueue(client_of(script), "q").send(messages(*["a"] * 12))) == list(range(10))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from shared.ports import Consumer
 from shared.telemetry.logs import SERVICE, Logs
 from shared.telemetry.metrics import NAMESPACE, Metrics, meters
 from simulator import CloudApi
@@ -21,9 +22,12 @@ class Measured(Stack):
     """A stack whose observers are those of the product: what is logged is measured too."""
 
     def __init__(
-        self, make_cloud: Callable[[Callable[[], datetime]], CloudApi], settings: Mapping[str, str] | None = None
+        self,
+        make_cloud: Callable[[Callable[[], datetime]], CloudApi],
+        settings: Mapping[str, str] | None = None,
+        consumers: Mapping[str, Consumer] | None = None,
     ) -> None:
-        super().__init__(make_cloud, settings, observers=(Logs(), Metrics(meters)))
+        super().__init__(make_cloud, settings, observers=(Logs(), Metrics(meters)), consumers=consumers)
 
 
 @dataclass(frozen=True)
