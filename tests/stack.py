@@ -347,7 +347,10 @@ class Bench(Stack):
 
     def use(self, cloud: Any) -> None:
         """Have every request served by this cloud."""
-        visits = Visits(OneCloud(cloud), self.settings.policy, self.clock)
+        self.serve(OneCloud(cloud))
+
+    def serve(self, clouds: Clouds) -> None:
+        visits = Visits(clouds, self.settings.policy, self.clock)
         self.service = Service(self.settings.event_type_prefix, visits, self.outlets)
 
     def connect(self) -> OpenStackCloud:

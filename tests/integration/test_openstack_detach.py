@@ -34,7 +34,7 @@ def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
     kind, effect = LOST[name]
     site.api.faults.add(Fault(kind, operation="delete_attachment"))
     reading = site.connect().detach(site.server, site.volume)
-    assert reading.value.kind in (AnswerClass.RECONCILE, AnswerClass.RETRY)
+    assert reading.value.answer.kind in (AnswerClass.RECONCILE, AnswerClass.RETRY)
     assert site.count("delete_attachment") == 1
     assert accepted(site) == ([site.attachment] if effect else [])
     assert [call.operation for call in reading.calls] == ["delete_attachment"]
@@ -57,7 +57,7 @@ def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
 def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
     """A 429 is known to have done nothing; it is not repeated here, and its Retry-After is handed on."""
     site.api.faults.add(Fault(faults.answer(answer), operation="delete_attachment"))
-    classified = site.connect().detach(site.server, site.volume).value
+    classified = site.connect().detach(site.server, site.volume).value.answer
     assert classified.kind is AnswerClass.RETRY
     assert classified.retry_after == (7 if "overLimit" in answer.body.decode() else classified.retry_after)
     assert (site.count("delete_attachment"), accepted(site)) == (1, [])
@@ -68,7 +68,7 @@ def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
     """Clouds answer 200, 202 or 204 without a body: accepted, and no more than that."""
     site.world.set_volume(site.volume, behaviour=Behaviour(success_status=status))
     reading = site.connect().detach(site.server, site.volume)
-    assert reading.value.kind is AnswerClass.ACCEPTED
+    assert reading.value.answer.kind is AnswerClass.ACCEPTED
     assert [call.status for call in reading.calls] == [status]
     assert site.world.is_attached(site.server, site.volume) == site.attachment
 
@@ -85,11 +85,11 @@ def test_a_refusal_is_read_by_its_words(site: Site) -> None:
     """What Nova refuses is told apart: not attached, locked, busy."""
     cloud = site.connect()
     other = site.world.add_volume().id
-    assert cloud.detach(site.server, other).value.kind is AnswerClass.DONE_VERIFY
+    assert cloud.detach(site.server, other).value.answer.kind is AnswerClass.DONE_VERIFY
     site.world.set_server(site.server, locked=True)
-    assert cloud.detach(site.server, site.volume).value.reason is Reason.SERVER_LOCKED
+    assert cloud.detach(site.server, site.volume).value.answer.reason is Reason.SERVER_LOCKED
     site.world.set_server(site.server, locked=False, task_state="rebooting")
-    assert cloud.detach(site.server, site.volume).value.kind is AnswerClass.WAIT
+    assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.WAIT
     assert accepted(site) == []
 
 
@@ -106,7 +106,7 @@ def test_a_lost_token_renews_the_delete_once(site: Site) -> None:
     cloud = site.connect()
     cloud.check()
     site.api.revoke_tokens()
-    assert cloud.detach(site.server, site.volume).value.kind is AnswerClass.ACCEPTED
+    assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.ACCEPTED
     assert accepted(site) == [site.attachment]
     assert (site.count("get_token"), site.count("delete_attachment")) == (2, 2)
 
@@ -116,21 +116,21 @@ def test_a_401_that_stays_ends_it(site: Site) -> None:
     refusal = faults.answer(bodies.unauthorized(site.deployment.auth_url))
     site.api.faults.add(Fault(refusal, operation="delete_attachment", times=None))
     reading = site.connect().detach(site.server, site.volume)
-    assert reading.value.kind is AnswerClass.REAUTHENTICATE
+    assert reading.value.answer.kind is AnswerClass.REAUTHENTICATE
     assert (site.count("get_token"), site.count("delete_attachment")) == (2, 2)
 
 
 def test_a_login_that_fails_sends_no_delete(site: Site) -> None:
     """Without a token nothing is sent; the value says why."""
     reading = site.connect(password="wrong").detach(site.server, site.volume)
-    assert reading.value.reason is Reason.UNAUTHORIZED
+    assert reading.value.answer.reason is Reason.UNAUTHORIZED
     assert (site.count("delete_attachment"), site.world.history[-1].what) == (0, What.ATTACHED)
 
 
-def test_two_detaches_at_once_cut_one_generation(site: Site) -> None:
+def test_two_detaches_at_once_cut_one_attachment(site: Site) -> None:
     """The second DELETE is refused by the cloud, whose mark the first one made."""
     cloud = site.connect()
-    kinds = [cloud.detach(site.server, site.volume).value.kind for _ in range(2)]
+    kinds = [cloud.detach(site.server, site.volume).value.answer.kind for _ in range(2)]
     assert kinds[0] is AnswerClass.ACCEPTED
     assert kinds[1] is not AnswerClass.ACCEPTED
     assert accepted(site) == [site.attachment]

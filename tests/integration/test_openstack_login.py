@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
 import requests
 
-from shared.cloud import keystone
-from shared.cloud.keystone import TIMEOUT, PatientAdapter
+from shared.cloud.http import Calls, NoAnswer, sessions
+from shared.cloud.keystone import Login, Service
 from shared.cloud.openstack import OpenStackCloud
 from shared.model import AnswerClass, Reason
+from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT
 from shared.ports import CloudTrouble
-from simulator import CloudServer, Fault, bodies, faults
-from tests.stack import Site, credentials_of
+from simulator import Fault, bodies, faults
+from tests.stack import Site, credentials_of, in_process
 
 
 def trouble_of(cloud: OpenStackCloud) -> CloudTrouble:
@@ -163,37 +165,39 @@ def test_a_401_that_stays_is_told(site: Site) -> None:
     assert (site.count("get_token"), site.count("get_volume")) == (2, 2)
 
 
-class Intercepted(PatientAdapter):
-    """The adapter with a connection pool that writes down how long it would wait."""
+class Pool:
+    """Stands in for a session's connections: writes down how long each call would wait, and breaks."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.timeouts: list[tuple[Any, Any]] = []
-
-    def get_connection_with_tls_context(self, *arguments: Any, **named: Any) -> Any:
-        return self
+    def __init__(self, session: requests.Session) -> None:
+        self.waits: list[tuple[Any, Any]] = []
+        for scheme in ("http", "https"):
+            adapter: Any = session.get_adapter(f"{scheme}://x")
+            adapter.get_connection_with_tls_context = lambda *arguments, **named: self
 
     def urlopen(self, timeout: Any, retries: Any, **named: Any) -> NoReturn:
-        self.timeouts.append((timeout.connect_timeout, timeout.read_timeout))
         assert retries.total == 0
+        self.waits.append((timeout.connect_timeout, timeout.read_timeout))
         raise ConnectionResetError("no network here")
 
 
 def test_every_call_has_a_time_limit() -> None:
-    """The limit reaches the connection of each call, the login's too, and nothing retries below us."""
-    with CloudServer(Site().api) as server:
-        adapter = Intercepted()
-        http = requests.Session()
-        http.mount("http://", adapter)
-        cloud = OpenStackCloud(credentials_of(server.api), http)
-        assert trouble_of(cloud).classified.kind is AnswerClass.RECONCILE
-    assert adapter.timeouts == [TIMEOUT]
+    """The limit reaches the connections of logins and calls, no call outlasts its deadline, nothing retries below."""
+    site, (for_login, for_calls) = Site(http=in_process), sessions()
+    read = lambda _: credentials_of(site.api)  # noqa: E731
+    logins, calls = Pool(for_login), Pool(for_calls)
+    with pytest.raises(NoAnswer):
+        Login(read, for_login, site.clock).access()
+    client = Calls(Login(read, in_process(site.api), site.clock), for_calls, site.clock)
+    for left in (None, 12, 3):
+        with pytest.raises(NoAnswer):
+            client.send("GET", Service.COMPUTE, "x", deadline=left and site.clock() + timedelta(seconds=left))
+    assert logins.waits == [(CLOUD_CONNECT, CLOUD_ANSWER)]
+    assert calls.waits == [(CLOUD_CONNECT, CLOUD_ANSWER), (CLOUD_CONNECT, 12), (3, 3)]
 
 
-def test_own_sessions_are_patient_and_verify() -> None:
-    """The session the adapter makes for itself has the limit on both schemes and checks certificates."""
-    credentials = credentials_of(Site().api)
-    http = keystone._http(credentials)
-    assert {type(http.get_adapter(f"{scheme}://x")) for scheme in ("http", "https")} == {PatientAdapter}
-    assert http.verify is True
-    assert keystone._http(credentials.model_copy(update={"cacert": "/ca.pem"})).verify == "/ca.pem"
+def test_certificates_are_checked() -> None:
+    """Against the operator's own authority, where there is one."""
+    site = Site(http=in_process)
+    for changes, verify in (({}, True), ({"cacert": "/ca.pem"}, "/ca.pem")):
+        credentials = credentials_of(site.api, **changes)
+        assert Login(lambda _, known=credentials: known, in_process(site.api), site.clock).access().verify == verify

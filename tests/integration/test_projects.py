@@ -6,19 +6,19 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from shared.cloud.projects import ConfiguredClouds
 
 from shared.aws.client import AwsClient, AwsError, Protocol
 from shared.aws.secrets import Secrets
-from shared.bootstrap.detach import clouds as configured
-from shared.cloud.openstack import OpenStackCloud
+from shared.bootstrap.detach import projects
+from shared.cloud.keystone import ReadCredentials
+from shared.cloud.openstack import OpenStackCloud, Projects, connect
 from shared.model import AnswerClass, Reason
-from shared.ports import CloudTrouble
-from shared.settings import CloudCredentials, Settings, SettingsError, load
-from simulator import CloudApi, Fault, World, bodies, faults
+from shared.ports import Cloud, CloudTrouble, utc_now
+from shared.settings import Settings, SettingsError, load
+from simulator import CloudApi, Fault, InProcessAdapter, World, bodies, faults
 from simulator.inventory import Project
 from tests.messages import bare
 from tests.stack import LONG_AGO, Bench, Clock, in_process, long_lived
@@ -27,13 +27,12 @@ DEFAULT = "volume-detach/cloud"
 OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
 
 
-class SecretStore(AwsClient):
+@dataclass
+class SecretStore:
     """Secrets Manager with what a test puts in; counts how often it is asked."""
 
-    def __init__(self) -> None:
-        super().__init__({})
-        self.values: dict[str, str] = {}
-        self.reads: list[str] = []
+    values: dict[str, str] = field(default_factory=dict)
+    reads: list[str] = field(default_factory=list)
 
     def call(self, service: Protocol, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         self.reads.append(payload["SecretId"])
@@ -57,17 +56,21 @@ class Estate:
             f"{DEFAULT}/{OTHER}": json.dumps(self.login(self.second)),
         }
         values = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": DEFAULT, "ALLOWED_PROJECTS": self.allowed}
-        secrets = Secrets(self.store, clock=lambda: self.clock().timestamp())
-        self.clouds = configured(load(Settings, values), {}, secrets)
-        self.clouds = ConfiguredClouds(self.clouds.default, self.clouds.projects, self.connect)
+        secrets = Secrets(cast("AwsClient", self.store), clock=lambda: self.clock().timestamp())
+        wired = projects(load(Settings, values), {}, secrets, self.clock)
+        self.clouds = Projects(self.connect, wired.default, wired.projects)
 
     def _cloud(self, host: str, project: str | None) -> CloudApi:
         world = World(self.clock, project=Project(project, "other") if project else None)
         return CloudApi(world, f"http://{host}", long_lived())
 
-    def connect(self, credentials: CloudCredentials) -> OpenStackCloud:
-        api = self.first if "first" in credentials.auth_url else self.second
-        return OpenStackCloud(credentials, in_process(api), self.clock)
+    def connect(self, read: ReadCredentials) -> OpenStackCloud:
+        http = in_process(self.first)
+        http.mount("http://second.example", InProcessAdapter(self.second))
+        return connect(read, http, self.clock)
+
+    def select(self, project_id: str | None) -> Cloud:
+        return self.clouds.select(project_id, None)
 
     @staticmethod
     def login(api: CloudApi, **changes: str) -> dict[str, str]:
@@ -94,7 +97,7 @@ def calls(api: CloudApi) -> list[str]:
 
 def refusal(estate: Estate, project_id: str | None) -> CloudTrouble:
     with pytest.raises(CloudTrouble) as trouble:
-        estate.clouds.select(project_id)
+        estate.select(project_id)
     assert calls(estate.first) == calls(estate.second) == []
     return trouble.value
 
@@ -108,7 +111,7 @@ def test_each_request_gets_the_credentials_of_its_project(estate: Estate) -> Non
     ):
         used.calls.clear()
         unused.calls.clear()
-        estate.clouds.select(project_id).volume(used.world.add_volume().id)
+        estate.select(project_id).volume(used.world.add_volume().id)
         assert ("get_volume" in calls(used), calls(unused)) == (True, [])
 
 
@@ -116,9 +119,8 @@ def test_clouds_stay_connected(estate: Estate) -> None:
     """Requests for several projects in turn log in once to each."""
     for _ in range(3):
         for project_id, api in ((None, estate.first), (OTHER, estate.second)):
-            estate.clouds.select(project_id).volume(api.world.add_volume().id)
+            estate.select(project_id).volume(api.world.add_volume().id)
     assert [calls(api).count("get_token") for api in (estate.first, estate.second)] == [1, 1]
-    assert estate.clouds.select(OTHER) is estate.clouds.select(OTHER)
 
 
 def test_an_unlisted_project_is_forbidden_without_a_call(estate: Estate) -> None:
@@ -152,7 +154,7 @@ def test_a_secret_without_a_project_is_for_the_one_in_its_name(estate: Estate) -
     words = Estate.login(estate.second)
     del words["project_id"]
     estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(words)
-    assert estate.clouds.select(OTHER).volume(estate.second.world.add_volume().id).value is not None
+    assert estate.select(OTHER).volume(estate.second.world.add_volume().id).value is not None
 
 
 def test_an_application_credential_tells_its_project_by_logging_in(estate: Estate) -> None:
@@ -162,17 +164,18 @@ def test_an_application_credential_tells_its_project_by_logging_in(estate: Estat
              "application_credential_secret": known.secret, "project_id": OTHER}  # fmt: skip
     estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(words)
     with pytest.raises(CloudTrouble) as trouble:
-        estate.clouds.select(OTHER)
+        estate.select(OTHER)
     assert trouble.value.classified.reason is Reason.WRONG_PROJECT
     assert set(calls(estate.first)) == {"get_token"}
 
 
 def test_projects_alone_need_a_name_in_each_request() -> None:
     """Without default credentials a request that names no project is answered, not retried."""
-    secrets = Secrets(SecretStore())
-    clouds = configured(load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_PROJECTS": OTHER}), {}, secrets)
+    secrets = Secrets(cast("AwsClient", SecretStore()))
+    settings = load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_PROJECTS": OTHER})
+    clouds = projects(settings, {}, secrets, utc_now)
     with pytest.raises(CloudTrouble, match="names no project") as trouble:
-        clouds.select(None)
+        clouds.select(None, None)
     assert trouble.value.classified.reason is Reason.FORBIDDEN
 
 
@@ -188,22 +191,23 @@ def test_a_secret_that_cannot_be_used_is_named(held: str | None, said: str, esta
     if held:
         estate.store.values[name] = held
     with pytest.raises(SettingsError, match=f"the secret {name}.*{said}"):
-        estate.clouds.select(OTHER)
+        estate.select(OTHER)
 
 
 @pytest.mark.parametrize("secret", ["[]", "oops"])
-def test_requests_wait_for_a_secret_that_is_mended(secret: str, estate: Estate) -> None:
-    """A broken secret gives requests back to the queue; the same delivery succeeds once it is mended."""
-    bench = Bench(estate.clock)
-    bench.clouds = estate.clouds
+def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
+    """A broken secret gives requests back to the queue; the same message succeeds once it is corrected."""
+    bench = Bench()
+    estate = Estate(bench.clock)
+    bench.serve(estate.clouds)
     server = estate.second.world.add_server(metadata={"os_type": "Linux"}).id
     body = json.dumps(bare(server, estate.second.world.add_volume().id, project_id=OTHER))
     good = estate.store.values[f"{DEFAULT}/{OTHER}"]
     estate.store.values[f"{DEFAULT}/{OTHER}"] = secret
-    assert [type(error) for error in bench.service.handle([bench.delivery(body)])] == [SettingsError]
+    assert [type(unsent.cause) for unsent in bench.handle(body).values()] == [SettingsError]
     estate.store.values[f"{DEFAULT}/{OTHER}"] = good
-    assert bench.service.handle([bench.delivery(body)]) == [None]
-    assert bench.sink.data[-1]["detail"] == "already_detached"
+    assert bench.handle(body) == {}
+    assert bench.bus.data[-1]["detail"] == "already_detached"
 
 
 # ---------------------------------------------------------------------------------------------- rotation
@@ -211,10 +215,10 @@ def test_requests_wait_for_a_secret_that_is_mended(secret: str, estate: Estate) 
 
 def test_rotated_credentials_take_over_at_once(estate: Estate) -> None:
     """A read that is refused finds the new password and succeeds: nobody notices, and no login is wasted after."""
-    cloud = estate.clouds.select(OTHER)
+    cloud = estate.select(OTHER)
     volume = estate.second.world.add_volume().id
     cloud.volume(volume)
-    estate.clock.pass_(31)
+    estate.clock.sleep(31)
     estate.rotate(estate.second, f"{DEFAULT}/{OTHER}")
     estate.second.calls.clear()
     assert cloud.volume(volume).value is not None
@@ -231,13 +235,13 @@ def test_a_wrong_password_is_tried_once(estate: Estate) -> None:
 
     def ask(_: int) -> Reason | None:
         with pytest.raises(CloudTrouble) as trouble:
-            estate.clouds.select(OTHER).volume("0" * 32)
+            estate.select(OTHER).volume("0" * 32)
         return trouble.value.classified.reason
 
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(ask, range(100))) == {Reason.UNAUTHORIZED}
     assert (calls(estate.second), estate.store.reads) == (["get_token"], [name])
-    estate.clock.pass_(31)
+    estate.clock.sleep(31)
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(ask, range(100))) == {Reason.UNAUTHORIZED}
     assert (calls(estate.second), estate.store.reads) == (["get_token"] * 2, [name] * 2)
@@ -245,14 +249,14 @@ def test_a_wrong_password_is_tried_once(estate: Estate) -> None:
 
 def test_a_delete_that_was_refused_is_looked_at_again() -> None:
     """A password that is rotated between the look and the DELETE: not failed, and not sent again blindly."""
-    estate = Estate()
+    bench = Bench()
+    estate = Estate(bench.clock)
     world = estate.second.world
     server, volume = world.add_server(metadata={"os_type": "Linux"}).id, world.add_volume().id
     world.attach(server, volume, attached_at=LONG_AGO)
-    bench = Bench(estate.clock)
-    bench.clouds = estate.clouds
-    estate.clouds.select(OTHER).volume(volume)
-    estate.clock.pass_(31)
+    bench.serve(estate.clouds)
+    estate.select(OTHER).volume(volume)
+    estate.clock.sleep(31)
 
     refusal = faults.answer(bodies.unauthorized(estate.second.deployment.auth_url))
     estate.second.faults.add(Fault(refusal, operation="delete_attachment", times=2))
@@ -261,7 +265,7 @@ def test_a_delete_that_was_refused_is_looked_at_again() -> None:
     estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(Estate.login(estate.second, region_name="eu-de"))
     bench.run()
 
-    assert [data["detail"] for data in bench.sink.data] == ["detached_now"]
+    assert [data["detail"] for data in bench.bus.data] == ["detached_now"]
     after_refusal = calls(estate.second)[calls(estate.second).index("delete_attachment") + 1 :]
     last = len(after_refusal) - 1 - after_refusal[::-1].index("delete_attachment")
     assert "get_volume" in after_refusal[:last]
