@@ -165,6 +165,11 @@ def test_a_401_that_stays_is_told(site: Site) -> None:
     assert (site.count("get_token"), site.count("get_volume")) == (2, 2)
 
 
+def login(site: Site, http: requests.Session, **changes: object) -> Login:
+    credentials = credentials_of(site.api, **changes)
+    return Login(lambda _: credentials, http, site.clock)
+
+
 class Pool:
     """Stands in for a session's connections: writes down how long each call would wait, and breaks."""
 
@@ -183,14 +188,13 @@ class Pool:
 def test_every_call_has_a_time_limit() -> None:
     """The limit reaches the connections of logins and calls, no call outlasts its deadline, nothing retries below."""
     site, (for_login, for_calls) = Site(http=in_process), sessions()
-    read = lambda _: credentials_of(site.api)  # noqa: E731
     logins, calls = Pool(for_login), Pool(for_calls)
     with pytest.raises(NoAnswer):
-        Login(read, for_login, site.clock).access()
-    client = Calls(Login(read, in_process(site.api), site.clock), for_calls, site.clock)
-    for left in (None, 12, 3):
+        login(site, for_login).access()
+    client = Calls(login(site, in_process(site.api)), for_calls, site.clock)
+    for deadline in (None, *(site.clock() + timedelta(seconds=left) for left in (12, 3))):
         with pytest.raises(NoAnswer):
-            client.send("GET", Service.COMPUTE, "x", deadline=left and site.clock() + timedelta(seconds=left))
+            client.send("GET", Service.COMPUTE, "x", deadline=deadline)
     assert logins.waits == [(CLOUD_CONNECT, CLOUD_ANSWER)]
     assert calls.waits == [(CLOUD_CONNECT, CLOUD_ANSWER), (CLOUD_CONNECT, 12), (3, 3)]
 
@@ -198,6 +202,6 @@ def test_every_call_has_a_time_limit() -> None:
 def test_certificates_are_checked() -> None:
     """Against the operator's own authority, where there is one."""
     site = Site(http=in_process)
-    for changes, verify in (({}, True), ({"cacert": "/ca.pem"}, "/ca.pem")):
-        credentials = credentials_of(site.api, **changes)
-        assert Login(lambda _, known=credentials: known, in_process(site.api), site.clock).access().verify == verify
+    http = in_process(site.api)
+    assert login(site, http).access().verify is True
+    assert login(site, http, cacert="/ca.pem").access().verify == "/ca.pem"
