@@ -23,6 +23,10 @@ Decide = Callable[[Case, Policy, datetime], Decision]
 AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
 
 
+NOT_LISTED = (400, 403, 404)
+"""Statuses of a cloud that does not let us list volumes; each can be read all the same."""
+
+
 class OutOfTime(Exception):
     """The invocation ended while the case was being worked on; its message comes again."""
 
@@ -37,7 +41,7 @@ class Look:
     many_under_way: bool = False
     calls: list[Call] = field(default_factory=list)
     _clouds: dict[str | None, Cloud] = field(default_factory=dict)
-    _kept: dict[str, tuple[datetime, Reading[Any]]] = field(default_factory=dict)
+    _kept: dict[str, tuple[datetime, Reading[Any] | CloudTrouble]] = field(default_factory=dict)
 
     def at(self, case: Case) -> Seen:
         """What the case needs next. Raises CloudTrouble.
@@ -92,15 +96,28 @@ class Look:
 
     def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
         """Many disks under way are asked for at once, and each for itself where that does not settle it."""
-        detaching = self._shared("detaching", cloud.detaching) if self.many_under_way else None
+        detaching = None
+        if self.many_under_way:
+            try:
+                detaching = self._shared("detaching", cloud.detaching)
+            except CloudTrouble as trouble:
+                if not any(call.status in NOT_LISTED for call in trouble.calls):
+                    raise
         found = (detaching or {}).get(volume_id)
         return found or self._told(cloud.volume(volume_id))
 
     def _shared(self, name: str, read: Callable[[], Reading[Value]]) -> Value:
-        now = self.clock()
+        """What was read, or that it could not be read, is shared while it is fresh."""
         kept = self._kept.get(name)
-        if kept is None or now - kept[0] > timedelta(seconds=FRESH):
-            kept = self._kept[name] = now, read()
+        if kept is None or self.clock() - kept[0] > timedelta(seconds=FRESH):
+            at = self.clock()
+            try:
+                kept = at, read()
+            except CloudTrouble as trouble:
+                kept = self.clock(), trouble
+            self._kept[name] = kept
+        if isinstance(kept[1], CloudTrouble):
+            raise kept[1]
         reading: Reading[Value] = kept[1]
         return self._told(reading)
 
