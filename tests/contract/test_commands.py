@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import tomllib
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -145,7 +145,7 @@ def test_the_webhook_accepts_what_is_sent() -> None:
     guard.start()
     try:
         assert stack.stdout
-        greeting = "".join(iter(stack.stdout.readline, "Verdicts are shown as they arrive; Ctrl-C stops everything.\n"))
+        greeting = "".join(takewhile(lambda line: not line.startswith("Verdicts are shown"), stack.stdout))
         (url,) = re.findall(r"endpoint and page +(\S+)", greeting)
         there = {**plain_environment(), "URL": url}
         sent = subprocess.run(send, cwd=ROOT, env=there, capture_output=True, text=True, timeout=PATIENCE, check=False)
