@@ -35,10 +35,10 @@ run: $(READY) ## Run the sample events through the local stack: queue, function,
 servers: $(READY) ## List servers and their disks, from the simulator or with CLOUD=env from yours
 	@$(BIN)/python -m local servers $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
-serve: $(READY) ## Keep the stack up: webhook door and its page on http://127.0.0.1:8080/ (PORT= another)
+serve: $(READY) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
-send: $(READY) ## Sign an event and post it to the door: EVENT=file.json [URL=] [SECRET=]
+send: $(READY) ## Sign an event and post it to a webhook endpoint: EVENT=file.json [URL=] [SECRET=]
 	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)')
 
 test: $(READY) ## Run all tests

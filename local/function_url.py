@@ -16,7 +16,7 @@ from local.poller import Handler, OnError, ignore, invoke
 LARGEST = 6 * 1024 * 1024
 """What Lambda takes; more it answers itself with 413."""
 
-TEXT = re.compile(r"text/.*|application/(json|xml|javascript|x-www-form-urlencoded)")
+TEXT = re.compile(r"\s*(text/|application/(json|xml|javascript|x-www-form-urlencoded)\s*(;|$))", re.IGNORECASE)
 """Content types of which Lambda hands over the body as text; any other it encodes as base64."""
 
 PLAIN = {"Content-Type": "text/plain"}
@@ -39,7 +39,10 @@ def payload(method: str, target: str, headers: Iterable[tuple[str, str]], body: 
     joined: dict[str, str] = {}
     for name, value in headers:
         joined[name.lower()] = f"{joined[name.lower()]},{value}" if name.lower() in joined else value
-    text = _as_text(body, joined.get("content-type", ""))
+    try:
+        text = body.decode() if TEXT.match(joined.get("content-type", "")) else None
+    except UnicodeDecodeError:
+        text = None
     url, now = urlsplit(target), datetime.now(UTC)
     path = url.path or "/"
     http = {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
@@ -63,15 +66,6 @@ def payload(method: str, target: str, headers: Iterable[tuple[str, str]], body: 
         "body": base64.b64encode(body).decode() if text is None else text,
         "isBase64Encoded": text is None,
     }
-
-
-def _as_text(body: bytes, content_type: str) -> str | None:
-    if not TEXT.fullmatch(content_type.partition(";")[0].strip().lower()):
-        return None
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 class FunctionUrl(ThreadingHTTPServer):

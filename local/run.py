@@ -1,11 +1,11 @@
 """`make run`: send events, show what happens, print the verdicts, and say whether they are the expected ones."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from requests import Response
 
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.console import Console
@@ -13,7 +13,7 @@ from local.stack import Stack
 from local.verdicts import FINAL, Key, collect, watched
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import Message
-from tools.sender import Post, came_by_http, deliver, post_of
+from tools.sender import came_by_http, deliver, post_of
 
 EVENTS = Path(__file__).parent.parent / "events"
 LAMBDA_RECORDS = re.compile(r'\s*\{\s*"Records"\s*:')
@@ -33,27 +33,20 @@ SAMPLES = {
 """The sample events and what must come of them: the verdict or its detail."""
 
 
-@dataclass(frozen=True)
-class Sent:
-    """A request on its way, and how its verdicts will name it; without a key the webhook has rejected it."""
-
-    name: str
-    key: Key | None
-    expected: str | None = None
-
-
 def run(event: Path | None, real_cloud: bool, as_json: bool) -> int:
     """Exit status: 0 if every request reached its final verdict (a sample: the expected one); 2 if nothing was sent."""
     console = Console(as_json)
     files = {event: None} if event else {EVENTS / name: expected for name, expected in SAMPLES.items()}
     with watched(console, real_cloud) as stack:
         safe = event is not None or refuses_tampered(stack, console, EVENTS / "webhook_cloudevent.json")
-        sent = [one for path, expected in files.items() for one in _send(stack, console, path, expected)]
+        sent = [(path, expected, key) for path, expected in files.items() for key in _send(stack, console, path)]
         patience = None if event else PATIENCE
-        verdicts = collect(stack, console, {one.key for one in sent if one.key}, patience)
+        verdicts = collect(stack, console, {key for _, _, key in sent if key}, patience)
     if not sent:
         return 2
-    return _summary(console, sent, verdicts) if safe else 1
+    console.say()
+    right = [_summary(console, path, expected, verdicts[key] if key else []) for path, expected, key in sent]
+    return 0 if safe and all(right) else 1
 
 
 def unreadable(event: Path) -> str | None:
@@ -71,38 +64,31 @@ def unreadable(event: Path) -> str | None:
     return None
 
 
-def _send(stack: Stack, console: Console, path: Path, expected: str | None) -> list[Sent]:
-    """Send a file's event; one entry for each volume it asks for."""
+def _send(stack: Stack, console: Console, path: Path) -> list[Key | None]:
+    """Send a file's event; how verdicts will name each volume that it asks for, or None where it was rejected."""
     body = path.read_text()
     if came_by_http(body):
-        keys = post_signed(stack, console, path)
-        return [Sent(path.name, key, expected) for key in ([None] if keys is None else keys)]
+        return post_signed(stack, console, path)
     message_id = stack.request(body)
     console.at(f"sent {path.name}", "bold")
     now = datetime.now(UTC)
     message = Message(body, message_id, queue_arn(REQUESTS), now)
     found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), now)
     if isinstance(found, list):
-        return [Sent(path.name, (case.request.id, case.request.volume_id), expected) for case in found]
+        return [(case.request.id, case.request.volume_id) for case in found]
     if isinstance(found, Rejected):
-        return [Sent(path.name, (found.origin.id, found.volume_id), expected)]
+        return [(found.origin.id, found.volume_id)]
     why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
     console.trouble(f"{path.name}: {why}; it is not answered")
     return []
 
 
-def signed_anew(stack: Stack, path: Path) -> Post:
-    """A file's event as it goes over HTTP: its own signature has aged."""
-    return post_of(path.read_text()).signed(stack.webhook_secret, datetime.now(UTC))
-
-
-def post_signed(stack: Stack, console: Console, path: Path) -> list[Key] | None:
+def post_signed(stack: Stack, console: Console, path: Path) -> list[Key | None]:
     """Post a file's event to the webhook; what is in the queue now, or None if it was rejected."""
-    answer = deliver(signed_anew(stack, path), stack.webhook_url)
-    console.at(f"posted {path.name} → {answer.status_code} {answer.reason}", "bold")
+    answer = _post(stack, console, path)
     if answer.status_code != 202:
         console.trouble(f"{path.name}: the webhook answered {answer.status_code}: {answer.text}")
-        return None
+        return [None]
     said = answer.json()
     results = said.get("events") or [said]
     return [(entry["id"], entry["volume_id"]) for result in results for entry in result.get("requests", ())]
@@ -110,26 +96,30 @@ def post_signed(stack: Stack, console: Console, path: Path) -> list[Key] | None:
 
 def refuses_tampered(stack: Stack, console: Console, path: Path) -> bool:
     """Whether the webhook says 401 to a request that was changed after it was signed."""
-    answer = deliver(signed_anew(stack, path).tampered(), stack.webhook_url)
-    console.at(f"posted {path.name}, tampered with → {answer.status_code} {answer.reason}", "bold")
-    if answer.status_code != 401:
-        console.trouble(f"the webhook answered {answer.status_code} to a request that was tampered with")
-    return answer.status_code == 401
+    status = _post(stack, console, path, tampered=True).status_code
+    if status != 401:
+        console.trouble(f"the webhook answered {status} to a request that was tampered with")
+    return status == 401
 
 
-def _summary(console: Console, sent: list[Sent], verdicts: Mapping[Key, list[Any]]) -> int:
-    console.say()
-    wrong = 0
-    for one in sent:
-        events = verdicts[one.key] if one.key else []
-        final = [event["data"] for event in events if event["data"]["verdict"] in FINAL]
-        got = f"{final[-1]['verdict']} ({final[-1]['detail']})" if final else "no verdict"
-        right = bool(final) and one.expected in (None, final[-1]["verdict"], final[-1]["detail"])
-        # Whether an event of the user's own has come to the hoped-for verdict, only its sender knows.
-        mark = console.mark(None if right and not one.expected else right)
-        wanted = f"   expected {one.expected}" if not right and one.expected else ""
-        console.say(f"  {mark} {one.name:<26} {got}{wanted}")
-        if not right:
-            wrong += 1
-            console.trouble(f"{one.name}: {got}, expected {one.expected or 'a verdict'}")
-    return 1 if wrong else 0
+def _post(stack: Stack, console: Console, path: Path, tampered: bool = False) -> Response:
+    """Post a file's event, signed anew since its own signature has aged."""
+    post = post_of(path.read_text()).signed(stack.webhook_secret, datetime.now(UTC))
+    answer = deliver(post.tampered() if tampered else post, stack.webhook_url)
+    how = ", tampered with" if tampered else ""
+    console.at(f"posted {path.name}{how} → {answer.status_code} {answer.reason}", "bold")
+    return answer
+
+
+def _summary(console: Console, path: Path, expected: str | None, events: list[Any]) -> bool:
+    """Show what came of a request; whether that is the final verdict that was expected."""
+    final = [event["data"] for event in events if event["data"]["verdict"] in FINAL]
+    got = f"{final[-1]['verdict']} ({final[-1]['detail']})" if final else "no verdict"
+    right = bool(final) and expected in (None, final[-1]["verdict"], final[-1]["detail"])
+    # Whether an event of the user's own has come to the hoped-for verdict, only its sender knows.
+    mark = console.mark(None if right and not expected else right)
+    wanted = f"   expected {expected}" if not right and expected else ""
+    console.say(f"  {mark} {path.name:<26} {got}{wanted}")
+    if not right:
+        console.trouble(f"{path.name}: {got}, expected {expected or 'a verdict'}")
+    return right

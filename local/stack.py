@@ -85,7 +85,9 @@ def running(
             aws.put_secret(SINK_SECRET, [caller["SINK_SECRET"]])
             environment["SINK_SECRET_ID"] = SINK_SECRET
         load(Settings, environment)
-        stack.enter_context(_function_environment(environment))
+        before = dict(os.environ)
+        stack.callback(_put_functions_in, before)
+        _put_functions_in({**before, **environment})
         from functions.detach_volume.handler import lambda_handler as detach_volume
         from functions.receive_webhook.handler import lambda_handler as receive_webhook
         from functions.report_dead_letter.handler import lambda_handler as report_dead_letter
@@ -104,32 +106,14 @@ def running(
 
 def simulator_credentials(cloud: CloudApi) -> dict[str, str]:
     """What the cloud secret holds for the simulator."""
-    user = cloud.identity.user
-    return {
-        "auth_url": cloud.deployment.auth_url,
-        "username": user.name,
-        "password": user.password,
-        "user_domain_name": "Default",
-        "project_id": PROJECT,
-        "region_name": cloud.deployment.region,
-    }
+    place, user = cloud.deployment, cloud.identity.user
+    login = {"username": user.name, "password": user.password, "user_domain_name": "Default"}
+    return {"auth_url": place.auth_url, **login, "project_id": PROJECT, "region_name": place.region}
 
 
-@contextmanager
-def _function_environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Let the functions find their settings where Lambda puts them, and put the process back afterwards."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    _forget_settings()
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        _forget_settings()
-
-
-def _forget_settings() -> None:
-    """Have the functions read their settings again, as a new execution environment does."""
+def _put_functions_in(environment: Mapping[str, str]) -> None:
+    """Let the functions find their settings where Lambda puts them, and read them as they do when they start."""
+    os.environ.clear()
+    os.environ.update(environment)
     for cached in (service, webhook_endpoint, dead_letters):
         cached.cache_clear()

@@ -64,13 +64,8 @@ def _operations(document: Schema) -> Iterator[str]:
                 (p["name"], "required" if p["required"] else "", p["description"]) for p in operation["parameters"]
             )
             yield "<h3>Answers</h3>"
-            yield _rows(_answers(operation["responses"]))
-
-
-def _answers(responses: Schema) -> Iterator[tuple[str, str, str]]:
-    for status, answer in responses.items():
-        headers = ", ".join(answer.get("headers", {}))
-        yield status, headers, answer["description"]
+            answers = operation["responses"].items()
+            yield _rows((status, ", ".join(a.get("headers", ())), a["description"]) for status, a in answers)
 
 
 def _schemas(schemas: Schema) -> Iterator[str]:

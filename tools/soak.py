@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -16,7 +16,7 @@ from typing import Any
 from local.aws_stand_in import REQUESTS
 from local.console import Console
 from local.stack import Stack
-from local.verdicts import watched
+from local.verdicts import FINAL, watched
 from shared.aws.client import SQS
 from shared.ports import utc_now
 from simulator import Behaviour, CloudApi, Happened, Kind, World, bodies, faults
@@ -57,19 +57,19 @@ class Rain(Faults):
 
 @dataclass
 class Reckoning:
-    """What came out, by request."""
+    """What came out: all events, and by request the ids of the final ones and what they say."""
 
-    final: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     events: list[dict[str, Any]] = field(default_factory=list)
+    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def take(self, stack: Stack) -> None:
         """Take in what has come off the bus."""
         for event in stack.aws.verdicts(wait_seconds=0):
-            data = event["data"]
-            if data["verdict"] in ("detached", "failed"):
-                self.final[data["request"]["id"]].add(event["id"])
-                self.said[data["request"]["id"]].add(data["verdict"])
+            request_id, verdict = event["data"]["request"]["id"], event["data"]["verdict"]
+            if verdict in FINAL:
+                self.ids[request_id].add(event["id"])
+                self.said[request_id].add(verdict)
             self.events.append(event)
 
 
@@ -93,27 +93,29 @@ def main() -> int:
     with watched(console, cloud=cloud, under_load=True) as stack:
         sending = (stack, requests, asked.duplicates, random, reckoning)
         threading.Thread(target=_send, args=sending, daemon=True).start()
-        while len(reckoning.final) < len(requests) and time.monotonic() < deadline:
+        while len(reckoning.ids) < len(requests) and time.monotonic() < deadline:
             reckoning.take(stack)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
-                console.at(f"{len(reckoning.final):>6} of {len(requests)} requests have their verdict")
+                console.at(f"{len(reckoning.ids):>6} of {len(requests)} requests have their verdict")
         drained = time.monotonic() - began
         while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
             time.sleep(0.5)
         for _ in range(20):
             reckoning.take(stack)
-    history = _by_volume(world.history)
-    judged = (disagreement(history[event["data"].get("volume_id") or ""], event) for event in reckoning.events)
+    history: dict[str | None, list[Happened]] = defaultdict(list)  # by volume: there are many, a verdict is about one
+    for entry in world.history:
+        history[entry.volume_id].append(entry)
+    judged = (disagreement(history[event["data"].get("volume_id")], event) for event in reckoning.events)
     untrue = list(filter(None, judged))
     rows = (
         ("requests", len(requests), None),
         ("cloud calls", len(cloud.calls), None),
         ("faults injected", rain.fallen, None),
         ("events emitted", len(reckoning.events), None),
-        ("lost (no final verdict)", len(requests) - len(reckoning.final), 0),
-        ("requests with two final verdict ids", _several(reckoning.final), 0),
-        ("requests told two different things", _several(reckoning.said), 0),
+        ("lost (no final verdict)", len(requests) - len(reckoning.ids), 0),
+        ("requests with two final verdict ids", sum(len(ids) > 1 for ids in reckoning.ids.values()), 0),
+        ("requests told two different things", sum(len(said) > 1 for said in reckoning.said.values()), 0),
         ("verdicts the cloud's record disagrees with", len(untrue), 0),
     )
     console.say()
@@ -154,25 +156,12 @@ def _send(
     """Keep a wave of requests on their way, some of them twice."""
     client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
     for first in range(0, len(requests), 8):
-        while first - len(reckoning.final) > WAVE:
+        while first - len(reckoning.ids) > WAVE:
             time.sleep(0.05)
         batch = requests[first : first + 8]
         copies = [request for request in batch if random.random() < duplicates][:2]
         entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate([*batch, *copies])]
         client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
-
-
-def _several(found: dict[str, set[str]]) -> int:
-    """How many requests have more than one."""
-    return sum(len(values) > 1 for values in found.values())
-
-
-def _by_volume(history: Sequence[Happened]) -> dict[str, list[Happened]]:
-    """The history of each volume: there are many volumes, and a verdict is about one."""
-    found: dict[str, list[Happened]] = defaultdict(list)
-    for entry in history:
-        found[entry.volume_id or ""].append(entry)
-    return found
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def test_it_answers_dead_letters(isolated: Runs, world: World) -> None:
     assert world.verdicts() == {FREE_VOLUME: "dead_lettered"}
 
 
-def test_it_keeps_the_door(isolated: Runs, world: World) -> None:
-    """Whoever proves nothing is turned away."""
+def test_it_guards_the_webhook(isolated: Runs, world: World) -> None:
+    """A request without proof is rejected."""
     event = {"requestContext": {"http": {"method": "POST"}, "requestId": "1"}, "headers": {}, "body": "{}"}
     assert invoked(isolated, "receive_webhook", event, world.variables)["statusCode"] == 401

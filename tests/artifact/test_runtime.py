@@ -78,8 +78,8 @@ def test_a_webhook(world: World, start: Start) -> None:
     """A signed delivery is in the queue before it is answered, and its verdict has the id which the answer named."""
     post = Post({"content-type": "application/json"}, json.dumps(bare(SERVER, VOLUME)).encode())
     signed = post.signed(LOCAL_SECRET, datetime.now(UTC))
-    with start("receive_webhook", {**world.variables, "AWS_LAMBDA_FUNCTION_TIMEOUT": "30"}) as door:
-        answer = door.invoke(payload("POST", "/", signed.headers.items(), signed.body))
+    with start("receive_webhook", {**world.variables, "AWS_LAMBDA_FUNCTION_TIMEOUT": "30"}) as webhook:
+        answer = webhook.invoke(payload("POST", "/", signed.headers.items(), signed.body))
     assert answer["statusCode"] == 202
     assert world.aws.waiting(REQUESTS) == 1
     with start("detach_volume", world.variables) as function:
@@ -93,8 +93,8 @@ def test_a_webhook_that_proves_nothing(world: World, start: Start) -> None:
     """What is not signed, or says something else than what was signed, is turned away and goes nowhere."""
     post = Post({"content-type": "application/json"}, json.dumps(bare(SERVER, VOLUME)).encode())
     tampered = post.signed(LOCAL_SECRET, datetime.now(UTC)).tampered()
-    with start("receive_webhook", world.variables) as door:
-        answers = [door.invoke(payload("POST", "/", sent.headers.items(), sent.body)) for sent in (post, tampered)]
+    with start("receive_webhook", world.variables) as webhook:
+        answers = [webhook.invoke(payload("POST", "/", sent.headers.items(), sent.body)) for sent in (post, tampered)]
     assert [answer["statusCode"] for answer in answers] == [401, 401]
     assert world.aws.waiting(REQUESTS) == 0
 

@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import tomllib
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -135,25 +135,25 @@ def test_a_deployment_takes_settings_of_ones_own() -> None:
     assert "CONFIG names no file" in said("CONFIG=")
 
 
-def test_the_door_takes_what_is_sent() -> None:
+def test_the_webhook_accepts_what_is_sent() -> None:
     """`make serve` in one shell and `make send` in another, as the README has them, but for the port."""
     (block,) = [block for block in blocks("sh") if block.text.startswith("make serve ")]
     serve, send = (shlex.split(line, comments=True) for line in block.text.splitlines())
     anywhere = {**plain_environment(), "PORT": "0"}
-    door = subprocess.Popen(serve, cwd=ROOT, env=anywhere, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    guard = Timer(PATIENCE, os.killpg, (door.pid, signal.SIGKILL))
+    stack = subprocess.Popen(serve, cwd=ROOT, env=anywhere, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    guard = Timer(PATIENCE, os.killpg, (stack.pid, signal.SIGKILL))
     guard.start()
     try:
-        assert door.stdout
-        greeting = "".join(iter(door.stdout.readline, "Verdicts are shown as they arrive; Ctrl-C stops everything.\n"))
+        assert stack.stdout
+        greeting = "".join(takewhile(lambda line: not line.startswith("Verdicts are shown"), stack.stdout))
         (url,) = re.findall(r"endpoint and page +(\S+)", greeting)
         there = {**plain_environment(), "URL": url}
         sent = subprocess.run(send, cwd=ROOT, env=there, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert (sent.returncode, sent.stdout.split()[0]) == (0, "202")
-        assert any("DETACHED · detached_now" in line for line in door.stdout)
+        assert any("DETACHED · detached_now" in line for line in stack.stdout)
     finally:
-        os.killpg(door.pid, signal.SIGTERM)
-        door.communicate()
+        os.killpg(stack.pid, signal.SIGTERM)
+        stack.communicate()
         guard.cancel()
 
 

@@ -1,4 +1,4 @@
-"""The page about the door, which `make serve` shows."""
+"""The page about the webhook endpoint, which `make serve` shows."""
 
 from __future__ import annotations
 

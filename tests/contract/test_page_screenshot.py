@@ -1,4 +1,4 @@
-"""The page about the door, looked at in a real browser."""
+"""The page about the webhook endpoint, looked at in a real browser."""
 
 from __future__ import annotations
 

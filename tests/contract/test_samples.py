@@ -87,7 +87,7 @@ def test_sqs_events_are_whole(name: str, expected: list[bool], event_file: Event
 
 @pytest.mark.parametrize("name", ["webhook_bare", "webhook_cloudevent"])
 def test_webhook_events_carry_a_request(name: str, event_file: EventFile) -> None:
-    """A delivery of the door has a signature, a length that is right, and one request in its body."""
+    """A delivery to the webhook has a signature, a length that is right, and one request in its body."""
     event = json.loads(event_file(f"{name}.json"))
     assert {"webhook-id", "webhook-timestamp", "webhook-signature"} <= set(event["headers"])
     payload = payload_of(event)

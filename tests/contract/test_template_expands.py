@@ -234,7 +234,7 @@ def test_roles_have_no_more_than_their_own_policy(template: dict[str, Any]) -> N
 
 
 def test_each_function_reads_its_own_secrets(stack: Stack, template: dict[str, Any]) -> None:
-    """The worker those of the clouds, the door its keys, and who sends to the sink the one that signs."""
+    """The worker those of the clouds, the webhook its keys, and who sends to the sink the one that signs."""
     read: dict[str, set[str]] = {}
     for function in of_type(template, "AWS::Lambda::Function"):
         role = stack.names[f"{function.removesuffix('Function')}Role"]
@@ -350,7 +350,7 @@ def test_a_first_deployment_that_fails_leaves_nothing(template: dict[str, Any]) 
     assert template["Parameters"]["WebhookConcurrency"]["Default"] == 0
 
 
-def test_the_door_is_open_to_everybody_and_has_no_cors(stack: Stack, template: dict[str, Any]) -> None:
+def test_the_webhook_is_open_to_everybody_and_has_no_cors(stack: Stack, template: dict[str, Any]) -> None:
     """A Function URL without AWS's authorisation needs two permissions; CORS would answer OPTIONS in our place."""
     function = stack.names["ReceiveWebhookFunction"]
     url = boto3.client("lambda").get_function_url_config(FunctionName=function)
