@@ -1,28 +1,23 @@
 """Values for tests of the core: one ordinary case, said once, and changed in the one point that matters."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue
+from shared.decision.progress import Progress
 from shared.model import (
     AnswerClass,
     Attachment,
     Call,
     Classified,
-    Conclude,
-    Decision,
-    Delete,
     DetachRequest,
-    Inspect,
     Listed,
-    Observation,
-    Progress,
+    Message,
     Reason,
+    Seen,
     Server,
     Volume,
-    Wait,
 )
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -40,59 +35,58 @@ def ago(**span: float) -> datetime:
 
 
 REQUESTED = ago(hours=7)
-ATTACHED = ago(days=30)
+FOLLOWED = Attachment(ATTACHMENT, ago(days=30), "/dev/sdb")
+"""VOLUME on SERVER, for a month."""
+
+On = tuple[str, Attachment]
+"""An attachment, and the server that it is to."""
 
 
 def request(**changes: Any) -> DetachRequest:
     """A wish, some hours old, to have VOLUME off SERVER."""
-    ordinary: Mapping[str, Any] = {
-        "id": "4711",
-        "source": "/changes",
-        "requested_at": REQUESTED,
-        "server_id": SERVER,
-        "volume_id": VOLUME,
-    }
-    return DetachRequest(**{**ordinary, **changes})
+    return replace(DetachRequest("4711", "/changes", REQUESTED, SERVER, VOLUME), **changes)
 
 
-def attachment(**changes: Any) -> Attachment:
-    """VOLUME on SERVER as /dev/sdb, for a month."""
-    ordinary = {"server_id": SERVER, "attachment_id": ATTACHMENT, "attached_at": ATTACHED, "device": "/dev/sdb"}
-    return Attachment(**{**ordinary, **changes})
+def attachment(server_id: str = SERVER, **changes: Any) -> On:
+    return server_id, replace(FOLLOWED, **changes)
 
 
-def volume(status: str = "in-use", *attachments: Attachment, **changes: Any) -> Volume:
+def volume(status: str = "in-use", *attachments: On, **changes: Any) -> Volume:
     """VOLUME, attached to SERVER unless its status or its attachments say otherwise."""
     default = () if status == "available" else (attachment(),)
     return Volume(VOLUME, status, attachments or default, **changes)
 
 
+LINUX_SERVER = Server(SERVER, "ACTIVE", vm_state="active", power_state=1, locked=False, root_device="/dev/sda",
+                      metadata={"os_type": "Linux"})  # fmt: skip
+
+
 def server(**changes: Any) -> Server:
     """SERVER, running Linux from /dev/sda."""
-    ordinary = {
-        "id": SERVER,
-        "status": "ACTIVE",
-        "vm_state": "active",
-        "power_state": 1,
-        "locked": False,
-        "root_device": "/dev/sda",
-        "metadata": {"os_type": "Linux"},
-    }
-    return Server(**{**ordinary, **changes})
+    return replace(LINUX_SERVER, **changes)
 
 
 LISTED = (Listed("6d0cb1a4-5b0e-4e2a-a1d5-1f2f6c5ac1d1", "/dev/sda"), Listed(VOLUME, "/dev/sdb"))
 NOT_LISTED = LISTED[:1]
 
 
-def seen(volume: Volume | None, listing: tuple[Listed, ...] | None = LISTED, **changes: Any) -> Observation:
+def seen(volume: Volume | None, listing: tuple[Listed, ...] | None = LISTED, **changes: Any) -> Seen:
     """Both planes, and the running server, as just read."""
-    return Observation(volume, listing, **{"server": server(), **changes})
+    return Seen(volume, listing, **{"server": LINUX_SERVER, **changes})
+
+
+def unlisted(volume: Volume | None) -> Seen:
+    """A look that the volume alone settled, or did not: the list was not read."""
+    return Seen(volume, listing_read=False)
 
 
 def progress(**changes: Any) -> Progress:
     """A request first seen now, of which nothing is known yet."""
     return Progress(**{"first_seen_at": NOW, **changes})
+
+
+def case(so_far: Progress | None = None, asked: DetachRequest | None = None) -> Case:
+    return Case(asked or request(), Message("", "m-1", "queue", REQUESTED), so_far or progress())
 
 
 def call(operation: str = "get_volume", status: int = 200, **changes: Any) -> Call:
@@ -109,11 +103,9 @@ def said(decision: Decision) -> str:
     match decision:
         case Delete():
             return "delete"
-        case Inspect():
-            return "inspect"
-        case Wait(announce_unconfirmed=True):
+        case Requeue(announce_unconfirmed=True):
             return "wait, say unconfirmed"
-        case Wait():
+        case Requeue():
             return "wait"
         case Conclude(outcome, detail, reason) if reason and reason.value != detail:
             return f"{outcome}: {detail} {reason}"

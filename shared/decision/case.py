@@ -161,7 +161,7 @@ class Case:
             polls=was.polls + 1,
             before=was.before or case.state,
             followed=followed,
-            idle_reads=was.idle_reads + 1 if status == "in-use" else 0,
+            idle_reads=was.idle_reads + 1 if listed and status == "in-use" else 0,
         )
         if status == "detaching":
             progress = replace(progress, detaching_seen=True, detaching_since=was.detaching_since or now)

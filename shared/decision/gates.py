@@ -1,9 +1,10 @@
 """The gates before a DELETE: what would lose data or could not be undone is refused, with the reason."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.model import Attachment, DetachRequest, Listed, Reason, Server, Volume
+from shared.model import DetachRequest, Reason, Server, Volume
 from shared.policy import RunningServerPolicy
 
 
@@ -17,11 +18,6 @@ class OperatingSystem(StrEnum):
     LINUX = "linux"
     WINDOWS = "windows"
     UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Go:
-    """Nothing speaks against a DELETE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +35,8 @@ class Refuse:
     explanation: str
 
 
-Gate = Go | Hold | Refuse
+Gate = Hold | Refuse | None
+"""None: nothing speaks against a DELETE."""
 
 
 def power(server: Server) -> Power:
@@ -87,15 +84,14 @@ def is_system_disk(volume: Volume, device: str | None, server: Server) -> bool:
     return volume.bootable or device in ("/dev/vda", "/dev/xvda", "/dev/hda")
 
 
-def gate(
-    request: DetachRequest,
-    volume: Volume,
-    attachment: Attachment,
-    listed: Listed,
-    server: Server,
-    running_policy: RunningServerPolicy,
-) -> Gate:
-    """The design's safety table, from the most general bar to the most particular."""
+Devices = Set[str | None]
+
+
+def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Server, rule: RunningServerPolicy) -> Gate:
+    """The design's safety table, from the most general bar to the most particular.
+
+    `devices` are what the two planes call the disk. One may leave it out; where they name two, the stricter counts.
+    """
     if volume.metadata.get("detach_protection", "").strip().lower() == "true":
         return Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")
     if server.locked:
@@ -103,19 +99,17 @@ def gate(
     state = power(server)
     if state is Power.CHANGING:
         return Hold(f"the server is {server.status}, task {server.task_state or 'none'}")
-    # One plane may leave the device out; where they name two, the stricter counts.
-    devices: set[str | None] = {device for device in (attachment.device, listed.device) if device} or {None}
-    system_disk = any(is_system_disk(volume, device, server) for device in devices)
+    system_disk = any(is_system_disk(volume, device, server) for device in devices - {None} or {None})
     if state is Power.STOPPED:
         if system_disk and not request.allow_system_disk:
             return Refuse(Reason.SYSTEM_DISK, "the server is stopped, and the request does not allow it")
-        return Go()
+        return None
     if system_disk:
         return Refuse(Reason.SYSTEM_DISK, "the server is running from it")
-    if running_policy is RunningServerPolicy.STOPPED_ONLY:
+    if rule is RunningServerPolicy.STOPPED_ONLY:
         return Refuse(Reason.SERVER_RUNNING, "the operator allows detaching from stopped servers only")
     system = operating_system(server)
-    attested_by_rule = running_policy is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
+    attested_by_rule = rule is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
     if attested_by_rule and not request.unmounted:
         return Refuse(Reason.ATTESTATION_REQUIRED, f"the server is running, its operating system is {system.value}")
-    return Go()
+    return None

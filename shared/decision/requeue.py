@@ -35,7 +35,7 @@ def requeue(
         if not progress.unconfirmed_id and not announce:
             # Disks that leave one server are looked at together, so they share the reads of it.
             ends, schedule, seed = confirm_by, POLL, request.server_id
-    seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), 0 if announce else least)
+    seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
     # Never sleep past a deadline: the look that meets it is the one that says so.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
 

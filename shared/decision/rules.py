@@ -19,7 +19,7 @@ Rule = Callable[[Case, Policy, datetime], Decision | None]
 def how_detached(case: Case) -> Detail:
     """Whose work it was: ours, perhaps ours (the answer was lost), someone else's, or nobody's that we saw."""
     progress = case.progress
-    if progress.accepted_at and progress.deletes_sent:
+    if progress.accepted_at:
         return Detail.DETACHED_NOW
     if progress.unsettled:
         return Detail.DETACHED_MEANWHILE
@@ -28,7 +28,9 @@ def how_detached(case: Case) -> Detail:
 
 def nothing_there(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """Server or volume are gone: success only for an attachment that this request has seen (rule 6)."""
-    server_gone, volume_gone = case.seen is not None and case.seen.listing is None, case.volume is None
+    if case.seen is None or not case.seen.listing_read:
+        return None
+    server_gone, volume_gone = case.seen.listing is None, case.volume is None
     if volume_gone and case.listed:
         return _disagreeing(case, policy, now, "the server lists a volume that block storage does not know")
     if server_gone and case.ours:
@@ -170,7 +172,8 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
     listed = next((entry for entry in (case.seen and case.seen.listing) or () if entry.volume_id == volume_id), None)
     if not (server and case.volume and case.ours and listed):
         return requeue(case, policy, now, "not attached on both planes")
-    match gates.gate(case.request, case.volume, case.ours, listed, server, policy.running_server_policy):
+    devices = {case.ours.device, listed.device}
+    match gates.gate(case.request, case.volume, devices, server, policy.running_server_policy):
         case gates.Refuse(reason, explanation):
             return failed(reason, explanation)
         case gates.Hold(why):

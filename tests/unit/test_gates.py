@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 
 from shared.decision.gates import (
     Gate,
-    Go,
     Hold,
     OperatingSystem,
     Power,
     Refuse,
-    RunningServerPolicy,
     gate,
     is_system_disk,
     operating_system,
     power,
 )
-from shared.model import Listed, Server, Volume
-from tests.builders import VOLUME, attachment, request, server, volume
+from shared.model import Server, Volume
+from shared.policy import RunningServerPolicy
+from tests.builders import request, server, volume
 
 # --------------------------------------------------------------------------------------------- the whole table
 
@@ -66,6 +66,8 @@ def combinations(row: Combination) -> list[Combination]:
 
 ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()[1:] if line.strip()]
 EVERYTHING = list(product(*DIMENSIONS))
+STOPPED = ("stopped", "data", "linux", "platform", "-", "-")
+RUNNING = ("running", "data", "linux", "platform", "unmounted", "-")
 CASES = [(combination, row[-1]) for row in ROWS for combination in combinations(row[:-1])]
 
 
@@ -77,25 +79,20 @@ SERVERS = {
 SYSTEMS = {"linux": {"os_type": "Linux"}, "windows": {"os_type": "Windows"}, "unknown": {}}
 
 
-def asked(combination: Combination, *, locked: bool = False, metadata: dict[str, str] | None = None) -> str:
+def asked(combination: Combination, by_volume: str | None = "", by_server: str | None = "", **changes: Any) -> str:
     """Build what a combination says, ask the gate, and put its answer into a word."""
     state, disk, system, policy, attested, allowed = combination
     device = "/dev/sda" if disk == "system" else "/dev/sdb"
-    return word(
-        gate(
-            request(unmounted=attested == "unmounted", allow_system_disk=allowed == "allowed"),
-            volume(metadata=metadata or {}),
-            attachment(device=device),
-            Listed(VOLUME, device),
-            server(**SERVERS[state], metadata=SYSTEMS[system], locked=locked),
-            RunningServerPolicy(policy),
-        )
-    )
+    devices = {device if one == "" else one for one in (by_volume, by_server)}
+    wish = request(unmounted=attested == "unmounted", allow_system_disk=allowed == "allowed")
+    disk_ = volume(metadata=changes.pop("protection", {}))
+    machine = server(**{**SERVERS[state], "metadata": SYSTEMS[system], **changes})
+    return word(gate(wish, disk_, devices, machine, RunningServerPolicy(policy)))
 
 
 def word(answer: Gate) -> str:
     match answer:
-        case Go():
+        case None:
             return "go"
         case Hold():
             return "hold"
@@ -123,7 +120,7 @@ def test_locked_server_is_refused_whatever_else_holds(combination: Combination) 
 @pytest.mark.parametrize("combination", EVERYTHING, ids=",".join)
 def test_protected_volume_is_refused_whatever_else_holds(combination: Combination) -> None:
     """A volume whose metadata forbid detaching it stays, and is named as the bar even on a locked server."""
-    assert asked(combination, locked=True, metadata={"detach_protection": "true"}) == "volume_protected"
+    assert asked(combination, locked=True, protection={"detach_protection": "true"}) == "volume_protected"
 
 
 @pytest.mark.parametrize(
@@ -132,16 +129,12 @@ def test_protected_volume_is_refused_whatever_else_holds(combination: Combinatio
 )
 def test_protection_is_read_without_regard_to_case(value: str, expected: str) -> None:
     """People write metadata by hand; only what says true protects."""
-    combination = ("stopped", "data", "linux", "platform", "-", "-")
-    assert expected == asked(combination, metadata={"detach_protection": value})
+    assert expected == asked(STOPPED, protection={"detach_protection": value})
 
 
 def test_unknown_lock_is_no_lock() -> None:
     """A cloud whose microversion does not tell `locked` still answers a DELETE with its own refusal."""
-    unlocked = gate(
-        request(), volume(), attachment(), Listed(VOLUME, "/dev/sdb"), server(locked=None), RunningServerPolicy.PLATFORM
-    )
-    assert unlocked == Go()
+    assert asked(RUNNING, locked=None) == "go"
 
 
 @pytest.mark.parametrize(
@@ -150,15 +143,7 @@ def test_unknown_lock_is_no_lock() -> None:
 )
 def test_either_plane_may_name_the_system_disk(by_volume: str | None, by_server: str | None) -> None:
     """Where the two planes give different devices, the more careful reading counts."""
-    refused = gate(
-        request(unmounted=True),
-        volume(),
-        attachment(device=by_volume),
-        Listed(VOLUME, by_server),
-        server(),
-        RunningServerPolicy.PLATFORM,
-    )
-    assert word(refused) == "system_disk"
+    assert asked(RUNNING, by_volume, by_server) == "system_disk"
 
 
 # --------------------------------------------------------------------------------- what a server's states mean

@@ -4,35 +4,20 @@ Each row is one situation at NOW: a name, what the cloud shows, what has to come
 ordinary about the request or its history. The history is told as it stood before this look.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
-from shared.decision.after_delete import decide_after_delete, decide_in_trouble
-from shared.decision.backoff import POLL, RETRY, Backoff
 
-from shared.decision.gates import RunningServerPolicy
-from shared.decision.progress import after_delete, follow
-from shared.decision.requeue import Policy
-from shared.decision.rules import decide, glance
-from shared.model import (
-    AnswerClass,
-    Classified,
-    Conclude,
-    Decision,
-    Delete,
-    DetachRequest,
-    Listed,
-    Observation,
-    Outcome,
-    Progress,
-    Reason,
-    Wait,
-)
+from shared.decision.case import Decision, Delete, Requeue
+from shared.decision.progress import Progress
+from shared.decision.requeue import after_delete, pause, when_unreadable
+from shared.decision.rules import decide
+from shared.model import AnswerClass, Classified, DetachRequest, Ended, Reason, Seen
+from shared.policy import POLL, RETRY, Backoff, Policy, RunningServerPolicy
 from tests.builders import (
     ATTACHMENT,
+    FOLLOWED,
     LISTED,
     NOT_LISTED,
     NOW,
@@ -42,11 +27,13 @@ from tests.builders import (
     ago,
     answer,
     attachment,
+    case,
     progress,
     request,
     said,
     seen,
     server,
+    unlisted,
     volume,
 )
 
@@ -61,9 +48,9 @@ FREE_AND_DETACHING = seen(replace(volume("available"), status="detaching"), NOT_
 
 NEWER = attachment(attachment_id=OTHER_ATTACHMENT, attached_at=ago(seconds=30))
 REPLACED = seen(volume("in-use", NEWER))
-ELSEWHERE = attachment(server_id=OTHER_SERVER, attachment_id=OTHER_ATTACHMENT)
+ELSEWHERE = attachment(OTHER_SERVER, attachment_id=OTHER_ATTACHMENT)
 SHARED = seen(volume("in-use", attachment(), ELSEWHERE, multiattach=True))
-ELSEWHERE_SINCE = replace(ELSEWHERE, attached_at=ago(seconds=30))
+ELSEWHERE_SINCE = attachment(OTHER_SERVER, attachment_id=OTHER_ATTACHMENT, attached_at=ago(seconds=30))
 
 NO_SERVER = seen(volume("available"), None, server=None)
 NO_SERVER_BUT_NAMED = seen(volume("in-use"), None, server=None)
@@ -73,7 +60,7 @@ NO_VOLUME_BUT_LISTED = seen(None, LISTED)
 NEITHER = seen(None, None, server=None)
 
 
-def with_server(**changes: object) -> Observation:
+def with_server(**changes: object) -> Seen:
     return seen(volume("in-use"), server=server(**changes))
 
 
@@ -81,7 +68,7 @@ def with_server(**changes: object) -> Observation:
 
 FRESH = progress()
 HOUR_OLD = progress(first_seen_at=ago(hours=1))
-FOLLOWING = progress(generation=ATTACHMENT)
+FOLLOWING = progress(followed=FOLLOWED)
 
 
 def accepted(seconds_ago: float, **changes: object) -> Progress:
@@ -90,7 +77,7 @@ def accepted(seconds_ago: float, **changes: object) -> Progress:
     return progress(
         **{
             "first_seen_at": at,
-            "generation": ATTACHMENT,
+            "followed": FOLLOWED,
             "deletes_sent": 1,
             "last_delete_at": at,
             "accepted_at": at,
@@ -103,7 +90,7 @@ def lost(deletes: int, seconds_ago: float, **changes: object) -> Progress:
     """So many DELETEs sent whose outcome is not known, the last of them so long ago."""
     return progress(
         **{
-            "generation": ATTACHMENT,
+            "followed": FOLLOWED,
             "deletes_sent": deletes,
             "unsettled": deletes,
             "last_delete_at": ago(seconds=seconds_ago),
@@ -121,13 +108,7 @@ def joined(seconds_ago: float, **changes: object) -> Progress:
     """Nothing sent; somebody else's detach has been seen for so long."""
     since = ago(seconds=seconds_ago)
     return progress(
-        **{
-            "first_seen_at": since,
-            "generation": ATTACHMENT,
-            "detaching_since": since,
-            "detaching_seen": True,
-            **changes,
-        }
+        **{"first_seen_at": since, "followed": FOLLOWED, "detaching_since": since, "detaching_seen": True, **changes}
     )
 
 
@@ -140,7 +121,7 @@ HOUR = 3600
 @dataclass(frozen=True)
 class Row:
     name: str
-    cloud: Observation
+    cloud: Seen
     then: str
     so_far: Progress = FRESH
     asked: DetachRequest = ASKED
@@ -148,9 +129,8 @@ class Row:
     redelivered_since: datetime | None = None
 
     def decision(self) -> Decision:
-        skew = timedelta(0) if self.redelivered_since else self.policy.fence_skew
-        progress_now = follow(self.asked, self.so_far, self.cloud, NOW, skew)
-        return decide(self.asked, progress_now, self.cloud, self.policy, NOW, self.redelivered_since)
+        so_far = replace(self.so_far, redelivered_since=self.redelivered_since)
+        return decide(case(so_far, self.asked).saw(self.cloud, self.policy, NOW), self.policy, NOW)
 
     def __str__(self) -> str:
         return self.name
@@ -168,7 +148,7 @@ def table(*rows: Row) -> pytest.MarkDecorator:
     Row("attached, idle, seen before", IDLE, "delete", FOLLOWING),
     Row("attached, idle, after a DELETE that certainly had no effect", IDLE, "delete", throttled(1)),
     Row("attached, idle, the attachment named", IDLE, "delete", asked=request(attachment_id=ATTACHMENT)),
-    Row("attached, idle, server not read yet", replace(IDLE, server=None), "inspect"),
+    Row("attached, idle, the server not read", replace(IDLE, server=None), "wait"),
     Row("shared disk, idle on two servers", SHARED, "delete"),
 )
 def test_delete_is_sent_for_what_is_attached_and_idle(row: Row) -> None:
@@ -221,7 +201,7 @@ def test_detached_is_proven_on_two_planes(row: Row) -> None:
     ),
     Row(
         "on another server, nobody knows since when",
-        seen(volume("in-use", replace(ELSEWHERE, attached_at=None)), NOT_LISTED),
+        seen(volume("in-use", attachment(OTHER_SERVER, attached_at=None)), NOT_LISTED),
         "failed: attached_elsewhere",
     ),
     Row(
@@ -279,7 +259,7 @@ LONG_BEFORE, SINCE_THEN = ago(seconds=50), ago(seconds=10)
     ),
     Row(
         "the one named, newer than the request",
-        seen(volume("in-use", replace(NEWER, attachment_id=ATTACHMENT))),
+        seen(volume("in-use", attachment(attached_at=ago(seconds=30)))),
         "failed: superseded",
         asked=NAMED,
     ),
@@ -388,21 +368,21 @@ DETACHING_SEEN = {"detaching_seen": True}
     Row("idle, then compute lets go", COMPUTE_FIRST, "wait", accepted(60, idle_reads=5, **DETACHING_SEEN)),
     Row(
         "idle once, the action record says failed",
-        replace(IDLE, action_failed=True),
+        replace(IDLE, ended=Ended.FAILED),
         "failed: refused_by_server",
         accepted(2),
     ),
-    Row("idle once, the action record says not failed", replace(IDLE, action_failed=False), "wait", accepted(2)),
+    Row("idle once, the action record says not failed", replace(IDLE, ended=Ended.NOT_FAILED), "wait", accepted(2)),
     Row(
         "idle twice, the action record says not failed",
-        replace(IDLE, action_failed=False),
+        replace(IDLE, ended=Ended.NOT_FAILED),
         "failed: refused_by_server",
         accepted(60, idle_reads=1),
     ),
     Row(
-        "gone, the action record says failed", replace(FREE, action_failed=True), "detached: detached_now", accepted(2)
+        "gone, the action record says failed", replace(FREE, ended=Ended.FAILED), "detached: detached_now", accepted(2)
     ),
-    Row("never accepted, the action record says failed", replace(IDLE, action_failed=True), "delete", FOLLOWING),
+    Row("never accepted, the action record says failed", replace(IDLE, ended=Ended.FAILED), "delete", FOLLOWING),
     Row(
         "answer lost, then detaching, then idle twice",
         IDLE,
@@ -438,7 +418,7 @@ def test_unsettled_deletes_are_few_and_far_between(row: Row) -> None:
 def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
     """The next look comes when the pause of 30 s is over, not at the next round of the backoff."""
     decision = Row("one lost, 10 s ago", IDLE, "wait", lost(1, 10)).decision()
-    assert decision == Wait(20, "the outcome of the last DELETE is unknown")
+    assert decision == Requeue(20, "the outcome of the last DELETE is unknown")
 
 
 EXPIRED = request(expires_at=NOW)
@@ -528,49 +508,30 @@ DRY = request(dry_run=True)
 
 
 @table(
-    Row("all checks passed", IDLE, "checked: would_detach", asked=DRY),
-    Row("server not read yet", replace(IDLE, server=None), "inspect", asked=DRY),
-    Row("someone else detaching", DETACHING, "checked: would_wait", asked=DRY),
-    Row("planes disagree", COMPUTE_FIRST, "checked: would_wait", asked=DRY),
-    Row("server between states", with_server(task_state="rebooting"), "checked: would_wait", asked=DRY),
-    Row("attached nowhere", FREE, "checked: would_report_already_detached", asked=DRY),
-    Row("locked", with_server(locked=True), "checked: would_fail server_locked", asked=DRY),
-    Row("newer than the request", REPLACED, "checked: would_fail superseded", asked=DRY),
-    Row("server unknown", NO_SERVER, "checked: would_fail server_not_found", asked=DRY),
-    Row("expired", IDLE, "checked: would_fail expired", asked=request(dry_run=True, expires_at=NOW)),
-    Row("planes disagree, time is up", COMPUTE_FIRST, "checked: would_fail inconsistent_state", HOUR_OLD, DRY),
+    Row("detaching", unlisted(volume("detaching")), "wait", accepted(5)),
+    Row("detaching for 10 min", unlisted(volume("detaching")), "wait, say unconfirmed", accepted(600)),
+    Row("detaching for 6 h", unlisted(volume("detaching")), "failed: stuck_detaching", accepted(6 * HOUR, **SAID)),
+    Row("detaching for somebody else", unlisted(volume("detaching")), "wait", joined(5)),
+    Row("idle", unlisted(volume()), "wait", accepted(60, idle_reads=1, detaching_seen=True)),
+    Row("free", unlisted(volume("available")), "wait", accepted(5)),
+    Row("volume unknown", unlisted(None), "wait", accepted(5)),
+    Row("never sent", unlisted(volume()), "wait", FOLLOWING),
 )
-def test_dry_run_says_what_would_happen(row: Row) -> None:
-    """A dry run ends with its first complete look, and nothing is sent or waited for."""
-    assert row.then == said(row.decision())
-
-
-def test_checked_verdict_gives_the_reason() -> None:
-    """A dry run that would fail says why, in the same words as the failure itself."""
-    real = Row("locked", with_server(locked=True), "").decision()
-    dry = Row("locked", with_server(locked=True), "", asked=DRY).decision()
-    assert real == Conclude(Outcome.FAILED, "server_locked", Reason.SERVER_LOCKED, "the server is locked")
-    assert dry == Conclude(Outcome.CHECKED, "would_fail", Reason.SERVER_LOCKED, "the server is locked")
-
-
-@table(
-    Row("gone from both", replace(FREE, server=None), "detached: already_detached"),
-    Row("detaching", replace(DETACHING, server=None), "wait"),
-    Row("planes disagree", replace(COMPUTE_FIRST, server=None), "wait"),
-    Row("newer than the request", replace(REPLACED, server=None), "failed: superseded"),
-    Row("volume gone", replace(NO_VOLUME, server=None), "failed: volume_not_found"),
-    Row("accepted, idle", replace(IDLE, server=None), "wait", accepted(5)),
-    Row("outcome unknown", replace(IDLE, server=None), "wait", lost(1, 5)),
-    Row("expired", replace(IDLE, server=None), "failed: expired", asked=EXPIRED),
-)
-def test_server_is_asked_about_only_before_a_delete(row: Row) -> None:
-    """A look that does not end in a DELETE is complete without the server."""
-    assert row.then == said(row.decision())
+def test_a_list_that_was_not_read_proves_nothing(row: Row) -> None:
+    """While a detach is under way the volume is read alone: that may end the watch, and nothing else."""
+    assert said(row.decision()) == row.then
 
 
 # ----------------------------------------------------------------------------------------- after the DELETE
 
-SENT_LATE = progress(generation=ATTACHMENT, first_seen_at=ago(hours=2))
+SENT_LATE = progress(followed=FOLLOWED, first_seen_at=ago(hours=2))
+
+
+ONE_REQUEST = f"{ASKED.source} {ASKED.id} {ASKED.volume_id}"
+
+
+def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
+    return after_delete(case(so_far).sent(back, None, NOW), back, POLICY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -600,8 +561,7 @@ SENT_LATE = progress(generation=ATTACHMENT, first_seen_at=ago(hours=2))
 )
 def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> None:
     """Only a clear no ends the request; not-found and the unknown are settled by the next look."""
-    booked = after_delete(so_far, back, None, NOW)
-    assert expected == said(decide_after_delete(request(), booked, back, Policy(), NOW))
+    assert expected == said(after(back, so_far))
 
 
 @pytest.mark.parametrize("kind", [AnswerClass.RETRY, AnswerClass.WAIT, AnswerClass.RECONCILE])
@@ -609,9 +569,7 @@ def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> No
 def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float, expected: int) -> None:
     """The next look comes no earlier than the cloud asked for, within what a queue can delay."""
     back = answer(kind, retry_after=asked_for)
-    booked = after_delete(FOLLOWING, back, None, NOW)
-    decision = decide_after_delete(request(), booked, back, Policy(), NOW)
-    assert decision == Wait(expected, f"DELETE: test.{kind} as the cloud put it")
+    assert after(back) == Requeue(expected, f"DELETE: test.{kind} as the cloud put it")
 
 
 @pytest.mark.parametrize(
@@ -619,26 +577,25 @@ def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float
 )
 def test_pace_after_a_delete(kind: AnswerClass, pace: Backoff) -> None:
     """A cloud out of breath is left alone for a while; a server about to be ready, or to detach, is polled."""
-    booked = after_delete(FOLLOWING, answer(kind), None, NOW)
-    decision = decide_after_delete(request(), booked, answer(kind), Policy(), NOW)
-    assert isinstance(decision, Wait)
-    assert decision.seconds == pace.seconds(0, f"{request().source} {request().id} {request().volume_id}")
+    decision = after(answer(kind))
+    assert isinstance(decision, Requeue)
+    assert decision.seconds == pause(pace, 0, ONE_REQUEST)
 
 
 @pytest.mark.parametrize("reason", [Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND])
 def test_cloud_that_denies_what_it_shows_is_not_asked_for_ever(reason: Reason) -> None:
     """Three DELETEs answered "not found" of what the reads show attached are enough."""
-    so_far, now, sent = progress(), NOW, 0
-    decision: Decision = Wait(0, "not looked yet")
-    while isinstance(decision, Wait) and sent < 10:
+    one, now, sent = case(), NOW, 0
+    decision: Decision = Requeue(0, "not looked yet")
+    while isinstance(decision, Requeue) and sent < 10:
         now += timedelta(seconds=decision.seconds)
-        so_far = follow(request(), so_far, IDLE, now, Policy().fence_skew)
-        decision = decide(request(), so_far, IDLE, Policy(), now)
+        one = one.saw(IDLE, POLICY, now)
+        decision = decide(one, POLICY, now)
         if isinstance(decision, Delete):
             sent += 1
             back = answer(AnswerClass.PERMANENT, reason)
-            so_far = after_delete(so_far, back, None, now)
-            decision = decide_after_delete(request(), so_far, back, Policy(), now)
+            one = one.sent(back, None, now)
+            decision = after_delete(one, back, POLICY, now)
     assert (3, "failed: gave_up") == (sent, said(decision))
 
 
@@ -672,32 +629,10 @@ DOWN = answer(AnswerClass.RECONCILE)
 )
 def test_cloud_cannot_be_read(back: Classified, so_far: Progress, asked: DetachRequest, expected: str) -> None:
     """Before a DELETE a clear no is an answer; after one nothing but a look can say how it ended."""
-    assert expected == said(decide_in_trouble(asked, so_far, back, Policy(), NOW))
+    assert expected == said(when_unreadable(case(so_far, asked), back, POLICY, NOW))
 
 
 def test_retry_after_of_a_read_is_honoured() -> None:
     """A cloud that asks for time is given it."""
     busy = answer(AnswerClass.RETRY, retry_after=120)
-    assert decide_in_trouble(request(), FRESH, busy, Policy(), NOW) == Wait(120, "test.retry: as the cloud put it")
-
-
-# ------------------------------------------------------------------------------------------------- glances
-
-
-@pytest.mark.parametrize(
-    ("listing", "so_far", "expected"),
-    [
-        pytest.param(LISTED, accepted(60), "wait", id="still listed"),
-        pytest.param(NOT_LISTED, accepted(60), None, id="let go"),
-        pytest.param(None, accepted(60), None, id="server gone"),
-        pytest.param(LISTED, accepted(600), None, id="still listed, to be announced"),
-        pytest.param(LISTED, accepted(700, **SAID), "wait", id="still listed, announced"),
-        pytest.param(LISTED, accepted(6 * HOUR, **SAID), None, id="still listed, time is up"),
-    ],
-)
-def test_a_glance_says_wait_or_nothing(
-    listing: tuple[Listed, ...] | None, so_far: Progress, expected: str | None
-) -> None:
-    """The server's list alone never ends a request and never announces anything: for that both planes are read."""
-    found = glance(request(), so_far, listing, Policy(), NOW)
-    assert expected == (said(found) if found else None)
+    assert when_unreadable(case(), busy, POLICY, NOW) == Requeue(120, "test.retry: as the cloud put it")
