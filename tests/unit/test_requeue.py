@@ -1,26 +1,33 @@
 """Waits grow, differ between requests, and never run past the moment at which something has to be said."""
 
-from __future__ import annotations
-
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shared.decision.backoff import POLL, RETRY, WATCH, Backoff
 
-from shared.decision.requeue import Policy, failed, wait, watching_since
-from shared.model import Conclude, Progress, Reason, Wait
-from tests.builders import ATTACHMENT, NOW, ago, progress, request, said
+from shared.decision.case import Conclude, Requeue, failed
+from shared.decision.progress import Progress
+from shared.decision.requeue import pause, requeue
+from shared.model import Reason
+from shared.policy import POLL, RETRY, WATCH, Backoff, Policy
+from tests.builders import FOLLOWED, NOW, ago, case, progress, request, said
 
 BACKOFFS = pytest.mark.parametrize("backoff", [POLL, RETRY, WATCH], ids=["poll", "retry", "watch"])
 ATTEMPTS = st.integers(min_value=0, max_value=10_000)
 SECOND = timedelta(seconds=1)
 
 FRESH = progress()
-ACCEPTED = progress(generation=ATTACHMENT, deletes_sent=1, accepted_at=NOW)
-WATCHED = ACCEPTED.model_copy(update={"unconfirmed_id": "said"})
+ACCEPTED = progress(followed=FOLLOWED, deletes_sent=1, accepted_at=NOW)
+WATCHED = replace(ACCEPTED, unconfirmed_id="said")
+
+
+def again(
+    so_far: Progress, now: datetime = NOW, why: str = "test", least: float = 0, policy: Policy | None = None
+) -> Requeue | Conclude:
+    return requeue(case(so_far), policy or Policy(), now, why, least)
 
 
 # ------------------------------------------------------------------------------------------------- one backoff
@@ -28,77 +35,48 @@ WATCHED = ACCEPTED.model_copy(update={"unconfirmed_id": "said"})
 
 @BACKOFFS
 @given(attempt=ATTEMPTS, seed=st.text(max_size=20))
-def test_wait_is_whole_seconds_that_a_queue_can_delay(backoff: Backoff, attempt: int, seed: str) -> None:
-    """Each wait is a whole number of seconds, from one to the queue's longest delay of fifteen minutes."""
-    seconds = backoff.seconds(attempt, seed)
+def test_a_pause_is_what_a_queue_can_do(backoff: Backoff, attempt: int, seed: str) -> None:
+    """Whole seconds up to fifteen minutes, a third of them jitter at most, and the same each time a message comes."""
+    seconds = pause(backoff, attempt, seed)
+    grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
     assert isinstance(seconds, int)
     assert 1 <= seconds <= 900
-
-
-@BACKOFFS
-@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
-def test_jitter_takes_off_up_to_a_third(backoff: Backoff, attempt: int, seed: str) -> None:
-    """A wait lies between two thirds of the grown wait and all of it, to the nearest second."""
-    grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
-    assert max(1, round(grown * 2 / 3)) <= backoff.seconds(attempt, seed) <= max(1, round(grown))
+    assert max(1, round(grown * 2 / 3)) <= seconds <= max(1, round(grown))
+    assert seconds == pause(backoff, attempt, seed)
 
 
 @BACKOFFS
 def test_wait_grows_to_its_cap(backoff: Backoff) -> None:
     """The mean over many requests grows with each attempt and then stays."""
-    means = [sum(backoff.seconds(attempt, f"request {n}") for n in range(300)) / 300 for attempt in range(12)]
+    means = [sum(pause(backoff, attempt, f"request {n}") for n in range(300)) / 300 for attempt in range(12)]
     growing = [mean for mean in means if mean < backoff.cap * 0.6]
     assert len(growing) >= 3
     assert all(earlier < later for earlier, later in pairwise([*growing, means[len(growing)]]))
     assert means[-1] == pytest.approx(backoff.cap * 5 / 6, rel=0.05)
 
 
-def test_the_poll_schedule_is_this_one() -> None:
-    """The first look comes after 1 s, waits grow to 15 s, and jitter takes off a third of each at most."""
-    longest = [max(POLL.seconds(attempt, f"server {n}") for n in range(300)) for attempt in range(9)]
-    shortest = [min(POLL.seconds(attempt, f"server {n}") for n in range(300)) for attempt in range(9)]
-    assert longest == [1, 2, 3, 4, 7, 10, 15, 15, 15]
-    assert shortest == [1, 1, 2, 3, 4, 7, 10, 10, 10]
+SCHEDULES = {
+    "poll": (POLL, [1, 1, 2, 3, 4, 7, 10, 10, 10], [1, 2, 3, 4, 7, 10, 15, 15, 15]),
+    "retry": (RETRY, [3, 7, 13, 27, 40, 40], [5, 10, 20, 40, 60, 60]),
+    "watch": (WATCH, [40, 80, 160, 320, 600], [60, 120, 240, 480, 900]),
+}
 
 
-@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
-def test_no_poll_waits_longer_than_15_s(attempt: int, seed: str) -> None:
-    """A verdict is at most 15 s late, and in the long run no cloud is asked oftener than every 10 s."""
-    assert 1 <= POLL.seconds(attempt, seed) <= 15
-    assert 10 <= POLL.seconds(attempt + 6, seed)
-
-
-@BACKOFFS
-@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
-def test_same_request_waits_the_same(backoff: Backoff, attempt: int, seed: str) -> None:
-    """A message that is delivered twice decides the same wait twice."""
-    assert backoff.seconds(attempt, seed) == backoff.seconds(attempt, seed)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_schedules_are_these(name: str) -> None:
+    """From the shortest to the longest pause that any of many requests makes at each attempt."""
+    backoff, shortest, longest = SCHEDULES[name]
+    pauses = [[pause(backoff, attempt, f"server {n}") for n in range(300)] for attempt in range(len(shortest))]
+    assert [min(each) for each in pauses] == shortest
+    assert [max(each) for each in pauses] == longest
 
 
 def test_requests_do_not_march_in_step() -> None:
     """Twenty requests that begin together do not come back together."""
-    assert len({RETRY.seconds(3, f"/changes {n} volume") for n in range(20)}) > 5
+    assert len({pause(RETRY, 3, f"/changes {n} volume") for n in range(20)}) > 5
 
 
 # ------------------------------------------------------------------------------------------------- which clock
-
-
-@pytest.mark.parametrize(
-    ("so_far", "since"),
-    [
-        pytest.param(FRESH, None, id="nothing under way"),
-        pytest.param(progress(detaching_since=ago(seconds=9)), ago(seconds=9), id="joined another's detach"),
-        pytest.param(ACCEPTED, NOW, id="ours was accepted"),
-        pytest.param(
-            progress(accepted_at=ago(seconds=9), detaching_since=ago(seconds=7)),
-            ago(seconds=9),
-            id="ours was accepted and shows",
-        ),
-    ],
-)
-def test_watching_begins_with_the_detach(so_far: Progress, since: datetime | None) -> None:
-    """A detach is under way since it was accepted or, if it is not ours, since it was first seen."""
-    assert since == watching_since(so_far)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +94,7 @@ def test_watching_begins_with_the_detach(so_far: Progress, since: datetime | Non
 )
 def test_time_is_up_to_the_second(so_far: Progress, after: timedelta, expected: str) -> None:
     """Each deadline is met by the first look at or after it, and by none before."""
-    assert expected == said(wait(request(), so_far, Policy(), NOW + after, "test"))
+    assert expected == said(again(so_far, NOW + after))
 
 
 @pytest.mark.parametrize(
@@ -128,19 +106,17 @@ def test_time_to_live_runs_from_the_later_of_asking_and_receiving(
     requested_at: datetime, first_seen_at: datetime
 ) -> None:
     """A request that lay in a queue for hours still has its whole time once somebody looks at it."""
-    asked, so_far = request(requested_at=requested_at), progress(first_seen_at=first_seen_at)
-    assert said(wait(asked, so_far, Policy(), NOW + timedelta(minutes=59), "test")) == "wait"
-    assert said(wait(asked, so_far, Policy(), NOW + timedelta(minutes=60), "test")) == "failed: gave_up"
+    one = case(progress(first_seen_at=first_seen_at), request(requested_at=requested_at))
+    assert said(requeue(one, Policy(), NOW + timedelta(minutes=59), "test")) == "wait"
+    assert said(requeue(one, Policy(), NOW + timedelta(minutes=60), "test")) == "failed: gave_up"
 
 
 def test_giving_up_tells_the_last_error() -> None:
     """What the cloud said last is in the verdict; where it said nothing, what we waited for is."""
     late = NOW + timedelta(hours=1)
     mute, told = progress(), progress(last_error="http_503: busy")
-    assert wait(request(), mute, Policy(), late, "the server reboots") == failed(
-        Reason.GAVE_UP, "last: the server reboots"
-    )
-    assert wait(request(), told, Policy(), late, "the server reboots") == failed(Reason.GAVE_UP, "last: http_503: busy")
+    assert again(mute, late, "the server reboots") == failed(Reason.GAVE_UP, "last: the server reboots")
+    assert again(told, late, "the server reboots") == failed(Reason.GAVE_UP, "last: http_503: busy")
 
 
 # ---------------------------------------------------------------------------------------------------- how long
@@ -162,35 +138,35 @@ def deadline(so_far: Progress) -> datetime:
 def test_no_wait_runs_past_a_deadline(so_far: Progress, left: float, attempt: int, least: float) -> None:
     """The last wait ends at the deadline, to the second a queue can do, however long the cloud asked for."""
     now = deadline(so_far) - timedelta(seconds=left)
-    decision = wait(request(), so_far.model_copy(update={"attempt": attempt}), Policy(), now, "test", least)
-    assert isinstance(decision, Wait)
+    decision = again(replace(so_far, attempt=attempt), now, least=least)
+    assert isinstance(decision, Requeue)
     assert 1 <= decision.seconds <= 900
     assert now + timedelta(seconds=decision.seconds) < deadline(so_far) + SECOND
 
 
 @pytest.mark.parametrize(
-    ("so_far", "least", "left", "expected"),
+    ("so_far", "least", "left", "expected", "announce"),
     [
-        pytest.param(FRESH, 120, 3000, 120, id="as asked"),
-        pytest.param(FRESH, 29.2, 3000, 30, id="never earlier than asked"),
-        pytest.param(ACCEPTED, 120, 500, 120, id="as asked while a detach is under way"),
-        pytest.param(WATCHED, 899, 9000, 899, id="as asked while watching"),
-        pytest.param(FRESH, 120, 100, 100, id="but not past the deadline"),
-        pytest.param(FRESH, 120, 3, 3, id="but not past the deadline, by a second either"),
-        pytest.param(FRESH, 3600, 3000, 900, id="and not longer than a queue can delay"),
+        pytest.param(FRESH, 120, 3000, 120, False, id="as asked"),
+        pytest.param(FRESH, 29.2, 3000, 30, False, id="never earlier than asked"),
+        pytest.param(ACCEPTED, 120, 500, 120, False, id="as asked while a detach is under way"),
+        pytest.param(WATCHED, 899, 9000, 899, False, id="as asked while watching"),
+        pytest.param(ACCEPTED, 120, -1, 120, True, id="as asked when it is said to be unconfirmed"),
+        pytest.param(FRESH, 120, 100, 100, False, id="but not past the deadline"),
+        pytest.param(FRESH, 120, 3, 3, False, id="but not past the deadline, by a second either"),
+        pytest.param(FRESH, 3600, 3000, 900, False, id="and not longer than a queue can delay"),
     ],
 )
-def test_retry_after_is_honoured(so_far: Progress, least: float, left: float, expected: int) -> None:
+def test_retry_after_is_honoured(so_far: Progress, least: float, left: float, expected: int, announce: bool) -> None:
     """The cloud's Retry-After is waited for in full, within what the deadline and the queue leave."""
     now = deadline(so_far) - timedelta(seconds=left)
-    decision = wait(request(), so_far, Policy(), now, "test", least)
-    assert decision == Wait(expected, "test")
+    assert again(so_far, now, least=least) == Requeue(expected, "test", announce)
 
 
 def test_retry_after_does_not_shorten_a_wait() -> None:
     """Where our own wait has grown longer than what the cloud asks for, ours counts."""
     patient = progress(attempt=10)
-    assert wait(request(), patient, Policy(), NOW, "test", 1) == wait(request(), patient, Policy(), NOW, "test")
+    assert again(patient, least=1) == again(patient)
 
 
 ONE_REQUEST = f"{request().source} {request().id} {request().volume_id}"
@@ -203,7 +179,7 @@ ONE_REQUEST = f"{request().source} {request().id} {request().volume_id}"
 )
 def test_each_stage_has_its_own_pace(so_far: Progress, backoff: Backoff, seed: str) -> None:
     """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
-    assert wait(request(), so_far, Policy(), NOW, "test") == Wait(backoff.seconds(so_far.attempt, seed), "test")
+    assert again(replace(so_far, attempt=4)) == Requeue(pause(backoff, 4, seed), "test")
 
 
 @given(
@@ -214,5 +190,5 @@ def test_each_stage_has_its_own_pace(so_far: Progress, backoff: Backoff, seed: s
 def test_any_timeouts_are_coped_with(since: timedelta, confirm: int, watch: int) -> None:
     """Whatever an operator sets, the watch ends at its timeout and before that there is a wait."""
     policy = Policy(confirm_timeout=timedelta(seconds=confirm), watch_timeout=timedelta(seconds=watch))
-    decision = wait(request(), ACCEPTED, policy, NOW + since, "test")
+    decision = again(ACCEPTED, NOW + since, policy=policy)
     assert isinstance(decision, Conclude) == (since >= policy.watch_timeout)
