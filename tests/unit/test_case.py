@@ -1,18 +1,20 @@
 """What a look, a DELETE and its answer leave behind for the next delivery."""
 
-from __future__ import annotations
-
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.progress import CALLS_KEPT, after_delete, follow, may_delete, may_glance, with_calls
-from shared.model import AnswerClass, AttachmentRecord, Call, DetachRequest, Observation, Progress, Reason, State
+from shared.decision.case import Requeue, failed, kept_calls
+from shared.decision.progress import Progress, State
+from shared.model import AnswerClass, Call, Outcome, Reason, Seen, verdict_id
+from shared.policy import CALLS_KEPT, Policy
 from tests.builders import (
-    ATTACHED,
     ATTACHMENT,
+    FOLLOWED,
     LISTED,
     NOT_LISTED,
     NOW,
@@ -20,31 +22,35 @@ from tests.builders import (
     OTHER_SERVER,
     REQUESTED,
     SERVER,
+    VOLUME,
     ago,
     answer,
     attachment,
     call,
+    case,
     progress,
     request,
     seen,
+    unlisted,
     volume,
 )
 
-SKEW = timedelta(seconds=5)
+SKEW = Policy().fence_skew
 IDLE = seen(volume("in-use"))
 DETACHING = seen(volume("detaching"))
 FREE = seen(volume("available"), NOT_LISTED)
-FOLLOWING = progress(generation=ATTACHMENT)
-SENT = FOLLOWING.model_copy(update={"deletes_sent": 1, "last_delete_at": ago(seconds=5)})
-ACCEPTED = SENT.model_copy(update={"accepted_at": ago(seconds=5)})
-LOST = SENT.model_copy(update={"unsettled": 1})
+FOLLOWING = progress(followed=FOLLOWED)
+SENT = replace(FOLLOWING, deletes_sent=1, last_delete_at=ago(seconds=5))
+ACCEPTED = replace(SENT, accepted_at=ago(seconds=5))
+LOST = replace(SENT, unsettled=1)
 
 
-def look(so_far: Progress, *looks: Observation, asked: DetachRequest | None = None) -> Progress:
+def look(so_far: Progress, *looks: Seen, at: datetime = NOW, **asked: object) -> Progress:
     """Progress after these looks, one after another."""
-    for one in looks:
-        so_far = follow(asked or request(), so_far, one, NOW, SKEW)
-    return so_far
+    one = case(so_far, request(**asked))
+    for each in looks:
+        one = one.saw(each, Policy(), at)
+    return one.progress
 
 
 # -------------------------------------------------------------------------------------- which one we follow
@@ -52,28 +58,35 @@ def look(so_far: Progress, *looks: Observation, asked: DetachRequest | None = No
 
 def test_first_look_pins_the_attachment() -> None:
     """The attachment that is there at the first look is the one this request is about."""
-    first = look(progress(), IDLE)
-    assert first.generation == ATTACHMENT
-    assert first.followed == AttachmentRecord(attachment_id=ATTACHMENT, attached_at=ATTACHED, device="/dev/sdb")
+    assert look(progress(), IDLE).followed == FOLLOWED
 
 
 def test_attachment_is_pinned_once() -> None:
     """A later attachment to the same server does not take the place of the one we follow."""
     newer = seen(volume("in-use", attachment(attachment_id=OTHER_ATTACHMENT)))
-    followed = look(progress(), IDLE, FREE, newer)
-    assert followed.generation == ATTACHMENT
-    assert followed.followed == look(progress(), IDLE).followed
+    assert look(progress(), IDLE, FREE, newer).followed == FOLLOWED
 
 
 def test_attachment_may_be_pinned_by_a_later_look() -> None:
     """What was not there at the first look is pinned when it shows, if it is old enough."""
-    assert look(progress(), FREE, IDLE).generation == ATTACHMENT
+    assert look(progress(), FREE, IDLE).followed == FOLLOWED
 
 
 def test_attachment_without_id_is_told_by_its_time() -> None:
     """Where a cloud gives no attachment id, the moment of attaching tells one attachment from the next."""
-    nameless = seen(volume("in-use", attachment(attachment_id=None)))
-    assert look(progress(), nameless).generation == ATTACHED.isoformat()
+    nameless, later = (
+        volume("in-use", attachment(attachment_id=None, attached_at=at)) for at in (ago(days=9), ago(days=8))
+    )
+    one = case().saw(seen(nameless), Policy(), NOW)
+    assert one.progress.followed == replace(FOLLOWED, attachment_id=None, attached_at=ago(days=9))
+    assert [one.saw(seen(disk), Policy(), NOW).replaced for disk in (nameless, later)] == [False, True]
+
+
+def test_of_two_attachments_the_named_one_is_pinned() -> None:
+    """While a server is moved the volume shows both; the request says which it means."""
+    both = seen(volume("in-use", attachment(), attachment(attachment_id=OTHER_ATTACHMENT)))
+    followed = [look(progress(), both, attachment_id=asked).followed for asked in (ATTACHMENT, OTHER_ATTACHMENT)]
+    assert [one and one.attachment_id for one in followed] == [ATTACHMENT, OTHER_ATTACHMENT]
 
 
 @pytest.mark.parametrize(
@@ -85,21 +98,25 @@ def test_attachment_without_id_is_told_by_its_time() -> None:
         pytest.param({"attachment_id": ATTACHMENT}, {}, ATTACHMENT, id="named"),
         pytest.param({"attachment_id": OTHER_ATTACHMENT}, {}, None, id="another than the one named"),
         pytest.param({}, {"server_id": OTHER_SERVER}, None, id="on another server"),
+        pytest.param(
+            {}, {"attached_at": REQUESTED + SKEW, "again": True}, None, id="newer than a request that came again"
+        ),
     ],
 )
 def test_only_what_the_request_means_is_pinned(
-    asked: dict[str, object], there: dict[str, object], expected: str | None
+    asked: dict[str, object], there: dict[str, Any], expected: str | None
 ) -> None:
-    """An attachment behind the fence is not followed."""
-    look_at = seen(volume("in-use", attachment(**there)))
-    assert expected == look(progress(), look_at, asked=request(**asked)).generation
+    """An attachment that the request cannot have meant is not followed."""
+    so_far = progress(redelivered_since=NOW if there.pop("again", False) else None)
+    followed = look(so_far, seen(volume("in-use", attachment(**there))), **asked).followed
+    assert expected == (followed and followed.attachment_id)
 
 
 def test_state_before_is_kept_from_the_first_look() -> None:
     """The verdict's "before" is what the first look showed, not what came of it."""
     assert look(progress(), IDLE, DETACHING, FREE).before == State(
         volume_status="in-use",
-        attachment=AttachmentRecord(attachment_id=ATTACHMENT, attached_at=ATTACHED, device="/dev/sdb"),
+        attachment=FOLLOWED,
         listed_by_server=True,
         server_status="ACTIVE",
         attached_to=(SERVER,),
@@ -130,9 +147,10 @@ def test_looks_are_counted() -> None:
         pytest.param([IDLE, seen(volume("available"), LISTED)], 0, id="then let go by block storage"),
         pytest.param([IDLE, seen(volume("in-use", attachment(attachment_id=OTHER_ATTACHMENT)))], 0, id="then another"),
         pytest.param([IDLE, seen(None, None)], 0, id="then gone"),
+        pytest.param([IDLE, unlisted(volume())], 0, id="then without the list"),
     ],
 )
-def test_idle_looks_count_in_a_row(looks: list[Observation], expected: int) -> None:
+def test_idle_looks_count_in_a_row(looks: list[Seen], expected: int) -> None:
     """Idle is: in-use, listed, and the attachment we follow; anything between begins the count anew."""
     assert expected == look(FOLLOWING, *looks).idle_reads
 
@@ -140,7 +158,7 @@ def test_idle_looks_count_in_a_row(looks: list[Observation], expected: int) -> N
 def test_detaching_is_remembered_with_its_beginning() -> None:
     """Since when the volume is detaching is the first of the looks that show it."""
     since = ago(seconds=40)
-    joined = follow(request(), progress(), DETACHING, since, SKEW)
+    joined = look(progress(), DETACHING, at=since)
     assert (True, since) == (joined.detaching_seen, joined.detaching_since)
     later = look(joined, DETACHING)
     assert (True, since) == (later.detaching_seen, later.detaching_since)
@@ -159,10 +177,10 @@ def test_another_ones_detach_that_came_to_nothing_is_forgotten() -> None:
         pytest.param(seen(volume("available"), LISTED), id="block storage has let go"),
     ],
 )
-def test_another_ones_detach_stays_under_way_until_both_planes_have_let_go(half: Observation) -> None:
+def test_another_ones_detach_stays_under_way_until_both_planes_have_let_go(half: Seen) -> None:
     """One plane ahead of the other is a detach about to end: its clock runs on."""
     since = ago(hours=2)
-    joined = follow(request(), FOLLOWING, DETACHING, since, SKEW)
+    joined = look(FOLLOWING, DETACHING, at=since)
     assert since == look(joined, half).detaching_since
 
 
@@ -175,7 +193,7 @@ def test_our_own_detach_is_not_forgotten() -> None:
 
 def test_lost_answer_and_detaching_is_accepted() -> None:
     """A DELETE whose answer was lost is seen by its effect, and counts as accepted from that look on."""
-    found = look(LOST.model_copy(update={"attempt": 3}), DETACHING)
+    found = look(replace(LOST, attempt=3), DETACHING)
     assert (NOW, 0) == (found.accepted_at, found.attempt)
 
 
@@ -208,7 +226,7 @@ def test_acceptance_keeps_its_moment() -> None:
 )
 def test_server_is_read_where_a_delete_may_follow(so_far: Progress, expected: bool) -> None:
     """While a detach is under way the next look needs two reads, not three."""
-    assert expected == may_delete(so_far)
+    assert expected == case(so_far).may_delete
 
 
 def test_two_attachments_to_one_server_do_not_hide_the_followed_one() -> None:
@@ -221,23 +239,10 @@ def test_two_attachments_to_one_server_do_not_hide_the_followed_one() -> None:
 
 
 def test_accepted_delete_begins_the_watch() -> None:
-    """Acceptance begins all that is counted from it anew."""
+    """Acceptance begins all that is counted from it anew, and leaves its receipt."""
     before = progress(attempt=4, idle_reads=3, detaching_seen=True, detaching_since=ago(seconds=9))
-    after = after_delete(
-        before, answer(AnswerClass.ACCEPTED), call("delete_attachment", 202, openstack_request_id="req-1"), NOW
-    )
-    assert after == before.model_copy(
-        update={
-            "deletes_sent": 1,
-            "last_delete_at": NOW,
-            "accepted_at": NOW,
-            "attempt": 0,
-            "idle_reads": 0,
-            "detaching_seen": False,
-            "detaching_since": None,
-            "delete_request_id": "req-1",
-        }
-    )
+    after = case(before).sent(answer(AnswerClass.ACCEPTED), "req-1", NOW).progress
+    assert after == progress(deletes_sent=1, last_delete_at=NOW, accepted_at=NOW, receipt="req-1")
 
 
 @pytest.mark.parametrize(
@@ -254,24 +259,45 @@ def test_accepted_delete_begins_the_watch() -> None:
 )
 def test_what_the_reads_must_settle_is_counted(kind: AnswerClass, reason: Reason | None, unsettled: int) -> None:
     """An answer that needs a look to be understood counts towards the limit; a clear "not now" does not."""
-    after = after_delete(FOLLOWING, answer(kind, reason), call("delete_attachment"), NOW)
+    after = case(FOLLOWING).sent(answer(kind, reason), None, NOW).progress
     assert (1, unsettled) == (after.deletes_sent, after.unsettled)
 
 
 def test_failed_delete_leaves_its_error() -> None:
     """What the cloud said is kept for the verdict of a request that is given up."""
-    after = after_delete(FOLLOWING, answer(AnswerClass.RETRY), call("delete_attachment", 429), NOW)
+    after = case(FOLLOWING).sent(answer(AnswerClass.RETRY), None, NOW).progress
     assert after.last_error == "test.retry: as the cloud put it"
     assert after.accepted_at is None
 
 
-def test_request_id_is_that_of_the_last_delete() -> None:
-    """The action record is looked up under the last DELETE's own id, never under an earlier one's."""
-    named = call("delete_attachment", 500, openstack_request_id="req-1")
-    first = after_delete(FOLLOWING, answer(AnswerClass.RECONCILE), named, NOW)
-    assert first.delete_request_id == "req-1"
-    second = after_delete(first, answer(AnswerClass.RECONCILE), call("delete_attachment", 0), NOW)
-    assert second.delete_request_id is None
+def test_the_receipt_is_that_of_the_last_delete() -> None:
+    """The cloud is asked how the last DELETE ended, never how an earlier one did."""
+    first = case(FOLLOWING).sent(answer(AnswerClass.RECONCILE), "req-1", NOW)
+    second = first.sent(answer(AnswerClass.RECONCILE), None, NOW)
+    assert (first.progress.receipt, second.progress.receipt) == ("req-1", None)
+
+
+# --------------------------------------------------------------------------------------------- coming back
+
+
+def test_a_case_that_comes_back_is_counted() -> None:
+    """An attempt is counted, begins anew when the consumers are told, and an end counts nothing."""
+    so_far = progress(attempt=3, redelivered_since=ago(seconds=9))
+    for decision, attempt in ((Requeue(1, "why"), 4), (Requeue(1, "why", announce_unconfirmed=True), 0)):
+        stepped = case(so_far).stepped(decision, ()).progress
+        assert (stepped.attempt, stepped.redelivered_since) == (attempt, None)
+    assert case(so_far).stepped(failed(Reason.GAVE_UP), ()).progress == so_far
+
+
+def test_what_was_announced_is_remembered() -> None:
+    """The id of the unconfirmed event is what the final verdict names as its cause."""
+    stepped = case().stepped(Requeue(1, "why", announce_unconfirmed=True), ()).progress
+    assert stepped.unconfirmed_id == verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
+
+
+def test_what_could_not_be_read_is_remembered() -> None:
+    """The last error is in the verdict of a request that is given up."""
+    assert case().unreadable(answer(AnswerClass.RECONCILE)).progress.last_error == "test.reconcile: as the cloud put it"
 
 
 # --------------------------------------------------------------------------------------------------- evidence
@@ -291,71 +317,34 @@ def told(calls: tuple[Call, ...]) -> list[str]:
 def test_reads_of_earlier_looks_are_dropped() -> None:
     """Of earlier looks only DELETEs and failed calls stay, before the calls of the latest."""
     reads = (call("list_attachments"), call("get_volume", 503), call("get_server"), call("get_volume", 0))
-    earlier = (*reads, call("delete_attachment", 202))
     latest = (call("list_attachments"), call("get_volume"))
-    assert told(with_calls(progress(calls=earlier), latest).calls) == [
-        "get_volume 503",
-        "get_volume 0",
-        "delete_attachment 202",
-        "list_attachments 200",
-        "get_volume 200",
-    ]
+    assert told(kept_calls((*reads, call("delete_attachment", 202)), latest)) == [
+        "get_volume 503", "get_volume 0", "delete_attachment 202", "list_attachments 200", "get_volume 200",
+    ]  # fmt: skip
 
 
 def test_deletes_outlast_any_number_of_failed_reads() -> None:
     """However long the cloud could not be read after it, the DELETE and its answer stay in the evidence."""
-    so_far = progress(calls=(call("delete_attachment", 202),))
+    kept: tuple[Call, ...] = (call("delete_attachment", 202),)
     for _ in range(100):
-        so_far = with_calls(so_far, (call("list_attachments", 503),))
-    assert told(so_far.calls) == ["delete_attachment 202"] + ["list_attachments 503"] * (CALLS_KEPT - 1)
+        kept = kept_calls(kept, (call("list_attachments", 503),))
+    assert told(kept) == ["delete_attachment 202"] + ["list_attachments 503"] * (CALLS_KEPT - 1)
 
 
 def test_last_deletes_outlast_the_first() -> None:
     """Where there are more DELETEs than room, the last ones stay: the accepted one is the last."""
-    so_far = progress()
+    kept: tuple[Call, ...] = ()
     for status in [429] * 50 + [202]:
-        so_far = with_calls(so_far, (call("list_attachments"), call("delete_attachment", status)))
-    assert told(so_far.calls)[-1] == "delete_attachment 202"
-    assert len(so_far.calls) == CALLS_KEPT
+        kept = kept_calls(kept, (call("list_attachments"), call("delete_attachment", status)))
+    assert told(kept)[-1] == "delete_attachment 202"
+    assert len(kept) == CALLS_KEPT
 
 
 @given(looks=st.lists(CALLS, max_size=8))
 def test_evidence_is_bounded_and_ends_with_the_latest_calls(looks: list[list[Call]]) -> None:
     """Whatever is called, the evidence fits into an event, in order, and the latest look is in it."""
-    so_far = progress()
+    kept: tuple[Call, ...] = ()
     for calls in looks:
-        so_far = with_calls(so_far, tuple(calls))
-        assert len(so_far.calls) <= CALLS_KEPT
-        assert so_far.calls[-len(calls) :][-CALLS_KEPT:] == tuple(calls[-CALLS_KEPT:]) or not calls
-
-
-# ------------------------------------------------------------------------------------------------ glances
-
-WITHIN = timedelta(seconds=30)
-JUST_ACCEPTED = ACCEPTED.model_copy(update={"accepted_at": ago(seconds=2)})
-
-
-@pytest.mark.parametrize(
-    ("so_far", "expected"),
-    [
-        pytest.param(FOLLOWING, False, id="nothing sent"),
-        pytest.param(LOST, False, id="an answer was lost"),
-        pytest.param(JUST_ACCEPTED, True, id="just accepted"),
-        pytest.param(look(JUST_ACCEPTED, IDLE), False, id="just accepted, and read as idle"),
-        pytest.param(ACCEPTED, False, id="accepted a while ago, not read since"),
-        pytest.param(look(ACCEPTED, DETACHING), True, id="read as detaching"),
-        pytest.param(look(FOLLOWING, DETACHING), False, id="read as detaching for somebody else"),
-        pytest.param(look(ACCEPTED, DETACHING, IDLE), False, id="idle again"),
-        pytest.param(look(ACCEPTED, DETACHING, FREE), False, id="free"),
-    ],
-)
-def test_when_the_servers_list_is_enough_to_ask(so_far: Progress, expected: bool) -> None:
-    """Just after the acceptance, and once the volume itself was read as detaching; never when it was read otherwise."""
-    assert expected == may_glance(so_far, WITHIN, NOW)
-
-
-def test_the_volume_is_read_again_in_time() -> None:
-    """However long the server lists it, a volume that was detaching is asked how it is."""
-    so_far = look(ACCEPTED, DETACHING)
-    assert may_glance(so_far, WITHIN, NOW + WITHIN - timedelta(seconds=1))
-    assert not may_glance(so_far, WITHIN, NOW + WITHIN)
+        kept = kept_calls(kept, tuple(calls))
+        assert len(kept) <= CALLS_KEPT
+        assert kept[-len(calls) :][-CALLS_KEPT:] == tuple(calls[-CALLS_KEPT:]) or not calls

@@ -58,7 +58,7 @@ def test_wait_grows_to_its_cap(backoff: Backoff) -> None:
 SCHEDULES = {
     "poll": (POLL, [1, 1, 2, 3, 4, 7, 10, 10, 10], [1, 2, 3, 4, 7, 10, 15, 15, 15]),
     "retry": (RETRY, [3, 7, 13, 27, 40, 40], [5, 10, 20, 40, 60, 60]),
-    "watch": (WATCH, [40, 80, 160, 320, 600], [60, 120, 240, 480, 900]),
+    "watch": (WATCH, [40, 80, 160], [60, 120, 240]),
 }
 
 
