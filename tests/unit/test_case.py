@@ -45,7 +45,7 @@ ACCEPTED = replace(SENT, accepted_at=ago(seconds=5))
 LOST = replace(SENT, unsettled=1)
 
 
-def look(so_far: Progress, *looks: Seen, at: datetime = NOW, **asked: object) -> Progress:
+def look(so_far: Progress, *looks: Seen, at: datetime = NOW, **asked: Any) -> Progress:
     """Progress after these looks, one after another."""
     one = case(so_far, request(**asked))
     for each in looks:
@@ -104,7 +104,7 @@ def test_of_two_attachments_the_named_one_is_pinned() -> None:
     ],
 )
 def test_only_what_the_request_means_is_pinned(
-    asked: dict[str, object], there: dict[str, Any], expected: str | None
+    asked: dict[str, Any], there: dict[str, Any], expected: str | None
 ) -> None:
     """An attachment that the request cannot have meant is not followed."""
     so_far = progress(redelivered_since=NOW if there.pop("again", False) else None)
