@@ -107,11 +107,7 @@ def document() -> Schema:
     """The whole document; nobody changes it."""
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "Webhook endpoint for volume detach requests",
-            "version": "1.0.0",
-            "description": DESCRIPTION,
-        },
+        "info": {"title": "Webhook for volume detach requests", "version": "1.0.0", "description": DESCRIPTION},
         "servers": [{"url": "/", "description": "The Function URL, or the route of an HTTP API."}],
         "security": [{name: []} for name in SENDERS],
         "paths": {"/": {"post": _post(), "options": _handshake()}},
