@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def run(event: Path | None, real_cloud: bool, as_json: bool) -> int:
     with watched(console, real_cloud) as stack:
         safe = event is not None or refuses_tampered(stack, console, EVENTS / "webhook_cloudevent.json")
         sent = [(path, expected, key) for path, expected in files.items() for key in _send(stack, console, path)]
-        patience = None if event else PATIENCE
+        patience = inf if event else PATIENCE
         verdicts = collect(stack, console, {key for _, _, key in sent if key}, patience)
     if not sent:
         return 2
@@ -58,9 +59,7 @@ def unreadable(event: Path) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         return f"The event file {event} cannot be read ({type(error).__name__}): it has to be JSON in UTF-8."
     if LAMBDA_RECORDS.match(text):
-        return (
-            f"The event file {event} is a batch as Lambda gets it; what is sent to the queue is the `body` of a record."
-        )
+        return f"The event file {event} is a batch as Lambda gets it; a message on the queue is the `body` of a record."
     return None
 
 
@@ -69,11 +68,9 @@ def _send(stack: Stack, console: Console, path: Path) -> list[Key | None]:
     body = path.read_text()
     if came_by_http(body):
         return post_signed(stack, console, path)
-    message_id = stack.request(body)
+    message = Message(body, stack.request(body), queue_arn(REQUESTS), datetime.now(UTC))
     console.at(f"sent {path.name}", "bold")
-    now = datetime.now(UTC)
-    message = Message(body, message_id, queue_arn(REQUESTS), now)
-    found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), now)
+    found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), message.sent_at)
     if isinstance(found, list):
         return [(case.request.id, case.request.volume_id) for case in found]
     if isinstance(found, Rejected):

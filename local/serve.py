@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from typing import Any, NoReturn
 
 from local.console import Console
 from local.function_url import Page
@@ -18,7 +17,7 @@ def serve(port: int, real_cloud: bool, as_json: bool) -> int:
     console = Console(as_json)
     # SIGINT too: a process that a script starts in the background ignores it.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     pages = {
         "/": Page("text/html; charset=utf-8", page(document())),
         "/openapi.json": Page("application/json", json.dumps(document(), indent=2)),
@@ -43,7 +42,3 @@ def _greet(console: Console, url: str) -> None:
     console.say(f"  send an event       make send EVENT=events/detach_cloudevent.json{there}")
     console.say(f"  see it refuse       curl -i -d '{{}}' -H 'content-type: application/json' {url}")
     console.say("Verdicts are shown as they arrive; Ctrl-C stops everything.\n")
-
-
-def _interrupt(*_: Any) -> NoReturn:
-    raise KeyboardInterrupt

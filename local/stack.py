@@ -49,7 +49,6 @@ def running(
     cloud: CloudApi | None = None,
     real_cloud: bool = False,
     on_error: OnError = ignore,
-    overrides: Mapping[str, str] | None = None,
     webhook_port: int = 0,
     pages: Mapping[str, Page] | None = None,
     under_load: bool = False,
@@ -79,7 +78,6 @@ def running(
             "CLOUD_SECRET_ID": CLOUD_SECRET,
             "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
             **{name: caller[name] for name in TAKEN_OVER if caller.get(name)},
-            **(overrides or {}),
         }
         if caller.get("SINK_SECRET"):
             aws.put_secret(SINK_SECRET, [caller["SINK_SECRET"]])

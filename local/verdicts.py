@@ -18,34 +18,35 @@ Key = tuple[str, str | None]
 
 
 @contextmanager
-def watched(console: Console, real_cloud: bool = False, **options: Any) -> Iterator[Stack]:
+def watched(
+    console: Console, real_cloud: bool = False, settings: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[Stack]:
     """The running stack; the console shows the functions' log lines instead of standard output, and their errors."""
     target = logging.getLogger(logger.name)
     target.handlers[:] = [console]
     target.propagate = False
-    with running(os.environ, real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
+    with running(os.environ | (settings or {}), real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
         where = "the cloud of OS_AUTH_URL" if real_cloud else "a simulated cloud"
         console.say(f"webhook → queue → detach_volume → event bus, with {where}")
         yield stack
 
 
-def collect(stack: Stack, console: Console, open_keys: set[Key], patience: float | None) -> dict[Key, list[Any]]:
+def collect(stack: Stack, console: Console, keys: set[Key], patience: float) -> dict[Key, list[Any]]:
     """Show events as they come, until each request has its final verdict or patience (in seconds) ends.
 
     A redelivered event has the id of the first and is passed over.
     """
     events: dict[str, Mapping[str, Any]] = {}
-    finished: set[Key] = set()
-    deadline = time.monotonic() + patience if patience else None
-    while open_keys - finished and (deadline is None or time.monotonic() < deadline):
+    unanswered = set(keys)
+    deadline = time.monotonic() + patience
+    while unanswered and time.monotonic() < deadline:
         for event in stack.aws.verdicts():
-            if event["id"] in events:
-                continue
-            events[event["id"]] = event
-            console.verdict(event)
-            if event["data"]["verdict"] in FINAL:
-                finished.add(key_of(event))
-    return {key: [event for event in events.values() if key_of(event) == key] for key in open_keys}
+            if event["id"] not in events:
+                events[event["id"]] = event
+                console.verdict(event)
+                if event["data"]["verdict"] in FINAL:
+                    unanswered.discard(key_of(event))
+    return {key: [event for event in events.values() if key_of(event) == key] for key in keys}
 
 
 def key_of(event: Mapping[str, Any]) -> Key:

@@ -118,9 +118,8 @@ def _trim(recipe: Recipe) -> None:
 
 
 def _unwanted(recipe: Recipe) -> Iterator[Path]:
-    names = {*recipe.without, *LEFT_BEHIND}
     for path in recipe.directory.iterdir():
-        if path.name in names or path.suffix in (".md", ".rst", ".txt"):
+        if path.name in (*recipe.without, *LEFT_BEHIND) or path.suffix in (".md", ".rst", ".txt"):
             yield path
         elif path.suffix == ".dist-info" and recipe.metadata is not None:
             is_read = path.name.split("-")[0] in recipe.metadata
@@ -139,19 +138,17 @@ def _compile(directory: Path, python: str) -> None:
 
 
 def _normalise(directory: Path) -> None:
-    moment = calendar.timegm(EPOCH)
-    for path in (*_everything(directory), directory):
+    for path in (*directory.rglob("*"), directory):
         path.chmod(0o755 if path.is_dir() else 0o644)
-        os.utime(path, (moment, moment))
+        os.utime(path, (calendar.timegm(EPOCH),) * 2)
 
 
 def _pack(directory: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
-        for path in _everything(directory):
-            if path.is_file():
-                entry = zipfile.ZipInfo(path.relative_to(directory).as_posix(), EPOCH)
-                entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o100644 << 16, 3
-                packed.writestr(entry, path.read_bytes(), compresslevel=9)
+        for path in _files(directory):
+            entry = zipfile.ZipInfo(path.relative_to(directory).as_posix(), EPOCH)
+            entry.compress_type, entry.external_attr, entry.create_system = zipfile.ZIP_DEFLATED, 0o100644 << 16, 3
+            packed.writestr(entry, path.read_bytes(), compresslevel=9)
 
 
 def compiler_of(recipe: Recipe) -> str:
@@ -197,14 +194,16 @@ def _printed(*command: str) -> str:
 def _inputs(recipe: Recipe, compiler: str | None) -> str:
     digest = hashlib.sha256(repr((recipe, compiler, sys.version)).encode())
     for root in (Path(__file__), recipe.lock, *recipe.sources):
-        for path in _everything(root) if root.is_dir() else [root]:
-            if path.is_file() and "__pycache__" not in path.parts:
+        for path in _files(root):
+            if "__pycache__" not in path.parts:
                 digest.update(f"{path}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def _everything(directory: Path) -> list[Path]:
-    return sorted(directory.rglob("*"), key=lambda path: path.relative_to(directory).as_posix())
+def _files(root: Path) -> list[Path]:
+    """All files under a directory, in the same order everywhere; of a file, the file."""
+    found = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 def _uv() -> Path:
@@ -220,7 +219,7 @@ def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> N
 
 
 def _described(recipe: Recipe) -> str:
-    files = [path for path in _everything(recipe.directory) if path.is_file()]
+    files = _files(recipe.directory)
     unpacked = sum(path.stat().st_size for path in files) / 1e6
     packed = recipe.archive.stat().st_size / 1e6
     digest = hashlib.sha256(recipe.archive.read_bytes()).hexdigest()

@@ -90,17 +90,14 @@ def text_of(name: str) -> str:
 
 def differing() -> list[str]:
     """The documents whose files are not what the code makes of them."""
-    return [name for name in DOCUMENTS if not _holds(ROOT / name, text_of(name))]
+    present = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS if (ROOT / name).is_file()}
+    return [name for name in DOCUMENTS if present.get(name) != text_of(name)]
 
 
 def write() -> None:
     for name in DOCUMENTS:
         (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / name).write_text(text_of(name), encoding="utf-8")
-
-
-def _holds(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 if __name__ == "__main__":

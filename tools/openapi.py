@@ -105,10 +105,9 @@ ATTRIBUTES: Mapping[str, Schema] = {
 @cache
 def document() -> Schema:
     """The whole document; nobody changes it."""
-    title = "Webhook endpoint for volume detach requests"
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": "1.0.0", "description": DESCRIPTION},
+        "info": {"title": "Webhook for volume detach requests", "version": "1.0.0", "description": DESCRIPTION},
         "servers": [{"url": "/", "description": "The Function URL, or the route of an HTTP API."}],
         "security": [{name: []} for name in SENDERS],
         "paths": {"/": {"post": _post(), "options": _handshake()}},
@@ -117,9 +116,7 @@ def document() -> Schema:
 
 
 def _post() -> Schema:
-    bare, event = (
-        json.loads((EVENTS / f"{name}.json").read_text("utf-8")) for name in ("webhook_bare", "detach_cloudevent")
-    )
+    bare, event = (json.loads((EVENTS / name).read_text("utf-8")) for name in EXAMPLES)
     content = {
         "application/json": {"schema": _ref("RequestData"), "example": json.loads(bare["body"])},
         STRUCTURED: {"schema": _ref("CloudEvent"), "example": event},
@@ -181,13 +178,11 @@ def _schemas() -> Schema:
     _, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: Schema = definitions["$defs"]
     schemas["RequestData"]["oneOf"] = [{"required": ["volume_id"]}, {"required": ["volume_ids"]}]
-    return {
-        "CloudEvent": {
-            "type": "object",
-            "description": "A CloudEvent 1.0 in JSON; further extension attributes are passed over.",
-            "required": ["specversion", "id", "source", "type", "data"],
-            "properties": dict(ATTRIBUTES),
-        },
-        "CloudEventBatch": {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": _ref("CloudEvent")},
-        **schemas,
+    event = {
+        "type": "object",
+        "description": "A CloudEvent 1.0 in JSON; further extension attributes are passed over.",
+        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": ATTRIBUTES,
     }
+    batch = {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": _ref("CloudEvent")}
+    return {"CloudEvent": event, "CloudEventBatch": batch, **schemas}

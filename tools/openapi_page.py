@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -30,14 +30,12 @@ dd { margin: 0; } small { opacity: .75; display: block; }
 
 def page(document: Schema) -> str:
     """The whole page; everything in it comes from the document."""
-    info = document["info"]
+    info, schemes = document["info"], document["components"]["securitySchemes"]
     parts = [
         f"<h1>{escape(info['title'])}</h1>",
         *(f"<p>{_marked(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
         "<h2>Who may send</h2>",
-        _rows(
-            (scheme, "", found["description"]) for scheme, found in document["components"]["securitySchemes"].items()
-        ),
+        _rows((scheme, "", found["description"]) for scheme, found in schemes.items()),
         *_operations(document),
         "<h2>What is sent and what is answered</h2>",
         *_schemas(document["components"]["schemas"]),
@@ -65,7 +63,7 @@ def _operations(document: Schema) -> Iterator[str]:
             )
             yield "<h3>Answers</h3>"
             answers = operation["responses"].items()
-            yield _rows((status, ", ".join(a.get("headers", ())), a["description"]) for status, a in answers)
+            yield _rows((status, escape(", ".join(a.get("headers", ()))), a["description"]) for status, a in answers)
 
 
 def _schemas(schemas: Schema) -> Iterator[str]:
@@ -80,14 +78,13 @@ def _schemas(schemas: Schema) -> Iterator[str]:
             for field, found in schema.get("properties", {}).items()
         ]
         if rows:
-            yield _rows(rows, typed=True)
+            yield _rows(rows)
 
 
-def _rows(rows: Any, typed: bool = False) -> str:
-    """Name, what kind of thing, meaning; `typed` says that the kind is markup already."""
+def _rows(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Name, what kind of thing (markup), meaning."""
     lines = (
-        f"<div><dt><code>{escape(name)}</code><small>{kind if typed else escape(kind)}</small></dt>"
-        f"<dd>{_marked(meaning)}</dd></div>"
+        f"<div><dt><code>{escape(name)}</code><small>{kind}</small></dt><dd>{_marked(meaning)}</dd></div>"
         for name, kind, meaning in rows
     )
     return f"<dl>{''.join(lines)}</dl>"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sys
 import uuid
 from collections.abc import Mapping
@@ -47,9 +48,7 @@ def post_of(text: str) -> Post:
     value = _json(text)
     if came_by_http(text):
         body = value.get("body") or ""
-        carried = {
-            name: item for name, item in value["headers"].items() if name == "content-type" or name.startswith("ce-")
-        }
+        carried = {name: item for name, item in value["headers"].items() if re.fullmatch("content-type|ce-.*", name)}
         return Post(carried, base64.b64decode(body) if value.get("isBase64Encoded") else body.encode())
     kind = BATCHED if isinstance(value, list) else "application/json"
     if isinstance(value, dict) and "specversion" in value:
@@ -63,8 +62,8 @@ def came_by_http(text: str) -> bool:
     return isinstance(value, dict) and value.get("version") == "2.0" and "requestContext" in value
 
 
-def _json(text: str) -> Any:
-    """None for what is no JSON: it is sent as it is, and the webhook says what is wrong with it."""
+def _json(text: str | bytes) -> Any:
+    """None for what is no JSON: it is sent, or shown, as it is."""
     try:
         return json.loads(text)
     except ValueError:
@@ -86,17 +85,13 @@ def send(event: Path, url: str, secret: str) -> int:
     try:
         answer = deliver(post_of(event.read_text()).signed(secret, datetime.now(UTC)), url)
     except requests.RequestException as error:
-        return _trouble(
-            f"{url} does not answer ({type(error).__name__}): start it with `make serve`, or name another by URL=."
-        )
+        return _trouble(f"{url} does not answer ({type(error).__name__}): run `make serve`, or name another by URL=.")
     print(f"{answer.status_code} {answer.reason}")
     for name in ("Retry-After", "WWW-Authenticate", "Allow"):
         if name in answer.headers:
             print(f"{name}: {answer.headers[name]}")
-    try:
-        print(json.dumps(answer.json(), indent=2, ensure_ascii=False))
-    except ValueError:
-        print(answer.text)
+    said = _json(answer.content)
+    print(answer.text if said is None else json.dumps(said, indent=2, ensure_ascii=False))
     return 0 if answer.ok else 1
 
 

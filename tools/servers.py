@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import Any
 
 from local.demo import demo_cloud
@@ -18,8 +18,11 @@ from simulator import CloudServer
 
 def show(real_cloud: bool, as_json: bool) -> int:
     """Print the table; exit status 2 with one sentence if the cloud cannot be asked."""
+    api = None if real_cloud else demo_cloud(utc_now)
     try:
-        rows = _rows(real_cloud)
+        with CloudServer(api) if api else nullcontext():
+            cloud = connect(simulator_credentials(api) if api else cloud_values(os.environ))
+            rows = [_row(cloud, server) for server in cloud.servers().value]
     except CloudTrouble as trouble:
         print(f"The cloud did not answer: {trouble}.", file=sys.stderr)
         return 2
@@ -36,18 +39,6 @@ def show(real_cloud: bool, as_json: bool) -> int:
     if not rows:
         print("No servers in this project.")
     return 0
-
-
-def _rows(real_cloud: bool) -> list[dict[str, Any]]:
-    with ExitStack() as stack:
-        if real_cloud:
-            values = cloud_values(os.environ)
-        else:
-            api = demo_cloud(utc_now)
-            stack.enter_context(CloudServer(api))
-            values = simulator_credentials(api)
-        cloud = connect(values)
-        return [_row(cloud, server) for server in cloud.servers().value]
 
 
 def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:

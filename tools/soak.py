@@ -25,6 +25,7 @@ from simulator.faults import Faults
 from simulator.oracle import disagreement
 
 DISKS_PER_SERVER = 20
+REQUEST = {"specversion": "1.0", "source": "/soak", "type": "bms.volume.detach_requested.v1"}
 WAVE = 250
 """Requests on their way at one time: SQS takes any number, its stand-in grows slow with many."""
 
@@ -56,12 +57,26 @@ class Rain(Faults):
 
 
 @dataclass
-class Reckoning:
-    """What came out: all events, and by request the ids of the final ones and what they say."""
+class Soak:
+    """Requests to a cloud, and what came out: all events; by request, ids and words of the final ones."""
 
+    cloud: CloudApi
+    rain: Rain
+    requests: list[dict[str, Any]]
     events: list[dict[str, Any]] = field(default_factory=list)
     ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def send(self, stack: Stack, duplicates: float, random: Random) -> None:
+        """Keep a wave of requests on their way, some of them twice."""
+        client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
+        for first in range(0, len(self.requests), 8):
+            while first - len(self.ids) > WAVE:
+                time.sleep(0.05)
+            batch = self.requests[first : first + 8]
+            batch += [request for request in batch if random.random() < duplicates][:2]
+            entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate(batch)]
+            client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
 
     def take(self, stack: Stack) -> None:
         """Take in what has come off the bus."""
@@ -72,6 +87,37 @@ class Reckoning:
                 self.said[request_id].add(verdict)
             self.events.append(event)
 
+    def untrue(self) -> list[str]:
+        """What the cloud's record says against verdicts; looked up by volume, since there are many."""
+        history: dict[str | None, list[Happened]] = defaultdict(list)
+        for entry in self.cloud.world.history:
+            history[entry.volume_id].append(entry)
+        judged = (disagreement(history[event["data"].get("volume_id")], event) for event in self.events)
+        return list(filter(None, judged))
+
+    def report(self, console: Console, drained: float) -> bool:
+        """Show the reckoning; whether everything is as it has to be."""
+        untrue = self.untrue()
+        rows = (
+            ("requests", len(self.requests), None),
+            ("cloud calls", len(self.cloud.calls), None),
+            ("faults injected", self.rain.fallen, None),
+            ("events emitted", len(self.events), None),
+            ("lost (no final verdict)", len(self.requests) - len(self.ids), 0),
+            ("requests with two final verdict ids", sum(len(ids) > 1 for ids in self.ids.values()), 0),
+            ("requests told two different things", sum(len(said) > 1 for said in self.said.values()), 0),
+            ("verdicts the cloud's record disagrees with", len(untrue), 0),
+        )
+        console.say()
+        for name, value, wanted in rows:
+            console.say(f"  {console.mark(None if wanted is None else value == wanted)} {name:<44} {value:>9,}")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
+        console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
+        for wrong in untrue[:5]:
+            console.trouble(wrong)
+        return all(wanted in (None, value) for _, value, wanted in rows)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
@@ -81,52 +127,25 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30, help="give up after so long")
     asked = parser.parse_args()
-    random = Random(asked.seed)
-    world = World(utc_now, seed=asked.seed)
-    cloud = CloudApi(world)
-    requests = list(_requests(world, asked.requests, random))
-    cloud.faults = rain = Rain(asked.faults, asked.seed)
+    random, world = Random(asked.seed), World(utc_now, seed=asked.seed)
+    soak = Soak(CloudApi(world), Rain(asked.faults, asked.seed), list(_requests(world, asked.requests, random)))
+    soak.cloud.faults = soak.rain
     console = Console(brief=True)
-    reckoning = Reckoning()
     began = told = time.monotonic()
     deadline = began + asked.minutes * 60
-    with watched(console, cloud=cloud, under_load=True) as stack:
-        sending = (stack, requests, asked.duplicates, random, reckoning)
-        threading.Thread(target=_send, args=sending, daemon=True).start()
-        while len(reckoning.ids) < len(requests) and time.monotonic() < deadline:
-            reckoning.take(stack)
+    with watched(console, cloud=soak.cloud, under_load=True) as stack:
+        threading.Thread(target=soak.send, args=(stack, asked.duplicates, random), daemon=True).start()
+        while len(soak.ids) < asked.requests and time.monotonic() < deadline:
+            soak.take(stack)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
-                console.at(f"{len(reckoning.ids):>6} of {len(requests)} requests have their verdict")
+                console.at(f"{len(soak.ids):>6} of {asked.requests} requests have their verdict")
         drained = time.monotonic() - began
         while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
             time.sleep(0.5)
         for _ in range(20):
-            reckoning.take(stack)
-    history: dict[str | None, list[Happened]] = defaultdict(list)  # by volume: there are many, a verdict is about one
-    for entry in world.history:
-        history[entry.volume_id].append(entry)
-    judged = (disagreement(history[event["data"].get("volume_id")], event) for event in reckoning.events)
-    untrue = list(filter(None, judged))
-    rows = (
-        ("requests", len(requests), None),
-        ("cloud calls", len(cloud.calls), None),
-        ("faults injected", rain.fallen, None),
-        ("events emitted", len(reckoning.events), None),
-        ("lost (no final verdict)", len(requests) - len(reckoning.ids), 0),
-        ("requests with two final verdict ids", sum(len(ids) > 1 for ids in reckoning.ids.values()), 0),
-        ("requests told two different things", sum(len(said) > 1 for said in reckoning.said.values()), 0),
-        ("verdicts the cloud's record disagrees with", len(untrue), 0),
-    )
-    console.say()
-    for name, value, wanted in rows:
-        console.say(f"  {console.mark(None if wanted is None else value == wanted)} {name:<44} {value:>9,}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
-    console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
-    for wrong in untrue[:5]:
-        console.trouble(wrong)
-    return 0 if all(wanted in (None, value) for _, value, wanted in rows) else 1
+            soak.take(stack)
+    return 0 if soak.report(console, drained) else 1
 
 
 def _requests(world: World, count: int, random: Random) -> Iterator[dict[str, Any]]:
@@ -140,28 +159,8 @@ def _requests(world: World, count: int, random: Random) -> Iterator[dict[str, An
         behaviour = Behaviour(seconds=random.uniform(0.5, 4), nova_lag=random.uniform(-0.5, 0.7), refuse=refuse)
         volume_id = world.add_volume(name=f"volume-{number}", behaviour=behaviour).id
         world.attach(server_id, volume_id, attached_at=long_ago)
-        yield {
-            "specversion": "1.0",
-            "id": f"soak-{number}",
-            "source": "/soak",
-            "type": "bms.volume.detach_requested.v1",
-            "time": world.now.isoformat(),
-            "data": {"server_id": server_id, "volume_id": volume_id},
-        }
-
-
-def _send(
-    stack: Stack, requests: list[dict[str, Any]], duplicates: float, random: Random, reckoning: Reckoning
-) -> None:
-    """Keep a wave of requests on their way, some of them twice."""
-    client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
-    for first in range(0, len(requests), 8):
-        while first - len(reckoning.ids) > WAVE:
-            time.sleep(0.05)
-        batch = requests[first : first + 8]
-        copies = [request for request in batch if random.random() < duplicates][:2]
-        entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate([*batch, *copies])]
-        client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
+        data = {"server_id": server_id, "volume_id": volume_id}
+        yield {**REQUEST, "id": f"soak-{number}", "time": world.now.isoformat(), "data": data}
 
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.model import Outcome
-from tools.contract.schemas import NAMES, REQUEST
+from tools.contract.schemas import NAMES, REQUEST, VERDICTS
 
 Part = dict[str, Any]
 
@@ -18,20 +17,12 @@ exactly one final verdict (`detached` or `detach_failed`; `detach_checked` for a
 
 Event types begin with the deployment's prefix, `bms` unless set otherwise; here they are named without it."""
 
-SUMMARIES: Mapping[Outcome, str] = {
-    Outcome.DETACHED: "The volume is detached, by proof of both planes.",
-    Outcome.FAILED: "There was no detach, or it cannot be told; the reason says which.",
-    Outcome.UNCONFIRMED: "Not known yet; a final verdict follows.",
-    Outcome.CHECKED: "What a dry run found.",
-}
-
 CHANNELS: Mapping[str, Part] = {
     "requestQueue": {
         "address": "{requestQueue}",
         "title": "Request queue (SQS)",
         "description": "Requests as CloudEvents or bare JSON, alone or inside an SNS notification, an EventBridge "
         "event, or one inside another. Messages of our own wait here too; their form is no part of this contract.",
-        "messages": [REQUEST, f"{REQUEST}.bare"],
         "parameters": {"requestQueue": {"description": "The stack's output RequestQueueUrl."}},
         "bindings": {"sqs": {"queue": {"name": "requestQueue", "fifoQueue": False}, "bindingVersion": "0.2.0"}},
     },
@@ -40,7 +31,6 @@ CHANNELS: Mapping[str, Part] = {
         "title": "Dead-letter queue (SQS)",
         "description": "Requests that our own code could not cope with. Each is answered from here by "
         "`detach_failed` with the reason `dead_lettered`, and stays only while that is not possible.",
-        "messages": [REQUEST, f"{REQUEST}.bare"],
         "parameters": {"deadLetterQueue": {"description": "Of the stack; its name is made by AWS."}},
         "bindings": {"sqs": {"queue": {"name": "deadLetterQueue", "fifoQueue": False}, "bindingVersion": "0.2.0"}},
     },
@@ -48,13 +38,11 @@ CHANNELS: Mapping[str, Part] = {
         "address": "/",
         "title": "Webhook endpoint (HTTP)",
         "description": "Signed deliveries; see openapi.json for the answers and for the handshake.",
-        "messages": [REQUEST, f"{REQUEST}.bare"],
     },
     "eventBus": {
         "address": "{eventBus}",
         "title": "Event bus (EventBridge)",
         "description": "`detail` is the whole CloudEvent, `detail-type` its type, `source` its source.",
-        "messages": [*NAMES.values()],
         "parameters": {"eventBus": {"description": "The stack's output EventBusName."}},
     },
     "httpSink": {
@@ -63,7 +51,6 @@ CHANNELS: Mapping[str, Part] = {
         "description": "Every verdict as a POST, structured or (SINK_MODE=binary) binary, signed by Standard "
         "Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are tried "
         "again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
-        "messages": [*NAMES.values()],
         "parameters": {"sinkUrl": {"description": "The setting SINK_URL: https."}},
     },
     "taskToken": {
@@ -72,7 +59,6 @@ CHANNELS: Mapping[str, Part] = {
         "description": "For a request with `task_token`. `detached` and `detach_checked`: SendTaskSuccess with the "
         "event as output. `detach_failed`: SendTaskFailure with the reason code as error and the event as cause "
         "(without its longest parts if it is over 32768 characters). `detach_unconfirmed`: SendTaskHeartbeat.",
-        "messages": [*NAMES.values()],
     },
 }
 
@@ -95,15 +81,16 @@ def document() -> Part:
         "asyncapi": "3.1.0",
         "info": {"title": "Volume detach", "version": "1.0.0", "description": DESCRIPTION},
         "defaultContentType": CLOUDEVENT,
-        "channels": {name: _channel(part) for name, part in CHANNELS.items()},
+        "channels": {channel: _channel(channel, action) for action, channel, _ in OPERATIONS.values()},
         "operations": {name: _operation(name) for name in OPERATIONS},
         "components": {"messages": _messages()},
     }
 
 
-def _channel(part: Part) -> Part:
-    messages = {name: {"$ref": f"#/components/messages/{name}"} for name in part["messages"]}
-    return {**part, "messages": messages}
+def _channel(name: str, action: str) -> Part:
+    """We receive requests and send verdicts."""
+    carried = (REQUEST, f"{REQUEST}.bare") if action == "receive" else NAMES.values()
+    return {**CHANNELS[name], "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in carried}}
 
 
 def _operation(name: str) -> Part:
@@ -115,7 +102,7 @@ def _operation(name: str) -> Part:
 def _messages() -> Part:
     bare = _message(f"{REQUEST}.v1.data", "A request without an envelope: equal to the event's `data`.")
     request = _message(f"{REQUEST}.v1", "Asks for volumes to be detached from a server.")
-    verdicts = {name: _message(f"{name}.v1", SUMMARIES[outcome]) for outcome, name in NAMES.items()}
+    verdicts = {name: _message(f"{name}.v1", VERDICTS[outcome].description) for outcome, name in NAMES.items()}
     return {REQUEST: request, f"{REQUEST}.bare": {**bare, "contentType": "application/json"}, **verdicts}
 
 

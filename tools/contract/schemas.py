@@ -73,12 +73,10 @@ def request_data() -> Schema:
     """Stricter than the reader in what it can say of ids, and as strict about unknown names."""
     schema = published(RequestData.model_json_schema(mode="validation"), closed=True)
     never = dict.fromkeys(("volume_id", "attachment_id", "task_token"), False)
-    choice = [
-        {"required": ["volume_id"], "properties": {"volume_ids": False}},
-        {"required": ["volume_ids"], "properties": never},
-    ]
+    one = {"required": ["volume_id"], "properties": {"volume_ids": False}}
+    several = {"required": ["volume_ids"], "properties": never}
     description = "What is to be detached; sent as the `data` of an event, or alone."
-    return {**_titled(REQUEST, REQUEST, description, schema), "anyOf": choice}
+    return {**_titled(REQUEST, REQUEST, description, schema), "anyOf": [one, several]}
 
 
 def request_event() -> Schema:
