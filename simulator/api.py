@@ -1,7 +1,5 @@
 """The whole cloud behind one address, without any I/O: a request in, an answer out."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass

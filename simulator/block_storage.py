@@ -1,7 +1,5 @@
 """Cinder: volumes and what they are attached to; read only, since the detach goes through Nova."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

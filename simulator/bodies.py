@@ -1,7 +1,5 @@
 """Ready answers in every envelope an OpenStack cloud speaks, for the services themselves and for faults."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from http import HTTPStatus

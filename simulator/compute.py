@@ -1,7 +1,5 @@
 """Nova: servers, their attachments, and what became of the operations on them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """How Nova describes things, microversion by microversion."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from hashlib import sha224

@@ -1,7 +1,5 @@
 """Why Nova refuses a detach at once: its checks, in its order."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """One request as the services see it, and the routes that lead to them."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Scripted faults: which call, how often, and what goes wrong with it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -107,7 +105,7 @@ class Faults:
 
 
 class TransportFault(Exception):
-    """The client does not get a proper answer; the skin makes this real.
+    """The client does not get a proper answer; the transport makes this real.
 
     `answer` is the real one where there was an effect; `seconds` counts only for a slow one.
     """

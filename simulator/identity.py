@@ -1,7 +1,5 @@
 """Keystone: who may come in, and the catalog that says where the other services are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,7 +1,5 @@
 """Glance: an image with its custom properties, of which `__os_type` names the operating system."""
 
-from __future__ import annotations
-
 from shared.model import Answer
 from simulator import bodies
 from simulator.exchange import Rejected, Request, Route, route

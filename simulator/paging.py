@@ -1,7 +1,5 @@
 """`limit`, `offset` and `marker`, as Nova and Cinder have them in common."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode

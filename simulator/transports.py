@@ -1,7 +1,5 @@
 """Two ways to reach the simulated cloud: over a socket, and inside the process."""
 
-from __future__ import annotations
-
 import socket
 import struct
 import sys
@@ -12,7 +10,7 @@ from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -44,7 +42,7 @@ class CloudServer:
     def url(self) -> str:
         return self.api.deployment.base_url
 
-    def __enter__(self) -> CloudServer:
+    def __enter__(self) -> Self:
         self._server = _Listener(self)
         self.api.deployment.base_url = f"http://127.0.0.1:{self._server.server_port}"
         serve = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)

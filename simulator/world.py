@@ -1,7 +1,5 @@
 """The state machine behind the simulated cloud: servers, volumes, and who holds what on which plane."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -24,7 +22,7 @@ from simulator.inventory import (
     Volume,
     What,
 )
-from simulator.scheduler import Agenda
+from simulator.scheduler import Scheduler
 
 
 class World:
@@ -35,7 +33,7 @@ class World:
     """
 
     def __init__(self, clock: Callable[[], datetime], seed: int = 0, project: Project | None = None) -> None:
-        self._agenda = Agenda(clock)
+        self._scheduler = Scheduler(clock)
         self._random = Random(seed)
         self.project = project or Project()
         self.projects: dict[str, Project] = {self.project.id: self.project}
@@ -51,15 +49,15 @@ class World:
 
     @property
     def now(self) -> datetime:
-        return self._agenda.now
+        return self._scheduler.now
 
     def advance(self) -> None:
         """Let everything happen that is due by the clock."""
-        self._agenda.advance()
+        self._scheduler.advance()
 
     def at(self, seconds_from_now: float, action: Callable[[], object]) -> None:
         """Schedule something; if the cloud refuses it then, the world goes on and the history tells."""
-        self._agenda.at(seconds_from_now, partial(_attempt, action))
+        self._scheduler.at(seconds_from_now, partial(_attempt, action))
 
     def new_id(self) -> str:
         return str(UUID(int=self._random.getrandbits(128), version=4))
@@ -237,7 +235,7 @@ class World:
 
     def _after(self, seconds: float, action: Callable[[], object]) -> None:
         if seconds > 0:
-            self._agenda.at(seconds, action)
+            self._scheduler.at(seconds, action)
         else:
             action()
 

@@ -1,7 +1,5 @@
 """Scenarios of the answers: lost ones, disguised ones, and clear refusals."""
 
-from __future__ import annotations
-
 from simulator import Kind, bodies, faults
 from simulator.scenarios.stage import Stage, scenario
 

@@ -1,7 +1,5 @@
 """Scenarios of the safety gates: what would lose data is refused before anything is sent."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from functools import partial
 

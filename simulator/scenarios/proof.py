@@ -1,7 +1,5 @@
 """Scenarios of the proof: what the cloud answers, how it lets go, and who else is at work."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from simulator import Behaviour, faults

@@ -1,7 +1,5 @@
 """Where a scenario plays: its own servers and disks in a cloud that other scenarios share."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
