@@ -9,7 +9,7 @@ from shared.model import Answer
 from simulator import bodies
 from simulator.block_storage import BlockStorage
 from simulator.compute import Compute
-from simulator.exchange import Deployment, Handler, Request, Route, parse
+from simulator.exchange import Deployment, Handler, Request, Route, dressed, parse
 from simulator.faults import Break, Faults, TransportFault
 from simulator.identity import Identity
 from simulator.images import Images
@@ -91,6 +91,4 @@ class CloudApi:
 def _serve(request: Request, handler: Handler | None) -> Answer:
     if handler is not None:
         return handler(request)
-    answer = bodies.no_such_route(request.headers.get("accept", ""))
-    own = {"x-openstack-request-id": request.id, "x-compute-request-id": request.id}
-    return Answer(answer.status, {**answer.headers, **own}, answer.body)
+    return dressed(bodies.no_such_route(request.headers.get("accept", "")), request.own_headers)
