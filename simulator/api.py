@@ -62,16 +62,12 @@ class CloudApi:
             self.world.advance()
             request_id = self.world.new_request_id()
             request, handler = parse(method, path, headers, body, request_id, self._routes)
-            status = 0
             try:
                 answer = self._answer(request, handler)
-                status = answer.status
             except TransportFault as fault:
-                if fault.kind is Break.SLOW:
-                    status = fault.answer.status
+                self._log(request, path, fault.answer.status if fault.kind is Break.SLOW else 0)
                 raise
-            finally:
-                self._log(request, path, status)
+            self._log(request, path, answer.status)
             return answer
 
     def _answer(self, request: Request, handler: Handler | None) -> Answer:

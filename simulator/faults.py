@@ -85,9 +85,8 @@ class Faults:
         self._seen: list[int] = []
 
     def add(self, *faults: Fault) -> None:
-        for fault in faults:
-            self._seen.append(0)
-            self._script.append(fault)
+        self._script.extend(faults)
+        self._seen.extend(0 for _ in faults)
 
     def clear(self) -> None:
         self._script.clear()

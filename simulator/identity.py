@@ -63,9 +63,9 @@ class Identity:
         self._tokens: dict[str, Token] = {}
         self.issued: list[str] = []
         self.users: list[User] = []
-        self.application_credentials: list[ApplicationCredential] = []
         self.user = self.add_user(USERNAME, PASSWORD)
-        self.application_credential = self.add_application_credential(self.user)
+        project_id, id, secret = world.project.id, self._hex_id(), self._hex_id()
+        self.application_credential = ApplicationCredential(id, "automation", secret, self.user, project_id)
         self.routes: tuple[Route, ...] = (
             route("list_versions", "GET", "/", simple(self._versions, vary="X-Auth-Token")),
             route("get_version", "GET", "/v3", simple(self._version, vary="X-Auth-Token")),
@@ -85,12 +85,6 @@ class Identity:
         user = User(self._hex_id(), name, password, domain_name, {project_id: roles})
         self.users.append(user)
         return user
-
-    def add_application_credential(self, user: User, project: Project | None = None) -> ApplicationCredential:
-        project_id = (project or self._world.project).id
-        made = ApplicationCredential(self._hex_id(), "automation", self._hex_id(), user, project_id)
-        self.application_credentials.append(made)
-        return made
 
     def revoke_tokens(self) -> None:
         self._tokens.clear()
@@ -135,12 +129,13 @@ class Identity:
         raise Rejected(self._unauthorized())
 
     def _by_credential(self, asked: Any) -> ApplicationCredential:
-        for credential in self.application_credentials:
-            owner, user = asked.get("user") or {}, credential.user
-            owned = owner.get("id") == user.id or owner.get("name") == user.name
-            named = asked.get("name") == credential.name and owned
-            if (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
-                return credential
+        credential = self.application_credential
+        user = credential.user
+        owner = asked.get("user") or {}
+        owned = owner.get("id") == user.id or owner.get("name") == user.name
+        named = asked.get("name") == credential.name and owned
+        if (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
+            return credential
         raise Rejected(self._unauthorized())
 
     def _scope(self, scope: Any, user: User) -> Project | None:

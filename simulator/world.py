@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from random import Random
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
 from simulator.inventory import (
@@ -128,7 +128,9 @@ class World:
         server, volume = self._server(server_id), self._volume(volume_id)
         free = volume.status == "available" or (volume.multiattach and volume.status == "in-use")
         if not free or self.is_attached(server_id, volume_id):
-            self._refuse(What.ATTACH_REFUSED, server_id, volume_id, f"volume is {volume.status}")
+            why = f"volume is {volume.status}"
+            self.note(What.ATTACH_REFUSED, server_id, volume_id, detail=why)
+            raise Refused(why)
         attachment = Attachment(
             id=self.new_id(),
             bdm_id=self.new_id(),
@@ -228,8 +230,7 @@ class World:
 
     def _finish(self, request_id: str, failed: bool) -> None:
         if action := self.actions.get(request_id):
-            done = replace(action, taken_up=True, finished_at=self.now, failed=failed)
-            self.actions[request_id] = done
+            self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
     # ------------------------------------------------------------------------------------------------ details
 
@@ -248,10 +249,6 @@ class World:
         if volume_id not in self.volumes:
             raise Refused(f"no volume {volume_id}")
         return self.volumes[volume_id]
-
-    def _refuse(self, what: What, server_id: str, volume_id: str, why: str) -> NoReturn:
-        self.note(what, server_id, volume_id, detail=why)
-        raise Refused(why)
 
     def _note_attachment(self, what: What, attachment: Attachment, detail: str = "") -> None:
         self.note(what, attachment.server_id, attachment.volume_id, attachment.id, detail)
