@@ -1,7 +1,5 @@
 """The whole cloud behind one address, without any I/O: a request in, an answer out."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from shared.model import Answer
 from simulator import bodies
 from simulator.block_storage import BlockStorage
 from simulator.compute import Compute
-from simulator.exchange import Deployment, Handler, Request, Route, parse
+from simulator.exchange import Deployment, Handler, Request, Route, dressed, parse
 from simulator.faults import Break, Faults, TransportFault
 from simulator.identity import Identity
 from simulator.images import Images
@@ -64,16 +62,12 @@ class CloudApi:
             self.world.advance()
             request_id = self.world.new_request_id()
             request, handler = parse(method, path, headers, body, request_id, self._routes)
-            status = 0
             try:
                 answer = self._answer(request, handler)
-                status = answer.status
             except TransportFault as fault:
-                if fault.kind is Break.SLOW:
-                    status = fault.answer.status
+                self._log(request, path, fault.answer.status if fault.kind is Break.SLOW else 0)
                 raise
-            finally:
-                self._log(request, path, status)
+            self._log(request, path, answer.status)
             return answer
 
     def _answer(self, request: Request, handler: Handler | None) -> Answer:
@@ -93,6 +87,4 @@ class CloudApi:
 def _serve(request: Request, handler: Handler | None) -> Answer:
     if handler is not None:
         return handler(request)
-    answer = bodies.no_such_route(request.headers.get("accept", ""))
-    own = {"x-openstack-request-id": request.id, "x-compute-request-id": request.id}
-    return Answer(answer.status, {**answer.headers, **own}, answer.body)
+    return dressed(bodies.no_such_route(request.headers.get("accept", "")), request.own_headers)

@@ -1,7 +1,5 @@
 """Ready answers in every envelope an OpenStack cloud speaks, for the services themselves and for faults."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -26,25 +24,6 @@ FAULT_NAMES: Mapping[int, str] = {
     429: "overLimit",
     501: "notImplemented",
     503: "serviceUnavailable",
-}
-
-# The last four digits of a gateway code settle its status; both prefixes, APIG and APIGW, share them.
-GATEWAY_STATUSES: Mapping[str, int] = {
-    "0101": 404,
-    "0103": 404,
-    "0201": 502,
-    "0301": 401,
-    "0302": 403,
-    "0303": 401,
-    "0305": 401,
-    "0307": 401,
-    "0308": 429,
-    "0310": 403,
-    "0601": 500,
-    "0610": 502,
-    "0613": 503,
-    "0801": 403,
-    "0802": 403,
 }
 
 UNAUTHENTICATED = "The request you have made requires authentication."
@@ -79,11 +58,10 @@ def service_error(code: str, message: str, status: int = 400) -> Answer:
     return json_answer(status, {"error": {"message": message, "code": code}})
 
 
-def gateway_error(
-    code: str, message: str, status: int | None = None, request_id: str = "71d53ba40c3ad62cdea44b5e9ce5996b"
-) -> Answer:
-    """An error of the API gateway in front of all services, such as APIGW.0308."""
-    status = status or GATEWAY_STATUSES.get(code.rpartition(".")[2], 400)
+def gateway_error(code: str, message: str, status: int | None = None) -> Answer:
+    """An error of the API gateway in front of all services; `status` may be left out for 0101 and 0308."""
+    status = status or {"0101": 404, "0308": 429}[code.rpartition(".")[2]]
+    request_id = "71d53ba40c3ad62cdea44b5e9ce5996b"
     return json_answer(status, {"error_msg": message, "error_code": code, "request_id": request_id})
 
 

@@ -1,7 +1,5 @@
 """The service catalog that comes with a token."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5

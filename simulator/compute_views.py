@@ -1,7 +1,5 @@
 """How Nova describes things, microversion by microversion."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from hashlib import sha224
@@ -9,6 +7,7 @@ from typing import Any
 
 from simulator.exchange import Version, spell
 from simulator.inventory import Action, Attachment, Image, Server
+from simulator.versioned import Call
 
 # What each microversion adds to the description of a server.
 SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...] = (
@@ -25,30 +24,23 @@ SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...]
 )
 
 
-def server_view(
-    server: Server,
-    attached: Iterable[Attachment],
-    image: Image | None,
-    version: Version,
-    user_id: str,
-    base_url: str,
-    endpoint: str,
-) -> dict[str, Any]:
-    """The whole of a server; `endpoint` is the service's URL as the client wrote it."""
+def server_view(server: Server, attached: Iterable[Attachment], image: Image | None, call: Call) -> dict[str, Any]:
+    """The whole of a server."""
+    version = call.version
     kept = {"delete_on_termination": False} if version >= (2, 3) else {}
     description: dict[str, Any] = {
         "accessIPv4": "",
         "accessIPv6": "",
         "addresses": {},
         "created": _seconds(server.created_at),
-        "flavor": _flavor(server, version, base_url),
+        "flavor": _flavor(server, version, call.base_url),
         "hostId": _host_id(server),
-        "image": _image(server, image, version, base_url),
-        **server_summary(server, base_url, endpoint),
+        "image": _image(server, image, version, call.base_url),
+        **server_summary(server, call),
         "metadata": dict(server.metadata),
         "status": server.status,
         "tenant_id": server.project_id,
-        "user_id": user_id,
+        "user_id": call.token.user.id,
         "updated": _seconds(server.created_at),
         "OS-DCF:diskConfig": "MANUAL",
         "progress": 0,
@@ -68,10 +60,12 @@ def server_view(
     return description
 
 
-def server_summary(server: Server, base_url: str, endpoint: str) -> dict[str, Any]:
+def server_summary(server: Server, call: Call) -> dict[str, Any]:
+    """A server in short; `self` is the service's URL as the client wrote it."""
+    root = call.request.path.partition("/servers")[0]
     links = [
-        {"rel": "self", "href": f"{endpoint}/servers/{server.id}"},
-        {"rel": "bookmark", "href": f"{base_url}/{server.project_id}/servers/{server.id}"},
+        {"rel": "self", "href": f"{call.base_url}{root}/servers/{server.id}"},
+        {"rel": "bookmark", "href": f"{call.base_url}/{server.project_id}/servers/{server.id}"},
     ]
     return {"id": server.id, "links": links, "name": server.name}
 
@@ -94,21 +88,21 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
     return view
 
 
-def action_view(action: Action, server: Server, user_id: str, version: Version, single: bool) -> dict[str, Any]:
+def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:
     """The record of an operation; its owner sees the events only from 2.51, and only of a single one."""
     view: dict[str, Any] = {
         "action": action.action,
         "instance_uuid": action.server_id,
         "request_id": action.request_id,
-        "user_id": user_id,
+        "user_id": call.token.user.id,
         "project_id": server.project_id,
         "start_time": stamp(action.started_at),
         "message": "Error" if action.failed else None,
     }
-    if version >= (2, 58):
+    if call.version >= (2, 58):
         view["updated_at"] = stamp(action.finished_at or action.started_at)
-    if single and version >= (2, 51):
-        view["events"] = [_event(action, server, version)] if action.taken_up else []
+    if single and call.version >= (2, 51):
+        view["events"] = [_event(action, server, call.version)] if action.taken_up else []
     return view
 
 

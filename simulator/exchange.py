@@ -1,13 +1,9 @@
 """One request as the services see it, and the routes that lead to them."""
 
-from __future__ import annotations
-
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from shared.model import Answer
@@ -63,7 +59,7 @@ class Request:
     id: str
     operation: str = "unknown"
     query: Mapping[str, str] = field(default_factory=dict)
-    ids: Mapping[str, str | None] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def server_id(self) -> str | None:
@@ -73,24 +69,18 @@ class Request:
     def volume_id(self) -> str | None:
         return self.ids.get("volume")
 
-    def named(self, name: str) -> str:
-        """An id which the route's own pattern guarantees."""
-        return self.ids.get(name) or ""
+    @property
+    def own_headers(self) -> dict[str, str]:
+        """The request's id, as an answer names it."""
+        return {"x-openstack-request-id": self.id, "x-compute-request-id": self.id}
 
-    def json(self) -> Any:
-        """The body, or None where it is no JSON."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return None
-
-    def microversion(self, service: str, legacy_header: str = "") -> str | None:
+    def microversion(self, service: str, older_header: str) -> str | None:
         """What the client asks for (`2.26`, `latest`) in the common header or the service's older one."""
         for entry in self.headers.get("openstack-api-version", "").split(","):
             kind, _, version = entry.strip().partition(" ")
             if kind == service:
                 return version
-        return self.headers.get(legacy_header)
+        return self.headers.get(older_header.lower())
 
 
 class Rejected(Exception):
@@ -102,6 +92,24 @@ class Rejected(Exception):
 
 
 Handler = Callable[[Request], Answer]
+
+
+def dressed(answer: Answer, own: Mapping[str, str]) -> Answer:
+    """The answer with headers of the service's own."""
+    return replace(answer, headers={**answer.headers, **own})
+
+
+def simple(handler: Handler, **headers: str) -> Handler:
+    """For a service without microversions: what it answers or rejects, with its headers."""
+
+    def answered(request: Request) -> Answer:
+        try:
+            answer = handler(request)
+        except Rejected as rejected:
+            answer = rejected.answer
+        return dressed(answer, headers | {"x-openstack-request-id": request.id})
+
+    return answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +140,8 @@ def parse(
     for candidate in routes:
         match = candidate.pattern.fullmatch(parts.path)
         if match and candidate.method == method:
-            found = replace(request, operation=candidate.operation, ids=match.groupdict())
-            return found, candidate.handler
+            ids = {name: id for name, id in match.groupdict().items() if id is not None}
+            return replace(request, operation=candidate.operation, ids=ids), candidate.handler
     return request, None
 
 

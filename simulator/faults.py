@@ -1,7 +1,5 @@
 """Scripted faults: which call, how often, and what goes wrong with it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -87,9 +85,8 @@ class Faults:
         self._seen: list[int] = []
 
     def add(self, *faults: Fault) -> None:
-        for fault in faults:
-            self._seen.append(0)
-            self._script.append(fault)
+        self._script.extend(faults)
+        self._seen.extend(0 for _ in faults)
 
     def clear(self) -> None:
         self._script.clear()
@@ -107,7 +104,7 @@ class Faults:
 
 
 class TransportFault(Exception):
-    """The client does not get a proper answer; the skin makes this real.
+    """The client does not get a proper answer; the transport makes this real.
 
     `answer` is the real one where there was an effect; `seconds` counts only for a slow one.
     """

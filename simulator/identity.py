@@ -1,7 +1,6 @@
 """Keystone: who may come in, and the catalog that says where the other services are."""
 
-from __future__ import annotations
-
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +9,7 @@ from typing import Any
 from shared.model import Answer
 from simulator import bodies
 from simulator.catalog import catalog, stable_id
-from simulator.exchange import Deployment, Rejected, Request, Route, route
+from simulator.exchange import Deployment, Rejected, Request, Route, dressed, route, simple
 from simulator.inventory import Project
 from simulator.world import World
 
@@ -64,14 +63,14 @@ class Identity:
         self._tokens: dict[str, Token] = {}
         self.issued: list[str] = []
         self.users: list[User] = []
-        self.application_credentials: list[ApplicationCredential] = []
         self.user = self.add_user(USERNAME, PASSWORD)
-        self.application_credential = self.add_application_credential(self.user)
+        project_id, id, secret = world.project.id, self._hex_id(), self._hex_id()
+        self.application_credential = ApplicationCredential(id, "automation", secret, self.user, project_id)
         self.routes: tuple[Route, ...] = (
-            route("list_versions", "GET", "/", self._versions),
-            route("get_version", "GET", "/v3", self._version),
-            route("get_version", "GET", "/v3/", self._version),
-            route("get_token", "POST", "/v3/auth/tokens", self._issue),
+            route("list_versions", "GET", "/", simple(self._versions, vary="X-Auth-Token")),
+            route("get_version", "GET", "/v3", simple(self._version, vary="X-Auth-Token")),
+            route("get_version", "GET", "/v3/", simple(self._version, vary="X-Auth-Token")),
+            route("get_token", "POST", "/v3/auth/tokens", simple(self._issue, vary="X-Auth-Token")),
         )
 
     def add_user(
@@ -87,12 +86,6 @@ class Identity:
         self.users.append(user)
         return user
 
-    def add_application_credential(self, user: User, project: Project | None = None) -> ApplicationCredential:
-        project_id = (project or self._world.project).id
-        made = ApplicationCredential(self._hex_id(), "automation", self._hex_id(), user, project_id)
-        self.application_credentials.append(made)
-        return made
-
     def revoke_tokens(self) -> None:
         self._tokens.clear()
 
@@ -107,16 +100,14 @@ class Identity:
 
     def _issue(self, request: Request) -> Answer:
         try:
-            methods, token = self._login((request.json() or {})["auth"])
-        except (KeyError, TypeError, IndexError):
-            return self._dressed(request, bodies.keystone_error(400, "'identity' is a required property"))
-        except Rejected as rejected:
-            return self._dressed(request, rejected.answer)
+            methods, token = self._login(json.loads(request.body)["auth"])
+        except (ValueError, KeyError, TypeError, IndexError):
+            return bodies.keystone_error(400, "'identity' is a required property")
         value = "gAAAAAB" + self._hex_id() * 4
         self._tokens[value] = token
         self.issued.append(value)
         body = {"token": self._described(methods, token, "nocatalog" not in request.query)}
-        return self._dressed(request, bodies.json_answer(201, body, {"x-subject-token": value}))
+        return bodies.json_answer(201, body, {"x-subject-token": value})
 
     def _login(self, auth: Any) -> tuple[list[str], Token]:
         identity = auth["identity"]
@@ -138,12 +129,13 @@ class Identity:
         raise Rejected(self._unauthorized())
 
     def _by_credential(self, asked: Any) -> ApplicationCredential:
-        for credential in self.application_credentials:
-            owner, user = asked.get("user") or {}, credential.user
-            owned = owner.get("id") == user.id or owner.get("name") == user.name
-            named = asked.get("name") == credential.name and owned
-            if (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
-                return credential
+        credential = self.application_credential
+        user = credential.user
+        owner = asked.get("user") or {}
+        owned = owner.get("id") == user.id or owner.get("name") == user.name
+        named = asked.get("name") == credential.name and owned
+        if (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
+            return credential
         raise Rejected(self._unauthorized())
 
     def _scope(self, scope: Any, user: User) -> Project | None:
@@ -188,13 +180,13 @@ class Identity:
             description["catalog"] = catalog(self._deployment, project.id)
         return description
 
-    def _versions(self, request: Request) -> Answer:
+    def _versions(self, _: Request) -> Answer:
         location = {"location": f"{self._deployment.auth_url}/"}
         body = {"versions": {"values": [self._version_description()]}}
-        return self._dressed(request, bodies.json_answer(300, body, location))
+        return bodies.json_answer(300, body, location)
 
-    def _version(self, request: Request) -> Answer:
-        return self._dressed(request, bodies.json_answer(200, {"version": self._version_description()}))
+    def _version(self, _: Request) -> Answer:
+        return bodies.json_answer(200, {"version": self._version_description()})
 
     def _version_description(self) -> dict[str, Any]:
         kind = "application/vnd.openstack.identity-v3+json"
@@ -207,13 +199,7 @@ class Identity:
         }
 
     def _unauthorized(self) -> Answer:
-        refusal = bodies.keystone_error(401)
-        uri = f'Keystone uri="{self._deployment.auth_url}"'
-        return Answer(401, {**refusal.headers, "www-authenticate": uri}, refusal.body)
-
-    def _dressed(self, request: Request, answer: Answer) -> Answer:
-        own = {"vary": "X-Auth-Token", "x-openstack-request-id": request.id}
-        return Answer(answer.status, {**answer.headers, **own}, answer.body)
+        return dressed(bodies.keystone_error(401), {"www-authenticate": f'Keystone uri="{self._deployment.auth_url}"'})
 
     def _hex_id(self) -> str:
         return self._world.new_id().replace("-", "")

@@ -1,7 +1,5 @@
 """What the simulated cloud holds and what happened to it: values only, replaced and never changed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

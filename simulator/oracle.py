@@ -1,7 +1,5 @@
 """Holds a verdict against the simulated cloud's own record of what happened."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any

@@ -1,23 +1,17 @@
 """`limit`, `offset` and `marker`, as Nova and Cinder have them in common."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from simulator import bodies
 from simulator.exchange import Rejected, Request
+from simulator.inventory import Server, Volume
 
 MOST = 1000
 
 
-class _Named(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
-Row = TypeVar("Row", bound=_Named)
+Row = TypeVar("Row", Server, Volume)
 
 
 def window(query: Mapping[str, str]) -> slice:

@@ -1,14 +1,12 @@
 """What is going to happen, and when: time passes only where somebody looks."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import count
 
 
-class Agenda:
+class Scheduler:
     """Scheduled actions, run in the order of their due times as soon as the clock has passed them."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:

@@ -1,7 +1,5 @@
 """Two ways to reach the simulated cloud: over a socket, and inside the process."""
 
-from __future__ import annotations
-
 import socket
 import struct
 import sys
@@ -11,8 +9,7 @@ from contextlib import suppress
 from http.client import responses
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -30,13 +27,12 @@ PIECES = 5
 class CloudServer:
     """The cloud on a free port of this machine, for as long as the `with` block lasts.
 
-    `latency` is added to every request; a read timeout is played by `hold` seconds of silence before the
-    connection is closed. A refused connection cannot be played on a port that listens: it is a reset.
+    A read timeout is played by `hold` seconds of silence before the connection is closed. A refused
+    connection cannot be played on a port that listens: it is a reset.
     """
 
-    def __init__(self, api: CloudApi, latency: float = 0.0, hold: float = 1.0) -> None:
+    def __init__(self, api: CloudApi, hold: float = 1.0) -> None:
         self.api = api
-        self.latency = latency
         self.hold = hold
         self.stopping = threading.Event()
 
@@ -44,16 +40,14 @@ class CloudServer:
     def url(self) -> str:
         return self.api.deployment.base_url
 
-    def __enter__(self) -> CloudServer:
+    def __enter__(self) -> Self:
         self._server = _Listener(self)
         self.api.deployment.base_url = f"http://127.0.0.1:{self._server.server_port}"
         serve = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         serve.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
@@ -101,7 +95,6 @@ class _Connection(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
-        self.server.cloud.stopping.wait(self.server.cloud.latency)
         try:
             answer = self.server.cloud.api.handle(self.command, self.path, dict(self.headers.items()), body)
         except TransportFault as fault:
@@ -184,15 +177,10 @@ class InProcessAdapter(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Answer as a server would; a read timeout takes the time which the client would wait."""
         self._pass(self._latency)
-        headers = {name: _text(value) for name, value in request.headers.items()}
         body = request.body or b""
+        content = body.encode() if isinstance(body, str) else bytes(body)
         try:
-            answer = self._api.handle(
-                request.method or "GET",
-                request.path_url,
-                headers,
-                body.encode() if isinstance(body, str) else bytes(body),
-            )
+            answer = self._api.handle(request.method or "GET", request.path_url, request.headers, content)
         except TransportFault as fault:
             answer = self._survive(fault, request, options.get("timeout"))
         return self.build_response(request, _raw(answer, request))
@@ -217,10 +205,6 @@ BROKEN: Mapping[Break, type[requests.RequestException]] = {
     Break.READ_TIMEOUT: requests.exceptions.ReadTimeout,
     Break.TRUNCATED: requests.exceptions.ChunkedEncodingError,
 }
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def _raw(answer: Answer, request: requests.PreparedRequest) -> HTTPResponse:

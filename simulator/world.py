@@ -1,14 +1,12 @@
 """The state machine behind the simulated cloud: servers, volumes, and who holds what on which plane."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from random import Random
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
 from simulator.inventory import (
@@ -24,7 +22,7 @@ from simulator.inventory import (
     Volume,
     What,
 )
-from simulator.scheduler import Agenda
+from simulator.scheduler import Scheduler
 
 
 class World:
@@ -35,7 +33,7 @@ class World:
     """
 
     def __init__(self, clock: Callable[[], datetime], seed: int = 0, project: Project | None = None) -> None:
-        self._agenda = Agenda(clock)
+        self._scheduler = Scheduler(clock)
         self._random = Random(seed)
         self.project = project or Project()
         self.projects: dict[str, Project] = {self.project.id: self.project}
@@ -51,15 +49,15 @@ class World:
 
     @property
     def now(self) -> datetime:
-        return self._agenda.now
+        return self._scheduler.now
 
     def advance(self) -> None:
         """Let everything happen that is due by the clock."""
-        self._agenda.advance()
+        self._scheduler.advance()
 
     def at(self, seconds_from_now: float, action: Callable[[], object]) -> None:
         """Schedule something; if the cloud refuses it then, the world goes on and the history tells."""
-        self._agenda.at(seconds_from_now, partial(_attempt, action))
+        self._scheduler.at(seconds_from_now, partial(_attempt, action))
 
     def new_id(self) -> str:
         return str(UUID(int=self._random.getrandbits(128), version=4))
@@ -130,7 +128,9 @@ class World:
         server, volume = self._server(server_id), self._volume(volume_id)
         free = volume.status == "available" or (volume.multiattach and volume.status == "in-use")
         if not free or self.is_attached(server_id, volume_id):
-            self._refuse(What.ATTACH_REFUSED, server_id, volume_id, f"volume is {volume.status}")
+            why = f"volume is {volume.status}"
+            self.note(What.ATTACH_REFUSED, server_id, volume_id, detail=why)
+            raise Refused(why)
         attachment = Attachment(
             id=self.new_id(),
             bdm_id=self.new_id(),
@@ -230,14 +230,13 @@ class World:
 
     def _finish(self, request_id: str, failed: bool) -> None:
         if action := self.actions.get(request_id):
-            done = replace(action, taken_up=True, finished_at=self.now, failed=failed)
-            self.actions[request_id] = done
+            self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
     # ------------------------------------------------------------------------------------------------ details
 
     def _after(self, seconds: float, action: Callable[[], object]) -> None:
         if seconds > 0:
-            self._agenda.at(seconds, action)
+            self._scheduler.at(seconds, action)
         else:
             action()
 
@@ -250,10 +249,6 @@ class World:
         if volume_id not in self.volumes:
             raise Refused(f"no volume {volume_id}")
         return self.volumes[volume_id]
-
-    def _refuse(self, what: What, server_id: str, volume_id: str, why: str) -> NoReturn:
-        self.note(what, server_id, volume_id, detail=why)
-        raise Refused(why)
 
     def _note_attachment(self, what: What, attachment: Attachment, detail: str = "") -> None:
         self.note(what, attachment.server_id, attachment.volume_id, attachment.id, detail)

@@ -1,17 +1,13 @@
 """Scenarios of the answers: lost ones, disguised ones, and clear refusals."""
 
-from __future__ import annotations
-
 from simulator import Kind, bodies, faults
 from simulator.scenarios.stage import Stage, scenario
 
 
-def _delete_meets(stage: Stage, *kinds: Kind, **match: int | None) -> None:
-    """One disk whose DELETE meets these faults, one after the other."""
-    server = stage.server()
-    disk = stage.disk(server)
-    for kind in kinds:
-        stage.fault(kind, "delete_attachment", volume_id=disk, **match)
+def _delete_meets(stage: Stage, kind: Kind) -> None:
+    """One disk whose DELETE meets this fault, once."""
+    server, disk = stage.attached()
+    stage.fault(kind, "delete_attachment", volume_id=disk)
     stage.request(server, disk)
 
 
@@ -42,8 +38,7 @@ def timeout_wearing_a_400(stage: Stage) -> None:
 @scenario("detached_now")
 def html_502(stage: Stage) -> None:
     """The gateway answers two reads with 502 in HTML; the request goes on when they pass."""
-    server = stage.server()
-    disk = stage.disk(server)
+    server, disk = stage.attached()
     stage.fault(faults.answer(bodies.html_error(502)), "get_volume", volume_id=disk, times=2)
     stage.request(server, disk)
 
@@ -51,11 +46,10 @@ def html_502(stage: Stage) -> None:
 @scenario("api_rejected")
 def gateway_404(stage: Stage) -> None:
     """The gateway knows no such API: a 404 that is not success."""
-    server = stage.server()
-    disk = stage.disk(server)
+    server, disk = stage.attached()
     unpublished = "The API does not exist or has not been published in the environment"
-    stage.fault(faults.answer(bodies.gateway_error("APIGW.0101", unpublished, 404)), "list_attachments",
-                server_id=server, times=None)  # fmt: skip
+    gateway = faults.answer(bodies.gateway_error("APIGW.0101", unpublished, 404))
+    stage.fault(gateway, "list_attachments", server_id=server, times=None)
     stage.request(server, disk)
 
 
@@ -98,16 +92,14 @@ def throttled_by_the_service(stage: Stage) -> None:
 @scenario("detached_now")
 def token_expired(stage: Stage) -> None:
     """The token is revoked in mid-flow: one more login, and on."""
-    server = stage.server()
-    stage.request(server, stage.disk(server))
+    stage.request(*stage.attached())
     stage.later(0.9, stage.cloud.revoke_tokens)
 
 
 @scenario("gave_up")
 def never_readable(stage: Stage) -> None:
     """Block storage answers every read with 503 until the request's time to live is over."""
-    server = stage.server()
-    disk = stage.disk(server)
+    server, disk = stage.attached()
     stage.fault(faults.answer(bodies.html_error(503)), "get_volume", volume_id=disk, times=None)
     stage.request(server, disk)
 
@@ -115,8 +107,7 @@ def never_readable(stage: Stage) -> None:
 @scenario("wrong_project")
 def wrong_project(stage: Stage) -> None:
     """The request names a project that the credentials are not for."""
-    server = stage.server()
-    stage.request(server, stage.disk(server), project_id="0" * 32)
+    stage.request(*stage.attached(), project_id="0" * 32)
 
 
 @scenario("forbidden")

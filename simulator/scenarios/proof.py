@@ -1,34 +1,27 @@
 """Scenarios of the proof: what the cloud answers, how it lets go, and who else is at work."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from simulator import Behaviour, faults
-from simulator.scenarios.stage import PROMPT, Stage, scenario
-
-LATE = Behaviour(stuck=True, stuck_seconds=12)
+from simulator.scenarios.stage import Stage, scenario
 
 
 @scenario("detached_now")
 def accepted_200(stage: Stage) -> None:
     """The DELETE is answered with 200, as the BMS document says."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(success_status=200)))
+    stage.request(*stage.attached(behaviour=Behaviour(success_status=200)))
 
 
 @scenario("detached_now")
 def accepted_202(stage: Stage) -> None:
     """The DELETE is answered with 202, as Nova does."""
-    server = stage.server()
-    stage.request(server, stage.disk(server))
+    stage.request(*stage.attached())
 
 
 @scenario("detached_now")
 def accepted_204(stage: Stage) -> None:
     """The DELETE is answered with 204."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(success_status=204)))
+    stage.request(*stage.attached(behaviour=Behaviour(success_status=204)))
 
 
 @scenario("already_detached")
@@ -40,8 +33,7 @@ def already_detached(stage: Stage) -> None:
 @scenario("detached_by_other")
 def joined(stage: Stage) -> None:
     """Somebody else is detaching the disk already: their detach is followed, no DELETE is sent."""
-    server = stage.server()
-    disk = stage.disk(server)
+    server, disk = stage.attached()
     stage.world.begin_detach(server, disk)
     stage.request(server, disk)
 
@@ -49,8 +41,7 @@ def joined(stage: Stage) -> None:
 @scenario("refused_by_server")
 def silent_refusal(stage: Stage) -> None:
     """Accepted, detaching, then in-use again: the server would not let go of the disk."""
-    server = stage.server()
-    disk = stage.disk(server, behaviour=Behaviour(seconds=2, refuse=True))
+    server, disk = stage.attached(behaviour=Behaviour(seconds=2, refuse=True))
     stage.fault(faults.answer(404), "get_action", server_id=server, times=None)
     stage.request(server, disk)
 
@@ -58,43 +49,37 @@ def silent_refusal(stage: Stage) -> None:
 @scenario("refused_by_server")
 def refusal_on_record(stage: Stage) -> None:
     """The same, with the server's action record saying so: one look settles it."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=2, refuse=True)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=2, refuse=True)))
 
 
 @scenario("detached_now")
 def marked_late(stage: Stage) -> None:
     """Accepted, but the volume shows detaching only seconds later: no refusal may be read into that."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=7, mark_lag=5)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=7, mark_lag=5)))
 
 
 @scenario("still_watching then detached_now")
 def stuck_then_late_success(stage: Stage) -> None:
     """Stuck in detaching past the confirm timeout: unconfirmed first, detached in the end."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=LATE))
+    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=12)))
 
 
 @scenario("still_watching then stuck_detaching")
 def stuck_for_ever(stage: Stage) -> None:
     """Stuck in detaching until the watch ends."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(stuck=True)))
+    stage.request(*stage.attached(behaviour=Behaviour(stuck=True)))
 
 
 @scenario("detached_now")
 def nova_lags(stage: Stage) -> None:
     """Block storage lets go three seconds before compute: detached only when both have."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=1, nova_lag=3)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=1, nova_lag=3)))
 
 
 @scenario("detached_now")
 def cinder_lags(stage: Stage) -> None:
     """Compute lets go three seconds before block storage: detached only when both have."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=4, nova_lag=-3)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, nova_lag=-3)))
 
 
 @scenario("superseded")
@@ -110,8 +95,7 @@ def reattached_before_delete(stage: Stage) -> None:
 @scenario("replaced_by_newer")
 def reattached_after_delete(stage: Stage) -> None:
     """Detached and at once attached anew by somebody: the one asked for is gone, the new one stays."""
-    server = stage.server()
-    disk = stage.disk(server, behaviour=Behaviour(seconds=1.4, nova_lag=0))
+    server, disk = stage.attached(behaviour=Behaviour(seconds=1.4, nova_lag=0))
     stage.request(server, disk)
 
     def again() -> None:
@@ -125,8 +109,7 @@ def reattached_after_delete(stage: Stage) -> None:
 @scenario("superseded")
 def another_attachment_named(stage: Stage) -> None:
     """The request names an attachment that is no longer the current one."""
-    server = stage.server()
-    stage.request(server, stage.disk(server), attachment_id=stage.world.new_id())
+    stage.request(*stage.attached(), attachment_id=stage.world.new_id())
 
 
 @scenario("detached_now")
@@ -154,16 +137,15 @@ def attached_elsewhere(stage: Stage) -> None:
 @scenario("server_gone")
 def server_gone(stage: Stage) -> None:
     """The server is deleted while the detach is under way."""
-    server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(stuck=True)))
+    server, disk = stage.attached(behaviour=Behaviour(stuck=True))
+    stage.request(server, disk)
     stage.later(3, partial(stage.world.delete_server, server))
 
 
 @scenario("volume_gone")
 def volume_gone(stage: Stage) -> None:
     """The volume is deleted while the detach is under way."""
-    server = stage.server()
-    disk = stage.disk(server, behaviour=Behaviour(stuck=True))
+    server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
     stage.later(3, partial(stage.world.delete_volume, disk))
 
@@ -171,8 +153,7 @@ def volume_gone(stage: Stage) -> None:
 @scenario("server_gone")
 def both_gone(stage: Stage) -> None:
     """Server and volume are deleted while the detach is under way."""
-    server = stage.server()
-    disk = stage.disk(server, behaviour=Behaviour(stuck=True))
+    server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
     stage.later(3, partial(stage.world.delete_server, server))
     stage.later(3, partial(stage.world.delete_volume, disk))
@@ -199,8 +180,7 @@ def both_unknown(stage: Stage) -> None:
 @scenario("inconsistent_state")
 def planes_never_agree(stage: Stage) -> None:
     """Block storage has let go long ago, compute never does."""
-    server = stage.server()
-    disk = stage.disk(server, behaviour=PROMPT)
+    server, disk = stage.attached()
     stage.request(server, disk)
     stage.world.cinder.pop(next(a.id for a in stage.world.cinder.values() if a.volume_id == disk))
     stage.world.set_volume(disk, status="available")

@@ -1,7 +1,5 @@
 """Where a scenario plays: its own servers and disks in a cloud that other scenarios share."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,16 +33,14 @@ class Stage:
     def server(self, system: str | None = "linux", state: Mapping[str, str | int] = RUNNING, **attributes: Any) -> str:
         """A server, running unless said otherwise, with its system disk at /dev/sda; its id."""
         metadata = {"os_type": system.capitalize()} if system else {}
-        server_id = self.world.add_server(
-            name=self.name, root_device="/dev/sda", **{"metadata": metadata, **state} | attributes
-        ).id
+        attributes = {"metadata": metadata, **state, **attributes}
+        server_id = self.world.add_server(name=self.name, root_device="/dev/sda", **attributes).id
         root = self.world.add_volume(name=f"{self.name}-system", bootable=True, behaviour=PROMPT)
         self.world.attach(server_id, root.id, "/dev/sda", self.world.now - ATTACHED_BEFORE)
         return server_id
 
     def system_disk(self, server_id: str) -> str:
-        return next(a.volume_id for a in self.world.nova.values()
-                    if a.server_id == server_id and a.device == "/dev/sda")  # fmt: skip
+        return next(a.volume_id for a in self.world.nova.values() if (a.server_id, a.device) == (server_id, "/dev/sda"))
 
     def disk(self, *server_ids: str, behaviour: Behaviour = PROMPT, **attributes: Any) -> str:
         """A data disk, attached three days ago to each of the servers; its id."""
@@ -52,6 +48,11 @@ class Stage:
         for server_id in server_ids:
             self.world.attach(server_id, volume.id, attached_at=self.world.now - ATTACHED_BEFORE)
         return volume.id
+
+    def attached(self, server_id: str | None = None, **attributes: Any) -> tuple[str, str]:
+        """A server, an ordinary one unless given, and a data disk of its own; their ids."""
+        server_id = server_id or self.server()
+        return server_id, self.disk(server_id, **attributes)
 
     def later(self, seconds: float, action: Callable[[], object]) -> None:
         """Something that happens in the cloud while the request is under way."""
@@ -63,17 +64,15 @@ class Stage:
 
     def request(self, server_id: str, volume_id: str, *, envelope: dict[str, Any] | None = None, **data: Any) -> None:
         """A request, made now."""
-        self.requests.append(
-            {
-                "specversion": "1.0",
-                "id": f"{self.name}-{len(self.requests) + 1}",
-                "source": "/scenarios",
-                "type": "bms.volume.detach_requested.v1",
-                "time": self.world.now.isoformat(),
-                "data": {"server_id": server_id, "volume_id": volume_id, **data},
-                **(envelope or {}),
-            }
-        )
+        request = {
+            "specversion": "1.0",
+            "id": f"{self.name}-{len(self.requests) + 1}",
+            "source": "/scenarios",
+            "type": "bms.volume.detach_requested.v1",
+            "time": self.world.now.isoformat(),
+            "data": {"server_id": server_id, "volume_id": volume_id, **data},
+        }
+        self.requests.append(request | (envelope or {}))
 
     def bodies(self) -> list[str]:
         return [json.dumps(request) for request in self.requests]

@@ -1,4 +1,4 @@
-"""AWS on this machine, the simulated cloud over both of its skins, and everything together."""
+"""AWS on this machine, the simulated cloud over both of its transports, and everything together."""
 
 from __future__ import annotations
 

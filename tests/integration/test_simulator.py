@@ -682,7 +682,7 @@ def test_envelopes(answer: Answer, status: int, body: Any) -> None:
     assert (answer.status, body_of(answer)) == (status, body)
 
 
-# ------------------------------------------------------------------------------------------------------ skins
+# ------------------------------------------------------------------------------------------------- transports
 
 
 @dataclass
@@ -706,7 +706,7 @@ class Reached:
 
 @pytest.fixture(params=["socket", "in process"])
 def reached(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Reached]:
-    """The same cloud through each of the skins."""
+    """The same cloud through each of the transports."""
     with ExitStack() as stack:
         session = stack.enter_context(requests.Session())
         session.trust_env = False
