@@ -429,11 +429,6 @@ USUAL = [
 ATTACHED: list[tuple[On, ...]] = [(), *((one,) for one in OURS + OTHERS), (OURS[3], OURS[0]), (OTHERS[0], OURS[0])]
 STATUSES = ("in-use", "detaching", "available", "attaching", "error_detaching")
 DISKS = [
-    Volume(VOLUME, status, attached, shared)
-    for status in STATUSES
-    for attached in ATTACHED
-    for shared in (False, True)
-]
     Volume(VOLUME, status, attached, shared) for status in STATUSES for attached in ATTACHED for shared in (False, True)
 ]
 ANYTHING = [
