@@ -27,12 +27,13 @@ PIECES = 5
 class CloudServer:
     """The cloud on a free port of this machine, for as long as the `with` block lasts.
 
-    A read timeout is played by `hold` seconds of silence before the connection is closed. A refused
-    connection cannot be played on a port that listens: it is a reset.
+    `latency` is added to every request. A read timeout is played by `hold` seconds of silence before the
+    connection is closed. A refused connection cannot be played on a port that listens: it is a reset.
     """
 
     def __init__(self, api: CloudApi, hold: float = 1.0) -> None:
         self.api = api
+        self.latency = 0.0
         self.hold = hold
         self.stopping = threading.Event()
 
@@ -95,6 +96,7 @@ class _Connection(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        self.server.cloud.stopping.wait(self.server.cloud.latency)
         try:
             answer = self.server.cloud.api.handle(self.command, self.path, dict(self.headers.items()), body)
         except TransportFault as fault:

@@ -1,7 +1,5 @@
 """A real browser without a window, spoken to over a pipe (Chrome DevTools protocol); for tests that look at a page."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

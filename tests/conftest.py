@@ -1,7 +1,5 @@
 """What every kind of test may use."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """HTTP requests as senders make them, on a fixed clock."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Requests, records and events as tests write them, and what a CloudEvent must look like."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any

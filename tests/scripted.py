@@ -1,7 +1,5 @@
 """A web server that answers what a test tells it to, and keeps what it was asked."""
 
-from __future__ import annotations
-
 import json
 import socket
 import struct

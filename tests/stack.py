@@ -4,8 +4,6 @@ Every effect (each HTTP call, each message sent, each event emitted, each acknow
 happens, and the process can be made to die just before or just after any of them.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The artifact for this machine, made once, and processes that see it and nothing else."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

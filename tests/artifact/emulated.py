@@ -1,7 +1,5 @@
 """The artifact under Lambda's own emulator and runtime client, in an empty directory."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """A gate on the way from a function to AWS: it keeps the names of what is called, and can hold one of them up."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

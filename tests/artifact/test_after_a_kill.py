@@ -1,7 +1,5 @@
 """Lambda ends a function in the middle of a batch, and the batch comes again. (First, since it waits the longest.)"""
 
-from __future__ import annotations
-
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS
 from local.demo import FREE_VOLUME, SERVER
 from tests.artifact.emulated import Killed, Start, under_the_emulator

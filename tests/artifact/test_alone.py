@@ -1,7 +1,5 @@
 """Under the emulator a function has the artifact, the runtime client and the standard library, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import re
 import sysconfig

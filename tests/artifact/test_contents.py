@@ -1,7 +1,5 @@
 """What is in the artifact, and that the same goes in gives the same out."""
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import zipfile

@@ -1,7 +1,5 @@
 """What a cold start loads out of the artifact: nothing that is not on the list, and all of it compiled."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

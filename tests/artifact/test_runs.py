@@ -1,7 +1,5 @@
 """The artifact does its work without anything around it: what was left out of it is not needed."""
 
-from __future__ import annotations
-
 import json
 import time
 import uuid

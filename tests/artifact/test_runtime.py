@@ -1,7 +1,5 @@
 """The artifact as Lambda runs it, under the official emulator and runtime client: each function, cold and warm."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime
 from typing import Any

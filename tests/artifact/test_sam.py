@@ -1,7 +1,5 @@
 """`sam build` makes what `make build` makes, for each function of the template."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -1,7 +1,5 @@
 """What a function has around it, AWS by moto and the simulated cloud, and what the two have to say of it."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A consumer that knows nothing of this code but the schemas it publishes."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

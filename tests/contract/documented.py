@@ -1,7 +1,5 @@
 """What the pages for people say: their commands, samples, names and links, taken out of them to be checked."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

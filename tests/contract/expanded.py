@@ -1,7 +1,5 @@
 """The template as CloudFormation gets it: expanded by the translator that AWS itself runs."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """docs/asyncapi.json, held against the official schema and against what is deployed."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the pages for people tell them to do, done or checked: commands, samples, names and links."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """Messages of earlier releases that may still be in a queue: each version is kept as it was written, and understood."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The generated documents in the repository are those the code makes."""
 
-from __future__ import annotations
-
 from shared.model import Reason
 from tools.documents import ROOT, differing
 

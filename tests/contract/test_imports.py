@@ -1,7 +1,5 @@
 """What a cold start loads: everything the handlers need, and neither boto3 nor anything of the local stack."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The OpenAPI document of the webhook endpoint: valid, true to the code, and readable."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The page about the webhook endpoint, which `make serve` shows."""
 
-from __future__ import annotations
-
 from html.parser import HTMLParser
 
 from tools.openapi import document

@@ -1,7 +1,5 @@
 """The page about the webhook endpoint, looked at in a real browser."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Each sample event is what its name says: people copy them."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The published schemas: valid themselves, as strict as the reader, and true of every event that is emitted."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The template and the code agree: what is deployed can run, and may do what it does and no more."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module

@@ -1,7 +1,5 @@
 """What CloudFormation makes of the template: expanded by AWS's translator, and created in a stand-in of AWS."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The way of one request stays short: a newcomer can follow it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 Run as a module it plays one event through the local stack, as `make run` does, and prints the counts as JSON.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 import threading

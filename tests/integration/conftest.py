@@ -1,7 +1,5 @@
 """AWS on this machine, the simulated cloud over both of its transports, and everything together."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Each alarm of the template fires when what it watches for happens, and is silent when all goes well."""
 
-from __future__ import annotations
-
 import json
 import math
 import operator

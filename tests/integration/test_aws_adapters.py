@@ -1,7 +1,5 @@
 """Queue, bus and secrets: everything offered is either taken or named as not taken."""
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Signed JSON calls to AWS: what is sent, what is tried again, and what an answer means."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Deliveries in, the state of the world out: from the queue's messages to detached volumes and verdicts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from typing import Any

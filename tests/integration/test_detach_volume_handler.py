@@ -1,7 +1,5 @@
 """The Lambda handler as AWS calls it: records in, a partial batch response out, everything over real sockets."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The HTTP sink against a real server: what is sent, how it is signed, and what each answer means."""
 
-from __future__ import annotations
-
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any

@@ -1,7 +1,5 @@
 """The poller against what AWS documents of Lambda's SQS event source mapping."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field

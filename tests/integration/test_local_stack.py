@@ -1,7 +1,5 @@
 """The local stack as its users start it: what it prints, and how it ends."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The webhook endpoint on this machine: what a Function URL does, and the command that sends."""
 
-from __future__ import annotations
-
 import base64
 import http.client
 import json

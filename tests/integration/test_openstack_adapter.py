@@ -1,7 +1,5 @@
 """Reading both planes: what is there, what the service itself denies, and what nobody can tell."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any

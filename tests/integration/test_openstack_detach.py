@@ -1,7 +1,5 @@
 """The one write: sent once, whatever happens to it, and its answer kept as evidence."""
 
-from __future__ import annotations
-
 import pytest
 
 from shared.model import Answer, AnswerClass, Reason

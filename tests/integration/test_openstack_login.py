@@ -1,7 +1,5 @@
 """Logging in, finding the services, and keeping the token: over a socket and without one."""
 
-from __future__ import annotations
-
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """The template's policies, enforced for real: each function can do what it needs, and nothing else."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Iterator

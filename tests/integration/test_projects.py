@@ -1,7 +1,5 @@
 """Several projects and clouds in one deployment: whose credentials a request gets, and when they rotate."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The webhook function with AWS, and the whole way from a signed POST to a verdict."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Dead letters and the HTTP sink in what is deployed: the handler, its wiring, and the local stack."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

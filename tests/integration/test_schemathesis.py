@@ -1,7 +1,5 @@
 """The running webhook endpoint against its OpenAPI document: Schemathesis sends what it makes of the document."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

@@ -1,7 +1,5 @@
 """The simulated cloud against what real Keystone, Nova and Cinder were seen to answer."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """The example state machine, run by an interpreter of Step Functions against the local stack, to each of its ends."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator

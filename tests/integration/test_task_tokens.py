@@ -1,7 +1,5 @@
 """The answer to a workflow that waits, against a server in the place of Step Functions."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What the webhook endpoint needs of AWS: keys from Secrets Manager, and a queue that takes all, a part, or nothing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

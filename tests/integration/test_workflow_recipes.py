@@ -1,7 +1,5 @@
 """What docs/workflows.md tells people to do, done: with the very files it names."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

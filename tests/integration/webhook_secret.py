@@ -1,7 +1,5 @@
 """The secret of the webhook endpoint in the local AWS."""
 
-from __future__ import annotations
-
 import json
 
 from local.aws_stand_in import WEBHOOK_SECRET, AwsStandIn

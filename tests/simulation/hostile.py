@@ -1,7 +1,5 @@
 """Input that nobody sent in good faith: the samples, bent and broken by chance, and answered all the same."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import sys

@@ -1,7 +1,5 @@
 """What the crash and fault proofs play: short stories with their requests, each on a fresh simulation."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

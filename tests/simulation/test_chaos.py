@@ -1,7 +1,5 @@
 """Faults, crashes, duplicates and other people in any order, until it stops: one true verdict for everybody."""
 
-from __future__ import annotations
-
 import os
 from functools import partial
 from pathlib import Path

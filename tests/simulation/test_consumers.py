@@ -1,7 +1,5 @@
 """Death between the bus and the others, and others that are away: everybody has the one verdict in the end."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The table of costs in the operator's page is what the simulator counts, times the prices it names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

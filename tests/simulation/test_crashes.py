@@ -1,7 +1,5 @@
 """Death just before and just after every effect, alone and in pairs: still exactly one true verdict."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest

@@ -1,7 +1,5 @@
 """Every call meets every fault: whatever goes wrong, one true verdict once it stops going wrong."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Mapping

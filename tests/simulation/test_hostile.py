@@ -1,7 +1,5 @@
 """Hostile input ends in a clear answer."""
 
-from __future__ import annotations
-
 from tests.simulation.hostile import inputs, wrong_with
 
 

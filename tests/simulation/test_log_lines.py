@@ -1,7 +1,5 @@
 """Whoever looks for a request in the log, by its id, its server or its disk, finds every line about it."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

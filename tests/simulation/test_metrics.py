@@ -1,7 +1,5 @@
 """Every metric appears with the right value: scenarios on virtual time, read back from what is written to the log."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

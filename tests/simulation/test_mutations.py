@@ -1,7 +1,5 @@
 """The proofs can fail: a deliberately broken variant of each rule is caught, and by which invariant."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Others are at work at every point: duplicates, other requesters, people who attach the disk again."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Every scenario on virtual time: the expected verdicts, and each of them true by the cloud's own record."""
 
-from __future__ import annotations
-
 import pytest
 
 from simulator.oracle import disagreement

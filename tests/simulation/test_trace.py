@@ -1,7 +1,5 @@
 """A flow can be followed: its trace and its correlation stand in everything that is said about it."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

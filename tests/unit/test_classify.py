@@ -1,7 +1,5 @@
 """What each answer of the cloud means: pinned by hand, walked through the table, and for anything at all."""
 
-from __future__ import annotations
-
 import json
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """What our own code could not cope with is answered all the same, once and honestly."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

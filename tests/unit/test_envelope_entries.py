@@ -1,7 +1,5 @@
 """One request that comes in several ways, or again in the same way, is one request with one verdict id."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

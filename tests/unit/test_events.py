@@ -1,7 +1,5 @@
 """Verdicts are CloudEvents that a consumer can validate, filter, correlate and deduplicate."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import timedelta

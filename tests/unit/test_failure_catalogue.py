@@ -1,7 +1,5 @@
 """The reasons that people read."""
 
-from __future__ import annotations
-
 import pytest
 
 from shared.model import Reason

@@ -1,7 +1,5 @@
 """The safety table of the design, complete, and how the documents' contradicting server states are read."""
 
-from __future__ import annotations
-
 from itertools import product
 from typing import Any
 

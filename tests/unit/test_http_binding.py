@@ -1,7 +1,5 @@
 """The HTTP binding of CloudEvents: which mode it is, and what event comes out of it."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 from urllib.parse import quote

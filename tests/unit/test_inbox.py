@@ -1,7 +1,5 @@
 """Whatever a request is wrapped in, the same request comes out, under the identity of who sent it."""
 
-from __future__ import annotations
-
 import base64
 import json
 from dataclasses import replace

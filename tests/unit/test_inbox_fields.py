@@ -1,7 +1,5 @@
 """The body of a request: what is taken, what is refused, and that everything wrong is said at once."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """Anybody can put anything into the queue: it becomes a request, an answer or nothing, and never an exception."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """A verdict reaches everybody who wants it, each at its own pace, and nobody holds up the bus."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

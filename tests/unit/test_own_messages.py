@@ -1,7 +1,5 @@
 """What a request tells itself: the message comes back as the task it was."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """Nothing secret gets out, whatever text it stands in."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Settings: sensible without, complete or refused, and silent about values."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

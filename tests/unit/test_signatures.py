@@ -1,7 +1,5 @@
 """Signatures and tokens: which are accepted, and that nothing else is."""
 
-from __future__ import annotations
-
 import json
 import os
 from datetime import UTC, datetime, timedelta

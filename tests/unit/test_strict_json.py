@@ -1,7 +1,5 @@
 """JSON has one reading or none."""
 
-from __future__ import annotations
-
 import json
 import time
 from typing import Any

@@ -1,7 +1,5 @@
 """Requests that are accepted: the message in the queue, and the answer that promises a verdict."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote

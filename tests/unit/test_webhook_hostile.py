@@ -1,7 +1,5 @@
 """What anybody may send: no error, nothing unauthenticated, nothing that the consumer does not read."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any

@@ -1,7 +1,5 @@
 """Batches, and a queue that does not take everything: what a sender is told."""
 
-from __future__ import annotations
-
 import pytest
 
 from shared.ports import Unsent

@@ -1,7 +1,5 @@
 """Requests that are rejected: every status, and nothing in the queue."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 
