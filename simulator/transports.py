@@ -167,18 +167,16 @@ def _pieces(body: bytes) -> list[bytes]:
 class InProcessAdapter(HTTPAdapter):
     """The cloud for a `requests` session without a socket; mount it on the cloud's address.
 
-    Latency, slowness and timeouts take no time unless `sleep` is given: hand it what moves the virtual clock.
+    Slowness and timeouts take no time unless `sleep` is given: hand it what moves the virtual clock.
     """
 
-    def __init__(self, api: CloudApi, latency: float = 0.0, sleep: Callable[[float], object] | None = None) -> None:
+    def __init__(self, api: CloudApi, sleep: Callable[[float], object] | None = None) -> None:
         super().__init__()
         self._api = api
-        self._latency = latency
         self._sleep = sleep
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         """Answer as a server would; a read timeout takes the time which the client would wait."""
-        self._pass(self._latency)
         body = request.body or b""
         content = body.encode() if isinstance(body, str) else bytes(body)
         try:
