@@ -1,23 +1,53 @@
 """All measurements, in order; a quick run takes fewer rounds and leaves out the emulator."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import json
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import median
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
-from benchmarks import cold, waiting, warm
-from benchmarks.arena import Arena, body, interleaved, record
-from benchmarks.contenders import CONVENTIONAL, FLOOR, PRODUCT, SERIAL
-from benchmarks.figures import Figure
-from benchmarks.packages import LIBRARIES, Package, packages, runtime, shipped_without_aws
-from benchmarks.profile import profile
+import requests
+
+from benchmarks.harness import (
+    BARE,
+    CONVENTIONAL,
+    MODULES,
+    PRODUCT,
+    Arena,
+    Pair,
+    body,
+    event,
+    megabytes,
+    packages,
+    python,
+    started,
+    surroundings,
+)
+from benchmarks.report import Figure
+from tools.artifact import Recipe
 
 BOTH = (PRODUCT, CONVENTIONAL)
-UNCOMPILED = "without bytecode"
-FLAT = 1.2
-"""What a request may cost after thousands of others, against what it cost after a few."""
+ONE_BY_ONE = "this, one by one"
+BATCH = 10
+LATENCY = 0.05
+READS = 3
+"""Server, attachments, volume: one after the other, as a look needs them; a batch cannot be faster than that."""
+
+IMPORT = """
+import importlib, time
+began = time.perf_counter(), time.process_time()
+importlib.import_module({module!r})
+print(time.perf_counter() - began[0], time.process_time() - began[1])
+"""
+
+Medians = Mapping[str, Sequence[float]]
+"""By handler, the median of each value that was measured."""
 
 
 @dataclass(frozen=True)
@@ -27,141 +57,194 @@ class Plan:
     rounds: int
     detaches: int
     disks: tuple[int, ...]
-    seconds: tuple[float, ...]
+    seconds: tuple[int, ...]
     verdicts: int
-    sizes: tuple[int, ...]
-    growth_seconds: float
+    requests: int
     cold_starts: bool
 
 
-FULL = Plan(9, 7, (1, 5, 20, 40), (5, 30, 120), 40, (10, 100, 1000, 10_000), 150, cold_starts=True)
-QUICK = Plan(3, 1, (1, 20), (5, 30), 4, (10, 100), 10, cold_starts=False)
+FULL = Plan(9, 7, (1, 5, 20, 40), (5, 30, 120), 40, 10_000, cold_starts=True)
+QUICK = Plan(3, 1, (1, 20), (5, 30), 4, 100, cold_starts=False)
 
 
-@dataclass
-class Measurements:
-    """Runs a plan on an arena; `more` is what is told beside the figures."""
+def measured(arena: Arena, plan: Plan) -> Iterator[Figure]:
+    built = packages()
+    if plan.cold_starts:
+        yield from first_answers(arena, plan, built)
+    yield from imports(arena, plan, built)
+    ours, theirs = (built[name].archive.stat().st_size / 1e6 for name in BOTH)
+    yield Figure("zip", "artifact, zipped", "MB", ours, theirs)
+    yield from overhead(arena, plan)
+    yield from throughput(arena, plan)
+    yield from waiting(arena, plan)
+    yield from growth(arena, plan)
 
-    arena: Arena
-    plan: Plan
-    more: dict[str, Any]
 
-    def all(self) -> Iterator[Figure]:
-        built = packages(bytecode=True)
-        bare = packages(bytecode=False) if self.plan.cold_starts else {}
-        if bare:
-            yield from self.first_answers({**built, **{f"{name} {UNCOMPILED}": bare[name] for name in BOTH}})
-        yield from self.imports({**built, **{f"{name} {UNCOMPILED}": bare[name] for name in bare}})
-        yield from self.sizes(built)
-        yield from self.overhead()
-        yield from self.throughput()
-        yield from self.calls()
-        yield from self.billed()
-        yield from self.lateness()
-        yield from self.growth()
+def in_turns(names: Sequence[str], rounds: int, measure: Callable[[str], tuple[float, ...]]) -> Medians:
+    """Each measured in turns, so that a busy moment of the machine meets all of them."""
+    found: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
+    for turn in range(rounds):
+        first = turn % len(names)
+        for name in (*names[first:], *names[:first]):
+            found[name].append(measure(name))
+    return {name: [median(values) for values in zip(*rows, strict=True)] for name, rows in found.items()}
 
-    def first_answers(self, built: dict[str, Package]) -> Iterator[Figure]:
-        """A disk that is attached nowhere: both log in, look, and put a verdict on the bus at once."""
-        self.arena.stage.ask("clear")
-        [(server, [volume])] = self.arena.stage.ask("add", 1, 1, None)
-        events = [{"Records": [record(body(server, volume))]} for _ in range(2)]
-        client, memory = runtime(), dict[str, list[float]]()
 
-        def first(name: str) -> float:
-            answer = cold.first_answer(built[name], self.arena.environment, client, events)
-            memory.setdefault(name, []).append(answer.memory)
-            return answer.first * 1000
+# ----------------------------------------------------------------------------------------------------- cold starts
 
-        found = interleaved(tuple(built), self.plan.rounds, first)
-        yield self._cold("cold_start", "cold start to first verdict", "ms", found, 0.40)
-        yield from self._uncompiled("cold_start", "the same, sources only", "ms", found)
-        held = {name: median(values) for name, values in memory.items()}
-        yield self._cold("memory", "peak memory after it", "MB", held, 0.60)
 
-    def imports(self, built: dict[str, Package]) -> Iterator[Figure]:
-        cpu: dict[str, list[float]] = {}
-        built = {**built, LIBRARIES: replace(built[PRODUCT], name=LIBRARIES)}
+def first_answers(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
+    """A disk that is attached nowhere: both log in, look, and put a verdict on the bus at once."""
+    asked = event(arena.stage.renew(1, 1, None))
+    found = in_turns(BOTH, plan.rounds, lambda name: first_answer(name, built[name], arena.environment, asked))
+    (ours, our_memory), (theirs, their_memory) = (found[name] for name in BOTH)
+    yield Figure("cold_start", "cold start to first verdict", "ms", ours, theirs, aim="≤ 0.4×")
+    yield Figure("memory", "peak memory after it", "MB", our_memory, their_memory, aim="≤ 0.6×")
 
-        def wall(name: str) -> float:
-            found = cold.imported(built[name], self.arena.environment)
-            cpu.setdefault(name, []).append(found.cpu * 1000)
-            return found.wall * 1000
 
-        walls = interleaved(tuple(built), self.plan.rounds, wall)
-        yield self._cold("import", "import of the handler", "ms", walls, 0.40)
-        title, libraries = "import of its libraries alone", walls[LIBRARIES]
-        yield Figure("import_libraries", title, "ms", libraries, walls[CONVENTIONAL])
-        self.more["import_profile"] = {name: profile(built[name], self.arena.environment, 5) for name in BOTH}
-        used = {name: median(values) for name, values in cpu.items()}
-        yield self._cold("import_cpu", "import of the handler, CPU", "ms", used, 0.40)
-        yield from self._uncompiled("import", "the same, sources only", "ms", walls)
+def first_answer(name: str, recipe: Recipe, variables: Mapping[str, str], asked: Any) -> tuple[float, float]:
+    """Milliseconds of the first invocation of a fresh environment, and megabytes at the most after a second one."""
+    handler = f"{MODULES[name]}.lambda_handler"
+    with TemporaryDirectory() as empty, started(handler, recipe.directory, variables, Path(empty)) as (url, emulator):
+        took = invoked(url, asked)
+        invoked(url, asked)
+        children = Path(f"/proc/{emulator.pid}/task").glob("*/children")
+        return took * 1000, max(megabytes(child, "VmHWM") for path in children for child in path.read_text().split())
 
-    def sizes(self, built: dict[str, Package]) -> Iterator[Figure]:
-        ours, theirs = built[PRODUCT], built[CONVENTIONAL]
-        yield Figure("zip", "artifact, zipped", "MB", ours.zipped, theirs.zipped)
-        lean = shipped_without_aws(theirs)
-        yield Figure("zip_lean", "artifact, zipped", "MB", ours.zipped, lean, "conventional with Lambda's own boto3")
 
-    def overhead(self) -> Iterator[Figure]:
-        for batch in (warm.BATCH, 1):
-            found = warm.overhead(self.arena, self.plan.rounds, batch)
-            title = f"CPU per event, batch of {batch}"
-            yield Figure(f"cpu_{batch}", title, "ms", found[PRODUCT], found[FLOOR], "bare calls", 1.5)
-            yield Figure(f"cpu_{batch}_conventional", title, "ms", found[PRODUCT], found[CONVENTIONAL])
-        self.more["cpu_profile"] = warm.profile(self.arena, 50 * self.plan.rounds)
+def invoked(url: str, asked: Any) -> float:
+    began = time.perf_counter()
+    answer = requests.post(url, data=json.dumps(asked), timeout=60)
+    taken = time.perf_counter() - began
+    if answer.status_code != 200 or answer.json() != {"batchItemFailures": []}:
+        raise RuntimeError(f"the function answered {answer.text[:500]}")
+    return taken
 
-    def throughput(self) -> Iterator[Figure]:
-        rounds = self.plan.rounds if self.plan.cold_starts else 1
-        found, ideal = warm.throughput(self.arena, rounds), warm.ideal_throughput()
-        title, ours = "events per second, API at 50 ms", found[PRODUCT]
-        yield Figure("throughput", title, "/s", ours, found[CONVENTIONAL], limit=5, at_least=True)
-        yield Figure("throughput_serial", title, "/s", ours, found[SERIAL], "this, one by one", 5, at_least=True)
-        yield Figure("throughput_ideal", title, "/s", ours, ideal, "ideal", 0.7, at_least=True)
 
-    def calls(self) -> Iterator[Figure]:
-        for disks in self.plan.disks:
-            found = waiting.calls_for(self.arena, disks, 30, self.plan.detaches)
-            title = f"API calls, {disks} disk{'s' if disks > 1 else ''} of a server"
-            limit = 0.5 if disks == 20 else None
-            yield Figure(f"calls_{disks}", title, "calls", found[PRODUCT], found[CONVENTIONAL], limit=limit)
+def imports(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
+    found = in_turns(BOTH, plan.rounds, lambda name: imported(name, built[name], arena.environment))
+    (ours, our_cpu), (theirs, their_cpu) = (found[name] for name in BOTH)
+    yield Figure("import", "import of the handler", "ms", ours, theirs, aim="≤ 0.4×")
+    yield Figure("import_cpu", "import of the handler, CPU", "ms", our_cpu, their_cpu, aim="≤ 0.4×")
 
-    def billed(self) -> Iterator[Figure]:
-        for seconds in self.plan.seconds:
-            found = waiting.billed_for(self.arena, seconds, self.plan.detaches)
-            title, limit = f"billed, a detach of {seconds:g} s", 0.03 if seconds == 30 else None
-            yield Figure(f"billed_{seconds:g}", title, "ms", found[PRODUCT], found[CONVENTIONAL], limit=limit)
 
-    def lateness(self) -> Iterator[Figure]:
-        late = waiting.lateness(self.arena, waiting.durations(self.plan.verdicts))
-        self.more["seconds_to_verdict"] = {name: sorted(round(one, 2) for one in late[name]) for name in BOTH}
-        ours, theirs = (median(late[name]) for name in BOTH)
-        yield Figure("verdict", "cloud finished → verdict", "s", ours, theirs)
+def imported(name: str, recipe: Recipe, variables: Mapping[str, str]) -> tuple[float, ...]:
+    """Milliseconds, wall and CPU, of an import in a fresh process that sees the artifact and nothing else."""
+    command = [*python(), "-c", IMPORT.format(module=MODULES[name])]
+    seen = surroundings(variables, recipe.directory)
+    with TemporaryDirectory() as empty:
+        done = subprocess.run(command, cwd=empty, env=seen, capture_output=True, text=True, check=True)
+    return tuple(float(seconds) * 1000 for seconds in done.stdout.split())
 
-    def growth(self) -> Iterator[Figure]:
-        grown = {
-            name: warm.growth(self.arena, name, self.plan.sizes, 3 * self.plan.rounds, self.plan.growth_seconds)
-            for name in BOTH
-        }
-        self.more["growth"] = {name: [vars(one) for one in rows] for name, rows in grown.items()}
-        for name, rows in grown.items():
-            first, last = rows[0], rows[-1]
-            title, unit = f"CPU per request after {last.requests:,}", "× bare calls"
-            if name == PRODUCT:
-                yield Figure("growth", title, unit, last.relative, first.relative, f"after {first.requests}", FLAT)
-                yield Figure("growth_cpu", title, "ms", last.cpu, first.cpu, f"after {first.requests}")
-                title = f"memory after {last.requests:,}"
-                yield Figure("growth_memory", title, "MB", last.memory, first.memory, f"after {first.requests}", FLAT)
-            else:
-                title += ", conventional"
-                yield Figure(
-                    "growth_conventional", title, unit, last.relative, first.relative, f"after {first.requests}"
-                )
 
-    def _cold(self, key: str, title: str, unit: str, found: dict[str, float], limit: float) -> Figure:
-        return Figure(key, title, unit, found[PRODUCT], found[CONVENTIONAL], limit=limit)
+# -------------------------------------------------------------------------------------------- a process that is up
 
-    def _uncompiled(self, key: str, title: str, unit: str, found: dict[str, float]) -> Iterator[Figure]:
-        ours = found.get(f"{PRODUCT} {UNCOMPILED}")
-        if ours is not None:
-            yield Figure(f"{key}_sources", title, unit, ours, found[f"{CONVENTIONAL} {UNCOMPILED}"])
-            yield Figure(f"{key}_bytecode", title, unit, ours, found[PRODUCT], "compiled")
+
+def warmed_up(arena: Arena) -> list[Pair]:
+    """Servers and free disks, and every handler logged in and past its first invocations."""
+    pairs = arena.stage.renew(BATCH, 1, None)
+    for _ in range(3):
+        for name in arena.handlers:
+            arena.invoke(name, pairs)
+    return pairs
+
+
+def cpu(arena: Arena, pairs: Sequence[Pair], repeated: int, name: str) -> tuple[float]:
+    """CPU milliseconds per event where the cloud answers at once; each event takes the same calls of everybody."""
+    before, events = arena.stage.calls(), len(pairs) * repeated
+    spent = sum(arena.invoke(name, pairs).cpu for _ in range(repeated))
+    if (calls := arena.stage.calls() - before) != READS * events:
+        raise RuntimeError(f"{name} made {calls} calls for {events} events: this would compare different work")
+    return (spent / events * 1000,)
+
+
+def overhead(arena: Arena, plan: Plan) -> Iterator[Figure]:
+    pairs = warmed_up(arena)
+    for batch in (BATCH, 1):
+        found = in_turns((BARE, *BOTH), plan.rounds, partial(cpu, arena, pairs[:batch], 20 // batch))
+        (bare,), (ours,), (theirs,) = found.values()
+        title = f"CPU per event, batch of {batch}"
+        yield Figure(f"cpu_{batch}", title, "ms", ours, bare, BARE, "≤ 1.5×")
+        yield Figure(f"cpu_{batch}_conventional", title, "ms", ours, theirs)
+
+
+def throughput(arena: Arena, plan: Plan) -> Iterator[Figure]:
+    """Events per second where each call to the cloud takes 50 ms: a batch of ten, each on a server of its own."""
+    pairs = warmed_up(arena)
+
+    def rate(name: str) -> tuple[float]:
+        if name == ONE_BY_ONE:
+            return (BATCH / sum(arena.invoke(PRODUCT, [pair]).wall for pair in pairs),)
+        return (BATCH / arena.invoke(name, pairs).wall,)
+
+    arena.stage.set_latency(LATENCY)
+    found = in_turns((*BOTH, ONE_BY_ONE), plan.rounds if plan.cold_starts else 1, rate)
+    arena.stage.set_latency(0)
+    (ours,), (theirs,), (one_by_one,) = found.values()
+    title = "events per second, API at 50 ms"
+    yield Figure("throughput", title, "/s", ours, theirs, aim="≥ 5×")
+    yield Figure("throughput_serial", title, "/s", ours, one_by_one, ONE_BY_ONE, "≥ 5×")
+    # All ten at once, and nothing but the latency of calls of which each needs the one before.
+    yield Figure("throughput_ideal", title, "/s", ours, BATCH / (READS * LATENCY), "ideal", "≥ 0.7×")
+
+
+def growth(arena: Arena, plan: Plan) -> Iterator[Figure]:
+    """One process that goes on and on, looked at after a few requests and after many; neither makes more calls."""
+    pairs = warmed_up(arena)
+
+    def look() -> tuple[float, float]:
+        (ours,), (bare,) = in_turns((PRODUCT, BARE), 3 * plan.rounds, partial(cpu, arena, pairs, 1)).values()
+        return ours / bare, arena.handlers[PRODUCT].memory()
+
+    arena.invoke(PRODUCT, pairs)
+    first, first_memory = look()
+    for _ in range(plan.requests // BATCH):
+        arena.invoke(PRODUCT, pairs)
+    last, last_memory = look()
+    after = f"after {BATCH}"
+    yield Figure("growth", f"CPU per request after {plan.requests:,}", "× bare calls", last, first, after, "≤ 1.2×")
+    yield Figure("growth_memory", f"memory after {plan.requests:,}", "MB", last_memory, first_memory, after, "≤ 1.2×")
+
+
+# ---------------------------------------------------------------------------------------------- what waiting costs
+
+
+class Detached(NamedTuple):
+    """What detaching some disks took until their verdicts: calls, milliseconds billed, seconds to the verdict."""
+
+    calls: float
+    billed: float
+    late: float
+
+
+def detach(arena: Arena, disks: int, seconds: float, name: str) -> Detached:
+    """One server, so many disks of it, one message each, until the queue is empty and all have their verdict."""
+    for pair in arena.stage.renew(1, disks, seconds):
+        arena.stage.send(body(pair))
+    spent = arena.drain(name)
+    late = arena.stage.waiting_for_verdict()
+    if len(late) != disks:
+        raise RuntimeError(f"{name}: {len(late)} verdicts on {disks} disks")
+    return Detached(arena.stage.calls(), sum(one.billed for one in spent) * 1000, median(late))
+
+
+def waiting(arena: Arena, plan: Plan) -> Iterator[Figure]:
+    for name in BOTH:  # Logging in is once for a process, and not once for a detach.
+        detach(arena, 1, 1, name)
+    for disks in plan.disks:
+        found = in_turns(BOTH, plan.detaches, partial(detach, arena, disks, 30))
+        ours, theirs = (Detached(*found[name]).calls for name in BOTH)
+        title = f"API calls, {disks} disk{'s' if disks > 1 else ''} of a server"
+        yield Figure(f"calls_{disks}", title, "calls", ours, theirs, aim="≤ 0.5×" if disks == 20 else None)
+    arena.stage.set_latency(LATENCY)
+    for seconds in plan.seconds:
+        found = in_turns(BOTH, plan.detaches, partial(detach, arena, 1, seconds))
+        ours, theirs = (Detached(*found[name]).billed for name in BOTH)
+        title, aim = f"billed, a detach of {seconds} s", "≤ 0.03×" if seconds == 30 else None
+        yield Figure(f"billed_{seconds}", title, "ms", ours, theirs, aim=aim)
+    arena.stage.set_latency(0)
+    # From 1 to 60 seconds, spread as durations are: many short ones; the same in every run.
+    chance = random.Random(7)
+    durations = [60 ** chance.random() for _ in range(plan.verdicts)]
+    ours, theirs = (median(detach(arena, 1, one, name).late for one in durations) for name in BOTH)
+    yield Figure("verdict", "cloud finished → verdict", "s", ours, theirs)

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from benchmarks.cold import emulator, started
-from benchmarks.packages import runtime
+from benchmarks.harness import emulator, started
 from tests.simulation.measured import Samples
 from tools.artifact import Recipe
 
@@ -74,5 +73,5 @@ Start = Callable[[str, Mapping[str, str]], AbstractContextManager[Emulated]]
 def emulated(recipe: Recipe, empty: Path, handler: str, variables: Mapping[str, str]) -> Iterator[Emulated]:
     """A handler by its name, `package.module.function`; it is loaded at the first invocation."""
     path = empty.parent / "function.log"
-    with path.open("w") as log, started(handler, recipe.directory, variables, runtime(), empty, log) as (url, _):
+    with path.open("w") as log, started(handler, recipe.directory, variables, empty, log) as (url, _):
         yield Emulated(url, path)

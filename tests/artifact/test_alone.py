@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.packages import runtime
+from benchmarks.harness import runtime
 from local.demo import FREE_VOLUME, SERVER
 from tests.artifact.emulated import Failed, Start, emulated, under_the_emulator
 from tests.artifact.world import World
