@@ -146,11 +146,9 @@ ID = {"server_id": SERVER}
 REQUESTS: dict[str, tuple[dict[str, Any], bool]] = {
     "smallest": ({**ID, "volume_id": VOLUME}, True),
     "several": ({**ID, "volume_ids": [VOLUME, OTHER]}, True),
-    "everything": (
-        {**ID, "volume_id": VOLUME, "project_id": "c685484a8cc2416b97260938705deb65", "attachment_id": OTHER,
-         "unmounted": True, "allow_system_disk": False, "dry_run": True, "requested_at": "2026-11-23T08:00:00Z",
-         "task_token": "t", "context": {"a": [None]}}, True,
-    ),
+    "everything": ({**ID, "volume_id": VOLUME, "project_id": "c685484a8cc2416b97260938705deb65",
+        "attachment_id": OTHER, "unmounted": True, "allow_system_disk": False, "dry_run": True,
+        "requested_at": "2026-11-23T08:00:00Z", "task_token": "t", "context": {"a": [None]}}, True),
     "no volume": (ID, False),
     "no server": ({"volume_id": VOLUME}, False),
     "both": ({**ID, "volume_id": VOLUME, "volume_ids": [OTHER]}, False),

@@ -212,15 +212,13 @@ def test_a_dry_run_changes_nothing() -> None:
     ("prepare", "reason"),
     [
         (lambda bench, disk: bench.world.set_server(bench.server, locked=True), "server_locked"),
-        (
-            lambda bench, disk: bench.world.set_server(bench.server, metadata={"os_type": "Windows"}),
-            "attestation_required",
-        ),
+        (lambda bench, disk: bench.world.set_server(bench.server, metadata={"os_type": "Windows"}),
+            "attestation_required"),
         (lambda bench, disk: bench.world.set_volume(disk, metadata={"detach_protection": "true"}), "volume_protected"),
         (lambda bench, disk: bench.world.set_volume(disk, status="error"), "volume_error"),
         (lambda bench, disk: bench.world.set_server(bench.server, root_device="/dev/sdb"), "system_disk"),
     ],
-)
+)  # fmt: skip
 def test_what_would_lose_data_is_refused_without_a_delete(prepare: Callable[[Bench, str], Any], reason: str) -> None:
     """The gates hold end to end: the DELETE never leaves, and the verdict says why and what to do."""
     bench = Bench()

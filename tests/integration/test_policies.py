@@ -96,23 +96,13 @@ def taking_from(queue: str) -> set[tuple[str, str]]:
 
 
 NEEDED: dict[str, set[tuple[str, str]]] = {
-    "DetachVolumeFunction": {
-        *taking_from(REQUEST_QUEUE),
-        ("sqs:SendMessage", REQUEST_QUEUE),
-        ("events:PutEvents", OUR_BUS),
-        ("secretsmanager:GetSecretValue", CLOUD),
-        ("states:SendTaskSuccess", TOKEN),
-        ("states:SendTaskFailure", TOKEN),
-        ("states:SendTaskHeartbeat", TOKEN),
-    },
-    "ReportDeadLetterFunction": {
-        *taking_from(DEAD_LETTER_QUEUE),
-        ("sqs:SendMessage", REQUEST_QUEUE),
-        ("events:PutEvents", OUR_BUS),
-        ("states:SendTaskFailure", TOKEN),
-    },
+    "DetachVolumeFunction": {*taking_from(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
+        OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), ("states:SendTaskSuccess", TOKEN),
+        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN)},
+    "ReportDeadLetterFunction": {*taking_from(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
+        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN)},
     "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK)},
-}
+}  # fmt: skip
 """What each function does, by the calls its adapters make, and what Lambda does for it."""
 
 IMAGINABLE = {

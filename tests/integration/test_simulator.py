@@ -629,13 +629,10 @@ def test_call_log(cloud: Cloud) -> None:
         (bodies.service_error("BMS.0114", "m"), 400, {"error": {"message": "m", "code": "BMS.0114"}}),
         (bodies.iam_error("IAM.0002", "m"), 403, {"error_msg": "m", "error_code": "IAM.0002"}),
         (bodies.keystone_error(401, "m"), 401, {"error": {"code": 401, "message": "m", "title": "Unauthorized"}}),
-        (
-            bodies.nova_fault("overLimit", 429, "m", retry_after=7),
-            429,
-            {"overLimit": {"code": 429, "message": "m", "retryAfter": "7"}},
-        ),
+        (bodies.nova_fault("overLimit", 429, "m", retry_after=7), 429,
+            {"overLimit": {"code": 429, "message": "m", "retryAfter": "7"}}),
     ],
-)
+)  # fmt: skip
 def test_envelopes(answer: Answer, status: int, body: Any) -> None:
     """Each ready body has the status and the shape of its envelope."""
     assert (answer.status, body_of(answer)) == (status, body)

@@ -75,13 +75,11 @@ def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
         (CONTINUATION.model_dump_json(exclude_defaults=True, by_alias=True), ABOUT),
         (WaitingDelivery(to="sink", event=EVENT, since=START).model_dump_json(), ABOUT),
         (json.dumps(cloudevent(bare(SERVER, VOLUME, dry_rum=True), correlationid="CHG-1")), ABOUT),
-        (
-            json.dumps(cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}, correlationid="CHG-1")),
-            {**ASKED, "volume_ids": [VOLUME, OTHER_VOLUME]},
-        ),
+        (json.dumps(cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}, correlationid="CHG-1")),
+            {**ASKED, "volume_ids": [VOLUME, OTHER_VOLUME]}),
     ],
     ids=["request", "continuation", "pending", "invalid", "several"],
-)
+)  # fmt: skip
 def test_a_dead_letter_names_the_request(body: str, about: dict[str, Any]) -> None:
     """Whatever kind of message died, its line names its id in the queue and the request that it belongs to."""
     assert {"message": "dead letter", "message_id": "message-1", **about}.items() <= dead(body).items()

@@ -98,11 +98,10 @@ def test_of_two_attachments_the_named_one_is_pinned() -> None:
         pytest.param({"attachment_id": ATTACHMENT}, {}, ATTACHMENT, id="named"),
         pytest.param({"attachment_id": OTHER_ATTACHMENT}, {}, None, id="another than the one named"),
         pytest.param({}, {"server_id": OTHER_SERVER}, None, id="on another server"),
-        pytest.param(
-            {}, {"attached_at": REQUESTED + SKEW, "again": True}, None, id="newer than a request that came again"
-        ),
+        pytest.param({}, {"attached_at": REQUESTED + SKEW, "again": True}, None,
+            id="newer than a request that came again"),
     ],
-)
+)  # fmt: skip
 def test_only_what_the_request_means_is_pinned(
     asked: dict[str, Any], there: dict[str, Any], expected: str | None
 ) -> None:

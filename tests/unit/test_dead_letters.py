@@ -104,14 +104,12 @@ def test_a_continuation_brings_its_evidence() -> None:
     ("body", "words"),
     [
         (CONTINUED, "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
-        (
-            continuation(REQUEST, replace(SENT, accepted_at=START)),
-            "the cloud accepted the detach at 2026-11-23T08:00:00Z",
-        ),
+        (continuation(REQUEST, replace(SENT, accepted_at=START)),
+            "the cloud accepted the detach at 2026-11-23T08:00:00Z"),
         (continuation(REQUEST, Progress(first_seen_at=START)), "the look that broke off may have sent one"),
         (json.dumps(bare(SERVER, VOLUME)), "the look that broke off may have sent one"),
     ],
-)
+)  # fmt: skip
 def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> None:
     """The explanation says what is on record, that the outcome is unknown, and where to look."""
     message = Morgue().answer(body)["data"]["reason"]["message"]

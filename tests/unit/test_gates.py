@@ -233,24 +233,16 @@ LINUX, WINDOWS, UNKNOWN = OperatingSystem.LINUX, OperatingSystem.WINDOWS, Operat
         pytest.param({}, {"__os_type": "Windows"}, WINDOWS, id="image, by the platform's name"),
         pytest.param({}, {"os_type": "linux"}, LINUX, id="image, by OpenStack's name"),
         pytest.param({}, {"__os_type": "Other", "os_type": "linux"}, UNKNOWN, id="the platform's name first"),
-        pytest.param(
-            {"os_type": "Windows", "metering.resourcespeccode": "physical.o2.medium.linux"},
-            {"__os_type": "Linux"},
-            WINDOWS,
-            id="metadata before resource code and image",
-        ),
-        pytest.param(
-            {"metering.resourcespeccode": "physical.o2.medium.windows"},
-            {"__os_type": "Linux"},
-            WINDOWS,
-            id="resource code before image",
-        ),
+        pytest.param({"os_type": "Windows", "metering.resourcespeccode": "physical.o2.medium.linux"},
+            {"__os_type": "Linux"}, WINDOWS, id="metadata before resource code and image"),
+        pytest.param({"metering.resourcespeccode": "physical.o2.medium.windows"}, {"__os_type": "Linux"}, WINDOWS,
+            id="resource code before image"),
         pytest.param({"os_type": "Other"}, {"__os_type": "Linux"}, LINUX, id="what says nothing is passed over"),
         pytest.param({"os_type": "FreeBSD"}, {"os_type": "BSD"}, UNKNOWN, id="neither of the two"),
         pytest.param({"os_type": ""}, {}, UNKNOWN, id="empty"),
         pytest.param({}, {}, UNKNOWN, id="nothing said"),
     ],
-)
+)  # fmt: skip
 def test_operating_system(metadata: dict[str, str], image: dict[str, str], expected: OperatingSystem) -> None:
     """Metadata speak first, then the resource code, then the image; whatever is not clearly said is unknown."""
     assert expected == operating_system(server(metadata=metadata, image_properties=image))

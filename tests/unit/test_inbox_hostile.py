@@ -94,16 +94,14 @@ HOSTILE = {
     "256 KB in an id": json.dumps({"server_id": "0" * 262_000, "volume_id": VOLUME}),
     "256 KB of event id": json.dumps(cloudevent(DATA, id="x" * 262_000)),
     "256 KB of EventBridge id": json.dumps({"detail-type": "x", "id": "y" * 262_000, "detail": {}}),
-    "256 KB of SNS id": json.dumps(
-        {"Type": "Notification", "TopicArn": "t", "MessageId": "y" * 262_000, "Message": "{}"}
-    ),
+    "256 KB of SNS id": json.dumps({"Type": "Notification", "TopicArn": "t", "MessageId": "y" * 262_000,
+        "Message": "{}"}),
     "context of 256 KB": json.dumps({**DATA, "context": {"a": "x" * 262_000}}),
     "type is a list": json.dumps(cloudevent(DATA, type=["bms.volume.detached.v1"])),
     "continuation of nothing": '{"continuation": {}, "progress": {}, "request": {}}',
-    "continuation with names": json.dumps(
-        {"continuation": 1, "progress": dict.fromkeys(map(str, range(9000))), "request": {}}
-    ),
-}
+    "continuation with names": json.dumps({"continuation": 1, "progress": dict.fromkeys(map(str, range(9000))),
+        "request": {}}),
+}  # fmt: skip
 
 
 def test_faults_have_a_limit() -> None:

@@ -168,25 +168,13 @@ def test_delete_is_sent_for_what_is_attached_and_idle(row: Row) -> None:
     Row("gone from both, our DELETE had no effect", FREE, "detached: detached_by_other", throttled(5)),
     Row("gone from both, seen before, never sent", FREE, "detached: detached_by_other", FOLLOWING),
     Row("gone from both, another's detach joined", FREE, "detached: detached_by_other", joined(5)),
-    Row(
-        "shared disk, gone from here, still on another server",
-        seen(volume("in-use", ELSEWHERE, multiattach=True), NOT_LISTED),
-        "detached: detached_now",
-        accepted(5),
-    ),
-    Row(
-        "shared disk, gone from here, detaching from another server",
-        seen(volume("detaching", ELSEWHERE, multiattach=True), NOT_LISTED),
-        "detached: detached_now",
-        accepted(5),
-    ),
-    Row(
-        "gone from here, attached to another server by now",
-        seen(volume("in-use", ELSEWHERE_SINCE), NOT_LISTED),
-        "detached: detached_now",
-        accepted(60),
-    ),
-)
+    Row("shared disk, gone from here, still on another server", seen(volume("in-use", ELSEWHERE, multiattach=True),
+        NOT_LISTED), "detached: detached_now", accepted(5)),
+    Row("shared disk, gone from here, detaching from another server",
+        seen(volume("detaching", ELSEWHERE, multiattach=True), NOT_LISTED), "detached: detached_now", accepted(5)),
+    Row("gone from here, attached to another server by now", seen(volume("in-use", ELSEWHERE_SINCE), NOT_LISTED),
+        "detached: detached_now", accepted(60)),
+)  # fmt: skip
 def test_detached_is_proven_on_two_planes(row: Row) -> None:
     """It is over when neither plane has the attachment; one of them alone is "not yet"."""
     assert row.then == said(row.decision())
@@ -194,27 +182,16 @@ def test_detached_is_proven_on_two_planes(row: Row) -> None:
 
 @table(
     Row("attached nowhere", FREE, "detached: already_detached"),
-    Row(
-        "on another server since before the request",
-        seen(volume("in-use", ELSEWHERE), NOT_LISTED),
-        "failed: attached_elsewhere",
-    ),
-    Row(
-        "on another server, nobody knows since when",
+    Row("on another server since before the request", seen(volume("in-use", ELSEWHERE), NOT_LISTED),
+        "failed: attached_elsewhere"),
+    Row("on another server, nobody knows since when",
         seen(volume("in-use", attachment(OTHER_SERVER, attached_at=None)), NOT_LISTED),
-        "failed: attached_elsewhere",
-    ),
-    Row(
-        "on another server since after the request",
-        seen(volume("in-use", ELSEWHERE_SINCE), NOT_LISTED),
-        "detached: already_detached",
-    ),
-    Row(
-        "shared disk on another server since before the request",
-        seen(volume("in-use", ELSEWHERE, multiattach=True), NOT_LISTED),
-        "detached: already_detached",
-    ),
-)
+        "failed: attached_elsewhere"),
+    Row("on another server since after the request", seen(volume("in-use", ELSEWHERE_SINCE), NOT_LISTED),
+        "detached: already_detached"),
+    Row("shared disk on another server since before the request", seen(volume("in-use", ELSEWHERE, multiattach=True),
+        NOT_LISTED), "detached: already_detached"),
+)  # fmt: skip
 def test_never_seen_here(row: Row) -> None:
     """What was never attached here while we looked is detached already, or the request names the wrong server."""
     assert row.then == said(row.decision())
@@ -226,14 +203,10 @@ def test_never_seen_here(row: Row) -> None:
     Row("detaching, accepted", DETACHING, "wait", accepted(30)),
     Row("detaching, the DELETE's answer lost", DETACHING, "wait", lost(1, 60)),
     Row("detaching, a DELETE without effect sent", DETACHING, "wait", throttled(60)),
-    Row(
-        "shared disk, detaching from whichever server",
-        seen(volume("detaching", attachment(), ELSEWHERE, multiattach=True)),
-        "wait",
-        lost(1, 60),
-    ),
+    Row("shared disk, detaching from whichever server",
+        seen(volume("detaching", attachment(), ELSEWHERE, multiattach=True)), "wait", lost(1, 60)),
     Row("idle again after someone else's detach", IDLE, "delete", joined(60)),
-)
+)  # fmt: skip
 def test_what_is_being_detached_is_waited_for(row: Row) -> None:
     """Ours or another's: while it is detaching, no DELETE goes out."""
     assert row.then == said(row.decision())
@@ -251,56 +224,26 @@ LONG_BEFORE, SINCE_THEN = ago(seconds=50), ago(seconds=10)
     Row("as new as the clocks may differ", AT_THE_EDGE, "delete"),
     Row("of unknown age", seen(volume("in-use", attachment(attached_at=None))), "delete"),
     Row("another than the one named", REPLACED, "failed: superseded", asked=NAMED),
-    Row(
-        "another than the one named, and older",
-        seen(volume("in-use", attachment(attachment_id=OTHER_ATTACHMENT))),
-        "failed: superseded",
-        asked=NAMED,
-    ),
-    Row(
-        "the one named, newer than the request",
-        seen(volume("in-use", attachment(attached_at=ago(seconds=30)))),
-        "failed: superseded",
-        asked=NAMED,
-    ),
+    Row("another than the one named, and older", seen(volume("in-use", attachment(attachment_id=OTHER_ATTACHMENT))),
+        "failed: superseded", asked=NAMED),
+    Row("the one named, newer than the request", seen(volume("in-use", attachment(attached_at=ago(seconds=30)))),
+        "failed: superseded", asked=NAMED),
     Row("followed one replaced, never sent", REPLACED, "detached: replaced_by_newer", FOLLOWING),
     Row("followed one replaced, accepted", REPLACED, "detached: replaced_by_newer", accepted(60)),
-    Row(
-        "followed one replaced, the new one detaching",
-        seen(volume("detaching", NEWER)),
-        "detached: replaced_by_newer",
-        accepted(60),
-    ),
-    Row(
-        "followed one there beside a second to the same server",
-        seen(volume("in-use", NEWER, attachment())),
-        "wait",
-        accepted(5),
-    ),
-    Row(
-        "redelivered; newer than its first delivery",
-        REPLACED,
-        "detached: replaced_by_newer",
-        redelivered_since=LONG_BEFORE,
-    ),
-    Row(
-        "redelivered; newer than its first delivery, another than the one named",
-        REPLACED,
-        "detached: replaced_by_newer",
-        asked=NAMED,
-        redelivered_since=LONG_BEFORE,
-    ),
+    Row("followed one replaced, the new one detaching", seen(volume("detaching", NEWER)),
+        "detached: replaced_by_newer", accepted(60)),
+    Row("followed one there beside a second to the same server", seen(volume("in-use", NEWER, attachment())), "wait",
+        accepted(5)),
+    Row("redelivered; newer than its first delivery", REPLACED, "detached: replaced_by_newer",
+        redelivered_since=LONG_BEFORE),
+    Row("redelivered; newer than its first delivery, another than the one named", REPLACED,
+        "detached: replaced_by_newer", asked=NAMED, redelivered_since=LONG_BEFORE),
     Row("redelivered; there at its first delivery", REPLACED, "failed: superseded", redelivered_since=SINCE_THEN),
-    Row(
-        "redelivered; there at its first delivery, another than the one named",
-        REPLACED,
-        "failed: superseded",
-        asked=NAMED,
-        redelivered_since=SINCE_THEN,
-    ),
+    Row("redelivered; there at its first delivery, another than the one named", REPLACED, "failed: superseded",
+        asked=NAMED, redelivered_since=SINCE_THEN),
     Row("redelivered; as new as clocks may differ", AT_THE_EDGE, "failed: superseded", redelivered_since=LONG_BEFORE),
     Row("redelivered; still the old one", IDLE, "delete", redelivered_since=LONG_BEFORE),
-)
+)  # fmt: skip
 def test_fence_keeps_newer_attachments(row: Row) -> None:
     """An attachment that the request cannot have meant is never cut; the one it followed, if replaced, is gone."""
     assert row.then == said(row.decision())
@@ -366,36 +309,19 @@ DETACHING_SEEN = {"detaching_seen": True}
     Row("idle once, detaching never seen, after a minute", IDLE, "wait", accepted(60)),
     Row("idle, then detaching", DETACHING, "wait", accepted(60, idle_reads=1)),
     Row("idle, then compute lets go", COMPUTE_FIRST, "wait", accepted(60, idle_reads=5, **DETACHING_SEEN)),
-    Row(
-        "idle once, the action record says failed",
-        replace(IDLE, ended=Ended.FAILED),
-        "failed: refused_by_server",
-        accepted(2),
-    ),
+    Row("idle once, the action record says failed", replace(IDLE, ended=Ended.FAILED), "failed: refused_by_server",
+        accepted(2)),
     Row("idle once, the action record says not failed", replace(IDLE, ended=Ended.NOT_FAILED), "wait", accepted(2)),
-    Row(
-        "idle twice, the action record says not failed",
-        replace(IDLE, ended=Ended.NOT_FAILED),
-        "failed: refused_by_server",
-        accepted(60, idle_reads=1),
-    ),
-    Row(
-        "gone, the action record says failed", replace(FREE, ended=Ended.FAILED), "detached: detached_now", accepted(2)
-    ),
+    Row("idle twice, the action record says not failed", replace(IDLE, ended=Ended.NOT_FAILED),
+        "failed: refused_by_server", accepted(60, idle_reads=1)),
+    Row("gone, the action record says failed", replace(FREE, ended=Ended.FAILED), "detached: detached_now",
+        accepted(2)),
     Row("never accepted, the action record says failed", replace(IDLE, ended=Ended.FAILED), "delete", FOLLOWING),
-    Row(
-        "answer lost, then detaching, then idle twice",
-        IDLE,
-        "failed: refused_by_server",
-        lost(1, 60, accepted_at=ago(seconds=8), idle_reads=1, **DETACHING_SEEN),
-    ),
-    Row(
-        "idle twice, already said to be unconfirmed",
-        IDLE,
-        "failed: refused_by_server",
-        accepted(HOUR, idle_reads=1, unconfirmed_id="said"),
-    ),
-)
+    Row("answer lost, then detaching, then idle twice", IDLE, "failed: refused_by_server", lost(1, 60,
+        accepted_at=ago(seconds=8), idle_reads=1, **DETACHING_SEEN)),
+    Row("idle twice, already said to be unconfirmed", IDLE, "failed: refused_by_server", accepted(HOUR, idle_reads=1,
+        unconfirmed_id="said")),
+)  # fmt: skip
 def test_refusal_is_seen_early(row: Row) -> None:
     """Accepted and idle again is a refusal; too early a look, or one alone, is not enough to say so."""
     assert row.then == said(row.decision())
@@ -488,17 +414,13 @@ STOPPED = {"status": "SHUTOFF", "vm_state": "stopped", "power_state": 4}
     Row("locked", with_server(locked=True), "failed: server_locked"),
     Row("protected", seen(volume(metadata={"detach_protection": "true"})), "failed: volume_protected"),
     Row("system disk of a running server", with_server(root_device="/dev/sdb"), "failed: system_disk"),
-    Row(
-        "running Linux, the operator wants it stopped",
-        with_server(),
-        "failed: server_running",
-        policy=Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY),
-    ),
+    Row("running Linux, the operator wants it stopped", with_server(), "failed: server_running",
+        policy=Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY)),
     Row("locked since the last DELETE, which was lost", with_server(locked=True), "failed: server_locked", lost(1, 60)),
     Row("stopping for 60 min", with_server(task_state="powering-off"), "failed: gave_up", HOUR_OLD),
     Row("locked, but accepted before", with_server(locked=True), "wait", accepted(5)),
     Row("locked, but not attached", replace(FREE, server=server(locked=True)), "detached: already_detached"),
-)
+)  # fmt: skip
 def test_safety_gates_are_asked_before_each_delete(row: Row) -> None:
     """What would lose data is refused at the moment of the DELETE, and only then asked."""
     assert row.then == said(row.decision())
