@@ -9,12 +9,7 @@ import requests
 from requests_aws4auth import AWS4Auth
 
 http = requests.Session()
-
-
-def call(method: str, url: str, **options: Any) -> requests.Response:
-    response = http.request(method, url, timeout=30, **options)
-    response.raise_for_status()
-    return response
+http.hooks["response"] = [lambda response, **_: response.raise_for_status()]
 
 
 def aws(service: str, target: str, payload: dict[str, Any]) -> Any:
@@ -22,7 +17,7 @@ def aws(service: str, target: str, payload: dict[str, Any]) -> Any:
     headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
     signed = AWS4Auth(*credentials, service)
     body = json.dumps(payload).encode()
-    return call("POST", os.environ["AWS_ENDPOINT_URL"], data=body, headers=headers, auth=signed).json()
+    return http.post(os.environ["AWS_ENDPOINT_URL"], data=body, headers=headers, auth=signed, timeout=30).json()
 
 
 @lru_cache(maxsize=1)
@@ -33,14 +28,14 @@ def login() -> tuple[str, str, str]:
     user = {"name": values["username"], "password": values["password"], "domain": {"name": "Default"}}
     identity = {"methods": ["password"], "password": {"user": user}}
     body = {"auth": {"identity": identity, "scope": {"project": {"id": values["project_id"]}}}}
-    response = call("POST", f"{values['auth_url']}/auth/tokens", json=body)
+    response = http.post(f"{values['auth_url']}/auth/tokens", json=body, timeout=30)
     return values["auth_url"].removesuffix("/v3"), values["project_id"], response.headers["X-Subject-Token"]
 
 
 def get(path: str, **headers: str) -> Any:
     root, project, token = login()
     headers |= {"X-Auth-Token": token, "Accept": "application/json"}
-    return call("GET", root + path.format(project=project), headers=headers).json()
+    return http.get(root + path.format(project=project), headers=headers, timeout=30).json()
 
 
 def lambda_handler(event: dict[str, Any], _: Any) -> dict[str, Any]:

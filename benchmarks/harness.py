@@ -9,29 +9,32 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from multiprocessing.managers import BaseManager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from local.aws_stand_in import ACCOUNT, BUS, CLOUD_SECRET, REGION, REQUESTS, AwsStandIn, queue_arn
+from local.aws_stand_in import ACCOUNT, BUS, CLOUD_SECRET, REGION, REQUESTS, VERDICTS, AwsStandIn, queue_arn
 from local.demo import LONG_AGO
 from local.poller import LambdaContext, Poller
 from local.stack import simulator_credentials
-from shared.aws.client import EVENTS, AwsClient
+from shared.aws.client import AwsClient
+from shared.bootstrap.detach import build as build_service
 from simulator import Behaviour, CloudApi, CloudServer, Deployment, What, World
 from tools.artifact import ROOT, SETUPTOOLS, Recipe, build, product
 
 HERE = Path(__file__).parent
 PRODUCT, CONVENTIONAL, BARE = "product", "conventional", "bare calls"
-MODULES = {PRODUCT: "functions.detach_volume.handler", CONVENTIONAL: "conventional"}
-"""What is imported of an artifact."""
+MODULES = {
+    PRODUCT: "functions.detach_volume.handler",
+    CONVENTIONAL: "benchmarks.conventional",
+    BARE: "benchmarks.bare_requests",
+}
 PROCESSES = multiprocessing.get_context("spawn")
-NEVER_RECEIVED_TWICE = 7200
 
 T = TypeVar("T")
 Pair = tuple[str, str]
@@ -44,17 +47,13 @@ class Clock:
     """The time of day in every process: real, plus what has been skipped so far."""
 
     def __init__(self) -> None:
-        self._skipped = PROCESSES.Value("d", 0.0)
+        self.skipped = PROCESSES.Value("d", 0.0)
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + timedelta(seconds=self.skipped)
-
-    @property
-    def skipped(self) -> float:
-        return float(self._skipped.value)
+        return datetime.now(UTC) + timedelta(seconds=self.skipped.value)
 
     def skip(self, seconds: float) -> None:
-        self._skipped.value += seconds
+        self.skipped.value += seconds
 
 
 class Process(BaseManager):
@@ -89,33 +88,20 @@ def process(kind: Callable[..., T], *arguments: object) -> Iterator[T]:
 
 
 class Stage:
-    """The simulator and moto, both over sockets, both on the moved clock; counts calls and notes verdicts."""
+    """The simulator and moto, both over sockets, both on the moved clock."""
 
     def __init__(self, clock: Clock) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._clock, self._up = clock, ExitStack()
-        self._bus: list[tuple[datetime, str]] = []
-        self._world = World(clock)
+        from moto.sqs import models
+
+        # The queues are on the moved clock too.
+        setattr(models, "unix_time_millis", lambda *_: clock().timestamp() * 1000)  # noqa: B010
+        self._queues: Any = models.sqs_backends[ACCOUNT][REGION].queues
+        self._clock, self._up, self._world = clock, ExitStack(), World(clock)
         self._api = CloudApi(self._world, deployment=Deployment(token_seconds=10**8))
-        self._aws = self._up.enter_context(AwsStandIn(visibility_seconds=NEVER_RECEIVED_TWICE))
+        self._aws = self._up.enter_context(AwsStandIn(visibility_seconds=7200))  # received once
         self._server = self._up.enter_context(CloudServer(self._api))
         self._aws.put_secret(CLOUD_SECRET, simulator_credentials(self._api))
-        self._follow_clock_and_bus()
-
-    def _follow_clock_and_bus(self) -> None:
-        from moto.events.models import EventsBackend
-        from moto.sqs import models as queues
-
-        put = EventsBackend.put_events
-
-        def noted(backend: EventsBackend, events: list[dict[str, Any]]) -> Any:
-            self._bus += [(self._clock(), json.loads(event["Detail"])["subject"]) for event in events]
-            return put(backend, events)
-
-        setattr(queues, "unix_time_millis", lambda *_: self._clock().timestamp() * 1000)  # noqa: B010
-        setattr(EventsBackend, "put_events", noted)  # noqa: B010
-        # Nobody reads the queue behind the bus here, and what is put there would only pile up.
-        self._aws.client.call(EVENTS, "RemoveTargets", {"Rule": "verdicts", "EventBusName": BUS, "Ids": ["verdicts"]})
 
     def environment(self) -> dict[str, str]:
         """What a function finds in its environment here."""
@@ -131,22 +117,16 @@ class Stage:
 
         The simulator looks through all it holds, so nothing of earlier measurements may be left.
         """
-        with self._api.lock:
-            for held in (self._world.servers, self._world.volumes, self._world.nova, self._world.cinder):
+        world, api, verdicts = self._world, self._api, self._queues[VERDICTS]._messages
+        with api.lock:
+            for held in (world.servers, world.volumes, world.nova, world.cinder, world.history, api.calls, verdicts):
                 held.clear()
-            for told in (self._world.history, self._api.calls, self._bus):
-                told.clear()
-            names = [self._add_server().id for _ in range(servers)]
-            return [(server, self._add_disk(server, seconds)) for server in names for _ in range(disks)]
-
-    def _add_server(self) -> Any:
-        return self._world.add_server(metadata={"os_type": "Linux"}, root_device="/dev/sda")
-
-    def _add_disk(self, server: str, seconds: float | None) -> str:
-        volume = self._world.add_volume(behaviour=Behaviour(seconds=seconds or 0)).id
-        if seconds is not None:
-            self._world.attach(server, volume, attached_at=LONG_AGO)
-        return volume
+            names = [world.add_server(metadata={"os_type": "Linux"}, root_device="/dev/sda").id for _ in range(servers)]
+            slow = Behaviour(seconds=seconds or 0)
+            pairs = [(name, world.add_volume(behaviour=slow).id) for name in names for _ in range(disks)]
+            for server, volume in pairs if seconds is not None else ():
+                world.attach(server, volume, attached_at=LONG_AGO)
+            return pairs
 
     def calls(self) -> int:
         """How often the cloud was asked for anything."""
@@ -155,22 +135,21 @@ class Stage:
     def send(self, body: str) -> None:
         self._aws.send(REQUESTS, body)
 
-    def due_in(self) -> float | None:
-        """Seconds until the next message can be received; None if there is none."""
-        from moto.sqs.models import sqs_backends
-
-        messages = sqs_backends[ACCOUNT][REGION].queues[REQUESTS]._messages
-        due = min((max(message.delayed_until, message.visible_at) for message in messages), default=None)
-        return None if due is None else max(0.0, due / 1000 - self._clock().timestamp() + 0.001)
+    def skip_to_next(self) -> bool:
+        """Move the clock to where the next message can be received; False if there is none."""
+        messages = self._queues[REQUESTS]._messages
+        if messages:
+            due = min(max(message.delayed_until, message.visible_at) for message in messages) / 1000
+            self._clock.skip(max(0.0, due - self._clock().timestamp() + 0.001))
+        return bool(messages)
 
     def waiting_for_verdict(self) -> list[float]:
-        """Of each disk that was let go: seconds from the cloud's end of it to the final verdict on the bus."""
+        """Of each disk that was let go: seconds from the cloud's end of it to the final verdict behind the bus."""
         ended = (What.NOVA_DETACHED, What.CINDER_DETACHED)
-        gone = {
-            one.volume_id: one.at for one in sorted(self._world.history, key=lambda one: one.at) if one.what in ended
-        }
-        told = {subject.rsplit("/", 1)[-1]: at for at, subject in self._bus}
-        return [(told[volume] - at).total_seconds() for volume, at in gone.items() if volume in told]
+        gone = {found.volume_id: found.at.timestamp() for found in self._world.history if found.what in ended}
+        told = [(json.loads(one.body)["detail"], one.sent_timestamp) for one in self._queues[VERDICTS]._messages]
+        last = {detail["subject"].rsplit("/", 1)[-1]: milliseconds / 1000 for detail, milliseconds in told}
+        return [last[volume] - at for volume, at in gone.items() if volume in last]
 
 
 # ---------------------------------------------------------------------------------------------------- the handlers
@@ -184,66 +163,43 @@ class Spent(NamedTuple):
     billed: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Context(LambdaContext):
-    """Lambda's context, on the moved clock."""
-
-    clock: Clock
-    ends: datetime
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int((self.ends - self.clock()) / timedelta(milliseconds=1))
-
-
 class Handler:
     """One of the handlers, invoked as Lambda does, and measured from inside; what it logs goes nowhere."""
 
     def __init__(self, name: str, environment: Mapping[str, str], clock: Clock) -> None:
         os.environ.update(environment)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        self._clock, self._handle = clock, LOADERS[name](clock)
+        self._clock, self._handle = clock, load(name, clock)
         # The template's limit for ours, Lambda's own for the one that waits inline.
-        self._limit = timedelta(seconds=900 if name == CONVENTIONAL else 60)
+        self._spent: list[Spent] = []
+        self._context = LambdaContext("benchmark", timeout_seconds=900 if name == CONVENTIONAL else 60)
 
-    def invoke(self, event: dict[str, Any]) -> tuple[Any, Spent]:
-        """The handler's answer, and what it took."""
-        context = Context(function_name="benchmark", clock=self._clock, ends=self._clock() + self._limit)
-        skipped, cpu, began = self._clock.skipped, time.process_time(), time.perf_counter()
-        answer = self._handle(event, context)
+    def invoke(self, event: dict[str, Any], _: Any = None) -> Any:
+        skipped, cpu, began = self._clock.skipped.value, time.process_time(), time.perf_counter()
+        answer = self._handle(event, self._context)
         wall, used = time.perf_counter() - began, time.process_time() - cpu
-        return answer, Spent(wall, used, wall + self._clock.skipped - skipped)
+        self._spent.append(Spent(wall, used, wall + self._clock.skipped.value - skipped))
+        return answer
+
+    def spent(self) -> list[Spent]:
+        """What each invocation took since this was asked last."""
+        spent, self._spent = self._spent, []
+        return spent
 
     def memory(self) -> float:
         """Megabytes it holds now."""
         return megabytes("self", "VmRSS")
 
 
-def _product(clock: Clock) -> Callable[..., Any]:
-    """The handler as deployed, but on the moved clock."""
-    from functions.detach_volume import handler
-    from shared.bootstrap.detach import build
-
-    service = build(os.environ, clock)
-    setattr(handler, "service", lambda: service)  # noqa: B010 - the type checker holds functions for constants
-    setattr(handler, "utc_now", clock)  # noqa: B010
-    return handler.lambda_handler
-
-
-def _conventional(clock: Clock) -> Callable[..., Any]:
-    """The handler as written, but what it sleeps is skipped."""
-    from benchmarks import conventional
-
-    setattr(conventional, "sleep", clock.skip)  # noqa: B010
-    return conventional.lambda_handler
-
-
-def _bare(_: Clock) -> Callable[..., Any]:
-    from benchmarks.bare_requests import lambda_handler
-
-    return lambda_handler
-
-
-LOADERS = {PRODUCT: _product, CONVENTIONAL: _conventional, BARE: _bare}
+def load(name: str, clock: Clock) -> Callable[..., Any]:
+    """The handler as it is, but on the moved clock; what the conventional one sleeps is skipped."""
+    module: Any = import_module(MODULES[name])
+    if name == PRODUCT:
+        service = build_service(os.environ, clock)
+        module.service, module.utc_now = lambda: service, clock
+    if name == CONVENTIONAL:
+        module.sleep = clock.skip
+    return module.lambda_handler  # type: ignore[no-any-return]
 
 
 def megabytes(process_id: str, name: str) -> float:
@@ -258,31 +214,22 @@ class Arena:
 
     stage: Stage
     handlers: Mapping[str, Handler]
-    environment: Mapping[str, str]
-    clock: Clock
 
     def invoke(self, name: str, pairs: Sequence[Pair]) -> Spent:
         """One invocation with a record for each of these, which nobody but us has put on a queue."""
-        answer, spent = self.handlers[name].invoke(event(pairs))
+        answer, [spent] = self.handlers[name].invoke(event(pairs)), self.handlers[name].spent()
         if answer["batchItemFailures"]:
             raise RuntimeError(f"{name} gave back {answer}")
         return spent
 
     def drain(self, name: str) -> list[Spent]:
         """Invoke with what the queue holds until it holds nothing, skipping the time in which nothing is due."""
-        spent: list[Spent] = []
-
-        def handle(event: dict[str, Any], _: Any) -> Any:
-            answer, took = self.handlers[name].invoke(event)
-            spent.append(took)
-            return answer
-
-        client = AwsClient(self.environment)
-        poller = Poller(client, self.environment["REQUEST_QUEUE_URL"], queue_arn(REQUESTS), handle, wait_seconds=0)
-        while (due := self.stage.due_in()) is not None:
-            self.clock.skip(due)
+        handler, environment = self.handlers[name], self.stage.environment()
+        url = environment["REQUEST_QUEUE_URL"]
+        poller = Poller(AwsClient(environment), url, queue_arn(REQUESTS), handler.invoke, wait_seconds=0)
+        while self.stage.skip_to_next():
             poller.poll()
-        return spent
+        return handler.spent()
 
 
 @contextmanager
@@ -291,20 +238,20 @@ def arena() -> Iterator[Arena]:
     with ExitStack() as stack:
         stage = stack.enter_context(process(Stage, clock))
         environment = stage.environment()
-        handlers = {name: stack.enter_context(process(Handler, name, environment, clock)) for name in LOADERS}
-        yield Arena(stage, handlers, environment, clock)
+        handlers = {name: stack.enter_context(process(Handler, name, environment, clock)) for name in MODULES}
+        yield Arena(stage, handlers)
 
 
 def body(pair: Pair) -> str:
-    return json.dumps(dict(zip(("server_id", "volume_id"), pair, strict=True)))
+    return json.dumps({"server_id": pair[0], "volume_id": pair[1]})
 
 
 def event(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Messages as Lambda's event source mapping hands them over."""
-    sent = str(int(LONG_AGO.timestamp() * 1000) + 10**8)
+    sent = str(int(LONG_AGO.timestamp() * 1000))
     times = {"SentTimestamp": sent, "ApproximateFirstReceiveTimestamp": sent, "ApproximateReceiveCount": "1"}
     common = {"attributes": times, "eventSource": "aws:sqs", "eventSourceARN": queue_arn(REQUESTS)}
-    return {"Records": [{**common, "messageId": str(uuid.uuid4()), "body": body(pair)} for pair in pairs]}
+    return {"Records": [{**common, "messageId": pair[1], "body": body(pair)} for pair in pairs]}
 
 
 # ----------------------------------------------------------------------------------- artifacts and Lambda's emulator
@@ -315,8 +262,8 @@ def packages() -> dict[str, Recipe]:
 
     All metadata of the conventional one stays: openstacksdk finds its own version and its ways to log in by it.
     """
-    sources = (HERE / "conventional.py",)
-    conventional = Recipe("conventional", HERE / "conventional.lock", sources, host=True, without=SETUPTOOLS)
+    ours = HERE / "conventional.py"
+    conventional = Recipe("conventional", HERE / "conventional.lock", (ours,), host=True, without=SETUPTOOLS)
     recipes = {PRODUCT: product(host=True), CONVENTIONAL: conventional}
     for recipe in recipes.values():
         build(recipe)
@@ -325,7 +272,7 @@ def packages() -> dict[str, Recipe]:
 
 def runtime() -> Path:
     """Lambda's runtime client, which Lambda itself puts beside the code."""
-    recipe = Recipe("runtime", HERE / "runtime.lock", (), (), True)
+    recipe = Recipe("runtime", HERE / "runtime.lock", (), (), host=True)
     build(recipe)
     return recipe.directory
 
@@ -375,7 +322,10 @@ def started(
     output = log or subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=empty, env=everything, stdout=output, stderr=output)
     try:
-        wait_for(api)
+        for _ in range(2000):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", api), 1):
+                break
+            time.sleep(0.005)
         yield f"http://127.0.0.1:{api}/2015-03-31/functions/function/invocations", process
     finally:
         process.terminate()
@@ -383,15 +333,5 @@ def started(
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-def wait_for(port: int, seconds: float = 10) -> None:
-    ends = time.monotonic() + seconds
-    while time.monotonic() < ends:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.005)
-    raise RuntimeError("the emulator did not come up")

@@ -3,32 +3,18 @@
 import json
 import random
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import requests
 
-from benchmarks.harness import (
-    BARE,
-    CONVENTIONAL,
-    MODULES,
-    PRODUCT,
-    Arena,
-    Pair,
-    body,
-    event,
-    megabytes,
-    packages,
-    python,
-    started,
-    surroundings,
-)
+from benchmarks import harness
+from benchmarks.harness import BARE, CONVENTIONAL, MODULES, PRODUCT, Arena, Pair
 from benchmarks.report import Figure
 from tools.artifact import Recipe
 
@@ -45,9 +31,6 @@ began = time.perf_counter(), time.process_time()
 importlib.import_module({module!r})
 print(time.perf_counter() - began[0], time.process_time() - began[1])
 """
-
-Medians = Mapping[str, Sequence[float]]
-"""By handler, the median of each value that was measured."""
 
 
 @dataclass(frozen=True)
@@ -68,19 +51,17 @@ QUICK = Plan(3, 1, (1, 20), (5, 30), 4, 100, cold_starts=False)
 
 
 def measured(arena: Arena, plan: Plan) -> Iterator[Figure]:
-    built = packages()
+    built = harness.packages()
     if plan.cold_starts:
         yield from first_answers(arena, plan, built)
     yield from imports(arena, plan, built)
     ours, theirs = (built[name].archive.stat().st_size / 1e6 for name in BOTH)
     yield Figure("zip", "artifact, zipped", "MB", ours, theirs)
-    yield from overhead(arena, plan)
-    yield from throughput(arena, plan)
-    yield from waiting(arena, plan)
-    yield from growth(arena, plan)
+    for part in (overhead, throughput, waiting, growth):
+        yield from part(arena, plan)
 
 
-def in_turns(names: Sequence[str], rounds: int, measure: Callable[[str], tuple[float, ...]]) -> Medians:
+def in_turns(names: Sequence[str], rounds: int, measure: Callable[[str], tuple[float, ...]]) -> dict[str, list[float]]:
     """Each measured in turns, so that a busy moment of the machine meets all of them."""
     found: dict[str, list[tuple[float, ...]]] = {name: [] for name in names}
     for turn in range(rounds):
@@ -95,43 +76,47 @@ def in_turns(names: Sequence[str], rounds: int, measure: Callable[[str], tuple[f
 
 def first_answers(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
     """A disk that is attached nowhere: both log in, look, and put a verdict on the bus at once."""
-    asked = event(arena.stage.renew(1, 1, None))
-    found = in_turns(BOTH, plan.rounds, lambda name: first_answer(name, built[name], arena.environment, asked))
-    (ours, our_memory), (theirs, their_memory) = (found[name] for name in BOTH)
+    asked = harness.event(arena.stage.renew(1, 1, None))
+    found = in_turns(BOTH, plan.rounds, lambda name: first_answer(name, built[name], arena.stage.environment(), asked))
+    (ours, our_memory), (theirs, their_memory) = found.values()
     yield Figure("cold_start", "cold start to first verdict", "ms", ours, theirs, aim="≤ 0.4×")
     yield Figure("memory", "peak memory after it", "MB", our_memory, their_memory, aim="≤ 0.6×")
 
 
+def packaged(name: str) -> str:
+    """The handler's module in its artifact, where ours are at the top."""
+    return MODULES[name].removeprefix("benchmarks.")
+
+
 def first_answer(name: str, recipe: Recipe, variables: Mapping[str, str], asked: Any) -> tuple[float, float]:
     """Milliseconds of the first invocation of a fresh environment, and megabytes at the most after a second one."""
-    handler = f"{MODULES[name]}.lambda_handler"
-    with TemporaryDirectory() as empty, started(handler, recipe.directory, variables, Path(empty)) as (url, emulator):
-        took = invoked(url, asked)
-        invoked(url, asked)
-        children = Path(f"/proc/{emulator.pid}/task").glob("*/children")
-        return took * 1000, max(megabytes(child, "VmHWM") for path in children for child in path.read_text().split())
+    with TemporaryDirectory() as empty:
+        lambda_handler = f"{packaged(name)}.lambda_handler"
+        with harness.started(lambda_handler, recipe.directory, variables, Path(empty)) as (url, emulator):
+            took = invoked(url, asked)
+            invoked(url, asked)
+            children = " ".join(path.read_text() for path in Path(f"/proc/{emulator.pid}/task").glob("*/children"))
+            return took * 1000, max(harness.megabytes(child, "VmHWM") for child in children.split())
 
 
 def invoked(url: str, asked: Any) -> float:
-    began = time.perf_counter()
     answer = requests.post(url, data=json.dumps(asked), timeout=60)
-    taken = time.perf_counter() - began
     if answer.status_code != 200 or answer.json() != {"batchItemFailures": []}:
         raise RuntimeError(f"the function answered {answer.text[:500]}")
-    return taken
+    return answer.elapsed.total_seconds()
 
 
 def imports(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
-    found = in_turns(BOTH, plan.rounds, lambda name: imported(name, built[name], arena.environment))
-    (ours, our_cpu), (theirs, their_cpu) = (found[name] for name in BOTH)
+    found = in_turns(BOTH, plan.rounds, lambda name: imported(name, built[name], arena.stage.environment()))
+    (ours, our_cpu), (theirs, their_cpu) = found.values()
     yield Figure("import", "import of the handler", "ms", ours, theirs, aim="≤ 0.4×")
     yield Figure("import_cpu", "import of the handler, CPU", "ms", our_cpu, their_cpu, aim="≤ 0.4×")
 
 
 def imported(name: str, recipe: Recipe, variables: Mapping[str, str]) -> tuple[float, ...]:
     """Milliseconds, wall and CPU, of an import in a fresh process that sees the artifact and nothing else."""
-    command = [*python(), "-c", IMPORT.format(module=MODULES[name])]
-    seen = surroundings(variables, recipe.directory)
+    command = [*harness.python(), "-c", IMPORT.format(module=packaged(name))]
+    seen = harness.surroundings(variables, recipe.directory)
     with TemporaryDirectory() as empty:
         done = subprocess.run(command, cwd=empty, env=seen, capture_output=True, text=True, check=True)
     return tuple(float(seconds) * 1000 for seconds in done.stdout.split())
@@ -209,23 +194,18 @@ def growth(arena: Arena, plan: Plan) -> Iterator[Figure]:
 # ---------------------------------------------------------------------------------------------- what waiting costs
 
 
-class Detached(NamedTuple):
-    """What detaching some disks took until their verdicts: calls, milliseconds billed, seconds to the verdict."""
+def detach(arena: Arena, disks: int, seconds: float, name: str) -> tuple[float, float, float]:
+    """Calls, milliseconds billed, and seconds to the verdict, until the queue is empty and all have their verdict.
 
-    calls: float
-    billed: float
-    late: float
-
-
-def detach(arena: Arena, disks: int, seconds: float, name: str) -> Detached:
-    """One server, so many disks of it, one message each, until the queue is empty and all have their verdict."""
+    One server, so many disks of it, one message each.
+    """
     for pair in arena.stage.renew(1, disks, seconds):
-        arena.stage.send(body(pair))
+        arena.stage.send(harness.body(pair))
     spent = arena.drain(name)
     late = arena.stage.waiting_for_verdict()
     if len(late) != disks:
         raise RuntimeError(f"{name}: {len(late)} verdicts on {disks} disks")
-    return Detached(arena.stage.calls(), sum(one.billed for one in spent) * 1000, median(late))
+    return arena.stage.calls(), sum(one.billed for one in spent) * 1000, median(late)
 
 
 def waiting(arena: Arena, plan: Plan) -> Iterator[Figure]:
@@ -233,18 +213,18 @@ def waiting(arena: Arena, plan: Plan) -> Iterator[Figure]:
         detach(arena, 1, 1, name)
     for disks in plan.disks:
         found = in_turns(BOTH, plan.detaches, partial(detach, arena, disks, 30))
-        ours, theirs = (Detached(*found[name]).calls for name in BOTH)
+        (ours, *_), (theirs, *_) = found.values()
         title = f"API calls, {disks} disk{'s' if disks > 1 else ''} of a server"
         yield Figure(f"calls_{disks}", title, "calls", ours, theirs, aim="≤ 0.5×" if disks == 20 else None)
     arena.stage.set_latency(LATENCY)
     for seconds in plan.seconds:
         found = in_turns(BOTH, plan.detaches, partial(detach, arena, 1, seconds))
-        ours, theirs = (Detached(*found[name]).billed for name in BOTH)
+        (_, ours, _), (_, theirs, _) = found.values()
         title, aim = f"billed, a detach of {seconds} s", "≤ 0.03×" if seconds == 30 else None
         yield Figure(f"billed_{seconds}", title, "ms", ours, theirs, aim=aim)
     arena.stage.set_latency(0)
     # From 1 to 60 seconds, spread as durations are: many short ones; the same in every run.
     chance = random.Random(7)
     durations = [60 ** chance.random() for _ in range(plan.verdicts)]
-    ours, theirs = (median(detach(arena, 1, one, name).late for one in durations) for name in BOTH)
+    ours, theirs = (median(detach(arena, 1, one, name)[2] for one in durations) for name in BOTH)
     yield Figure("verdict", "cloud finished → verdict", "s", ours, theirs)

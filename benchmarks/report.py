@@ -13,10 +13,7 @@ HERE = Path(__file__).parent
 SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "billed_120")
 """What the chart shows; all of it stands in the table."""
 
-IMPORT = (
-    "most of it is the agreed libraries, without a line of this product. Most of the rest is the making of some sixty "
-    "frozen dataclasses and pydantic models."
-)
+IMPORT = "most of it is the agreed libraries; the rest is mostly the making of frozen dataclasses and pydantic models."
 EVENT = "the bare calls have no login to look after, no evidence, no logs, no metrics. A batch shares some of it."
 WHY = {"cold_start": IMPORT, "import": IMPORT, "import_cpu": IMPORT, "cpu_1": EVENT, "cpu_10": EVENT}
 """Why a figure may fall short; for one that is not among them nothing has been measured that would say."""
@@ -59,8 +56,7 @@ class Figure:
     @property
     def row(self) -> dict[str, Any]:
         """The row of the JSON."""
-        measured = {name: float(f"{getattr(self, name):.4g}") for name in ("product", "other", "ratio")}
-        return {**asdict(self), **measured, "met": self.met}
+        return {**asdict(self), "ratio": self.ratio, "met": self.met}
 
 
 def told(value: float) -> str:
@@ -70,12 +66,8 @@ def told(value: float) -> str:
 
 def machine() -> dict[str, Any]:
     """What the figures depend on, besides the code."""
-    return {
-        "python": platform.python_version(),
-        "architecture": platform.machine(),
-        "cpus": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-    }
+    python, load = platform.python_version(), round(os.getloadavg()[0], 1)
+    return {"python": python, "architecture": platform.machine(), "cpus": os.cpu_count(), "load": load}
 
 
 def as_json(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
@@ -83,12 +75,12 @@ def as_json(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def write_page(directory: Path = HERE) -> None:
-    """Make the page and the chart of the JSON that lies there."""
-    document = json.loads((directory / "results.json").read_text())
+def write_page() -> None:
+    """Make the page and the chart of the JSON that lies here."""
+    document = json.loads((HERE / "results.json").read_text())
     figures = [Figure(**{field.name: row[field.name] for field in fields(Figure)}) for row in document["figures"]]
-    (directory / "results.md").write_text(page(document["machine"], figures))
-    (directory / "results.svg").write_text(chart([one for key in SHOWN for one in figures if one.key == key]))
+    (HERE / "results.md").write_text(page(document["machine"], figures))
+    (HERE / "results.svg").write_text(chart([one for key in SHOWN for one in figures if one.key == key]))
 
 
 def page(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
