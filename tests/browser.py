@@ -5,13 +5,10 @@ import json
 import os
 import shutil
 import signal
-import struct
 import subprocess
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,79 +25,6 @@ PATIENCE = 60.0
 def installed() -> str | None:
     """The browser of this machine, if there is one."""
     return next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded screenshot: rows of pixels, each pixel three bytes of red, green and blue."""
-
-    width: int
-    rows: tuple[bytes, ...]
-
-    @property
-    def height(self) -> int:
-        return len(self.rows)
-
-    @property
-    def background(self) -> bytes:
-        """The colour in the upper left corner, where nothing is written."""
-        return self.rows[0][:3]
-
-    @property
-    def lines(self) -> int:
-        """How many lines something is written on: runs of rows that are not all background."""
-        blank = self.background * self.width
-        written = [row != blank for row in self.rows]
-        return sum(here and not before for before, here in zip([False, *written], written, strict=False))
-
-    @property
-    def colours(self) -> int:
-        return len({row[at : at + 3] for row in set(self.rows) for at in range(0, len(row), 3)})
-
-    @property
-    def contrast(self) -> int:
-        """How far the channel that differs most is from the background, of 255."""
-        ground = self.background[0]
-        return max(max(abs(max(row) - ground), abs(min(row) - ground)) for row in self.rows)
-
-
-def decoded(png: bytes) -> Picture:
-    """Only what a browser writes: eight bits a channel, not interlaced, with or without transparency."""
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    at, header, packed = 8, b"", b""
-    while at < len(png):
-        (length,), kind = struct.unpack(">I", png[at : at + 4]), png[at + 4 : at + 8]
-        content = png[at + 8 : at + 8 + length]
-        header, packed = (content, packed) if kind == b"IHDR" else (header, packed + content * (kind == b"IDAT"))
-        at += length + 12
-    width, height, depth, colour, *_, interlaced = struct.unpack(">IIBBBBB", header)
-    assert (depth, interlaced) == (8, 0)
-    size = {2: 3, 6: 4}[colour]
-    raw, step, rows, above = zlib.decompress(packed), width * size, [], bytes(width * size)
-    for start in range(0, height * (step + 1), step + 1):
-        above = _unfiltered(raw[start], raw[start + 1 : start + 1 + step], above, size)
-        rows.append(above if size == 3 else bytes(above[i] for i in range(step) if i % 4 != 3))
-    return Picture(width, tuple(rows))
-
-
-def _unfiltered(kind: int, line: bytes, above: bytes, size: int) -> bytes:
-    """One row with the PNG filter taken off (PNG specification §9)."""
-    if kind == 0:
-        return line
-    if kind == 2:
-        return bytes((guess + more) & 255 for guess, more in zip(above, line, strict=True))
-    row = bytearray(line)
-    for at in range(len(row)):
-        left, up = row[at - size] if at >= size else 0, above[at]
-        if kind == 1:
-            guess = left
-        elif kind == 3:
-            guess = (left + up) // 2
-        else:
-            corner = above[at - size] if at >= size else 0
-            guess = min((left, up, corner), key=lambda found: abs(left + up - corner - found))
-        row[at] = (row[at] + guess) & 255
-    return bytes(row)
 
 
 class Browser:

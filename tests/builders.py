@@ -19,12 +19,11 @@ from shared.model import (
     Server,
     Volume,
 )
+from tests.messages import SERVER, VOLUME
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 OTHER_SERVER = "c3d3250c-7ce5-42cc-b620-dd2b63d19ca5"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 ATTACHMENT = "011a2bdb-a033-4479-845b-50bd8ed7f4d4"
 OTHER_ATTACHMENT = "d42a3356-2c63-4d7c-b56e-25b2e3c1fb38"
 

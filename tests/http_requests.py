@@ -14,12 +14,10 @@ from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.http_binding import BATCHED, STRUCTURED
 from shared.webhook.receive import HttpRequest, Rules
 from shared.webhook.responses import PROBLEM_TYPE, HttpAnswer
+from tests.messages import SERVER, VOLUME
 from tools.sender import LOCAL_SECRET, Post
 
 NOW = datetime(2026, 11, 23, 8, 0, 5, tzinfo=UTC)
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
-OTHER_VOLUME = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
 DATA = {"server_id": SERVER, "volume_id": VOLUME}
 TOKEN = "a-token-of-some-length"
 RULES = Rules(source="/bms-volume-detach/webhook", allowed_origins=("events.example.com",))

@@ -10,6 +10,10 @@ from shared.model import DetachRequest
 from shared.own_messages import VERSION, Continuation
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
+OTHER_VOLUME = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 QUEUE_ARN = "arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests"
 
 

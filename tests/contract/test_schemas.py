@@ -14,15 +14,12 @@ from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
-from tests.messages import QUEUE_ARN, bare, cloudevent, continuation
+from tests.messages import OTHER_VOLUME, QUEUE_ARN, SERVER, VOLUME, bare, cloudevent, continuation
 from tests.stack import Clock, Stack, VirtualBus, VirtualQueue
 from tools.contract.samples import SAMPLES, START, Rehearsal, sample
 from tools.contract.schemas import VERDICTS
 from tools.documents import ROOT
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
-OTHER = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
 FILES = sorted(SCHEMAS.glob("*.json"))
 CLOUDEVENTS = Draft7Validator(load(ROOT / "tests/contract/specs/cloudevents-1.0.json"))
 
@@ -145,16 +142,16 @@ def test_the_schemas_do_say_something(change: dict[str, Any], path: str) -> None
 ID = {"server_id": SERVER}
 REQUESTS: dict[str, tuple[dict[str, Any], bool]] = {
     "smallest": ({**ID, "volume_id": VOLUME}, True),
-    "several": ({**ID, "volume_ids": [VOLUME, OTHER]}, True),
+    "several": ({**ID, "volume_ids": [VOLUME, OTHER_VOLUME]}, True),
     "everything": ({**ID, "volume_id": VOLUME, "project_id": "c685484a8cc2416b97260938705deb65",
-        "attachment_id": OTHER, "unmounted": True, "allow_system_disk": False, "dry_run": True,
+        "attachment_id": OTHER_VOLUME, "unmounted": True, "allow_system_disk": False, "dry_run": True,
         "requested_at": "2026-11-23T08:00:00Z", "task_token": "t", "context": {"a": [None]}}, True),
     "no volume": (ID, False),
     "no server": ({"volume_id": VOLUME}, False),
-    "both": ({**ID, "volume_id": VOLUME, "volume_ids": [OTHER]}, False),
-    "both, and an attachment": ({**ID, "volume_id": VOLUME, "volume_ids": [OTHER], "attachment_id": OTHER}, False),
-    "an attachment of several": ({**ID, "volume_ids": [VOLUME], "attachment_id": OTHER}, False),
-    "one answer for several": ({**ID, "volume_ids": [VOLUME, OTHER], "task_token": "t"}, False),
+    "both": ({**ID, "volume_id": VOLUME, "volume_ids": [OTHER_VOLUME]}, False),
+    "both, and an attachment": ({**ID, "volume_id": VOLUME, "volume_ids": [VOLUME], "attachment_id": VOLUME}, False),
+    "an attachment of several": ({**ID, "volume_ids": [VOLUME], "attachment_id": OTHER_VOLUME}, False),
+    "one answer for several": ({**ID, "volume_ids": [VOLUME, OTHER_VOLUME], "task_token": "t"}, False),
     "a typo": ({**ID, "volume_id": VOLUME, "dry_rum": True}, False),
     "no id": ({**ID, "volume_id": "vol-1"}, False),
     "a number": ({**ID, "volume_id": VOLUME, "dry_run": 1}, False),

@@ -18,11 +18,10 @@ from shared.ports import AwsTrouble, Event, NotTaken
 from shared.retry_after import seconds as seconds_until
 from shared.settings import Settings, SettingsError, SinkMode, load
 from shared.signatures import Keys
-from tests.messages import QUEUE_ARN, START
+from tests.messages import QUEUE_ARN, START, TRACE
 from tests.scripted import BROKEN, Asked, Reply, Script
 
 OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def verdict() -> Event:

@@ -14,8 +14,9 @@ from local.poller import LambdaContext
 from local.stack import Stack
 from shared.bootstrap.webhook import build_webhook, webhook_endpoint
 from shared.webhook.http_binding import STRUCTURED
-from tests.http_requests import DATA, NOW, OTHER_VOLUME, SERVER, VOLUME, cloudevent, said
+from tests.http_requests import DATA, NOW, cloudevent, said
 from tests.integration.webhook_secret import forget, keep
+from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 from tools.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
 
 BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}

@@ -12,9 +12,10 @@ from shared.policy import AWS_ROUNDS, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
-from tests.http_requests import DATA, NOW, OTHER_VOLUME, RULES, SERVER, VOLUME, FakeKeyRing, said, signed
+from tests.http_requests import DATA, NOW, RULES, FakeKeyRing, said, signed
 from tests.integration.test_aws_client import client_of
 from tests.integration.webhook_secret import keep
+from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 from tests.scripted import Reply, Script, reply
 from tools.sender import LOCAL_SECRET
 

@@ -15,8 +15,7 @@ from shared.outbox.observer import BUS, Attempt
 from shared.own_messages import VERSION, Continuation, WaitingDelivery
 from shared.ports import Event, NotTaken
 from shared.telemetry.logs import Logs
-from tests.http_requests import OTHER_VOLUME, SERVER, VOLUME
-from tests.messages import START, bare, cloudevent, sqs_record
+from tests.messages import OTHER_VOLUME, SERVER, START, VOLUME, bare, cloudevent, sqs_record
 from tests.stack import LINES, Bench, Queued
 
 REQUEST = DetachRequest(

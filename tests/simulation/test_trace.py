@@ -8,10 +8,10 @@ import pytest
 from simulator import Behaviour
 from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import Stage
+from tests.messages import TRACE
 from tests.stack import Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "600", "REQUEST_TTL": "1800"}
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LATE = Behaviour(stuck=True, stuck_seconds=120)
 
 

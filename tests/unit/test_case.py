@@ -21,8 +21,6 @@ from tests.builders import (
     OTHER_ATTACHMENT,
     OTHER_SERVER,
     REQUESTED,
-    SERVER,
-    VOLUME,
     ago,
     answer,
     attachment,
@@ -34,6 +32,7 @@ from tests.builders import (
     unlisted,
     volume,
 )
+from tests.messages import SERVER, VOLUME
 
 SKEW = Policy().fence_skew
 IDLE = seen(volume("in-use"))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.cloud.answers import TABLE, Row
 from shared.cloud.classify import classify
 from shared.model import Answer, AnswerClass, Reason
+from tests.messages import SERVER, VOLUME
 
 ACCEPTED, DONE_VERIFY, PERMANENT = AnswerClass.ACCEPTED, AnswerClass.DONE_VERIFY, AnswerClass.PERMANENT
 RETRY, WAIT, RECONCILE = AnswerClass.RETRY, AnswerClass.WAIT, AnswerClass.RECONCILE
@@ -19,8 +20,6 @@ REAUTHENTICATE = AnswerClass.REAUTHENTICATE
 Expected = tuple[int, str, AnswerClass, Reason | None]
 """Status, body, kind, reason."""
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 NOVA_404_PAGE = (
     "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n"
     "  The resource could not be found.<br /><br />\n\n\n\n </body>\n</html>"

@@ -19,14 +19,10 @@ from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
 from shared.own_messages import WaitingDelivery
 from shared.ports import Event
-from tests.messages import QUEUE_ARN, START, bare, cloudevent, continuation
+from tests.messages import OTHER_VOLUME, QUEUE_ARN, SERVER, START, TRACE, VOLUME, bare, cloudevent, continuation
 from tests.stack import Clock, VirtualBus, VirtualQueue
 from tests.unit.test_outbox import LATER, Listener
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
-OTHER = "4b02f8ad-1c4f-4c2e-9d0b-7a6c1d0a52f3"
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REQUEST = DetachRequest(
     id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME, task_token="AQC-token",
     correlation_id="CHG-1", traceparent=TRACE, context={"ticket": "CHG-1"},
@@ -89,8 +85,8 @@ def test_a_fresh_request_is_answered() -> None:
 def test_every_volume_is_answered() -> None:
     """A request for two volumes ends in two verdicts."""
     morgue = Morgue()
-    assert [] == morgue.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER]}))
-    assert [VOLUME, OTHER] == [data["volume_id"] for data in morgue.bus.data]
+    assert [] == morgue.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}))
+    assert [VOLUME, OTHER_VOLUME] == [data["volume_id"] for data in morgue.bus.data]
 
 
 def test_a_continuation_brings_its_evidence() -> None:
@@ -173,10 +169,10 @@ def test_what_cannot_be_answered_stays() -> None:
     morgue = Morgue()
 
     def not_of_one(event: Event) -> bool:
-        return f"/volumes/{OTHER}" in str(event.subject)
+        return f"/volumes/{OTHER_VOLUME}" in str(event.subject)
 
     morgue.bus.refuse = not_of_one
-    assert ["m-1"] == morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER)))
+    assert ["m-1"] == morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER_VOLUME)))
     assert 1 == len(morgue.told.found)  # it counts as answered when it is
 
 

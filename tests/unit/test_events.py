@@ -27,12 +27,9 @@ from shared.model import (
 from shared.outbox.events import EventFactory, cut
 from shared.outbox.reasons import catalogue
 from shared.ports import Event
-from tests.messages import START, cloudevent_faults, is_uuid, nulls_in
+from tests.messages import SERVER, START, TRACE, VOLUME, cloudevent_faults, is_uuid, nulls_in
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 ATTACHMENT = "00000000-0000-4000-8000-000000000001"
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME)
 FULL = replace(REQUEST, correlation_id="CHG-1", traceparent=TRACE, tracestate="a=b", context={"ticket": "CHG-1"})
 PROGRESS = Progress(first_seen_at=START)

@@ -11,10 +11,8 @@ import pytest
 from shared.decision.case import Case
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import DetachRequest, Message
-from tests.messages import QUEUE_ARN, START, bare, cloudevent
+from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 DATA = bare(SERVER, VOLUME)
 SENT = START + timedelta(minutes=1)
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:changes"

@@ -9,10 +9,8 @@ import pytest
 
 from shared.inbox.read import Rejected, read
 from shared.model import DetachRequest, Message
-from tests.messages import QUEUE_ARN, START, bare, cloudevent
+from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 PROJECT = "c685484a8cc2416b97260938705deb65"
 DATA = bare(SERVER, VOLUME)
 

@@ -12,10 +12,8 @@ from shared.decision.case import Case
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import Message
 from shared.outbox.events import EventFactory
-from tests.messages import QUEUE_ARN, START, bare, cloudevent, cloudevent_faults
+from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent, cloudevent_faults
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 DATA = bare(SERVER, VOLUME)
 
 NAMES = st.sampled_from(

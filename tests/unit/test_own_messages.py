@@ -13,11 +13,9 @@ from shared.decision.case import Case
 from shared.decision.progress import Progress, State
 from shared.inbox.read import Rejected, read
 from shared.model import Attachment, Call, DetachRequest, Message
-from tests.messages import QUEUE_ARN, START, continuation
+from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, continuation
 from tests.stack import Bench
 
-SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
-VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME)
 FOLLOWED = Attachment(attachment_id=SERVER, attached_at=START, device="/dev/sdb")
 PROGRESS = Progress(

@@ -41,8 +41,6 @@ from tests.builders import (
     OTHER_ATTACHMENT,
     OTHER_SERVER,
     REQUESTED,
-    SERVER,
-    VOLUME,
     On,
     ago,
     answer,
@@ -53,7 +51,7 @@ from tests.builders import (
     server,
     volume,
 )
-from tests.messages import continuation
+from tests.messages import SERVER, VOLUME, continuation
 
 # ------------------------------------------------------------------------------------------- what there may be
 

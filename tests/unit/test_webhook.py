@@ -15,11 +15,8 @@ from shared.webhook.receive import Rules
 from tests.http_requests import (
     DATA,
     NOW,
-    OTHER_VOLUME,
     RULES,
-    SERVER,
     TOKEN,
-    VOLUME,
     FakeKeyRing,
     FakeQueue,
     cloudevent,
@@ -31,6 +28,7 @@ from tests.http_requests import (
     structured,
     unsigned,
 )
+from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 
 
 def test_a_cloudevent_keeps_its_identity() -> None:

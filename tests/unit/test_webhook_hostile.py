@@ -15,8 +15,6 @@ from shared.webhook.http_binding import BATCHED, STRUCTURED
 from tests.http_requests import (
     DATA,
     NOW,
-    SERVER,
-    VOLUME,
     FakeQueue,
     cloudevent,
     endpoint,
@@ -26,6 +24,7 @@ from tests.http_requests import (
     signed,
     structured,
 )
+from tests.messages import SERVER, VOLUME
 
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000"))
 

@@ -5,10 +5,7 @@ import pytest
 from shared.ports import Unsent
 from tests.http_requests import (
     DATA,
-    OTHER_VOLUME,
-    SERVER,
     TOKEN,
-    VOLUME,
     FakeKeyRing,
     FakeQueue,
     batched,
@@ -21,6 +18,7 @@ from tests.http_requests import (
     signed,
     with_token,
 )
+from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 
 BROKEN = Unsent("InternalError")
 THROTTLED = Unsent("RequestThrottled", throttled=True)

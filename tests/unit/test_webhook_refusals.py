@@ -13,11 +13,8 @@ from tests.http_requests import (
     DATA,
     KEYS,
     NOW,
-    OTHER_VOLUME,
     RULES,
-    SERVER,
     TOKEN,
-    VOLUME,
     FakeKeyRing,
     FakeQueue,
     batched,
@@ -31,6 +28,7 @@ from tests.http_requests import (
     unsigned,
     with_token,
 )
+from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 from tools.sender import LOCAL_SECRET
 
 OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
