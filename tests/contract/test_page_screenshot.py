@@ -36,7 +36,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 SEEN = """(() => {
-    const light = colour => Math.max(...colour.match(/\\d+/g).slice(0, 3).map(Number));
+    const light = colour => colour == "rgba(0, 0, 0, 0)" ? 255 : Math.max(...colour.match(/\\d+/g).map(Number));
     const style = getComputedStyle(document.body);
     const texts = [...document.querySelectorAll("body *")].filter(found => found.checkVisibility() && found.innerText);
     return [light(style.backgroundColor), light(style.color), texts.length];
