@@ -36,10 +36,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 SEEN = """(() => {
-    const light = colour => colour == "rgba(0, 0, 0, 0)" ? 255 : Math.max(...colour.match(/\\d+/g).map(Number));
-    const style = getComputedStyle(document.body);
+    const light = colour => Math.max(...colour.match(/\\d+/g).slice(0, 3).map(Number));
     const texts = [...document.querySelectorAll("body *")].filter(found => found.checkVisibility() && found.innerText);
-    return [light(style.backgroundColor), light(style.color), texts.length];
+    const canvas = document.body.appendChild(document.createElement("div"));
+    canvas.style.background = "Canvas";
+    return [light(getComputedStyle(canvas).backgroundColor), light(getComputedStyle(document.body).color), texts.length];
 })()"""
 """How light the background and the text are, of 255, and how many elements with text are to be seen."""
 
