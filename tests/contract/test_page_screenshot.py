@@ -40,7 +40,8 @@ SEEN = """(() => {
     const texts = [...document.querySelectorAll("body *")].filter(found => found.checkVisibility() && found.innerText);
     const canvas = document.body.appendChild(document.createElement("div"));
     canvas.style.background = "Canvas";
-    return [light(getComputedStyle(canvas).backgroundColor), light(getComputedStyle(document.body).color), texts.length];
+    const [ground, ink] = [getComputedStyle(canvas).backgroundColor, getComputedStyle(document.body).color];
+    return [light(ground), light(ink), texts.length];
 })()"""
 """How light the background and the text are, of 255, and how many elements with text are to be seen."""
 

@@ -1,6 +1,7 @@
 """The safety table of the design, complete, and how the documents' contradicting server states are read."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,30 +32,14 @@ DIMENSIONS = (
     ("allowed", "-"),
 )
 
-# `*` is any; `unmounted` is what the request attests, `allowed` its allow_system_disk.
-TABLE = """
-    server    disk    system   policy        attested   system disk   =>
-
-    stopped   data    *        *             *          *             go
-    stopped   system  *        *             *          allowed       go
-    stopped   system  *        *             *          -             system_disk
-
-    running   system  *        *             *          *             system_disk
-    running   data    *        stopped_only  *          *             server_running
-
-    running   data    linux    platform      *          *             go
-    running   data    windows  platform      unmounted  *             go
-    running   data    windows  platform      -          *             attestation_required
-    running   data    unknown  platform      unmounted  *             go
-    running   data    unknown  platform      -          *             attestation_required
-
-    running   data    *        attest        unmounted  *             go
-    running   data    *        attest        -          *             attestation_required
-
-    changing  *       *        *             *          *             hold
-"""
 
 Combination = tuple[str, ...]
+
+
+def rows_of(name: str) -> list[str]:
+    """The rows of a table beside this file, without its heading."""
+    lines = (Path(__file__).parent / name).read_text().splitlines()
+    return [" ".join(line.split()) for line in lines if line and not line.startswith("#") and "=>" not in line]
 
 
 def combinations(row: Combination) -> list[Combination]:
@@ -62,7 +47,7 @@ def combinations(row: Combination) -> list[Combination]:
     return list(product(*(values if cell == "*" else (cell,) for cell, values in zip(row, DIMENSIONS, strict=True))))
 
 
-ROWS = [tuple(line.split()) for line in TABLE.strip().splitlines()[1:] if line.strip()]
+ROWS = [tuple(line.split()) for line in rows_of("gates.txt")]
 EVERYTHING = list(product(*DIMENSIONS))
 STOPPED = ("stopped", "data", "linux", "platform", "-", "-")
 RUNNING = ("running", "data", "linux", "platform", "unmounted", "-")
@@ -146,59 +131,6 @@ def test_either_plane_may_name_the_system_disk(by_volume: str | None, by_server:
 
 # --------------------------------------------------------------------------------- what a server's states mean
 
-POWER = """
-    status        task_state    vm_state   power_state   =>
-
-    ACTIVE        -             active     1             running
-    ACTIVE        -             -          1             running
-    ACTIVE        -             active     -             running
-    active        -             active     1             running
-    ACTIVE        powering-off  active     1             changing
-    ACTIVE        deleting      active     1             changing
-    ACTIVE        rebooting     active     1             changing
-    ACTIVE        -             active     0             changing
-    ACTIVE        -             active     2             changing
-    ACTIVE        -             active     3             changing
-    ACTIVE        -             active     4             changing
-    ACTIVE        -             active     5             changing
-    ACTIVE        -             active     6             changing
-    ACTIVE        -             active     7             changing
-    ACTIVE        -             stopped    4             changing
-    ACTIVE        -             building   1             changing
-
-    SHUTOFF       -             stopped    4             stopped
-    SHUTOFF       -             shutoff    4             stopped
-    SHUTOFF       -             -          4             stopped
-    SHUTOFF       -             stopped    -             stopped
-    SHUTOFF       -             stopped    0             stopped
-    SHUTOFF       -             stopped    2             stopped
-    SHUTOFF       -             stopped    3             stopped
-    SHUTOFF       -             stopped    5             stopped
-    SHUTOFF       -             stopped    6             stopped
-    SHUTOFF       -             stopped    7             stopped
-    SHUTOFF       -             stopped    1             changing
-    SHUTOFF       powering-on   stopped    4             changing
-    SHUTOFF       rebuilding    stopped    4             changing
-    SHUTOFF       deleting      shutoff    4             changing
-    SHUTOFF       -             active     4             changing
-
-    BUILD         scheduling    building   0             changing
-    BUILD         -             building   0             changing
-    REBOOT        -             active     1             changing
-    HARD_REBOOT   -             active     1             changing
-    REBUILD       -             active     1             changing
-    RESIZE        -             active     1             changing
-    MIGRATING     -             active     1             changing
-    DELETED       -             deleted    0             changing
-
-    PAUSED        -             paused     3             running
-    SUSPENDED     -             suspended  7             running
-    RESCUE        -             rescued    1             running
-    ERROR         -             error      0             running
-    UNKNOWN       -             active     1             running
-    SOMETHING     -             new        9             running
-"""
-
 
 def powered(line: str) -> tuple[Server, str]:
     status, task_state, vm_state, power_state, expected = line.split()
@@ -210,7 +142,7 @@ def powered(line: str) -> tuple[Server, str]:
     ), expected
 
 
-@pytest.mark.parametrize("line", [" ".join(line.split()) for line in POWER.strip().splitlines()[1:] if line.strip()])
+@pytest.mark.parametrize("line", rows_of("power.txt"))
 def test_power_is_read_from_all_four_states(line: str) -> None:
     """Off and on are what all four states agree on; what is steady and neither counts as running."""
     machine, expected = powered(line)
