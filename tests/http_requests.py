@@ -14,6 +14,7 @@ from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.http_binding import BATCHED, STRUCTURED
 from shared.webhook.receive import HttpRequest, Rules
 from shared.webhook.responses import PROBLEM_TYPE, HttpAnswer
+from tests import messages
 from tests.messages import SERVER, VOLUME
 from tools.sender import LOCAL_SECRET, Post
 
@@ -27,15 +28,8 @@ JSON_TYPE = "application/json"
 
 def cloudevent(data: Mapping[str, Any] = DATA, **attributes: Any) -> dict[str, Any]:
     """A request as a structured CloudEvent; an attribute of None is left out."""
-    ordinary = {
-        "specversion": "1.0",
-        "id": "4711",
-        "source": "/changes",
-        "type": "bms.volume.detach_requested.v1",
-        "time": "2026-11-23T08:00:00Z",
-        "data": dict(data),
-    }
-    return {name: value for name, value in {**ordinary, **attributes}.items() if value is not None}
+    event = messages.cloudevent(dict(data), **{"datacontenttype": ..., **attributes})
+    return {name: value for name, value in event.items() if value is not None}
 
 
 def http_request(method: str, headers: Mapping[str, str], body: bytes = b"", iam: bool = False) -> HttpRequest:

@@ -24,16 +24,9 @@ def bare(server_id: str, volume_id: str, **more: object) -> dict[str, Any]:
 
 def cloudevent(data: object, **attributes: object) -> dict[str, Any]:
     """A request as a CloudEvent; an attribute of `...` is left out."""
-    event: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": "4711",
-        "source": "/changes",
-        "type": "bms.volume.detach_requested.v1",
-        "time": "2026-11-23T08:00:00Z",
-        "datacontenttype": "application/json",
-        "data": data,
-        **attributes,
-    }
+    event: dict[str, Any] = {"specversion": "1.0", "id": "4711", "source": "/changes",
+        "type": "bms.volume.detach_requested.v1", "time": "2026-11-23T08:00:00Z",
+        "datacontenttype": "application/json", "data": data, **attributes}  # fmt: skip
     return {name: value for name, value in event.items() if value is not ...}
 
 

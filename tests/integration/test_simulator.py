@@ -67,12 +67,8 @@ class Cloud:
     def log_in(self, name: str, password: str, scope: dict[str, Any] | None = None) -> Answer:
         user = {"name": name, "domain": {"name": "Default"}, "password": password}
         project = {"name": self.project.name, "domain": {"name": "Default"}}
-        body = {
-            "auth": {
-                "identity": {"methods": ["password"], "password": {"user": user}},
-                "scope": {"project": project} if scope is None else scope,
-            }
-        }
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": project} if scope is None else scope}}  # fmt: skip
         return self.api.handle("POST", "/v3/auth/tokens", {}, json.dumps(body).encode())
 
     def call(self, method: str, path: str, version: str | None = None, **headers: str) -> Answer:
@@ -120,14 +116,10 @@ def test_token(cloud: Cloud) -> None:
     assert set(token) == MEMBERS["token"]
     assert token["project"]["id"] == cloud.project.id
     urls = {entry["type"]: {e["url"] for e in entry["endpoints"]} for entry in token["catalog"]}
-    assert urls == {
-        "identity": {"http://cloud.test/v3"},
-        "image": {"http://cloud.test"},
-        "compute": {"http://cloud.test/v2.1"},
-        "volumev3": {f"http://cloud.test/v3/{cloud.project.id}"},
+    assert urls == {"identity": {"http://cloud.test/v3"}, "image": {"http://cloud.test"},
+        "compute": {"http://cloud.test/v2.1"}, "volumev3": {f"http://cloud.test/v3/{cloud.project.id}"},
         "volumev2": {f"http://cloud.test/v2/{cloud.project.id}"},
-        "block-storage": {"http://cloud.test/v3"},
-    }
+        "block-storage": {"http://cloud.test/v3"}}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["/v2.1/{project}", "/v2/{project}"])
@@ -347,16 +339,8 @@ def test_detach_from_acceptance_to_end(cloud: Cloud) -> None:
     cloud.pass_(0.5)
     assert cloud.attachment().status == 404
     assert cloud.delete().status == 404
-    assert cloud.happened == [
-        What.ATTACHED,
-        What.DELETE_RECEIVED,
-        What.DELETE_ACCEPTED,
-        What.DETACHING,
-        What.CINDER_DETACHED,
-        What.NOVA_DETACHED,
-        What.DELETE_RECEIVED,
-        What.DELETE_REJECTED,
-    ]
+    assert cloud.happened == [What.ATTACHED, What.DELETE_RECEIVED, What.DELETE_ACCEPTED, What.DETACHING,
+        What.CINDER_DETACHED, What.NOVA_DETACHED, What.DELETE_RECEIVED, What.DELETE_REJECTED]  # fmt: skip
     accepted = cloud.world.history[2]
     assert accepted.attachment_id == cloud.attachment_id
     assert accepted.detail == answer.headers["x-openstack-request-id"]
@@ -615,11 +599,8 @@ def test_call_log(cloud: Cloud) -> None:
     cloud.attachment()
     cloud.call("GET", "/nowhere")
     seen = [(call.operation, call.status, call.volume_id) for call in cloud.api.calls]
-    assert seen == [
-        ("delete_attachment", 0, cloud.volume),
-        ("get_attachment", 200, cloud.volume),
-        ("unknown", 404, None),
-    ]
+    assert seen == [("delete_attachment", 0, cloud.volume), ("get_attachment", 200, cloud.volume),
+        ("unknown", 404, None)]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,8 @@ REQUEST = DetachRequest(
     id="4711", source="/changes", requested_at=START, server_id="95bf2490-5428-432c-ad9b-5e3406f869dd",
     volume_id="b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", task_token="AQC-token/+=",
 )  # fmt: skip
-CONCLUSIONS = {
-    "detached": detached(Detail.DETACHED_NOW),
-    "checked": Conclude(Outcome.CHECKED, Detail.WOULD_DETACH),
-    "failed": failed(Reason.SYSTEM_DISK),
-}
+CONCLUSIONS = {"detached": detached(Detail.DETACHED_NOW), "checked": Conclude(Outcome.CHECKED,
+    Detail.WOULD_DETACH), "failed": failed(Reason.SYSTEM_DISK)}  # fmt: skip
 
 
 def event(verdict: str, request: DetachRequest = REQUEST) -> Event:

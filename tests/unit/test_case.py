@@ -112,13 +112,8 @@ def test_only_what_the_request_means_is_pinned(
 
 def test_state_before_is_kept_from_the_first_look() -> None:
     """The verdict's "before" is what the first look showed, not what came of it."""
-    assert look(progress(), IDLE, DETACHING, FREE).before == State(
-        volume_status="in-use",
-        attachment=FOLLOWED,
-        listed_by_server=True,
-        server_status="ACTIVE",
-        attached_to=(SERVER,),
-    )
+    assert look(progress(), IDLE, DETACHING, FREE).before == State(volume_status="in-use",
+        attachment=FOLLOWED, listed_by_server=True, server_status="ACTIVE", attached_to=(SERVER,))  # fmt: skip
 
 
 def test_state_of_nothing_is_null() -> None:
@@ -300,12 +295,8 @@ def test_what_could_not_be_read_is_remembered() -> None:
 
 # --------------------------------------------------------------------------------------------------- evidence
 
-CALLS = st.lists(
-    st.builds(
-        call, st.sampled_from(["get_volume", "list_attachments", "delete_attachment"]), st.sampled_from([0, 200, 503])
-    ),
-    max_size=30,
-)
+CALLS = st.lists(st.builds(call, st.sampled_from(["get_volume", "list_attachments", "delete_attachment"]),
+    st.sampled_from([0, 200, 503])), max_size=30)  # fmt: skip
 
 
 def told(calls: tuple[Call, ...]) -> list[str]:

@@ -38,11 +38,9 @@ NOW = START + timedelta(seconds=2, microseconds=345678)
 FAULTS = (Fault("server_id", "must be a UUID"), Fault("", "is odd"))
 BAD = Rejected(Origin("4715", "/changes", START), FAULTS, "{}")
 
-MADE = {
-    Outcome.DETACHED: detached(Detail.DETACHED_NOW),
-    Outcome.FAILED: failed(Reason.REFUSED_BY_SERVER, "as before"),
-    Outcome.CHECKED: Conclude(Outcome.CHECKED, Detail.WOULD_DETACH, explanation="all checks passed"),
-}
+MADE = {Outcome.DETACHED: detached(Detail.DETACHED_NOW), Outcome.FAILED: failed(Reason.REFUSED_BY_SERVER,
+    "as before"), Outcome.CHECKED: Conclude(Outcome.CHECKED, Detail.WOULD_DETACH,
+    explanation="all checks passed")}  # fmt: skip
 FACTORY = EventFactory()
 
 
@@ -65,12 +63,8 @@ def parsed(event: Event) -> dict[str, Any]:
 
 
 KINDS = ["detached", "failed", "checked", "unconfirmed"]
-TYPES = {
-    "detached": "bms.volume.detached.v1",
-    "failed": "bms.volume.detach_failed.v1",
-    "checked": "bms.volume.detach_checked.v1",
-    "unconfirmed": "bms.volume.detach_unconfirmed.v1",
-}
+TYPES = {"detached": "bms.volume.detached.v1", "failed": "bms.volume.detach_failed.v1",
+    "checked": "bms.volume.detach_checked.v1", "unconfirmed": "bms.volume.detach_unconfirmed.v1"}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,14 +23,8 @@ from tests.builders import request, server, volume
 
 # --------------------------------------------------------------------------------------------- the whole table
 
-DIMENSIONS = (
-    ("stopped", "running", "changing"),
-    ("data", "system"),
-    ("linux", "windows", "unknown"),
-    ("platform", "attest", "stopped_only"),
-    ("unmounted", "-"),
-    ("allowed", "-"),
-)
+DIMENSIONS = (("stopped", "running", "changing"), ("data", "system"), ("linux", "windows", "unknown"),
+    ("platform", "attest", "stopped_only"), ("unmounted", "-"), ("allowed", "-"))  # fmt: skip
 
 
 Combination = tuple[str, ...]
@@ -134,12 +128,9 @@ def test_either_plane_may_name_the_system_disk(by_volume: str | None, by_server:
 
 def powered(line: str) -> tuple[Server, str]:
     status, task_state, vm_state, power_state, expected = line.split()
-    return server(
-        status=status,
-        task_state=None if task_state == "-" else task_state,
+    return server(status=status, task_state=None if task_state == "-" else task_state,
         vm_state=None if vm_state == "-" else vm_state,
-        power_state=None if power_state == "-" else int(power_state),
-    ), expected
+        power_state=None if power_state == "-" else int(power_state)), expected  # fmt: skip
 
 
 @pytest.mark.parametrize("line", rows_of("power.txt"))

@@ -118,12 +118,8 @@ def test_ids_that_are_valid_are_named_in_the_answer() -> None:
     found = found_in(
         cloudevent({"server_id": SERVER.upper(), "volume_id": "x", "context": {"a": 1}}, correlationid="C")
     )
-    assert (found.server_id, found.volume_id, found.context, found.origin.correlation_id) == (
-        SERVER,
-        None,
-        {"a": 1},
-        "C",
-    )
+    assert (found.server_id, found.volume_id, found.context, found.origin.correlation_id) == (SERVER,
+        None, {"a": 1}, "C")  # fmt: skip
     assert (found.origin.id, found.origin.source, found.origin.time) == ("4711", "/changes", START)
 
 

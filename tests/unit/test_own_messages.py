@@ -128,9 +128,5 @@ def test_another_releases_continuation_is_not_answered() -> None:
 def test_what_cannot_be_read_still_names_its_request() -> None:
     """Whoever answers in our place can do so under the request's own identity."""
     found = back(json.dumps(message(progress=None)))
-    assert (found.origin.id, found.origin.source, found.server_id, found.volume_id) == (
-        "4711",
-        "/changes",
-        SERVER,
-        VOLUME,
-    )
+    assert (found.origin.id, found.origin.source, found.server_id, found.volume_id) == ("4711",
+        "/changes", SERVER, VOLUME)  # fmt: skip

@@ -74,29 +74,14 @@ FOLLOWING = progress(followed=FOLLOWED)
 def accepted(seconds_ago: float, **changes: object) -> Progress:
     """One DELETE sent and accepted."""
     at = ago(seconds=seconds_ago)
-    return progress(
-        **{
-            "first_seen_at": at,
-            "followed": FOLLOWED,
-            "deletes_sent": 1,
-            "last_delete_at": at,
-            "accepted_at": at,
-            **changes,
-        }
-    )
+    return progress(**{"first_seen_at": at, "followed": FOLLOWED, "deletes_sent": 1, "last_delete_at": at,
+        "accepted_at": at, **changes})  # fmt: skip
 
 
 def lost(deletes: int, seconds_ago: float, **changes: object) -> Progress:
     """So many DELETEs sent whose outcome is not known, the last of them so long ago."""
-    return progress(
-        **{
-            "followed": FOLLOWED,
-            "deletes_sent": deletes,
-            "unsettled": deletes,
-            "last_delete_at": ago(seconds=seconds_ago),
-            **changes,
-        }
-    )
+    return progress(**{"followed": FOLLOWED, "deletes_sent": deletes, "unsettled": deletes,
+        "last_delete_at": ago(seconds=seconds_ago), **changes})  # fmt: skip
 
 
 def throttled(seconds_ago: float) -> Progress:

@@ -132,12 +132,8 @@ oddities = changes(
 )
 
 
-PLANES = [
-    *[(volume(), LISTED)] * 4,
-    *[(volume("available"), NOT_LISTED)] * 2,
-    (volume("available"), None),
-    (None, NOT_LISTED),
-]
+PLANES = [*[(volume(), LISTED)] * 4, *[(volume("available"), NOT_LISTED)] * 2, (volume("available"),
+    None), (None, NOT_LISTED)]  # fmt: skip
 
 
 @st.composite
@@ -155,11 +151,8 @@ def observations(draw: st.DrawFn) -> Seen:
             at_most=1,
         )
     )
-    ordinary = {
-        "volume": replace(disk, **draw(oddities)) if disk else None,
-        "listing": listing,
-        "server": draw(servers),
-    }
+    ordinary = {"volume": replace(disk, **draw(oddities)) if disk else None, "listing": listing,
+        "server": draw(servers)}  # fmt: skip
     return Seen(**{**ordinary, **odd})
 
 
@@ -225,14 +218,10 @@ class Situation:
         return listed | {one.device for one in self.here if identity(one) == self.followed}
 
 
-STAGES: list[dict[str, Any]] = [
-    {},
-    {"followed": FOLLOWED},
-    {"followed": FOLLOWED, "detaching_since": ago(seconds=40), "detaching_seen": True},
-    {"followed": FOLLOWED, "deletes_sent": 1},
-    {"followed": FOLLOWED, "deletes_sent": 1, "unsettled": 1},
-    {"followed": FOLLOWED, "deletes_sent": 1, "accepted_at": ago(seconds=40)},
-]
+STAGES: list[dict[str, Any]] = [{}, {"followed": FOLLOWED}, {"followed": FOLLOWED,
+    "detaching_since": ago(seconds=40), "detaching_seen": True}, {"followed": FOLLOWED,
+    "deletes_sent": 1}, {"followed": FOLLOWED, "deletes_sent": 1, "unsettled": 1}, {"followed": FOLLOWED,
+    "deletes_sent": 1, "accepted_at": ago(seconds=40)}]  # fmt: skip
 
 
 @st.composite
@@ -381,12 +370,10 @@ def test_any_answer_to_a_delete_is_coped_with(situation: Situation, back: Classi
                 pytest.fail(f"{other} in reply to an answer")
 
 
-KINDS = {
-    *("delete", "wait", "checked: would_detach"),
-    *("detached: detached_now", "detached: detached_by_other", "detached: detached_meanwhile"),
-    *("detached: already_detached", "detached: replaced_by_newer", "detached: server_gone", "detached: volume_gone"),
-    *("failed: superseded", "failed: expired", "failed: attestation_required"),
-}
+KINDS = {*("delete", "wait", "checked: would_detach"), *("detached: detached_now",
+    "detached: detached_by_other", "detached: detached_meanwhile"), *("detached: already_detached",
+    "detached: replaced_by_newer", "detached: server_gone", "detached: volume_gone"),
+    *("failed: superseded", "failed: expired", "failed: attestation_required")}  # fmt: skip
 
 
 def test_situations_reach_every_decision() -> None:
@@ -416,14 +403,9 @@ class Look:
     late: timedelta
 
 
-USUAL = [
-    Seen(volume("in-use"), LISTED),
-    Seen(volume("in-use", multiattach=True), LISTED),
-    Seen(volume("detaching"), LISTED),
-    Seen(volume("detaching", multiattach=True), LISTED),
-    Seen(volume("in-use"), NOT_LISTED),
-    Seen(volume("available"), LISTED),
-]
+USUAL = [Seen(volume("in-use"), LISTED), Seen(volume("in-use", multiattach=True), LISTED),
+    Seen(volume("detaching"), LISTED), Seen(volume("detaching", multiattach=True), LISTED),
+    Seen(volume("in-use"), NOT_LISTED), Seen(volume("available"), LISTED)]  # fmt: skip
 ATTACHED: list[tuple[On, ...]] = [(), *((one,) for one in OURS + OTHERS), (OURS[3], OURS[0]), (OTHERS[0], OURS[0])]
 STATUSES = ("in-use", "detaching", "available", "attaching", "error_detaching")
 DISKS = [

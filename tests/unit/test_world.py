@@ -68,12 +68,8 @@ def test_history_has_the_times_at_which_things_took_place() -> None:
     scene = Scene(Behaviour(seconds=2, nova_lag=0.5))
     scene.begin()
     scene.pass_(60)
-    assert scene.history == [
-        (What.ATTACHED, 0.0),
-        (What.DETACHING, 0.0),
-        (What.CINDER_DETACHED, 2.0),
-        (What.NOVA_DETACHED, 2.5),
-    ]
+    assert scene.history == [(What.ATTACHED, 0.0), (What.DETACHING, 0.0), (What.CINDER_DETACHED, 2.0),
+        (What.NOVA_DETACHED, 2.5)]  # fmt: skip
     assert {h.attachment_id for h in scene.world.history} == {scene.attachment}
 
 
@@ -163,12 +159,8 @@ def test_someone_else_acts_on_time() -> None:
     scene.world.at(4, lambda: scene.world.attach(scene.server, scene.volume))
     scene.begin()
     scene.pass_(60)
-    assert scene.history[-4:] == [
-        (What.ATTACH_REFUSED, 1.0),
-        (What.CINDER_DETACHED, 2.0),
-        (What.NOVA_DETACHED, 2.5),
-        (What.ATTACHED, 4.0),
-    ]
+    assert scene.history[-4:] == [(What.ATTACH_REFUSED, 1.0), (What.CINDER_DETACHED, 2.0),
+        (What.NOVA_DETACHED, 2.5), (What.ATTACHED, 4.0)]  # fmt: skip
 
 
 def test_deleting_a_server_frees_its_volumes() -> None:
