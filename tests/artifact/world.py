@@ -15,7 +15,7 @@ from local.aws_stand_in import BUS, CLOUD_SECRET, REQUESTS, VERDICTS, WEBHOOK_SE
 from local.demo import LONG_AGO, SERVER, demo_cloud
 from local.poller import Poller
 from local.stack import simulator_credentials
-from shared.bootstrap.detach import utc_now
+from shared.ports import utc_now
 from simulator import Behaviour, CloudApi, CloudServer, What
 from simulator.oracle import disagreement
 from tests.artifact.emulated import Emulated
