@@ -83,15 +83,10 @@ def first_answers(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iter
     yield Figure("memory", "peak memory after it", "MB", our_memory, their_memory, aim="≤ 0.6×")
 
 
-def packaged(name: str) -> str:
-    """The handler's module in its artifact, where ours are at the top."""
-    return MODULES[name].removeprefix("benchmarks.")
-
-
 def first_answer(name: str, recipe: Recipe, variables: Mapping[str, str], asked: Any) -> tuple[float, float]:
     """Milliseconds of the first invocation of a fresh environment, and megabytes at the most after a second one."""
     with TemporaryDirectory() as empty:
-        lambda_handler = f"{packaged(name)}.lambda_handler"
+        lambda_handler = f"{MODULES[name]}.lambda_handler"
         with harness.started(lambda_handler, recipe.directory, variables, Path(empty)) as (url, emulator):
             took = invoked(url, asked)
             invoked(url, asked)
@@ -115,7 +110,7 @@ def imports(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[F
 
 def imported(name: str, recipe: Recipe, variables: Mapping[str, str]) -> tuple[float, ...]:
     """Milliseconds, wall and CPU, of an import in a fresh process that sees the artifact and nothing else."""
-    command = [*harness.python(), "-c", IMPORT.format(module=packaged(name))]
+    command = [*harness.python(), "-c", IMPORT.format(module=MODULES[name])]
     seen = harness.surroundings(variables, recipe.directory)
     with TemporaryDirectory() as empty:
         done = subprocess.run(command, cwd=empty, env=seen, capture_output=True, text=True, check=True)
