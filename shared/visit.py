@@ -23,8 +23,8 @@ Decide = Callable[[Case, Policy, datetime], Decision]
 AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
 
 
-NOT_LISTED = (400, 403, 404)
-"""Statuses of a cloud that does not let us list volumes; each can be read all the same."""
+NOT_LISTED = (200, 400, 403, 404)
+"""Statuses of a cloud that does not let us list volumes, or lists one that cannot be read; the others still can."""
 
 
 class OutOfTime(Exception):
@@ -103,6 +103,7 @@ class Look:
             except CloudTrouble as trouble:
                 if not any(call.status in NOT_LISTED for call in trouble.calls):
                     raise
+                self.many_under_way = False
         found = (detaching or {}).get(volume_id)
         return found or self._told(cloud.volume(volume_id))
 
@@ -156,13 +157,12 @@ class Visits:
         pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
         futures = [pool.submit(visit.run) for visit in visits]
         left = (deadline - self.clock()).total_seconds() if deadline else None
-        late = wait(futures, left).not_done
+        done, late = wait(futures, left)
         for visit in visits:
             visit.stopped = True
         pool.shutdown(wait=not late, cancel_futures=True)
-        for future in futures:
-            if future not in late:
-                future.result()
+        for future in done:
+            future.result()
         return [step for visit in visits for step in visit.steps()]
 
     def _visits(self, cases: Sequence[Case], deadline: datetime | None) -> list[Visit]:
