@@ -95,7 +95,7 @@ def test_a_failed_read_is_everybodys_trouble_and_nobodys_end(operation: str) -> 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 404])
 def test_a_cloud_that_does_not_let_volumes_be_listed_is_asked_for_each(status: int) -> None:
-    """Many disks under way are read one by one where the list is refused or unreadable, and no request fails for that."""
+    """Many disks under way are read one by one where the list is refused or unreadable; no request fails."""
     bench = Bench()
     body = {"volumes": [{"id": "1", "status": "detaching"}]} if status == 200 else {"forbidden": {"code": status}}
     refusal = faults.answer(status, body=json.dumps(body).encode())
