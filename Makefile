@@ -101,7 +101,7 @@ artifact: $(READY) .venv/sam/.ready ## Build the artifact for Lambda and for thi
 bench: $(READY) $(if $(filter 1,$(QUICK)),,.venv/sam/.ready) ## Measure against a conventional handler, ten minutes [QUICK=1: one]
 	@$(BIN)/python -m benchmarks $(if $(filter 1,$(QUICK)),--quick)
 
-format: $(READY) ## Format the code and mend what can be mended
+format: $(READY) ## Format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix -q . || true
 	@$(BIN)/ruff format .
 

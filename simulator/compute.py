@@ -98,13 +98,13 @@ class Compute(Versioned):
         return bodies.json_answer(200, {"volumeAttachment": attachment_view(attachment, call.version)})
 
     def _delete(self, request: Request) -> Answer:
-        """Write down what Nova was asked and whether it refused, with the generation that was there."""
+        """Write down what Nova was asked and whether it refused, with the attachment that was there."""
         where = request.ids["server"], request.ids["volume"]
-        generation = self._world.is_attached(*where)
-        self._world.note(What.DELETE_RECEIVED, *where, generation, request.id)
+        attachment = self._world.is_attached(*where)
+        self._world.note(What.DELETE_RECEIVED, *where, attachment, request.id)
         answer = self._checked(self._delete_attachment)(request)
         if answer.status >= 300:
-            self._world.note(What.DELETE_REJECTED, *where, generation, f"{answer.status} {answer.body.decode()}")
+            self._world.note(What.DELETE_REJECTED, *where, attachment, f"{answer.status} {answer.body.decode()}")
         return answer
 
     def _delete_attachment(self, call: Call) -> Answer:

@@ -129,7 +129,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One generation of a volume on a server: attaching again makes a new one."""
+    """One attachment of a volume to a server: attaching again makes a new one."""
 
     id: str
     bdm_id: str

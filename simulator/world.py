@@ -120,7 +120,7 @@ class World:
     def attach(
         self, server_id: str, volume_id: str, device: str | None = None, attached_at: datetime | None = None
     ) -> str:
-        """Attach as a new generation and give its id; raises `Refused` where Nova would refuse.
+        """Attach, and give the id of the attachment; raises `Refused` where Nova would refuse.
 
         Cinder keeps whole seconds, so an `attached_at` of ours does too.
         """
@@ -145,7 +145,7 @@ class World:
         return attachment.id
 
     def begin_detach(self, server_id: str, volume_id: str, request_id: str | None = None) -> str:
-        """Accept a detach, whoever asks, and give the id of the generation it will cut."""
+        """Accept a detach, whoever asks, and give the id of the attachment it will cut."""
         self.advance()
         volume = self._volume(volume_id)
         attachment = held(self.cinder, server_id, volume_id)
@@ -181,7 +181,7 @@ class World:
     # ------------------------------------------------------------------------------------------------ looking
 
     def is_attached(self, server_id: str, volume_id: str) -> str | None:
-        """The generation that either plane still holds: only None is truly detached."""
+        """The attachment that either plane still holds: only None is truly detached."""
         self.advance()
         attachment = held(self.cinder, server_id, volume_id) or held(self.nova, server_id, volume_id)
         return attachment.id if attachment else None

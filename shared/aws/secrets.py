@@ -61,7 +61,7 @@ class CloudSecret:
                 raise SettingsError("must hold a JSON object of credentials")
             return load(CloudCredentials, {"project_id": self.project_id or "", **values})
         except (SettingsError, NotJsonSecret) as error:
-            self.secrets.forget(self.secret_id)  # once it is mended, requests need not wait for it
+            self.secrets.forget(self.secret_id)  # once it is corrected, requests need not wait for it
             raise SettingsError(f"the secret {self.secret_id}: {error}") from None
         except AwsError as error:
             if error.code in ABSENT:

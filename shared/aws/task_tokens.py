@@ -16,7 +16,7 @@ DROPPED_FIRST = ("original", "faults", "evidence", "context")
 """What a cause that is too long does without, in this order: half of a JSON text is no use to a workflow."""
 
 NOBODY_WAITS = {"TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput", "ValidationException"}
-"""Errors that no repetition mends: the task is over, or never was."""
+"""Errors that no repetition helps against: the task is over, or never was."""
 
 
 @dataclass(frozen=True, slots=True)

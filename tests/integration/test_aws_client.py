@@ -166,7 +166,7 @@ def test_patience_ends(script: Script, name: str) -> None:
 
 @pytest.mark.parametrize("status", [301, 400, 403, 404])
 def test_a_clear_no_is_not_repeated(script: Script, status: int) -> None:
-    """An error that time does not mend is told at once, by the service's own code and words."""
+    """An error that time does not help against is told at once, by the service's own code and words."""
     body = {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
     script.then(Reply(status, json.dumps(body).encode(), (("Location", "http://127.0.0.1:9/"),)))
     with pytest.raises(AwsError) as error:

@@ -72,7 +72,7 @@ def test_throttling_in_its_disguises(shape: str, written: Capture) -> None:
 
 @pytest.mark.parametrize("scenario", ["forbidden", "wrong-project"])
 def test_authorisation_failures(scenario: str, written: Capture) -> None:
-    """What a person has to give rights for; a mistaken project is the sender's to mend."""
+    """What a person has to give rights for; a mistaken project is the sender's to correct."""
     assert played(scenario, written).get("AuthorisationFailures") == (1 if scenario == "forbidden" else None)
 
 

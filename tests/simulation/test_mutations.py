@@ -128,7 +128,7 @@ MUTANTS = (
            "one_effective_delete"),
     Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
            "lost-with-effect", "verdicts_are_true"),
-    Mutant("rule 3, no fence", without("not_meant"), "newer", "gates_hold"),
+    Mutant("rule 3, any attachment is meant", without("not_meant"), "newer", "gates_hold"),
     Mutant("rule 3, a newer one is taken for the old", without("moved_or_reattached"), "detach", "verdicts_are_true",
            swap),
     Mutant("rule 3, no memory of an earlier delivery", with_rule("not_meant", fence_without_memory), "already-detached",

@@ -49,7 +49,7 @@ class Told(Observer):
         self.found.append(found)
 
 
-class Morgue:
+class Letters:
     """Dead letters with a bus, a workflow that waits, and a queue for what has to wait."""
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class Morgue:
         self.task = Listener(wanted=lambda event: event.task_token is not None)
         self.told = Told()
         consumers = Consumers({"task": self.task})
-        self.letters = DeadLetters(
+        self.handler = DeadLetters(
             "bms", Outlets(self.bus, self.queue, EventFactory(), Clock(), consumers, (self.told,))
         )
 
     def receive(self, *bodies: str) -> list[str]:
         """Answer dead letters; the messages that stay in their queue."""
         messages = [Message(body, f"m-{at}", QUEUE_ARN, START) for at, body in enumerate(bodies)]
-        return list(self.letters.handle(messages).unsent)
+        return list(self.handler.handle(messages).unsent)
 
     def answer(self, body: str) -> dict[str, Any]:
         assert [] == self.receive(body)
@@ -76,7 +76,7 @@ class Morgue:
 def test_a_fresh_request_is_answered() -> None:
     """The requester gets the one final verdict of its request, with the original message."""
     body = json.dumps(cloudevent(bare(SERVER, VOLUME, context={"a": 1}), correlationid="c-1", traceparent=TRACE))
-    event = Morgue().answer(body)
+    event = Letters().answer(body)
     assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
     assert (body, {"a": 1}) == (event["data"]["original"], event["data"]["context"])
     assert ("c-1", "4711", TRACE) == (event["correlationid"], event["causationid"], event["traceparent"])
@@ -84,14 +84,14 @@ def test_a_fresh_request_is_answered() -> None:
 
 def test_every_volume_is_answered() -> None:
     """A request for two volumes ends in two verdicts."""
-    morgue = Morgue()
-    assert [] == morgue.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}))
-    assert [VOLUME, OTHER_VOLUME] == [data["volume_id"] for data in morgue.bus.data]
+    letters = Letters()
+    assert [] == letters.receive(json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}))
+    assert [VOLUME, OTHER_VOLUME] == [data["volume_id"] for data in letters.bus.data]
 
 
 def test_a_continuation_brings_its_evidence() -> None:
     """What was learnt before is not lost: counts, times and the last error."""
-    data = Morgue().answer(CONTINUED)["data"]
+    data = Letters().answer(CONTINUED)["data"]
     assert (1, 3, "http_502: bad") == tuple(data["evidence"][name] for name in ("deletes_sent", "polls", "last_error"))
     assert {"id": "4711", "source": "/changes"} == data["request"]
 
@@ -108,7 +108,7 @@ def test_a_continuation_brings_its_evidence() -> None:
 )  # fmt: skip
 def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> None:
     """The explanation says what is on record, that the outcome is unknown, and where to look."""
-    message = Morgue().answer(body)["data"]["reason"]["message"]
+    message = Letters().answer(body)["data"]["reason"]["message"]
     assert words in message
     assert "is not known" in message
     assert f"openstack volume show {VOLUME}" in message
@@ -117,9 +117,9 @@ def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> 
 
 def test_a_waiting_workflow_is_told() -> None:
     """The task fails with the reason, and the token stays out of the event."""
-    morgue = Morgue()
-    event = morgue.answer(CONTINUED)
-    (told,) = morgue.task.taken
+    letters = Letters()
+    event = letters.answer(CONTINUED)
+    (told,) = letters.task.taken
     assert ("AQC-token", Reason.DEAD_LETTERED) == (told.task_token, told.reason)
     assert "AQC-token" not in json.dumps(event)
 
@@ -127,7 +127,7 @@ def test_a_waiting_workflow_is_told() -> None:
 @pytest.mark.parametrize("body", ["{", "[]", "\ud800", '{"server_id": 5}', json.dumps({"a": "x" * 9000})])
 def test_the_unreadable_is_answered_with_the_original(body: str) -> None:
     """Nobody knows whose it was, so the message itself is shown, cut at 8 KB."""
-    data = Morgue().answer(body)["data"]
+    data = Letters().answer(body)["data"]
     assert body.encode("utf-8", "replace").decode()[:8192] == data["original"]
     assert data["faults"]
 
@@ -135,10 +135,10 @@ def test_the_unreadable_is_answered_with_the_original(body: str) -> None:
 def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
     """A continuation that we cannot read still says whose request it is, and whose task waits."""
     message = json.loads(CONTINUED) | {"continuation": 2}
-    morgue = Morgue()
-    event = morgue.answer(json.dumps(message))
+    letters = Letters()
+    event = letters.answer(json.dumps(message))
     assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
-    assert ["AQC-token"] == [told.task_token for told in morgue.task.taken]
+    assert ["AQC-token"] == [told.task_token for told in letters.task.taken]
     assert "AQC-token" not in json.dumps(event)
 
 
@@ -159,26 +159,26 @@ def waiting() -> str:
 )
 def test_what_is_no_request_is_told_and_not_answered(make: Callable[[], str]) -> None:
     """Its verdict is on the bus already; a second one would be a lie."""
-    morgue = Morgue()
-    assert [] == morgue.receive(make())
-    assert ([], 1) == (morgue.bus.events, len(morgue.told.found))
+    letters = Letters()
+    assert [] == letters.receive(make())
+    assert ([], 1) == (letters.bus.events, len(letters.told.found))
 
 
 def test_what_cannot_be_answered_stays() -> None:
     """A verdict that the bus does not take keeps its own message in the queue, and no other."""
-    morgue = Morgue()
+    letters = Letters()
 
     def not_of_one(event: Event) -> bool:
         return f"/volumes/{OTHER_VOLUME}" in str(event.subject)
 
-    morgue.bus.refuse = not_of_one
-    assert ["m-1"] == morgue.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER_VOLUME)))
-    assert 1 == len(morgue.told.found)  # it counts as answered when it is
+    letters.bus.refuse = not_of_one
+    assert ["m-1"] == letters.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER_VOLUME)))
+    assert 1 == len(letters.told.found)  # it counts as answered when it is
 
 
 def test_a_task_that_cannot_be_told_now_waits() -> None:
     """The answer to the workflow is kept, and the dead letter is done with."""
-    morgue = Morgue()
-    morgue.task.answers = [LATER]
-    assert [] == morgue.receive(CONTINUED)
-    assert ["task"] == [json.loads(message.body)["to"] for message in morgue.queue.sent]
+    letters = Letters()
+    letters.task.answers = [LATER]
+    assert [] == letters.receive(CONTINUED)
+    assert ["task"] == [json.loads(message.body)["to"] for message in letters.queue.sent]

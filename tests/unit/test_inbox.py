@@ -189,7 +189,7 @@ def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
 @pytest.mark.parametrize("value", ["2026-11-23T08:00:00", "2026-11-23", "today", "", 1795420800, "2026-13-01T00:00:00Z",
                                    "0001-01-01T00:00:00+23:59", EIGHT + "\n"])  # fmt: skip
 def test_times_have_a_zone(name: str, value: object) -> None:
-    """A time without zone, or no time at all, is refused: the fence and the expiry depend on it."""
+    """A time without zone, or no time at all, is refused: the check of the attachment and the expiry depend on it."""
     assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
 
 

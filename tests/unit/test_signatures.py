@@ -106,7 +106,7 @@ def test_a_timestamp_is_a_plain_integer(timestamp: str) -> None:
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_every_header_is_needed(name: str) -> None:
-    """What is missing is named, so that a sender can mend it."""
+    """What is missing is named, so that a sender can correct it."""
     headers = {header: value for header, value in headers_of().items() if header != name}
     assert check_signature(headers, BODY, KEYS, NOW) == NotAuthenticated(f"{name} must be sent")
 
