@@ -1,6 +1,5 @@
-"""Values for tests of the core: one ordinary case, said once, and changed in the one point that matters."""
+"""Values for tests of the decision: one ordinary case, said once, and changed in the one point that matters."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,11 +18,12 @@ from shared.model import (
     Server,
     Volume,
 )
-from tests.messages import SERVER, VOLUME
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
+SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 OTHER_SERVER = "c3d3250c-7ce5-42cc-b620-dd2b63d19ca5"
+VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
 ATTACHMENT = "011a2bdb-a033-4479-845b-50bd8ed7f4d4"
 OTHER_ATTACHMENT = "d42a3356-2c63-4d7c-b56e-25b2e3c1fb38"
 
@@ -34,35 +34,40 @@ def ago(**span: float) -> datetime:
 
 
 REQUESTED = ago(hours=7)
-FOLLOWED = Attachment(ATTACHMENT, ago(days=30), "/dev/sdb")
-"""VOLUME on SERVER, for a month."""
-
-On = tuple[str, Attachment]
-"""An attachment, and the server that it is to."""
+ATTACHED = ago(days=30)
 
 
 def request(**changes: Any) -> DetachRequest:
     """A wish, some hours old, to have VOLUME off SERVER."""
-    return replace(DetachRequest("4711", "/changes", REQUESTED, SERVER, VOLUME), **changes)
+    ordinary = {"id": "4711", "source": "/changes", "requested_at": REQUESTED, "server_id": SERVER, "volume_id": VOLUME}
+    return DetachRequest(**{**ordinary, **changes})
 
 
-def attachment(server_id: str = SERVER, **changes: Any) -> On:
-    return server_id, replace(FOLLOWED, **changes)
+def attachment(**changes: Any) -> Attachment:
+    """As /dev/sdb, for a month."""
+    return Attachment(**{"attachment_id": ATTACHMENT, "attached_at": ATTACHED, "device": "/dev/sdb", **changes})
 
 
-def volume(status: str = "in-use", *attachments: On, **changes: Any) -> Volume:
+def elsewhere(**changes: Any) -> tuple[str, Attachment]:
+    """To another server, for a month."""
+    return OTHER_SERVER, attachment(**{"attachment_id": OTHER_ATTACHMENT, **changes})
+
+
+def volume(status: str = "in-use", *attachments: Attachment | tuple[str, Attachment], **changes: Any) -> Volume:
     """VOLUME, attached to SERVER unless its status or its attachments say otherwise."""
-    default = () if status == "available" else (attachment(),)
-    return Volume(VOLUME, status, attachments or default, **changes)
+    attached = attachments or (() if status == "available" else (attachment(),))
+    return Volume(
+        VOLUME, status, tuple(one if isinstance(one, tuple) else (SERVER, one) for one in attached), **changes
+    )
 
 
-LINUX_SERVER = Server(SERVER, "ACTIVE", vm_state="active", power_state=1, locked=False, root_device="/dev/sda",
-                      metadata={"os_type": "Linux"})  # fmt: skip
+STOPPED = {"status": "SHUTOFF", "vm_state": "stopped", "power_state": 4}
 
 
 def server(**changes: Any) -> Server:
     """SERVER, running Linux from /dev/sda."""
-    return replace(LINUX_SERVER, **changes)
+    running = {"status": "ACTIVE", "vm_state": "active", "power_state": 1, "locked": False}
+    return Server(**{"id": SERVER, **running, "root_device": "/dev/sda", "metadata": {"os_type": "Linux"}, **changes})
 
 
 LISTED = (Listed("6d0cb1a4-5b0e-4e2a-a1d5-1f2f6c5ac1d1", "/dev/sda"), Listed(VOLUME, "/dev/sdb"))
@@ -71,11 +76,11 @@ NOT_LISTED = LISTED[:1]
 
 def seen(volume: Volume | None, listing: tuple[Listed, ...] | None = LISTED, **changes: Any) -> Seen:
     """Both planes, and the running server, as just read."""
-    return Seen(volume, listing, **{"server": LINUX_SERVER, **changes})
+    return Seen(volume, listing, **{"server": server() if listing is not None else None, **changes})
 
 
-def unlisted(volume: Volume | None) -> Seen:
-    """A look that the volume alone settled, or did not: the list was not read."""
+def unread(volume: Volume | None) -> Seen:
+    """The volume alone, as while a detach is under way."""
     return Seen(volume, listing_read=False)
 
 
@@ -84,12 +89,41 @@ def progress(**changes: Any) -> Progress:
     return Progress(**{"first_seen_at": NOW, **changes})
 
 
-def case(so_far: Progress | None = None, asked: DetachRequest | None = None) -> Case:
-    return Case(asked or request(), Message("", "m-1", "queue", REQUESTED), so_far or progress())
+FRESH = progress()
+FOLLOWING = progress(followed=attachment())
 
 
-def call(operation: str = "get_volume", status: int = 200, **changes: Any) -> Call:
-    return Call(operation=operation, at=NOW, status=status, **changes)
+def lost(deletes: int, seconds_ago: float, **changes: Any) -> Progress:
+    """So many DELETEs sent whose outcome is not known, the last of them so long ago."""
+    sent = {"deletes_sent": deletes, "unsettled": deletes, "last_delete_at": ago(seconds=seconds_ago)}
+    return progress(**{"followed": attachment(), **sent, **changes})
+
+
+def throttled(seconds_ago: float) -> Progress:
+    """One DELETE sent that certainly had no effect."""
+    return lost(1, seconds_ago, unsettled=0, last_error="http_429: slow down")
+
+
+def accepted(seconds_ago: float, **changes: Any) -> Progress:
+    """One DELETE sent and accepted."""
+    at = ago(seconds=seconds_ago)
+    return lost(1, seconds_ago, **{"unsettled": 0, "first_seen_at": at, "accepted_at": at, **changes})
+
+
+def joined(seconds_ago: float, **changes: Any) -> Progress:
+    """Nothing sent; somebody else's detach has been seen for so long."""
+    since = ago(seconds=seconds_ago)
+    shown = {"first_seen_at": since, "detaching_since": since, "detaching_seen": True}
+    return progress(**{"followed": attachment(), **shown, **changes})
+
+
+def case(so_far: Progress = FRESH, asked: DetachRequest | None = None) -> Case:
+    """Not looked at yet in this delivery."""
+    return Case(asked or request(), Message("{}", "m-1", "queue", NOW), so_far)
+
+
+def call(operation: str = "get_volume", status: int = 200) -> Call:
+    return Call(operation=operation, at=NOW, status=status)
 
 
 def answer(kind: AnswerClass, reason: Reason | None = None, retry_after: float | None = None) -> Classified:

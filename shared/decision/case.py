@@ -169,8 +169,9 @@ class Case:
                 # The answer to our DELETE was lost, its effect was not. On a shared disk it may be another server's
                 # detach that shows.
                 progress = replace(progress, accepted_at=now, attempt=0)
-        elif was.accepted_at is None and held:
-            # Attached as before. If one plane is ahead of the other, a detach is about to end, and its clock runs on.
+        elif was.accepted_at is None and held and listed:
+            # Attached as before. If one plane is, or may be, ahead of the other, a detach is about to end, and its
+            # clock runs on.
             progress = replace(progress, detaching_since=None, detaching_seen=False)
         return replace(case, progress=progress)
 

@@ -171,7 +171,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
     server, volume_id = case.seen.server if case.seen else None, case.request.volume_id
     listed = next((entry for entry in (case.seen and case.seen.listing) or () if entry.volume_id == volume_id), None)
     if not (server and case.volume and case.ours and listed):
-        return requeue(case, policy, now, "not attached on both planes")
+        return requeue(case, policy, now, "the server or its list was not read")
     devices = {case.ours.device, listed.device}
     match gates.gate(case.request, case.volume, devices, server, policy.running_server_policy):
         case gates.Refuse(reason, explanation):

@@ -1,42 +1,54 @@
-"""Waits grow, differ between requests, and never run past the moment at which something has to be said."""
+"""When a case comes back, and when its time is up: waits grow, differ, and never run past what has to be said."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.case import Conclude, Requeue, failed
+from shared.decision.case import Conclude, Decision, Delete, Requeue, failed
 from shared.decision.progress import Progress
-from shared.decision.requeue import pause, requeue
-from shared.model import Reason
-from shared.policy import POLL, RETRY, WATCH, Backoff, Policy
-from tests.builders import FOLLOWED, NOW, ago, case, progress, request, said
+from shared.decision.requeue import after_delete, pause, requeue, when_unreadable
+from shared.decision.rules import decide
+from shared.model import AnswerClass, Classified, DetachRequest, Reason
+from shared.policy import OFFER_AGAIN, POLL, RETRY, WATCH, Backoff, Policy
+from tests.builders import (
+    FOLLOWING,
+    FRESH,
+    NOW,
+    accepted,
+    ago,
+    answer,
+    case,
+    joined,
+    lost,
+    progress,
+    request,
+    said,
+    seen,
+    volume,
+)
 
-BACKOFFS = pytest.mark.parametrize("backoff", [POLL, RETRY, WATCH], ids=["poll", "retry", "watch"])
-ATTEMPTS = st.integers(min_value=0, max_value=10_000)
+HOUR = 3600
 SECOND = timedelta(seconds=1)
+POLICY = Policy()
+SAID = {"unconfirmed_id": "said"}
+ACCEPTED, WATCHED = accepted(0), accepted(0, **SAID)
+BOTH_CLOCKS = accepted(0, detaching_since=ago(seconds=-9))
 
-FRESH = progress()
-ACCEPTED = progress(followed=FOLLOWED, deletes_sent=1, accepted_at=NOW)
-WATCHED = replace(ACCEPTED, unconfirmed_id="said")
 
-
-def again(
-    so_far: Progress, now: datetime = NOW, why: str = "test", least: float = 0, policy: Policy | None = None
-) -> Requeue | Conclude:
-    return requeue(case(so_far), policy or Policy(), now, why, least)
+def again(so_far: Progress, now: datetime = NOW, least: float = 0) -> Requeue | Conclude:
+    return requeue(case(so_far), POLICY, now, "test", least)
 
 
 # ------------------------------------------------------------------------------------------------- one backoff
 
 
-@BACKOFFS
-@given(attempt=ATTEMPTS, seed=st.text(max_size=20))
-def test_a_pause_is_what_a_queue_can_do(backoff: Backoff, attempt: int, seed: str) -> None:
-    """Whole seconds up to fifteen minutes, a third of them jitter at most, and the same each time a message comes."""
+@pytest.mark.parametrize("backoff", [POLL, RETRY, WATCH, OFFER_AGAIN], ids=["poll", "retry", "watch", "offer again"])
+@given(attempt=st.integers(min_value=0, max_value=10_000), seed=st.text(max_size=20))
+def test_wait_grows_to_its_cap_less_a_third_at_most(backoff: Backoff, attempt: int, seed: str) -> None:
+    """Each wait is whole seconds that a queue can delay, up to a third less than the grown one; the same each time."""
     seconds = pause(backoff, attempt, seed)
     grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
     assert isinstance(seconds, int)
@@ -45,150 +57,214 @@ def test_a_pause_is_what_a_queue_can_do(backoff: Backoff, attempt: int, seed: st
     assert seconds == pause(backoff, attempt, seed)
 
 
-@BACKOFFS
-def test_wait_grows_to_its_cap(backoff: Backoff) -> None:
-    """The mean over many requests grows with each attempt and then stays."""
-    means = [sum(pause(backoff, attempt, f"request {n}") for n in range(300)) / 300 for attempt in range(12)]
-    growing = [mean for mean in means if mean < backoff.cap * 0.6]
-    assert len(growing) >= 3
-    assert all(earlier < later for earlier, later in pairwise([*growing, means[len(growing)]]))
-    assert means[-1] == pytest.approx(backoff.cap * 5 / 6, rel=0.05)
+@pytest.mark.parametrize(
+    ("backoff", "shortest", "longest"),
+    [
+        (POLL, [1, 1, 2, 3, 4, 7, 10, 10], [1, 2, 3, 4, 7, 10, 15, 15]),
+        (RETRY, [3, 7, 13, 27, 40, 40, 40, 40], [5, 10, 20, 40, 60, 60, 60, 60]),
+        (WATCH, [40, 80, 160, 320, 600, 600, 600, 600], [60, 120, 240, 480, 900, 900, 900, 900]),
+    ],
+    ids=["poll", "retry", "watch"],
+)
+def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest: list[int]) -> None:
+    """Over many requests the waits of each attempt spread from two thirds to the whole: none march in step."""
+    waits = [{pause(backoff, attempt, f"server {n}") for n in range(3000)} for attempt in range(8)]
+    assert (shortest, longest) == ([min(each) for each in waits], [max(each) for each in waits])
 
 
-SCHEDULES = {
-    "poll": (POLL, [1, 1, 2, 3, 4, 7, 10, 10, 10], [1, 2, 3, 4, 7, 10, 15, 15, 15]),
-    "retry": (RETRY, [3, 7, 13, 27, 40, 40], [5, 10, 20, 40, 60, 60]),
-    "watch": (WATCH, [40, 80, 160], [60, 120, 240]),
-}
+def test_each_stage_has_its_own_pace() -> None:
+    """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
+    one = f"{request().source} {request().id} {request().volume_id}"
+    stages = ((FRESH, RETRY, one), (ACCEPTED, POLL, request().server_id), (WATCHED, WATCH, one))
+    for so_far, backoff, seed in stages:
+        assert again(replace(so_far, attempt=4)) == Requeue(pause(backoff, 4, seed), "test")
+    said_now = again(replace(ACCEPTED, attempt=4), NOW + 600 * SECOND)
+    assert said_now == Requeue(pause(WATCH, 0, one), "test", announce_unconfirmed=True)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_the_schedules_are_these(name: str) -> None:
-    """From the shortest to the longest pause that any of many requests makes at each attempt."""
-    backoff, shortest, longest = SCHEDULES[name]
-    pauses = [[pause(backoff, attempt, f"server {n}") for n in range(300)] for attempt in range(len(shortest))]
-    assert [min(each) for each in pauses] == shortest
-    assert [max(each) for each in pauses] == longest
-
-
-def test_requests_do_not_march_in_step() -> None:
-    """Twenty requests that begin together do not come back together."""
-    assert len({pause(RETRY, 3, f"/changes {n} volume") for n in range(20)}) > 5
-
-
-# ------------------------------------------------------------------------------------------------- which clock
+# ------------------------------------------------------------------------------------------------- what is due
 
 
 @pytest.mark.parametrize(
     ("so_far", "after", "expected"),
     [
-        pytest.param(FRESH, timedelta(hours=1) - SECOND, "wait", id="within the request's time to live"),
-        pytest.param(FRESH, timedelta(hours=1), "failed: gave_up", id="time to live over"),
-        pytest.param(ACCEPTED, timedelta(seconds=599), "wait", id="accepted, within the confirm timeout"),
-        pytest.param(ACCEPTED, timedelta(seconds=600), "wait, say unconfirmed", id="confirm timeout over"),
-        pytest.param(WATCHED, timedelta(seconds=601), "wait", id="said once already"),
-        pytest.param(WATCHED, timedelta(hours=6) - SECOND, "wait", id="within the watch timeout"),
-        pytest.param(WATCHED, timedelta(hours=6), "failed: stuck_detaching", id="watch timeout over"),
-        pytest.param(ACCEPTED, timedelta(hours=6), "failed: stuck_detaching", id="first look after a long outage"),
+        pytest.param(FRESH, HOUR - 1, "wait", id="within the request's time to live"),
+        pytest.param(FRESH, HOUR, "failed: gave_up", id="time to live over"),
+        pytest.param(ACCEPTED, 599, "wait", id="accepted, within the confirm timeout"),
+        pytest.param(ACCEPTED, 600, "wait, say unconfirmed", id="confirm timeout over"),
+        pytest.param(joined(0), 599, "wait", id="joined, within the confirm timeout"),
+        pytest.param(joined(0), 600, "wait, say unconfirmed", id="joined, confirm timeout over"),
+        pytest.param(BOTH_CLOCKS, 600, "wait, say unconfirmed", id="accepted, and shown later"),
+        pytest.param(WATCHED, 601, "wait", id="said once already"),
+        pytest.param(WATCHED, 6 * HOUR - 1, "wait", id="within the watch timeout"),
+        pytest.param(WATCHED, 6 * HOUR, "failed: stuck_detaching", id="watch timeout over"),
+        pytest.param(ACCEPTED, 6 * HOUR, "failed: stuck_detaching", id="first look after a long outage"),
     ],
 )
-def test_time_is_up_to_the_second(so_far: Progress, after: timedelta, expected: str) -> None:
+def test_time_is_up_to_the_second(so_far: Progress, after: int, expected: str) -> None:
     """Each deadline is met by the first look at or after it, and by none before."""
-    assert expected == said(again(so_far, NOW + after))
+    assert expected == said(again(so_far, NOW + after * SECOND))
 
 
-@pytest.mark.parametrize(
-    ("requested_at", "first_seen_at"),
-    [(NOW, ago(hours=5)), (ago(hours=5), NOW)],
-    ids=["asked later than received", "received later than asked"],
-)
-def test_time_to_live_runs_from_the_later_of_asking_and_receiving(
-    requested_at: datetime, first_seen_at: datetime
-) -> None:
+@pytest.mark.parametrize(("asked", "received"), [(NOW, ago(hours=5)), (ago(hours=5), NOW)])
+def test_time_to_live_runs_from_the_later_of_asking_and_receiving(asked: datetime, received: datetime) -> None:
     """A request that lay in a queue for hours still has its whole time once somebody looks at it."""
-    one = case(progress(first_seen_at=first_seen_at), request(requested_at=requested_at))
-    assert said(requeue(one, Policy(), NOW + timedelta(minutes=59), "test")) == "wait"
-    assert said(requeue(one, Policy(), NOW + timedelta(minutes=60), "test")) == "failed: gave_up"
+    one = case(progress(first_seen_at=received), request(requested_at=asked))
+    ends = [said(requeue(one, POLICY, NOW + timedelta(minutes=minutes), "test")) for minutes in (59, 60)]
+    assert ends == ["wait", "failed: gave_up"]
 
 
 def test_giving_up_tells_the_last_error() -> None:
     """What the cloud said last is in the verdict; where it said nothing, what we waited for is."""
     late = NOW + timedelta(hours=1)
-    mute, told = progress(), progress(last_error="http_503: busy")
-    assert again(mute, late, "the server reboots") == failed(Reason.GAVE_UP, "last: the server reboots")
-    assert again(told, late, "the server reboots") == failed(Reason.GAVE_UP, "last: http_503: busy")
+    assert again(FRESH, late) == failed(Reason.GAVE_UP, "last: test")
+    assert again(progress(last_error="http_503: busy"), late) == failed(Reason.GAVE_UP, "last: http_503: busy")
 
 
 # ---------------------------------------------------------------------------------------------------- how long
 
-
-def deadline(so_far: Progress) -> datetime:
-    """The next moment at which a request has something to say, if nothing changes."""
-    if so_far.accepted_at is None:
-        return max(request().requested_at, so_far.first_seen_at) + Policy().request_ttl
-    return so_far.accepted_at + (Policy().watch_timeout if so_far.unconfirmed_id else Policy().confirm_timeout)
+DUE = {"fresh": (FRESH, HOUR), "accepted": (ACCEPTED, 600), "joined": (joined(0), 600), "watched": (WATCHED, 6 * HOUR)}
 
 
-@pytest.mark.parametrize("so_far", [FRESH, ACCEPTED, WATCHED], ids=["fresh", "accepted", "watched"])
+@pytest.mark.parametrize("stage", DUE)
 @given(
     left=st.floats(min_value=0.001, max_value=1200),
     attempt=st.integers(min_value=0, max_value=40),
     least=st.floats(min_value=0, max_value=4000),
 )
-def test_no_wait_runs_past_a_deadline(so_far: Progress, left: float, attempt: int, least: float) -> None:
+def test_no_wait_runs_past_a_deadline(stage: str, left: float, attempt: int, least: float) -> None:
     """The last wait ends at the deadline, to the second a queue can do, however long the cloud asked for."""
-    now = deadline(so_far) - timedelta(seconds=left)
-    decision = again(replace(so_far, attempt=attempt), now, least=least)
+    so_far, due = DUE[stage]
+    left = min(left, due)
+    decision = again(replace(so_far, attempt=attempt), NOW + (due - left) * SECOND, least)
     assert isinstance(decision, Requeue)
     assert 1 <= decision.seconds <= 900
-    assert now + timedelta(seconds=decision.seconds) < deadline(so_far) + SECOND
+    assert decision.seconds < left + 1
 
 
 @pytest.mark.parametrize(
-    ("so_far", "least", "left", "expected", "announce"),
+    ("stage", "least", "left", "expected"),
     [
-        pytest.param(FRESH, 120, 3000, 120, False, id="as asked"),
-        pytest.param(FRESH, 29.2, 3000, 30, False, id="never earlier than asked"),
-        pytest.param(ACCEPTED, 120, 500, 120, False, id="as asked while a detach is under way"),
-        pytest.param(WATCHED, 899, 9000, 899, False, id="as asked while watching"),
-        pytest.param(ACCEPTED, 120, -1, 120, True, id="as asked when it is said to be unconfirmed"),
-        pytest.param(FRESH, 120, 100, 100, False, id="but not past the deadline"),
-        pytest.param(FRESH, 120, 3, 3, False, id="but not past the deadline, by a second either"),
-        pytest.param(FRESH, 3600, 3000, 900, False, id="and not longer than a queue can delay"),
+        pytest.param("fresh", 120, 3000, 120, id="as asked"),
+        pytest.param("fresh", 29.2, 3000, 30, id="never earlier than asked"),
+        pytest.param("accepted", 120, 500, 120, id="as asked while a detach is under way"),
+        pytest.param("accepted", 120, 0, 120, id="as asked while saying unconfirmed"),
+        pytest.param("watched", 899, 9000, 899, id="as asked while watching"),
+        pytest.param("fresh", 120, 100, 100, id="but not past the deadline"),
+        pytest.param("fresh", 120, 3, 3, id="but not past the deadline, by a second either"),
+        pytest.param("fresh", 3600, 3000, 900, id="and not longer than a queue can delay"),
     ],
 )
-def test_retry_after_is_honoured(so_far: Progress, least: float, left: float, expected: int, announce: bool) -> None:
+def test_retry_after_is_honoured(stage: str, least: float, left: float, expected: int) -> None:
     """The cloud's Retry-After is waited for in full, within what the deadline and the queue leave."""
-    now = deadline(so_far) - timedelta(seconds=left)
-    assert again(so_far, now, least=least) == Requeue(expected, "test", announce)
+    so_far, due = DUE[stage]
+    decision = again(so_far, NOW + (due - left) * SECOND, least)
+    assert isinstance(decision, Requeue)
+    assert decision.seconds == expected
 
 
 def test_retry_after_does_not_shorten_a_wait() -> None:
     """Where our own wait has grown longer than what the cloud asks for, ours counts."""
-    patient = progress(attempt=10)
-    assert again(patient, least=1) == again(patient)
+    assert again(progress(attempt=10), least=1) == again(progress(attempt=10))
 
 
-ONE_REQUEST = f"{request().source} {request().id} {request().volume_id}"
+# ------------------------------------------------------------------------------------------- after the DELETE
+
+LATE = replace(FOLLOWING, first_seen_at=ago(hours=2))
+ACCEPTANCE, DOWN = answer(AnswerClass.ACCEPTED), answer(AnswerClass.RECONCILE)
+THROTTLED, BUSY = answer(AnswerClass.RETRY), answer(AnswerClass.WAIT)
+UNAUTHORIZED, FORBIDDEN = answer(AnswerClass.REAUTHENTICATE), answer(AnswerClass.PERMANENT, Reason.FORBIDDEN)
+TO_BE_READ = [answer(AnswerClass.PERMANENT, why) for why in (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND, None)]
+
+
+def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
+    return after_delete(case(so_far).sent(back, None, NOW), back, POLICY, NOW)
 
 
 @pytest.mark.parametrize(
-    ("so_far", "backoff", "seed"),
-    [(FRESH, RETRY, ONE_REQUEST), (ACCEPTED, POLL, request().server_id), (WATCHED, WATCH, ONE_REQUEST)],
-    ids=["nothing under way: retry", "accepted: poll", "unconfirmed: watch"],
+    ("back", "so_far", "expected"),
+    [
+        pytest.param(ACCEPTANCE, LATE, "wait", id="accepted, late"),
+        pytest.param(answer(AnswerClass.DONE_VERIFY), FOLLOWING, "wait", id="not attached: verify"),
+        pytest.param(DOWN, LATE, "wait", id="outcome unknown, late: a look first"),
+        pytest.param(THROTTLED, LATE, "failed: gave_up", id="throttled, time is up"),
+        pytest.param(BUSY, LATE, "failed: gave_up", id="server busy, time is up"),
+        pytest.param(UNAUTHORIZED, FOLLOWING, "failed: unauthorized", id="token refused twice"),
+        pytest.param(FORBIDDEN, FOLLOWING, "failed: forbidden", id="a clear no"),
+        *(pytest.param(back, LATE, "wait", id=f"to be read: {back.reason}") for back in TO_BE_READ),
+    ],
 )
-def test_each_stage_has_its_own_pace(so_far: Progress, backoff: Backoff, seed: str) -> None:
-    """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
-    assert again(replace(so_far, attempt=4)) == Requeue(pause(backoff, 4, seed), "test")
+def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> None:
+    """Only a clear no ends the request; not-found and the unknown are settled by the next look."""
+    assert expected == said(after(back, so_far))
 
 
-@given(
-    since=st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=2)),
-    confirm=st.integers(min_value=0, max_value=90_000),
-    watch=st.integers(min_value=0, max_value=90_000),
+@pytest.mark.parametrize("kind", [AnswerClass.RETRY, AnswerClass.WAIT, AnswerClass.RECONCILE])
+@pytest.mark.parametrize(("asked_for", "expected"), [(60, 60), (29.2, 30), (3600, 900)])
+def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float, expected: int) -> None:
+    """The next look comes no earlier than the cloud asked for, within what a queue can delay."""
+    assert after(answer(kind, retry_after=asked_for)) == Requeue(expected, f"DELETE: test.{kind} as the cloud put it")
+
+
+def test_pace_after_a_delete() -> None:
+    """A cloud out of breath is left alone for a while; what is about to be ready, to detach or to be told is polled."""
+    waits = [after(back, replace(FOLLOWING, attempt=4)) for back in (THROTTLED, BUSY, ACCEPTANCE, DOWN)]
+    seconds = [wait.seconds for wait in waits if isinstance(wait, Requeue)]
+    one = f"{request().source} {request().id} {request().volume_id}"
+    assert seconds == [pause(RETRY, 4, one), pause(POLL, 4, one), pause(POLL, 0, request().server_id), 1]
+
+
+@pytest.mark.parametrize("back", TO_BE_READ[:2])
+def test_cloud_that_denies_what_it_shows_is_not_asked_for_ever(back: Classified) -> None:
+    """Three DELETEs answered "not found" of what the reads show attached are enough."""
+    one, now, sent = case(), NOW, 0
+    decision: Decision = Requeue(0, "not looked yet")
+    while isinstance(decision, Requeue) and sent < 10:
+        now += decision.seconds * SECOND
+        one = one.saw(seen(volume()), POLICY, now)
+        decision = decide(one, POLICY, now)
+        if isinstance(decision, Delete):
+            one, sent = one.sent(back, None, now), sent + 1
+            decision = after_delete(one, back, POLICY, now)
+    assert (3, "failed: gave_up") == (sent, said(decision))
+
+
+# ----------------------------------------------------------------------------- when the cloud cannot be read
+
+HOUR_OLD = progress(first_seen_at=ago(hours=1))
+EXPIRED, DRY = request(expires_at=NOW), request(dry_run=True)
+LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID)
+
+
+@pytest.mark.parametrize(
+    ("back", "so_far", "asked", "expected"),
+    [
+        pytest.param(DOWN, FRESH, request(), "wait", id="down"),
+        pytest.param(DOWN, HOUR_OLD, request(), "failed: gave_up", id="down for 60 min"),
+        pytest.param(DOWN, FRESH, request(expires_at=ago(seconds=-1)), "wait", id="down, about to expire"),
+        pytest.param(DOWN, FRESH, EXPIRED, "failed: expired", id="down, expired"),
+        pytest.param(DOWN, accepted(60), EXPIRED, "wait", id="down, expired, accepted"),
+        pytest.param(DOWN, accepted(600), request(), "wait, say unconfirmed", id="down, accepted 10 min ago"),
+        pytest.param(DOWN, LONG_ACCEPTED, request(), "failed: gave_up", id="down, accepted 6 h ago"),
+        pytest.param(DOWN, LONG_JOINED, request(), "failed: gave_up", id="down, joined 6 h ago"),
+        pytest.param(FORBIDDEN, FRESH, request(), "failed: forbidden", id="forbidden"),
+        pytest.param(FORBIDDEN, FOLLOWING, request(), "failed: forbidden", id="forbidden, seen before"),
+        pytest.param(FORBIDDEN, accepted(60), request(), "wait", id="forbidden, accepted"),
+        pytest.param(FORBIDDEN, LONG_ACCEPTED, request(), "failed: forbidden", id="forbidden for 6 h"),
+        pytest.param(FORBIDDEN, lost(1, 60), request(), "wait", id="forbidden, a DELETE lost"),
+        pytest.param(UNAUTHORIZED, FRESH, request(), "failed: unauthorized", id="unauthorized"),
+        pytest.param(UNAUTHORIZED, accepted(60), request(), "wait", id="unauthorized, accepted"),
+        pytest.param(DOWN, FRESH, DRY, "wait", id="dry run, down"),
+        pytest.param(FORBIDDEN, FRESH, DRY, "checked: would_fail forbidden", id="dry run, forbidden"),
+        pytest.param(DOWN, HOUR_OLD, DRY, "checked: would_fail gave_up", id="dry run, down for 60 min"),
+    ],
 )
-def test_any_timeouts_are_coped_with(since: timedelta, confirm: int, watch: int) -> None:
-    """Whatever an operator sets, the watch ends at its timeout and before that there is a wait."""
-    policy = Policy(confirm_timeout=timedelta(seconds=confirm), watch_timeout=timedelta(seconds=watch))
-    decision = again(ACCEPTED, NOW + since, policy=policy)
-    assert isinstance(decision, Conclude) == (since >= policy.watch_timeout)
+def test_cloud_cannot_be_read(back: Classified, so_far: Progress, asked: DetachRequest, expected: str) -> None:
+    """Before a DELETE a clear no is an answer; after one nothing but a look can say how it ended."""
+    assert expected == said(when_unreadable(case(so_far, asked), back, POLICY, NOW))
+
+
+def test_retry_after_of_a_read_is_honoured() -> None:
+    """A cloud that asks for time is given it."""
+    busy = answer(AnswerClass.RETRY, retry_after=120)
+    assert when_unreadable(case(), busy, POLICY, NOW) == Requeue(120, "test.retry: as the cloud put it")
