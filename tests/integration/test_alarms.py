@@ -34,10 +34,16 @@ from tests.simulation.measured import Measured, Samples
 
 ROOT = Path(__file__).parents[2]
 ALARMS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
-HANDLERS = {"DetachVolumeFunction": detach_volume, "ReportDeadLetterFunction": report_dead_letter,
-    "ReceiveWebhookFunction": receive_webhook}  # fmt: skip
-COMPARED: Mapping[str, Callable[[float, float], bool]] = {"GreaterThanOrEqualToThreshold": operator.ge,
-    "GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}  # fmt: skip
+HANDLERS = {
+    "DetachVolumeFunction": detach_volume,
+    "ReportDeadLetterFunction": report_dead_letter,
+    "ReceiveWebhookFunction": receive_webhook,
+}
+COMPARED: Mapping[str, Callable[[float, float], bool]] = {
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "GreaterThanThreshold": operator.gt,
+    "LessThanThreshold": operator.lt,
+}
 REBOOTING = {**RUNNING, "status": "REBOOT"}
 BY_DEFAULT: Mapping[str, str] = {}
 """The settings that a deployment has if nobody sets any."""
@@ -231,9 +237,13 @@ AT_ONCE: Mapping[str, Callable[[Watch], Timeline]] = {
 }
 """What sets off the alarms that one period is enough for."""
 
-LASTING: Mapping[str, Callable[[Watch, float], Timeline]] = {"DeadLetterQueueAlarm": Watch.letters,
-    "ThrottlingAlarm": Watch.throttled, "RecordsReturnedAlarm": Watch.records_returned,
-    "QueueStalledAlarm": Watch.stalled, "NoVerdictsAlarm": Watch.no_verdict}  # fmt: skip
+LASTING: Mapping[str, Callable[[Watch, float], Timeline]] = {
+    "DeadLetterQueueAlarm": Watch.letters,
+    "ThrottlingAlarm": Watch.throttled,
+    "RecordsReturnedAlarm": Watch.records_returned,
+    "QueueStalledAlarm": Watch.stalled,
+    "NoVerdictsAlarm": Watch.no_verdict,
+}
 """What sets off the others, if it lasts."""
 
 

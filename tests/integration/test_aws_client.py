@@ -92,8 +92,11 @@ def test_a_session_token_is_sent_and_signed(aws: AwsStandIn, robot: dict[str, st
     role = iam.create_role("worker", "{}", "/", None, "", [], "3600")
     iam.put_role_policy("worker", "all", ALLOW_ALL)
     session = sts_backends[ACCOUNT]["aws"].assume_role(REGION, "s", role.arn, "", 3600, "")
-    environment = robot | {"AWS_ACCESS_KEY_ID": session.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": session.secret_access_key, "AWS_SESSION_TOKEN": session.session_token}  # fmt: skip
+    environment = robot | {
+        "AWS_ACCESS_KEY_ID": session.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": session.secret_access_key,
+        "AWS_SESSION_TOKEN": session.session_token,
+    }
     queue = SqsQueue(AwsClient(environment), aws.queue_urls[REQUESTS])
     assert queue.send({0: QueueMessage("x")}) == {}
     del environment["AWS_SESSION_TOKEN"]

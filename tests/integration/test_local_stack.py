@@ -23,9 +23,15 @@ ROOT = Path(__file__).parents[2]
 
 def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m local` in a process of its own, with none of the caller's settings."""
-    return subprocess.run([sys.executable, "-m", "local", *arguments], cwd=ROOT,
+    return subprocess.run(
+        [sys.executable, "-m", "local", *arguments],
+        cwd=ROOT,
         env={"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        capture_output=True, text=True, timeout=90, check=False)  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
 
 
 def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -94,8 +100,12 @@ def test_a_real_cloud_without_variables() -> None:
 
 def test_a_real_cloud_that_cannot_be_reached() -> None:
     """An address where nobody listens is told apart from a login that was refused."""
-    variables = {"OS_AUTH_URL": "http://127.0.0.1:9/v3", "OS_USERNAME": "u", "OS_PASSWORD": "hunter2",
-        "OS_PROJECT_ID": "p"}  # fmt: skip
+    variables = {
+        "OS_AUTH_URL": "http://127.0.0.1:9/v3",
+        "OS_USERNAME": "u",
+        "OS_PASSWORD": "hunter2",
+        "OS_PROJECT_ID": "p",
+    }
     sentence = sentence_of(local("servers", "--cloud", "env", **variables))
     assert "cannot be reached" in sentence
     assert "hunter2" not in sentence

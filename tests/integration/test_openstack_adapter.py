@@ -81,10 +81,14 @@ def test_what_the_service_denies_is_none(site: Site) -> None:
     assert all(call.openstack_request_id for reading in readings for call in reading.calls)
 
 
-NOT_FROM_THE_SERVICE: dict[str, Answer] = {"gateway": bodies.gateway_error("APIG.0101",
-    "The API does not exist or has not been published."), "proxy": bodies.html_error(404),
-    "route": bodies.no_such_route("application/json"), "route in HTML": bodies.no_such_route(),
-    "empty": Answer(404), "other thing": bodies.fault(404, "Flavor x could not be found.")}  # fmt: skip
+NOT_FROM_THE_SERVICE: dict[str, Answer] = {
+    "gateway": bodies.gateway_error("APIG.0101", "The API does not exist or has not been published."),
+    "proxy": bodies.html_error(404),
+    "route": bodies.no_such_route("application/json"),
+    "route in HTML": bodies.no_such_route(),
+    "empty": Answer(404),
+    "other thing": bodies.fault(404, "Flavor x could not be found."),
+}
 
 
 @pytest.mark.parametrize("operation", READS)

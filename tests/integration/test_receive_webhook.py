@@ -27,9 +27,12 @@ Invoke = Callable[[dict[str, Any]], Any]
 @pytest.fixture
 def environment(aws: AwsStandIn) -> dict[str, str]:
     """What the template sets for the function."""
-    return {**aws.environment, "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
+    return {
+        **aws.environment,
+        "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
         "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
-        "WEBHOOK_ALLOWED_ORIGINS": "events.example.com, other.example.com"}  # fmt: skip
+        "WEBHOOK_ALLOWED_ORIGINS": "events.example.com, other.example.com",
+    }
 
 
 @pytest.fixture

@@ -82,7 +82,12 @@ class Chaos(RuleBasedStateMachine):
 
 def test_chaos() -> None:
     """No order of faults, crashes, duplicates and other people's doings breaks an invariant."""
-    chosen: dict[str, Any] = {"max_examples": RUNS, "stateful_step_count": 15, "deadline": None,
-        "print_blob": True, "database": DirectoryBasedExampleDatabase(REGRESSIONS),
-        "suppress_health_check": list(HealthCheck)}  # fmt: skip
+    chosen: dict[str, Any] = {
+        "max_examples": RUNS,
+        "stateful_step_count": 15,
+        "deadline": None,
+        "print_blob": True,
+        "database": DirectoryBasedExampleDatabase(REGRESSIONS),
+        "suppress_health_check": list(HealthCheck),
+    }
     run_state_machine_as_test(Chaos, settings=settings(**chosen))

@@ -11,10 +11,17 @@ from shared.settings import CloudCredentials, Settings, SettingsError, load
 
 QUEUE = {"REQUEST_QUEUE_URL": "https://sqs/queue"}
 SECRET = "hunter2-do-not-show"
-PASSWORD = {"OS_AUTH_URL": "https://iam.example.com/v3", "OS_USERNAME": "robot", "OS_PASSWORD": SECRET,
-    "OS_PROJECT_ID": "c685484a8cc2416b97260938705deb65"}  # fmt: skip
-APPLICATION = {"OS_AUTH_URL": "https://iam.example.com/v3", "OS_APPLICATION_CREDENTIAL_ID": "a1",
-    "OS_APPLICATION_CREDENTIAL_SECRET": SECRET}  # fmt: skip
+PASSWORD = {
+    "OS_AUTH_URL": "https://iam.example.com/v3",
+    "OS_USERNAME": "robot",
+    "OS_PASSWORD": SECRET,
+    "OS_PROJECT_ID": "c685484a8cc2416b97260938705deb65",
+}
+APPLICATION = {
+    "OS_AUTH_URL": "https://iam.example.com/v3",
+    "OS_APPLICATION_CREDENTIAL_ID": "a1",
+    "OS_APPLICATION_CREDENTIAL_SECRET": SECRET,
+}
 
 
 def without(values: dict[str, str], *names: str) -> dict[str, str]:
