@@ -1,5 +1,6 @@
 """What Nova and Cinder do around every request: token, then microversion, then project, in this order."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -37,7 +38,7 @@ class Call:
         return thing if thing and thing.project_id == self.token.project_id else None
 
 
-class Versioned:
+class Versioned(ABC):
     """A service with microversions, which are ignored through its path `/v2`."""
 
     service: ClassVar[str]
@@ -50,8 +51,8 @@ class Versioned:
         self._deployment = deployment
         self._identity = identity
 
-    def _negotiated(self, request: Request, asked: str | None) -> Version:
-        raise NotImplementedError
+    @abstractmethod
+    def _negotiated(self, request: Request, asked: str | None) -> Version: ...
 
     def _checked(self, handler: Callable[[Call], Answer]) -> Handler:
         def checked(request: Request) -> Answer:
