@@ -86,7 +86,7 @@ def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> d
         "replication_status": None,
         "consistencygroup_id": None,
         "multiattach": volume.multiattach,
-        "attachments": [_attachment_view(attachment) for attachment in attached],
+        "attachments": [_attachment_view(attachment) for attachment in attached] + _on_a_host(volume),
         "os-vol-tenant-attr:tenant_id": volume.project_id,
     }
     if call.version >= (3, 13):
@@ -96,6 +96,14 @@ def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> d
     if volume.image_metadata:
         view["volume_image_metadata"] = dict(volume.image_metadata)
     return view
+
+
+def _on_a_host(volume: Volume) -> list[dict[str, Any]]:
+    """What an ordinary user is told of an attachment to a host: neither a server nor the host's name."""
+    if not volume.on_a_host:
+        return []
+    attachment = Attachment(f"{volume.id[:-4]}0000", "", "", volume.id, "/dev/vdz", volume.created_at)
+    return [_attachment_view(attachment) | {"server_id": None}]
 
 
 def _attachment_view(attachment: Attachment) -> dict[str, Any]:

@@ -110,7 +110,10 @@ RUNNING: Mapping[str, str | int] = {"status": "ACTIVE", "vm_state": "active", "p
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume as Cinder keeps it; its attachments are held by the world, once for each plane."""
+    """A volume as Cinder keeps it; its attachments are held by the world, once for each plane.
+
+    `on_a_host` is an attachment to a host, by Cinder's own attach: Nova does not know of it.
+    """
 
     id: str
     project_id: str
@@ -125,6 +128,7 @@ class Volume:
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_metadata: Mapping[str, str] = field(default_factory=dict)
     behaviour: Behaviour = Behaviour()
+    on_a_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)

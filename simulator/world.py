@@ -218,7 +218,8 @@ class World:
     def _cinder_detach(self, attachment: Attachment, detail: str = "") -> None:
         if self.cinder.pop(attachment.id, None) is None:
             return
-        shared = any(other.volume_id == attachment.volume_id for other in self.cinder.values())
+        held = any(other.volume_id == attachment.volume_id for other in self.cinder.values())
+        shared = held or self.volumes[attachment.volume_id].on_a_host
         self.set_volume(attachment.volume_id, status="in-use" if shared else "available")
         self._note_attachment(What.CINDER_DETACHED, attachment, detail)
 

@@ -82,14 +82,17 @@ def _volume(found: Mapping[str, Any]) -> Volume:
     return Volume(
         id=str(found.get("id")),
         status=status,
-        attachments=tuple(_attachment(entry) for entry in attachments),
+        attachments=tuple(filter(None, map(_attachment, attachments))),
         multiattach=_true(found.get("multiattach")) or _true(found.get("shareable")),
         bootable=_true(found.get("bootable")),
         metadata=texts_in(found.get("metadata")),
     )
 
 
-def _attachment(entry: Any) -> tuple[str, Attachment]:
+def _attachment(entry: Any) -> tuple[str, Attachment] | None:
+    """The server and the attachment; None for one to a host (Cinder os-attach), which is nobody's of ours."""
+    if isinstance(entry, dict) and entry.get("server_id", "") is None:
+        return None
     if not isinstance(entry, dict) or not isinstance(entry.get("server_id"), str):
         raise Unreadable("an attachment of the volume names no server")
     named = _named(entry)

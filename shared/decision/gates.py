@@ -68,11 +68,8 @@ def operating_system(server: Server) -> OperatingSystem:
         server.metadata.get("metering.resourcespeccode", "").rpartition(".")[2],
         server.image_properties.get("__os_type") or server.image_properties.get("os_type"),
     )
-    for candidate in candidates:
-        for system in (OperatingSystem.LINUX, OperatingSystem.WINDOWS):
-            if candidate and candidate.strip().lower() == system:
-                return system
-    return OperatingSystem.UNKNOWN
+    named = ((candidate or "").strip().lower() for candidate in candidates)
+    return next((OperatingSystem(name) for name in named if name in ("linux", "windows")), OperatingSystem.UNKNOWN)
 
 
 def is_system_disk(volume: Volume, device: str | None, server: Server) -> bool:

@@ -57,7 +57,10 @@ def read(message: Message, prefix: str, now: datetime) -> Found:
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
-        return [Case(request, message, progress) for request in requests_in(value, origin, prefix)]
+        # No request was made after it was sent, whatever its sender says (design rule 3).
+        latest = message.sent_at
+        requests = (replace(r, requested_at=min(r.requested_at, latest)) for r in requests_in(value, origin, prefix))
+        return [Case(request, message, progress) for request in requests]
     except strict_json.NotJson as error:
         return _rejected(message, origin, Refused([Fault("", str(error))]))
     except Refused as refused:

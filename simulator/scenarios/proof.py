@@ -30,6 +30,12 @@ def already_detached(stage: Stage) -> None:
     stage.request(stage.server(), stage.disk())
 
 
+@scenario("detached_now")
+def host_attachment(stage: Stage) -> None:
+    """A shared disk that a host has attached too, beside the server: the host's attachment is left alone."""
+    stage.request(*stage.attached(multiattach=True, on_a_host=True))
+
+
 @scenario("detached_by_other")
 def joined(stage: Stage) -> None:
     """Somebody else is detaching the disk already: their detach is followed, no DELETE is sent."""

@@ -42,6 +42,20 @@ def test_a_volume_is_read(site: Site) -> None:
     assert (attachment.attached_at, attachment.device) == (LONG_AGO, "/dev/sdb")
 
 
+def test_an_attachment_to_a_host_is_nobodys(site: Site) -> None:
+    """Beside ours or alone, without a server or a host name as recorded of a real Cinder, it is not one of ours."""
+    site.world.set_volume(site.volume, multiattach=True, on_a_host=True)
+    cloud = site.connect()
+    volume = cloud.volume(site.volume).value
+    assert volume is not None
+    assert [server for server, _ in volume.attachments] == [site.server]
+    cloud.detach(site.server, site.volume)
+    site.clock.sleep(60)
+    volume = cloud.volume(site.volume).value
+    assert volume is not None
+    assert (volume.status, volume.attachments) == ("in-use", ())
+
+
 def test_a_server_is_read(site: Site) -> None:
     """All that the gates ask about arrives: states, lock, root device, metadata."""
     site.world.set_server(site.server, locked=True, task_state="powering-off", name="db-01")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -238,3 +239,10 @@ def test_sns_message_is_json() -> None:
     """A notification whose message is text is answered under the notification's own id."""
     found = rejected({**sns({}), "Message": "please detach my disk"})
     assert (found.origin.id, fields(found)) == ("sns-1", ["Message"])
+
+
+@pytest.mark.parametrize("time", ["2026-11-23T10:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("wrap", [lambda t: cloudevent(DATA, time=t), lambda t: DATA | {"requested_at": t}])
+def test_no_request_is_later_than_its_message(time: str, wrap: Callable[[str], dict[str, Any]]) -> None:
+    """A local time with a Z, or a far year, does not let a disk be cut that was attached after the request."""
+    assert request_of(wrap(time)).requested_at == SENT
