@@ -96,15 +96,15 @@ class Look:
 
     def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
         """Many disks under way are asked for at once, and each for itself where that does not settle it."""
-        detaching = None
+        found = None
         if self.many_under_way:
             try:
-                detaching = self._shared("detaching", cloud.detaching)
+                found = (self._shared("detaching", cloud.detaching) or {}).get(volume_id)
             except CloudTrouble as trouble:
                 if not any(call.status in NOT_LISTED for call in trouble.calls):
                     raise
                 self.many_under_way = False
-        found = (detaching or {}).get(volume_id)
+                self.calls.extend(trouble.calls)
         return found or self._told(cloud.volume(volume_id))
 
     def _shared(self, name: str, read: Callable[[], Reading[Value]]) -> Value:

@@ -104,6 +104,8 @@ def test_a_cloud_that_does_not_let_volumes_be_listed_is_asked_for_each(status: i
     in_batches(bench)
     assert details(bench) == ["detached_now"] * 3
     assert not any("last_error" in data["evidence"] for data in bench.bus.data)
+    shown = {call["operation"] for data in bench.bus.data for call in data["evidence"]["calls"]}
+    assert "list_volumes" in shown  # a call that failed stands in the evidence like any other
 
 
 def test_disks_under_way_are_asked_for_at_once() -> None:
