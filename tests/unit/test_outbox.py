@@ -255,7 +255,7 @@ def test_a_slow_consumer_has_no_more_than_its_time() -> None:
 
 
 def test_no_consumer_is_asked_whose_answer_could_come_too_late() -> None:
-    """However many rounds an invocation has, it ends in time: what does not fit in waits for another."""
+    """However many rounds an invocation has, it ends in time; the rest waits for another."""
     post = Post()
     post.sink.pause = lambda: post.clock.sleep(10)
     ends = START + timedelta(seconds=25)

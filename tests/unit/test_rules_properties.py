@@ -60,7 +60,7 @@ Points = st.SearchStrategy[Any] | Iterable[Any]
 
 
 def changes(at_most: int, **points: Points) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of these points, each with a value: what is not ordinary about an otherwise ordinary thing."""
+    """Some of these points, each with a value that differs from the ordinary one."""
     values = {name: of if isinstance(of, st.SearchStrategy) else st.sampled_from([*of]) for name, of in points.items()}
     names = st.lists(st.sampled_from([*values]), unique=True, max_size=at_most)
     return names.flatmap(lambda chosen: st.fixed_dictionaries({name: values[name] for name in chosen}))
