@@ -19,7 +19,7 @@ class Images:
         self._identity.authenticate(request)
         image = self._world.images.get(request.ids["image"])
         if image is None:
-            return bodies.no_such_route()  # so does the image service, in HTML
+            return bodies.no_such_route()  # the image service, too, answers in HTML
         own = {
             "id": image.id,
             "name": image.name,
