@@ -53,8 +53,12 @@ SECRET_KEPT = 300
 SECRET_NEWEST = 30
 """How old it may be once its content was refused. This is also how often a stranger can make us read it."""
 
-LOGIN_PAUSE = 30
-"""So long a refused login is not repeated with the same credentials: repeated failures lock the user."""
+LOGIN_PAUSES = (0, 30, 600, 900)
+"""So long a login is not repeated with the same credentials after its first, second, third and any later refusal.
+
+The first may have been Keystone's mistake. After that, four tries at most fall into any fifteen minutes: Open Telekom
+Cloud locks a user after five failures in fifteen minutes.
+"""
 
 SIGNATURE_TOLERANCE = 300
 """How far the signed time of a webhook may be from ours (Standard Webhooks, verifying the timestamp)."""

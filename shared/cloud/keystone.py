@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from keystoneauth1 import exceptions as keystone
@@ -14,9 +14,9 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from shared.cloud.classify import classify
-from shared.cloud.http import CODES, Codes, NoAnswer, unanswered
+from shared.cloud.http import CODES, Codes, NoAnswer, answer_of, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
-from shared.policy import LOGIN_PAUSE, SECRET_KEPT, SECRET_NEWEST
+from shared.policy import LOGIN_PAUSES, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
 from shared.settings import CloudCredentials
 
@@ -50,6 +50,14 @@ class Access:
         return f"the catalog has no {self.where.format(service=name)}; set {service.value}"
 
 
+class _Refused(NamedTuple):
+    """How often in a row a login was refused, why, and until when the same credentials are not tried again."""
+
+    times: int
+    why: Classified
+    until: datetime
+
+
 @dataclass
 class Login:
     """One project's login, shared by all calls. Many at once make one login; rotated credentials take over."""
@@ -61,7 +69,7 @@ class Login:
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _session: Any = field(default=None, repr=False)
     _granted: tuple[Any, Access] | None = field(default=None, repr=False)
-    _refused: tuple[datetime, NoAnswer] | None = None
+    _refused: _Refused | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
         """Read the credentials, from a secret's cache; whether they are other ones than before."""
@@ -69,7 +77,9 @@ class Login:
             credentials = self.read(kept_seconds)
             if credentials == self._credentials:
                 return False
-            self._session = Session(auth=_plugin(credentials), session=self.http, verify=credentials.cacert or True)
+            # No redirect is followed: the password would go along.
+            verify = credentials.cacert or True
+            self._session = Session(auth=_plugin(credentials), session=self.http, verify=verify, redirect=False)
             self._credentials, self._granted, self._refused = credentials, None, None
             return True
 
@@ -78,42 +88,67 @@ class Login:
         """The project that the credentials name by its id."""
         return self._credentials.named_project if self._credentials else None
 
-    def access(self) -> Access:
-        """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
+    def held(self) -> Access | None:
+        """What the last read used, without a login, a secret or a wait for either; None if there is no token."""
+        granted = self._granted
+        return granted[1] if granted else None
 
-        A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
-        same ones are not tried again for a while, since repeated failures lock the user.
-        """
+    def access(self) -> Access:
+        """The current token and where it is good for, by a login if there is none. Raises NoAnswer."""
         with self._lock:
             if self._credentials is None:
                 self.refresh()
-            try:
-                granted = self._logged_in()
-            except NoAnswer as error:
-                if error.classified.reason is Reason.UNAUTHORIZED and self.refresh(SECRET_NEWEST):
-                    return self.access()
-                raise
+            granted = self._logged_in()
             if self._granted is None or self._granted[0] is not granted:
                 self._granted = granted, _access(granted, self._credentials)
             return self._granted[1]
 
     def _logged_in(self) -> Any:
-        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon."""
-        if self._refused and self.clock() - self._refused[0] < timedelta(seconds=LOGIN_PAUSE):
-            raise self._refused[1]
+        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon.
+
+        A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
+        same ones are tried again only after the pauses of LOGIN_PAUSES.
+        """
+        refused = self._refused
+        if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
+            raise NoAnswer(refused.why)
         try:
-            return self._session.auth.get_access(self._session)
+            granted = self._session.auth.get_access(self._session)
         except (keystone.ClientException, requests.RequestException) as error:
-            refusal = NoAnswer(understood(error))
-            if isinstance(error, keystone.Unauthorized):
-                self._refused = self.clock(), refusal
-            raise refusal from error
+            why = understood(error)
+            if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
+                raise NoAnswer(why) from error
+            self._refused = self._once_more_refused(why)
+            return self._logged_in()
+        self._refused = None
+        return granted
+
+    def _once_more_refused(self, why: Classified) -> _Refused:
+        times = self._refused.times + 1 if self._refused else 1
+        if why.kind is not AnswerClass.REAUTHENTICATE:
+            times = max(times, 2)  # said in so many words: locked, or a wrong password
+        pause = LOGIN_PAUSES[min(times, len(LOGIN_PAUSES)) - 1]
+        # It was the login that was refused: there is nothing left to renew.
+        why = replace(why, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
+        return _Refused(times, why, self.clock() + timedelta(seconds=pause))
+
+    def drop(self, refused: Access) -> None:
+        """Forget this token if it is the current one, so that the next read logs in.
+
+        Does not wait: whoever holds the lock is about to replace the token, or the next read finds it refused.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._granted and self._granted[1] is refused:
+                    self._session.auth.invalidate()
+                    self._granted = None
+            finally:
+                self._lock.release()
 
     def renewed(self, refused: Access) -> Access:
         """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
         with self._lock:
-            if self._granted and self._granted[1] is refused:
-                self._session.auth.invalidate()
+            self.drop(refused)
             return self.access()
 
     def rotated(self, refused: Access) -> Access | None:
@@ -198,13 +233,10 @@ KEYSTONE_CODES: Codes = {
 def understood(error: Exception) -> Classified:
     """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown."""
     response = getattr(error, "response", None)
+    if isinstance(response, requests.Response) and (
+        moved := redirected(answer_of(response), "Keystone", "OS_AUTH_URL")
+    ):
+        return moved
     if not isinstance(error, keystone.HttpError):
         return unanswered(error, KEYSTONE_CODES)
-    if response is None:
-        return classify(Answer(error.http_status))
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    classified = classify(Answer(response.status_code, headers, response.content))
-    if classified.kind is AnswerClass.REAUTHENTICATE:
-        # It was the login that was refused: there is nothing left to renew.
-        return replace(classified, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
-    return classified
+    return classify(Answer(error.http_status) if response is None else answer_of(response))

@@ -9,13 +9,12 @@ import requests
 
 from shared.cloud import parse as wire
 from shared.cloud.classify import classify
-from shared.cloud.http import Calls, NoAnswer, sessions
+from shared.cloud.http import Calls, NoAnswer, redirected, sessions
 from shared.cloud.keystone import Access, Login, ReadCredentials, Service
 from shared.cloud.receipts import receipt_of
 from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
 from shared.model import Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
-from shared.policy import SECRET_NEWEST
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
 
 MICROVERSION = "2.26"
@@ -126,18 +125,26 @@ class OpenStackCloud:
     # ------------------------------------------------------------------------------------------- the effect
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
-        """Send the DELETE once. Whatever comes back is the value; no answer at all is "outcome unknown"."""
-        answer = None
-        try:
-            path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
-            answer = self.calls.send("DELETE", COMPUTE, path, deadline=self.deadline)
-            classified = classify(answer, now=self.clock())
-        except NoAnswer as error:
-            classified = error.classified
-        refused = classified.kind is AnswerClass.REAUTHENTICATE or classified.reason is Reason.UNAUTHORIZED
-        if refused and self.login.refresh(SECRET_NEWEST):
-            # It had no effect. With the rotated credentials there is a fresh look first.
-            classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
+        """Send the DELETE, which is one HTTP request and nothing else: with the token that the reads before it used.
+
+        Whatever comes back is the value. No answer at all, a redirect and a refused token leave the outcome unknown:
+        it may have been refused before or after it had an effect, so a look decides, which logs in anew.
+        """
+        answer, access = None, self.login.held()
+        if access is None:
+            classified = Classified(AnswerClass.RETRY, "no_token", "no token is held, so nothing was sent")
+        else:
+            try:
+                path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
+                answer = self.calls.send_once(access, "DELETE", COMPUTE, path, deadline=self.deadline)
+                moved = redirected(answer, "compute", COMPUTE.value)
+                classified = moved or classify(answer, now=self.clock())
+            except NoAnswer as error:
+                classified = error.classified
+            if classified.kind is AnswerClass.REAUTHENTICATE:
+                self.login.drop(access)
+            if classified.kind is AnswerClass.REAUTHENTICATE or (answer and answer.status // 100 == 3):
+                classified = replace(classified, kind=AnswerClass.RECONCILE, reason=None)
         evidence = self._evidence(DELETE_CALL, answer, classified)
         return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
 

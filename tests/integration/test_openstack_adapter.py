@@ -205,6 +205,7 @@ def test_the_action_record_tells_a_failure(site: Site) -> None:
     """The record of a detach under its own request id: nothing yet, then failed."""
     site.world.set_volume(site.volume, behaviour=Behaviour(seconds=2, refuse=True))
     cloud = site.connect()
+    cloud.check()
     receipt = cloud.detach(site.server, site.volume).value.receipt
     assert receipt is not None
     assert cloud.ended(site.server, receipt).value is Ended.NOT_FAILED
