@@ -31,7 +31,11 @@ CLOUD_CONNECT, CLOUD_ANSWER = 5, 30
 """To connect, and to wait for bytes, for every call, the ones to Keystone too."""
 
 LONGEST_CALL = CLOUD_CONNECT + CLOUD_ANSWER + 1
-"""One to spare. A DELETE is sent only if so much is left: nothing may be on its way when the handler returns."""
+"""A whole call, its headers and body included; one to spare. No call goes on past the deadline."""
+
+LONGEST_DELETE = 15
+"""The whole DELETE, connecting included. It is sent only if so much is left: nothing may be on its way when the
+handler returns. Nova answers it in a second or two, and what takes longer is looked at instead."""
 
 LONGEST_RETRY_AFTER = 3600
 """No cloud is waited for longer than this on its own word."""

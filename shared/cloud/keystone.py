@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -10,13 +11,14 @@ from typing import Any, NamedTuple
 
 import requests
 from keystoneauth1 import exceptions as keystone
-from keystoneauth1.identity import v3
+from keystoneauth1.identity import BaseIdentityPlugin, v3
 from keystoneauth1.session import Session
 
 from shared.cloud.classify import classify
-from shared.cloud.http import CODES, Codes, NoAnswer, answer_of, redirected, unanswered
+from shared.cloud.http import limit
+from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
-from shared.policy import LOGIN_PAUSES, SECRET_KEPT, SECRET_NEWEST
+from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
 from shared.settings import CloudCredentials
 
@@ -93,17 +95,33 @@ class Login:
         granted = self._granted
         return granted[1] if granted else None
 
-    def access(self) -> Access:
-        """The current token and where it is good for, by a login if there is none. Raises NoAnswer."""
-        with self._lock:
+    def access(self, deadline: datetime | None = None) -> Access:
+        """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
+
+        Threads that come meanwhile wait for that login, until their own deadlines.
+        """
+        granted = self._granted
+        if granted and not granted[0].will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
+            return granted[1]
+        with self._alone(deadline):
             if self._credentials is None:
                 self.refresh()
-            granted = self._logged_in()
-            if self._granted is None or self._granted[0] is not granted:
-                self._granted = granted, _access(granted, self._credentials)
+            given = self._logged_in(deadline)
+            if self._granted is None or self._granted[0] is not given:
+                self._granted = given, _access(given, self._credentials)
             return self._granted[1]
 
-    def _logged_in(self) -> Any:
+    @contextmanager
+    def _alone(self, deadline: datetime | None) -> Iterator[None]:
+        left = max((deadline - self.clock()).total_seconds(), 0) if deadline else -1
+        if not self._lock.acquire(timeout=left):
+            raise NoAnswer(unanswered(TimeoutError("the login of another call took until the deadline")))
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _logged_in(self, deadline: datetime | None) -> Any:
         """keystoneauth1's access: the current one, or by a login if there is none or it ends soon.
 
         A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
@@ -112,6 +130,7 @@ class Login:
         refused = self._refused
         if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
             raise NoAnswer(refused.why)
+        limit(LONGEST_CALL, deadline, self.clock)
         try:
             granted = self._session.auth.get_access(self._session)
         except (keystone.ClientException, requests.RequestException) as error:
@@ -119,7 +138,7 @@ class Login:
             if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
                 raise NoAnswer(why) from error
             self._refused = self._once_more_refused(why)
-            return self._logged_in()
+            return self._logged_in(deadline)
         self._refused = None
         return granted
 
@@ -145,18 +164,18 @@ class Login:
             finally:
                 self._lock.release()
 
-    def renewed(self, refused: Access) -> Access:
+    def renewed(self, refused: Access, deadline: datetime | None = None) -> Access:
         """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
-        with self._lock:
+        with self._alone(deadline):
             self.drop(refused)
-            return self.access()
+            return self.access(deadline)
 
-    def rotated(self, refused: Access) -> Access | None:
+    def rotated(self, refused: Access, deadline: datetime | None = None) -> Access | None:
         """An access by other credentials, if the operator has rotated them. Raises NoAnswer."""
-        with self._lock:
+        with self._alone(deadline):
             if self._granted and self._granted[1] is refused and not self.refresh(SECRET_NEWEST):
                 return None
-            return self.access()
+            return self.access(deadline)
 
 
 # -------------------------------------------------------------------------------------------------- the catalog
@@ -223,20 +242,13 @@ def _plugin(credentials: CloudCredentials) -> v3.Password | v3.ApplicationCreden
     )
 
 
-KEYSTONE_CODES: Codes = {
-    "timeout": (keystone.ConnectTimeout, *CODES["timeout"]),
-    "tls_failure": (keystone.SSLError, *CODES["tls_failure"]),
-    "connection_failure": (keystone.ConnectFailure, *CODES["connection_failure"]),
-}
-
-
 def understood(error: Exception) -> Classified:
     """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown."""
     response = getattr(error, "response", None)
-    if isinstance(response, requests.Response) and (
-        moved := redirected(answer_of(response), "Keystone", "OS_AUTH_URL")
-    ):
-        return moved
-    if not isinstance(error, keystone.HttpError):
-        return unanswered(error, KEYSTONE_CODES)
-    return classify(Answer(error.http_status) if response is None else answer_of(response))
+    if not isinstance(response, requests.Response):
+        return classify(Answer(error.http_status)) if isinstance(error, keystone.HttpError) else unanswered(error)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    answer = Answer(response.status_code, headers, response.content)
+    if answer.status in REDIRECTS:
+        return redirected(answer, "keystone", "OS_AUTH_URL").classified
+    return classify(answer) if isinstance(error, keystone.HttpError) else unanswered(error)

@@ -9,12 +9,14 @@ import requests
 
 from shared.cloud import parse as wire
 from shared.cloud.classify import classify
-from shared.cloud.http import Calls, NoAnswer, redirected, sessions
+from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Access, Login, ReadCredentials, Service
+from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected
 from shared.cloud.receipts import receipt_of
 from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
 from shared.model import Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
+from shared.policy import LONGEST_DELETE
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
 
 MICROVERSION = "2.26"
@@ -136,15 +138,18 @@ class OpenStackCloud:
         else:
             try:
                 path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
-                answer = self.calls.send_once(access, "DELETE", COMPUTE, path, deadline=self.deadline)
-                moved = redirected(answer, "compute", COMPUTE.value)
-                classified = moved or classify(answer, now=self.clock())
+                answer = self.calls.send_once(
+                    access, "DELETE", COMPUTE, path, deadline=self.deadline, seconds=LONGEST_DELETE
+                )
+                classified = classify(answer, now=self.clock())
+                if answer.status in REDIRECTS:
+                    moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
+                    classified = replace(moved, kind=AnswerClass.RECONCILE, reason=None)
             except NoAnswer as error:
                 classified = error.classified
             if classified.kind is AnswerClass.REAUTHENTICATE:
                 self.login.drop(access)
-            if classified.kind is AnswerClass.REAUTHENTICATE or (answer and answer.status // 100 == 3):
-                classified = replace(classified, kind=AnswerClass.RECONCILE, reason=None)
+                classified = replace(classified, kind=AnswerClass.RECONCILE)
         evidence = self._evidence(DELETE_CALL, answer, classified)
         return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
 

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import pytest
 import requests
 
-from shared.cloud.http import Calls, NoAnswer, sessions
+from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Login, Service
+from shared.cloud.no_answer import NoAnswer
 from shared.cloud.openstack import OpenStackCloud, connect
 from shared.model import AnswerClass, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT
