@@ -23,6 +23,9 @@ SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...]
     ((2, 100), lambda _: {"scheduler_hints": {}}),
 )
 
+# Statuses of a server that is being worked on or can be: only then Nova tells the progress.
+PROGRESSING = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
+
 
 def server_view(server: Server, attached: Iterable[Attachment], image: Image | None, call: Call) -> dict[str, Any]:
     """The whole of a server."""
@@ -43,7 +46,7 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "user_id": call.token.user.id,
         "updated": _seconds(server.created_at),
         "OS-DCF:diskConfig": "MANUAL",
-        "progress": 0,
+        **({"progress": 0} if server.status in PROGRESSING else {}),
         "OS-EXT-AZ:availability_zone": "eu-de-01",
         "config_drive": "",
         "key_name": None,
