@@ -128,8 +128,7 @@ class Compute(Versioned):
         server, request_id = self._server(call), call.request.ids["action"]
         action = self._world.actions.get(request_id)
         if action is None or action.server_id != server.id:
-            message = f"Action for request_id {request_id} on instance {server.id} not found"
-            raise Rejected(bodies.fault(404, message))
+            raise Rejected(bodies.fault(404, f"Action {request_id} not found"))
         return bodies.json_answer(200, {"instanceAction": action_view(action, server, call, True)})
 
     def _server(self, call: Call) -> Server:
