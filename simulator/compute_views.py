@@ -36,9 +36,9 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "accessIPv6": "",
         "addresses": {},
         "created": _seconds(server.created_at),
-        "flavor": _flavor(server, version, call.base_url),
+        "flavor": _flavor(server, call),
         "hostId": _host_id(server),
-        "image": _image(server, image, version, call.base_url),
+        "image": _image(server, image, call),
         **server_summary(server, call),
         "metadata": dict(server.metadata),
         "status": server.status,
@@ -68,7 +68,7 @@ def server_summary(server: Server, call: Call) -> dict[str, Any]:
     root = call.request.path.partition("/servers")[0]
     links = [
         {"rel": "self", "href": f"{call.base_url}{root}/servers/{server.id}"},
-        {"rel": "bookmark", "href": f"{call.base_url}/{server.project_id}/servers/{server.id}"},
+        _bookmark("servers", server.id, call),
     ]
     return {"id": server.id, "links": links, "name": server.name}
 
@@ -143,20 +143,24 @@ def _event(action: Action, server: Server, version: Version) -> dict[str, Any]:
     return event | ({"hostId": _host_id(server)} if version >= (2, 62) else {})
 
 
-def _flavor(server: Server, version: Version, base_url: str) -> dict[str, Any]:
-    if version < (2, 47):
-        href = f"{base_url}/{server.project_id}/flavors/{server.flavor_id}"
-        return {"id": server.flavor_id, "links": [{"rel": "bookmark", "href": href}]}
+def _bookmark(things: str, id: str, call: Call) -> dict[str, str]:
+    """A link without the version; it names the project if the client did."""
+    project = call.request.ids.get("project")
+    return {"rel": "bookmark", "href": "/".join(filter(None, (call.base_url, project, things, id)))}
+
+
+def _flavor(server: Server, call: Call) -> dict[str, Any]:
+    if call.version < (2, 47):
+        return {"id": server.flavor_id, "links": [_bookmark("flavors", server.flavor_id, call)]}
     sizes = {"vcpus": 1, "ram": 64, "disk": 1, "ephemeral": 0, "swap": 0}
     return sizes | {"original_name": server.flavor_id, "extra_specs": {}}
 
 
-def _image(server: Server, image: Image | None, version: Version, base_url: str) -> dict[str, Any] | str:
+def _image(server: Server, image: Image | None, call: Call) -> dict[str, Any] | str:
     if server.image_id is None:
         return ""  # booted from a volume
-    href = f"{base_url}/{server.project_id}/images/{server.image_id}"
-    view: dict[str, Any] = {"id": server.image_id, "links": [{"rel": "bookmark", "href": href}]}
-    if version >= (2, 98):
+    view: dict[str, Any] = {"id": server.image_id, "links": [_bookmark("images", server.image_id, call)]}
+    if call.version >= (2, 98):
         view["properties"] = dict(image.properties) if image else {}
     return view
 
