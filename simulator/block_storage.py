@@ -80,7 +80,7 @@ def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> d
         "source_volid": None,
         "metadata": dict(volume.metadata),
         "links": [{"rel": rel, "href": href} for rel, href in hrefs.items()],
-        "user_id": call.token.user.id,
+        "user_id": call.owner_id,
         "bootable": "true" if volume.bootable else "false",
         "encrypted": False,
         "replication_status": None,
