@@ -40,8 +40,7 @@ class Behaviour:
 
     Cinder lets go after `seconds` and Nova's list follows `nova_lag` later (or earlier, if negative).
     With `refuse` the volume goes back to in-use after `seconds` instead. With `stuck` it stays `detaching`
-    for ever, or lets go after `stuck_seconds`. With both the storage back end fails after `seconds`: the action's
-    record says so, and the volume stays `detaching`. It shows `detaching` only after `mark_lag`.
+    for ever, or lets go after `stuck_seconds`. It shows `detaching` only after `mark_lag`.
     """
 
     seconds: float = 2.0

@@ -152,7 +152,7 @@ class World:
         if attachment is None or volume.status != "in-use":
             raise Refused(f"volume is {volume.status}")
         behaviour, request_id = volume.behaviour, request_id or self.new_request_id()
-        taken_up = behaviour.refuse or behaviour.lets_go_after is not None
+        taken_up = behaviour.lets_go_after is not None
         self.actions[request_id] = Action(request_id, server_id, "detach_volume", self.now, taken_up)
         self._after(behaviour.mark_lag, partial(self._mark, attachment, behaviour, request_id))
         return attachment.id
@@ -201,8 +201,7 @@ class World:
         self._note_attachment(What.DETACHING, attachment, request_id)
         if behaviour.refuse:
             later = behaviour.seconds - behaviour.mark_lag
-            fail = partial(self._finish, request_id, failed=True)
-            self._after(later, fail if behaviour.stuck else partial(self._roll_back, attachment, request_id))
+            self._after(later, partial(self._roll_back, attachment, request_id))
         elif (seconds := behaviour.lets_go_after) is not None:
             later = max(0.0, seconds - behaviour.mark_lag)
             self._after(later, partial(self._cinder_detach, attachment, request_id))
