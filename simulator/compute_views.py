@@ -71,13 +71,14 @@ def server_summary(server: Server, call: Call) -> dict[str, Any]:
 
 
 def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
-    """One attachment; its `id` is the volume's, and is gone from 2.89."""
+    """One attachment; its `id` is the volume's, and is gone from 2.89. A device not yet given is left out."""
     view: dict[str, Any] = {
         "id": attachment.volume_id,
         "volumeId": attachment.volume_id,
         "serverId": attachment.server_id,
-        "device": attachment.device,
     }
+    if attachment.device is not None:
+        view["device"] = attachment.device
     if version >= (2, 70):
         view["tag"] = None
     if version >= (2, 79):
@@ -89,18 +90,21 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
 
 
 def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:
-    """The record of an operation; its owner sees the events only from 2.51, and only of a single one."""
+    """The record of an operation; its owner sees the events only from 2.51, and only of a single one.
+
+    Of one that is open `updated_at` is the start, which does not tell it from one that ended at once.
+    """
     view: dict[str, Any] = {
         "action": action.action,
         "instance_uuid": action.server_id,
         "request_id": action.request_id,
         "user_id": call.token.user.id,
         "project_id": server.project_id,
-        "start_time": stamp(action.started_at),
+        "start_time": whole(action.started_at),
         "message": "Error" if action.failed else None,
     }
     if call.version >= (2, 58):
-        view["updated_at"] = stamp(action.finished_at or action.started_at)
+        view["updated_at"] = whole(action.finished_at or action.started_at)
     if single and call.version >= (2, 51):
         view["events"] = [_event(action, server, call.version)] if action.taken_up else []
     return view
@@ -129,12 +133,17 @@ def stamp(moment: datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else None
 
 
+def whole(moment: datetime | None) -> str | None:
+    """The same without its fraction, as these services keep the times of records and attachments."""
+    return stamp(moment.replace(microsecond=0)) if moment else None
+
+
 def _event(action: Action, server: Server, version: Version) -> dict[str, Any]:
     result = ("Error" if action.failed else "Success") if action.finished_at else None
     event = {
-        "event": f"compute_{action.action}",
-        "start_time": stamp(action.started_at),
-        "finish_time": stamp(action.finished_at),
+        "event": f"compute_{action.action.replace('-', '_')}",
+        "start_time": whole(action.started_at),
+        "finish_time": whole(action.finished_at),
         "result": result,
     }
     return event | ({"hostId": _host_id(server)} if version >= (2, 62) else {})

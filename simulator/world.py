@@ -35,6 +35,7 @@ class World:
     def __init__(self, clock: Callable[[], datetime], seed: int = 0, project: Project | None = None) -> None:
         self._scheduler = Scheduler(clock)
         self._random = Random(seed)
+        self._record_ids = Random(f"records of {seed}")  # of their own, so that one more record renames nothing
         self.project = project or Project()
         self.projects: dict[str, Project] = {self.project.id: self.project}
         self.servers: dict[str, Server] = {}
@@ -94,6 +95,7 @@ class World:
         times = {"created_at": self.now, "launched_at": self.now} | attributes
         server = Server(id or self.new_id(), project_id or self.project.id, **times)
         self.servers[server.id] = server
+        self.record(server.id, "create", server.created_at, server.launched_at)
         return server
 
     def add_volume(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Volume:
@@ -122,7 +124,8 @@ class World:
     ) -> str:
         """Attach, and give the id of the attachment; raises `Refused` where Nova would refuse.
 
-        Cinder keeps whole seconds, so an `attached_at` of ours does too.
+        Cinder keeps whole seconds, so an `attached_at` of ours does too. The record of the operation is as old as
+        the attachment.
         """
         self.advance()
         server, volume = self._server(server_id), self._volume(volume_id)
@@ -142,6 +145,8 @@ class World:
         self.nova[attachment.id] = self.cinder[attachment.id] = attachment
         self.set_volume(volume_id, status="in-use")
         self._note_attachment(What.ATTACHED, attachment)
+        started = min(attached_at or self.now, self.now)
+        self.record(server_id, "attach_volume", started, started)
         return attachment.id
 
     def begin_detach(self, server_id: str, volume_id: str, request_id: str | None = None) -> str:
@@ -151,9 +156,8 @@ class World:
         attachment = held(self.cinder, server_id, volume_id)
         if attachment is None or volume.status != "in-use":
             raise Refused(f"volume is {volume.status}")
-        behaviour, request_id = volume.behaviour, request_id or self.new_request_id()
-        taken_up = behaviour.lets_go_after is not None
-        self.actions[request_id] = Action(request_id, server_id, "detach_volume", self.now, taken_up)
+        behaviour = volume.behaviour
+        request_id = self.record(server_id, "detach_volume", request_id=request_id, taken_up=behaviour.taken_up)
         self._after(behaviour.mark_lag, partial(self._mark, attachment, behaviour, request_id))
         return attachment.id
 
@@ -177,6 +181,29 @@ class World:
                 self._nova_detach(attachment)
         del self.volumes[volume_id]
         self.note(What.VOLUME_DELETED, volume_id=volume_id)
+
+    # ------------------------------------------------------------------------------------------------ records
+
+    def record(
+        self,
+        server_id: str,
+        action: str,
+        started_at: datetime | None = None,
+        finished_at: datetime | None = None,
+        request_id: str | None = None,
+        taken_up: bool = True,
+    ) -> str:
+        """Write Nova's record of an operation, open until it is finished, and give its id; it begins now by default."""
+        request_id = request_id or f"req-{UUID(int=self._record_ids.getrandbits(128), version=4)}"
+        self.actions[request_id] = Action(
+            request_id, server_id, action, started_at or self.now, taken_up, finished_at=finished_at
+        )
+        return request_id
+
+    def finish(self, request_id: str, failed: bool = False) -> None:
+        """Close a record now; one of a server that is gone, or of nobody, is left alone."""
+        if action := self.actions.get(request_id):
+            self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
     # ------------------------------------------------------------------------------------------------ looking
 
@@ -212,7 +239,7 @@ class World:
         if volume is None or volume.status != "detaching" or attachment.id not in self.cinder:
             return
         self.set_volume(volume.id, status="in-use")
-        self._finish(request_id, failed=True)
+        self.finish(request_id, failed=True)
         self._note_attachment(What.DETACH_REFUSED, attachment, request_id)
 
     def _cinder_detach(self, attachment: Attachment, detail: str = "") -> None:
@@ -226,12 +253,8 @@ class World:
     def _nova_detach(self, attachment: Attachment, request_id: str = "") -> None:
         if self.nova.pop(attachment.id, None) is None:
             return
-        self._finish(request_id, failed=False)
+        self.finish(request_id)
         self._note_attachment(What.NOVA_DETACHED, attachment, request_id)
-
-    def _finish(self, request_id: str, failed: bool) -> None:
-        if action := self.actions.get(request_id):
-            self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
     # ------------------------------------------------------------------------------------------------ details
 
