@@ -11,8 +11,8 @@ from simulator.detach_refusals import no_server, not_attached, refusal
 from simulator.exchange import Handler, ListShape, Rejected, Request, Route, Version, negotiate, route, spell
 from simulator.inventory import Attachment, Server, What
 from simulator.paging import page, window
+from simulator.planes import held
 from simulator.versioned import Call, Versioned
-from simulator.world import held
 
 
 class Compute(Versioned):

@@ -23,6 +23,9 @@ SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...]
     ((2, 100), lambda _: {"scheduler_hints": {}}),
 )
 
+IN_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
+"""The states in which Nova tells of progress at all."""
+
 
 def server_view(server: Server, attached: Iterable[Attachment], image: Image | None, call: Call) -> dict[str, Any]:
     """The whole of a server."""
@@ -43,7 +46,6 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "user_id": call.token.user.id,
         "updated": _seconds(server.created_at),
         "OS-DCF:diskConfig": "MANUAL",
-        "progress": 0,
         "OS-EXT-AZ:availability_zone": "eu-de-01",
         "config_drive": "",
         "key_name": None,
@@ -54,6 +56,8 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "OS-EXT-STS:power_state": server.power_state,
         "os-extended-volumes:volumes_attached": [{"id": a.volume_id} | kept for a in attached],
     }
+    if server.status in IN_PROGRESS:
+        description["progress"] = 0
     for since, addition in SERVER_ADDITIONS:
         if version >= since:
             description |= addition(server)
@@ -168,7 +172,8 @@ def _image(server: Server, image: Image | None, version: Version, base_url: str)
 
 
 def _host_id(server: Server) -> str:
-    return sha224(f"{server.project_id}{server.id}".encode()).hexdigest()
+    """Alike for all servers of a project on one host; empty without a host."""
+    return sha224(f"{server.project_id}{server.host}".encode()).hexdigest() if server.host else ""
 
 
 def _seconds(moment: datetime) -> str:

@@ -120,6 +120,10 @@ class Server:
     def stopped(self) -> bool:
         return self.status == "SHUTOFF" and self.task_state is None
 
+    @property
+    def offloaded(self) -> bool:
+        return self.vm_state == "shelved_offloaded"
+
     def boots_from(self, device: str | None) -> bool:
         return device == (self.root_device or "/dev/sda")
 
@@ -129,6 +133,13 @@ RUNNING: Mapping[str, str | int] = {"status": "ACTIVE", "vm_state": "active", "p
 PAUSED: Mapping[str, str | int] = {"status": "PAUSED", "vm_state": "paused", "power_state": 1}
 SUSPENDED: Mapping[str, str | int] = {"status": "SUSPENDED", "vm_state": "suspended", "power_state": 1}
 RESCUED: Mapping[str, str | int] = {"status": "RESCUE", "vm_state": "rescued", "power_state": 4}
+SHELVED: Mapping[str, str | int] = {"status": "SHELVED", "vm_state": "shelved", "power_state": 4}
+SHELVED_OFFLOADED: Mapping[str, str | int] = {
+    "status": "SHELVED_OFFLOADED",
+    "vm_state": "shelved_offloaded",
+    "power_state": 4,
+    "host": "",
+}
 SOFT_DELETED: Mapping[str, str | int] = {"status": "SOFT_DELETED", "vm_state": "soft-delete", "power_state": 0}
 """States of a server as real Nova was seen to show them, its fake hypervisor's power states included."""
 
