@@ -23,8 +23,8 @@ SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...]
     ((2, 100), lambda _: {"scheduler_hints": {}}),
 )
 
-# Statuses of a server that is being worked on or can be: only then Nova tells the progress.
-PROGRESSING = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
+IN_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
+"""The states in which Nova tells of progress at all."""
 
 
 def server_view(server: Server, attached: Iterable[Attachment], image: Image | None, call: Call) -> dict[str, Any]:
@@ -46,7 +46,6 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "user_id": call.owner_id,
         "updated": _seconds(server.created_at),
         "OS-DCF:diskConfig": "MANUAL",
-        **({"progress": 0} if server.status in PROGRESSING else {}),
         "OS-EXT-AZ:availability_zone": "eu-de-01",
         "config_drive": "",
         "key_name": None,
@@ -57,6 +56,8 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "OS-EXT-STS:power_state": server.power_state,
         "os-extended-volumes:volumes_attached": [{"id": a.volume_id} | kept for a in attached],
     }
+    if server.status in IN_PROGRESS:
+        description["progress"] = 0
     for since, addition in SERVER_ADDITIONS:
         if version >= since:
             description |= addition(server)
@@ -74,13 +75,14 @@ def server_summary(server: Server, call: Call) -> dict[str, Any]:
 
 
 def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
-    """One attachment; its `id` is the volume's, and is gone from 2.89."""
+    """One attachment; its `id` is the volume's, and is gone from 2.89. A device not yet given is left out."""
     view: dict[str, Any] = {
         "id": attachment.volume_id,
         "volumeId": attachment.volume_id,
         "serverId": attachment.server_id,
-        "device": attachment.device,
     }
+    if attachment.device is not None:
+        view["device"] = attachment.device
     if version >= (2, 70):
         view["tag"] = None
     if version >= (2, 79):
@@ -92,18 +94,21 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
 
 
 def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:
-    """The record of an operation; its owner sees the events only from 2.51, and only of a single one."""
+    """The record of an operation; its owner sees the events only from 2.51, and only of a single one.
+
+    Of one that is open `updated_at` is the start, which does not tell it from one that ended at once.
+    """
     view: dict[str, Any] = {
         "action": action.action,
         "instance_uuid": action.server_id,
         "request_id": action.request_id,
         "user_id": call.owner_id,
         "project_id": server.project_id,
-        "start_time": stamp(action.started_at),
+        "start_time": whole(action.started_at),
         "message": "Error" if action.failed else None,
     }
     if call.version >= (2, 58):
-        view["updated_at"] = stamp(action.finished_at or action.started_at)
+        view["updated_at"] = whole(action.finished_at or action.started_at)
     if single and call.version >= (2, 51):
         view["events"] = [_event(action, server, call.version)] if action.taken_up else []
     return view
@@ -132,12 +137,17 @@ def stamp(moment: datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else None
 
 
+def whole(moment: datetime | None) -> str | None:
+    """The same without its fraction, as these services keep the times of records and attachments."""
+    return stamp(moment.replace(microsecond=0)) if moment else None
+
+
 def _event(action: Action, server: Server, version: Version) -> dict[str, Any]:
     result = ("Error" if action.failed else "Success") if action.finished_at else None
     event = {
-        "event": f"compute_{action.action}",
-        "start_time": stamp(action.started_at),
-        "finish_time": stamp(action.finished_at),
+        "event": f"compute_{action.action.replace('-', '_')}",
+        "start_time": whole(action.started_at),
+        "finish_time": whole(action.finished_at),
         "result": result,
     }
     return event | ({"hostId": _host_id(server)} if version >= (2, 62) else {})
@@ -166,7 +176,8 @@ def _image(server: Server, image: Image | None, call: Call) -> dict[str, Any] | 
 
 
 def _host_id(server: Server) -> str:
-    return sha224(f"{server.project_id}{server.id}".encode()).hexdigest()
+    """Alike for all servers of a project on one host; empty without a host."""
+    return sha224(f"{server.project_id}{server.host}".encode()).hexdigest() if server.host else ""
 
 
 def _seconds(moment: datetime) -> str:

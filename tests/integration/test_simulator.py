@@ -448,12 +448,42 @@ def test_action_record(cloud: Cloud, refuse: bool, message: str | None) -> None:
     cloud.pass_(10)
     listed = body_of(cloud.nova("/os-instance-actions"))["instanceActions"]
     single = body_of(cloud.nova(f"/os-instance-actions/{request_id}"))["instanceAction"]
-    assert listed == [single]
+    assert listed[0] == single
+    assert [action["action"] for action in listed] == ["detach_volume", "attach_volume", "create"]
     assert set(single) == MEMBERS["action"]
     assert (single["action"], single["message"]) == ("detach_volume", message)
     newer = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.60"))["instanceAction"]
     assert set(newer) == MEMBERS["action"] | {"updated_at", "events"}
     assert newer["events"][0]["result"] == (message or "Success")
+
+
+def test_action_still_open(cloud: Cloud) -> None:
+    """While an operation runs `updated_at` is its start, and its event has neither an end nor a result."""
+    request_id = cloud.delete().headers["x-openstack-request-id"]
+    cloud.pass_(1.25)
+    record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.58"))["instanceAction"]
+    assert record["updated_at"] == record["start_time"] == "2026-11-23T08:00:00.000000"
+    assert record["events"] == [{"event": "compute_detach_volume", "start_time": "2026-11-23T08:00:00.000000",
+        "finish_time": None, "result": None}]  # fmt: skip
+
+
+def test_record_of_an_attach_is_as_old_as_the_attachment(cloud: Cloud) -> None:
+    """Records of attaches stand beside the others, the newest first, and do not name the volume."""
+    cloud.world.attach(cloud.server, cloud.world.add_volume().id, attached_at=START - timedelta(days=3))
+    actions = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"]
+    assert [(action["action"], action["start_time"], action["updated_at"]) for action in actions] == [
+        ("attach_volume", "2026-11-23T08:00:00.000000", "2026-11-23T08:00:00.000000"),
+        ("create", "2026-11-23T08:00:00.000000", "2026-11-23T08:00:00.000000"),
+        ("attach_volume", "2026-11-20T08:00:00.000000", "2026-11-20T08:00:00.000000"),
+    ]
+
+
+def test_unknown_action(cloud: Cloud) -> None:
+    """Nova does not say whose record it looked for."""
+    message = f"Action req-{NOWHERE} not found"
+    assert body_of(cloud.nova(f"/os-instance-actions/req-{NOWHERE}")) == {
+        "itemNotFound": {"code": 404, "message": message}
+    }
 
 
 def test_action_never_taken_up(cloud: Cloud) -> None:
