@@ -42,6 +42,9 @@ SHORTEST_LOOK = 5
 FRESH = 2
 """How old a read of a server or its list may be when a gate is asked of it, or a case shares it."""
 
+COPIES_REMEMBERED = 500
+"""Requests whose DELETE was sent by this process, so that a copy of one is not taken for somebody else's detach."""
+
 PUT_BACK = 2
 """The delay of a case that there was no time to look at."""
 
@@ -111,7 +114,17 @@ UNSETTLED_PAUSE = 30
 
 REFUSAL_READS = 2
 """Idle reads in a row that mean a refusal (design rule 4); where `detaching` was never seen, only after this time:"""
-REFUSAL_UNMARKED_AFTER = 15
+REFUSAL_UNMARKED_AFTER = 60
+"""A cloud whose message bus is slow has marked the volume 30 s after its 202."""
+
+ERROR_READS = 2
+"""An error status that passes, while a detach goes on, is no end of it: so many looks in a row have to show it."""
+
+RECORD_AFTER = 25
+"""While the volume says `detaching`, the action record is asked from this time on, at every other look."""
+
+RECORD_SLACK = 5
+"""How far the times of Nova's action records and of Cinder's attachments may lie apart."""
 
 # ---------------------------------------------------------------------------------------------------------- waits
 
@@ -123,10 +136,25 @@ class Backoff:
     first: float
     factor: float
     cap: float
+    jitter: float = 1 / 3
+
+    def grown(self, attempt: int) -> float:
+        return min(self.cap, self.first * self.factor ** min(attempt, 64))
 
 
-POLL = Backoff(first=1, factor=1.6, cap=15)
-"""While a detach is under way."""
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
+
+    seconds: tuple[int, ...]
+    jitter: float = 0
+
+    def grown(self, attempt: int) -> float:
+        return self.seconds[min(attempt, len(self.seconds) - 1)]
+
+
+POLL = Steps((1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15))
+"""While a detach is under way: for the first half minute its end is seen within two seconds, later within a seventh."""
 
 RETRY = Backoff(first=5, factor=2, cap=60)
 """While nothing is."""
