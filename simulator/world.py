@@ -298,9 +298,15 @@ class World:
         if volume is None or volume.status != "in-use" or not held:
             self._too_late(attachment, request_id)
             return
-        self.set_volume(volume.id, status="detaching")
+        self.set_volume(volume.id, status=behaviour.error_status or "detaching")
         self._note_attachment(What.DETACHING, attachment, request_id)
-        if behaviour.refuse:
+        if behaviour.error_status:
+            later = behaviour.error_seconds - behaviour.mark_lag
+            self.after(later, partial(self._mend, attachment, behaviour.error_status))
+        if behaviour.error_after is not None:
+            later = behaviour.error_after - behaviour.mark_lag
+            self.after(later, partial(self._fail, attachment, request_id))
+        elif behaviour.refuse:
             later = behaviour.seconds - behaviour.mark_lag
             self.after(later, partial(self._roll_back, attachment, request_id))
         elif (seconds := behaviour.lets_go_after) is not None:
@@ -314,9 +320,22 @@ class World:
             self.finish(request_id, failed=True)
             self._note_attachment(What.DETACH_REFUSED, attachment, request_id)
 
+    def _mend(self, attachment: Attachment, status: str) -> None:
+        """What looked like an error was passing; the detach is still under way."""
+        volume = self.volumes.get(attachment.volume_id)
+        if volume and volume.status == status and attachment.id in self.cinder:
+            self.set_volume(volume.id, status="detaching")
+
+    def _fail(self, attachment: Attachment, request_id: str) -> None:
+        """The storage back end fails: only the record tells, the volume stays `detaching` for good."""
+        if attachment.id in self.cinder:
+            self.finish(request_id, failed=True)
+            self._note_attachment(What.DETACH_FAILED, attachment, request_id)
+
     def _roll_back(self, attachment: Attachment, request_id: str) -> None:
         volume = self.volumes.get(attachment.volume_id)
-        if volume is None or volume.status != "detaching" or attachment.id not in self.cinder:
+        under_way = volume and volume.status in ("detaching", volume.behaviour.error_status)
+        if volume is None or not under_way or attachment.id not in self.cinder:
             return
         self.set_volume(volume.id, status="in-use")
         self.finish(request_id, failed=True)
