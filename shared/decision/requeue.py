@@ -41,8 +41,10 @@ def requeue(
 
 def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:
     """Seconds until the next attempt. The same for the same seed: a redelivery waits as its first delivery did."""
-    less = schedule.jitter * Random(f"{seed}/{attempt}").random()  # noqa: S311 - no secret
-    return max(1, round(schedule.grown(attempt) * (1 - less)))
+    if isinstance(schedule, tuple):
+        return schedule[min(attempt, len(schedule) - 1)]
+    grown = min(schedule.cap, schedule.first * schedule.factor ** min(attempt, 64))
+    return max(1, round(grown * (1 - Random(f"{seed}/{attempt}").random() / 3)))  # noqa: S311 - no secret
 
 
 def queue_delay(seconds: float) -> int:
