@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from shared.model import DetachRequest
+
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
 INVOCATION = 60
@@ -174,3 +176,9 @@ class Policy:
     request_ttl: timedelta = timedelta(hours=1)
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
+    request_ttl_limit: timedelta = timedelta(days=1)
+
+    def ttl(self, request: DetachRequest) -> timedelta:
+        """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
+        asked = request.request_ttl
+        return min(self.request_ttl if asked is None else timedelta(seconds=asked), self.request_ttl_limit)

@@ -23,7 +23,7 @@ def requeue(
     seed = f"{request.source} {request.id} {request.volume_id}"
     announce = False
     if since is None:
-        ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
+        ends = max(request.requested_at, progress.first_seen_at) + policy.ttl(request)
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
     else:
