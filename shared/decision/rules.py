@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from shared.decision import gates
-from shared.decision.case import Case, Conclude, Decision, Delete, detached, failed
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
 from shared.decision.meant import OURS, Standing, identity, is_newer
 from shared.decision.requeue import as_check, requeue
 from shared.model import Attachment, Detail, Ended, Reason
@@ -87,7 +87,9 @@ def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return failed(Reason.SUPERSEDED, f"{newer}: somebody attached the volume {_than(case)}")
     server = case.seen.server if case.seen else None
     if case.standing is Standing.ASK or server is None or server.task_state:
-        return requeue(case, policy, now, f"the server may be moving; the volume is attached as {identity(ours)}")
+        waiting = requeue(case, policy, now, f"the server may be moving; the volume is attached as {identity(ours)}")
+        if isinstance(waiting, Requeue):
+            return waiting
     known = f"attachment {identity(ours)}, made at {_time(ours)}, was not touched"
     unknown = "whether the server was moved or somebody attached the volume again is not known"
     return failed(Reason.SUPERSEDED, f"{known}: it is not the one {_than(case, asked_for=True)}, and {unknown}")
@@ -135,9 +137,10 @@ def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if request.expires_at and now >= request.expires_at:
         return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")
     age = (progress.redelivered_since or progress.first_seen_at) - request.requested_at
-    if age >= policy.request_ttl:
-        made = f"issued at {request.requested_at.isoformat()}, first seen at {progress.first_seen_at.isoformat()}"
-        return failed(Reason.EXPIRED, f"{made}: more than its time to live later")
+    if age >= (ttl := policy.ttl(request)):
+        issued, seen_at = request.requested_at.isoformat(), progress.first_seen_at.isoformat()
+        why = f"issued at {issued} and first seen at {seen_at}, when its time to live ({ttl}) was over"
+        return failed(Reason.EXPIRED, why)
     return None
 
 
