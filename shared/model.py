@@ -24,6 +24,13 @@ ProjectId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$"), BeforeValidator(
 """32 hex digits; other spellings of them are brought into this one."""
 
 
+LONGEST_TTL = 604_800
+"""Seconds: a week, the most that a request may ask for, and an operator allow."""
+
+RequestTtl = Annotated[int, Field(ge=1, le=LONGEST_TTL)]
+"""For how many seconds a request may be tried."""
+
+
 class Frozen(BaseModel):
     """A value that crosses a wire."""
 
@@ -82,6 +89,7 @@ class DetachRequest:
     unmounted: bool = False
     allow_system_disk: bool = False
     dry_run: bool = False
+    request_ttl: RequestTtl | None = None
     task_token: str | None = field(default=None, repr=False)
     context: dict[str, JsonValue] | None = None
     expires_at: AwareDatetime | None = None

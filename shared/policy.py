@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from shared.model import DetachRequest
+
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
 INVOCATION = 60
@@ -136,24 +138,12 @@ class Backoff:
     first: float
     factor: float
     cap: float
-    jitter: float = 1 / 3
-
-    def grown(self, attempt: int) -> float:
-        return min(self.cap, self.first * self.factor ** min(attempt, 64))
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
+Steps = tuple[int, ...]
+"""Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
 
-    seconds: tuple[int, ...]
-    jitter: float = 0
-
-    def grown(self, attempt: int) -> float:
-        return self.seconds[min(attempt, len(self.seconds) - 1)]
-
-
-POLL = Steps((1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15))
+POLL: Steps = (1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15)
 """While a detach is under way: for the first half minute its end is seen within two seconds, later within a seventh."""
 
 RETRY = Backoff(first=5, factor=2, cap=60)
@@ -186,3 +176,9 @@ class Policy:
     request_ttl: timedelta = timedelta(hours=1)
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
+    request_ttl_limit: timedelta = timedelta(days=1)
+
+    def ttl(self, request: DetachRequest) -> timedelta:
+        """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
+        asked = request.request_ttl
+        return min(self.request_ttl if asked is None else timedelta(seconds=asked), self.request_ttl_limit)

@@ -16,7 +16,7 @@ from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Call, Classified, Listed, Outcome, Seen, Server, Volume, verdict_id
+from shared.model import AnswerClass, Call, Classified, Listed, Seen, Server, Volume
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
@@ -167,9 +167,8 @@ class Look:
         return reading.value
 
 
-def _key(case: Case) -> str:
-    request = case.request
-    return verdict_id(request.source, request.id, request.volume_id, Outcome.DETACHED)
+def _key(case: Case) -> tuple[str, str, str]:
+    return case.request.source, case.request.id, case.request.volume_id
 
 
 def _says_something(decision: Decision) -> bool:
@@ -192,7 +191,7 @@ class Visits:
     at_once: int = SERVERS_AT_ONCE
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
-    _asked: dict[str, Progress] = field(default_factory=dict)
+    _asked: dict[tuple[str, str, str], Progress] = field(default_factory=dict)
 
     def remember(self, case: Case) -> None:
         """Keep how far a request is whose DELETE may have had an effect, for a copy of it that comes to this process.
@@ -205,7 +204,7 @@ class Visits:
 
     def recall(self, case: Case) -> Case:
         """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
-        known = self._asked.get(_key(case)) if case.fresh else None
+        known = self._asked.get(_key(case)) if case.fresh and self._asked else None
         return replace(case, progress=known) if known else case
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from shared.decision.meant import Standing, identity, standing
+from shared.decision.meant import OURS, Standing, identity, standing
 from shared.decision.progress import Progress, State
 from shared.model import (
     AnswerClass,
@@ -138,14 +138,14 @@ class Case:
             offloaded=offloaded,
             listed=bool(entry) if seen.listing_read else None,
         )
-        held = how is not None and how.ours and case.listed is not False
+        held = how in OURS and case.listed is not False
         status = volume.status if held and volume else ""
         progress = replace(
             was,
             polls=was.polls + 1,
             before=was.before or case.state,
             place=was.place or seen.place,
-            followed=ours if how and how.ours else was.followed,
+            followed=ours if how in OURS else was.followed,
             idle_reads=was.idle_reads + 1 if case.listed and status == "in-use" else 0,
             error_reads=was.error_reads + 1 if case.listed and status.startswith("error") else 0,
         )

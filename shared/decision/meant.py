@@ -25,10 +25,9 @@ class Standing(StrEnum):
     ASK = "ask"
     UNKNOWN = "unknown"
 
-    @property
-    def ours(self) -> bool:
-        """The request means it; after a move it goes by another id."""
-        return self in (Standing.MEANT, Standing.MOVED)
+
+OURS = (Standing.MEANT, Standing.MOVED)
+"""The request means it; after a move it goes by another id."""
 
 
 def identity(attachment: Attachment) -> str:

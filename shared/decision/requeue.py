@@ -23,7 +23,7 @@ def requeue(
     seed = f"{request.source} {request.id} {request.volume_id}"
     announce = False
     if since is None:
-        ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
+        ends = max(request.requested_at, progress.first_seen_at) + policy.ttl(request)
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
     else:
@@ -41,8 +41,10 @@ def requeue(
 
 def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:
     """Seconds until the next attempt. The same for the same seed: a redelivery waits as its first delivery did."""
-    less = schedule.jitter * Random(f"{seed}/{attempt}").random()  # noqa: S311 - no secret
-    return max(1, round(schedule.grown(attempt) * (1 - less)))
+    if isinstance(schedule, tuple):
+        return schedule[min(attempt, len(schedule) - 1)]
+    grown = min(schedule.cap, schedule.first * schedule.factor ** min(attempt, 64))
+    return max(1, round(grown * (1 - Random(f"{seed}/{attempt}").random() / 3)))  # noqa: S311 - no secret
 
 
 def queue_delay(seconds: float) -> int:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from shared.decision import gates
 from shared.decision.case import Case, Conclude, Decision, Delete, detached, failed
-from shared.decision.meant import Standing, identity, is_newer
+from shared.decision.meant import OURS, Standing, identity, is_newer
 from shared.decision.requeue import as_check, requeue
 from shared.model import Attachment, Detail, Ended, Reason
 from shared.policy import (
@@ -73,7 +73,7 @@ def two_attachments(case: Case, policy: Policy, now: datetime) -> Decision | Non
 def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3)."""
     ours, followed = case.ours, case.progress.followed
-    if ours is None or case.standing is None or case.standing.ours:
+    if ours is None or case.standing in (None, *OURS):
         return None
     if case.standing is Standing.REATTACHED:
         newer = f"attachment {identity(ours)}, made at {_time(ours)}, is a newer one and was not touched"

@@ -124,6 +124,24 @@ def test_time_to_live_runs_from_the_later_of_asking_and_receiving(asked: datetim
     assert ends == ["wait", "failed: gave_up"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "limit", "ends"),
+    [
+        pytest.param(None, 86400, HOUR, id="nothing asked: the operator's"),
+        pytest.param(60, 86400, 60, id="less"),
+        pytest.param(7200, 86400, 7200, id="more"),
+        pytest.param(604_800, 86400, 86400, id="more than the limit: cut to it"),
+        pytest.param(None, 600, 600, id="the operator's own, cut to it as well"),
+    ],
+)
+def test_a_request_may_say_how_long_it_is_tried(asked: int | None, limit: int, ends: int) -> None:
+    """To the second, and up to the operator's limit."""
+    policy = Policy(request_ttl_limit=limit * SECOND)
+    one = case(FRESH, request(requested_at=NOW, request_ttl=asked))
+    at_end = [said(requeue(one, policy, NOW + (ends + late) * SECOND, "test")) for late in (-1, 0)]
+    assert at_end == ["wait", "failed: gave_up"]
+
+
 def test_giving_up_tells_the_last_error() -> None:
     """What the cloud said last is in the verdict; where it said nothing, what we waited for is."""
     late = NOW + timedelta(hours=1)
