@@ -119,5 +119,5 @@ def answers_differ(exchange: Exchange, answer: Answer, pairs: Pairs) -> Iterator
 
 
 def _kept(action: Mapping[str, Any], pairs: Pairs) -> bool:
-    """Of the list of actions: those of the recording itself, for which the simulator has a record."""
-    return action["action"] == "detach_volume" and pairs.known(action["request_id"])
+    """Of the list of actions: those of the recording itself, of which the simulator keeps a record."""
+    return pairs.known(action["request_id"])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.model import Answer
-from simulator import CloudApi, Deployment, Project, World
+from simulator import PAUSED, RESCUED, RUNNING, SOFT_DELETED, SUSPENDED, CloudApi, Deployment, Project, World
 from tests.recordings.compare import Pairs
 from tests.recordings.reader import Exchange
 from tests.stack import Clock
@@ -23,6 +23,9 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "reader": ("reader",),
     "admin": ("admin", "member", "reader"),
 }
+
+Slowly = Callable[[World, str], object]
+"""Begins something with a server."""
 
 
 def is_login(exchange: Exchange) -> bool:
@@ -61,11 +64,20 @@ class Stage:
             body = self._with_secrets(body)
         return self.api.handle(exchange.method, path, headers, body)
 
-    def change(self, exchange: Exchange) -> None:
-        """Do to the world what the recorded request did to the cloud; a refused one did nothing."""
+    def change(self, exchange: Exchange, slowly: Slowly | None = None) -> None:
+        """Do to the world what the recorded request did to the cloud; a refused one did nothing.
+
+        What takes its time is told by the caller. Records of it are paired with the recorded request.
+        """
         if exchange.method != "GET" and exchange.status < 400:
-            (what, details), *_ = json.loads(exchange.request_body or '{"delete": null}').items()
-            CHANGES[what](self.world, exchange, details)
+            before = set(self.world.actions)
+            if slowly:
+                slowly(self.world, SERVER_IN_PATH.findall(exchange.path)[0])
+            else:
+                (what, details), *_ = json.loads(exchange.request_body or '{"delete": null}').items()
+                CHANGES[what](self.world, exchange, details)
+            for record in self.world.actions.keys() - before:
+                self.pairs.same(exchange.headers["x-openstack-request-id"], record)
 
     def _with_secrets(self, body: bytes) -> bytes:
         credential = self.api.identity.application_credential
@@ -204,10 +216,15 @@ CHANGES: Mapping[str, Change] = {
     "unlock": _to(locked=False, locked_reason=None),
     "os-resetState": _reset,
     "reboot": _to(status="HARD_REBOOT", task_state="rebooting_hard"),
-    "suspend": _to(status="SUSPENDED", vm_state="suspended", task_state=None),
-    "resume": _to(status="ACTIVE", vm_state="active"),
-    "pause": _to(status="PAUSED", vm_state="paused"),
-    "unpause": _to(status="ACTIVE", vm_state="active"),
+    "suspend": _to(**SUSPENDED),
+    "resume": _to(**RUNNING),
+    "pause": _to(**PAUSED),
+    "unpause": _to(**RUNNING),
+    "confirmResize": lambda world, exchange, _: world.confirm_resize(SERVER_IN_PATH.findall(exchange.path)[0]),
+    "rescue": _to(**RESCUED),
+    "unrescue": _to(**RUNNING),
+    "delete": _to(**SOFT_DELETED),
+    "restore": _to(**{**RUNNING, "power_state": 0}),
     "volumeAttachment": _attach,
     "os-attach": _on_a_host,
     "attachment": lambda world, exchange, details: world.set_volume(details["volume_uuid"], status="attaching"),
