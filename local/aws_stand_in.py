@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from local.poller import delete, receive
 from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient
+from shared.policy import MAX_RECEIVES, VISIBILITY
 from shared.ports import AwsTrouble
 
 REGION = "eu-central-1"
@@ -19,7 +20,6 @@ ACCOUNT = "123456789012"
 BUS = "volume-detach"
 REQUESTS, DEAD_LETTERS, VERDICTS = "volume-detach-requests", "volume-detach-dead-letters", "verdicts"
 CLOUD_SECRET, WEBHOOK_SECRET = "volume-detach/cloud", "volume-detach/webhook"
-MAX_RECEIVES = 5
 
 CREDENTIALS = {
     "AWS_REGION": REGION,
@@ -36,9 +36,13 @@ def queue_arn(name: str) -> str:
 
 @dataclass
 class AwsStandIn:
-    """Up on entry with everything created, gone on exit; listens on loopback only, on a free port."""
+    """Up on entry with everything created, gone on exit; listens on loopback only, on a free port.
 
-    visibility_seconds: int = 30
+    A message that was received is hidden for `visibility_seconds`, by default as long as in the template: nobody else
+    gets it while an invocation may still be at work on it.
+    """
+
+    visibility_seconds: int = VISIBILITY
     environment: dict[str, str] = field(default_factory=dict)
     queue_urls: dict[str, str] = field(default_factory=dict)
     own_process: bool = False
@@ -86,8 +90,10 @@ class AwsStandIn:
     def _create(self) -> None:
         call = self.client.call
         redrive = {"deadLetterTargetArn": queue_arn(DEAD_LETTERS), "maxReceiveCount": MAX_RECEIVES}
-        requests = {"VisibilityTimeout": str(self.visibility_seconds), "RedrivePolicy": json.dumps(redrive)}
-        queues = {DEAD_LETTERS: {"MessageRetentionPeriod": "1209600"}, REQUESTS: requests, VERDICTS: {}}
+        hidden = {"VisibilityTimeout": str(self.visibility_seconds)}
+        dead_letters = {"MessageRetentionPeriod": "1209600", **hidden}
+        requests = {"RedrivePolicy": json.dumps(redrive), **hidden}
+        queues = {DEAD_LETTERS: dead_letters, REQUESTS: requests, VERDICTS: {}}
         for name, attributes in queues.items():
             self.queue_urls[name] = call(SQS, "CreateQueue", {"QueueName": name, "Attributes": attributes})["QueueUrl"]
         call(EVENTS, "CreateEventBus", {"Name": BUS})

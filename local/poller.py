@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from shared.aws.client import SQS, AwsClient
+from shared.policy import INVOCATION
 from shared.ports import AwsTrouble
 
 Handler = Callable[[dict[str, Any], Any], Any]
@@ -26,7 +27,7 @@ class LambdaContext:
     function_name: str
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     memory_limit_in_mb: int = 256
-    timeout_seconds: float = 60
+    timeout_seconds: float = INVOCATION
 
     @property
     def invoked_function_arn(self) -> str:

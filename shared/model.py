@@ -24,6 +24,13 @@ ProjectId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$"), BeforeValidator(
 """32 hex digits; other spellings of them are brought into this one."""
 
 
+LONGEST_TTL = 604_800
+"""Seconds: a week, the most that a request may ask for, and an operator allow."""
+
+RequestTtl = Annotated[int, Field(ge=1, le=LONGEST_TTL)]
+"""For how many seconds a request may be tried."""
+
+
 class Frozen(BaseModel):
     """A value that crosses a wire."""
 
@@ -82,6 +89,7 @@ class DetachRequest:
     unmounted: bool = False
     allow_system_disk: bool = False
     dry_run: bool = False
+    request_ttl: RequestTtl | None = None
     task_token: str | None = field(default=None, repr=False)
     context: dict[str, JsonValue] | None = None
     expires_at: AwareDatetime | None = None
@@ -99,11 +107,16 @@ class DetachRequest:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An attachment as progress and evidence carry it."""
+    """An attachment as progress and evidence carry it; any of it may be missing.
+
+    `bdm_uuid` is Nova's name for the binding of the disk to the server. It outlives a move of the server, which
+    renews the attachment, and is renewed when the disk is attached again (Nova API, from microversion 2.89).
+    """
 
     attachment_id: str | None = None
     attached_at: AwareDatetime | None = None
     device: str | None = None
+    bdm_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +133,15 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One entry of the server's own list (Nova: os-volume_attachments); `device` may be missing on the wire."""
+    """One entry of the server's own list (Nova: os-volume_attachments).
+
+    `device` may be missing on the wire; the last two are told from microversion 2.89.
+    """
 
     volume_id: str
     device: str | None = None
+    attachment_id: str | None = None
+    bdm_uuid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,20 +160,52 @@ class Server:
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def offloaded(self) -> bool:
+        """Shelved and on no host: block storage keeps the volume reserved, and compute alone knows for whom."""
+        return "SHELVED_OFFLOADED" in (self.status.upper(), (self.vm_state or "").upper())
+
 
 class Ended(StrEnum):
-    """What the cloud's own record says about how a DELETE ended."""
+    """What the cloud's own record says about how a DELETE ended; success is told from microversion 2.51."""
 
     FAILED = "failed"
-    NOT_FAILED = "not_failed"
+    SUCCEEDED = "succeeded"
+    RUNNING = "running"
     UNKNOWN = "unknown"
+
+
+MOVES = frozenset(
+    {"resize", "revertResize", "migrate", "live-migration", "evacuate", "rebuild"}
+    | {"shelve", "shelveOffload", "unshelve", "swap_volume"}
+)
+"""Actions in which a server, or a volume, is moved and the attachment of its disk renewed (Nova, instance actions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Nova's record of an operation on a server. It does not say which volume an attach or a detach was about.
+
+    `updated_at` is told from microversion 2.58, and is no end as long as the action is `open`.
+    """
+
+    kind: str
+    started_at: datetime
+    updated_at: datetime | None = None
+    open: bool = False
+    request_id: str | None = None
+
+    @property
+    def moves(self) -> bool:
+        return self.kind in MOVES
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one look read. None means that the service itself says there is no such thing.
 
-    While a detach is under way the volume alone can settle a look: then `listing_read` is False.
+    While a detach is under way the volume alone can settle a look: then `listing_read` is False. `actions` are the
+    server's action records where they were needed: empty if the cloud keeps none. `place` is where it was read.
     """
 
     volume: Volume | None
@@ -163,6 +213,8 @@ class Seen:
     server: Server | None = None
     ended: Ended | None = None
     listing_read: bool = True
+    actions: tuple[Action, ...] | None = None
+    place: str | None = None
 
 
 # -------------------------------------------------------------------------------------- answers and failures

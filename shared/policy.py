@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from shared.model import DetachRequest
+
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
 INVOCATION = 60
@@ -45,6 +47,9 @@ SHORTEST_LOOK = 5
 
 FRESH = 2
 """How old a read of a server or its list may be when a gate is asked of it, or a case shares it."""
+
+COPIES_REMEMBERED = 500
+"""Requests whose DELETE was sent by this process, so that a copy of one is not taken for somebody else's detach."""
 
 PUT_BACK = 2
 """The delay of a case that there was no time to look at."""
@@ -119,7 +124,17 @@ UNSETTLED_PAUSE = 30
 
 REFUSAL_READS = 2
 """Idle reads in a row that mean a refusal (design rule 4); where `detaching` was never seen, only after this time:"""
-REFUSAL_UNMARKED_AFTER = 15
+REFUSAL_UNMARKED_AFTER = 60
+"""A cloud whose message bus is slow has marked the volume 30 s after its 202."""
+
+ERROR_READS = 2
+"""An error status that passes, while a detach goes on, is no end of it: so many looks in a row have to show it."""
+
+RECORD_AFTER = 25
+"""While the volume says `detaching`, the action record is asked from this time on, at every other look."""
+
+RECORD_SLACK = 5
+"""How far the times of Nova's action records and of Cinder's attachments may lie apart."""
 
 # ---------------------------------------------------------------------------------------------------------- waits
 
@@ -133,8 +148,11 @@ class Backoff:
     cap: float
 
 
-POLL = Backoff(first=1, factor=1.6, cap=15)
-"""While a detach is under way."""
+Steps = tuple[int, ...]
+"""Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
+
+POLL: Steps = (1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15)
+"""While a detach is under way: for the first half minute its end is seen within two seconds, later within a seventh."""
 
 RETRY = Backoff(first=5, factor=2, cap=60)
 """While nothing is."""
@@ -166,3 +184,9 @@ class Policy:
     request_ttl: timedelta = timedelta(hours=1)
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
+    request_ttl_limit: timedelta = timedelta(days=1)
+
+    def ttl(self, request: DetachRequest) -> timedelta:
+        """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
+        asked = request.request_ttl
+        return min(self.request_ttl if asked is None else timedelta(seconds=asked), self.request_ttl_limit)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from shared.model import Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
+from shared.model import Action, Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
 
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K", bound=Hashable)
@@ -61,6 +61,12 @@ class Cloud(Protocol):
     def server(self, server_id: str) -> Reading[Server | None]: ...
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]: ...
+
+    def actions(self, server_id: str) -> Reading[tuple[Action, ...]]:
+        """The server's action records; empty where the cloud keeps none, or does not show them to us."""
+
+    def place(self) -> str:
+        """The project and the endpoints that are read: what is not found at others proves nothing."""
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]: ...
 

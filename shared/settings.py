@@ -143,6 +143,7 @@ class Settings(_FromNames):
     confirm_timeout: Seconds = 600
     watch_timeout: Seconds = 21600
     request_ttl: Seconds = 3600
+    request_ttl_limit: Seconds = 86400
     fence_skew: Annotated[float, Field(ge=0, le=300)] = 5
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
 
@@ -161,7 +162,7 @@ class Settings(_FromNames):
 
     @property
     def policy(self) -> Policy:
-        names = ("confirm_timeout", "watch_timeout", "request_ttl", "fence_skew")
+        names = ("confirm_timeout", "watch_timeout", "request_ttl", "request_ttl_limit", "fence_skew")
         times = {name: timedelta(seconds=getattr(self, name)) for name in names}
         return Policy(running_server_policy=self.running_server_policy, **times)
 

@@ -11,11 +11,22 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step, identity
+from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step
+from shared.decision.meant import Standing, identity
+from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import Call, Classified, Listed, Seen, Volume
-from shared.policy import FRESH, LONGEST_CALL, POLL, SERVERS_AT_ONCE, SHORTEST_LOOK, Policy
+from shared.model import AnswerClass, Call, Classified, Listed, Seen, Server, Volume
+from shared.policy import (
+    COPIES_REMEMBERED,
+    FRESH,
+    LONGEST_CALL,
+    POLL,
+    RECORD_AFTER,
+    SERVERS_AT_ONCE,
+    SHORTEST_LOOK,
+    Policy,
+)
 from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 
 Value = TypeVar("Value")
@@ -25,6 +36,9 @@ AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
 
 NOT_LISTED = (200, 400, 403, 404)
 """Statuses of a cloud that does not let us list volumes, or lists one that cannot be read; the others still can."""
+
+
+OTHER_ENDPOINTS = "not found, but the endpoints are not those of the first look: check OS_REGION_NAME and OS_PROJECT_ID"
 
 
 class OutOfTime(Exception):
@@ -44,29 +58,51 @@ class Look:
     _kept: dict[str, tuple[datetime, Reading[Any] | CloudTrouble]] = field(default_factory=dict)
 
     def at(self, case: Case) -> Seen:
-        """What the case needs next. Raises CloudTrouble.
+        """What the case needs next, and where it was read. Raises CloudTrouble.
 
         Where a DELETE may follow: the server, its list, and the volume last, since nothing may come between that
         read and the DELETE. While a detach is under way the volume shows both ends of it; the list is read when the
         volume no longer says that it is detaching.
         """
         cloud = self._cloud(case)
-        if case.may_delete:
-            return self._everything(cloud, case)
-        volume = self._under_way(cloud, case.request.volume_id)
+        place = cloud.place()
+        seen = self._everything(cloud, case) if case.may_delete else self._watched(cloud, case)
+        if place != (case.progress.place or place) and None in (seen.volume, seen.listing):
+            raise CloudTrouble(Classified(AnswerClass.RECONCILE, "other_endpoints", OTHER_ENDPOINTS))
+        return replace(seen, place=place)
+
+    def _watched(self, cloud: Cloud, case: Case) -> Seen:
+        """While a detach is under way."""
+        volume, progress = self._under_way(cloud, case.request.volume_id), case.progress
         seen = Seen(volume, listing_read=False)
         if volume and volume.status == "detaching" and _still_holds(volume, case):
-            return seen
-        if volume and volume.status == "in-use" and not case.progress.accepted_at:
+            return self._with_record(cloud, case, seen) if self._record_is_due(case) else seen
+        if volume and volume.status in ("in-use", "reserved") and not progress.accepted_at:
             return self._everything(cloud, case)  # somebody else's detach was refused: ours may follow
-        seen, progress = self.with_list(case, seen), case.progress
-        if volume and volume.status == "in-use" and progress.accepted_at and progress.receipt:
-            seen = replace(seen, ended=self._told(cloud.ended(case.request.server_id, progress.receipt)))
-        return seen
+        seen = self.with_list(case, seen)
+        held = volume is not None and any(server == case.request.server_id for server, _ in volume.attachments)
+        return self._with_record(cloud, case, seen) if held else seen
+
+    def _record_is_due(self, case: Case) -> bool:
+        """A detach that takes long may have failed for good; the volume does not show that, the record does."""
+        since, attempt = case.progress.accepted_at, case.progress.attempt
+        return since is not None and attempt % 2 == 0 and self.clock() >= since + timedelta(seconds=RECORD_AFTER)
+
+    def _with_record(self, cloud: Cloud, case: Case, seen: Seen) -> Seen:
+        progress = case.progress
+        if not (progress.accepted_at and progress.receipt):
+            return seen
+        return replace(seen, ended=self._told(cloud.ended(case.request.server_id, progress.receipt)))
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
         """The same with the server's list, where that was not read."""
         return replace(seen, listing=self._listing(self._cloud(case), case.request.server_id), listing_read=True)
+
+    def with_actions(self, case: Case, seen: Seen) -> Seen:
+        """The same with the server and its action records, which tell whether it was moved, or is being moved."""
+        cloud, server_id = self._cloud(case), case.request.server_id
+        server = seen.server or self._server(cloud, server_id)
+        return replace(seen, server=server, actions=self._shared("actions", lambda: cloud.actions(server_id)))
 
     def delete(self, case: Case) -> Sent | None:
         """Send the DELETE, if it is over before the invocation is; None if there is no time left for that."""
@@ -87,9 +123,12 @@ class Look:
 
     def _everything(self, cloud: Cloud, case: Case) -> Seen:
         server_id, volume_id = case.request.server_id, case.request.volume_id
-        server = self._shared("server", lambda: cloud.server(server_id))
+        server = self._server(cloud, server_id)
         listing = self._listing(cloud, server_id) if server else None
         return Seen(self._told(cloud.volume(volume_id)), listing, server)
+
+    def _server(self, cloud: Cloud, server_id: str) -> Server | None:
+        return self._shared("server", lambda: cloud.server(server_id))
 
     def _listing(self, cloud: Cloud, server_id: str) -> tuple[Listed, ...] | None:
         return self._shared("listing", lambda: cloud.listing(server_id))
@@ -128,6 +167,10 @@ class Look:
         return reading.value
 
 
+def _key(case: Case) -> tuple[str, str, str]:
+    return case.request.source, case.request.id, case.request.volume_id
+
+
 def _says_something(decision: Decision) -> bool:
     return isinstance(decision, Conclude) or (isinstance(decision, Requeue) and decision.announce_unconfirmed)
 
@@ -148,6 +191,21 @@ class Visits:
     at_once: int = SERVERS_AT_ONCE
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
+    _asked: dict[tuple[str, str, str], Progress] = field(default_factory=dict)
+
+    def remember(self, case: Case) -> None:
+        """Keep how far a request is whose DELETE may have had an effect, for a copy of it that comes to this process.
+
+        Nothing depends on it. A copy that comes to another process sees a detach, and cannot tell whose it is.
+        """
+        self._asked[_key(case)] = case.progress
+        if len(self._asked) > COPIES_REMEMBERED:
+            self._asked.pop(next(iter(self._asked)))
+
+    def recall(self, case: Case) -> Case:
+        """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
+        known = self._asked.get(_key(case)) if case.fresh and self._asked else None
+        return replace(case, progress=known) if known else case
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
         """A step for each case. What is not done by the deadline is given back, or put back if it was not begun."""
@@ -178,12 +236,16 @@ class Visits:
 
 @dataclass
 class Visit:
-    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread."""
+    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread.
+
+    `sent` are the volumes for which a DELETE had, or may have had, an effect: a second request for one joins.
+    """
 
     visits: Visits
     cases: Sequence[Case]
     look: Look
     done: list[Step] = field(default_factory=list)
+    sent: set[str] = field(default_factory=set)
     begun: int = 0
     stopped: bool = False
 
@@ -211,11 +273,16 @@ class Visit:
         if not look.has(SHORTEST_LOOK):
             return self._not_looked_at(case)
         try:
-            before, case = case, case.saw(look.at(case), policy, clock())
+            case = self.visits.recall(case)
+            before, seen = case, look.at(case)
+            case = before.saw(seen, policy, clock())
+            if case.standing is Standing.ASK:
+                seen = look.with_actions(case, seen)
+                case = before.saw(seen, policy, clock())
             decision = self.visits.decide(case, policy, clock())
-            if _says_something(decision) and case.seen and not case.seen.listing_read:
+            if _says_something(decision) and not seen.listing_read:
                 # Whatever is said rests on both planes.
-                case = before.saw(look.with_list(case, case.seen), policy, clock())
+                case = before.saw(look.with_list(case, seen), policy, clock())
                 decision = self.visits.decide(case, policy, clock())
             if isinstance(decision, Delete):
                 case, decision = self._delete(case)
@@ -227,11 +294,18 @@ class Visit:
         return Step(case.stepped(decision, calls), decision, calls)
 
     def _delete(self, case: Case) -> tuple[Case, Requeue | Conclude]:
+        policy, request = self.visits.policy, case.request
+        if request.volume_id in self.sent:
+            why = "another request of this batch has just sent the DELETE"
+            return case, requeue(case, policy, self.visits.clock(), why, schedule=POLL)
         sent = None if self.stopped else self.look.delete(case)
-        policy, now = self.visits.policy, self.visits.clock()
+        now = self.visits.clock()
         if sent is None:
             return case, requeue(case, policy, now, "no time left for a DELETE in this invocation", schedule=POLL)
         case = case.sent(sent.answer, sent.receipt, now)
+        if sent.answer.kind not in (AnswerClass.RETRY, AnswerClass.WAIT):
+            self.sent.add(request.volume_id)
+            self.visits.remember(case)
         return case, self.visits.after_delete(case, sent.answer, policy, now)
 
     def _not_looked_at(self, case: Case) -> Step:

@@ -3,10 +3,25 @@
 from simulator.api import CloudApi
 from simulator.exchange import Deployment, ListShape, RootDetach
 from simulator.faults import Fault, Faults, Kind
-from simulator.inventory import RUNNING, STOPPED, Behaviour, Happened, Project, Refused, What
+from simulator.inventory import (
+    PAUSED,
+    RESCUED,
+    RUNNING,
+    SHELVED,
+    SHELVED_OFFLOADED,
+    SOFT_DELETED,
+    STOPPED,
+    SUSPENDED,
+    Behaviour,
+    Happened,
+    Project,
+    Refused,
+    What,
+)
+from simulator.moves import MOVES
 from simulator.transports import CloudServer, InProcessAdapter
 from simulator.world import World
 
-__all__ = ["World", "Behaviour", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "CloudApi",
-           "Deployment", "ListShape", "RootDetach", "Fault", "Faults", "Kind", "CloudServer",
-           "InProcessAdapter"]  # fmt: skip
+__all__ = ["World", "Behaviour", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED", "SUSPENDED",
+           "RESCUED", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "MOVES", "CloudApi", "Deployment", "ListShape",
+           "RootDetach", "Fault", "Faults", "Kind", "CloudServer", "InProcessAdapter"]  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.model import Answer
 from simulator import bodies
-from simulator.compute_views import stamp
+from simulator.compute_views import stamp, whole
 from simulator.exchange import Rejected, Request, Route, Version, negotiate, route
 from simulator.inventory import Attachment, Volume
 from simulator.paging import page
@@ -71,8 +71,8 @@ def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> d
         "status": volume.status,
         "size": volume.size,
         "availability_zone": "eu-de-01",
-        "created_at": stamp(volume.created_at.replace(microsecond=0)),
-        "updated_at": stamp(volume.updated_at.replace(microsecond=0)),
+        "created_at": whole(volume.created_at),
+        "updated_at": whole(volume.updated_at),
         "name": volume.name,
         "description": None,
         "volume_type": volume.volume_type,
@@ -80,7 +80,7 @@ def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> d
         "source_volid": None,
         "metadata": dict(volume.metadata),
         "links": [{"rel": rel, "href": href} for rel, href in hrefs.items()],
-        "user_id": call.token.user.id,
+        "user_id": call.owner_id,
         "bootable": "true" if volume.bootable else "false",
         "encrypted": False,
         "replication_status": None,

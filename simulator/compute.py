@@ -11,8 +11,8 @@ from simulator.detach_refusals import no_server, not_attached, refusal
 from simulator.exchange import Handler, ListShape, Rejected, Request, Route, Version, negotiate, route, spell
 from simulator.inventory import Attachment, Server, What
 from simulator.paging import page, window
+from simulator.planes import held
 from simulator.versioned import Call, Versioned
-from simulator.world import held
 
 
 class Compute(Versioned):
@@ -120,7 +120,8 @@ class Compute(Versioned):
         self._actions_are_offered(call)
         server = self._server(call)
         actions = [a for a in self._world.actions.values() if a.server_id == server.id]
-        views = [action_view(a, server, call, False) for a in reversed(actions)]
+        by_start = sorted(actions, key=lambda action: action.started_at)
+        views = [action_view(a, server, call, False) for a in reversed(by_start)]
         return bodies.json_answer(200, {"instanceActions": views})
 
     def _get_action(self, call: Call) -> Answer:
@@ -128,8 +129,7 @@ class Compute(Versioned):
         server, request_id = self._server(call), call.request.ids["action"]
         action = self._world.actions.get(request_id)
         if action is None or action.server_id != server.id:
-            message = f"Action for request_id {request_id} on instance {server.id} not found"
-            raise Rejected(bodies.fault(404, message))
+            raise Rejected(bodies.fault(404, f"Action {request_id} not found"))
         return bodies.json_answer(200, {"instanceAction": action_view(action, server, call, True)})
 
     def _server(self, call: Call) -> Server:

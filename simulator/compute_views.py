@@ -23,6 +23,9 @@ SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...]
     ((2, 100), lambda _: {"scheduler_hints": {}}),
 )
 
+IN_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
+"""The states in which Nova tells of progress at all."""
+
 
 def server_view(server: Server, attached: Iterable[Attachment], image: Image | None, call: Call) -> dict[str, Any]:
     """The whole of a server."""
@@ -33,17 +36,16 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "accessIPv6": "",
         "addresses": {},
         "created": _seconds(server.created_at),
-        "flavor": _flavor(server, version, call.base_url),
+        "flavor": _flavor(server, call),
         "hostId": _host_id(server),
-        "image": _image(server, image, version, call.base_url),
+        "image": _image(server, image, call),
         **server_summary(server, call),
         "metadata": dict(server.metadata),
         "status": server.status,
         "tenant_id": server.project_id,
-        "user_id": call.token.user.id,
+        "user_id": call.owner_id,
         "updated": _seconds(server.created_at),
         "OS-DCF:diskConfig": "MANUAL",
-        "progress": 0,
         "OS-EXT-AZ:availability_zone": "eu-de-01",
         "config_drive": "",
         "key_name": None,
@@ -54,6 +56,8 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
         "OS-EXT-STS:power_state": server.power_state,
         "os-extended-volumes:volumes_attached": [{"id": a.volume_id} | kept for a in attached],
     }
+    if server.status in IN_PROGRESS:
+        description["progress"] = 0
     for since, addition in SERVER_ADDITIONS:
         if version >= since:
             description |= addition(server)
@@ -65,19 +69,20 @@ def server_summary(server: Server, call: Call) -> dict[str, Any]:
     root = call.request.path.partition("/servers")[0]
     links = [
         {"rel": "self", "href": f"{call.base_url}{root}/servers/{server.id}"},
-        {"rel": "bookmark", "href": f"{call.base_url}/{server.project_id}/servers/{server.id}"},
+        _bookmark("servers", server.id, call),
     ]
     return {"id": server.id, "links": links, "name": server.name}
 
 
 def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
-    """One attachment; its `id` is the volume's, and is gone from 2.89."""
+    """One attachment; its `id` is the volume's, and is gone from 2.89. A device not yet given is left out."""
     view: dict[str, Any] = {
         "id": attachment.volume_id,
         "volumeId": attachment.volume_id,
         "serverId": attachment.server_id,
-        "device": attachment.device,
     }
+    if attachment.device is not None:
+        view["device"] = attachment.device
     if version >= (2, 70):
         view["tag"] = None
     if version >= (2, 79):
@@ -89,18 +94,21 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
 
 
 def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:
-    """The record of an operation; its owner sees the events only from 2.51, and only of a single one."""
+    """The record of an operation; its owner sees the events only from 2.51, and only of a single one.
+
+    Of one that is open `updated_at` is the start, which does not tell it from one that ended at once.
+    """
     view: dict[str, Any] = {
         "action": action.action,
         "instance_uuid": action.server_id,
         "request_id": action.request_id,
-        "user_id": call.token.user.id,
+        "user_id": call.owner_id,
         "project_id": server.project_id,
-        "start_time": stamp(action.started_at),
+        "start_time": whole(action.started_at),
         "message": "Error" if action.failed else None,
     }
     if call.version >= (2, 58):
-        view["updated_at"] = stamp(action.finished_at or action.started_at)
+        view["updated_at"] = whole(action.finished_at or action.started_at)
     if single and call.version >= (2, 51):
         view["events"] = [_event(action, server, call.version)] if action.taken_up else []
     return view
@@ -129,37 +137,47 @@ def stamp(moment: datetime | None) -> str | None:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else None
 
 
+def whole(moment: datetime | None) -> str | None:
+    """The same without its fraction, as these services keep the times of records and attachments."""
+    return stamp(moment.replace(microsecond=0)) if moment else None
+
+
 def _event(action: Action, server: Server, version: Version) -> dict[str, Any]:
     result = ("Error" if action.failed else "Success") if action.finished_at else None
     event = {
-        "event": f"compute_{action.action}",
-        "start_time": stamp(action.started_at),
-        "finish_time": stamp(action.finished_at),
+        "event": f"compute_{action.action.replace('-', '_')}",
+        "start_time": whole(action.started_at),
+        "finish_time": whole(action.finished_at),
         "result": result,
     }
     return event | ({"hostId": _host_id(server)} if version >= (2, 62) else {})
 
 
-def _flavor(server: Server, version: Version, base_url: str) -> dict[str, Any]:
-    if version < (2, 47):
-        href = f"{base_url}/{server.project_id}/flavors/{server.flavor_id}"
-        return {"id": server.flavor_id, "links": [{"rel": "bookmark", "href": href}]}
+def _bookmark(things: str, id: str, call: Call) -> dict[str, str]:
+    """A link without the version; it names the project if the client did."""
+    project = call.request.ids.get("project")
+    return {"rel": "bookmark", "href": "/".join(filter(None, (call.base_url, project, things, id)))}
+
+
+def _flavor(server: Server, call: Call) -> dict[str, Any]:
+    if call.version < (2, 47):
+        return {"id": server.flavor_id, "links": [_bookmark("flavors", server.flavor_id, call)]}
     sizes = {"vcpus": 1, "ram": 64, "disk": 1, "ephemeral": 0, "swap": 0}
     return sizes | {"original_name": server.flavor_id, "extra_specs": {}}
 
 
-def _image(server: Server, image: Image | None, version: Version, base_url: str) -> dict[str, Any] | str:
+def _image(server: Server, image: Image | None, call: Call) -> dict[str, Any] | str:
     if server.image_id is None:
         return ""  # booted from a volume
-    href = f"{base_url}/{server.project_id}/images/{server.image_id}"
-    view: dict[str, Any] = {"id": server.image_id, "links": [{"rel": "bookmark", "href": href}]}
-    if version >= (2, 98):
+    view: dict[str, Any] = {"id": server.image_id, "links": [_bookmark("images", server.image_id, call)]}
+    if call.version >= (2, 98):
         view["properties"] = dict(image.properties) if image else {}
     return view
 
 
 def _host_id(server: Server) -> str:
-    return sha224(f"{server.project_id}{server.id}".encode()).hexdigest()
+    """Alike for all servers of a project on one host; empty without a host."""
+    return sha224(f"{server.project_id}{server.host}".encode()).hexdigest() if server.host else ""
 
 
 def _seconds(moment: datetime) -> str:

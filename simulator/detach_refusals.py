@@ -3,8 +3,9 @@
 from shared.model import Answer
 from simulator import bodies
 from simulator.exchange import RootDetach
+from simulator.planes import held
 from simulator.versioned import Call
-from simulator.world import World, held
+from simulator.world import OFFLOADED_USE, World
 
 # Open Telekom Cloud's older documents say `shutoff` where Nova says `stopped`.
 DETACHABLE = frozenset({"active", "paused", "stopped", "shutoff", "resized", "soft-delete"})
@@ -56,6 +57,10 @@ def refusal(call: Call, world: World, root_detach: RootDetach) -> Answer | None:
         return bodies.fault(409, f"Cannot 'detach_volume' instance {server.id} while it is in {busy}")
     if server.launched_at is None:
         return bodies.fault(409, f"Instance {server.id} is in an invalid state for 'detach_volume'")
+    if not server.host_up and not server.offloaded:
+        return bodies.fault(409, "Service is unavailable at this time.")
+    if server.offloaded and volume.status in OFFLOADED_USE:
+        return None  # Cinder has nothing to say where Nova's API lets go itself
     if volume.status != "in-use" or held(world.cinder, *where) is None:
         return bodies.fault(400, NOT_IN_USE.format(cinder_request_id))
     return None

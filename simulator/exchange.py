@@ -39,7 +39,7 @@ class Deployment:
     list_shape: ListShape = ListShape.ARRAY
     root_detach: RootDetach = RootDetach.BAD_REQUEST
     instance_actions: bool = True
-    max_compute_version: Version = (2, 60)
+    max_compute_version: Version = (2, 96)
     max_volume_version: Version = (3, 50)
     token_seconds: int = 3600
 

@@ -176,6 +176,9 @@ class Identity:
         description["project"] = {"domain": _domain(project.domain_name), "id": project.id, "name": project.name}
         description["is_domain"] = False
         description["roles"] = [{"id": stable_id(role), "name": role} for role in token.roles]
+        if methods == ["application_credential"]:
+            credential = self.application_credential
+            description["application_credential"] = {"id": credential.id, "name": credential.name, "restricted": True}
         if with_catalog:
             description["catalog"] = catalog(self._deployment, project.id)
         return description

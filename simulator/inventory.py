@@ -18,6 +18,9 @@ class What(StrEnum):
     NOVA_DETACHED = "nova_detached"
     ATTACHED = "attached"
     ATTACH_REFUSED = "attach_refused"
+    DETACH_FAILED = "detach_failed"
+    MOVING = "moving"
+    MOVED = "moved"
     SERVER_DELETED = "server_deleted"
     VOLUME_DELETED = "volume_deleted"
 
@@ -41,6 +44,8 @@ class Behaviour:
     Cinder lets go after `seconds` and Nova's list follows `nova_lag` later (or earlier, if negative).
     With `refuse` the volume goes back to in-use after `seconds` instead. With `stuck` it stays `detaching`
     for ever, or lets go after `stuck_seconds`. It shows `detaching` only after `mark_lag`.
+    With `error_after` the storage back end fails: `detaching` for ever, and the record says Error after so long.
+    With `error_status` the volume shows that for `error_seconds`, then `detaching`, and is let go all the same.
     """
 
     seconds: float = 2.0
@@ -50,9 +55,19 @@ class Behaviour:
     stuck_seconds: float | None = None
     mark_lag: float = 0.0
     success_status: int = 202
+    error_after: float | None = None
+    error_status: str | None = None
+    error_seconds: float = 3.0
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether the compute host ever acts."""
+        return not self.stuck or self.stuck_seconds is not None
 
     @property
     def lets_go_after(self) -> float | None:
+        if self.error_after is not None:
+            return None
         return self.stuck_seconds if self.stuck else self.seconds
 
 
@@ -77,7 +92,10 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server; the volume at its root device is its system disk."""
+    """A server; the volume at its root device is its system disk.
+
+    `host` is where it runs, empty while it is offloaded; users are shown a hash of it only.
+    """
 
     id: str
     project_id: str
@@ -95,17 +113,35 @@ class Server:
     image_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ("__type_baremetal",)
+    host: str = "host-1"
+    host_up: bool = True
 
     @property
     def stopped(self) -> bool:
         return self.status == "SHUTOFF" and self.task_state is None
 
-    def boots_from(self, device: str) -> bool:
+    @property
+    def offloaded(self) -> bool:
+        return self.vm_state == "shelved_offloaded"
+
+    def boots_from(self, device: str | None) -> bool:
         return device == (self.root_device or "/dev/sda")
 
 
 STOPPED: Mapping[str, str | int] = {"status": "SHUTOFF", "vm_state": "stopped", "power_state": 4}
 RUNNING: Mapping[str, str | int] = {"status": "ACTIVE", "vm_state": "active", "power_state": 1}
+PAUSED: Mapping[str, str | int] = {"status": "PAUSED", "vm_state": "paused", "power_state": 1}
+SUSPENDED: Mapping[str, str | int] = {"status": "SUSPENDED", "vm_state": "suspended", "power_state": 1}
+RESCUED: Mapping[str, str | int] = {"status": "RESCUE", "vm_state": "rescued", "power_state": 4}
+SHELVED: Mapping[str, str | int] = {"status": "SHELVED", "vm_state": "shelved", "power_state": 4}
+SHELVED_OFFLOADED: Mapping[str, str | int] = {
+    "status": "SHELVED_OFFLOADED",
+    "vm_state": "shelved_offloaded",
+    "power_state": 4,
+    "host": "",
+}
+SOFT_DELETED: Mapping[str, str | int] = {"status": "SOFT_DELETED", "vm_state": "soft-delete", "power_state": 0}
+"""States of a server as real Nova was seen to show them, its fake hypervisor's power states included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +169,26 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One attachment of a volume to a server: attaching again makes a new one."""
+    """One attachment of a volume to a server: attaching again makes a new one.
+
+    A move of the server renews it under the same `bdm_id`, which is the binding's identity. A volume attached while
+    its server was offloaded has neither device nor time until the server is unshelved.
+    """
 
     id: str
     bdm_id: str
     server_id: str
     volume_id: str
-    device: str
-    attached_at: datetime
+    device: str | None = None
+    attached_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Nova's record of an operation, under the id of the request that asked for it."""
+    """Nova's record of an operation, under the id of the request that asked for it.
+
+    `action` is Nova's name for it (`attach_volume`, `resize`, `live-migration`, …). Without `finished_at` it is open.
+    """
 
     request_id: str
     server_id: str

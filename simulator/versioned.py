@@ -17,12 +17,13 @@ Owned = TypeVar("Owned", Server, Volume)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that has passed these checks."""
+    """A request that has passed these checks; `owner_id` is the user that all things belong to, whoever asks."""
 
     request: Request
     token: Token
     version: Version
     base_url: str
+    owner_id: str
 
     @property
     def server_id(self) -> str:
@@ -65,7 +66,8 @@ class Versioned(ABC):
                 spoken = spell(version)
                 if (named := request.ids.get("project")) not in (None, token.project_id):
                     raise Rejected(bodies.fault(400, self.wrong_project.format(named, token.project_id)))
-                answer = handler(Call(request, token, version, self._deployment.base_url))
+                owner_id = self._identity.user.id
+                answer = handler(Call(request, token, version, self._deployment.base_url, owner_id))
             except Rejected as rejected:
                 answer = rejected.answer
                 if answer.status == 406 and self.service == "compute":  # Cinder does not name what it refuses

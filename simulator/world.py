@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from simulator import moves
 from simulator.inventory import (
     Action,
     Attachment,
@@ -22,19 +23,28 @@ from simulator.inventory import (
     Volume,
     What,
 )
+from simulator.planes import free_device, held, status_when_let_go
 from simulator.scheduler import Scheduler
+
+OFFLOADED_USE = frozenset({"in-use", "reserved"})
+"""What a volume shows while it belongs to an offloaded server: attached meanwhile, or before."""
+
+RECORD_LAG = 0.3
+"""Seconds between Cinder's end of a detach and that of Nova's record."""
 
 
 class World:
     """All of the cloud's state; the same clock, seed and calls give the same history, ids included.
 
     Nova and Cinder each keep their own attachments (`nova`, `cinder`, by attachment id), since between an
-    acceptance and its end they disagree. Not thread-safe: the API's lock guards it.
+    acceptance and its end they disagree. `reserved` are those that Cinder has made for a server on its way, and shows
+    to nobody before they are connected. Not thread-safe: the API's lock guards it.
     """
 
     def __init__(self, clock: Callable[[], datetime], seed: int = 0, project: Project | None = None) -> None:
         self._scheduler = Scheduler(clock)
         self._random = Random(seed)
+        self._record_ids = Random(f"records of {seed}")  # of their own, so that one more record renames nothing
         self.project = project or Project()
         self.projects: dict[str, Project] = {self.project.id: self.project}
         self.servers: dict[str, Server] = {}
@@ -42,6 +52,7 @@ class World:
         self.images: dict[str, Image] = {}
         self.nova: dict[str, Attachment] = {}
         self.cinder: dict[str, Attachment] = {}
+        self.reserved: dict[str, Attachment] = {}
         self.actions: dict[str, Action] = {}
         self.history: list[Happened] = []
 
@@ -58,6 +69,13 @@ class World:
     def at(self, seconds_from_now: float, action: Callable[[], object]) -> None:
         """Schedule something; if the cloud refuses it then, the world goes on and the history tells."""
         self._scheduler.at(seconds_from_now, partial(_attempt, action))
+
+    def after(self, seconds: float, action: Callable[[], object]) -> None:
+        """Schedule a step of something that is under way; what is due now happens now."""
+        if seconds > 0:
+            self._scheduler.at(seconds, action)
+        else:
+            action()
 
     def new_id(self) -> str:
         return str(UUID(int=self._random.getrandbits(128), version=4))
@@ -94,6 +112,7 @@ class World:
         times = {"created_at": self.now, "launched_at": self.now} | attributes
         server = Server(id or self.new_id(), project_id or self.project.id, **times)
         self.servers[server.id] = server
+        self.record(server.id, "create", server.created_at, server.launched_at)
         return server
 
     def add_volume(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Volume:
@@ -106,7 +125,7 @@ class World:
 
     def set_server(self, server_id: str, **changes: Any) -> Server:
         self.advance()
-        self.servers[server_id] = replace(self._server(server_id), **changes)
+        self.servers[server_id] = replace(self.server(server_id), **changes)
         return self.servers[server_id]
 
     def set_volume(self, volume_id: str, **changes: Any) -> Volume:
@@ -122,46 +141,48 @@ class World:
     ) -> str:
         """Attach, and give the id of the attachment; raises `Refused` where Nova would refuse.
 
-        Cinder keeps whole seconds, so an `attached_at` of ours does too.
+        Cinder keeps whole seconds, so an `attached_at` of ours does too. The record of the operation is as old as
+        the attachment. To an offloaded server a volume is attached without a device and a time.
         """
         self.advance()
-        server, volume = self._server(server_id), self._volume(volume_id)
+        server, volume = self.server(server_id), self._volume(volume_id)
         free = volume.status == "available" or (volume.multiattach and volume.status == "in-use")
         if not free or self.is_attached(server_id, volume_id):
             why = f"volume is {volume.status}"
             self.note(What.ATTACH_REFUSED, server_id, volume_id, detail=why)
             raise Refused(why)
-        attachment = Attachment(
-            id=self.new_id(),
-            bdm_id=self.new_id(),
-            server_id=server.id,
-            volume_id=volume.id,
-            device=device or self._free_device(server_id),
-            attached_at=attached_at or self.now.replace(microsecond=0),
-        )
+        attachment = Attachment(id=self.new_id(), bdm_id=self.new_id(), server_id=server.id, volume_id=volume.id)
+        if not server.offloaded:
+            device, since = device or free_device(self.nova, server_id), attached_at or self.now.replace(microsecond=0)
+            attachment = replace(attachment, device=device, attached_at=since)
         self.nova[attachment.id] = self.cinder[attachment.id] = attachment
         self.set_volume(volume_id, status="in-use")
         self._note_attachment(What.ATTACHED, attachment)
+        started = min(attached_at or self.now, self.now)
+        self.record(server_id, "attach_volume", started, started)
         return attachment.id
 
     def begin_detach(self, server_id: str, volume_id: str, request_id: str | None = None) -> str:
         """Accept a detach, whoever asks, and give the id of the attachment it will cut."""
         self.advance()
-        volume = self._volume(volume_id)
+        server, volume = self.server(server_id), self._volume(volume_id)
+        if server.task_state is not None:
+            raise Refused(f"server is busy with {server.task_state}")
+        if server.offloaded:
+            return self._detach_offloaded(server, volume, request_id)
         attachment = held(self.cinder, server_id, volume_id)
         if attachment is None or volume.status != "in-use":
             raise Refused(f"volume is {volume.status}")
-        behaviour, request_id = volume.behaviour, request_id or self.new_request_id()
-        taken_up = behaviour.lets_go_after is not None
-        self.actions[request_id] = Action(request_id, server_id, "detach_volume", self.now, taken_up)
-        self._after(behaviour.mark_lag, partial(self._mark, attachment, behaviour, request_id))
+        behaviour = volume.behaviour
+        request_id = self.record(server_id, "detach_volume", request_id=request_id, taken_up=behaviour.taken_up)
+        self.after(behaviour.mark_lag, partial(self._mark, attachment, behaviour, request_id))
         return attachment.id
 
     def delete_server(self, server_id: str) -> None:
         """Delete a server at once; its volumes are let go on both planes."""
         self.advance()
-        self._server(server_id)
-        for attachment in [a for a in (self.nova | self.cinder).values() if a.server_id == server_id]:
+        self.server(server_id)
+        for attachment in [a for a in self._all_attachments() if a.server_id == server_id]:
             self._cinder_detach(attachment)
             self._nova_detach(attachment)
         del self.servers[server_id]
@@ -171,14 +192,83 @@ class World:
         """Delete a volume at once; with `keep_listed` Nova does not learn of it, as after a forced delete."""
         self.advance()
         self._volume(volume_id)
-        for attachment in [a for a in (self.nova | self.cinder).values() if a.volume_id == volume_id]:
+        for attachment in [a for a in self._all_attachments() if a.volume_id == volume_id]:
             self._cinder_detach(attachment)
             if not keep_listed:
                 self._nova_detach(attachment)
         del self.volumes[volume_id]
         self.note(What.VOLUME_DELETED, volume_id=volume_id)
 
+    # -------------------------------------------------------------------------------------------------- moves
+
+    def move(
+        self,
+        server_id: str,
+        kind: str = "resize",
+        seconds: float = 6.0,
+        reserved_after: float = 1.0,
+        attaching_after: float | None = None,
+    ) -> None:
+        """Begin a move of a kind in `simulator.moves.MOVES`; after so many seconds the server is steady.
+
+        After `reserved_after` Cinder drops the attachments of the server's volumes and Nova lists the next ones, after
+        `attaching_after` they are being connected, and half-way from there to the end Cinder shows them. In a
+        live migration Cinder shows the old and the new ones from `attaching_after` until half-way to the end. The
+        record ends when the server is steady, that of an evacuation two seconds later.
+        """
+        moves.move(self, server_id, kind, seconds, reserved_after, attaching_after)
+
+    def confirm_resize(self, server_id: str) -> None:
+        """Confirm a resize or a migration, at once; no attachment changes."""
+        moves.confirm_resize(self, server_id)
+
+    def shelve(self, server_id: str, offload: bool = True, seconds: float = 2.0) -> None:
+        """Begin to shelve a server; if it is offloaded, its attachments are renewed half-way, and reserved."""
+        moves.shelve(self, server_id, offload, seconds)
+
+    def offload(self, server_id: str, seconds: float = 0.0) -> None:
+        """Take a server that is only shelved off its host."""
+        moves.offload(self, server_id, seconds)
+
+    def unshelve(self, server_id: str, seconds: float = 2.0) -> None:
+        """Begin to bring a shelved server back; what was reserved is being attached from a quarter of the time on."""
+        moves.unshelve(self, server_id, seconds)
+
+    def swap_volume(self, server_id: str, volume_id: str) -> None:
+        """Migrate a volume, at once: the same binding under a new attachment."""
+        moves.swap_volume(self, server_id, volume_id)
+
+    # ------------------------------------------------------------------------------------------------ records
+
+    def record(
+        self,
+        server_id: str,
+        action: str,
+        started_at: datetime | None = None,
+        finished_at: datetime | None = None,
+        request_id: str | None = None,
+        taken_up: bool = True,
+    ) -> str:
+        """Write Nova's record of an operation, open until it is finished, and give its id; it begins now by default."""
+        request_id = request_id or f"req-{UUID(int=self._record_ids.getrandbits(128), version=4)}"
+        self.actions[request_id] = Action(
+            request_id, server_id, action, started_at or self.now, taken_up, finished_at=finished_at
+        )
+        return request_id
+
+    def finish(self, request_id: str, failed: bool = False) -> None:
+        """Close a record now; one that is closed already stays as it is, and so does what has no record."""
+        action = self.actions.get(request_id)
+        if action and action.finished_at is None:
+            self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
+
     # ------------------------------------------------------------------------------------------------ looking
+
+    def server(self, server_id: str) -> Server:
+        """The server; raises `Refused` if there is none."""
+        if server_id not in self.servers:
+            raise Refused(f"no server {server_id}")
+        return self.servers[server_id]
 
     def is_attached(self, server_id: str, volume_id: str) -> str | None:
         """The attachment that either plane still holds: only None is truly detached."""
@@ -193,58 +283,84 @@ class World:
 
     # -------------------------------------------------------------------------------------------- transitions
 
+    def _detach_offloaded(self, server: Server, volume: Volume, request_id: str | None) -> str:
+        """Where there is no host Nova's API does it all itself, and at once."""
+        attachment = held(self.nova, server.id, volume.id)
+        if attachment is None or volume.status not in OFFLOADED_USE:
+            raise Refused(f"volume is {volume.status}")
+        request_id = self.record(server.id, "detach_volume", request_id=request_id)
+        self._cinder_detach(attachment, request_id)
+        self._nova_detach(attachment, request_id)
+        self.finish(request_id)
+        return attachment.id
+
     def _mark(self, attachment: Attachment, behaviour: Behaviour, request_id: str) -> None:
         volume = self.volumes.get(attachment.volume_id)
-        if volume is None or volume.status != "in-use" or attachment.id not in self.cinder:
-            return  # with a mark_lag, another detach can have come first
-        self.set_volume(volume.id, status="detaching")
+        held = attachment.id in self.cinder and attachment.id in self.nova
+        if volume is None or volume.status != "in-use" or not held:
+            self._too_late(attachment, request_id)
+            return
+        self.set_volume(volume.id, status=behaviour.error_status or "detaching")
         self._note_attachment(What.DETACHING, attachment, request_id)
-        if behaviour.refuse:
+        if behaviour.error_status:
+            later = behaviour.error_seconds - behaviour.mark_lag
+            self.after(later, partial(self._mend, attachment, behaviour.error_status))
+        if behaviour.error_after is not None:
+            later = behaviour.error_after - behaviour.mark_lag
+            self.after(later, partial(self._fail, attachment, request_id))
+        elif behaviour.refuse:
             later = behaviour.seconds - behaviour.mark_lag
-            self._after(later, partial(self._roll_back, attachment, request_id))
+            self.after(later, partial(self._roll_back, attachment, request_id))
         elif (seconds := behaviour.lets_go_after) is not None:
             later = max(0.0, seconds - behaviour.mark_lag)
-            self._after(later, partial(self._cinder_detach, attachment, request_id))
-            self._after(later + behaviour.nova_lag, partial(self._nova_detach, attachment, request_id))
+            self.after(later, partial(self._cinder_detach, attachment, request_id))
+            self.after(later + behaviour.nova_lag, partial(self._nova_detach, attachment, request_id))
+
+    def _too_late(self, attachment: Attachment, request_id: str) -> None:
+        """With a mark_lag another detach can have come first, or a move, which makes this one fail."""
+        if attachment.id not in self.nova and any(a.bdm_id == attachment.bdm_id for a in self.nova.values()):
+            self.finish(request_id, failed=True)
+            self._note_attachment(What.DETACH_REFUSED, attachment, request_id)
+
+    def _mend(self, attachment: Attachment, status: str) -> None:
+        """What looked like an error was passing; the detach is still under way."""
+        volume = self.volumes.get(attachment.volume_id)
+        if volume and volume.status == status and attachment.id in self.cinder:
+            self.set_volume(volume.id, status="detaching")
+
+    def _fail(self, attachment: Attachment, request_id: str) -> None:
+        """The storage back end fails: only the record tells, the volume stays `detaching` for good."""
+        if attachment.id in self.cinder:
+            self.finish(request_id, failed=True)
+            self._note_attachment(What.DETACH_FAILED, attachment, request_id)
 
     def _roll_back(self, attachment: Attachment, request_id: str) -> None:
         volume = self.volumes.get(attachment.volume_id)
-        if volume is None or volume.status != "detaching" or attachment.id not in self.cinder:
+        under_way = volume and volume.status in ("detaching", volume.behaviour.error_status)
+        if volume is None or not under_way or attachment.id not in self.cinder:
             return
         self.set_volume(volume.id, status="in-use")
-        self._finish(request_id, failed=True)
+        self.finish(request_id, failed=True)
         self._note_attachment(What.DETACH_REFUSED, attachment, request_id)
 
-    def _cinder_detach(self, attachment: Attachment, detail: str = "") -> None:
-        if self.cinder.pop(attachment.id, None) is None:
+    def _cinder_detach(self, attachment: Attachment, request_id: str = "") -> None:
+        if attachment.id not in self.cinder | self.reserved:
             return
-        held = any(other.volume_id == attachment.volume_id for other in self.cinder.values())
-        shared = held or self.volumes[attachment.volume_id].on_a_host
-        self.set_volume(attachment.volume_id, status="in-use" if shared else "available")
-        self._note_attachment(What.CINDER_DETACHED, attachment, detail)
+        self.cinder.pop(attachment.id, None)
+        self.reserved.pop(attachment.id, None)
+        self.set_volume(attachment.volume_id, status=status_when_let_go(self, attachment.volume_id))
+        self._note_attachment(What.CINDER_DETACHED, attachment, request_id)
+        self.after(RECORD_LAG, partial(self.finish, request_id))
 
     def _nova_detach(self, attachment: Attachment, request_id: str = "") -> None:
         if self.nova.pop(attachment.id, None) is None:
             return
-        self._finish(request_id, failed=False)
         self._note_attachment(What.NOVA_DETACHED, attachment, request_id)
-
-    def _finish(self, request_id: str, failed: bool) -> None:
-        if action := self.actions.get(request_id):
-            self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
     # ------------------------------------------------------------------------------------------------ details
 
-    def _after(self, seconds: float, action: Callable[[], object]) -> None:
-        if seconds > 0:
-            self._scheduler.at(seconds, action)
-        else:
-            action()
-
-    def _server(self, server_id: str) -> Server:
-        if server_id not in self.servers:
-            raise Refused(f"no server {server_id}")
-        return self.servers[server_id]
+    def _all_attachments(self) -> list[Attachment]:
+        return list((self.nova | self.reserved | self.cinder).values())
 
     def _volume(self, volume_id: str) -> Volume:
         if volume_id not in self.volumes:
@@ -253,17 +369,6 @@ class World:
 
     def _note_attachment(self, what: What, attachment: Attachment, detail: str = "") -> None:
         self.note(what, attachment.server_id, attachment.volume_id, attachment.id, detail)
-
-    def _free_device(self, server_id: str) -> str:
-        taken = {a.device for a in self.nova.values() if a.server_id == server_id}
-        names = (f"/dev/sd{letter}" for letter in "bcdefghijklmnopqrstuvwxyz")
-        extended = (f"/dev/sda{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
-        return next(name for name in (*names, *extended) if name not in taken)
-
-
-def held(plane: Mapping[str, Attachment], server_id: str, volume_id: str) -> Attachment | None:
-    """The attachment of this volume to this server on one plane."""
-    return next((a for a in plane.values() if (a.server_id, a.volume_id) == (server_id, volume_id)), None)
 
 
 def _attempt(action: Callable[[], object]) -> None:

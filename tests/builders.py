@@ -6,6 +6,7 @@ from typing import Any
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue
 from shared.decision.progress import Progress
 from shared.model import (
+    Action,
     AnswerClass,
     Attachment,
     Call,
@@ -33,12 +34,12 @@ def ago(**span: float) -> datetime:
     return NOW - timedelta(**span)
 
 
-REQUESTED = ago(hours=7)
+REQUESTED = ago(minutes=30)
 ATTACHED = ago(days=30)
 
 
 def request(**changes: Any) -> DetachRequest:
-    """A wish, some hours old, to have VOLUME off SERVER."""
+    """A wish, half an hour old, to have VOLUME off SERVER."""
     ordinary = {"id": "4711", "source": "/changes", "requested_at": REQUESTED, "server_id": SERVER, "volume_id": VOLUME}
     return DetachRequest(**{**ordinary, **changes})
 
@@ -69,6 +70,14 @@ def server(**changes: Any) -> Server:
     running = {"status": "ACTIVE", "vm_state": "active", "power_state": 1, "locked": False}
     return Server(**{"id": SERVER, **running, "root_device": "/dev/sda", "metadata": {"os_type": "Linux"}, **changes})
 
+
+def record(kind: str, began: datetime, ended: datetime | None = None, **changes: Any) -> Action:
+    """An action record of the server; without an end, of a cloud that does not tell it."""
+    return Action(kind, began, ended, **changes)
+
+
+CREATED = record("create", ago(days=90), ago(days=90))
+"""What the records of every server begin with."""
 
 LISTED = (Listed("6d0cb1a4-5b0e-4e2a-a1d5-1f2f6c5ac1d1", "/dev/sda"), Listed(VOLUME, "/dev/sdb"))
 NOT_LISTED = LISTED[:1]

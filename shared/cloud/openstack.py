@@ -15,14 +15,23 @@ from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected
 from shared.cloud.receipts import receipt_of
 from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
-from shared.model import Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
+from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import LONGEST_DELETE
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
 
-MICROVERSION = "2.26"
-"""Nova's oldest that tells `locked` and `tags` and still names the flavor (Nova, REST API version history)."""
+SERVER_VERSION = "2.26"
+"""Nova's oldest that tells `locked` and `tags` and still names the flavor. A DELETE asks for it too: a shelved server
+lets go of a disk from 2.20 on (Nova, REST API version history)."""
 
-VERSIONED = {"X-OpenStack-Nova-API-Version": MICROVERSION, "OpenStack-API-Version": f"compute {MICROVERSION}"}
+LIST_VERSION = "2.89"
+"""The list of attachments tells `attachment_id` and `bdm_uuid`."""
+
+RECORD_VERSION = "2.58"
+"""Action records tell their end: a single one its events from 2.51, all of them `updated_at` from 2.58."""
+
+NO_RECORDS = (400, 403, 404, 405, 406, 410, 501)
+"""Answers of a cloud that keeps no action records, or shows them to others only."""
+
 REQUEST_ID_HEADERS = ("x-openstack-request-id", "x-compute-request-id", "x-request-id")
 
 
@@ -34,17 +43,18 @@ class Read(NamedTuple):
     path: str
     parse: Callable[[Any], Any]
     absent: Reason | None = None
-    headers: Mapping[str, str] | None = None
+    version: str | None = None
 
 
 COMPUTE, BLOCK_STORAGE = Service.COMPUTE, Service.BLOCK_STORAGE
 VOLUME = Read("get_volume", BLOCK_STORAGE, "volumes/{}", wire.volume, Reason.VOLUME_NOT_FOUND)
 DETACHING = Read("list_volumes", BLOCK_STORAGE, "volumes/detail?status=detaching", wire.all_detaching)
 ATTACHMENTS = "servers/{}/os-volume_attachments"
-LISTING = Read("list_attachments", COMPUTE, ATTACHMENTS, wire.listing, Reason.SERVER_NOT_FOUND)
-SERVER = Read("get_server", COMPUTE, "servers/{}", wire.server, Reason.SERVER_NOT_FOUND, VERSIONED)
-SERVERS = Read("list_servers", COMPUTE, "servers/detail", wire.servers, headers=VERSIONED)
-ACTION = Read("get_action", COMPUTE, "servers/{}/os-instance-actions/{}", wire.action_ended)
+LISTING = Read("list_attachments", COMPUTE, ATTACHMENTS, wire.listing, Reason.SERVER_NOT_FOUND, LIST_VERSION)
+SERVER = Read("get_server", COMPUTE, "servers/{}", wire.server, Reason.SERVER_NOT_FOUND, SERVER_VERSION)
+SERVERS = Read("list_servers", COMPUTE, "servers/detail", wire.servers, version=SERVER_VERSION)
+ACTIONS = Read("list_actions", COMPUTE, "servers/{}/os-instance-actions", wire.actions, version=RECORD_VERSION)
+ACTION = Read("get_action", COMPUTE, "servers/{}/os-instance-actions/{}", wire.action_ended, version=RECORD_VERSION)
 IMAGE = Read("get_image", Service.IMAGE, "images/{}", wire.texts_in)
 
 
@@ -57,6 +67,7 @@ class OpenStackCloud:
     clock: Clock
     deadline: datetime | None = None
     images: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    refused_versions: set[str] = field(default_factory=set)
 
     def project_id(self) -> str:
         """The project the credentials are for; logs in. Raises CloudTrouble."""
@@ -68,6 +79,11 @@ class OpenStackCloud:
         for service in (Service.COMPUTE, Service.BLOCK_STORAGE):
             if service not in access.services:
                 raise self._trouble("get_token", NoAnswer.for_good(Reason.API_REJECTED, access.missing(service)))
+
+    def place(self) -> str:
+        """The endpoints that are read, with the project in them. Raises CloudTrouble."""
+        services = self._access().services
+        return " ".join(services.get(service, "-") for service in (COMPUTE, BLOCK_STORAGE))
 
     def _access(self) -> Access:
         try:
@@ -107,6 +123,24 @@ class OpenStackCloud:
         except CloudTrouble as trouble:
             return Reading(Ended.UNKNOWN, trouble.calls)
 
+    def actions(self, server_id: str) -> Reading[tuple[Action, ...]]:
+        """All that was done to the server; of the latest move also whether it still goes on. Raises CloudTrouble."""
+        try:
+            found: Reading[tuple[Action, ...]] = self._read(ACTIONS, server_id)
+        except CloudTrouble as trouble:
+            if any(call.status in NO_RECORDS for call in trouble.calls):
+                return Reading((), trouble.calls)
+            raise
+        latest = max((one for one in found.value if one.moves), key=lambda one: one.started_at, default=None)
+        if latest is None or not latest.request_id:
+            return found
+        try:
+            still_open: Reading[bool] = self._read(ACTION._replace(parse=wire.is_open), server_id, latest.request_id)
+        except CloudTrouble as trouble:
+            return Reading(found.value, (*found.calls, *trouble.calls))
+        told = tuple(replace(one, open=still_open.value) if one is latest else one for one in found.value)
+        return Reading(told, (*found.calls, *still_open.calls))
+
     def action(self, server_id: str, request_id: str) -> Reading[Ended]:
         """Nova's record of the operation that this request asked for. Raises CloudTrouble."""
         return self._read(ACTION, server_id, request_id)
@@ -132,24 +166,25 @@ class OpenStackCloud:
         Whatever comes back is the value. No answer at all, a redirect and a refused token leave the outcome unknown:
         it may have been refused before or after it had an effect, so a look decides, which logs in anew.
         """
-        answer, access = None, self.login.held()
-        if access is None:
-            classified = Classified(AnswerClass.RETRY, "no_token", "no token is held, so nothing was sent")
-        else:
-            try:
-                path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
-                answer = self.calls.send_once(
-                    access, "DELETE", COMPUTE, path, deadline=self.deadline, seconds=LONGEST_DELETE
-                )
-                classified = classify(answer, now=self.clock())
-                if answer.status in REDIRECTS:
-                    moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
-                    classified = replace(moved, kind=AnswerClass.RECONCILE, reason=None)
-            except NoAnswer as error:
-                classified = error.classified
-            if classified.kind is AnswerClass.REAUTHENTICATE:
+        answer, access, headers = None, self.login.held(), self._versioned(SERVER_VERSION)
+        path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
+        try:
+            if access is None:
+                raise NoAnswer(Classified(AnswerClass.RETRY, "no_token", "no token is held, so nothing was sent"))
+            answer = self.calls.send_once(access, "DELETE", COMPUTE, path, headers, self.deadline, LONGEST_DELETE)
+            classified = classify(answer, now=self.clock())
+            if answer.status == 406 and headers:
+                # Refused before anything was looked at. The next one, after a fresh look, goes without.
+                self.refused_versions.add(SERVER_VERSION)
+                classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
+            elif answer.status in REDIRECTS:
+                moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
+                classified = replace(moved, kind=AnswerClass.RECONCILE, reason=None)
+            elif classified.kind is AnswerClass.REAUTHENTICATE:
                 self.login.drop(access)
                 classified = replace(classified, kind=AnswerClass.RECONCILE)
+        except NoAnswer as error:
+            classified = error.classified
         evidence = self._evidence(DELETE_CALL, answer, classified)
         return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
 
@@ -157,9 +192,9 @@ class OpenStackCloud:
 
     def _read(self, read: Read, *ids: str) -> Reading[Any]:
         """GET and parse; None where the service denies that the thing exists. Raises CloudTrouble."""
-        operation = read.operation
+        operation, headers = read.operation, self._versioned(read.version)
         try:
-            answer = self.calls.send("GET", read.service, read.path.format(*ids), read.headers, self.deadline)
+            answer = self.calls.send("GET", read.service, read.path.format(*ids), headers, self.deadline)
         except NoAnswer as error:
             raise self._trouble(operation, error) from error
         if answer.status == 200:
@@ -168,9 +203,10 @@ class OpenStackCloud:
             except wire.Unreadable as error:
                 classified = Classified(AnswerClass.RECONCILE, "unreadable_answer", redact(str(error)))
                 raise CloudTrouble(classified, (self._evidence(operation, answer, classified),)) from error
-        if answer.status == 406 and read.headers:
+        if answer.status == 406 and headers:
             # A cloud older than the microversion: without it the answer tells less, and the gates are stricter.
-            return self._read(read._replace(headers=None), *ids)
+            self.refused_versions.add(str(read.version))
+            return self._read(read, *ids)
         classified = classify(answer, now=self.clock())
         evidence = self._evidence(operation, answer, classified)
         if read.absent and classified.reason is read.absent:
@@ -179,6 +215,12 @@ class OpenStackCloud:
             # Words for a DELETE; a read that is answered so has not been answered.
             classified = Classified(AnswerClass.RECONCILE, classified.code, classified.message)
         raise CloudTrouble(classified, (evidence,))
+
+    def _versioned(self, version: str | None) -> dict[str, str]:
+        """The headers that ask for a microversion, unless the cloud has refused it; Cinder takes none of compute's."""
+        if version is None or version in self.refused_versions:
+            return {}
+        return {"X-OpenStack-Nova-API-Version": version, "OpenStack-API-Version": f"compute {version}"}
 
     def _trouble(self, operation: str, error: NoAnswer) -> CloudTrouble:
         return CloudTrouble(error.classified, (self._evidence(operation, None, error.classified),))

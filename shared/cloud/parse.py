@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.model import Attachment, Ended, Listed, Server, Volume
+from shared.model import Action, Attachment, Ended, Listed, Server, Volume
 
 
 class Unreadable(ValueError):
@@ -116,8 +116,8 @@ def _listed(entry: Any) -> Listed:
     volume_id = entry.get("volumeId") or entry.get("id") if isinstance(entry, dict) else None
     if not isinstance(volume_id, str):
         raise Unreadable("an entry of the attachment list names no volume")
-    device = entry.get("device")
-    return Listed(volume_id.lower(), device if isinstance(device, str) and device else None)
+    named = _named(entry)
+    return Listed(volume_id.lower(), named.get("device"), named.get("attachment_id"), named.get("bdm_uuid"))
 
 
 def server(body: Any) -> Server:
@@ -154,8 +154,44 @@ def names_system(found: Server) -> bool:
 
 
 def action_ended(body: Any) -> Ended:
-    """Failed once the record of the detach says "Error"; a record without message says nothing yet."""
+    """How the record says that the detach ended; below microversion 2.51, without events, it tells failures only."""
     action = _part(body, "instanceAction")
     if action.get("action") != "detach_volume":
         return Ended.UNKNOWN
-    return Ended.FAILED if action.get("message") == "Error" else Ended.NOT_FAILED
+    if action.get("message") == "Error":
+        return Ended.FAILED
+    results = [event.get("result") for event in _events(action)]
+    if not results:
+        # Nothing was told below 2.51; from there on, that no compute host has taken it up.
+        return Ended.RUNNING if isinstance(action.get("events"), list) else Ended.UNKNOWN
+    if "Error" in results:
+        return Ended.FAILED
+    return Ended.SUCCEEDED if set(results) == {"Success"} else Ended.RUNNING
+
+
+def actions(body: Any) -> tuple[Action, ...]:
+    """The server's action records; one without a kind or a time says nothing."""
+    found = (_action(entry) for entry in _parts(body, "instanceActions"))
+    return tuple(action for action in found if action)
+
+
+def is_open(body: Any) -> bool:
+    """Whether an event of the action has not finished; told from microversion 2.51."""
+    return any(event.get("finish_time") is None for event in _events(_part(body, "instanceAction")))
+
+
+def _action(entry: Mapping[str, Any]) -> Action | None:
+    named, started_at = _named(entry), cloud_time(entry.get("start_time"))
+    if started_at is None or "action" not in named:
+        return None
+    return Action(
+        kind=named["action"],
+        started_at=started_at,
+        updated_at=cloud_time(entry.get("updated_at")),
+        request_id=named.get("request_id"),
+    )
+
+
+def _events(action: Mapping[str, Any]) -> list[dict[str, Any]]:
+    events = action.get("events")
+    return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from shared.decision.meant import OURS, Standing, identity, standing
 from shared.decision.progress import Progress, State
 from shared.model import (
     AnswerClass,
@@ -13,6 +14,7 @@ from shared.model import (
     Classified,
     DetachRequest,
     Detail,
+    Listed,
     Message,
     Outcome,
     Reason,
@@ -66,22 +68,14 @@ def failed(reason: Reason, explanation: str = "") -> Conclude:
 # ----------------------------------------------------------------------------------------------------- the case
 
 
-def identity(attachment: Attachment) -> str:
-    """What tells an attachment from a later one of the same volume to the same server.
-
-    Attaching a volume again makes a new attachment (EVS API, querying details of a disk).
-    """
-    return attachment.attachment_id or (attachment.attached_at.isoformat() if attachment.attached_at else "unnamed")
-
-
 @dataclass(frozen=True, slots=True)
 class Case:
     """What was asked and how it came, how far it is, and what the latest look read.
 
     What follows the look is derived once, by `saw`: `ours` is the attachment to the server that this case is about,
-    `named` whether the request may mean it by its id, `newer` whether it was made after the request, `replaced`
-    whether another one was followed before. `listed` says whether the server's list has the volume, and is None if
-    the list was not read.
+    `standing` how it stands to the one that the request means, `several` whether there is more than one, as while a
+    server is moved, and `offloaded` that compute alone names it, since its server is shelved and on no host. `listed`
+    says whether the server's list has the volume, and is None if the list was not read.
     """
 
     request: DetachRequest
@@ -91,9 +85,9 @@ class Case:
     seen: Seen | None = None
     volume: Volume | None = None
     ours: Attachment | None = None
-    named: bool = False
-    newer: bool = False
-    replaced: bool = False
+    standing: Standing | None = None
+    several: bool = False
+    offloaded: bool = False
     listed: bool | None = None
 
     # ------------------------------------------------------------------------------------------- what it says
@@ -116,52 +110,44 @@ class Case:
         attached = self.volume.attachments if self.volume else ()
         return State(
             volume_status=self.volume.status if self.volume else None,
-            attachment=next((one for server, one in attached if server == self.request.server_id), None),
+            attachment=self.ours,
             listed_by_server=self.listed if self.seen.listing is not None else None,
             server_status=self.seen.server.status if self.seen.server else None,
             attached_to=tuple(server for server, _ in attached),
         )
-
-    def is_newer(self, attachment: Attachment, policy: Policy) -> bool:
-        """Made after the request was issued: not what the requester saw (design rule 3).
-
-        Clocks may differ a little, but not for a message that was delivered before, on which we may have acted.
-        """
-        skew = timedelta(0) if self.progress.redelivered_since else policy.fence_skew
-        return attachment.attached_at is not None and attachment.attached_at > self.request.requested_at + skew
 
     # ---------------------------------------------------------------------------------------- how it moves on
 
     def saw(self, seen: Seen, policy: Policy, now: datetime) -> Case:
         """Take in a look: which attachment is followed, whether it is being detached, and for how long."""
         request, was, volume = self.request, self.progress, seen.volume
-        attached = volume.attachments if volume else ()
-        here = [one for server, one in attached if server == request.server_id]
-        followed, asked = was.followed, request.attachment_id
-        # Of two, as while a server is moved, the one followed or named.
-        mine = [one for one in here if followed and identity(one) == identity(followed)]
-        ours = next(iter(mine or [one for one in here if asked in (None, one.attachment_id)] or here), None)
-        listed = any(e.volume_id == request.volume_id for e in seen.listing or ()) if seen.listing_read else None
+        entry = next((one for one in seen.listing or () if one.volume_id == request.volume_id), None)
+        here = [one for server, one in volume.attachments if server == request.server_id] if volume else []
+        offloaded = bool(not here and entry and volume and volume.status == "reserved") and _offloaded(seen)
+        if offloaded and entry:
+            here = [Attachment(entry.attachment_id, None, entry.device)]
+        ours = _bound(_chosen(here, was.followed, request.attachment_id), entry, was.followed)
+        how = standing(ours, request, was, seen.actions, policy, now) if ours and len(here) == 1 else None
         case = replace(
             self,
             seen=seen,
             volume=volume,
             ours=ours,
-            named=bool(ours and asked in (None, ours.attachment_id)),
-            newer=bool(ours and self.is_newer(ours, policy)),
-            replaced=bool(ours and followed and not mine),
-            listed=listed,
+            standing=how,
+            several=len(here) > 1,
+            offloaded=offloaded,
+            listed=bool(entry) if seen.listing_read else None,
         )
-        if ours and not followed and case.named and not case.newer:
-            followed = ours
-        held = ours is not None and followed is not None and not case.replaced and listed is not False
-        status = volume.status if held and volume else None
+        held = how in OURS and case.listed is not False
+        status = volume.status if held and volume else ""
         progress = replace(
             was,
             polls=was.polls + 1,
             before=was.before or case.state,
-            followed=followed,
-            idle_reads=was.idle_reads + 1 if listed and status == "in-use" else 0,
+            place=was.place or seen.place,
+            followed=ours if how in OURS else was.followed,
+            idle_reads=was.idle_reads + 1 if case.listed and status == "in-use" else 0,
+            error_reads=was.error_reads + 1 if case.listed and status.startswith("error") else 0,
         )
         if status == "detaching":
             progress = replace(progress, detaching_seen=True, detaching_since=was.detaching_since or now)
@@ -169,7 +155,7 @@ class Case:
                 # The answer to our DELETE was lost, its effect was not. On a shared disk it may be another server's
                 # detach that shows.
                 progress = replace(progress, accepted_at=now, attempt=0)
-        elif was.accepted_at is None and held and listed:
+        elif was.accepted_at is None and held and case.listed:
             # Attached as before. If one plane is, or may be, ahead of the other, a detach is about to end, and its
             # clock runs on.
             progress = replace(progress, detaching_since=None, detaching_seen=False)
@@ -205,6 +191,29 @@ class Case:
                 progress = replace(progress, unconfirmed_id=announced)
             progress = replace(progress, attempt=attempt, redelivered_since=None)
         return replace(self, progress=progress)
+
+
+def _offloaded(seen: Seen) -> bool:
+    return seen.server is not None and seen.server.offloaded and not seen.server.task_state
+
+
+def _chosen(here: list[Attachment], followed: Attachment | None, asked: str | None) -> Attachment | None:
+    """The attachment to the server; of two, the one followed or named."""
+    same = [one for one in here if followed and identity(one) == identity(followed)]
+    return next(iter(same or [one for one in here if asked == one.attachment_id] or here), None)
+
+
+def _bound(ours: Attachment | None, entry: Listed | None, followed: Attachment | None) -> Attachment | None:
+    """The attachment with the binding that compute tells of it, or that was told before.
+
+    Nova's list was read a moment earlier; only if it names this very attachment the binding is this one's.
+    """
+    if ours is None:
+        return None
+    if entry and entry.bdm_uuid and entry.attachment_id == ours.attachment_id:
+        return replace(ours, bdm_uuid=entry.bdm_uuid)
+    same = followed is not None and identity(followed) == identity(ours)
+    return replace(ours, bdm_uuid=followed.bdm_uuid) if followed and same else ours
 
 
 def kept_calls(earlier: tuple[Call, ...], latest: tuple[Call, ...]) -> tuple[Call, ...]:

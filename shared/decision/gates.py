@@ -9,7 +9,9 @@ from shared.policy import RunningServerPolicy
 
 
 class Power(StrEnum):
-    STOPPED = "stopped"
+    """Whether a server may have disks mounted; `changing` means that the answer is about to change."""
+
+    OFF = "off"
     RUNNING = "running"
     CHANGING = "changing"
 
@@ -39,26 +41,81 @@ Gate = Hold | Refuse | None
 """None: nothing speaks against a DELETE."""
 
 
-def power(server: Server) -> Power:
-    """Read status, task_state, vm_state and power_state together: none of them alone tells (BMS: querying details).
+@dataclass(frozen=True, slots=True)
+class State:
+    """A row of the table below: what some statuses mean, and where that is written or was recorded.
 
-    ACTIVE includes "stopping", SHUTOFF includes "starting"; vm_state is `stopped` or `shutoff` by edition of
-    the documents; power_state 4 is off in every implementation, whatever the table of one page says. A steady
-    state that is neither on nor off (paused, rescued, error) counts as running: the stricter rules apply.
+    `field` is what decides beside the status; its value must be one of `values`, or, where there are none, must have
+    been read. A row without statuses is for all of them.
     """
-    if server.task_state:
-        return Power.CHANGING
-    match server.status.upper():
-        case "SHUTOFF":
-            off = server.vm_state in (None, "stopped", "shutoff") and server.power_state != 1
-            return Power.STOPPED if off else Power.CHANGING
-        case "ACTIVE":
-            on = server.vm_state in (None, "active") and server.power_state in (None, 1)
-            return Power.RUNNING if on else Power.CHANGING
-        case "BUILD" | "REBOOT" | "HARD_REBOOT" | "REBUILD" | "RESIZE" | "MIGRATING" | "PASSWORD" | "DELETED":
-            return Power.CHANGING
-        case _:
-            return Power.RUNNING
+
+    power: Power
+    source: str
+    statuses: tuple[str, ...] = ()
+    field: str = "status"
+    values: tuple[str | int | None, ...] = ()
+
+    def text(self, server: Server) -> str:
+        """The status as it was read, with what else decided: `ACTIVE (power state 4)`."""
+        value = getattr(server, self.field)
+        detail = "" if self.field == "status" or value is None else f" ({self.field.replace('_', ' ')} {value})"
+        return f"{server.status}{detail}"
+
+
+STATES = (
+    State(Power.CHANGING, "Nova answers 409 until the task has ended (recordings 05, 16)", field="task_state"),
+    # Nova, API guide, server status. Upstream the first of them come with a task; the BMS API shows them without one.
+    State(Power.CHANGING, "Nova, API guide: each of them is the course of an operation; DELETED soon is a 404",
+        ("BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE", "MIGRATING", "PASSWORD", "DELETED")),
+    State(Power.OFF, "Nova, API guide: removed from its host (recordings 09, 14)", ("SHELVED_OFFLOADED",)),
+    State(Power.RUNNING, "shelving powers off (Nova, API guide): one with power contradicts it, and nothing mends that",
+        ("SHELVED",), "power_state", (1,)),
+    State(Power.OFF, "Nova, API guide: shelving powers off (recording 14)", ("SHELVED",)),
+    State(Power.RUNNING, "its memory is kept, and with it what is mounted (recording 13)", ("PAUSED", "SUSPENDED")),
+    State(Power.OFF, "Nova: a server that was off stays off when it is resized",
+        ("VERIFY_RESIZE",), "power_state", (4,)),
+    State(Power.RUNNING, "Nova, API guide: waits until somebody confirms it (recording 08)",
+        ("VERIFY_RESIZE",), "power_state"),
+    State(Power.RUNNING, "another system may run (RESCUE), nobody knows (ERROR, UNKNOWN), or it can come back with its "
+        "disks (SOFT_DELETED); none of them ends soon by itself (recordings 05, 15)",
+        ("RESCUE", "ERROR", "UNKNOWN", "SOFT_DELETED")),
+    # Statuses that say less than they seem to (BMS API, querying details of a BMS): ACTIVE includes Stopping and
+    # Deleting, SHUTOFF includes Starting, Deleting and Rebuilding. vm_state is `stopped` or `shutoff` by edition.
+    State(Power.RUNNING, "vm_state of the BMS API: the memory is kept, whatever the status says",
+        ("ACTIVE", "SHUTOFF"), "vm_state", ("paused", "suspended")),
+    State(Power.CHANGING, "BMS API: ACTIVE includes Stopping and Deleting; a reboot may show in vm_state alone",
+        ("ACTIVE",), "vm_state", ("stopped", "shutoff", "deleted", "building", "reboot")),
+    State(Power.CHANGING, "BMS API: ACTIVE includes Stopping; Nova sets a server without power to SHUTOFF, and stops "
+        "one that crashed (6) or was suspended from outside (7) (sync_power_state_interval)",
+        ("ACTIVE",), "power_state", (4, 6, 7)),
+    State(Power.RUNNING, "restored and moved servers stay so (0: recordings 15, 18, 21); Nova leaves a server as it "
+        "is that was paused from outside (3)", ("ACTIVE",), "power_state", (0, 3)),
+    State(Power.RUNNING, "Nova, API guide", ("ACTIVE",), "power_state"),
+    State(Power.CHANGING, "BMS API: SHUTOFF includes Starting, Deleting and Rebuilding",
+        ("SHUTOFF",), "vm_state", ("active", "deleted", "building", "reboot")),
+    State(Power.CHANGING, "BMS API: SHUTOFF includes Starting; Nova turns such a server off again "
+        "(sync_power_state_interval)", ("SHUTOFF",), "power_state", (1,)),
+    State(Power.OFF, "Nova and BMS API. Its power state is 4, in one table of the BMS API 3: the status is trusted",
+        ("SHUTOFF",), "vm_state", (None, "stopped", "shutoff")),
+    State(Power.RUNNING, "vm_state contradicts the status, and no document says that this passes",
+        ("SHUTOFF",), "vm_state"),
+    State(Power.RUNNING, "the power state is not told, and the status does not say that it is off",
+        ("ACTIVE", "VERIFY_RESIZE")),
+    State(Power.RUNNING, "whatever is not named above: the stricter rules, and nobody waits for what may never come"),
+)  # fmt: skip
+"""What the four states of a server mean together, read from the top: none of them alone tells."""
+
+
+def state(server: Server) -> State:
+    """The row of the table that describes the server."""
+    told = {"status": server.status.upper(), "vm_state": server.vm_state and server.vm_state.lower(),
+        "task_state": server.task_state or None, "power_state": server.power_state}  # fmt: skip
+    return next(
+        row
+        for row in STATES
+        if (not row.statuses or told["status"] in row.statuses)
+        and (told[row.field] in row.values if row.values else told[row.field] is not None)
+    )
 
 
 def operating_system(server: Server) -> OperatingSystem:
@@ -72,13 +129,20 @@ def operating_system(server: Server) -> OperatingSystem:
     return next((OperatingSystem(name) for name in named if name in ("linux", "windows")), OperatingSystem.UNKNOWN)
 
 
+FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
+"""They stand for the root device where the server does not name it, as for ordinary users of upstream Nova: the
+volumes of an image-booted server begin at the second name (recording 11)."""
+
+
 def is_system_disk(volume: Volume, device: str | None, server: Server) -> bool:
-    """`/dev/sda` and the root device are; where neither is known a bootable volume is taken for one."""
-    if device == "/dev/sda" or (device and device == server.root_device):
-        return True
-    if device and server.root_device:
-        return False
-    return volume.bootable or device in ("/dev/vda", "/dev/xvda", "/dev/hda")
+    """The disk at the server's root device; where the server does not name that, the one with the first disk's name.
+
+    Only a bootable volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
+    data disk is an ordinary one (recording 11).
+    """
+    if not device:
+        return volume.bootable
+    return device == server.root_device if server.root_device else device in FIRST_DISKS
 
 
 Devices = Set[str | None]
@@ -93,20 +157,25 @@ def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Serve
         return Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")
     if server.locked:
         return Refuse(Reason.SERVER_LOCKED, "the server is locked")
-    state = power(server)
-    if state is Power.CHANGING:
-        return Hold(f"the server is {server.status}, task {server.task_state or 'none'}")
-    system_disk = any(is_system_disk(volume, device, server) for device in devices - {None} or {None})
-    if state is Power.STOPPED:
+    row = state(server)
+    read = f"the server is {row.text(server)}"
+    if row.power is Power.CHANGING:
+        return Hold(read)
+    named = sorted(device for device in devices if device)
+    disk = f"the volume ({' or '.join(named) or ('bootable, ' if volume.bootable else '') + 'device not known'})"
+    system_disk = any(is_system_disk(volume, device, server) for device in named or (None,))
+    if row.power is Power.OFF:
         if system_disk and not request.allow_system_disk:
-            return Refuse(Reason.SYSTEM_DISK, "the server is stopped, and the request does not allow it")
+            return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk, and the request does not allow it; {read}")
         return None
     if system_disk:
-        return Refuse(Reason.SYSTEM_DISK, "the server is running from it")
+        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}")
     if rule is RunningServerPolicy.STOPPED_ONLY:
-        return Refuse(Reason.SERVER_RUNNING, "the operator allows detaching from stopped servers only")
+        only = "the operator allows detaching from stopped servers only"
+        return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; asked for was {disk}")
     system = operating_system(server)
     attested_by_rule = rule is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
     if attested_by_rule and not request.unmounted:
-        return Refuse(Reason.ATTESTATION_REQUIRED, f"the server is running, its operating system is {system.value}")
+        about = f"{read}, its operating system is {system.value}"
+        return Refuse(Reason.ATTESTATION_REQUIRED, f"{about}; nobody attests that {disk} is unmounted")
     return None

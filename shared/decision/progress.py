@@ -24,7 +24,8 @@ class Progress:
 
     `receipt` is what an accepted DELETE left behind. Only the cloud's adapter can read it (`cloud.receipts`).
     `redelivered_since` is when the queue first handed out the message that the request came in, if it did so more
-    than once: an earlier delivery may have done anything.
+    than once: an earlier delivery may have done anything. `place` names the project and the endpoints of the
+    first look. `error_reads` are looks in a row at which both planes held the volume and its status was an error.
     """
 
     __pydantic_config__ = STRICT
@@ -41,8 +42,10 @@ class Progress:
     detaching_since: AwareDatetime | None = None
     detaching_seen: bool = False
     idle_reads: int = 0
+    error_reads: int = 0
     unconfirmed_id: str | None = None
     receipt: Annotated[str | None, Field(alias="delete_request_id")] = None
     last_error: str | None = None
     calls: tuple[Call, ...] = ()
     redelivered_since: AwareDatetime | None = None
+    place: str | None = None

@@ -6,13 +6,13 @@ from random import Random
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, failed
 from shared.model import AnswerClass, Classified, Detail, Outcome, Reason
-from shared.policy import LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy
+from shared.policy import LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
 
 
 def requeue(
-    case: Case, policy: Policy, now: datetime, why: str, least: float = 0, schedule: Backoff = RETRY
+    case: Case, policy: Policy, now: datetime, why: str, least: float = 0, schedule: Backoff | Steps = RETRY
 ) -> Requeue | Conclude:
     """Look again later, unless time is up. Which clock runs depends on whether a detach is under way.
 
@@ -23,7 +23,7 @@ def requeue(
     seed = f"{request.source} {request.id} {request.volume_id}"
     announce = False
     if since is None:
-        ends = max(request.requested_at, progress.first_seen_at) + policy.request_ttl
+        ends = max(request.requested_at, progress.first_seen_at) + policy.ttl(request)
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
     else:
@@ -33,16 +33,17 @@ def requeue(
         confirm_by = since + policy.confirm_timeout
         announce = not progress.unconfirmed_id and now >= confirm_by
         if not progress.unconfirmed_id and not announce:
-            # Disks that leave one server are looked at together, so they share the reads of it.
-            ends, schedule, seed = confirm_by, POLL, request.server_id
+            ends, schedule = confirm_by, POLL
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
     # Never sleep past a deadline: the look that meets it is the one that says so.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
 
 
-def pause(backoff: Backoff, attempt: int, seed: str) -> int:
+def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:
     """Seconds until the next attempt. The same for the same seed: a redelivery waits as its first delivery did."""
-    grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
+    if isinstance(schedule, tuple):
+        return schedule[min(attempt, len(schedule) - 1)]
+    grown = min(schedule.cap, schedule.first * schedule.factor ** min(attempt, 64))
     return max(1, round(grown * (1 - Random(f"{seed}/{attempt}").random() / 3)))  # noqa: S311 - no secret
 
 
@@ -58,8 +59,6 @@ def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) 
     match answer.kind:
         case AnswerClass.PERMANENT if answer.reason and answer.reason not in NOT_FOUND:
             return failed(answer.reason, why)
-        case AnswerClass.REAUTHENTICATE:
-            return failed(Reason.UNAUTHORIZED, why)
         case AnswerClass.ACCEPTED:
             return requeue(case, policy, now, "accepted")
         case AnswerClass.RETRY:

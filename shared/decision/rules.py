@@ -8,10 +8,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from shared.decision import gates
-from shared.decision.case import Case, Conclude, Decision, Delete, detached, failed, identity
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
+from shared.decision.meant import OURS, Standing, identity, is_newer
 from shared.decision.requeue import as_check, requeue
-from shared.model import Detail, Ended, Reason
-from shared.policy import REFUSAL_READS, REFUSAL_UNMARKED_AFTER, UNSETTLED_LIMIT, UNSETTLED_PAUSE, Policy
+from shared.model import Attachment, Detail, Ended, Reason
+from shared.policy import (
+    ERROR_READS,
+    POLL,
+    REFUSAL_READS,
+    REFUSAL_UNMARKED_AFTER,
+    UNSETTLED_LIMIT,
+    UNSETTLED_PAUSE,
+    Policy,
+)
 
 Rule = Callable[[Case, Policy, datetime], Decision | None]
 
@@ -27,20 +36,20 @@ def how_detached(case: Case) -> Detail:
 
 
 def nothing_there(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Server or volume are gone: success only for an attachment that this request has seen (rule 6)."""
+    """Server or volume are gone: success only if nothing is left of what was asked for (rule 6)."""
     if case.seen is None or not case.seen.listing_read:
         return None
-    server_gone, volume_gone = case.seen.listing is None, case.volume is None
-    if volume_gone and case.listed:
+    server_gone, volume, followed = case.seen.listing is None, case.volume, case.progress.followed
+    if volume is None and case.listed:
         return _disagreeing(case, policy, now, "the server lists a volume that block storage does not know")
     if server_gone and case.ours:
         return _disagreeing(case, policy, now, "the volume names a server that compute does not know")
     if server_gone:
-        if case.progress.followed:
-            return detached(Detail.SERVER_GONE, "the server was deleted, the volume is not attached to it")
+        if followed or (volume and volume.status == "available" and not volume.attachments):
+            return detached(Detail.SERVER_GONE, "the server does not exist, the volume is not attached to it")
         return failed(Reason.SERVER_NOT_FOUND, _where(case))
-    if volume_gone:
-        if case.progress.followed:
+    if volume is None:
+        if followed:
             return detached(Detail.VOLUME_GONE, "the volume was deleted, the server does not list it")
         return failed(Reason.VOLUME_NOT_FOUND)
     return None
@@ -50,37 +59,55 @@ def _where(case: Case) -> str:
     if case.volume is None:
         return "the volume is not to be found either: check the project"
     others = ", ".join(server for server, _ in case.volume.attachments)
-    return f"the volume is attached to {others}" if others else "the volume is attached to no server"
+    where = f"attached to {others}" if others else "attached to no server"
+    return f"the volume is {case.volume.status} and {where}"
 
 
-def moved_or_reattached(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
-    """The attachment we followed is gone and another took its place: we succeeded, and leave that one alone."""
-    if case.ours and case.replaced:
-        newer = identity(case.ours)
-        return detached(
-            Detail.REPLACED_BY_NEWER, f"the attachment asked for is gone; a newer one ({newer}) was not touched"
-        )
+def two_attachments(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """While a server is migrated a disk has two attachments to it, and neither can be told to be the one (rule 3)."""
+    if case.several:
+        return _disagreeing(case, policy, now, "the volume has two attachments to the server, as during a migration")
     return None
 
 
-def not_meant(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
-    """An attachment that the request cannot have meant is never detached (rule 3)."""
-    ours = case.ours
-    if ours is None or case.progress.followed:
+def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3)."""
+    ours, followed = case.ours, case.progress.followed
+    if ours is None or case.standing in (None, *OURS):
         return None
-    if case.named and not case.newer:
-        return None
-    since = case.progress.redelivered_since
-    if since and ours.attached_at and ours.attached_at > since:
-        # This message was delivered before, when the newer attachment did not exist yet: what it asked for is gone,
-        # and an earlier delivery may have said so already.
-        return detached(Detail.REPLACED_BY_NEWER, f"a newer attachment ({identity(ours)}) was not touched")
-    if not case.named:
-        asked = case.request.attachment_id
-        return failed(
-            Reason.SUPERSEDED, f"the request names attachment {asked}, the volume is attached as {ours.attachment_id}"
-        )
-    return failed(Reason.SUPERSEDED, f"attached at {ours.attached_at}, after the request was issued")
+    if case.standing is Standing.REATTACHED:
+        newer = f"attachment {identity(ours)}, made at {_time(ours)}, is a newer one and was not touched"
+        since = case.progress.redelivered_since
+        if followed:
+            return detached(Detail.REPLACED_BY_NEWER, f"attachment {identity(followed)} is gone; {newer}")
+        if since and ours.attached_at and ours.attached_at > since:
+            # This message was delivered before, when the newer attachment did not exist yet: what it asked for is
+            # gone, and an earlier delivery may have said so already.
+            return detached(Detail.REPLACED_BY_NEWER, newer)
+        return failed(Reason.SUPERSEDED, f"{newer}: somebody attached the volume {_than(case)}")
+    server = case.seen.server if case.seen else None
+    if case.standing is Standing.ASK or server is None or server.task_state:
+        waiting = requeue(case, policy, now, f"the server may be moving; the volume is attached as {identity(ours)}")
+        if isinstance(waiting, Requeue):
+            return waiting
+    known = f"attachment {identity(ours)}, made at {_time(ours)}, was not touched"
+    unknown = "whether the server was moved or somebody attached the volume again is not known"
+    return failed(Reason.SUPERSEDED, f"{known}: it is not the one {_than(case, asked_for=True)}, and {unknown}")
+
+
+def _than(case: Case, asked_for: bool = False) -> str:
+    """What the attachment that was read is held against: the one followed or named, or the time of the request."""
+    asked, followed = case.request.attachment_id, case.progress.followed
+    if followed:
+        return f"that was followed ({identity(followed)}, made at {_time(followed)})"
+    if asked and case.ours and asked != case.ours.attachment_id:
+        return f"that the request names ({asked})" if asked_for else f"after {asked}, which the request names"
+    issued = f"the request was issued ({case.request.requested_at.isoformat()})"
+    return f"that is known to have been there when {issued}" if asked_for else f"after {issued}"
+
+
+def _time(attachment: Attachment) -> str:
+    return attachment.attached_at.isoformat() if attachment.attached_at else "a time that the cloud does not tell"
 
 
 def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None:
@@ -90,28 +117,41 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
         return None
     if volume.status == "detaching" and not volume.multiattach:
         return requeue(case, policy, now, "the volume is free of servers and still detaching")
+    status = "" if volume.status in ("available", "in-use") else f"the volume is {volume.status}"
     if case.progress.followed:
-        return detached(how_detached(case))
-    elsewhere = [server for server, attachment in volume.attachments if not case.is_newer(attachment, policy)]
+        return detached(how_detached(case), status)
+    elsewhere = [server for server, one in volume.attachments if not is_newer(one, case.request, policy)]
     if elsewhere and not volume.multiattach:
         return failed(Reason.ATTACHED_ELSEWHERE, _where(case))
-    return detached(Detail.ALREADY_DETACHED)
+    return detached(Detail.ALREADY_DETACHED, status)
 
 
-def expired(case: Case, _policy: Policy, now: datetime) -> Decision | None:
-    """Too old to act on; a DELETE that may have had its effect is followed to its end."""
-    expires_at, begun = case.request.expires_at, case.progress.accepted_at or case.progress.unsettled
-    if expires_at and now >= expires_at and not begun:
-        return failed(Reason.EXPIRED, f"expired at {expires_at.isoformat()}")
+def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """Too old to act on; a DELETE that may have had its effect is followed to its end.
+
+    By the time that the request sets, or, for a copy that is first seen so late, by the time to live (rule 7).
+    """
+    request, progress = case.request, case.progress
+    if progress.accepted_at or progress.unsettled:
+        return None
+    if request.expires_at and now >= request.expires_at:
+        return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")
+    age = (progress.redelivered_since or progress.first_seen_at) - request.requested_at
+    if age >= (ttl := policy.ttl(request)):
+        issued, seen_at = request.requested_at.isoformat(), progress.first_seen_at.isoformat()
+        why = f"issued at {issued} and first seen at {seen_at}, when its time to live ({ttl}) was over"
+        return failed(Reason.EXPIRED, why)
     return None
 
 
 def planes_disagree(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """One plane alone is "not yet" (rule 1)."""
+    """One plane alone is "not yet" (rule 1); nor is it while a server is moved, when compute alone holds the disk."""
     if case.ours and case.listed is False:
         return _disagreeing(case, policy, now, "compute has let go, block storage has not")
     if case.listed and not case.ours:
-        return _disagreeing(case, policy, now, "block storage has let go, compute has not")
+        moving = case.volume is not None and case.volume.status in ("reserved", "attaching")
+        why = f"the volume is {case.volume.status}, compute still holds it" if moving and case.volume else None
+        return _disagreeing(case, policy, now, why or "block storage has let go, compute has not")
     return None
 
 
@@ -121,37 +161,54 @@ def _disagreeing(case: Case, policy: Policy, now: datetime, why: str) -> Decisio
 
 
 def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Being detached, by us or by someone else: join, never send again (rule 2)."""
-    if case.volume and case.volume.status == "detaching":
-        return requeue(case, policy, now, "the volume is detaching")
-    return None
+    """Being detached, by us or by someone else: join, never send again (rule 2).
+
+    A record that says Error is the only sign of a detach that a storage back end has failed (rule 4).
+    """
+    if case.volume is None or case.volume.status != "detaching":
+        return None
+    if case.progress.accepted_at and case.seen and case.seen.ended is Ended.FAILED:
+        said = "the server's action record says that the detach failed, and the volume is still detaching"
+        return failed(Reason.STUCK_DETACHING, said)
+    return requeue(case, policy, now, "the volume is detaching")
 
 
-def broken_volume(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
-    """An error status ends it: nobody but the provider gets a volume out of it."""
-    if case.volume and case.volume.status.startswith("error"):
-        return failed(Reason.VOLUME_ERROR, f"the volume's status is {case.volume.status}")
-    return None
+def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """An error status ends it if it stays and both planes hold the volume; during a detach it may pass."""
+    if case.volume is None or not case.volume.status.startswith("error"):
+        return None
+    why = f"the volume's status is {case.volume.status}"
+    going_on = case.seen is not None and case.seen.ended is Ended.RUNNING
+    if not going_on and (case.request.dry_run or case.progress.error_reads >= ERROR_READS):
+        return failed(Reason.VOLUME_ERROR, why)
+    return requeue(case, policy, now, why, schedule=POLL)
 
 
 def busy_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Backing up, extending, attaching…: the cloud would refuse a detach now."""
-    if case.volume and case.volume.status != "in-use":
+    """Backing up, extending, attaching…: the cloud would refuse a detach now. Of an offloaded server it does not."""
+    if case.volume and case.volume.status != "in-use" and not case.offloaded:
         return requeue(case, policy, now, f"the volume is {case.volume.status}")
     return None
 
 
 def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Accepted, and idle again with the same attachment: the server would not let go (rule 4)."""
+    """Accepted, and idle again with the same attachment: the server would not let go (rule 4).
+
+    The action record settles it. While it says that the detach still runs, or has succeeded, what shows is not its
+    end. Without a record two looks do, and more time where the volume was never seen detaching.
+    """
     accepted_at = case.progress.accepted_at
     if accepted_at is None:
         return None
-    if case.seen and case.seen.ended is Ended.FAILED:
-        return failed(Reason.REFUSED_BY_SERVER, "the server's action record says that the detach failed")
+    status, ended = case.volume.status if case.volume else "gone", case.seen.ended if case.seen else None
+    if ended is Ended.FAILED:
+        why = f"the server's action record says that the detach failed; the volume is {status}"
+        return failed(Reason.REFUSED_BY_SERVER, why)
+    told = ended not in (Ended.RUNNING, Ended.SUCCEEDED)
     settled = case.progress.detaching_seen or now >= accepted_at + timedelta(seconds=REFUSAL_UNMARKED_AFTER)
-    if settled and case.progress.idle_reads >= REFUSAL_READS:
-        return failed(Reason.REFUSED_BY_SERVER, "the volume went back to in-use with the same attachment")
-    return requeue(case, policy, now, "accepted; the volume is in-use")
+    if told and settled and case.progress.idle_reads >= REFUSAL_READS:
+        return failed(Reason.REFUSED_BY_SERVER, f"the volume went back to {status} with the same attachment")
+    return requeue(case, policy, now, f"accepted; the volume is {status}")
 
 
 def unsettled(case: Case, policy: Policy, now: datetime) -> Decision | None:
@@ -182,7 +239,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 RULES: tuple[Rule, ...] = (
-    nothing_there, moved_or_reattached, not_meant, gone_from_both, expired, planes_disagree,
+    nothing_there, two_attachments, not_meant, gone_from_both, expired, planes_disagree,
     in_progress, broken_volume, busy_volume, refused, unsettled, unsafe,
 )  # fmt: skip
 

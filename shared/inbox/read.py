@@ -57,8 +57,8 @@ def read(message: Message, prefix: str, now: datetime) -> Found:
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
-        # No request was made after it was sent, whatever its sender says (design rule 3).
-        latest = message.sent_at
+        # No request was made after it was sent, nor later than now, whatever its sender says (design rule 3).
+        latest = min(message.sent_at, now)
         requests = (replace(r, requested_at=min(r.requested_at, latest)) for r in requests_in(value, origin, prefix))
         return [Case(request, message, progress) for request in requests]
     except strict_json.NotJson as error:

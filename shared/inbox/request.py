@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJsonSchema
 
 from shared.inbox.envelopes import Refused, parse_time
-from shared.model import DetachRequest, Fault, Frozen, Origin, ProjectId
+from shared.model import LONGEST_TTL, DetachRequest, Fault, Frozen, Origin, ProjectId, RequestTtl
 from shared.policy import CONTEXT_BYTES, VOLUMES
 
 
@@ -58,6 +58,11 @@ class RequestData(Frozen):
     unmounted: bool = Field(default=False, description="The requester attests that the disk is unmounted.")
     allow_system_disk: bool = Field(default=False, description="Allow the system disk, of a stopped server only.")
     dry_run: bool = Field(default=False, description="Check everything, send no DELETE.")
+    request_ttl: RequestTtl | None = Field(
+        default=None,
+        description="For how many seconds the request may be tried while the cloud cannot carry it out, instead of "
+        "the operator's REQUEST_TTL; at most the operator's REQUEST_TTL_LIMIT counts.",
+    )
     requested_at: RequestTime | None = Field(
         default=None,
         description="When the request was made, for senders whose envelope does not say it: what was attached "
@@ -134,6 +139,9 @@ MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a field of a request",
     "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "greater_than_equal": f"must be from 1 to {LONGEST_TTL}",
+    "less_than_equal": f"must be from 1 to {LONGEST_TTL}",
     "string_type": "must be a text",
     "list_type": "must be a list",
     "dict_type": "must be an object",

@@ -101,7 +101,8 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     except Refused as refused:
         return Refusal(422, "the event is not valid", faults=refused.faults)
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)
-    origin = Origin(id=next(filter(None, names), request.request_id), source=rules.source, time=sender.signed_at or now)
+    signed_at = min(sender.signed_at or now, now)
+    origin = Origin(id=next(filter(None, names), request.request_id), source=rules.source, time=signed_at)
     events = tuple(_validated(event, origin, rules.prefix, now) for event in parsed)
     return Received(mode is Mode.BATCHED, events)
 

@@ -100,6 +100,7 @@ def values(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     kinds: dict[str, st.SearchStrategy[Any]] = {
         "null": st.none(),
         "boolean": st.booleans(),
+        "integer": st.integers(schema.get("minimum"), schema.get("maximum")),
         "object": st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
         "string": st.text(min_size=schema.get("minLength", 0), max_size=20),
     }

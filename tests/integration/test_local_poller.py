@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local.aws_stand_in import AwsStandIn, queue_arn
+from local.aws_stand_in import DEAD_LETTERS, REQUESTS, AwsStandIn, queue_arn
 from local.poller import LambdaContext, Poller, failed_ids
 from shared.aws.client import SQS
 
@@ -163,6 +163,14 @@ def test_the_context_is_one_of_lambda(line: Line) -> None:
     assert first.aws_request_id != second.aws_request_id
     assert first.invoked_function_arn.endswith(f":function:{first.function_name}")
     assert first.get_remaining_time_in_millis() == 60_000
+
+
+@pytest.mark.parametrize("queue", [REQUESTS, DEAD_LETTERS])
+def test_a_message_is_hidden_for_six_invocations(aws: AwsStandIn, queue: str) -> None:
+    """As in the template: no message is handed out twice while an invocation may be at work on it."""
+    asked = {"QueueUrl": aws.queue_urls[queue], "AttributeNames": ["VisibilityTimeout"]}
+    hidden = int(aws.client.call(SQS, "GetQueueAttributes", asked)["Attributes"]["VisibilityTimeout"])
+    assert hidden * 1000 == 6 * LambdaContext("any").get_remaining_time_in_millis()
 
 
 @pytest.mark.parametrize("response", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}])

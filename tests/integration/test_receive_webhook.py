@@ -127,7 +127,7 @@ def verdicts(stack: Stack, count: int) -> list[Any]:
 
 def test_from_a_signed_post_to_verdicts(stack: Stack) -> None:
     """Each volume is detached, and its verdict has the id that the answer promised."""
-    answer = deliver(posted(stack, cloudevent(BOTH, correlationid="CHG-9"), STRUCTURED), stack.webhook_url)
+    answer = deliver(posted(stack, cloudevent(BOTH, correlationid="CHG-9", time=...), STRUCTURED), stack.webhook_url)
     assert answer.status_code == 202
     promised = answer.json()["requests"]
     found = verdicts(stack, 2)

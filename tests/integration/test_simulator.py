@@ -15,7 +15,14 @@ import requests
 
 from shared.model import Answer
 from simulator import (
+    PAUSED,
+    RESCUED,
+    RUNNING,
+    SHELVED,
+    SHELVED_OFFLOADED,
+    SOFT_DELETED,
     STOPPED,
+    SUSPENDED,
     Behaviour,
     CloudApi,
     CloudServer,
@@ -90,6 +97,17 @@ class Cloud:
 
     def delete(self) -> Answer:
         return self.attachment("DELETE")
+
+    @property
+    def shown(self) -> Any:
+        """The volume as Cinder shows it."""
+        return body_of(self.cinder())["volume"]
+
+    @property
+    def listed(self) -> Any:
+        """The attachment as Nova lists it with its identity."""
+        (listed,) = body_of(self.nova("/os-volume_attachments", version="2.89"))["volumeAttachments"]
+        return listed
 
     @property
     def happened(self) -> list[What]:
@@ -240,7 +258,7 @@ def test_root_device_name_only_if_there_is_one(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     ("version", "status", "message"),
     [
-        ("2.99", 406, "Version 2.99 is not supported by the API. Minimum is 2.1 and maximum is 2.60."),
+        ("2.99", 406, "Version 2.99 is not supported by the API. Minimum is 2.1 and maximum is 2.96."),
         ("x", 400, "API Version String x is of invalid format. Must be of format MajorNum.MinorNum."),
     ],
 )
@@ -367,15 +385,20 @@ CONFLICT = "Cannot 'detach_volume' instance {server} while it is in "
     [
         ({"locked": True}, 409, "Instance {server} is locked"),
         ({"vm_state": "error"}, 409, CONFLICT + "vm_state error"),
-        ({"vm_state": "suspended"}, 409, CONFLICT + "vm_state suspended"),
-        ({"vm_state": "shelved_offloaded"}, 409, CONFLICT + "vm_state shelved_offloaded"),
+        (SUSPENDED, 409, CONFLICT + "vm_state suspended"),
+        (RESCUED, 409, CONFLICT + "vm_state rescued"),
+        (SHELVED, 409, CONFLICT + "vm_state shelved"),
+        (SHELVED_OFFLOADED, 409, CONFLICT + "vm_state shelved_offloaded"),
+        ({"host_up": False}, 409, "Service is unavailable at this time."),
+        ({"host_up": False, "task_state": "rebooting"}, 409, CONFLICT + "task_state rebooting"),
         ({"task_state": "rebooting_hard"}, 409, CONFLICT + "task_state rebooting_hard"),
         ({"launched_at": None}, 409, "Instance {server} is in an invalid state for 'detach_volume'"),
         ({"locked": True, "task_state": "rebooting"}, 409, "Instance {server} is locked"),
         ({"project_id": "f" * 32}, 404, "Instance {server} could not be found."),
         ({"root_device": "/dev/sdb", "locked": True}, 400, "Cannot detach a root device volume"),
         (STOPPED, 202, ""),
-        ({"vm_state": "paused"}, 202, ""),
+        (PAUSED, 202, ""),
+        (SOFT_DELETED, 202, ""),
     ],
 )
 def test_delete_by_state_of_the_server(cloud: Cloud, changes: dict[str, Any], status: int, message: str) -> None:
@@ -433,11 +456,130 @@ def test_system_disk(cloud: Cloud, rule: RootDetach, running: int, stopped: int)
     assert cloud.delete().status == stopped
 
 
-def test_shelved_server_needs_a_microversion(cloud: Cloud) -> None:
+@pytest.mark.parametrize(("version", "status"), [("2.19", 409), ("2.20", 202), ("2.89", 202)])
+@pytest.mark.parametrize("offload", [True, False])
+def test_shelved_server_needs_a_microversion(cloud: Cloud, offload: bool, version: str, status: int) -> None:
     """From 2.20 a shelved server's volumes may be detached."""
-    cloud.world.set_server(cloud.server, vm_state="shelved_offloaded")
+    cloud.world.shelve(cloud.server, offload=offload)
+    cloud.pass_(2)
+    assert cloud.nova(f"/os-volume_attachments/{cloud.volume}", "DELETE", version).status == status
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.89"])
+def test_states_that_refuse_at_every_microversion(cloud: Cloud, version: str) -> None:
+    """Neither a suspended nor a rescued server lets go, and neither does one whose host is down."""
+    for state in (SUSPENDED, RESCUED, {**RUNNING, "host_up": False}):
+        cloud.world.set_server(cloud.server, **state)
+        assert cloud.nova(f"/os-volume_attachments/{cloud.volume}", "DELETE", version).status == 409
+
+
+def test_detached_from_an_offloaded_server(cloud: Cloud) -> None:
+    """Cinder shows `reserved` without an attachment, and `available` as soon as Nova has accepted."""
+    cloud.world.shelve(cloud.server)
+    cloud.pass_(2)
+    server = body_of(cloud.nova())["server"]
+    assert (server["status"], server["hostId"]) == ("SHELVED_OFFLOADED", "")
+    assert "progress" not in server
+    assert (cloud.shown["status"], cloud.shown["attachments"]) == ("reserved", [])
+    assert cloud.attachment().status == 200
+    answer = cloud.nova(f"/os-volume_attachments/{cloud.volume}", "DELETE", "2.20")
+    assert (answer.status, cloud.attachment().status) == (202, 404)
+    assert (cloud.shown["status"], cloud.shown["attachments"]) == ("available", [])
+    record = f"/os-instance-actions/{answer.headers['x-openstack-request-id']}"
+    assert body_of(cloud.nova(record, version="2.58"))["instanceAction"]["events"][0]["result"] == "Success"
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.89"])
+def test_attached_while_offloaded(cloud: Cloud, version: str) -> None:
+    """Cinder knows neither device nor time, and Nova leaves the device out, until the server is unshelved."""
+    cloud.world.shelve(cloud.server)
+    cloud.pass_(2)
+    cloud.world.begin_detach(cloud.server, cloud.volume)
+    cloud.world.attach(cloud.server, cloud.volume)
     path = f"/os-volume_attachments/{cloud.volume}"
-    assert cloud.nova(path, "DELETE", "2.20").status == 202
+    (attachment,) = cloud.shown["attachments"]
+    assert (cloud.shown["status"], attachment["server_id"]) == ("in-use", cloud.server)
+    assert (attachment["device"], attachment["attached_at"]) == (None, None)
+    assert "device" not in body_of(cloud.nova(path, version=version))["volumeAttachment"]
+    assert cloud.nova(path, "DELETE").status == 409
+    cloud.world.unshelve(cloud.server)
+    cloud.pass_(2)
+    (attachment,) = cloud.shown["attachments"]
+    assert (attachment["device"], attachment["attached_at"]) == ("/dev/sdb", "2026-11-23T08:00:02.000000")
+    assert body_of(cloud.nova(path, version=version))["volumeAttachment"]["device"] == "/dev/sdb"
+
+
+# ------------------------------------------------------------------------------------------------------- moves
+
+
+def test_a_resize_seen_on_both_planes(cloud: Cloud) -> None:
+    """Nova lists the disk all the time, from 2.89 with the next attachment under the same binding."""
+    listed = cloud.listed
+    cloud.world.move(cloud.server, "resize", seconds=20, reserved_after=5)
+    assert body_of(cloud.nova())["server"]["OS-EXT-STS:task_state"] == "resize_prep"
+    assert body_of(cloud.delete())["conflictingRequest"]["message"].endswith("while it is in task_state resize_prep")
+    cloud.pass_(6)
+    assert (cloud.shown["status"], cloud.shown["attachments"]) == ("reserved", [])
+    renewed = cloud.listed
+    assert renewed["attachment_id"] != listed["attachment_id"]
+    assert renewed | {"attachment_id": listed["attachment_id"]} == listed
+    cloud.pass_(14)
+    (attachment,) = cloud.shown["attachments"]
+    assert attachment["attachment_id"] == renewed["attachment_id"]
+    server = body_of(cloud.nova())["server"]
+    assert (server["status"], server["OS-EXT-STS:vm_state"]) == ("VERIFY_RESIZE", "resized")
+    action = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"][0]
+    assert action["action"] == "resize"
+    assert action["start_time"] <= attachment["attached_at"] <= action["updated_at"]
+    assert cloud.delete().status == 202
+
+
+def test_an_open_action_looks_as_if_it_had_ended_at_once(cloud: Cloud) -> None:
+    """The evacuated server is ACTIVE, and its record does not yet hold the time of the new attachment."""
+    cloud.world.set_server(cloud.server, host_up=False)
+    host = body_of(cloud.nova())["server"]["hostId"]
+    cloud.world.move(cloud.server, "evacuate")
+    cloud.pass_(6)
+    server = body_of(cloud.nova())["server"]
+    assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+    assert server["hostId"] != host
+    (attachment,) = cloud.shown["attachments"]
+    action = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"][0]
+    assert action["start_time"] == action["updated_at"] < attachment["attached_at"]
+    cloud.pass_(2)
+    action = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"][0]
+    assert action["updated_at"] > attachment["attached_at"]
+
+
+def test_two_attachments_during_a_live_migration(cloud: Cloud) -> None:
+    """Both name the same server, and Nova's list has the newer one."""
+    cloud.world.move(cloud.server, "live-migration")
+    cloud.pass_(3)
+    newer, older = cloud.shown["attachments"]
+    assert {newer["server_id"], older["server_id"]} == {cloud.server}
+    assert (older["attachment_id"], newer["attachment_id"]) == (cloud.attachment_id, cloud.listed["attachment_id"])
+    assert newer["attached_at"] > older["attached_at"]
+    assert cloud.delete().status == 409
+
+
+@pytest.mark.parametrize("status", ["maintenance", "reserved", "attaching", "error", "error_extending", "available"])
+def test_a_status_says_nothing_about_the_attachment(cloud: Cloud, status: str) -> None:
+    """An operator may set any status; the attachment stays on both planes, and a DELETE is refused."""
+    cloud.world.set_volume(cloud.volume, status=status)
+    assert cloud.delete().status == 400
+    assert (cloud.shown["status"], len(cloud.shown["attachments"])) == (status, 1)
+    assert cloud.attachment().status == 200
+
+
+def test_a_failed_storage_back_end(cloud: Cloud) -> None:
+    """The record says Error while Cinder says detaching for good."""
+    cloud.world.set_volume(cloud.volume, behaviour=Behaviour(error_after=4.0))
+    request_id = cloud.delete().headers["x-openstack-request-id"]
+    cloud.pass_(600)
+    record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.58"))["instanceAction"]
+    assert (record["message"], record["updated_at"]) == ("Error", "2026-11-23T08:00:04.000000")
+    assert record["events"][0]["result"] == "Error"
+    assert (cloud.shown["status"], len(cloud.shown["attachments"])) == ("detaching", 1)
 
 
 @pytest.mark.parametrize(("refuse", "message"), [(True, "Error"), (False, None)])
@@ -448,12 +590,42 @@ def test_action_record(cloud: Cloud, refuse: bool, message: str | None) -> None:
     cloud.pass_(10)
     listed = body_of(cloud.nova("/os-instance-actions"))["instanceActions"]
     single = body_of(cloud.nova(f"/os-instance-actions/{request_id}"))["instanceAction"]
-    assert listed == [single]
+    assert listed[0] == single
+    assert [action["action"] for action in listed] == ["detach_volume", "attach_volume", "create"]
     assert set(single) == MEMBERS["action"]
     assert (single["action"], single["message"]) == ("detach_volume", message)
     newer = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.60"))["instanceAction"]
     assert set(newer) == MEMBERS["action"] | {"updated_at", "events"}
     assert newer["events"][0]["result"] == (message or "Success")
+
+
+def test_action_still_open(cloud: Cloud) -> None:
+    """While an operation runs `updated_at` is its start, and its event has neither an end nor a result."""
+    request_id = cloud.delete().headers["x-openstack-request-id"]
+    cloud.pass_(1.25)
+    record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.58"))["instanceAction"]
+    assert record["updated_at"] == record["start_time"] == "2026-11-23T08:00:00.000000"
+    assert record["events"] == [{"event": "compute_detach_volume", "start_time": "2026-11-23T08:00:00.000000",
+        "finish_time": None, "result": None}]  # fmt: skip
+
+
+def test_record_of_an_attach_is_as_old_as_the_attachment(cloud: Cloud) -> None:
+    """Records of attaches stand beside the others, the newest first, and do not name the volume."""
+    cloud.world.attach(cloud.server, cloud.world.add_volume().id, attached_at=START - timedelta(days=3))
+    actions = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"]
+    assert [(action["action"], action["start_time"], action["updated_at"]) for action in actions] == [
+        ("attach_volume", "2026-11-23T08:00:00.000000", "2026-11-23T08:00:00.000000"),
+        ("create", "2026-11-23T08:00:00.000000", "2026-11-23T08:00:00.000000"),
+        ("attach_volume", "2026-11-20T08:00:00.000000", "2026-11-20T08:00:00.000000"),
+    ]
+
+
+def test_unknown_action(cloud: Cloud) -> None:
+    """Nova does not say whose record it looked for."""
+    message = f"Action req-{NOWHERE} not found"
+    assert body_of(cloud.nova(f"/os-instance-actions/req-{NOWHERE}")) == {
+        "itemNotFound": {"code": 404, "message": message}
+    }
 
 
 def test_action_never_taken_up(cloud: Cloud) -> None:

@@ -17,11 +17,11 @@ from local.aws_stand_in import BUS, REGION, REQUESTS, VERDICTS, queue_arn
 from local.demo import SERVER, VOLUME
 from local.stack import Stack
 from shared.aws.client import EVENTS, SQS, STATES
+from shared.ports import utc_now
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.receive import Rules
 from tests.contract.consumer import faults
-from tests.messages import START
 from tests.scripted import Script
 from tests.stack import Clock, VirtualQueue
 from tools.contract.samples import SAMPLES
@@ -205,7 +205,7 @@ class OneToken:
 
 def endpoint(waiting: VirtualQueue) -> WebhookEndpoint:
     rules = Rules(source="/bms-volume-detach/webhook", allowed_origins=("eventgrid.azure.net",))
-    return WebhookEndpoint(rules, OneToken(), waiting, lambda: START)
+    return WebhookEndpoint(rules, OneToken(), waiting, utc_now)
 
 
 def test_azure_event_grid_may_send() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.case import Conclude, Requeue, failed, identity, kept_calls
+from shared.decision.case import Conclude, Requeue, failed, kept_calls
+from shared.decision.meant import identity
 from shared.decision.progress import Progress, State
 from shared.model import AnswerClass, Attachment, Call, Outcome, Reason, Seen, verdict_id
 from shared.policy import CALLS_KEPT, Policy

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.decision.gates import (
+    STATES,
     Gate,
     Hold,
     OperatingSystem,
@@ -15,7 +16,7 @@ from shared.decision.gates import (
     gate,
     is_system_disk,
     operating_system,
-    power,
+    state,
 )
 from shared.model import Server, Volume
 from shared.policy import RunningServerPolicy
@@ -23,7 +24,7 @@ from tests.builders import request, server, volume
 
 # --------------------------------------------------------------------------------------------- the whole table
 
-DIMENSIONS = (("stopped", "running", "changing"), ("data", "system"), ("linux", "windows", "unknown"),
+DIMENSIONS = (("off", "running", "changing"), ("data", "system"), ("linux", "windows", "unknown"),
     ("platform", "attest", "stopped_only"), ("unmounted", "-"), ("allowed", "-"))  # fmt: skip
 
 
@@ -43,13 +44,13 @@ def combinations(row: Combination) -> list[Combination]:
 
 ROWS = [tuple(line.split()) for line in rows_of("gates.txt")]
 EVERYTHING = list(product(*DIMENSIONS))
-STOPPED = ("stopped", "data", "linux", "platform", "-", "-")
+OFF = ("off", "data", "linux", "platform", "-", "-")
 RUNNING = ("running", "data", "linux", "platform", "unmounted", "-")
 CASES = [(combination, row[-1]) for row in ROWS for combination in combinations(row[:-1])]
 
 
 SERVERS = {
-    "stopped": {"status": "SHUTOFF", "vm_state": "stopped", "power_state": 4},
+    "off": {"status": "SHUTOFF", "vm_state": "stopped", "power_state": 4},
     "running": {"status": "ACTIVE", "vm_state": "active", "power_state": 1},
     "changing": {"status": "ACTIVE", "vm_state": "active", "power_state": 1, "task_state": "powering-off"},
 }
@@ -106,7 +107,7 @@ def test_protected_volume_is_refused_whatever_else_holds(combination: Combinatio
 )
 def test_protection_is_read_without_regard_to_case(value: str, expected: str) -> None:
     """People write metadata by hand; only what says true protects."""
-    assert expected == asked(STOPPED, protection={"detach_protection": value})
+    assert expected == asked(OFF, protection={"detach_protection": value})
 
 
 def test_unknown_lock_is_no_lock() -> None:
@@ -133,11 +134,105 @@ def powered(line: str) -> tuple[Server, str]:
         power_state=None if power_state == "-" else int(power_state)), expected  # fmt: skip
 
 
-@pytest.mark.parametrize("line", rows_of("power.txt"))
+STATE_LINES = rows_of("power.txt")
+
+
+@pytest.mark.parametrize("line", STATE_LINES)
 def test_power_is_read_from_all_four_states(line: str) -> None:
-    """Off and on are what all four states agree on; what is steady and neither counts as running."""
+    """Off is what is known to be; what is steady, contradictory or unknown counts as running."""
     machine, expected = powered(line)
-    assert Power(expected) == power(machine)
+    assert Power(expected) == state(machine).power
+
+
+def test_every_row_of_states_is_reached() -> None:
+    """No row is hidden by one above it, and each has an example in the table of this test."""
+    assert set(STATES) == {state(powered(line)[0]) for line in STATE_LINES}
+
+
+DOCUMENTED = {
+    "active": "ACTIVE PASSWORD REBOOT HARD_REBOOT REBUILD RESIZE MIGRATING UNKNOWN",
+    "building": "BUILD",
+    "stopped": "SHUTOFF RESIZE REBUILD",
+    "paused": "PAUSED MIGRATING",
+    "suspended": "SUSPENDED",
+    "rescued": "RESCUE",
+    "resized": "VERIFY_RESIZE REVERT_RESIZE",
+    "shelved": "SHELVED",
+    "shelved_offloaded": "SHELVED_OFFLOADED",
+    "soft-delete": "SOFT_DELETED",
+    "deleted": "DELETED",
+    "error": "ERROR REBUILD",
+}
+"""What Nova makes a server's status of: its vm_state and its task (nova.api.openstack.common, and the API guide)."""
+
+COMBINATIONS = [
+    (status, vm_state, task, power_state)
+    for vm_state, statuses in DOCUMENTED.items()
+    for status, task, power_state in product(statuses.split(), (None, "rebuilding"), (None, 0, 1, 3, 4, 6, 7))
+]
+
+
+def test_every_documented_combination_has_a_row() -> None:
+    """Only what no document knows falls to the last row; a task makes every server a changing one."""
+    rows = {key: state(server(**dict(zip(("status", "vm_state", "task_state", "power_state"), key, strict=True))))
+        for key in COMBINATIONS}  # fmt: skip
+    assert [key for key, row in rows.items() if row is STATES[-1]] == []
+    assert {row.power for (_, _, task, _), row in rows.items() if task} == {Power.CHANGING}
+
+
+# ----------------------------------------------------------------------------------------------- what is said
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ({"status": "ACTIVE", "vm_state": "active", "power_state": 4}, "ACTIVE (power state 4)"),
+        ({"status": "ACTIVE", "vm_state": "active", "power_state": 0}, "ACTIVE (power state 0)"),
+        ({"status": "ACTIVE", "vm_state": "active", "power_state": None}, "ACTIVE"),
+        ({"status": "ACTIVE", "vm_state": "stopped", "power_state": 4}, "ACTIVE (vm state stopped)"),
+        ({"status": "ACTIVE", "task_state": "powering-off"}, "ACTIVE (task state powering-off)"),
+        ({"status": "SUSPENDED", "vm_state": "suspended", "power_state": 1}, "SUSPENDED"),
+        ({"status": "SHELVED_OFFLOADED", "vm_state": "shelved_offloaded", "power_state": 4}, "SHELVED_OFFLOADED"),
+        ({"status": "VERIFY_RESIZE", "vm_state": "resized", "power_state": 1}, "VERIFY_RESIZE (power state 1)"),
+        ({"status": "SOMETHING", "vm_state": "new", "power_state": 9}, "SOMETHING"),
+    ],
+)
+def test_text_says_the_state_that_was_read(states: dict[str, Any], expected: str) -> None:
+    """The status in the cloud's own word, with the value that decided beside it."""
+    machine = server(**states)
+    assert expected == state(machine).text(machine)
+
+
+SUSPENDED = {"status": "SUSPENDED", "vm_state": "suspended", "power_state": 1}
+SHELVED = {"status": "SHELVED", "vm_state": "shelved", "power_state": 4}
+
+
+@pytest.mark.parametrize(
+    ("states", "devices", "policy", "reason"),
+    [
+        pytest.param(SHELVED, {"/dev/vda"}, "platform", "system_disk", id="system disk, off"),
+        pytest.param(SUSPENDED, {"/dev/vda"}, "platform", "system_disk", id="system disk, memory kept"),
+        pytest.param(SUSPENDED, {"/dev/sdb", None}, "stopped_only", "server_running", id="stopped only"),
+        pytest.param(SUSPENDED, {"/dev/vdb"}, "attest", "attestation_required", id="attest"),
+        pytest.param(SUSPENDED, {"/dev/vdb", "/dev/vdc"}, "platform", "attestation_required", id="two names"),
+    ],
+)
+def test_refusals_name_state_and_device(states: dict[str, Any], devices: set[str], policy: str, reason: str) -> None:
+    """The reader is told what was read, and never that a server runs that does not."""
+    machine = server(root_device="/dev/vda", metadata={}, **states)
+    answer = gate(request(), volume(), devices, machine, RunningServerPolicy(policy))
+    assert isinstance(answer, Refuse)
+    assert answer.reason == reason
+    for said in (f"the server is {states['status']}", *devices - {None}):
+        assert said in answer.explanation
+    assert "is running" not in answer.explanation
+
+
+def test_refusal_says_that_no_device_is_known() -> None:
+    """A bootable volume without a device is refused for that, and the reader can tell why."""
+    answer = gate(request(), volume(bootable=True), {None}, server(), RunningServerPolicy.PLATFORM)
+    assert isinstance(answer, Refuse)
+    assert "bootable, device not known" in answer.explanation
 
 
 # ----------------------------------------------------------------------------------------- the operating system
@@ -179,17 +274,18 @@ DATA, BOOTABLE = volume(), volume(bootable=True)
 @pytest.mark.parametrize(
     ("disk", "device", "root", "expected"),
     [
-        pytest.param(DATA, "/dev/sda", "/dev/sda", True, id="sda"),
-        pytest.param(DATA, "/dev/sda", "/dev/vda", True, id="sda, whatever the root device"),
-        pytest.param(DATA, "/dev/sda", None, True, id="sda, root device unknown"),
-        pytest.param(DATA, "/dev/vda", "/dev/vda", True, id="root device"),
+        pytest.param(DATA, "/dev/sda", "/dev/sda", True, id="root device"),
         pytest.param(DATA, "/dev/sdb", "/dev/sdb", True, id="root device, not the first"),
-        pytest.param(DATA, "/dev/sdb", "/dev/sda", False, id="another than the root device"),
+        pytest.param(DATA, "/dev/sda", "/dev/vda", False, id="first by name, another than the root device"),
+        pytest.param(BOOTABLE, "/dev/sda", "/dev/vda", False, id="bootable too, another than the root device"),
         pytest.param(BOOTABLE, "/dev/sdb", "/dev/sda", False, id="bootable, another than the root device"),
-        pytest.param(DATA, "/dev/sdb", None, False, id="root device unknown, not bootable"),
-        pytest.param(BOOTABLE, "/dev/sdb", None, True, id="root device unknown, bootable"),
-        pytest.param(DATA, "/dev/vda", None, True, id="root device unknown, first by name"),
-        pytest.param(DATA, "/dev/xvda", None, True, id="root device unknown, first by its Xen name"),
+        pytest.param(DATA, "/dev/sda", None, True, id="root device unknown, sda"),
+        pytest.param(DATA, "/dev/vda", None, True, id="root device unknown, vda"),
+        pytest.param(DATA, "/dev/xvda", None, True, id="root device unknown, xvda"),
+        pytest.param(DATA, "/dev/hda", None, True, id="root device unknown, hda"),
+        pytest.param(DATA, "/dev/sdb", None, False, id="root device unknown, another"),
+        pytest.param(DATA, "/dev/sdaa", None, False, id="root device unknown, not quite the first"),
+        pytest.param(BOOTABLE, "/dev/sdb", None, False, id="bootable data disk of an image-booted server"),
         pytest.param(DATA, None, "/dev/sda", False, id="device unknown, not bootable"),
         pytest.param(BOOTABLE, None, "/dev/sda", True, id="device unknown, bootable"),
         pytest.param(BOOTABLE, None, None, True, id="nothing known, bootable"),
@@ -197,5 +293,5 @@ DATA, BOOTABLE = volume(), volume(bootable=True)
     ],
 )
 def test_system_disk(disk: Volume, device: str | None, root: str | None, expected: bool) -> None:
-    """The system disk is /dev/sda or the root device; where that is not known, a bootable volume is taken for one."""
+    """The root device; where the server names none, the first disk; where the disk has no device, a bootable one."""
     assert expected == is_system_disk(disk, device, server(root_device=root))

@@ -39,7 +39,8 @@ def test_every_field_is_taken_over() -> None:
     """What the request says is what the core is asked."""
     said: dict[str, Any] = {
         "project_id": PROJECT, "attachment_id": "00000000-0000-4000-8000-000000000001", "unmounted": True,
-        "allow_system_disk": True, "dry_run": True, "task_token": "token", "context": {"ticket": ["CHG-1", 2, None]},
+        "allow_system_disk": True, "dry_run": True, "request_ttl": 7200, "task_token": "token",
+        "context": {"ticket": ["CHG-1", 2, None]},
     }  # fmt: skip
     (request,) = requests_of(**DATA, **said)
     assert said == {name: getattr(request, name) for name in said}
@@ -50,6 +51,7 @@ def test_what_is_not_said_is_no() -> None:
     (request,) = requests_of(**DATA)
     assert (request.unmounted, request.allow_system_disk, request.dry_run) == (False, False, False)
     assert (request.project_id, request.attachment_id, request.task_token, request.context) == (None, None, None, None)
+    assert request.request_ttl is None
 
 
 @pytest.mark.parametrize("name", ["server_id", "volume_id", "attachment_id"])
@@ -93,6 +95,24 @@ def test_only_project_ids_are_project_ids(value: object) -> None:
 def test_permissions_are_booleans(name: str, value: object) -> None:
     """Nothing that merely looks like yes is one."""
     assert [name] == fields({**DATA, name: value})
+
+
+@pytest.mark.parametrize("value", [1, 604_800, None])
+def test_time_to_live_is_up_to_a_week(value: int | None) -> None:
+    """Whole seconds; null is as good as nothing said."""
+    (request,) = requests_of(**DATA, request_ttl=value)
+    assert request.request_ttl == value
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [(0, "must be from 1 to 604800"), (-1, "must be from 1 to 604800"), (604_801, "must be from 1 to 604800"),
+     (10**30, "must be from 1 to 604800"), (60.0, "must be a whole number"), ("60", "must be a whole number"),
+     (True, "must be a whole number"), ([], "must be a whole number")],
+)  # fmt: skip
+def test_other_times_to_live_are_refused(value: object, fault: str) -> None:
+    """Nothing is converted, and the fault says what would do."""
+    assert faults_of({**DATA, "request_ttl": value}) == [("request_ttl", fault)]
 
 
 @pytest.mark.parametrize(

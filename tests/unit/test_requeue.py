@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given
@@ -34,6 +35,7 @@ HOUR = 3600
 SECOND = timedelta(seconds=1)
 POLICY = Policy()
 SAID = {"unconfirmed_id": "said"}
+HOUR_AGO = request(requested_at=ago(hours=1))
 ACCEPTED, WATCHED = accepted(0), accepted(0, **SAID)
 BOTH_CLOCKS = accepted(0, detaching_since=ago(seconds=-9))
 
@@ -45,7 +47,7 @@ def again(so_far: Progress, now: datetime = NOW, least: float = 0) -> Requeue | 
 # ------------------------------------------------------------------------------------------------- one backoff
 
 
-@pytest.mark.parametrize("backoff", [POLL, RETRY, WATCH, OFFER_AGAIN], ids=["poll", "retry", "watch", "offer again"])
+@pytest.mark.parametrize("backoff", [RETRY, WATCH, OFFER_AGAIN], ids=["retry", "watch", "offer again"])
 @given(attempt=st.integers(min_value=0, max_value=10_000), seed=st.text(max_size=20))
 def test_wait_grows_to_its_cap_less_a_third_at_most(backoff: Backoff, attempt: int, seed: str) -> None:
     """Each wait is whole seconds that a queue can delay, up to a third less than the grown one; the same each time."""
@@ -60,11 +62,10 @@ def test_wait_grows_to_its_cap_less_a_third_at_most(backoff: Backoff, attempt: i
 @pytest.mark.parametrize(
     ("backoff", "shortest", "longest"),
     [
-        (POLL, [1, 1, 2, 3, 4, 7, 10, 10], [1, 2, 3, 4, 7, 10, 15, 15]),
         (RETRY, [3, 7, 13, 27, 40, 40, 40, 40], [5, 10, 20, 40, 60, 60, 60, 60]),
         (WATCH, [40, 80, 160, 320, 600, 600, 600, 600], [60, 120, 240, 480, 900, 900, 900, 900]),
     ],
-    ids=["poll", "retry", "watch"],
+    ids=["retry", "watch"],
 )
 def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest: list[int]) -> None:
     """Over many requests the waits of each attempt spread from two thirds to the whole: none march in step."""
@@ -72,10 +73,19 @@ def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest:
     assert (shortest, longest) == ([min(each) for each in waits], [max(each) for each in waits])
 
 
+def test_end_of_a_detach_is_seen_soon() -> None:
+    """In its first half minute no end is seen later than 2 s, in five minutes none later than 15 s or a seventh."""
+    looks = list(accumulate(pause(POLL, attempt, "any") for attempt in range(50)))
+    gaps = [(then, now - then) for then, now in pairwise([0, *looks])]
+    assert all(gap <= 2 for then, gap in gaps if then < 30)
+    assert all(gap <= max(2, then / 7 + 1) and gap <= 15 for then, gap in gaps if then < 300)
+    assert 16 == sum(look <= 30 for look in looks)
+
+
 def test_each_stage_has_its_own_pace() -> None:
     """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
     one = f"{request().source} {request().id} {request().volume_id}"
-    stages = ((FRESH, RETRY, one), (ACCEPTED, POLL, request().server_id), (WATCHED, WATCH, one))
+    stages = ((FRESH, RETRY, one), (ACCEPTED, POLL, one), (WATCHED, WATCH, one))
     for so_far, backoff, seed in stages:
         assert again(replace(so_far, attempt=4)) == Requeue(pause(backoff, 4, seed), "test")
     said_now = again(replace(ACCEPTED, attempt=4), NOW + 600 * SECOND)
@@ -112,6 +122,24 @@ def test_time_to_live_runs_from_the_later_of_asking_and_receiving(asked: datetim
     one = case(progress(first_seen_at=received), request(requested_at=asked))
     ends = [said(requeue(one, POLICY, NOW + timedelta(minutes=minutes), "test")) for minutes in (59, 60)]
     assert ends == ["wait", "failed: gave_up"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit", "ends"),
+    [
+        pytest.param(None, 86400, HOUR, id="nothing asked: the operator's"),
+        pytest.param(60, 86400, 60, id="less"),
+        pytest.param(7200, 86400, 7200, id="more"),
+        pytest.param(604_800, 86400, 86400, id="more than the limit: cut to it"),
+        pytest.param(None, 600, 600, id="the operator's own, cut to it as well"),
+    ],
+)
+def test_a_request_may_say_how_long_it_is_tried(asked: int | None, limit: int, ends: int) -> None:
+    """To the second, and up to the operator's limit."""
+    policy = Policy(request_ttl_limit=limit * SECOND)
+    one = case(FRESH, request(requested_at=NOW, request_ttl=asked))
+    at_end = [said(requeue(one, policy, NOW + (ends + late) * SECOND, "test")) for late in (-1, 0)]
+    assert at_end == ["wait", "failed: gave_up"]
 
 
 def test_giving_up_tells_the_last_error() -> None:
@@ -178,7 +206,7 @@ TO_BE_READ = [answer(AnswerClass.PERMANENT, why) for why in (Reason.SERVER_NOT_F
 
 
 def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
-    return after_delete(case(so_far).sent(back, None, NOW), back, POLICY, NOW)
+    return after_delete(case(so_far, HOUR_AGO).sent(back, None, NOW), back, POLICY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +217,7 @@ def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
         pytest.param(DOWN, LATE, "wait", id="outcome unknown, late: a look first"),
         pytest.param(THROTTLED, LATE, "failed: gave_up", id="throttled, time is up"),
         pytest.param(BUSY, LATE, "failed: gave_up", id="server busy, time is up"),
-        pytest.param(UNAUTHORIZED, FOLLOWING, "failed: unauthorized", id="token refused twice"),
+        pytest.param(UNAUTHORIZED, LATE, "wait", id="token refused: a look first"),
         pytest.param(FORBIDDEN, FOLLOWING, "failed: forbidden", id="a clear no"),
         *(pytest.param(back, LATE, "wait", id=f"to be read: {back.reason}") for back in TO_BE_READ),
     ],
@@ -211,7 +239,7 @@ def test_pace_after_a_delete() -> None:
     waits = [after(back, replace(FOLLOWING, attempt=4)) for back in (THROTTLED, BUSY, ACCEPTANCE, DOWN)]
     seconds = [wait.seconds for wait in waits if isinstance(wait, Requeue)]
     one = f"{request().source} {request().id} {request().volume_id}"
-    assert seconds == [pause(RETRY, 4, one), pause(POLL, 4, one), pause(POLL, 0, request().server_id), 1]
+    assert seconds == [pause(RETRY, 4, one), pause(POLL, 4, one), pause(POLL, 0, one), 1]
 
 
 @pytest.mark.parametrize("back", TO_BE_READ[:2])
@@ -232,7 +260,7 @@ def test_cloud_that_denies_what_it_shows_is_not_asked_for_ever(back: Classified)
 # ----------------------------------------------------------------------------- when the cloud cannot be read
 
 HOUR_OLD = progress(first_seen_at=ago(hours=1))
-EXPIRED, DRY = request(expires_at=NOW), request(dry_run=True)
+EXPIRED, DRY = request(expires_at=NOW), request(dry_run=True, requested_at=ago(hours=1))
 LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID)
 
 
@@ -240,7 +268,7 @@ LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID
     ("back", "so_far", "asked", "expected"),
     [
         pytest.param(DOWN, FRESH, request(), "wait", id="down"),
-        pytest.param(DOWN, HOUR_OLD, request(), "failed: gave_up", id="down for 60 min"),
+        pytest.param(DOWN, HOUR_OLD, HOUR_AGO, "failed: gave_up", id="down for 60 min"),
         pytest.param(DOWN, FRESH, request(expires_at=ago(seconds=-1)), "wait", id="down, about to expire"),
         pytest.param(DOWN, FRESH, EXPIRED, "failed: expired", id="down, expired"),
         pytest.param(DOWN, accepted(60), EXPIRED, "wait", id="down, expired, accepted"),

@@ -46,15 +46,16 @@ def test_defaults() -> None:
 def test_everything_can_be_set() -> None:
     """Each variable reaches the policy it names; others of the environment do not matter."""
     values = QUEUE | {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "120.5", "REQUEST_TTL": "30", "FENCE_SKEW": "0",
-                      "RUNNING_SERVER_POLICY": "stopped_only", "PATH": "/bin"}  # fmt: skip
+                      "REQUEST_TTL_LIMIT": "40", "RUNNING_SERVER_POLICY": "stopped_only", "PATH": "/bin"}  # fmt: skip
     expected = Policy(timedelta(seconds=60), timedelta(seconds=120.5), timedelta(seconds=30), timedelta(0),
-                      RunningServerPolicy.STOPPED_ONLY)  # fmt: skip
+                      RunningServerPolicy.STOPPED_ONLY, timedelta(seconds=40))  # fmt: skip
     assert expected == load(Settings, values).policy
 
 
 def test_all_faults_are_said_at_once() -> None:
     """One attempt is enough to see everything that is wrong, each under the name to correct."""
     values = {"CONFIRM_TIMEOUT": "-1", "WATCH_TIMEOUT": "soon", "REQUEST_TTL": "0", "FENCE_SKEW": "301",
+              "REQUEST_TTL_LIMIT": "604801",
               "RUNNING_SERVER_POLICY": "yolo", "EVENT_TYPE_PREFIX": "Bad Prefix"}  # fmt: skip
     message = refusal_of(Settings, values)
     assert [name for name in ("REQUEST_QUEUE_URL", *values) if name not in message] == []

@@ -131,7 +131,7 @@ def test_binary_mode() -> None:
 def test_what_is_asked_reaches_the_queue() -> None:
     """No field of a request is lost on the way to the queue."""
     data = {**DATA, "project_id": "c685484a8cc2416b97260938705deb65", "attachment_id": OTHER_VOLUME,
-        "unmounted": True, "allow_system_disk": True, "dry_run": True, "task_token": "token",
+        "unmounted": True, "allow_system_disk": True, "dry_run": True, "request_ttl": 60, "task_token": "token",
         "context": {"ticket": "CHG-1", "ü": [1, None, {"x": 1.5}]}}  # fmt: skip
     queue = FakeQueue()
     endpoint(queue).answer(structured(cloudevent(data)))
