@@ -1,12 +1,13 @@
 """The cloud of the `OS_…` variables, and a look at it before anything is sent to it."""
 
+import sys
 from collections.abc import Mapping
 
 from shared.cloud.openstack import OpenStackCloud
 from shared.cloud.openstack import connect as cloud_of
 from shared.model import Reason
 from shared.ports import CloudTrouble
-from shared.settings import CloudCredentials, SettingsError, load
+from shared.settings import CloudCredentials, SettingsError, load, unread
 
 ENDPOINTS = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
 
@@ -26,7 +27,10 @@ def connect(values: Mapping[str, str]) -> OpenStackCloud:
 def check_cloud(environment: Mapping[str, str]) -> str | None:
     """Log in; None, or one sentence that says what is wrong and what to do."""
     try:
-        connect(cloud_values(environment)).check()
+        values = cloud_values(environment)
+        if names := unread(values):
+            print(f"Nothing reads {', '.join(f'OS_{name.upper()}' for name in names)}.", file=sys.stderr)
+        connect(values).check()
     except SettingsError as error:
         return f"The OS_… variables are not complete: {error}."
     except CloudTrouble as trouble:

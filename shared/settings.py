@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -77,50 +77,135 @@ class _FromNames(BaseModel):
     )
 
 
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "region": ("region_name",),
+    "username": ("username", "user_name"),
+    "project_id": ("project_id", "tenant_id"),
+    "project_name": ("project_name", "tenant_name"),
+    "interface": ("interface", "endpoint_type"),
+}
+"""What OpenStack's loaders call a value that is not called like our field, or has an older name too."""
+
+REFUSED = ("token", "trust_id", "system_scope", "domain_id", "domain_name", "cert", "key", "passcode")
+"""OpenStack's own names that would give a login another meaning, or a second factor: not supported, so not ignored."""
+
+APPLICATION_CREDENTIAL = ("application_credential_id", "application_credential_name", "application_credential_secret")
+
+
+def _variable(key: str) -> str:
+    """The variable for a key of a secret."""
+    return key.upper() if key.endswith("_endpoint") else f"OS_{key.upper()}"
+
+
 def _openstack_names(field: str) -> AliasChoices:
-    """OpenStack's own name of the variable, and the key of the same name in a secret."""
-    key = {"region": "region_name"}.get(field, field)
-    return AliasChoices(key.upper() if field.endswith("_endpoint") else f"OS_{key.upper()}", key)
+    """OpenStack's own names of the variable, and the keys of the same names in a secret."""
+    return AliasChoices(*(name for key in OTHER_NAMES.get(field, (field,)) for name in (_variable(key), key)))
+
+
+def _without_url(text: object) -> object:
+    """`publicURL` is how `public` was spelt."""
+    return text.removesuffix("URL") if isinstance(text, str) else text
 
 
 class CloudCredentials(_FromNames):
-    """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret."""
+    """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    model_config = ConfigDict(alias_generator=AliasGenerator(validation_alias=_openstack_names))
+    They are the options of keystoneauth1's `password` and `v3applicationcredential`, and those of every login.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=AliasGenerator(validation_alias=_openstack_names), coerce_numbers_to_str=True
+    )
 
     auth_url: str = Field(pattern=r"^https?://")
+    auth_type: Literal["password", "v3password", "v3applicationcredential"] | None = None
+    identity_api_version: str = Field("3", pattern=r"^v?3(\.\d+)?$")
+    user_id: str | None = None
     username: str | None = None
     password: SecretStr | None = None
-    user_domain_name: str = "Default"
+    user_domain_id: str | None = None
+    user_domain_name: str | None = None
     project_id: str | None = None
     project_name: str | None = None
+    project_domain_id: str | None = None
     project_domain_name: str | None = None
-    region: str | None = None
-    interface: str = "public"
+    default_domain_id: str | None = None
+    default_domain_name: str | None = None
     application_credential_id: str | None = None
+    application_credential_name: str | None = None
     application_credential_secret: SecretStr | None = None
+    region: str | None = None
+    interface: Annotated[str, BeforeValidator(_without_url)] = "public"
     cacert: str | None = None
+    insecure: bool = False
     compute_endpoint: str | None = None
     volume_endpoint: str | None = None
 
     @property
+    def by_application_credential(self) -> bool:
+        if self.auth_type:
+            return self.auth_type == "v3applicationcredential"
+        return any(getattr(self, name) for name in APPLICATION_CREDENTIAL)
+
+    @property
     def named_project(self) -> str | None:
         """The project they say they are for; an application credential's is known only when logged in."""
-        if self.application_credential_id or not self.project_id:
+        if self.by_application_credential or not self.project_id:
             return None
         return self.project_id.lower().replace("-", "")
 
+    @property
+    def verify(self) -> bool | str:
+        """What a server's certificate is held against, as `requests` takes it."""
+        return False if self.insecure else self.cacert or True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unambiguous(cls, values: dict[str, object]) -> dict[str, object]:
+        """Nothing that is not supported, and no two names of one value that say different things."""
+        if found := [_variable(key) for key in REFUSED if key in values or _variable(key) in values]:
+            raise ValueError(f"{', '.join(found)}: not supported here, and a login without would mean something else")
+        for keys in OTHER_NAMES.values():
+            told = {_variable(key): values.get(_variable(key), values.get(key)) for key in keys}
+            told = {name: value for name, value in told.items() if value is not None}
+            if len(set(map(str, told.values()))) > 1:
+                raise ValueError(f"{' and '.join(told)} are two names of the same thing and differ")
+        return values
+
     @model_validator(mode="after")
     def _enough_to_log_in(self) -> CloudCredentials:
-        if self.application_credential_id:
-            if not self.application_credential_secret:
-                raise ValueError("OS_APPLICATION_CREDENTIAL_SECRET must stand beside the credential's id")
-            return self
-        scope = self.project_id or self.project_name
-        needed = {"OS_USERNAME": self.username, "OS_PASSWORD": self.password, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+        user = self.user_id or self.username
+        if self.by_application_credential:
+            if self.password and not self.auth_type:
+                given = next(name for name in APPLICATION_CREDENTIAL if getattr(self, name))
+                raise ValueError(f"{_variable(given)} and OS_PASSWORD are both set: unset one, or set OS_AUTH_TYPE")
+            named = self.application_credential_id or (self.application_credential_name and user)
+            needed = {
+                "OS_APPLICATION_CREDENTIAL_ID (or OS_APPLICATION_CREDENTIAL_NAME and a user)": named,
+                "OS_APPLICATION_CREDENTIAL_SECRET": self.application_credential_secret,
+            }
+            other = ""
+        else:
+            scope = self.project_id or self.project_name
+            needed = {"OS_USERNAME": user, "OS_PASSWORD": self.password, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+            other = " (or an application credential)"
         if missing := [name for name, value in needed.items() if not value]:
-            raise ValueError(f"{', '.join(missing)} must be set (or an application credential)")
+            raise ValueError(f"{', '.join(missing)} must be set{other}")
         return self
+
+
+KEYS = frozenset(key for field in CloudCredentials.model_fields for key in OTHER_NAMES.get(field, (field,)))
+VARIABLES = frozenset(map(_variable, KEYS))
+
+
+def cloud_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """What an environment says of a cloud; its lower-case names are not OpenStack's."""
+    return {name: value for name, value in environment.items() if name.startswith("OS_") or name in VARIABLES}
+
+
+def unread(values: Mapping[str, object]) -> list[str]:
+    """The names that no login reads, of an environment's `cloud_variables` or of a secret."""
+    return sorted(name for name, value in values.items() if value != "" and name not in KEYS | VARIABLES)
 
 
 class Settings(_FromNames):

@@ -1,13 +1,15 @@
 """The whole cloud behind one address, without any I/O: a request in, an answer out."""
 
+import re
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.model import Answer
 from simulator import bodies
 from simulator.block_storage import BlockStorage
+from simulator.catalog import REGION_PATH
 from simulator.compute import Compute
 from simulator.exchange import Deployment, Handler, Request, Route, dressed, parse
 from simulator.faults import Break, Faults, TransportFault
@@ -43,13 +45,19 @@ class CloudApi:
         self.faults = Faults()
         self.calls: list[Called] = []
         self.lock = threading.RLock()
-        services = (
-            self.identity,
-            Compute(world, self.deployment, self.identity),
-            BlockStorage(world, self.deployment, self.identity),
-            Images(world, self.identity),
+        nowhere = World(lambda: world.now, project=world.project)
+        nowhere.projects = world.projects
+        elsewhere = REGION_PATH.format(region="[^/]+")
+        self._routes: tuple[Route, ...] = (
+            *self.identity.routes,
+            *self._services(world),
+            *(replace(at, pattern=re.compile(elsewhere + at.pattern.pattern)) for at in self._services(nowhere)),
         )
-        self._routes: tuple[Route, ...] = tuple(route for service in services for route in service.routes)
+
+    def _services(self, world: World) -> Iterator[Route]:
+        yield from Compute(world, self.deployment, self.identity).routes
+        yield from BlockStorage(world, self.deployment, self.identity).routes
+        yield from Images(world, self.identity).routes
 
     def revoke_tokens(self) -> None:
         """From now on every token issued so far is answered with 401."""

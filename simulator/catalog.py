@@ -9,18 +9,23 @@ from simulator.exchange import Deployment
 VOLUME_PATHS: Mapping[str, str] = {"volumev2": "/v2/{project}", "volumev3": "/v3/{project}", "block-storage": "/v3"}
 
 
+REGION_PATH = "/regions/{region}"
+"""Where the services of another region are."""
+
+
 def catalog(deployment: Deployment, project_id: str) -> list[dict[str, Any]]:
-    """All services at the deployment's one address, each with its three interfaces."""
+    """All services at the deployment's one address, each in each region with its three interfaces."""
     services = (
         ("identity", "keystone", "/v3"),
         ("image", "glance", ""),
         ("compute", "nova", deployment.compute_path),
-        *((kind, "cinder", VOLUME_PATHS[kind]) for kind in deployment.volume_types),
+        *((kind, "cinder", VOLUME_PATHS[kind] * deployment.volume_version) for kind in deployment.volume_types),
     )
     return [
         {
             "endpoints": [
-                _endpoint(deployment, kind, interface, path.format(project=project_id))
+                _endpoint(deployment, region, kind, interface, path.format(project=project_id))
+                for region in dict.fromkeys((deployment.region, *deployment.regions))
                 for interface in ("public", "internal", "admin")
             ],
             "id": stable_id(kind),
@@ -36,11 +41,12 @@ def stable_id(name: str) -> str:
     return uuid5(NAMESPACE_URL, name).hex
 
 
-def _endpoint(deployment: Deployment, kind: str, interface: str, path: str) -> dict[str, str]:
+def _endpoint(deployment: Deployment, region: str, kind: str, interface: str, path: str) -> dict[str, str]:
+    base = "" if region == deployment.region else REGION_PATH.format(region=region)
     return {
-        "id": stable_id(kind + interface),
+        "id": stable_id(kind + interface + base),
         "interface": interface,
-        "region_id": deployment.region,
-        "url": deployment.base_url + path,
-        "region": deployment.region,
+        "region_id": region,
+        "url": deployment.base_url + base + path,
+        "region": region,
     }

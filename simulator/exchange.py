@@ -34,7 +34,9 @@ class Deployment:
 
     base_url: str = "http://cloud.test"
     region: str = "eu-de"
+    regions: tuple[str, ...] = ()  # others in the catalog, in which there is nothing
     compute_path: str = "/v2.1"
+    volume_version: bool = True  # whether the address of block storage names its version
     volume_types: tuple[str, ...] = ("volumev3", "block-storage", "volumev2")
     list_shape: ListShape = ListShape.ARRAY
     root_detach: RootDetach = RootDetach.BAD_REQUEST

@@ -18,8 +18,8 @@ from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
 from shared.ports import Clock, Consumer, utc_now
 from shared.service import Service
-from shared.settings import CloudCredentials, Settings, load
-from shared.telemetry.logs import Logs
+from shared.settings import CloudCredentials, Settings, cloud_variables, load, unread
+from shared.telemetry.logs import Logs, logger
 from shared.telemetry.metrics import Metrics, meters
 from shared.visit import Visits
 
@@ -54,7 +54,10 @@ def projects(settings: Settings, environment: Mapping[str, str], secrets: Secret
         default = CloudSecret(secrets, settings.cloud_secret_id)
     elif not listed or environment.get("OS_AUTH_URL"):
         # These do not change while a process lives. One that is missing is said now, not at the first request.
-        credentials = load(CloudCredentials, environment)
+        variables = cloud_variables(environment)
+        credentials = load(CloudCredentials, variables)
+        if names := unread(variables):
+            logger.warning("settings not read", names=names)
         default = lambda _: credentials  # noqa: E731
     return Projects(partial(connect, clock=clock), default, listed)
 

@@ -23,6 +23,9 @@ from shared.ports import Clock
 from shared.settings import CloudCredentials
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
+EVERYWHERE = "*"
+"""The region of an endpoint that serves all of them, as one without a region does."""
+
 CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
 
 ReadCredentials = Callable[[float], CloudCredentials]
@@ -39,7 +42,7 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
-    """What one login gave; a service without an address is not in the catalog."""
+    """What one login gave; a service without an address is not in the catalog, where `where` says."""
 
     token: str
     project_id: str
@@ -48,8 +51,7 @@ class Access:
     where: str
 
     def missing(self, service: Service) -> str:
-        name = service.name.lower().replace("_", " ")
-        return f"the catalog has no {self.where.format(service=name)}; set {service.value}"
+        return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
 
 
 class _Refused(NamedTuple):
@@ -80,8 +82,8 @@ class Login:
             if credentials == self._credentials:
                 return False
             # No redirect is followed: the password would go along.
-            verify = credentials.cacert or True
-            self._session = Session(auth=_plugin(credentials), session=self.http, verify=verify, redirect=False)
+            plugin = _plugin(credentials)
+            self._session = Session(auth=plugin, session=self.http, verify=credentials.verify, redirect=False)
             self._credentials, self._granted, self._refused = credentials, None, None
             return True
 
@@ -181,65 +183,91 @@ class Login:
 # -------------------------------------------------------------------------------------------------- the catalog
 
 
-def _access(granted: Any, credentials: Any) -> Access:
+def _access(granted: Any, known: Any) -> Access:
     project_id = str(granted.project_id or "")
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
-    offered = _offered(granted, credentials)
+    listed = [
+        (str(service.get("type")), str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE), endpoint)
+        for service in granted.service_catalog.catalog
+        for endpoint in service.get("endpoints", ())
+        if endpoint.get("interface") == known.interface
+    ]
+    region, regions = _region([(kind, at) for kind, at, _ in listed], known)
+    offered: dict[str, str] = {}
+    for kind, at, endpoint in listed:
+        if at in (EVERYWHERE, region):
+            offered.setdefault(kind, str(endpoint["url"]))
     found = {}
-    if compute := NOVA_URL.match(credentials.compute_endpoint or offered.get("compute", "")):
+    if compute := NOVA_URL.match(known.compute_endpoint or offered.get("compute", "")):
         # `/v2.1` is forced: behind `/v2` microversions are ignored.
         found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
-    volumes = credentials.volume_endpoint or next((offered[kind] for kind in CINDER_TYPES if kind in offered), "")
-    if volumes := volumes.rstrip("/"):
-        # Some catalogs leave the project out of the path.
-        found[Service.BLOCK_STORAGE] = f"{volumes.removesuffix(f'/{project_id}')}/{project_id}"
+    volumes = known.volume_endpoint or next((offered[kind] for kind in CINDER_TYPES if kind in offered), "")
+    if volumes := volumes.rstrip("/").removesuffix(f"/{project_id}"):
+        # Some catalogs leave the project out of the path, some the version.
+        version = "" if re.search(r"/v\d[\d.]*$", volumes) else "/v3"
+        found[Service.BLOCK_STORAGE] = f"{volumes}{version}/{project_id}"
     if "image" in offered:
         found[Service.IMAGE] = re.sub(r"/v2(\.\d+)?/*$", "", offered["image"].rstrip("/")) + "/v2"
-    region = f" in region {credentials.region}" if credentials.region else ""
-    return Access(
-        token=str(granted.auth_token),
-        project_id=project_id,
-        services=found,
-        verify=credentials.cacert or True,
-        where=f"{credentials.interface} {{service}} endpoint{region}",
-    )
+    elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
+    where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
+    remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
+    return Access(str(granted.auth_token), project_id, found, known.verify, f"{where}: set {remedy} or")
 
 
-def _offered(granted: Any, credentials: CloudCredentials) -> dict[str, str]:
-    """The first address of each service in the region that is set, or in any."""
-    offered: dict[str, str] = {}
-    for service in granted.service_catalog.catalog:
-        for endpoint in service.get("endpoints", ()):
-            region = endpoint.get("region_id") or endpoint.get("region")
-            if endpoint.get("interface") == credentials.interface and region in (credentials.region or region, "*"):
-                offered.setdefault(str(service.get("type")), str(endpoint["url"]))
-    return offered
+def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str | None, list[str]]:
+    """The region that counts, and those that there are, for the services whose addresses no setting gives.
+
+    A region with one of the two services is no choice where another one has both. Raises NoAnswer if several are left.
+    """
+    given = {("compute",): known.compute_endpoint, CINDER_TYPES: known.volume_endpoint}
+    needed = [kinds for kinds, url in given.items() if not url]
+    places = [{at for kind, at in listed if kind in kinds} for kinds in needed or [("image",)]]
+    regions = sorted(set().union(*places) - {EVERYWHERE})
+    choices = [at for at in regions if all(place & {at, EVERYWHERE} for place in places)] or regions
+    if needed and len(choices) > 1 and not known.region:
+        several = f"the catalog has several regions: set OS_REGION_NAME to one of {', '.join(choices)}"
+        raise NoAnswer.for_good(Reason.API_REJECTED, several)
+    return known.region or (choices[0] if len(choices) == 1 else None), regions
 
 
 # --------------------------------------------------------------------------------------------------- the plugins
 
 
-def _plugin(credentials: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
+def _plugin(known: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
-    auth_url = re.sub(r"(/v3)?/*$", "", credentials.auth_url) + "/v3"
-    secret, password = credentials.application_credential_secret, credentials.password
-    if credentials.application_credential_id and secret:
+    auth_url = re.sub(r"(/v3)?/*$", "", known.auth_url) + "/v3"
+    default = known.default_domain_id, known.default_domain_name
+    domain_id, domain_name = _first((known.user_domain_id, known.user_domain_name), default, (None, "Default"))
+    user: dict[str, Any] = {"user_id": known.user_id, "username": known.username}
+    user |= {"user_domain_id": domain_id, "user_domain_name": domain_name}
+    if known.by_application_credential:
+        secret = known.application_credential_secret
         return v3.ApplicationCredential(
             auth_url,
-            application_credential_id=credentials.application_credential_id,
-            application_credential_secret=secret.get_secret_value(),
+            application_credential_id=known.application_credential_id,
+            application_credential_name=known.application_credential_name,
+            application_credential_secret=secret.get_secret_value() if secret else "",
+            **user,
         )
     # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-    domain = credentials.project_domain_name or credentials.user_domain_name
-    named = {"project_name": credentials.project_name, "project_domain_name": domain}
+    owner = _first((known.project_domain_id, known.project_domain_name), default, (domain_id, domain_name))
+    named: dict[str, Any] = {
+        "project_name": known.project_name,
+        "project_domain_id": owner[0],
+        "project_domain_name": owner[1],
+    }
     return v3.Password(
         auth_url,
-        username=credentials.username,
-        password=password.get_secret_value() if password else "",
-        user_domain_name=credentials.user_domain_name,
-        **({"project_id": credentials.project_id} if credentials.project_id else named),
+        password=known.password.get_secret_value() if known.password else "",
+        **user,
+        **({"project_id": known.project_id} if known.project_id else named),
     )
+
+
+def _first(*domains: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
+    """The first domain that is told, by id or by name."""
+    return next(domain for domain in domains if any(domain))
 
 
 def understood(error: Exception) -> Classified:

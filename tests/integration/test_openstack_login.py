@@ -65,7 +65,7 @@ def test_application_credential_login(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "wrong", [{"password": "hunter2"}, {"username": "nobody"}, {"project_id": "0" * 32}, {"user_domain_name": "Else"},
-              {"application_credential_id": "x", "application_credential_secret": "hunter2"}]
+              {"application_credential_id": "x", "application_credential_secret": "hunter2", "password": None}]
 )  # fmt: skip
 def test_wrong_credentials_are_unauthorized(site: Site, wrong: dict[str, object]) -> None:
     """A wrong password, user or project ends in one clear reason, and the message shows no secret."""

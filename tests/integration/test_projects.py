@@ -19,7 +19,7 @@ from shared.settings import Settings, SettingsError, load
 from simulator import CloudApi, Fault, InProcessAdapter, World, bodies, faults
 from simulator.inventory import Project
 from tests.messages import bare
-from tests.stack import LONG_AGO, Bench, Clock, in_process, long_lived
+from tests.stack import LINES, LONG_AGO, Bench, Clock, in_process, long_lived
 
 DEFAULT = "volume-detach/cloud"
 OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
@@ -206,6 +206,22 @@ def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
     estate.store.values[f"{DEFAULT}/{OTHER}"] = good
     assert bench.handle(body) == {}
     assert bench.bus.data[-1]["detail"] == "already_detached"
+
+
+def test_variables_that_nothing_reads_are_reported_once() -> None:
+    """By name, since one of them may be a misspelt secret; the login goes on."""
+    api = CloudApi(World(Clock()), deployment=long_lived())
+    login = {f"OS_{name.upper()}": value for name, value in Estate.login(api).items()}
+    environment = login | {"OS_PASWORD": "hunter2", "OS_VOLUME_API_VERSION": "3", "OTHER": "x"}
+    before = len(LINES)
+    wired = projects(load(Settings, {"REQUEST_QUEUE_URL": "q"}), environment, Secrets(cast("AwsClient", None)), utc_now)
+    assert wired.default is not None
+    wired.default(0)
+    wired.default(0)
+    (line,) = LINES[before:]
+    assert json.loads(line)["level"] == "WARNING"
+    assert json.loads(line)["names"] == ["OS_PASWORD", "OS_VOLUME_API_VERSION"]
+    assert "hunter2" not in line
 
 
 # ---------------------------------------------------------------------------------------------- rotation

@@ -260,7 +260,7 @@ def test_no_exchange_is_forgotten(name: str) -> None:
     [
         (0, {"project_name": "demo-project"}),
         (0, {"project_id": ITS_PROJECT}),
-        (4, {"application_credential_id": "an-id", "application_credential_secret": "a-secret"}),
+        (4, {"application_credential_id": "an-id", "application_credential_secret": "a-secret", "password": ""}),
     ],
     ids=["password, project by name", "password, project by id", "application credential"],
 )

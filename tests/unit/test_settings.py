@@ -1,5 +1,6 @@
 """Settings: sensible without, complete or refused, and silent about values."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.policy import Policy, RunningServerPolicy
-from shared.settings import CloudCredentials, Settings, SettingsError, load
+from shared.settings import CloudCredentials, Settings, SettingsError, cloud_variables, load, unread
 
 QUEUE = {"REQUEST_QUEUE_URL": "https://sqs/queue"}
 SECRET = "hunter2-do-not-show"
@@ -28,7 +29,7 @@ def without(values: dict[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if name not in names}
 
 
-def refusal_of(model: type[Settings] | type[CloudCredentials], values: dict[str, str]) -> str:
+def refusal_of(model: type[Settings] | type[CloudCredentials], values: Mapping[str, object]) -> str:
     with pytest.raises(SettingsError) as refused:
         load(model, values)
     assert refused.value.__cause__ is None
@@ -132,6 +133,88 @@ def test_an_application_credential_is_complete() -> None:
 def test_auth_url_is_a_url(url: str) -> None:
     """An address that is none is named as such before anything is sent there."""
     assert "OS_AUTH_URL" in refusal_of(CloudCredentials, PASSWORD | {"OS_AUTH_URL": url})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OS_TOKEN",
+        "OS_TRUST_ID",
+        "OS_SYSTEM_SCOPE",
+        "OS_DOMAIN_ID",
+        "OS_DOMAIN_NAME",
+        "OS_CERT",
+        "OS_KEY",
+        "OS_PASSCODE",
+    ],
+)
+def test_what_would_change_the_login_is_refused(name: str) -> None:
+    """By name, in a secret too, and set to nothing it is not set."""
+    for spelling in (name, name.removeprefix("OS_").lower()):
+        assert name in refusal_of(CloudCredentials, PASSWORD | {spelling: SECRET})
+        load(CloudCredentials, PASSWORD | {spelling: ""})
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("OS_AUTH_TYPE", ("token", "v2password", "v3oidcpassword")), ("OS_IDENTITY_API_VERSION", ("2", "2.0", "v4"))],
+)
+def test_what_is_not_supported_is_refused(name: str, values: tuple[str, ...]) -> None:
+    """Another way to log in, or another version of the API, is named before anything is sent."""
+    for value in values:
+        assert name in refusal_of(CloudCredentials, PASSWORD | {name: value})
+
+
+@pytest.mark.parametrize("version", ["3", "v3", "3.0", 3])
+def test_version_3_in_every_spelling(version: object) -> None:
+    """A number in a secret is as good as its text."""
+    load(CloudCredentials, PASSWORD | {"identity_api_version": version})
+
+
+def test_two_ways_to_log_in_are_one_too_many() -> None:
+    """Unless the type says which of them counts; both are named."""
+    both = PASSWORD | APPLICATION
+    message = refusal_of(CloudCredentials, both)
+    assert "OS_APPLICATION_CREDENTIAL_ID" in message
+    assert "OS_PASSWORD" in message
+    assert load(CloudCredentials, both | {"OS_AUTH_TYPE": "v3applicationcredential"}).named_project is None
+    assert load(CloudCredentials, both | {"OS_AUTH_TYPE": "password"}).named_project == PASSWORD["OS_PROJECT_ID"]
+
+
+def test_two_names_of_one_value_agree() -> None:
+    """The older name of a project beside the newer one must not name another project."""
+    same = PASSWORD | {"OS_TENANT_ID": PASSWORD["OS_PROJECT_ID"]}
+    assert load(CloudCredentials, same) == load(CloudCredentials, PASSWORD)
+    message = refusal_of(CloudCredentials, PASSWORD | {"tenant_id": "0" * 32})
+    assert "OS_PROJECT_ID" in message
+    assert "OS_TENANT_ID" in message
+
+
+@pytest.mark.parametrize("missing", ["OS_APPLICATION_CREDENTIAL_SECRET", "OS_USERNAME"])
+def test_an_application_credential_by_name_needs_its_user(missing: str) -> None:
+    """A credential's name is one of its user's."""
+    values = without(APPLICATION, "OS_APPLICATION_CREDENTIAL_ID") | {"OS_USERNAME": "robot"}
+    values |= {"OS_APPLICATION_CREDENTIAL_NAME": "automation"}
+    load(CloudCredentials, values)
+    assert "OS_APPLICATION_CREDENTIAL" in refusal_of(CloudCredentials, without(values, missing))
+
+
+@pytest.mark.parametrize("name", ["OS_INTERFACE", "OS_ENDPOINT_TYPE", "interface", "endpoint_type"])
+@pytest.mark.parametrize("interface", ["public", "internal", "admin"])
+def test_interfaces_in_the_old_spelling(name: str, interface: str) -> None:
+    """`internalURL` is `internal`, under either name."""
+    for spelling in (interface, f"{interface}URL"):
+        assert load(CloudCredentials, PASSWORD | {name: spelling}).interface == interface
+
+
+def test_what_nothing_reads_is_found() -> None:
+    """Of an environment the names of OpenStack's that are not read, of a secret every key; no names of others."""
+    environment = PASSWORD | {"OS_TYPO_NAME": "x", "OS_VOLUME_API_VERSION": "3", "OS_CLOUDNAME": "", "PATH": "/bin",
+                              "key": "value", "COMPUTE_ENDPOINT": "https://nova", "VOLUME_ENDPOINT": ""}  # fmt: skip
+    variables = cloud_variables(environment)
+    load(CloudCredentials, variables)
+    assert unread(variables) == ["OS_TYPO_NAME", "OS_VOLUME_API_VERSION"]
+    assert unread({"auth_url": "x", "usrname": "x", "tenant_name": "x"}) == ["usrname"]
 
 
 NAMES = st.sampled_from([*PASSWORD, *APPLICATION, *(name[3:].lower() for name in [*PASSWORD, *APPLICATION])])

@@ -1,0 +1,181 @@
+"""Where the services are, by the catalog and by the settings, and every way that OpenStack has to log in."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from shared.cloud.keystone import _region
+from shared.cloud.no_answer import NoAnswer
+from shared.cloud.openstack import OpenStackCloud
+from shared.model import AnswerClass, Classified, Reason
+from shared.ports import CloudTrouble
+from shared.settings import CloudCredentials, load
+from simulator.identity import PASSWORD, USERNAME
+from tests.stack import Site
+
+
+def told(cloud: OpenStackCloud) -> Classified:
+    """What is wrong with the settings: permanent, so that it is said at once."""
+    with pytest.raises(CloudTrouble) as trouble:
+        cloud.check()
+    classified = trouble.value.classified
+    assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.API_REJECTED)
+    return classified
+
+
+# ------------------------------------------------------------------------------------------------------- regions
+
+
+def test_several_regions_and_none_set_is_told(site: Site) -> None:
+    """It names them and the setting; not a call goes to either of them, and there is one login."""
+    site.deployment.regions = ("eu-nl", "eu-ch2")
+    cloud = site.connect()
+    for _ in range(3):
+        message = told(cloud).message
+    assert "OS_REGION_NAME" in message
+    assert "eu-ch2, eu-de, eu-nl" in message
+    assert {call.operation for call in site.api.calls} == {"get_token"}
+    assert site.count("get_token") == 1
+
+
+def test_a_region_that_is_set_decides(site: Site) -> None:
+    """The right one has the server and the disk, the other one neither."""
+    site.deployment.regions = ("eu-nl",)
+    here, there = site.connect(region_name="eu-de"), site.connect(region_name="eu-nl")
+    assert here.volume(site.volume).value is not None
+    assert here.server(site.server).value is not None
+    assert there.volume(site.volume).value is None
+    assert there.server(site.server).value is None
+    assert there.listing(site.server).value is None
+    assert site.paths("get_server") == {
+        f"{base}/v2.1/{site.world.project.id}/servers/{site.server}" for base in ("", "/regions/eu-nl")
+    }
+
+
+def test_a_region_that_is_not_there_is_told(site: Site) -> None:
+    """With those that are."""
+    site.deployment.regions = ("eu-nl",)
+    message = told(site.connect(region_name="eu-de-01")).message
+    assert "eu-de-01, only in eu-de, eu-nl" in message
+    assert "OS_REGION_NAME" in message
+
+
+def test_a_region_without_block_storage_is_no_choice() -> None:
+    """A second, older entry of compute alone (DevStack's `RegionLegacy`) makes nothing ambiguous, set or not."""
+    listed = [
+        ("compute", "Legacy"),
+        ("compute", "One"),
+        ("volumev3", "One"),
+        ("block-storage", "One"),
+        ("image", "Two"),
+    ]
+    values = {"auth_url": "http://keystone", "username": "u", "password": "p", "project_id": "1" * 32}
+    assert _region(listed, load(CloudCredentials, values)) == ("One", ["Legacy", "One"])
+    assert _region(listed, load(CloudCredentials, values | {"region_name": "Legacy"}))[0] == "Legacy"
+    with pytest.raises(NoAnswer, match="Legacy, One, Other"):
+        _region([*listed[:2], ("volumev3", "Other")], load(CloudCredentials, values))
+    endpoints = {"compute_endpoint": "http://nova", "volume_endpoint": "http://cinder"}
+    assert _region(listed, load(CloudCredentials, values | endpoints))[0] == "Two"
+
+
+@pytest.mark.parametrize("everywhere", ["*", ""])
+@pytest.mark.parametrize("asked", [None, "eu-de"])
+def test_an_endpoint_for_all_regions_fits_any(site: Site, everywhere: str, asked: str | None) -> None:
+    """A catalog that names no region is not ambiguous."""
+    site.deployment.region = everywhere
+    cloud = site.connect(region_name=asked)
+    assert cloud.volume(site.volume).value is not None
+    assert cloud.listing(site.server).value is not None
+
+
+def test_with_both_endpoints_set_regions_do_not_matter(site: Site) -> None:
+    """With one of them they do, for the other service."""
+    site.deployment.regions = ("eu-nl",)
+    base = site.deployment.base_url
+    compute, volume = {"compute_endpoint": f"{base}/v2.1"}, {"volume_endpoint": f"{base}/v3"}
+    both: Mapping[str, object] = compute | volume
+    cloud = site.connect(**both)
+    assert cloud.volume(site.volume).value is not None
+    assert cloud.server(site.server).value is not None
+    for one in (compute, volume):
+        assert "OS_REGION_NAME" in told(site.connect(**one)).message
+
+
+def test_an_interface_that_is_not_there_is_told(site: Site) -> None:
+    """Of all that may be wrong the settings are named."""
+    message = told(site.connect(interface="private")).message
+    assert [name for name in ("OS_INTERFACE", "COMPUTE_ENDPOINT", "private") if name not in message] == []
+
+
+# ----------------------------------------------------------------------------------------------------- addresses
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+@pytest.mark.parametrize("by", ["catalog", "setting"])
+def test_block_storage_without_a_version_is_version_3(site: Site, by: str, ending: str) -> None:
+    """As `/v2.1` is added for compute."""
+    site.deployment.volume_version = by == "setting"
+    changes: dict[str, object] = {"volume_endpoint": site.deployment.base_url + ending} if by == "setting" else {}
+    assert site.connect(**changes).volume(site.volume).value is not None
+    assert site.paths("get_volume") == {f"/v3/{site.world.project.id}/volumes/{site.volume}"}
+
+
+def test_a_path_before_the_version_is_kept(site: Site) -> None:
+    """`/volume` is where DevStack has block storage."""
+    cloud = site.connect(volume_endpoint=f"{site.deployment.base_url}/volume")
+    with pytest.raises(CloudTrouble):
+        cloud.volume(site.volume)  # the simulator serves no such path
+    assert [call.path for call in site.api.calls][1:] == [f"/volume/v3/{site.world.project.id}/volumes/{site.volume}"]
+
+
+# -------------------------------------------------------------------------------------------------------- logins
+
+WAYS: dict[str, dict[str, object]] = {
+    "user id": {"username": None, "user_id": "{user}"},
+    "older names": {"username": None, "user_name": USERNAME, "project_id": None, "tenant_id": "{project}"},
+    "project by its older name": {"project_id": None, "tenant_name": "{name}"},
+    "domains by id": {"user_domain_id": "default", "project_id": None, "project_name": "{name}",
+                      "project_domain_id": "default"},
+    "default domain": {"default_domain_name": "Default", "project_id": None, "project_name": "{name}"},
+    "default domain by id": {"default_domain_id": "default", "project_id": None, "project_name": "{name}"},
+    "auth type": {"auth_type": "v3password", "identity_api_version": 3},
+    "interface as it was spelt": {"endpoint_type": "internalURL"},
+    "application credential": {"application_credential_id": "{credential}", "username": None, "password": None,
+                               "application_credential_secret": "{secret}", "auth_type": "v3applicationcredential"},
+    "application credential by name": {"application_credential_name": "automation", "user_domain_id": "default",
+                                       "application_credential_secret": "{secret}", "password": None},
+    "application credential by name and user id": {
+        "application_credential_name": "automation", "user_id": "{user}", "username": None, "password": None,
+        "application_credential_secret": "{secret}"},
+    "both, and a choice": {"application_credential_id": "{credential}", "application_credential_secret": "wrong",
+                           "auth_type": "password"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_log_in(site: Site, way: str) -> None:
+    """Each name of `password` and `v3applicationcredential` leads to the project."""
+    known = site.api.identity.application_credential
+    ids = {"user": known.user.id, "project": site.world.project.id, "name": site.world.project.name,
+           "credential": known.id, "secret": known.secret}  # fmt: skip
+    changes = {name: value.format(**ids) if isinstance(value, str) else value for name, value in WAYS[way].items()}
+    cloud = site.connect(**changes)
+    assert cloud.project_id() == site.world.project.id
+    assert cloud.volume(site.volume).value is not None
+
+
+def test_the_domain_that_is_named_counts(site: Site) -> None:
+    """A user of the same name in another domain is another user, by the domain's id or by the default one."""
+    site.api.identity.users.clear()
+    site.api.identity.user = site.api.identity.add_user(USERNAME, PASSWORD, domain_name="Else")
+    site.connect(user_domain_name="Else").check()
+    site.connect(default_domain_name="Else").check()
+    with pytest.raises(CloudTrouble):
+        site.connect(default_domain_name="Else", user_domain_id="default").check()
+
+
+def test_certificates_are_not_checked_if_the_operator_says_so(site: Site) -> None:
+    """`insecure` wins over a certificate authority, as it does in keystoneauth1."""
+    cloud = site.connect(insecure="true", cacert="/ca.pem")
+    assert cloud.login.access().verify is False
+    assert site.connect(cacert="/ca.pem").login.access().verify == "/ca.pem"
