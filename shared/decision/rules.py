@@ -63,16 +63,14 @@ def _where(case: Case) -> str:
     return f"the volume is {case.volume.status} and {where}"
 
 
-def two_attachments(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """While a server is migrated a disk has two attachments to it, and neither can be told to be the one (rule 3)."""
+def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3).
+
+    While a server is migrated a disk has two attachments to it, and neither can be told to be the one.
+    """
+    ours, followed = case.ours, case.progress.followed
     if case.several:
         return _disagreeing(case, policy, now, "the volume has two attachments to the server, as during a migration")
-    return None
-
-
-def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3)."""
-    ours, followed = case.ours, case.progress.followed
     if ours is None or case.standing in (None, *OURS):
         return None
     if case.standing is Standing.REATTACHED:
@@ -239,7 +237,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 RULES: tuple[Rule, ...] = (
-    nothing_there, two_attachments, not_meant, gone_from_both, expired, planes_disagree,
+    nothing_there, not_meant, gone_from_both, expired, planes_disagree,
     in_progress, broken_volume, busy_volume, refused, unsettled, unsafe,
 )  # fmt: skip
 
