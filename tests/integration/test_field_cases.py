@@ -763,7 +763,7 @@ def test_answer_whose_body_trickles_ends_in_time(slow: str, after: str) -> None:
     disk, server = next(iter(disks.items()))
     bench.ask(*requests_for(disks))
     its_disk, its_server = (disk, None) if slow == "get_volume" else (None, server)
-    bench.cloud.faults.add(Fault(faults.slow(5), slow, server_id=its_server, volume_id=its_disk))
+    bench.cloud.faults.add(Fault(faults.slow(4), slow, server_id=its_server, volume_id=its_disk))
     deadline = clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
 
     def arriving(method: str, path: str) -> None:
