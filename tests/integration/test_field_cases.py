@@ -454,6 +454,16 @@ def test_error_that_passes_is_no_end_of_an_accepted_detach(status: str, lasts: f
     assert (data["detail"], bench.attachment(disk), len(bench.cut())) == ("detached_now", None, 1)
 
 
+@pytest.mark.parametrize("newest", [RECORDS_WITHOUT_ENDS, NO_RECORDS])
+@pytest.mark.parametrize("lasts", [3, 10])
+def test_error_that_passes_is_no_end_where_no_record_tells(lasts: float, newest: tuple[int, int]) -> None:
+    """The same on a cloud whose records do not tell that the detach goes on, or that keeps none."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=Behaviour(seconds=lasts + 3, error_status="error", error_seconds=lasts))
+    bench.ask(bench.request(disk))
+    assert (bench.verdict()["detail"], bench.attachment(disk), len(bench.cut())) == ("detached_now", None, 1)
+
+
 @pytest.mark.parametrize("status", ["error", "error_extending"])
 def test_error_that_stays_ends_a_request_after_two_looks(status: str) -> None:
     """Both planes hold the volume, and its status stays an error: this is said, and no DELETE is sent."""
@@ -630,6 +640,25 @@ def catalog_with(bench: Field, change: Callable[[dict[str, Any]], list[dict[str,
     bench.cloud.leaving = changed
 
 
+@pytest.mark.parametrize("ending", ["", "/"])
+@pytest.mark.parametrize("types", [("volumev3",), ("block-storage",)])
+def test_block_storage_without_a_version_is_found(types: tuple[str, ...], ending: str) -> None:
+    """The catalog's URL of block storage ends before the version: it is added, or the setting named in seconds."""
+    bench = Field()
+    bench.log_in()
+    bench.cloud.deployment.volume_types = types
+    base = bench.cloud.deployment.base_url + ending
+    catalog_with(bench, lambda one: [one | ({"url": base} if one["type"] in types else {})])
+    disk = bench.disk(behaviour=QUICK)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    if data["verdict"] == "detached":
+        assert bench.attachment(disk) is None
+    else:
+        assert "VOLUME_ENDPOINT" in data["explanation"]
+        assert seconds(data) < 60
+
+
 @pytest.mark.parametrize("status", [301, 302, 308])
 @pytest.mark.parametrize(
     ("operation", "setting"), [("get_volume", "VOLUME_ENDPOINT"), ("get_server", "COMPUTE_ENDPOINT")]
@@ -675,6 +704,22 @@ def two_regions(bench: Field) -> None:
 
     catalog_with(bench, both)
     bench.cloud.empty_below = OTHER_REGION
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_several_regions_are_ambiguous_unless_one_is_set(followed: bool) -> None:
+    """Two regions in the catalog and none set: refused, with the names of both, and nothing is called gone."""
+    bench = Field()
+    if followed:
+        bench.log_in()
+    disk = bench.disk()
+    bench.follow(disk) if followed else bench.ask(bench.request(disk))
+    two_regions(bench)
+    bench.log_in()
+    data = bench.verdict()
+    assert (data["verdict"], bench.cut()) == ("failed", [])
+    assert {"OS_REGION_NAME", "eu-nl", "eu-de"} <= set(data["explanation"].replace(",", " ").split())
+    assert seconds(data) < 60
 
 
 def test_region_that_is_set_is_the_one() -> None:
