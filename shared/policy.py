@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from shared.model import DetachRequest
-
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
 INVOCATION = 60
@@ -21,8 +19,11 @@ VISIBILITY = 6 * INVOCATION
 MAX_RECEIVES = 5
 """After so many deliveries that were not acknowledged a message is a dead letter."""
 
-TIME_TO_SEND = 5
+TIME_TO_SEND = 8
 """Kept at the end of an invocation for the outbox."""
+
+OUTLIVE = 1
+"""The last calls to the cloud end at the deadline; their threads are waited for a little longer, to know how."""
 
 SERVERS_AT_ONCE = 10
 """Visits that run side by side: Lambda hands over ten messages at most, each about one server."""
@@ -185,8 +186,3 @@ class Policy:
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     request_ttl_limit: timedelta = timedelta(days=1)
-
-    def ttl(self, request: DetachRequest) -> timedelta:
-        """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
-        asked = request.request_ttl
-        return min(self.request_ttl if asked is None else timedelta(seconds=asked), self.request_ttl_limit)

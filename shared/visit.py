@@ -16,11 +16,12 @@ from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Call, Classified, Listed, Seen, Server, Volume
+from shared.model import AnswerClass, Call, Classified, Listed, Seen, Volume
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
-    LONGEST_CALL,
+    LONGEST_DELETE,
+    OUTLIVE,
     POLL,
     RECORD_AFTER,
     SERVERS_AT_ONCE,
@@ -65,8 +66,8 @@ class Look:
         volume no longer says that it is detaching.
         """
         cloud = self._cloud(case)
-        place = cloud.place()
         seen = self._everything(cloud, case) if case.may_delete else self._watched(cloud, case)
+        place = cloud.place()
         if place != (case.progress.place or place) and None in (seen.volume, seen.listing):
             raise CloudTrouble(Classified(AnswerClass.RECONCILE, "other_endpoints", OTHER_ENDPOINTS))
         return replace(seen, place=place)
@@ -101,12 +102,12 @@ class Look:
     def with_actions(self, case: Case, seen: Seen) -> Seen:
         """The same with the server and its action records, which tell whether it was moved, or is being moved."""
         cloud, server_id = self._cloud(case), case.request.server_id
-        server = seen.server or self._server(cloud, server_id)
+        server = seen.server or self._shared("server", lambda: cloud.server(server_id))
         return replace(seen, server=server, actions=self._shared("actions", lambda: cloud.actions(server_id)))
 
     def delete(self, case: Case) -> Sent | None:
-        """Send the DELETE, if it is over before the invocation is; None if there is no time left for that."""
-        if not self.has(LONGEST_CALL):
+        """Send the DELETE, if its whole limit fits into the invocation; None if there is no time left for that."""
+        if not self.has(LONGEST_DELETE):
             return None
         request = case.request
         return self._told(self._cloud(case).detach(request.server_id, request.volume_id))
@@ -123,12 +124,9 @@ class Look:
 
     def _everything(self, cloud: Cloud, case: Case) -> Seen:
         server_id, volume_id = case.request.server_id, case.request.volume_id
-        server = self._server(cloud, server_id)
+        server = self._shared("server", lambda: cloud.server(server_id))
         listing = self._listing(cloud, server_id) if server else None
         return Seen(self._told(cloud.volume(volume_id)), listing, server)
-
-    def _server(self, cloud: Cloud, server_id: str) -> Server | None:
-        return self._shared("server", lambda: cloud.server(server_id))
 
     def _listing(self, cloud: Cloud, server_id: str) -> tuple[Listed, ...] | None:
         return self._shared("listing", lambda: cloud.listing(server_id))
@@ -167,6 +165,10 @@ class Look:
         return reading.value
 
 
+def _many_under_way(group: Sequence[Case]) -> bool:
+    return sum(not case.may_delete for case in group) > 1
+
+
 def _key(case: Case) -> tuple[str, str, str]:
     return case.request.source, case.request.id, case.request.volume_id
 
@@ -191,20 +193,20 @@ class Visits:
     at_once: int = SERVERS_AT_ONCE
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
-    _asked: dict[tuple[str, str, str], Progress] = field(default_factory=dict)
+    asked: dict[tuple[str, str, str], Progress] = field(default_factory=dict)
 
     def remember(self, case: Case) -> None:
         """Keep how far a request is whose DELETE may have had an effect, for a copy of it that comes to this process.
 
         Nothing depends on it. A copy that comes to another process sees a detach, and cannot tell whose it is.
         """
-        self._asked[_key(case)] = case.progress
-        if len(self._asked) > COPIES_REMEMBERED:
-            self._asked.pop(next(iter(self._asked)))
+        self.asked[_key(case)] = case.progress
+        if len(self.asked) > COPIES_REMEMBERED:
+            self.asked.pop(next(iter(self.asked)))
 
     def recall(self, case: Case) -> Case:
         """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
-        known = self._asked.get(_key(case)) if case.fresh and self._asked else None
+        known = self.asked.get(_key(case)) if case.fresh else None
         return replace(case, progress=known) if known else case
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
@@ -214,7 +216,7 @@ class Visits:
             return []
         pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
         futures = [pool.submit(visit.run) for visit in visits]
-        left = (deadline - self.clock()).total_seconds() if deadline else None
+        left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
         done, late = wait(futures, left)
         for visit in visits:
             visit.stopped = True
@@ -229,7 +231,7 @@ class Visits:
             key = self.clouds.key(case.request.project_id), case.request.server_id
             grouped.setdefault(key, []).append(case)
         return [
-            Visit(self, group, Look(self.clouds, self.clock, deadline, sum(not case.may_delete for case in group) > 1))
+            Visit(self, group, Look(self.clouds, self.clock, deadline, len(group) > 1 and _many_under_way(group)))
             for group in grouped.values()
         ]
 
@@ -273,7 +275,8 @@ class Visit:
         if not look.has(SHORTEST_LOOK):
             return self._not_looked_at(case)
         try:
-            case = self.visits.recall(case)
+            if self.visits.asked:
+                case = self.visits.recall(case)
             before, seen = case, look.at(case)
             case = before.saw(seen, policy, clock())
             if case.standing is Standing.ASK:

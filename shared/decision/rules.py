@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from shared.decision import gates
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
 from shared.decision.meant import OURS, Standing, identity, is_newer
-from shared.decision.requeue import as_check, requeue
+from shared.decision.requeue import as_check, requeue, time_to_live
 from shared.model import Attachment, Detail, Ended, Reason
 from shared.policy import (
     ERROR_READS,
@@ -63,16 +63,14 @@ def _where(case: Case) -> str:
     return f"the volume is {case.volume.status} and {where}"
 
 
-def two_attachments(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """While a server is migrated a disk has two attachments to it, and neither can be told to be the one (rule 3)."""
+def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3).
+
+    While a server is migrated a disk has two attachments to it, and neither can be told to be the one.
+    """
+    ours, followed = case.ours, case.progress.followed
     if case.several:
         return _disagreeing(case, policy, now, "the volume has two attachments to the server, as during a migration")
-    return None
-
-
-def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3)."""
-    ours, followed = case.ours, case.progress.followed
     if ours is None or case.standing in (None, *OURS):
         return None
     if case.standing is Standing.REATTACHED:
@@ -136,8 +134,8 @@ def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return None
     if request.expires_at and now >= request.expires_at:
         return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")
-    age = (progress.redelivered_since or progress.first_seen_at) - request.requested_at
-    if age >= (ttl := policy.ttl(request)):
+    age = min(progress.redelivered_since or progress.first_seen_at, progress.first_seen_at) - request.requested_at
+    if age >= (ttl := time_to_live(request, policy)):
         issued, seen_at = request.requested_at.isoformat(), progress.first_seen_at.isoformat()
         why = f"issued at {issued} and first seen at {seen_at}, when its time to live ({ttl}) was over"
         return failed(Reason.EXPIRED, why)
@@ -239,7 +237,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 RULES: tuple[Rule, ...] = (
-    nothing_there, two_attachments, not_meant, gone_from_both, expired, planes_disagree,
+    nothing_there, not_meant, gone_from_both, expired, planes_disagree,
     in_progress, broken_volume, busy_volume, refused, unsettled, unsafe,
 )  # fmt: skip
 

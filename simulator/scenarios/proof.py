@@ -165,9 +165,9 @@ def both_gone(stage: Stage) -> None:
     stage.later(3, partial(stage.world.delete_volume, disk))
 
 
-@scenario("server_not_found")
+@scenario("server_gone")
 def server_unknown(stage: Stage) -> None:
-    """There has never been such a server, as far as this request can tell."""
+    """There is no such server, and the disk is free: whatever there was, nothing is attached any more."""
     stage.request(stage.world.new_id(), stage.disk())
 
 
