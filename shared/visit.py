@@ -26,12 +26,14 @@ from shared.policy import (
     RECORD_AFTER,
     SERVERS_AT_ONCE,
     SHORTEST_LOOK,
+    UNSETTLED_PAUSE,
     Policy,
 )
 from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 
 Value = TypeVar("Value")
 Decide = Callable[[Case, Policy, datetime], Decision]
+Key = tuple[str, str, str]
 AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
 
 
@@ -169,8 +171,9 @@ def _many_under_way(group: Sequence[Case]) -> bool:
     return sum(not case.may_delete for case in group) > 1
 
 
-def _key(case: Case) -> tuple[str, str, str]:
-    return case.request.source, case.request.id, case.request.volume_id
+def _key(case: Case) -> Key:
+    request = case.request
+    return f"{request.source}\n{request.id}", request.server_id, request.volume_id
 
 
 def _says_something(decision: Decision) -> bool:
@@ -193,21 +196,30 @@ class Visits:
     at_once: int = SERVERS_AT_ONCE
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
-    asked: dict[tuple[str, str, str], Progress] = field(default_factory=dict)
+    asked: dict[Key, Progress] = field(default_factory=dict)
+    sent_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def remember(self, case: Case) -> None:
-        """Keep how far a request is whose DELETE may have had an effect, for a copy of it that comes to this process.
+        """Keep how far a request is whose DELETE may have had an effect, and when that was sent for which disk.
 
-        Nothing depends on it. A copy that comes to another process sees a detach, and cannot tell whose it is.
+        For a copy of the request that comes to this process, and for another request for the same disk. No verdict
+        depends on it: who comes to another process sees a detach, and joins it without knowing whose it is.
         """
-        self.asked[_key(case)] = case.progress
+        self.asked[_key(case)], self.sent_at[_key(case)[1:]] = case.progress, self.clock()
         if len(self.asked) > COPIES_REMEMBERED:
-            self.asked.pop(next(iter(self.asked)))
+            oldest = next(iter(self.asked))
+            self.asked.pop(oldest)
+            self.sent_at.pop(oldest[1:], None)
 
     def recall(self, case: Case) -> Case:
         """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
         known = self.asked.get(_key(case)) if case.fresh else None
         return replace(case, progress=known) if known else case
+
+    def just_sent(self, case: Case) -> bool:
+        """Whether a DELETE for the disk was sent a moment ago, of which the cloud may not show anything yet."""
+        at = self.sent_at.get(_key(case)[1:])
+        return at is not None and self.clock() - at < timedelta(seconds=UNSETTLED_PAUSE)
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
         """A step for each case. What is not done by the deadline is given back, or put back if it was not begun."""
@@ -238,16 +250,12 @@ class Visits:
 
 @dataclass
 class Visit:
-    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread.
-
-    `sent` are the volumes for which a DELETE had, or may have had, an effect: a second request for one joins.
-    """
+    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread."""
 
     visits: Visits
     cases: Sequence[Case]
     look: Look
     done: list[Step] = field(default_factory=list)
-    sent: set[str] = field(default_factory=set)
     begun: int = 0
     stopped: bool = False
 
@@ -297,9 +305,9 @@ class Visit:
         return Step(case.stepped(decision, calls), decision, calls)
 
     def _delete(self, case: Case) -> tuple[Case, Requeue | Conclude]:
-        policy, request = self.visits.policy, case.request
-        if request.volume_id in self.sent:
-            why = "another request of this batch has just sent the DELETE"
+        policy = self.visits.policy
+        if self.visits.sent_at and self.visits.just_sent(case):
+            why = "another request has just sent the DELETE"
             return case, requeue(case, policy, self.visits.clock(), why, schedule=POLL)
         sent = None if self.stopped else self.look.delete(case)
         now = self.visits.clock()
@@ -307,7 +315,6 @@ class Visit:
             return case, requeue(case, policy, now, "no time left for a DELETE in this invocation", schedule=POLL)
         case = case.sent(sent.answer, sent.receipt, now)
         if sent.answer.kind not in (AnswerClass.RETRY, AnswerClass.WAIT):
-            self.sent.add(request.volume_id)
             self.visits.remember(case)
         return case, self.visits.after_delete(case, sent.answer, policy, now)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from simulator import Happened, What
 
-VOLUME_READS = ("get_volume", "list_volumes")
+READS = ("get_volume", "list_volumes", "list_attachments")
 
 STILL_ATTACHED = {
     *("refused_by_server", "system_disk", "attestation_required", "server_running", "server_locked"),
@@ -93,8 +93,8 @@ def disagreement(history: Sequence[Happened], event: Mapping[str, Any], keeps_re
     data = event["data"]
     if not (data.get("server_id") and data.get("volume_id")):
         return None
-    # A verdict speaks of the world as it was last looked at; the volume is what is read last.
-    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in VOLUME_READS]
+    # A verdict speaks of the world as it was last looked at.
+    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in READS]
     until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
     record = Record(history, data["server_id"], data["volume_id"], until, keeps_records)
     return CLAIMS[data["verdict"]](record, data)
@@ -108,8 +108,10 @@ def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
         return _replaced(record, data)
     if record.held and not record.server_gone:
         return f"said detached while {record.held} was there"
-    ours = record.binding(followed)
-    accepted = record.of(What.DELETE_ACCEPTED).count(ours) - record.of(What.DETACH_REFUSED).count(ours)
+    # Of an attachment that only compute knew, an older cloud tells no id: then any binding may be the one.
+    ours = [record.binding(followed)] if followed else [*record.of(What.ATTACHED)]
+    lost = [*record.of(What.DETACH_REFUSED)]
+    accepted = sum(one in ours for one in record.of(What.DELETE_ACCEPTED)) - sum(one in ours for one in lost)
     if data["detail"] == "detached_now" and accepted != 1:
         return f"claims the detach as its own, with {accepted} accepted DELETEs that were not refused later"
     gone = {"server_gone": record.server_gone, "volume_gone": record.volume_deleted}

@@ -13,6 +13,7 @@ from shared.decision.meant import OURS, Standing, identity, is_newer
 from shared.decision.requeue import as_check, requeue, time_to_live
 from shared.model import Attachment, Detail, Ended, Reason
 from shared.policy import (
+    ERROR_AFTER,
     ERROR_READS,
     POLL,
     REFUSAL_READS,
@@ -176,8 +177,9 @@ def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if case.volume is None or not case.volume.status.startswith("error"):
         return None
     why = f"the volume's status is {case.volume.status}"
-    going_on = case.seen is not None and case.seen.ended is Ended.RUNNING
-    if not going_on and (case.request.dry_run or case.progress.error_reads >= ERROR_READS):
+    accepted_at, ended = case.progress.accepted_at, case.seen.ended if case.seen else None
+    may_pass = ended is Ended.RUNNING or (accepted_at and now < accepted_at + timedelta(seconds=ERROR_AFTER))
+    if ended is Ended.FAILED or (not may_pass and (case.request.dry_run or case.progress.error_reads >= ERROR_READS)):
         return failed(Reason.VOLUME_ERROR, why)
     return requeue(case, policy, now, why, schedule=POLL)
 

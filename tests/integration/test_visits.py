@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from shared.cloud.openstack import connect
 from shared.model import Volume
 from shared.policy import INVOCATION, LONGEST_DELETE, SHORTEST_LOOK, TIME_TO_SEND
 from shared.ports import Cloud, Reading, Sent
 from shared.visit import OutOfTime
-from simulator import Behaviour, Fault, bodies, faults
-from tests.messages import bare
-from tests.stack import LONG_AGO, Bench
+from simulator import Behaviour, CloudApi, Fault, World, bodies, faults
+from tests.messages import bare, cloudevent
+from tests.stack import LONG_AGO, Bench, OneCloud, credentials_of, in_process, long_lived
 
 
 def requests(bench: Bench, count: int, **attributes: Any) -> list[str]:
@@ -158,7 +159,7 @@ def test_slow_reads_are_not_waited_for_again() -> None:
 def test_without_time_for_a_delete_a_request_gives_up() -> None:
     """Where every invocation is too short for the cloud's pace, the request ends as one that could not be tried."""
     bench = Bench()
-    bench.use(Slow(bench, reading=21))
+    bench.use(Slow(bench, reading=41))
     (body,) = requests(bench, 1)
     bench.queue.put(body)
     while (at := bench.queue.next_visible()) is not None:
