@@ -89,7 +89,7 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
 REFUSED = ("token", "trust_id", "system_scope", "domain_id", "domain_name", "cert", "key", "passcode")
 """OpenStack's own names that would give a login another meaning, or a second factor: not supported, so not ignored."""
 
-APPLICATION_CREDENTIAL = ("application_credential_id", "application_credential_name", "application_credential_secret")
+BY_CREDENTIAL = "v3applicationcredential"
 
 
 def _variable(key: str) -> str:
@@ -118,7 +118,7 @@ class CloudCredentials(_FromNames):
     )
 
     auth_url: str = Field(pattern=r"^https?://")
-    auth_type: Literal["password", "v3password", "v3applicationcredential"] | None = None
+    auth_type: Literal["password", "v3password", "v3applicationcredential"] = "password"
     identity_api_version: str = Field("3", pattern=r"^v?3(\.\d+)?$")
     user_id: str | None = None
     username: str | None = None
@@ -142,70 +142,61 @@ class CloudCredentials(_FromNames):
     volume_endpoint: str | None = None
 
     @property
-    def by_application_credential(self) -> bool:
-        if self.auth_type:
-            return self.auth_type == "v3applicationcredential"
-        return any(getattr(self, name) for name in APPLICATION_CREDENTIAL)
-
-    @property
     def named_project(self) -> str | None:
         """The project they say they are for; an application credential's is known only when logged in."""
-        if self.by_application_credential or not self.project_id:
+        if self.auth_type == BY_CREDENTIAL or not self.project_id:
             return None
         return self.project_id.lower().replace("-", "")
-
-    @property
-    def verify(self) -> bool | str:
-        """What a server's certificate is held against, as `requests` takes it."""
-        return False if self.insecure else self.cacert or True
 
     @model_validator(mode="before")
     @classmethod
     def _unambiguous(cls, values: dict[str, object]) -> dict[str, object]:
-        """Nothing that is not supported, and no two names of one value that say different things."""
-        if found := [_variable(key) for key in REFUSED if key in values or _variable(key) in values]:
+        """Nothing that is not supported, no two values under two names of one thing, and one way to log in."""
+        told = {variable: values.get(variable, values.get(key)) for variable, key in NAMES.items()}
+        told = {variable: value for variable, value in told.items() if value is not None}
+        if found := [variable for variable in NOT_SUPPORTED if variable in told]:
             raise ValueError(f"{', '.join(found)}: not supported here, and a login without would mean something else")
-        for keys in OTHER_NAMES.values():
-            told = {_variable(key): values.get(_variable(key), values.get(key)) for key in keys}
-            told = {name: value for name, value in told.items() if value is not None}
-            if len(set(map(str, told.values()))) > 1:
-                raise ValueError(f"{' and '.join(told)} are two names of the same thing and differ")
-        return values
+        for names in SYNONYMS:
+            if len({str(told[name]) for name in names if name in told}) > 1:
+                raise ValueError(f"{' and '.join(names)} are two names of one thing, and say different ones")
+        credential = [variable for variable in told if variable.startswith("OS_APPLICATION_CREDENTIAL_")]
+        if not credential or "OS_AUTH_TYPE" in told:
+            return values
+        if "OS_PASSWORD" in told:
+            raise ValueError(f"{credential[0]} and OS_PASSWORD are both set: unset one, or set OS_AUTH_TYPE")
+        return {**values, "OS_AUTH_TYPE": BY_CREDENTIAL}
 
     @model_validator(mode="after")
     def _enough_to_log_in(self) -> CloudCredentials:
-        user = self.user_id or self.username
-        if self.by_application_credential:
-            if self.password and not self.auth_type:
-                given = next(name for name in APPLICATION_CREDENTIAL if getattr(self, name))
-                raise ValueError(f"{_variable(given)} and OS_PASSWORD are both set: unset one, or set OS_AUTH_TYPE")
+        user, scope = self.user_id or self.username, self.project_id or self.project_name
+        if self.auth_type == BY_CREDENTIAL:
             named = self.application_credential_id or (self.application_credential_name and user)
             needed = {
                 "OS_APPLICATION_CREDENTIAL_ID (or OS_APPLICATION_CREDENTIAL_NAME and a user)": named,
                 "OS_APPLICATION_CREDENTIAL_SECRET": self.application_credential_secret,
             }
-            other = ""
         else:
-            scope = self.project_id or self.project_name
             needed = {"OS_USERNAME": user, "OS_PASSWORD": self.password, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
-            other = " (or an application credential)"
         if missing := [name for name, value in needed.items() if not value]:
+            other = "" if self.auth_type == BY_CREDENTIAL else " (or an application credential)"
             raise ValueError(f"{', '.join(missing)} must be set{other}")
         return self
 
 
 KEYS = frozenset(key for field in CloudCredentials.model_fields for key in OTHER_NAMES.get(field, (field,)))
-VARIABLES = frozenset(map(_variable, KEYS))
+NAMES = {_variable(key): key for key in sorted(KEYS.union(REFUSED))}
+NOT_SUPPORTED = tuple(_variable(key) for key in REFUSED)
+SYNONYMS = tuple(tuple(_variable(key) for key in keys) for keys in OTHER_NAMES.values())
 
 
 def cloud_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """What an environment says of a cloud; its lower-case names are not OpenStack's."""
-    return {name: value for name, value in environment.items() if name.startswith("OS_") or name in VARIABLES}
+    return {name: value for name, value in environment.items() if name.startswith("OS_") or name in NAMES}
 
 
 def unread(values: Mapping[str, object]) -> list[str]:
     """The names that no login reads, of an environment's `cloud_variables` or of a secret."""
-    return sorted(name for name, value in values.items() if value != "" and name not in KEYS | VARIABLES)
+    return sorted(name for name, value in values.items() if value != "" and NAMES.get(name, name) not in KEYS)
 
 
 class Settings(_FromNames):

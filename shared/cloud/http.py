@@ -10,10 +10,10 @@ the process is frozen between two invocations.
 from __future__ import annotations
 
 import socket
+import ssl
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http.client import HTTPResponse
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -132,34 +132,38 @@ def limit(seconds: float, deadline: datetime | None, clock: Clock) -> float:
     return left
 
 
-class _Reader(socket.SocketIO):
-    """Waits for bytes as long as is left of the limit, not as long each time."""
+class _Limited:
+    """What makes a socket keep the limit of the call that it serves."""
 
-    ends: float
+    __slots__ = ()
 
-    def readinto(self, buffer: Any) -> int | None:
-        left = self.ends - monotonic()
+    def sendall(self, *arguments: Any) -> None:
+        """However long the thread was kept from this: in DNS, connecting, in TLS."""
+        ends, ends_at, clock = LIMIT.get()
+        if monotonic() >= ends or clock() >= ends_at:
+            raise TimeoutError("the time of the call was over before it was sent")
+        super().sendall(*arguments)  # type: ignore[misc]
+
+    def recv_into(self, *arguments: Any) -> int:
+        """Wait for bytes as long as is left, not as long each time."""
+        socket_: Any = self
+        left = LIMIT.get().ends - monotonic()
         if left <= 0:
             raise TimeoutError("the answer took too long")
-        self._sock.settimeout(left)  # type: ignore[attr-defined]
-        return super().readinto(buffer)
+        socket_.settimeout(min(left, socket_.gettimeout() or left))
+        return super().recv_into(*arguments)  # type: ignore[misc, no-any-return]
 
 
-class _Response(HTTPResponse):
-    """Reads status, headers and body through a _Reader."""
+class _Socket(_Limited, socket.socket):
+    __slots__ = ()
 
-    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
-        super().__init__(sock, *arguments, **named)
-        reader: Any = self.fp
-        # The socket counts the readers that it made itself, and stays open for them.
-        reader.raw.__class__ = _Reader
-        reader.raw.ends = min(monotonic() + (sock.gettimeout() or CLOUD_ANSWER), LIMIT.get().ends)
+
+class _TlsSocket(_Limited, ssl.SSLSocket):
+    __slots__ = ()
 
 
 class _Connection(HTTPConnection):
-    """Sends nothing once the limit is over, however long the thread was kept from it: in DNS, connecting, in TLS."""
-
-    response_class = _Response
+    """Over a socket that keeps the limit."""
 
     def _new_conn(self) -> socket.socket:
         """As urllib3 does, but the time to connect is for all addresses of a name together, and for TLS too."""
@@ -177,20 +181,18 @@ class _Connection(HTTPConnection):
                 late, why = isinstance(error, TimeoutError), str(error)
             else:
                 sock.settimeout(max(ends - monotonic(), 0.001))
+                sock.__class__ = _Socket
                 return sock
         raise (ConnectTimeoutError if late else NewConnectionError)(self, f"no connection to {self.host}: {why}")
 
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        ends, ends_at, clock = LIMIT.get()
-        if monotonic() >= ends or clock() >= ends_at:
-            raise TimeoutError("the time of the call was over before it was sent")
-        super().send(data)
-
 
 class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
+    """The same over TLS, which makes a socket of its own."""
+
+    def connect(self) -> None:
+        super().connect()
+        if type(self.sock) is ssl.SSLSocket:
+            self.sock.__class__ = _TlsSocket
 
 
 class _Pool(HTTPConnectionPool):
@@ -204,7 +206,7 @@ class _TlsPool(HTTPSConnectionPool):
 POOLS = {"http": _Pool, "https": _TlsPool}
 
 
-class _Limited(HTTPAdapter):
+class _Adapter(HTTPAdapter):
     """Holds the calls that go through a proxy to the limit too."""
 
     def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
@@ -213,7 +215,7 @@ class _Limited(HTTPAdapter):
         return manager
 
 
-class _ForLogin(_Limited):
+class _ForLogin(_Adapter):
     """The login library sets no time limits."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
@@ -223,7 +225,7 @@ class _ForLogin(_Limited):
 def sessions() -> tuple[requests.Session, requests.Session]:
     """For logins and for calls. Connections are kept; retries are not their business."""
     for_login, for_calls = requests.Session(), requests.Session()
-    for session, kind in ((for_login, _ForLogin), (for_calls, _Limited)):
+    for session, kind in ((for_login, _ForLogin), (for_calls, _Adapter)):
         adapter = kind(pool_connections=4, pool_maxsize=32, max_retries=0)
         adapter.poolmanager.pool_classes_by_scheme = POOLS
         session.mount("http://", adapter)

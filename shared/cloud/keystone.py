@@ -20,7 +20,7 @@ from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
-from shared.settings import CloudCredentials
+from shared.settings import BY_CREDENTIAL, CloudCredentials
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
 EVERYWHERE = "*"
@@ -82,8 +82,8 @@ class Login:
             if credentials == self._credentials:
                 return False
             # No redirect is followed: the password would go along.
-            plugin = _plugin(credentials)
-            self._session = Session(auth=plugin, session=self.http, verify=credentials.verify, redirect=False)
+            verify = False if credentials.insecure else credentials.cacert or True
+            self._session = Session(auth=_plugin(credentials), session=self.http, verify=verify, redirect=False)
             self._credentials, self._granted, self._refused = credentials, None, None
             return True
 
@@ -110,7 +110,7 @@ class Login:
                 self.refresh()
             given = self._logged_in(deadline)
             if self._granted is None or self._granted[0] is not given:
-                self._granted = given, _access(given, self._credentials)
+                self._granted = given, _access(given, self._credentials, self._session.verify)
             return self._granted[1]
 
     @contextmanager
@@ -183,7 +183,7 @@ class Login:
 # -------------------------------------------------------------------------------------------------- the catalog
 
 
-def _access(granted: Any, known: Any) -> Access:
+def _access(granted: Any, known: Any, verify: bool | str) -> Access:
     project_id = str(granted.project_id or "")
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
@@ -212,7 +212,7 @@ def _access(granted: Any, known: Any) -> Access:
     elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
     where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
     remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
-    return Access(str(granted.auth_token), project_id, found, known.verify, f"{where}: set {remedy} or")
+    return Access(str(granted.auth_token), project_id, found, verify, f"{where}: set {remedy} or")
 
 
 def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str | None, list[str]]:
@@ -241,7 +241,7 @@ def _plugin(known: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
     domain_id, domain_name = _first((known.user_domain_id, known.user_domain_name), default, (None, "Default"))
     user: dict[str, Any] = {"user_id": known.user_id, "username": known.username}
     user |= {"user_domain_id": domain_id, "user_domain_name": domain_name}
-    if known.by_application_credential:
+    if known.auth_type == BY_CREDENTIAL:
         secret = known.application_credential_secret
         return v3.ApplicationCredential(
             auth_url,
@@ -250,19 +250,15 @@ def _plugin(known: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
             application_credential_secret=secret.get_secret_value() if secret else "",
             **user,
         )
-    # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-    owner = _first((known.project_domain_id, known.project_domain_name), default, (domain_id, domain_name))
-    named: dict[str, Any] = {
-        "project_name": known.project_name,
-        "project_domain_id": owner[0],
-        "project_domain_name": owner[1],
-    }
-    return v3.Password(
-        auth_url,
-        password=known.password.get_secret_value() if known.password else "",
-        **user,
-        **({"project_id": known.project_id} if known.project_id else named),
-    )
+    scope: dict[str, Any] = {"project_id": known.project_id}
+    if not known.project_id:
+        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+        told = known.project_domain_id, known.project_domain_name
+        project_domain_id, project_domain_name = _first(told, default, (domain_id, domain_name))
+        scope = {"project_name": known.project_name, "project_domain_id": project_domain_id}
+        scope["project_domain_name"] = project_domain_name
+    password = known.password.get_secret_value() if known.password else ""
+    return v3.Password(auth_url, password=password, **user, **scope)
 
 
 def _first(*domains: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
