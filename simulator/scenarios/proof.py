@@ -167,8 +167,8 @@ def both_gone(stage: Stage) -> None:
 
 @scenario("server_not_found")
 def server_unknown(stage: Stage) -> None:
-    """There has never been such a server, as far as this request can tell."""
-    stage.request(stage.world.new_id(), stage.disk())
+    """There is no such server, and the disk is on another one: most likely the request names the wrong server."""
+    stage.request(stage.world.new_id(), stage.disk(stage.server()))
 
 
 @scenario("volume_not_found")
