@@ -28,8 +28,9 @@ def play(name: str, as_json: bool) -> int:
         wanted: list[tuple[str, str, Key]] = []
         for scenario in chosen:
             stage = scenario.on(cloud)
-            for request, body, expected in zip(stage.requests, stage.bodies(), scenario.expected, strict=True):
-                stack.request(body)
+            sent = zip(stage.requests, stage.bodies(), stage.delays, scenario.expected, strict=True)
+            for request, body, delay, expected in sent:
+                stack.request(body, delay)
                 wanted.append((scenario.name, expected, (request["id"], request["data"]["volume_id"])))
         events = collect(stack, console, {key for _, _, key in wanted}, PATIENCE)
         with cloud.lock:

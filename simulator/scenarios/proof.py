@@ -36,6 +36,12 @@ def host_attachment(stage: Stage) -> None:
     stage.request(*stage.attached(multiattach=True, on_a_host=True))
 
 
+@scenario("already_detached")
+def host_attachment_alone(stage: Stage) -> None:
+    """A disk that a host has attached, by block storage alone, and no server: the server has not got it."""
+    stage.request(stage.server(), stage.disk(on_a_host=True, status="in-use"))
+
+
 @scenario("detached_by_other")
 def joined(stage: Stage) -> None:
     """Somebody else is detaching the disk already: their detach is followed, no DELETE is sent."""
@@ -47,7 +53,7 @@ def joined(stage: Stage) -> None:
 @scenario("refused_by_server")
 def silent_refusal(stage: Stage) -> None:
     """Accepted, detaching, then in-use again: the server would not let go of the disk."""
-    server, disk = stage.attached(behaviour=Behaviour(seconds=2, refuse=True))
+    server, disk = stage.attached(behaviour=Behaviour(seconds=4, refuse=True))
     stage.fault(faults.answer(404), "get_action", server_id=server, times=None)
     stage.request(server, disk)
 
@@ -55,19 +61,37 @@ def silent_refusal(stage: Stage) -> None:
 @scenario("refused_by_server")
 def refusal_on_record(stage: Stage) -> None:
     """The same, with the server's action record saying so: one look settles it."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=2, refuse=True)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True)))
 
 
 @scenario("detached_now")
 def marked_late(stage: Stage) -> None:
-    """Accepted, but the volume shows detaching only seconds later: no refusal may be read into that."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=7, mark_lag=5)))
+    """Accepted, but the volume shows detaching only after 30 seconds: no refusal may be read into that."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=32, mark_lag=30)))
+
+
+@scenario("detached_now")
+def slow(stage: Stage) -> None:
+    """A detach that takes 20 seconds: its end is seen within two."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=20)))
+
+
+@scenario("detached_now")
+def error_that_passes(stage: Stage) -> None:
+    """The volume's status is error for a while, and the detach goes on: the action record says that it still runs."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=8, error_status="error", error_seconds=5)))
+
+
+@scenario("stuck_detaching")
+def storage_failed(stage: Stage) -> None:
+    """The storage back end fails, and the volume says detaching for good: the action record tells, within a minute."""
+    stage.request(*stage.attached(behaviour=Behaviour(error_after=4)))
 
 
 @scenario("still_watching then detached_now")
 def stuck_then_late_success(stage: Stage) -> None:
     """Stuck in detaching past the confirm timeout: unconfirmed first, detached in the end."""
-    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=12)))
+    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=41)))
 
 
 @scenario("still_watching then stuck_detaching")
@@ -146,6 +170,14 @@ def server_gone(stage: Stage) -> None:
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
     stage.later(3, partial(stage.world.delete_server, server))
+
+
+@scenario("server_gone")
+def server_gone_before(stage: Stage) -> None:
+    """The server was deleted before anybody looked, and its volume is free: nothing is left of what was asked for."""
+    server, disk = stage.attached()
+    stage.world.delete_server(server)
+    stage.request(server, disk)
 
 
 @scenario("volume_gone")

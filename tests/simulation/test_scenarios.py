@@ -12,13 +12,14 @@ def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
     """Each request ends in the verdicts that its scenario names, and the simulator's record agrees with each."""
     simulation = Stack(scenario_cloud, SETTINGS)
     stage = scenario.on(simulation.cloud)
-    for body in stage.bodies():
-        simulation.queue.put(body)
+    for body, delay in zip(stage.bodies(), stage.delays, strict=True):
+        simulation.queue.put(body, delay)
 
     simulation.run()
 
+    heard = list({event["id"]: event for event in reversed(simulation.bus.events)}.values())[::-1]
     got = [
-        " then ".join(e["data"]["detail"] for e in simulation.bus.events if e["data"]["request"]["id"] == request["id"])
+        " then ".join(event["data"]["detail"] for event in heard if event["data"]["request"]["id"] == request["id"])
         for request in stage.requests
     ]
     assert list(scenario.expected) == got
