@@ -14,51 +14,122 @@ STILL_ATTACHED = {
 }
 """Reasons that claim: the disk is attached as before."""
 
+LETS_GO = (What.CINDER_DETACHED, What.NOVA_DETACHED)
+MAKES_AN_ATTACHMENT = (What.ATTACHED, What.MOVED)
+
+
+def bindings(events: Sequence[Happened]) -> dict[str, str]:
+    """Which binding each attachment of one volume to one server belongs to; a binding has its first attachment's id.
+
+    There is one at a time. An id that nothing introduced is the next one of a move that was never finished.
+    """
+    known: dict[str, str] = {}
+    current = ""
+    for entry in events:
+        if entry.attachment_id is None:
+            continue
+        if entry.what is What.ATTACHED:
+            current = known[entry.attachment_id] = entry.attachment_id
+        known.setdefault(entry.attachment_id, current)
+    return known
+
 
 class Record:
-    """The history, up to a moment, of one volume on one server."""
+    """The history, up to a moment, of one volume on one server, binding by binding.
 
-    def __init__(self, history: Sequence[Happened], server_id: str, volume_id: str, until: datetime) -> None:
+    `keeps_records` says whether the cloud itself tells a client what happened to the server.
+    """
+
+    def __init__(
+        self, history: Sequence[Happened], server_id: str, volume_id: str, until: datetime, keeps_records: bool = True
+    ) -> None:
         about = [h for h in history if h.at <= until]
         self.events = [h for h in about if (h.server_id, h.volume_id) == (server_id, volume_id)]
         self.server_deleted = any(h.what is What.SERVER_DELETED and h.server_id == server_id for h in about)
         self.volume_deleted = any(h.what is What.VOLUME_DELETED and h.volume_id == volume_id for h in about)
+        self.keeps_records = keeps_records
+        # Which binding an attachment is of does not depend on when it is asked.
+        self._bindings = bindings([h for h in history if (h.server_id, h.volume_id) == (server_id, volume_id)])
 
-    def of(self, what: What) -> list[str | None]:
-        return [h.attachment_id for h in self.events if h.what is what]
+    def binding(self, attachment_id: str | None) -> str | None:
+        """The binding of an attachment; None for one that the cloud never had."""
+        return self._bindings.get(attachment_id or "")
+
+    def of(self, *whats: What) -> list[str | None]:
+        """The bindings to which such things happened, in order."""
+        return [self.binding(h.attachment_id) for h in self.events if h.what in whats]
 
     @property
-    def held(self) -> set[str | None]:
-        """The attachments that a plane still holds."""
+    def held_bindings(self) -> set[str | None]:
+        """The bindings that a plane still holds."""
         gone = set(self.of(What.CINDER_DETACHED)) & set(self.of(What.NOVA_DETACHED))
         return set(self.of(What.ATTACHED)) - gone
 
+    @property
+    def held(self) -> set[str | None]:
+        """The attachments that a plane still holds, each under the id that it has since the last move."""
+        made = {self.binding(h.attachment_id): h.attachment_id for h in self.events if h.what in MAKES_AN_ATTACHMENT}
+        return {made[binding] for binding in self.held_bindings}
 
-def disagreement(history: Sequence[Happened], event: Mapping[str, Any]) -> str | None:
-    """Why a verdict is not true by the cloud's record at its time; None if it is."""
+    def holds(self, attachment_id: str | None) -> bool:
+        """Whether a plane still holds the binding of an attachment, moved or not."""
+        return self.binding(attachment_id) in self.held_bindings
+
+    def meant(self, data: Mapping[str, Any]) -> set[str | None]:
+        """What the request is about: the binding that was followed or named, or else those that it found."""
+        if named := self.binding(data.get("attachment_id")):
+            return {named}
+        asked = datetime.fromisoformat(data["timing"]["requested_at"])
+        return {self.binding(h.attachment_id) for h in self.events if h.what is What.ATTACHED and h.at <= asked}
+
+
+def disagreement(history: Sequence[Happened], event: Mapping[str, Any], keeps_records: bool = True) -> str | None:
+    """Why a verdict is not true by the cloud's record at its time; None if it is.
+
+    Where the cloud keeps no records for its users (`Deployment.instance_actions`), nobody can be expected to tell
+    a move from a re-attachment: `superseded` of an attachment that was moved is let pass then.
+    """
     data = event["data"]
     if not (data.get("server_id") and data.get("volume_id")):
         return None
     # A verdict speaks of the world as it was last looked at; the volume is what is read last.
     looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in VOLUME_READS]
     until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
-    record = Record(history, data["server_id"], data["volume_id"], until)
+    record = Record(history, data["server_id"], data["volume_id"], until, keeps_records)
     return CLAIMS[data["verdict"]](record, data)
 
 
 def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
     followed = data.get("attachment_id")
-    if followed in record.held:
-        return f"said detached while attachment {followed} was still there"
+    if record.holds(followed):
+        return f"said detached while attachment {followed} was still there, as {record.held}"
     if data["detail"] == "replaced_by_newer":
-        return None if record.held else "said that a newer attachment was there, and there was none"
+        return _replaced(record, data)
     if record.held and not record.server_deleted:
         return f"said detached while {record.held} was there"
-    accepted = record.of(What.DELETE_ACCEPTED).count(followed) - record.of(What.DETACH_REFUSED).count(followed)
+    ours = record.binding(followed)
+    accepted = record.of(What.DELETE_ACCEPTED).count(ours) - record.of(What.DETACH_REFUSED).count(ours)
     if data["detail"] == "detached_now" and accepted != 1:
         return f"claims the detach as its own, with {accepted} accepted DELETEs that were not refused later"
     gone = {"server_gone": record.server_deleted, "volume_gone": record.volume_deleted}
     return None if gone.get(data["detail"], True) else f"said {data['detail']}, and it was there"
+
+
+def _replaced(record: Record, data: Mapping[str, Any]) -> str | None:
+    """Another binding is there, made after the one that was meant was gone from both planes."""
+    meant = record.meant(data)
+    if meant & record.held_bindings:
+        return f"said that a newer attachment was there, and it was the one that was meant, as {record.held}"
+    ends = [n for n, h in enumerate(record.events) if h.what in LETS_GO and record.binding(h.attachment_id) in meant]
+    made = {h.attachment_id for h in record.events[max(ends, default=-1) + 1 :] if h.what is What.ATTACHED}
+    return None if made & record.held_bindings else "said that a newer attachment was there, and there was none"
+
+
+def _superseded(record: Record, data: Mapping[str, Any]) -> str | None:
+    moved = set(record.of(What.MOVING, What.MOVED)) & record.meant(data) & record.held_bindings
+    if moved and record.keeps_records:
+        return f"said superseded of an attachment that was moved and is {record.held}"
+    return None
 
 
 def _failed(record: Record, data: Mapping[str, Any]) -> str | None:
@@ -66,10 +137,12 @@ def _failed(record: Record, data: Mapping[str, Any]) -> str | None:
     if code in STILL_ATTACHED and not record.held:
         return f"said {code} of a disk that was not attached any more"
     followed = data.get("attachment_id")
-    if code in ("refused_by_server", "stuck_detaching") and followed not in record.held:
+    if code in ("refused_by_server", "stuck_detaching") and not record.holds(followed):
         return f"said {code} of an attachment that was gone"
-    if code == "refused_by_server" and not record.of(What.DETACH_REFUSED):
+    if code == "refused_by_server" and not record.of(What.DETACH_REFUSED, What.DETACH_FAILED):
         return "said that the server refused, and it had not"
+    if code == "superseded":
+        return _superseded(record, data)
     if code == "server_not_found" and record.held:
         return "said that there is no such server, and it held the disk"
     return None

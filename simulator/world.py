@@ -213,7 +213,8 @@ class World:
 
         After `reserved_after` Cinder drops the attachments of the server's volumes and Nova lists the next ones, after
         `attaching_after` they are being connected, and half-way from there to the end Cinder shows them. In a
-        live migration Cinder shows the old and the new ones from `attaching_after` until half-way to the end.
+        live migration Cinder shows the old and the new ones from `attaching_after` until half-way to the end. The
+        record ends when the server is steady, that of an evacuation two seconds later.
         """
         moves.move(self, server_id, kind, seconds, reserved_after, attaching_after)
 
@@ -256,8 +257,9 @@ class World:
         return request_id
 
     def finish(self, request_id: str, failed: bool = False) -> None:
-        """Close a record now; one of a server that is gone, or of nobody, is left alone."""
-        if action := self.actions.get(request_id):
+        """Close a record now; one that is closed already stays as it is, and so does what has no record."""
+        action = self.actions.get(request_id)
+        if action and action.finished_at is None:
             self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
     # ------------------------------------------------------------------------------------------------ looking

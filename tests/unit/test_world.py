@@ -453,6 +453,7 @@ def test_detached_from_an_offloaded_server() -> None:
     assert [what for what, _ in scene.history[-2:]] == [What.CINDER_DETACHED, What.NOVA_DETACHED]
     scene.world.unshelve(scene.server)
     assert (scene.pass_(60).status, scene.seen) == ("available", "ACTIVE/None")
+    assert scene.record("detach_volume").finished_at == START + timedelta(seconds=2)
 
 
 def test_attached_to_an_offloaded_server() -> None:
