@@ -39,6 +39,7 @@ def _tells_no_more_than_an_old_cloud(stage: Stage, server: str) -> None:
     as_of_old = bodies.json_answer(200, {"volumeAttachments": listed})
     stage.fault(faults.answer(as_of_old), "list_attachments", server_id=server, times=None)
     stage.fault(faults.answer(404), "list_actions", server_id=server, times=None)
+    stage.keeps_records = False
 
 
 # ---------------------------------------------------------------------------------------------- moved: it is ours

@@ -21,13 +21,15 @@ def scenario_cloud(clock: Callable[[], datetime]) -> CloudApi:
 class Stage:
     """What a scenario is told with; everything it makes belongs to it alone.
 
-    `delays` are the seconds after which each of the `requests` is sent.
+    `delays` are the seconds after which each of the `requests` is sent. `keeps_records` says whether the cloud tells
+    what was done to this scenario's servers.
     """
 
     cloud: CloudApi
     name: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     delays: list[int] = field(default_factory=list)
+    keeps_records: bool = True
     untouchable: set[str] = field(default_factory=set)
 
     @property
