@@ -5,9 +5,9 @@ from datetime import timedelta
 from simulator import Behaviour
 from simulator.scenarios.stage import Stage, scenario
 
-LATER = 3
+LATER = 6
 """Seconds: the second one comes while the detach that the first one began is under way."""
-SLOW = Behaviour(seconds=8)
+SLOW = Behaviour(seconds=12)
 TWO_HOURS = timedelta(hours=2)
 
 
