@@ -5,6 +5,9 @@ from functools import partial
 from simulator import Behaviour, faults
 from simulator.scenarios.stage import Stage, scenario
 
+UNDER_WAY = 8
+"""Seconds after which the DELETE has been sent, however many scenarios are played at once."""
+
 
 @scenario("detached_now")
 def accepted_200(stage: Stage) -> None:
@@ -45,7 +48,7 @@ def host_attachment_alone(stage: Stage) -> None:
 @scenario("detached_by_other")
 def joined(stage: Stage) -> None:
     """Somebody else is detaching the disk already: their detach is followed, no DELETE is sent."""
-    server, disk = stage.attached()
+    server, disk = stage.attached(behaviour=Behaviour(seconds=8))
     stage.world.begin_detach(server, disk)
     stage.request(server, disk)
 
@@ -91,7 +94,7 @@ def storage_failed(stage: Stage) -> None:
 @scenario("still_watching then detached_now")
 def stuck_then_late_success(stage: Stage) -> None:
     """Stuck in detaching past the confirm timeout: unconfirmed first, detached in the end."""
-    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=41)))
+    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=44)))
 
 
 @scenario("still_watching then stuck_detaching")
@@ -169,7 +172,7 @@ def server_gone(stage: Stage) -> None:
     """The server is deleted while the detach is under way."""
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
-    stage.later(3, partial(stage.world.delete_server, server))
+    stage.later(UNDER_WAY, partial(stage.world.delete_server, server))
 
 
 @scenario("server_gone")
@@ -185,7 +188,7 @@ def volume_gone(stage: Stage) -> None:
     """The volume is deleted while the detach is under way."""
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
-    stage.later(3, partial(stage.world.delete_volume, disk))
+    stage.later(UNDER_WAY, partial(stage.world.delete_volume, disk))
 
 
 @scenario("server_gone")
@@ -193,8 +196,8 @@ def both_gone(stage: Stage) -> None:
     """Server and volume are deleted while the detach is under way."""
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
-    stage.later(3, partial(stage.world.delete_server, server))
-    stage.later(3, partial(stage.world.delete_volume, disk))
+    stage.later(UNDER_WAY, partial(stage.world.delete_server, server))
+    stage.later(UNDER_WAY, partial(stage.world.delete_volume, disk))
 
 
 @scenario("server_not_found")
