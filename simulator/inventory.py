@@ -21,6 +21,7 @@ class What(StrEnum):
     DETACH_FAILED = "detach_failed"
     MOVING = "moving"
     MOVED = "moved"
+    SERVER_CREATED = "server_created"
     SERVER_DELETED = "server_deleted"
     VOLUME_DELETED = "volume_deleted"
 

@@ -45,7 +45,8 @@ class Record:
     ) -> None:
         about = [h for h in history if h.at <= until]
         self.events = [h for h in about if (h.server_id, h.volume_id) == (server_id, volume_id)]
-        self.server_deleted = any(h.what is What.SERVER_DELETED and h.server_id == server_id for h in about)
+        known = [h.what for h in about if h.server_id == server_id]
+        self.server_gone = What.SERVER_CREATED not in known or What.SERVER_DELETED in known
         self.volume_deleted = any(h.what is What.VOLUME_DELETED and h.volume_id == volume_id for h in about)
         self.keeps_records = keeps_records
         # Which binding an attachment is of does not depend on when it is asked.
@@ -105,13 +106,13 @@ def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
         return f"said detached while attachment {followed} was still there, as {record.held}"
     if data["detail"] == "replaced_by_newer":
         return _replaced(record, data)
-    if record.held and not record.server_deleted:
+    if record.held and not record.server_gone:
         return f"said detached while {record.held} was there"
     ours = record.binding(followed)
     accepted = record.of(What.DELETE_ACCEPTED).count(ours) - record.of(What.DETACH_REFUSED).count(ours)
     if data["detail"] == "detached_now" and accepted != 1:
         return f"claims the detach as its own, with {accepted} accepted DELETEs that were not refused later"
-    gone = {"server_gone": record.server_deleted, "volume_gone": record.volume_deleted}
+    gone = {"server_gone": record.server_gone, "volume_gone": record.volume_deleted}
     return None if gone.get(data["detail"], True) else f"said {data['detail']}, and it was there"
 
 

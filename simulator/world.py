@@ -113,6 +113,7 @@ class World:
         server = Server(id or self.new_id(), project_id or self.project.id, **times)
         self.servers[server.id] = server
         self.record(server.id, "create", server.created_at, server.launched_at)
+        self.note(What.SERVER_CREATED, server.id)
         return server
 
     def add_volume(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Volume:

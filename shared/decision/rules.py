@@ -136,7 +136,7 @@ def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return None
     if request.expires_at and now >= request.expires_at:
         return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")
-    age = (progress.redelivered_since or progress.first_seen_at) - request.requested_at
+    age = min(progress.redelivered_since or progress.first_seen_at, progress.first_seen_at) - request.requested_at
     if age >= (ttl := policy.ttl(request)):
         issued, seen_at = request.requested_at.isoformat(), progress.first_seen_at.isoformat()
         why = f"issued at {issued} and first seen at {seen_at}, when its time to live ({ttl}) was over"

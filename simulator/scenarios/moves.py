@@ -135,11 +135,20 @@ def dry_run_after_a_move(stage: Stage) -> None:
 
 
 @scenario("superseded")
-def reattached_after_the_request(stage: Stage) -> None:
+def reattached_before_delete(stage: Stage) -> None:
     """The action records show that somebody attached the disk again after the request: that one is not touched."""
     server, disk = stage.attached(behaviour=AT_ONCE)
     _attach_again(stage, server, disk)
     stage.request(server, disk, ago=BEFORE)
+
+
+@scenario("superseded")
+def another_attachment_named(stage: Stage) -> None:
+    """The request names an attachment that is gone: today's was made by somebody who attached the disk again."""
+    server, disk = stage.attached(behaviour=AT_ONCE)
+    named = stage.world.is_attached(server, disk)
+    _attach_again(stage, server, disk)
+    stage.request(server, disk, attachment_id=named)
 
 
 @scenario("replaced_by_newer")

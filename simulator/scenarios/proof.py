@@ -115,16 +115,6 @@ def cinder_lags(stage: Stage) -> None:
     stage.request(*stage.attached(behaviour=Behaviour(seconds=4, nova_lag=-3)))
 
 
-@scenario("superseded")
-def reattached_before_delete(stage: Stage) -> None:
-    """The disk was attached anew after the request was made: that attachment is not touched."""
-    server = stage.server()
-    disk = stage.world.add_volume(name=stage.name).id
-    made = stage.world.now
-    stage.world.attach(server, disk)
-    stage.request(server, disk, envelope={"time": made.replace(year=made.year - 1).isoformat()})
-
-
 @scenario("replaced_by_newer")
 def reattached_after_delete(stage: Stage) -> None:
     """Detached and at once attached anew by somebody: the one asked for is gone, the new one stays."""
@@ -137,12 +127,6 @@ def reattached_after_delete(stage: Stage) -> None:
 
     for tick in range(1, 80):
         stage.later(tick / 10, again)
-
-
-@scenario("superseded")
-def another_attachment_named(stage: Stage) -> None:
-    """The request names an attachment that is no longer the current one."""
-    stage.request(*stage.attached(), attachment_id=stage.world.new_id())
 
 
 @scenario("detached_now")
@@ -200,8 +184,14 @@ def both_gone(stage: Stage) -> None:
     stage.later(UNDER_WAY, partial(stage.world.delete_volume, disk))
 
 
-@scenario("server_not_found")
+@scenario("server_gone")
 def server_unknown(stage: Stage) -> None:
+    """There is no such server, and the disk is free: whatever there was, nothing is attached any more."""
+    stage.request(stage.world.new_id(), stage.disk())
+
+
+@scenario("server_not_found")
+def wrong_server(stage: Stage) -> None:
     """There is no such server, and the disk is on another one: most likely the request names the wrong server."""
     stage.request(stage.world.new_id(), stage.disk(stage.server()))
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from simulator import Happened, What
-from simulator.oracle import disagreement
+from simulator.oracle import bindings, disagreement
 from tests.stack import Stack
 
 SKEW = timedelta(seconds=5)
@@ -27,6 +27,7 @@ class Run:
     logs: list[str] = field(default_factory=list)
     untouchable: frozenset[str] = frozenset()
     copies: bool = False
+    keeps_records: bool = True
 
     @classmethod
     def of(cls, simulation: Stack, requests: list[Mapping[str, Any]], untouchable: set[str]) -> Run:
@@ -40,6 +41,7 @@ class Run:
             simulation.logs,
             frozenset(untouchable),
             simulation.queue.copies,
+            simulation.cloud.deployment.instance_actions,
         )
 
     def final(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -50,6 +52,21 @@ class Run:
             if (event["data"]["request"]["id"], event["data"].get("volume_id")) == (request["id"], volume)
             and event["data"]["verdict"] in FINAL
         ]
+
+    def about(self, request: Mapping[str, Any]) -> list[Happened]:
+        asked = request["data"]["server_id"], request["data"]["volume_id"]
+        return [entry for entry in self.history if (entry.server_id, entry.volume_id) == asked]
+
+    def attached_at_once(self, request: Mapping[str, Any]) -> bool:
+        """Whether somebody attached the disk anew so soon after the request that two clocks may disagree on it."""
+        asked = datetime.fromisoformat(request["time"])
+        made = [entry.at for entry in self.about(request) if entry.what is What.ATTACHED]
+        return any(asked < at <= asked + SKEW + timedelta(seconds=1) for at in made)
+
+    def binding(self, entry: Happened) -> str | None:
+        """What a move keeps and an attach renews: the first attachment's id stands for it."""
+        about = [h for h in self.history if (h.server_id, h.volume_id) == (entry.server_id, entry.volume_id)]
+        return bindings(about).get(entry.attachment_id or "")
 
     def deletes(self, what: What) -> list[Happened]:
         return [entry for entry in self.history if entry.what is what]
@@ -71,13 +88,16 @@ def one_final_verdict_id(run: Run) -> Iterator[str]:
 def no_contradiction(run: Run) -> Iterator[str]:
     """No final verdict says something else than an earlier one of the same request.
 
-    Two things are not promised; both have the same id, so that a consumer which dedupes hears only the first.
-    What died five times over is answered as unknown, though one delivery may have got as far as its verdict. And a
-    second copy of a request, looked at for the first time after somebody attached the disk anew, is `superseded`.
+    Three things are not promised; all have the same id, so that a consumer which dedupes hears only the first.
+    What died five times over is answered as unknown, though one delivery may have got as far as its verdict. A
+    second copy of a request, looked at for the first time much later, is `expired`, or `superseded` if somebody
+    attached the disk anew. And so is a redelivery, if that was within what clocks may differ by from the request.
     """
     for request in run.requests:
         said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request)}
-        later_world = {("failed", "dead_lettered")} | ({("failed", "superseded")} if run.copies else set())
+        later_world = {("failed", "dead_lettered")}
+        later_world |= {("failed", "superseded"), ("failed", "expired")} if run.copies else set()
+        later_world |= {("failed", "superseded")} if run.attached_at_once(request) else set()
         said -= later_world
         if len(said) > 1:
             yield f"{request['id']} was told {sorted(map(str, said))}"
@@ -86,30 +106,30 @@ def no_contradiction(run: Run) -> Iterator[str]:
 def verdicts_are_true(run: Run) -> Iterator[str]:
     """Each verdict agrees with the world at its time; above all, detached means detached."""
     for event in run.events:
-        if objection := disagreement(run.history, event):
+        if objection := disagreement(run.history, event, run.keeps_records):
             yield f"{event['data']['request']['id']}: {objection}"
 
 
 def nothing_newer_is_cut(run: Run) -> Iterator[str]:
     """No DELETE takes effect on an attachment made after every request for it."""
-    made = {entry.attachment_id: entry.at for entry in run.history if entry.what is What.ATTACHED}
+    made: dict[str | None, datetime] = {e.attachment_id: e.at for e in run.history if e.what is What.ATTACHED}
     for entry in run.deletes(What.DELETE_ACCEPTED):
         asked = [
             datetime.fromisoformat(request["time"])
             for request in run.requests
             if request["data"]["volume_id"] == entry.volume_id and request["data"]["server_id"] == entry.server_id
         ]
-        if asked and made[entry.attachment_id] > max(asked) + SKEW:
+        if asked and made[run.binding(entry)] > max(asked) + SKEW:
             yield f"attachment {entry.attachment_id} is newer than the request and was cut"
 
 
 def one_effective_delete(run: Run) -> Iterator[str]:
-    """At most one DELETE takes effect on one attachment, and none is sent after one that was accepted."""
-    accepted = [entry.attachment_id for entry in run.deletes(What.DELETE_ACCEPTED)]
-    refused = {entry.attachment_id for entry in run.deletes(What.DETACH_REFUSED)}
-    for attachment in set(accepted) - refused:
-        if accepted.count(attachment) > 1:
-            yield f"attachment {attachment} was sent {accepted.count(attachment)} effective DELETEs"
+    """At most one DELETE takes effect on one binding, moved or not, and none is sent after one that was accepted."""
+    accepted = [run.binding(entry) for entry in run.deletes(What.DELETE_ACCEPTED)]
+    refused = {run.binding(entry) for entry in run.deletes(What.DETACH_REFUSED)}
+    for binding in set(accepted) - refused:
+        if accepted.count(binding) > 1:
+            yield f"binding {binding} was sent {accepted.count(binding)} effective DELETEs"
 
 
 def gates_hold(run: Run) -> Iterator[str]:

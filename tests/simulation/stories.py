@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from simulator import Behaviour, faults
@@ -83,6 +84,12 @@ def _newer(stage: Stage) -> None:
     stage.request(server, disk, envelope={"time": made.isoformat()})
 
 
+def _newer_unknown(stage: Stage) -> None:
+    """The same on a cloud that keeps no records."""
+    stage.cloud.deployment.instance_actions = False
+    _newer(stage)
+
+
 def _shared(stage: Stage) -> None:
     server, other = stage.server(), stage.server()
     disk = stage.disk(server, other, behaviour=PROMPT, multiattach=True)
@@ -95,6 +102,37 @@ def _two_requesters(stage: Stage) -> None:
     disk = stage.disk(server, behaviour=PROMPT)
     stage.request(server, disk)
     stage.request(server, disk)
+
+
+def moving(kind: str, **deployment: Any) -> Callable[[Stage], None]:
+    """A server that is moved after the first look, while its disk was busy; on a cloud that may tell less than ours."""
+
+    def arrange(stage: Stage) -> None:
+        for name, value in deployment.items():
+            setattr(stage.cloud.deployment, name, value)
+        server = stage.server()
+        disk = stage.disk(server, behaviour=PROMPT)
+        stage.request(server, disk)
+        stage.world.set_volume(disk, status="backing-up")
+        stage.later(5.9, partial(stage.world.set_volume, disk, status="in-use"))
+        stage.later(6, partial(begin_move, stage, kind, server, disk))
+
+    return arrange
+
+
+def begin_move(stage: Stage, kind: str, server: str, disk: str) -> None:
+    """A move that takes 40 s, a shelved server that is back after 30 s, or a volume that is migrated at once."""
+    if kind == "shelve":
+        stage.world.shelve(server)
+        stage.later(30, partial(stage.world.unshelve, server))
+    elif kind == "swap":
+        stage.world.swap_volume(server, disk)
+    else:
+        stage.world.move(server, kind, seconds=40.0)
+
+
+NEITHER = {"max_compute_version": (2, 60), "instance_actions": False}
+"""A cloud that tells a moved disk from a re-attached one in no way."""
 
 
 def _two_disks(stage: Stage) -> None:
@@ -120,9 +158,16 @@ STORIES = tuple(
         ("unsafe", _unsafe),
         ("dry-run", _dry),
         ("newer", _newer),
+        ("newer-unknown", _newer_unknown),
         ("shared", _shared),
         ("two-requesters", _two_requesters),
         ("two-disks", _two_disks, 10),
+        ("resized", moving("resize")),
+        ("migrated-live", moving("live-migration")),
+        ("evacuated-by-records", moving("evacuate", max_compute_version=(2, 60))),
+        ("shelved-and-back", moving("shelve")),
+        ("volume-migrated", moving("swap")),
+        ("moved-unknown", moving("resize", **NEITHER)),
     )
 )
 SHARED_STAGE = tuple(story for story in STORIES if story.name != "marked-late")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
+from shared.decision.meant import Standing
 from shared.decision.requeue import after_delete
 from shared.decision.rules import RULES, Rule, decide, not_meant
 from shared.model import Classified, Detail, Reason
@@ -19,8 +20,10 @@ from shared.policy import Policy
 from shared.ports import Event
 from shared.service import Service
 from shared.telemetry.logs import logger
+from simulator.scenarios.stage import Stage
 from tests.simulation.stories import BY_NAME, judged
-from tests.simulation.test_others import Act, attach_when_free, before, swap
+from tests.simulation.test_others import Act, before, swap
+from tests.stack import Stack
 
 Mutate = Callable[[Service], Service]
 
@@ -83,6 +86,17 @@ def fence_without_memory(case: Case, policy: Policy, now: datetime) -> Decision 
     return not_meant(replace(case, progress=replace(case.progress, redelivered_since=None)), policy, now)
 
 
+def any_other_is_newer(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """As the first version did: what was followed has another id, so somebody must have attached the disk again."""
+    if case.standing is Standing.MOVED:
+        return detached(Detail.REPLACED_BY_NEWER)
+    return not_meant(case, policy, now)
+
+
+def unknown_is_moved(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    return None if case.standing is Standing.UNKNOWN else not_meant(case, policy, now)
+
+
 @dataclass(frozen=True, slots=True)
 class RandomIds(EventFactory):
     """A fresh id for each emission, as in most services."""
@@ -104,6 +118,12 @@ class Talkative(Observer):
 
     def step(self, step: Any) -> None:
         logger.info("login", extra={"login": "demo-password"})
+
+
+def attach_later(simulation: Stack, stage: Stage) -> None:
+    """Somebody attaches the free disk to the server, when no two clocks can disagree any more that it is newer."""
+    asked = stage.requests[0]["data"]
+    stage.later(20, partial(stage.world.attach, asked["server_id"], asked["volume_id"]))
 
 
 @dataclass(frozen=True)
@@ -129,9 +149,13 @@ MUTANTS = (
     Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
            "lost-with-effect", "verdicts_are_true"),
     Mutant("rule 3, any attachment is meant", without("not_meant"), "newer", "gates_hold"),
-    Mutant("rule 3, a newer one is taken for the old", without("not_meant"), "detach", "nothing_newer_is_cut", swap),
+    Mutant("rule 3, a newer one is taken for the old", without("not_meant"), "detach", "verdicts_are_true", swap),
+    Mutant("rule 3, a moved one is taken for a newer", with_rule("not_meant", any_other_is_newer), "resized",
+           "verdicts_are_true"),
+    Mutant("rule 3, what is not known is taken for moved", with_rule("not_meant", unknown_is_moved), "newer-unknown",
+           "gates_hold"),
     Mutant("rule 3, no memory of an earlier delivery", with_rule("not_meant", fence_without_memory), "already-detached",
-           "no_contradiction", attach_when_free, deaths=True),
+           "no_contradiction", attach_later, deaths=True),
     Mutant("rule 4, one idle look is a refusal", with_rule("refused", idle_once_is_refused), "marked-late",
            "verdicts_are_true"),
     Mutant("no safety gates", without("unsafe"), "unsafe", "gates_hold"),

@@ -59,7 +59,21 @@ def second_requester(simulation: Stack, stage: Stage) -> None:
     simulation.queue.put(stage.bodies()[-1])
 
 
-ACTS: tuple[Act, ...] = (attach_when_free, swap, duplicate_original, everything_waiting, second_requester)
+def resize(simulation: Stack, stage: Stage) -> None:
+    """An operator resizes the server; its disks get new attachments on the way."""
+    with suppress(Refused):
+        stage.world.move(stage.requests[0]["data"]["server_id"], "resize", seconds=20)
+
+
+def migrate_live(simulation: Stack, stage: Stage) -> None:
+    """The cloud migrates the server while it runs; for a while each disk has two attachments to it."""
+    with suppress(Refused):
+        stage.world.move(stage.requests[0]["data"]["server_id"], "live-migration", seconds=20)
+
+
+ACTS: tuple[Act, ...] = (
+    attach_when_free, swap, duplicate_original, everything_waiting, second_requester, resize, migrate_live,
+)  # fmt: skip
 
 
 def before(act: Act, simulation: Stack, stage: Stage, effect: str) -> None:

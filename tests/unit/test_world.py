@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from simulator import RUNNING, STOPPED, Behaviour, Refused, What, World
-from simulator.inventory import Action
+from simulator.inventory import Action, Happened
 from tests.messages import START
 from tests.stack import Clock
 
@@ -63,8 +63,13 @@ class Scene:
         return self.attachment in self.world.nova, self.attachment in self.world.cinder
 
     @property
+    def happened(self) -> list[Happened]:
+        """What happened since the server was made."""
+        return [entry for entry in self.world.history if entry.what is not What.SERVER_CREATED]
+
+    @property
     def history(self) -> list[tuple[What, float]]:
-        return [(h.what, (h.at - START).total_seconds()) for h in self.world.history]
+        return [(h.what, (h.at - START).total_seconds()) for h in self.happened]
 
 
 def test_cinder_lets_go_before_nova() -> None:
@@ -95,7 +100,7 @@ def test_history_has_the_times_at_which_things_took_place() -> None:
     scene.pass_(60)
     assert scene.history == [(What.ATTACHED, 0.0), (What.DETACHING, 0.0), (What.CINDER_DETACHED, 2.0),
         (What.NOVA_DETACHED, 2.5)]  # fmt: skip
-    assert {h.attachment_id for h in scene.world.history} == {scene.attachment}
+    assert {h.attachment_id for h in scene.happened} == {scene.attachment}
 
 
 def test_refusal_leaves_the_same_attachment() -> None:
@@ -291,7 +296,7 @@ def test_history_of_a_move() -> None:
     scene.world.move(scene.server)
     scene.pass_(60)
     assert scene.history == [(What.ATTACHED, 0.0), (What.MOVING, 0.0), (What.MOVED, 5.0)]
-    moving, moved = scene.world.history[1:]
+    moving, moved = scene.happened[1:]
     assert (moving.attachment_id, moving.detail) == (scene.attachment, "resize")
     assert (moved.attachment_id, moved.detail) == (*scene.world.nova, scene.attachment)
 
