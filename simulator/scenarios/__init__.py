@@ -1,4 +1,8 @@
-"""Everything a cloud can do to a detach, each reachable by `make run SCENARIO=<name>`."""
+"""Everything a cloud can do to a detach, each reachable by `make run SCENARIO=<name>`.
+
+`all` of them play side by side, in one cloud and on one clock. So each has servers and disks of its own, and leaves
+some seconds between what must come first and what must come after.
+"""
 
 from simulator.scenarios import answers, copies, gates, moves, proof
 from simulator.scenarios.stage import CATALOGUE, Scenario, Stage, scenario_cloud
