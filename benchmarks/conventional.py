@@ -6,9 +6,9 @@ safety facts are checked, looks follow the same schedule, both planes must agree
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import random
 import time
 import uuid
 from collections.abc import Iterator
@@ -61,12 +61,13 @@ def cloud() -> Any:
 
 
 def pauses() -> Iterator[float]:
-    """1 s growing to 15 s, with jitter, until it has taken too long."""
-    waited, grown = 0.0, 1.0
-    while waited < CONFIRM_TIMEOUT:
-        pause = grown * random.uniform(2 / 3, 1)
+    """Every 2 s for half a minute, later every 15 s, until it has taken too long."""
+    waited = 0.0
+    for pause in itertools.chain([1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13], itertools.repeat(15)):
+        if waited >= CONFIRM_TIMEOUT:
+            return
         yield pause
-        waited, grown = waited + pause, min(15.0, grown * 1.6)
+        waited += pause
 
 
 def attachment_of(volume: Any, server_id: str) -> dict[str, Any] | None:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from shared.model import DetachRequest
-
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
 INVOCATION = 60
@@ -21,8 +19,11 @@ VISIBILITY = 6 * INVOCATION
 MAX_RECEIVES = 5
 """After so many deliveries that were not acknowledged a message is a dead letter."""
 
-TIME_TO_SEND = 5
+TIME_TO_SEND = 8
 """Kept at the end of an invocation for the outbox."""
+
+OUTLIVE = 1
+"""The last calls to the cloud end at the deadline; their threads are waited for a little longer, to know how."""
 
 SERVERS_AT_ONCE = 10
 """Visits that run side by side: Lambda hands over ten messages at most, each about one server."""
@@ -33,7 +34,11 @@ CLOUD_CONNECT, CLOUD_ANSWER = 5, 30
 """To connect, and to wait for bytes, for every call, the ones to Keystone too."""
 
 LONGEST_CALL = CLOUD_CONNECT + CLOUD_ANSWER + 1
-"""One to spare. A DELETE is sent only if so much is left: nothing may be on its way when the handler returns."""
+"""A whole call, its headers and body included; one to spare. No call goes on past the deadline."""
+
+LONGEST_DELETE = 15
+"""The whole DELETE, connecting included. It is sent only if so much is left: nothing may be on its way when the
+handler returns. Nova answers it in a second or two, and what takes longer is looked at instead."""
 
 LONGEST_RETRY_AFTER = 3600
 """No cloud is waited for longer than this on its own word."""
@@ -58,8 +63,12 @@ SECRET_KEPT = 300
 SECRET_NEWEST = 30
 """How old it may be once its content was refused. This is also how often a stranger can make us read it."""
 
-LOGIN_PAUSE = 30
-"""So long a refused login is not repeated with the same credentials: repeated failures lock the user."""
+LOGIN_PAUSES = (0, 30, 600, 900)
+"""So long a login is not repeated with the same credentials after its first, second, third and any later refusal.
+
+The first may have been Keystone's mistake. After that, four tries at most fall into any fifteen minutes: Open Telekom
+Cloud locks a user after five failures in fifteen minutes.
+"""
 
 SIGNATURE_TOLERANCE = 300
 """How far the signed time of a webhook may be from ours (Standard Webhooks, verifying the timestamp)."""
@@ -177,8 +186,3 @@ class Policy:
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     request_ttl_limit: timedelta = timedelta(days=1)
-
-    def ttl(self, request: DetachRequest) -> timedelta:
-        """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
-        asked = request.request_ttl
-        return min(self.request_ttl if asked is None else timedelta(seconds=asked), self.request_ttl_limit)

@@ -20,7 +20,8 @@ from shared.model import AnswerClass, Call, Classified, Listed, Seen, Server, Vo
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
-    LONGEST_CALL,
+    LONGEST_DELETE,
+    OUTLIVE,
     POLL,
     RECORD_AFTER,
     SERVERS_AT_ONCE,
@@ -105,8 +106,8 @@ class Look:
         return replace(seen, server=server, actions=self._shared("actions", lambda: cloud.actions(server_id)))
 
     def delete(self, case: Case) -> Sent | None:
-        """Send the DELETE, if it is over before the invocation is; None if there is no time left for that."""
-        if not self.has(LONGEST_CALL):
+        """Send the DELETE, if its whole limit fits into the invocation; None if there is no time left for that."""
+        if not self.has(LONGEST_DELETE):
             return None
         request = case.request
         return self._told(self._cloud(case).detach(request.server_id, request.volume_id))
@@ -214,7 +215,7 @@ class Visits:
             return []
         pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
         futures = [pool.submit(visit.run) for visit in visits]
-        left = (deadline - self.clock()).total_seconds() if deadline else None
+        left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
         done, late = wait(futures, left)
         for visit in visits:
             visit.stopped = True

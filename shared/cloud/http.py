@@ -1,42 +1,43 @@
-"""One call to the cloud: our own session, its time limits, its errors, and what happens to a refused token.
+"""One call to the cloud: our own sessions, the time limit of a call, and what happens to a refused token.
 
 The login is apart from this (`keystone`): it gives the token, the project and the addresses of the services.
+
+`requests` bounds the wait between two bytes, so an answer that trickles lasts for ever. Here a call has a limit for
+all of it: connecting, headers and body. Nothing is sent once it is over, by the wall clock either, which goes on while
+the process is frozen between two invocations.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from http.client import HTTPResponse
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import create_connection
 
-from shared.cloud.redact import redact
+from shared.cloud.classify import classify
+from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
-from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT
+from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL
 from shared.ports import Clock
 
 if TYPE_CHECKING:
-    from shared.cloud.keystone import Login, Service
-
-
-class NoAnswer(Exception):
-    """A call that brought no answer to read: the connection, the login or the catalog failed."""
-
-    def __init__(self, classified: Classified) -> None:
-        super().__init__(f"{classified.code}: {classified.message}")
-        self.classified = classified
-
-    @classmethod
-    def for_good(cls, reason: Reason, message: str) -> NoAnswer:
-        return cls(Classified(AnswerClass.PERMANENT, reason.value, message, reason))
+    from shared.cloud.keystone import Access, Login, Service
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Sends requests for one login. Nothing is repeated but a call whose token was refused."""
+    """Sends requests for one login. Nothing is repeated but a read whose token was refused."""
 
     login: Login
     http: requests.Session
@@ -50,53 +51,171 @@ class Calls:
         headers: Mapping[str, str] | None = None,
         deadline: datetime | None = None,
     ) -> Answer:
-        """One answer, whatever its status. No redirect is followed. Raises NoAnswer.
+        """The answer to a read, whatever its status, except for a redirect. Raises NoAnswer.
 
-        A refused token is dropped if it is still the current one, and the call is sent once more with the current
-        one; a read once more yet, if the operator has rotated the credentials.
+        A refused token is dropped if it is still the current one, and the read is repeated with the current one; once
+        more yet, if the operator has rotated the credentials.
         """
-        access = self.login.access()
-        repeats = [self.login.renewed, self.login.rotated] if method == "GET" else [self.login.renewed]
+        access = self.login.access(deadline)
+        repeats = [self.login.renewed, self.login.rotated]
         while True:
-            left = (deadline - self.clock()).total_seconds() if deadline else CLOUD_ANSWER
-            try:
-                base = access.services[service]
-                response = self.http.request(
-                    method,
-                    f"{base}/{path}",
-                    headers={"Accept": "application/json", "X-Auth-Token": access.token, **(headers or {})},
-                    timeout=(min(CLOUD_CONNECT, max(left, 0.1)), min(CLOUD_ANSWER, max(left, 0.1))),
-                    verify=access.verify,
-                    allow_redirects=False,
-                )
-            except KeyError:
-                raise NoAnswer.for_good(Reason.API_REJECTED, access.missing(service)) from None
-            except requests.RequestException as error:
-                raise NoAnswer(unanswered(error)) from error
-            other = repeats.pop(0)(access) if response.status_code == 401 and repeats else None
+            answer = self.send_once(access, method, service, path, headers, deadline)
+            if answer.status < 400 or not repeats or not _refuses_token(answer):
+                break
+            other = repeats.pop(0)(access, deadline)
             if other is None:
-                lower = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(response.status_code, lower, response.content)
+                break
             access = other
+        if answer.status in REDIRECTS:
+            raise redirected(answer, service.name, service.value)
+        return answer
+
+    def send_once(
+        self,
+        access: Access,
+        method: str,
+        service: Service,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        deadline: datetime | None = None,
+        seconds: float = LONGEST_CALL,
+    ) -> Answer:
+        """One HTTP request with the token and the address of `access`: no login, redirect, retry. Raises NoAnswer.
+
+        It is over, headers and body included, within `seconds`, and before the deadline.
+        """
+        if service not in access.services:
+            raise NoAnswer.for_good(Reason.API_REJECTED, access.missing(service))
+        left = limit(seconds, deadline, self.clock)
+        try:
+            response = self.http.request(
+                method,
+                f"{access.services[service]}/{path}",
+                headers={"Accept": "application/json", "X-Auth-Token": access.token, **(headers or {})},
+                timeout=(min(CLOUD_CONNECT, left), min(CLOUD_ANSWER, left)),
+                verify=access.verify,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise NoAnswer(unanswered(error)) from error
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(response.status_code, lower, response.content)
 
 
-Codes = Mapping[str, tuple[type[Exception], ...]]
-CODES: Codes = {
-    "timeout": (requests.Timeout,),
-    "tls_failure": (requests.exceptions.SSLError,),
-    "connection_failure": (requests.ConnectionError,),
-}
-"""What a call without an answer is called in evidence; the first that fits counts."""
+def _refuses_token(answer: Answer) -> bool:
+    """By a 401, or by a code that means the same under another status."""
+    return answer.status == 401 or classify(answer).kind is AnswerClass.REAUTHENTICATE
 
 
-def unanswered(error: Exception, codes: Codes = CODES) -> Classified:
-    """No answer came, so nothing is known of the outcome."""
-    code = next((code for code, types in codes.items() if isinstance(error, types)), "no_answer")
-    return Classified(AnswerClass.RECONCILE, code, redact(str(error)))
+# ---------------------------------------------------------------------------------------------------- the limit
+
+
+class Limit(NamedTuple):
+    """When a call has to be over: by the monotonic clock, in seconds, and by the wall clock."""
+
+    ends: float
+    ends_at: datetime
+    clock: Clock
+
+
+LIMIT: ContextVar[Limit] = ContextVar("LIMIT")
+"""Of the call that this thread makes."""
+
+
+def limit(seconds: float, deadline: datetime | None, clock: Clock) -> float:
+    """Set the limit of the next call: so many seconds, or what is left before the deadline. Raises NoAnswer at it."""
+    now = clock()
+    left = min(seconds, (deadline - now).total_seconds()) if deadline else seconds
+    if left <= 0:
+        why = "no time is left before the deadline, so nothing was sent"
+        raise NoAnswer(Classified(AnswerClass.RETRY, "no_time", why))
+    LIMIT.set(Limit(monotonic() + left, now + timedelta(seconds=left), clock))
+    return left
+
+
+class _Reader(socket.SocketIO):
+    """Waits for bytes as long as is left of the limit, not as long each time."""
+
+    ends: float
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.ends - monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._sock.settimeout(left)  # type: ignore[attr-defined]
+        return super().readinto(buffer)
+
+
+class _Response(HTTPResponse):
+    """Reads status, headers and body through a _Reader."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        reader: Any = self.fp
+        # The socket counts the readers that it made itself, and stays open for them.
+        reader.raw.__class__ = _Reader
+        reader.raw.ends = min(monotonic() + (sock.gettimeout() or CLOUD_ANSWER), LIMIT.get().ends)
+
+
+class _Connection(HTTPConnection):
+    """Sends nothing once the limit is over, however long the thread was kept from it: in DNS, connecting, in TLS."""
+
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        """As urllib3 does, but the time to connect is for all addresses of a name together, and for TLS too."""
+        ends = monotonic() + float(self.timeout or CLOUD_CONNECT)
+        late, why = False, "the name has no address"
+        try:
+            addresses = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        for *_, (host, *_) in addresses:
+            try:
+                at, left = (str(host), self.port), max(ends - monotonic(), 0.001)
+                sock = create_connection(at, left, socket_options=self.socket_options)
+            except OSError as error:
+                late, why = isinstance(error, TimeoutError), str(error)
+            else:
+                sock.settimeout(max(ends - monotonic(), 0.001))
+                return sock
+        raise (ConnectTimeoutError if late else NewConnectionError)(self, f"no connection to {self.host}: {why}")
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        ends, ends_at, clock = LIMIT.get()
+        if monotonic() >= ends or clock() >= ends_at:
+            raise TimeoutError("the time of the call was over before it was sent")
+        super().send(data)
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 class _Limited(HTTPAdapter):
-    """A time limit for the login library, which sets none."""
+    """Holds the calls that go through a proxy to the limit too."""
+
+    def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **named)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
+
+
+class _ForLogin(_Limited):
+    """The login library sets no time limits."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         return super().send(request, **{**options, "timeout": (CLOUD_CONNECT, CLOUD_ANSWER)})
@@ -105,7 +224,9 @@ class _Limited(HTTPAdapter):
 def sessions() -> tuple[requests.Session, requests.Session]:
     """For logins and for calls. Connections are kept; retries are not their business."""
     for_login, for_calls = requests.Session(), requests.Session()
-    for scheme in ("http://", "https://"):
-        for_login.mount(scheme, _Limited(max_retries=0))
-        for_calls.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=32, max_retries=0))
+    for session, kind in ((for_login, _ForLogin), (for_calls, _Limited)):
+        adapter = kind(pool_connections=4, pool_maxsize=32, max_retries=0)
+        adapter.poolmanager.pool_classes_by_scheme = POOLS
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
     return for_login, for_calls

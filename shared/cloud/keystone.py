@@ -2,21 +2,23 @@
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from keystoneauth1 import exceptions as keystone
-from keystoneauth1.identity import v3
+from keystoneauth1.identity import BaseIdentityPlugin, v3
 from keystoneauth1.session import Session
 
 from shared.cloud.classify import classify
-from shared.cloud.http import CODES, Codes, NoAnswer, unanswered
+from shared.cloud.http import limit
+from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
-from shared.policy import LOGIN_PAUSE, SECRET_KEPT, SECRET_NEWEST
+from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
 from shared.settings import CloudCredentials
 
@@ -50,6 +52,14 @@ class Access:
         return f"the catalog has no {self.where.format(service=name)}; set {service.value}"
 
 
+class _Refused(NamedTuple):
+    """How often in a row a login was refused, why, and until when the same credentials are not tried again."""
+
+    times: int
+    why: Classified
+    until: datetime
+
+
 @dataclass
 class Login:
     """One project's login, shared by all calls. Many at once make one login; rotated credentials take over."""
@@ -61,7 +71,7 @@ class Login:
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _session: Any = field(default=None, repr=False)
     _granted: tuple[Any, Access] | None = field(default=None, repr=False)
-    _refused: tuple[datetime, NoAnswer] | None = None
+    _refused: _Refused | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
         """Read the credentials, from a secret's cache; whether they are other ones than before."""
@@ -69,7 +79,9 @@ class Login:
             credentials = self.read(kept_seconds)
             if credentials == self._credentials:
                 return False
-            self._session = Session(auth=_plugin(credentials), session=self.http, verify=credentials.cacert or True)
+            # No redirect is followed: the password would go along.
+            verify = credentials.cacert or True
+            self._session = Session(auth=_plugin(credentials), session=self.http, verify=verify, redirect=False)
             self._credentials, self._granted, self._refused = credentials, None, None
             return True
 
@@ -78,50 +90,92 @@ class Login:
         """The project that the credentials name by its id."""
         return self._credentials.named_project if self._credentials else None
 
-    def access(self) -> Access:
+    def held(self) -> Access | None:
+        """What the last read used, without a login, a secret or a wait for either; None if there is no token."""
+        granted = self._granted
+        return granted[1] if granted else None
+
+    def access(self, deadline: datetime | None = None) -> Access:
         """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
 
-        A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
-        same ones are not tried again for a while, since repeated failures lock the user.
+        Threads that come meanwhile wait for that login, until their own deadlines.
         """
-        with self._lock:
+        granted = self._granted
+        if granted and not granted[0].will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
+            return granted[1]
+        with self._alone(deadline):
             if self._credentials is None:
                 self.refresh()
-            try:
-                granted = self._logged_in()
-            except NoAnswer as error:
-                if error.classified.reason is Reason.UNAUTHORIZED and self.refresh(SECRET_NEWEST):
-                    return self.access()
-                raise
-            if self._granted is None or self._granted[0] is not granted:
-                self._granted = granted, _access(granted, self._credentials)
+            given = self._logged_in(deadline)
+            if self._granted is None or self._granted[0] is not given:
+                self._granted = given, _access(given, self._credentials)
             return self._granted[1]
 
-    def _logged_in(self) -> Any:
-        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon."""
-        if self._refused and self.clock() - self._refused[0] < timedelta(seconds=LOGIN_PAUSE):
-            raise self._refused[1]
+    @contextmanager
+    def _alone(self, deadline: datetime | None) -> Iterator[None]:
+        left = max((deadline - self.clock()).total_seconds(), 0) if deadline else -1
+        if not self._lock.acquire(timeout=left):
+            raise NoAnswer(unanswered(TimeoutError("the login of another call took until the deadline")))
         try:
-            return self._session.auth.get_access(self._session)
+            yield
+        finally:
+            self._lock.release()
+
+    def _logged_in(self, deadline: datetime | None) -> Any:
+        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon.
+
+        A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
+        same ones are tried again only after the pauses of LOGIN_PAUSES.
+        """
+        refused = self._refused
+        if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
+            raise NoAnswer(refused.why)
+        limit(LONGEST_CALL, deadline, self.clock)
+        try:
+            granted = self._session.auth.get_access(self._session)
         except (keystone.ClientException, requests.RequestException) as error:
-            refusal = NoAnswer(understood(error))
-            if isinstance(error, keystone.Unauthorized):
-                self._refused = self.clock(), refusal
-            raise refusal from error
+            why = understood(error)
+            if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
+                raise NoAnswer(why) from error
+            self._refused = self._once_more_refused(why)
+            return self._logged_in(deadline)
+        self._refused = None
+        return granted
 
-    def renewed(self, refused: Access) -> Access:
+    def _once_more_refused(self, why: Classified) -> _Refused:
+        times = self._refused.times + 1 if self._refused else 1
+        if why.kind is not AnswerClass.REAUTHENTICATE:
+            times = max(times, 2)  # said in so many words: locked, or a wrong password
+        pause = LOGIN_PAUSES[min(times, len(LOGIN_PAUSES)) - 1]
+        # It was the login that was refused: there is nothing left to renew.
+        why = replace(why, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
+        return _Refused(times, why, self.clock() + timedelta(seconds=pause))
+
+    def drop(self, refused: Access) -> None:
+        """Forget this token if it is the current one, so that the next read logs in.
+
+        Does not wait: whoever holds the lock is about to replace the token, or the next read finds it refused.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._granted and self._granted[1] is refused:
+                    self._session.auth.invalidate()
+                    self._granted = None
+            finally:
+                self._lock.release()
+
+    def renewed(self, refused: Access, deadline: datetime | None = None) -> Access:
         """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
-        with self._lock:
-            if self._granted and self._granted[1] is refused:
-                self._session.auth.invalidate()
-            return self.access()
+        with self._alone(deadline):
+            self.drop(refused)
+            return self.access(deadline)
 
-    def rotated(self, refused: Access) -> Access | None:
+    def rotated(self, refused: Access, deadline: datetime | None = None) -> Access | None:
         """An access by other credentials, if the operator has rotated them. Raises NoAnswer."""
-        with self._lock:
+        with self._alone(deadline):
             if self._granted and self._granted[1] is refused and not self.refresh(SECRET_NEWEST):
                 return None
-            return self.access()
+            return self.access(deadline)
 
 
 # -------------------------------------------------------------------------------------------------- the catalog
@@ -188,23 +242,13 @@ def _plugin(credentials: CloudCredentials) -> v3.Password | v3.ApplicationCreden
     )
 
 
-KEYSTONE_CODES: Codes = {
-    "timeout": (keystone.ConnectTimeout, *CODES["timeout"]),
-    "tls_failure": (keystone.SSLError, *CODES["tls_failure"]),
-    "connection_failure": (keystone.ConnectFailure, *CODES["connection_failure"]),
-}
-
-
 def understood(error: Exception) -> Classified:
     """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown."""
     response = getattr(error, "response", None)
-    if not isinstance(error, keystone.HttpError):
-        return unanswered(error, KEYSTONE_CODES)
-    if response is None:
-        return classify(Answer(error.http_status))
+    if not isinstance(response, requests.Response):
+        return classify(Answer(error.http_status)) if isinstance(error, keystone.HttpError) else unanswered(error)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    classified = classify(Answer(response.status_code, headers, response.content))
-    if classified.kind is AnswerClass.REAUTHENTICATE:
-        # It was the login that was refused: there is nothing left to renew.
-        return replace(classified, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
-    return classified
+    answer = Answer(response.status_code, headers, response.content)
+    if answer.status in REDIRECTS:
+        return redirected(answer, "keystone", "OS_AUTH_URL").classified
+    return classify(answer) if isinstance(error, keystone.HttpError) else unanswered(error)

@@ -9,13 +9,14 @@ import requests
 
 from shared.cloud import parse as wire
 from shared.cloud.classify import classify
-from shared.cloud.http import Calls, NoAnswer, sessions
+from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Access, Login, ReadCredentials, Service
+from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected
 from shared.cloud.receipts import receipt_of
 from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
 from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
-from shared.policy import SECRET_NEWEST
+from shared.policy import LONGEST_DELETE
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
 
 SERVER_VERSION = "2.26"
@@ -160,23 +161,30 @@ class OpenStackCloud:
     # ------------------------------------------------------------------------------------------- the effect
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
-        """Send the DELETE once. Whatever comes back is the value; no answer at all is "outcome unknown"."""
-        answer = None
+        """Send the DELETE, which is one HTTP request and nothing else: with the token that the reads before it used.
+
+        Whatever comes back is the value. No answer at all, a redirect and a refused token leave the outcome unknown:
+        it may have been refused before or after it had an effect, so a look decides, which logs in anew.
+        """
+        answer, access, headers = None, self.login.held(), self._versioned(SERVER_VERSION)
+        path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
         try:
-            path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
-            headers = self._versioned(SERVER_VERSION)
-            answer = self.calls.send("DELETE", COMPUTE, path, headers, self.deadline)
+            if access is None:
+                raise NoAnswer(Classified(AnswerClass.RETRY, "no_token", "no token is held, so nothing was sent"))
+            answer = self.calls.send_once(access, "DELETE", COMPUTE, path, headers, self.deadline, LONGEST_DELETE)
             classified = classify(answer, now=self.clock())
             if answer.status == 406 and headers:
                 # Refused before anything was looked at. The next one, after a fresh look, goes without.
                 self.refused_versions.add(SERVER_VERSION)
                 classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
+            elif answer.status in REDIRECTS:
+                moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
+                classified = replace(moved, kind=AnswerClass.RECONCILE, reason=None)
+            elif classified.kind is AnswerClass.REAUTHENTICATE:
+                self.login.drop(access)
+                classified = replace(classified, kind=AnswerClass.RECONCILE)
         except NoAnswer as error:
             classified = error.classified
-        refused = classified.kind is AnswerClass.REAUTHENTICATE or classified.reason is Reason.UNAUTHORIZED
-        if refused and self.login.refresh(SECRET_NEWEST):
-            # It had no effect. With the rotated credentials there is a fresh look first.
-            classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
         evidence = self._evidence(DELETE_CALL, answer, classified)
         return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
 

@@ -1,11 +1,11 @@
 """When a case comes back, and when its time is up: after a look, after a DELETE, and when the cloud cannot be read."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import ceil
 from random import Random
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, failed
-from shared.model import AnswerClass, Classified, Detail, Outcome, Reason
+from shared.model import AnswerClass, Classified, DetachRequest, Detail, Outcome, Reason
 from shared.policy import LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
@@ -23,7 +23,7 @@ def requeue(
     seed = f"{request.source} {request.id} {request.volume_id}"
     announce = False
     if since is None:
-        ends = max(request.requested_at, progress.first_seen_at) + policy.ttl(request)
+        ends = max(request.requested_at, progress.first_seen_at) + time_to_live(request, policy)
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
     else:
@@ -37,6 +37,12 @@ def requeue(
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
     # Never sleep past a deadline: the look that meets it is the one that says so.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
+
+
+def time_to_live(request: DetachRequest, policy: Policy) -> timedelta:
+    """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
+    asked = request.request_ttl
+    return min(policy.request_ttl if asked is None else timedelta(seconds=asked), policy.request_ttl_limit)
 
 
 def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from shared.decision import gates
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
 from shared.decision.meant import OURS, Standing, identity, is_newer
-from shared.decision.requeue import as_check, requeue
+from shared.decision.requeue import as_check, requeue, time_to_live
 from shared.model import Attachment, Detail, Ended, Reason
 from shared.policy import (
     ERROR_READS,
@@ -137,7 +137,7 @@ def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if request.expires_at and now >= request.expires_at:
         return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")
     age = min(progress.redelivered_since or progress.first_seen_at, progress.first_seen_at) - request.requested_at
-    if age >= (ttl := policy.ttl(request)):
+    if age >= (ttl := time_to_live(request, policy)):
         issued, seen_at = request.requested_at.isoformat(), progress.first_seen_at.isoformat()
         why = f"issued at {issued} and first seen at {seen_at}, when its time to live ({ttl}) was over"
         return failed(Reason.EXPIRED, why)

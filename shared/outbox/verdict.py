@@ -28,7 +28,9 @@ class Evidence(Frozen):
     before: State | None = Field(None, description="What was found at the first look.")
     after: State | None = Field(None, description="What was found at the last look.")
     deletes_sent: int = Field(0, description="DELETEs on record for this request.")
-    polls: int = Field(0, description="How often the cloud was looked at; while a detach is under way, at the volume alone.")
+    polls: int = Field(
+        0, description="How often the cloud was looked at; while a detach is under way, at the volume alone."
+    )
     calls: tuple[Call, ...] = Field((), description="The calls to the cloud that tell, the latest last.")
     last_error: str | None = None
 

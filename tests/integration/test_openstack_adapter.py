@@ -218,6 +218,7 @@ def test_the_action_record_tells_how_a_detach_ended(
     site.deployment.max_compute_version = newest
     site.world.set_volume(site.volume, behaviour=behaviour)
     cloud = site.connect()
+    cloud.check()
     receipt = cloud.detach(site.server, site.volume).value.receipt
     assert receipt is not None
     told = [cloud.ended(site.server, receipt).value]

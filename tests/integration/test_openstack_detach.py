@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.cloud.openstack import OpenStackCloud
 from shared.model import Answer, AnswerClass, Reason
 from simulator import Behaviour, Fault, Kind, What, bodies, faults
 from tests.stack import Site
@@ -22,6 +23,13 @@ LOST: dict[str, tuple[Kind, bool]] = {
 }
 
 
+def logged_in(site: Site) -> OpenStackCloud:
+    """A cloud as a visit leaves it before a DELETE: the reads have a token."""
+    cloud = site.connect()
+    cloud.check()
+    return cloud
+
+
 def accepted(site: Site) -> list[str | None]:
     return [entry.attachment_id for entry in site.world.history if entry.what is What.DELETE_ACCEPTED]
 
@@ -31,7 +39,7 @@ def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
     """Whatever hides the outcome of a DELETE, it went out once, and nobody claims to know how it ended."""
     kind, effect = LOST[name]
     site.api.faults.add(Fault(kind, operation="delete_attachment"))
-    reading = site.connect().detach(site.server, site.volume)
+    reading = logged_in(site).detach(site.server, site.volume)
     assert reading.value.answer.kind in (AnswerClass.RECONCILE, AnswerClass.RETRY)
     assert site.count("delete_attachment") == 1
     assert accepted(site) == ([site.attachment] if effect else [])
@@ -42,7 +50,7 @@ def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
 def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
     """A connection that broke shows as status 0, with what broke it."""
     site.api.faults.add(Fault(LOST[name][0], operation="delete_attachment"))
-    (call,) = site.connect().detach(site.server, site.volume).calls
+    (call,) = logged_in(site).detach(site.server, site.volume).calls
     assert call.status == 0
     assert call.code in ("connection_failure", "timeout", "no_answer")
 
@@ -55,7 +63,7 @@ def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
 def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
     """A 429 is known to have done nothing; it is not repeated here, and its Retry-After is handed on."""
     site.api.faults.add(Fault(faults.answer(answer), operation="delete_attachment"))
-    classified = site.connect().detach(site.server, site.volume).value.answer
+    classified = logged_in(site).detach(site.server, site.volume).value.answer
     assert classified.kind is AnswerClass.RETRY
     assert classified.retry_after == (7 if "overLimit" in answer.body.decode() else classified.retry_after)
     assert (site.count("delete_attachment"), accepted(site)) == (1, [])
@@ -65,7 +73,7 @@ def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
 def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
     """Clouds answer 200, 202 or 204 without a body: accepted, and no more than that."""
     site.world.set_volume(site.volume, behaviour=Behaviour(success_status=status))
-    reading = site.connect().detach(site.server, site.volume)
+    reading = logged_in(site).detach(site.server, site.volume)
     assert reading.value.answer.kind is AnswerClass.ACCEPTED
     assert [call.status for call in reading.calls] == [status]
     assert site.world.is_attached(site.server, site.volume) == site.attachment
@@ -73,7 +81,7 @@ def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
 
 def test_the_request_id_is_the_clouds_own(site: Site) -> None:
     """The id under which the operator finds the DELETE in the cloud's log is kept."""
-    (call,) = site.connect().detach(site.server, site.volume).calls
+    (call,) = logged_in(site).detach(site.server, site.volume).calls
     (entry,) = [entry for entry in site.world.history if entry.what is What.DELETE_ACCEPTED]
     assert call.openstack_request_id == entry.detail
     assert call.at == site.clock()
@@ -81,7 +89,7 @@ def test_the_request_id_is_the_clouds_own(site: Site) -> None:
 
 def test_a_refusal_is_read_by_its_words(site: Site) -> None:
     """What Nova refuses is told apart: not attached, locked, busy."""
-    cloud = site.connect()
+    cloud = logged_in(site)
     other = site.world.add_volume().id
     assert cloud.detach(site.server, other).value.answer.kind is AnswerClass.DONE_VERIFY
     site.world.set_server(site.server, locked=True)
@@ -93,41 +101,59 @@ def test_a_refusal_is_read_by_its_words(site: Site) -> None:
 
 def test_the_path_is_the_one_of_the_documents(site: Site) -> None:
     """Project, server and volume stand where the API has them, and nothing else does."""
-    site.connect().detach(site.server, site.volume)
+    logged_in(site).detach(site.server, site.volume)
     assert site.paths("delete_attachment") == {
         f"/v2.1/{site.world.project.id}/servers/{site.server}/os-volume_attachments/{site.volume}"
     }
 
 
-def test_a_lost_token_renews_the_delete_once(site: Site) -> None:
-    """A DELETE that met an old token did nothing: with a new one it is sent, and accepted once."""
-    cloud = site.connect()
-    cloud.check()
+def test_a_refused_token_leaves_the_outcome_open(site: Site) -> None:
+    """A 401 on the DELETE: sent once, no login, and the next read brings a new token."""
+    cloud = logged_in(site)
     site.api.revoke_tokens()
-    assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.ACCEPTED
-    assert accepted(site) == [site.attachment]
-    assert (site.count("get_token"), site.count("delete_attachment")) == (2, 2)
+    answer = cloud.detach(site.server, site.volume).value.answer
+    assert (answer.kind, answer.code, answer.reason) == (AnswerClass.RECONCILE, "http_401", None)
+    assert (site.count("get_token"), site.count("delete_attachment"), accepted(site)) == (1, 1, [])
+    assert cloud.volume(site.volume).value is not None
+    assert [call.operation for call in site.api.calls[-2:]] == ["get_token", "get_volume"]
 
 
-def test_a_401_that_stays_ends_it(site: Site) -> None:
-    """With a fresh token refused as well, the DELETE is given up, without an exception."""
-    refusal = faults.answer(bodies.unauthorized(site.deployment.auth_url))
-    site.api.faults.add(Fault(refusal, operation="delete_attachment", times=None))
+@pytest.mark.parametrize("effect", [False, True])
+def test_any_answer_about_the_token_is_read_so(site: Site, effect: bool) -> None:
+    """A gateway's "token must be updated" counts like a 401, whether the DELETE had an effect or not."""
+    answer = bodies.json_answer(403, {"error_code": "APIG.0307", "error_msg": "The token must be updated."})
+    kind = faults.answer_after_effect(answer) if effect else faults.answer(answer)
+    cloud = logged_in(site)
+    site.api.faults.add(Fault(kind, operation="delete_attachment", times=None))
+    assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.RECONCILE
+    assert (site.count("get_token"), site.count("delete_attachment")) == (1, 1)
+    assert cloud.detach(site.server, site.volume).value.answer.code == "no_token"
+
+
+def test_without_a_token_nothing_is_sent(site: Site) -> None:
+    """The DELETE never logs in, with good credentials as little as with wrong ones."""
     reading = site.connect().detach(site.server, site.volume)
-    assert reading.value.answer.kind is AnswerClass.REAUTHENTICATE
-    assert (site.count("get_token"), site.count("delete_attachment")) == (2, 2)
+    assert reading.value.answer.kind is AnswerClass.RETRY
+    assert reading.value.answer.message
+    assert [call.code for call in reading.calls] == ["no_token"]
+    assert site.api.calls == []
 
 
-def test_a_login_that_fails_sends_no_delete(site: Site) -> None:
-    """Without a token nothing is sent; the value says why."""
-    reading = site.connect(password="wrong").detach(site.server, site.volume)
-    assert reading.value.answer.reason is Reason.UNAUTHORIZED
-    assert (site.count("delete_attachment"), site.world.history[-1].what) == (0, What.ATTACHED)
+def test_a_redirected_delete_names_the_setting(site: Site) -> None:
+    """It is not followed, and its outcome is as unknown as any: the next look says what has to be mended."""
+    cloud = logged_in(site)
+    moved = {"location": "https://user:secret@other.example/v2.1?token=secret"}
+    site.api.faults.add(Fault(faults.answer(308, moved), operation="delete_attachment"))
+    answer = cloud.detach(site.server, site.volume).value.answer
+    assert answer.kind is AnswerClass.RECONCILE
+    assert "https://other.example" in answer.message
+    assert "COMPUTE_ENDPOINT" in answer.message
+    assert "secret" not in answer.message
 
 
 def test_two_detaches_at_once_cut_one_attachment(site: Site) -> None:
     """The second DELETE is refused by the cloud, whose mark the first one made."""
-    cloud = site.connect()
+    cloud = logged_in(site)
     kinds = [cloud.detach(site.server, site.volume).value.answer.kind for _ in range(2)]
     assert kinds[0] is AnswerClass.ACCEPTED
     assert kinds[1] is not AnswerClass.ACCEPTED

@@ -1,20 +1,25 @@
 """Logging in, finding the services, and keeping the token: over a socket and without one."""
 
 import socket
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
 
 import pytest
 import requests
 
-from shared.cloud.http import Calls, NoAnswer, sessions
+from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Login, Service
-from shared.cloud.openstack import OpenStackCloud
+from shared.cloud.no_answer import NoAnswer
+from shared.cloud.openstack import OpenStackCloud, connect
 from shared.model import AnswerClass, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT
 from shared.ports import CloudTrouble
-from simulator import Fault, bodies, faults
+from simulator import CloudApi, CloudServer, Fault, InProcessAdapter, bodies, faults
 from tests.stack import Site, credentials_of, in_process
 
 
@@ -68,7 +73,7 @@ def test_wrong_credentials_are_unauthorized(site: Site, wrong: dict[str, object]
     assert trouble.classified.reason is Reason.UNAUTHORIZED
     assert [call.operation for call in trouble.calls] == ["get_token"]
     assert "hunter2" not in f"{trouble} {trouble.classified} {trouble.calls}"
-    assert site.count("get_token") == 1
+    assert site.count("get_token") == 2
 
 
 def test_unreachable_host_is_a_connection_failure(site: Site) -> None:
@@ -161,6 +166,161 @@ def test_a_401_that_stays_is_told(site: Site) -> None:
         cloud.volume(site.volume)
     assert trouble.value.classified.kind is AnswerClass.REAUTHENTICATE
     assert (site.count("get_token"), site.count("get_volume")) == (2, 2)
+
+
+class Gathering(InProcessAdapter):
+    """Holds refused reads back until all of them are refused: every thread then has the same old token."""
+
+    def __init__(self, api: CloudApi, threads: int) -> None:
+        super().__init__(api)
+        self.refused = threading.Barrier(threads)
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        response = super().send(request, *arguments, **options)
+        if request.method == "GET" and response.status_code == 401:
+            self.refused.wait(5)
+        return response
+
+
+def test_threads_do_not_race_for_a_new_token() -> None:
+    """Ten reads whose token is refused at once: one login, and each read succeeds."""
+    site = Site(http=in_process)
+    http = requests.Session()
+    http.mount("http://", Gathering(site.api, 10))
+    cloud = connect(lambda _: credentials_of(site.api), http, site.clock)
+    cloud.check()
+    site.api.revoke_tokens()
+    with ThreadPoolExecutor(10) as pool:
+        readings = list(pool.map(cloud.volume, [site.volume] * 10))
+    assert all(reading.value for reading in readings)
+    assert (len(site.api.identity.issued), site.count("get_volume")) == (2, 20)
+
+
+def test_a_token_refused_in_other_words_is_renewed(site: Site) -> None:
+    """Block storage of Open Telekom Cloud says "invalid token" as a 400."""
+    refusal = faults.answer(bodies.service_error("EVS.0002", "Invalid token."))
+    site.api.faults.add(Fault(refusal, operation="get_volume"))
+    assert site.connect().volume(site.volume).value is not None
+    assert site.count("get_token") == 2
+
+
+# ------------------------------------------------------------------------------------------------ refused logins
+
+
+def test_one_spurious_refusal_does_not_count(site: Site) -> None:
+    """A login that is refused once is tried once more, and nobody notices."""
+    site.api.faults.add(Fault(faults.answer(bodies.keystone_error(401)), operation="get_token"))
+    assert site.connect().volume(site.volume).value is not None
+    assert site.count("get_token") == 2
+
+
+@pytest.mark.parametrize("code", ["IAM.0061", "IAM.0062"])
+def test_a_refusal_in_so_many_words_counts_at_once(site: Site, code: str) -> None:
+    """Locked, or a wrong password: another try would only count towards the lock."""
+    answer = bodies.json_answer(401, {"error_code": code, "error_msg": "no"})
+    site.api.faults.add(Fault(faults.answer(answer), operation="get_token", times=None))
+    cloud = site.connect()
+    for _ in range(3):
+        assert trouble_of(cloud).classified.reason is Reason.UNAUTHORIZED
+    assert site.count("get_token") == 1
+
+
+def test_refused_logins_do_not_lock_the_user() -> None:
+    """Asked every ten seconds for three hours, wrong credentials are tried four times at most in fifteen minutes."""
+    site = Site(http=in_process)
+    cloud, start = site.connect(password="wrong"), site.clock()
+    while site.clock() < start + timedelta(hours=3):
+        assert trouble_of(cloud).classified.reason is Reason.UNAUTHORIZED
+        site.clock.sleep(10)
+    tries = [call.at for call in site.api.calls if call.operation == "get_token" and call.status == 401]
+    assert [(at - start).total_seconds() for at in tries[:5]] == [0, 0, 30, 630, 1530]
+    assert max(sum(at <= other <= at + timedelta(minutes=15) for other in tries) for at in tries) == 4
+
+
+def test_other_credentials_have_no_pause_to_sit_out() -> None:
+    """Once the secret is mended, the next call succeeds, however often the old one was refused."""
+    site = Site(http=in_process)
+    secrets = [credentials_of(site.api, password="wrong")]
+    cloud = connect(lambda _: secrets[-1], in_process(site.api), site.clock)
+    for _ in range(100):
+        trouble_of(cloud)
+        site.clock.sleep(30)
+    secrets.append(credentials_of(site.api))
+    cloud.check()
+    secrets.append(credentials_of(site.api, password="wrong again"))
+    site.api.revoke_tokens()
+    cloud.login.refresh()
+    site.api.calls.clear()
+    trouble_of(cloud)
+    assert site.count("get_token") == 2
+
+
+# ----------------------------------------------------------------------------------------------------- redirects
+
+
+class _Elsewhere(BaseHTTPRequestHandler):
+    """Answers everything with the server's `moved_to`, and notes what came."""
+
+    def do_POST(self) -> None:
+        self.server.received.append(self.path)  # type: ignore[attr-defined]
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.send_header("Location", self.server.moved_to)  # type: ignore[attr-defined]
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST
+
+    def log_message(self, *arguments: Any) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def elsewhere(moved_to: str = "", status: int = 307) -> Iterator[tuple[str, list[str]]]:
+    """A server that redirects; its address and the paths that were asked for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+        known: Any = server
+        known.moved_to, known.status, known.received = moved_to, status, []
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", known.received
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("by", ["password", "application credential"])
+def test_credentials_follow_no_redirect(by: str, status: int) -> None:
+    """The password and the secret stay with the host that the operator named."""
+    site = Site()
+    known = site.api.identity.application_credential
+    credential: dict[str, object] = {"application_credential_id": known.id, "username": None, "password": None,
+                                     "application_credential_secret": known.secret, "project_id": None}  # fmt: skip
+    with elsewhere() as (target, stolen), elsewhere(f"{target}/v3/auth/tokens?x=1", status) as (keystone, asked):
+        changes = credential if by == "application credential" else {}
+        classified = trouble_of(site.connect(auth_url=keystone, **changes)).classified
+    assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.API_REJECTED)
+    assert f"a redirect to {target};" in classified.message
+    assert "OS_AUTH_URL" in classified.message
+    assert (asked, stolen) == (["/v3/auth/tokens"], [])
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("setting", ["COMPUTE_ENDPOINT", "VOLUME_ENDPOINT"])
+def test_a_service_that_redirects_is_the_operators_to_mend(setting: str, status: int) -> None:
+    """The token stays too, and the error is permanent: it says where to, and which setting to change."""
+    site = Site()
+    with CloudServer(site.api), elsewhere() as (target, stolen), elsewhere(f"{target}/a", status) as (service, _):
+        cloud = site.connect(**{setting.lower(): service})
+        with pytest.raises(CloudTrouble) as trouble:
+            cloud.server(site.server) if setting == "COMPUTE_ENDPOINT" else cloud.volume(site.volume)
+    classified = trouble.value.classified
+    assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.API_REJECTED)
+    assert f"a redirect to {target};" in classified.message
+    assert setting in classified.message
+    assert stolen == []
+
+
+# ------------------------------------------------------------------------------------------------------- sessions
 
 
 def login(site: Site, http: requests.Session, **changes: object) -> Login:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.model import Volume
-from shared.policy import LONGEST_CALL, SHORTEST_LOOK
+from shared.policy import LONGEST_DELETE, SHORTEST_LOOK
 from shared.ports import Cloud, Reading, Sent
 from shared.visit import OutOfTime
 from simulator import Behaviour, Fault, bodies, faults
@@ -121,7 +121,7 @@ def test_disks_under_way_are_asked_for_at_once() -> None:
 def test_without_time_no_delete_is_sent() -> None:
     """A DELETE that might not end before the invocation does is left to the next one, and nothing is lost."""
     bench = Bench()
-    deadline = bench.clock() + timedelta(seconds=LONGEST_CALL - 1)
+    deadline = bench.clock() + timedelta(seconds=LONGEST_DELETE - 1)
     assert bench.handle(*requests(bench, 1), deadline=deadline) == {}
     assert calls(bench)["delete_attachment"] == 0
     bench.run()
@@ -173,7 +173,7 @@ def test_no_delete_goes_out_when_its_turn_comes_too_late() -> None:
     """Ten disks of one server share the time: after the first DELETE there is none left for another."""
     bench = Bench()
     bench.use(Slow(bench, deleting=1.5))
-    deadline = bench.clock() + timedelta(seconds=LONGEST_CALL + 1)
+    deadline = bench.clock() + timedelta(seconds=LONGEST_DELETE + 1)
     assert bench.handle(*requests(bench, 10), deadline=deadline) == {}
     assert calls(bench)["delete_attachment"] == 1
 

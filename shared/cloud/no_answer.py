@@ -1,0 +1,60 @@
+"""What it means that a call brought no answer that could be used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+import requests
+
+from shared.cloud.redact import redact
+from shared.model import Answer, AnswerClass, Classified, Reason
+
+
+class NoAnswer(Exception):
+    """A call that brought no answer to read: the connection, the login or the catalog failed."""
+
+    def __init__(self, classified: Classified) -> None:
+        super().__init__(f"{classified.code}: {classified.message}")
+        self.classified = classified
+
+    @classmethod
+    def for_good(cls, reason: Reason, message: str, code: str | None = None) -> NoAnswer:
+        return cls(Classified(AnswerClass.PERMANENT, code or reason.value, message, reason))
+
+
+CODES: Mapping[str, tuple[type[Exception], ...]] = {
+    "timeout": (requests.Timeout, TimeoutError),
+    "tls_failure": (requests.exceptions.SSLError,),
+    "connection_failure": (requests.ConnectionError,),
+}
+"""What a call without an answer is called in evidence; the first that fits the error, or one behind it, counts."""
+
+
+def unanswered(error: Exception) -> Classified:
+    """No answer came, so nothing is known of the outcome."""
+    behind = list(_causes(error))
+    code = next((code for code, types in CODES.items() if any(isinstance(one, types) for one in behind)), "no_answer")
+    return Classified(AnswerClass.RECONCILE, code, redact(str(error)))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+REDIRECTS = range(300, 400)
+
+
+def redirected(answer: Answer, who: str, setting: str) -> NoAnswer:
+    """Credentials follow no redirect: where it leads, by scheme and host only, and the setting to mend."""
+    try:
+        target = urlsplit(answer.headers.get("location", ""))
+        host = f"{target.hostname}:{target.port}" if target.port else target.hostname
+        where = f", a redirect to {target.scheme}://{host}" if target.scheme and host else ""
+    except ValueError:
+        where = ", a redirect"
+    remedy = f"; set {setting} to the address itself" if setting else ""
+    message = redact(f"{who.lower().replace('_', ' ')} answered {answer.status}{where}{remedy}")
+    return NoAnswer.for_good(Reason.API_REJECTED, message, "redirect")
