@@ -129,7 +129,8 @@ REFUSAL_UNMARKED_AFTER = 60
 """A cloud whose message bus is slow has marked the volume 30 s after its 202."""
 
 ERROR_READS = 2
-"""An error status that passes, while a detach goes on, is no end of it: so many looks in a row have to show it."""
+"""An error status may pass: so many looks in a row have to show it; after an accepted DELETE only from this time on:"""
+ERROR_AFTER = 30
 
 RECORD_AFTER = 25
 """While the volume says `detaching`, the action record is asked from this time on, at every other look."""

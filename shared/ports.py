@@ -65,8 +65,8 @@ class Cloud(Protocol):
     def actions(self, server_id: str) -> Reading[tuple[Action, ...]]:
         """The server's action records; empty where the cloud keeps none, or does not show them to us."""
 
-    def place(self) -> str:
-        """The project and the endpoints that are read: what is not found at others proves nothing."""
+    def place(self) -> str | None:
+        """The project and the endpoints that were read: what is not found at others proves nothing."""
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]: ...
 

@@ -16,7 +16,7 @@ from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Call, Classified, Listed, Seen, Server, Volume
+from shared.model import AnswerClass, Call, Classified, Listed, Seen, Volume
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
@@ -26,12 +26,14 @@ from shared.policy import (
     RECORD_AFTER,
     SERVERS_AT_ONCE,
     SHORTEST_LOOK,
+    UNSETTLED_PAUSE,
     Policy,
 )
 from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 
 Value = TypeVar("Value")
 Decide = Callable[[Case, Policy, datetime], Decision]
+Key = tuple[str, str, str]
 AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
 
 
@@ -66,8 +68,8 @@ class Look:
         volume no longer says that it is detaching.
         """
         cloud = self._cloud(case)
-        place = cloud.place()
         seen = self._everything(cloud, case) if case.may_delete else self._watched(cloud, case)
+        place = cloud.place()
         if place != (case.progress.place or place) and None in (seen.volume, seen.listing):
             raise CloudTrouble(Classified(AnswerClass.RECONCILE, "other_endpoints", OTHER_ENDPOINTS))
         return replace(seen, place=place)
@@ -102,7 +104,7 @@ class Look:
     def with_actions(self, case: Case, seen: Seen) -> Seen:
         """The same with the server and its action records, which tell whether it was moved, or is being moved."""
         cloud, server_id = self._cloud(case), case.request.server_id
-        server = seen.server or self._server(cloud, server_id)
+        server = seen.server or self._shared("server", lambda: cloud.server(server_id))
         return replace(seen, server=server, actions=self._shared("actions", lambda: cloud.actions(server_id)))
 
     def delete(self, case: Case) -> Sent | None:
@@ -124,12 +126,9 @@ class Look:
 
     def _everything(self, cloud: Cloud, case: Case) -> Seen:
         server_id, volume_id = case.request.server_id, case.request.volume_id
-        server = self._server(cloud, server_id)
+        server = self._shared("server", lambda: cloud.server(server_id))
         listing = self._listing(cloud, server_id) if server else None
         return Seen(self._told(cloud.volume(volume_id)), listing, server)
-
-    def _server(self, cloud: Cloud, server_id: str) -> Server | None:
-        return self._shared("server", lambda: cloud.server(server_id))
 
     def _listing(self, cloud: Cloud, server_id: str) -> tuple[Listed, ...] | None:
         return self._shared("listing", lambda: cloud.listing(server_id))
@@ -168,8 +167,13 @@ class Look:
         return reading.value
 
 
-def _key(case: Case) -> tuple[str, str, str]:
-    return case.request.source, case.request.id, case.request.volume_id
+def _many_under_way(group: Sequence[Case]) -> bool:
+    return sum(not case.may_delete for case in group) > 1
+
+
+def _key(case: Case) -> Key:
+    request = case.request
+    return f"{request.source}\n{request.id}", request.server_id, request.volume_id
 
 
 def _says_something(decision: Decision) -> bool:
@@ -192,21 +196,30 @@ class Visits:
     at_once: int = SERVERS_AT_ONCE
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
-    _asked: dict[tuple[str, str, str], Progress] = field(default_factory=dict)
+    asked: dict[Key, Progress] = field(default_factory=dict)
+    sent_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def remember(self, case: Case) -> None:
-        """Keep how far a request is whose DELETE may have had an effect, for a copy of it that comes to this process.
+        """Keep how far a request is whose DELETE may have had an effect, and when that was sent for which disk.
 
-        Nothing depends on it. A copy that comes to another process sees a detach, and cannot tell whose it is.
+        For a copy of the request that comes to this process, and for another request for the same disk. No verdict
+        depends on it: who comes to another process sees a detach, and joins it without knowing whose it is.
         """
-        self._asked[_key(case)] = case.progress
-        if len(self._asked) > COPIES_REMEMBERED:
-            self._asked.pop(next(iter(self._asked)))
+        self.asked[_key(case)], self.sent_at[_key(case)[1:]] = case.progress, self.clock()
+        if len(self.asked) > COPIES_REMEMBERED:
+            oldest = next(iter(self.asked))
+            self.asked.pop(oldest)
+            self.sent_at.pop(oldest[1:], None)
 
     def recall(self, case: Case) -> Case:
         """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
-        known = self._asked.get(_key(case)) if case.fresh and self._asked else None
+        known = self.asked.get(_key(case)) if case.fresh else None
         return replace(case, progress=known) if known else case
+
+    def just_sent(self, case: Case) -> bool:
+        """Whether a DELETE for the disk was sent a moment ago, of which the cloud may not show anything yet."""
+        at = self.sent_at.get(_key(case)[1:])
+        return at is not None and self.clock() - at < timedelta(seconds=UNSETTLED_PAUSE)
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
         """A step for each case. What is not done by the deadline is given back, or put back if it was not begun."""
@@ -230,23 +243,19 @@ class Visits:
             key = self.clouds.key(case.request.project_id), case.request.server_id
             grouped.setdefault(key, []).append(case)
         return [
-            Visit(self, group, Look(self.clouds, self.clock, deadline, sum(not case.may_delete for case in group) > 1))
+            Visit(self, group, Look(self.clouds, self.clock, deadline, len(group) > 1 and _many_under_way(group)))
             for group in grouped.values()
         ]
 
 
 @dataclass
 class Visit:
-    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread.
-
-    `sent` are the volumes for which a DELETE had, or may have had, an effect: a second request for one joins.
-    """
+    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread."""
 
     visits: Visits
     cases: Sequence[Case]
     look: Look
     done: list[Step] = field(default_factory=list)
-    sent: set[str] = field(default_factory=set)
     begun: int = 0
     stopped: bool = False
 
@@ -274,7 +283,8 @@ class Visit:
         if not look.has(SHORTEST_LOOK):
             return self._not_looked_at(case)
         try:
-            case = self.visits.recall(case)
+            if self.visits.asked:
+                case = self.visits.recall(case)
             before, seen = case, look.at(case)
             case = before.saw(seen, policy, clock())
             if case.standing is Standing.ASK:
@@ -295,9 +305,9 @@ class Visit:
         return Step(case.stepped(decision, calls), decision, calls)
 
     def _delete(self, case: Case) -> tuple[Case, Requeue | Conclude]:
-        policy, request = self.visits.policy, case.request
-        if request.volume_id in self.sent:
-            why = "another request of this batch has just sent the DELETE"
+        policy = self.visits.policy
+        if self.visits.sent_at and self.visits.just_sent(case):
+            why = "another request has just sent the DELETE"
             return case, requeue(case, policy, self.visits.clock(), why, schedule=POLL)
         sent = None if self.stopped else self.look.delete(case)
         now = self.visits.clock()
@@ -305,7 +315,6 @@ class Visit:
             return case, requeue(case, policy, now, "no time left for a DELETE in this invocation", schedule=POLL)
         case = case.sent(sent.answer, sent.receipt, now)
         if sent.answer.kind not in (AnswerClass.RETRY, AnswerClass.WAIT):
-            self.sent.add(request.volume_id)
             self.visits.remember(case)
         return case, self.visits.after_delete(case, sent.answer, policy, now)
 

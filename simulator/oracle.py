@@ -6,8 +6,7 @@ from typing import Any
 
 from simulator import Happened, What
 
-VOLUME_READS = ("get_volume", "list_volumes")
-PLANE_READS = (*VOLUME_READS, "list_attachments")
+READS = ("get_volume", "list_volumes", "list_attachments")
 
 STILL_ATTACHED = {
     *("refused_by_server", "system_disk", "attestation_required", "server_running", "server_locked"),
@@ -94,19 +93,11 @@ def disagreement(history: Sequence[Happened], event: Mapping[str, Any], keeps_re
     data = event["data"]
     if not (data.get("server_id") and data.get("volume_id")):
         return None
-    # A verdict speaks of the world as it was last looked at. While a detach is under way the list is read after the
-    # volume, and something may happen in between: what is true at one of the two moments may be said.
-    objections = [
-        CLAIMS[data["verdict"]](Record(history, data["server_id"], data["volume_id"], until, keeps_records), data)
-        for until in (_last(VOLUME_READS, data), _last(PLANE_READS, data))
-    ]
-    return objections[-1] if all(objections) else None
-
-
-def _last(operations: Sequence[str], data: Mapping[str, Any]) -> datetime:
-    """When such a call was last answered, or, if none was, when the verdict was reached."""
-    answered = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in operations]
-    return datetime.fromisoformat((answered or [data["timing"]["concluded_at"]])[-1])
+    # A verdict speaks of the world as it was last looked at.
+    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in READS]
+    until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
+    record = Record(history, data["server_id"], data["volume_id"], until, keeps_records)
+    return CLAIMS[data["verdict"]](record, data)
 
 
 def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
@@ -117,8 +108,10 @@ def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
         return _replaced(record, data)
     if record.held and not record.server_gone:
         return f"said detached while {record.held} was there"
-    ours = record.binding(followed)
-    accepted = record.of(What.DELETE_ACCEPTED).count(ours) - record.of(What.DETACH_REFUSED).count(ours)
+    # Of an attachment that only compute knew, an older cloud tells no id: then any binding may be the one.
+    ours = [record.binding(followed)] if followed else [*record.of(What.ATTACHED)]
+    lost = [*record.of(What.DETACH_REFUSED)]
+    accepted = sum(one in ours for one in record.of(What.DELETE_ACCEPTED)) - sum(one in ours for one in lost)
     if data["detail"] == "detached_now" and accepted != 1:
         return f"claims the detach as its own, with {accepted} accepted DELETEs that were not refused later"
     gone = {"server_gone": record.server_gone, "volume_gone": record.volume_deleted}

@@ -245,8 +245,9 @@ class Stack:
         observers: Sequence[Observer] = (Logs(),),
         consumers: Mapping[str, Consumer] | None = None,
         mutate: Callable[[Service], Service] = lambda service: service,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.effects = Effects(deaths, tick=partial(self.clock.sleep, 0.001))
         self.cloud = make_cloud(self.clock)
         # keystoneauth1 looks at the real clock; on ours a token must not seem to have expired.
@@ -326,8 +327,8 @@ class Stack:
 class Bench(Stack):
     """A stack with one running Linux server, which is handed messages one batch at a time."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(lambda clock: CloudApi(World(clock)), **options)
+    def __init__(self, cloud: Callable[[World], CloudApi] = CloudApi, **options: Any) -> None:
+        super().__init__(lambda clock: cloud(World(clock)), **options)
         self.batch = 10
         self.world = self.cloud.world
         self.server = self.world.add_server(metadata={"os_type": "Linux"}).id

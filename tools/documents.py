@@ -33,10 +33,10 @@ same request can succeed later without anybody changing anything; a new request 
 DETAILS: Mapping[Detail, str] = {
     Detail.DETACHED_NOW: "Our DELETE was accepted, and both planes have let go.",
     Detail.DETACHED_MEANWHILE: "The answer to our DELETE was lost. Both planes have let go; by whose work is unknown.",
-    Detail.DETACHED_BY_OTHER: "The attachment was there at the first look. Somebody else's detach took it away.",
+    Detail.DETACHED_BY_OTHER: "The attachment was there at the first look. A detach that this one joined took it away.",
     Detail.ALREADY_DETACHED: "The volume was not attached to the server at the first look.",
     Detail.REPLACED_BY_NEWER: "The attachment that was asked for is gone. A newer one is there and was not touched.",
-    Detail.SERVER_GONE: "The attachment was seen, then the server was deleted. The volume is not attached to it.",
+    Detail.SERVER_GONE: "The server does not exist, and the volume is not attached to it.",
     Detail.VOLUME_GONE: "The attachment was seen, then the volume was deleted. The server does not list it.",
     Detail.STILL_WATCHING: "The detach takes longer than CONFIRM_TIMEOUT. It is watched until a final verdict.",
     Detail.WOULD_DETACH: "Every check passed. A request without `dry_run` would send the DELETE now.",

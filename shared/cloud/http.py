@@ -10,9 +10,8 @@ the process is frozen between two invocations.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.client import HTTPResponse
 from time import monotonic
@@ -42,14 +41,10 @@ class Calls:
     login: Login
     http: requests.Session
     clock: Clock
+    refused_versions: set[str] = field(default_factory=set)
 
     def send(
-        self,
-        method: str,
-        service: Service,
-        path: str,
-        headers: Mapping[str, str] | None = None,
-        deadline: datetime | None = None,
+        self, method: str, service: Service, path: str, version: str | None = None, deadline: datetime | None = None
     ) -> Answer:
         """The answer to a read, whatever its status, except for a redirect. Raises NoAnswer.
 
@@ -59,7 +54,7 @@ class Calls:
         access = self.login.access(deadline)
         repeats = [self.login.renewed, self.login.rotated]
         while True:
-            answer = self.send_once(access, method, service, path, headers, deadline)
+            answer = self.send_once(access, method, service, path, version, deadline)
             if answer.status < 400 or not repeats or not _refuses_token(answer):
                 break
             other = repeats.pop(0)(access, deadline)
@@ -76,22 +71,26 @@ class Calls:
         method: str,
         service: Service,
         path: str,
-        headers: Mapping[str, str] | None = None,
+        version: str | None = None,
         deadline: datetime | None = None,
         seconds: float = LONGEST_CALL,
     ) -> Answer:
         """One HTTP request with the token and the address of `access`: no login, redirect, retry. Raises NoAnswer.
 
-        It is over, headers and body included, within `seconds`, and before the deadline.
+        It is over, headers and body included, within `seconds`, and before the deadline. `version` is a microversion of
+        compute, which is not asked for once it was refused (Cinder takes none of compute's).
         """
         if service not in access.services:
             raise NoAnswer.for_good(Reason.API_REJECTED, access.missing(service))
         left = limit(seconds, deadline, self.clock)
+        headers = {"Accept": "application/json", "X-Auth-Token": access.token}
+        if version and version not in self.refused_versions:
+            headers |= {"X-OpenStack-Nova-API-Version": version, "OpenStack-API-Version": f"compute {version}"}
         try:
             response = self.http.request(
                 method,
                 f"{access.services[service]}/{path}",
-                headers={"Accept": "application/json", "X-Auth-Token": access.token, **(headers or {})},
+                headers=headers,
                 timeout=(min(CLOUD_CONNECT, left), min(CLOUD_ANSWER, left)),
                 verify=access.verify,
                 allow_redirects=False,

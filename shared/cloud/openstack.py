@@ -67,7 +67,6 @@ class OpenStackCloud:
     clock: Clock
     deadline: datetime | None = None
     images: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    refused_versions: set[str] = field(default_factory=set)
 
     def project_id(self) -> str:
         """The project the credentials are for; logs in. Raises CloudTrouble."""
@@ -80,10 +79,10 @@ class OpenStackCloud:
             if service not in access.services:
                 raise self._trouble("get_token", NoAnswer.for_good(Reason.API_REJECTED, access.missing(service)))
 
-    def place(self) -> str:
-        """The endpoints that are read, with the project in them. Raises CloudTrouble."""
-        services = self._access().services
-        return " ".join(services.get(service, "-") for service in (COMPUTE, BLOCK_STORAGE))
+    def place(self) -> str | None:
+        """The endpoints that were read, with the project in them; None before the first read."""
+        held = self.login.held()
+        return f"{held.services.get(COMPUTE)} {held.services.get(BLOCK_STORAGE)}" if held else None
 
     def _access(self) -> Access:
         try:
@@ -166,16 +165,17 @@ class OpenStackCloud:
         Whatever comes back is the value. No answer at all, a redirect and a refused token leave the outcome unknown:
         it may have been refused before or after it had an effect, so a look decides, which logs in anew.
         """
-        answer, access, headers = None, self.login.held(), self._versioned(SERVER_VERSION)
+        answer, access, refused = None, self.login.held(), self.calls.refused_versions
         path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
         try:
             if access is None:
                 raise NoAnswer(Classified(AnswerClass.RETRY, "no_token", "no token is held, so nothing was sent"))
-            answer = self.calls.send_once(access, "DELETE", COMPUTE, path, headers, self.deadline, LONGEST_DELETE)
+            how = SERVER_VERSION, self.deadline, LONGEST_DELETE
+            answer = self.calls.send_once(access, "DELETE", COMPUTE, path, *how)
             classified = classify(answer, now=self.clock())
-            if answer.status == 406 and headers:
+            if answer.status == 406 and SERVER_VERSION not in refused:
                 # Refused before anything was looked at. The next one, after a fresh look, goes without.
-                self.refused_versions.add(SERVER_VERSION)
+                refused.add(SERVER_VERSION)
                 classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
             elif answer.status in REDIRECTS:
                 moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
@@ -192,9 +192,9 @@ class OpenStackCloud:
 
     def _read(self, read: Read, *ids: str) -> Reading[Any]:
         """GET and parse; None where the service denies that the thing exists. Raises CloudTrouble."""
-        operation, headers = read.operation, self._versioned(read.version)
+        operation, refused = read.operation, self.calls.refused_versions
         try:
-            answer = self.calls.send("GET", read.service, read.path.format(*ids), headers, self.deadline)
+            answer = self.calls.send("GET", read.service, read.path.format(*ids), read.version, self.deadline)
         except NoAnswer as error:
             raise self._trouble(operation, error) from error
         if answer.status == 200:
@@ -203,9 +203,9 @@ class OpenStackCloud:
             except wire.Unreadable as error:
                 classified = Classified(AnswerClass.RECONCILE, "unreadable_answer", redact(str(error)))
                 raise CloudTrouble(classified, (self._evidence(operation, answer, classified),)) from error
-        if answer.status == 406 and headers:
+        if answer.status == 406 and read.version and read.version not in refused:
             # A cloud older than the microversion: without it the answer tells less, and the gates are stricter.
-            self.refused_versions.add(str(read.version))
+            refused.add(read.version)
             return self._read(read, *ids)
         classified = classify(answer, now=self.clock())
         evidence = self._evidence(operation, answer, classified)
@@ -215,12 +215,6 @@ class OpenStackCloud:
             # Words for a DELETE; a read that is answered so has not been answered.
             classified = Classified(AnswerClass.RECONCILE, classified.code, classified.message)
         raise CloudTrouble(classified, (evidence,))
-
-    def _versioned(self, version: str | None) -> dict[str, str]:
-        """The headers that ask for a microversion, unless the cloud has refused it; Cinder takes none of compute's."""
-        if version is None or version in self.refused_versions:
-            return {}
-        return {"X-OpenStack-Nova-API-Version": version, "OpenStack-API-Version": f"compute {version}"}
 
     def _trouble(self, operation: str, error: NoAnswer) -> CloudTrouble:
         return CloudTrouble(error.classified, (self._evidence(operation, None, error.classified),))

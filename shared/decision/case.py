@@ -126,8 +126,15 @@ class Case:
         offloaded = bool(not here and entry and volume and volume.status == "reserved") and _offloaded(seen)
         if offloaded and entry:
             here = [Attachment(entry.attachment_id, None, entry.device)]
-        ours = _bound(_chosen(here, was.followed, request.attachment_id), entry, was.followed)
-        how = standing(ours, request, was, seen.actions, policy, now) if ours and len(here) == 1 else None
+        chosen = _chosen(here, was.followed, request.attachment_id) if len(here) > 1 else next(iter(here), None)
+        ours = _bound(chosen, entry, was.followed)
+        how = None
+        if ours and len(here) == 1:
+            old = ours.attached_at is not None and ours.attached_at <= request.requested_at
+            if old and was.followed is None and request.attachment_id in (None, ours.attachment_id):
+                how = Standing.MEANT  # the usual case, for which no evidence is needed
+            else:
+                how = standing(ours, request, was, seen.actions, policy, now)
         case = replace(
             self,
             seen=seen,

@@ -13,6 +13,7 @@ from shared.decision.meant import OURS, Standing, identity, is_newer
 from shared.decision.requeue import as_check, requeue, time_to_live
 from shared.model import Attachment, Detail, Ended, Reason
 from shared.policy import (
+    ERROR_AFTER,
     ERROR_READS,
     POLL,
     REFUSAL_READS,
@@ -63,16 +64,14 @@ def _where(case: Case) -> str:
     return f"the volume is {case.volume.status} and {where}"
 
 
-def two_attachments(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """While a server is migrated a disk has two attachments to it, and neither can be told to be the one (rule 3)."""
+def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3).
+
+    While a server is migrated a disk has two attachments to it, and neither can be told to be the one.
+    """
+    ours, followed = case.ours, case.progress.followed
     if case.several:
         return _disagreeing(case, policy, now, "the volume has two attachments to the server, as during a migration")
-    return None
-
-
-def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3)."""
-    ours, followed = case.ours, case.progress.followed
     if ours is None or case.standing in (None, *OURS):
         return None
     if case.standing is Standing.REATTACHED:
@@ -178,8 +177,9 @@ def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if case.volume is None or not case.volume.status.startswith("error"):
         return None
     why = f"the volume's status is {case.volume.status}"
-    going_on = case.seen is not None and case.seen.ended is Ended.RUNNING
-    if not going_on and (case.request.dry_run or case.progress.error_reads >= ERROR_READS):
+    accepted_at, ended = case.progress.accepted_at, case.seen.ended if case.seen else None
+    may_pass = ended is Ended.RUNNING or (accepted_at and now < accepted_at + timedelta(seconds=ERROR_AFTER))
+    if ended is Ended.FAILED or (not may_pass and (case.request.dry_run or case.progress.error_reads >= ERROR_READS)):
         return failed(Reason.VOLUME_ERROR, why)
     return requeue(case, policy, now, why, schedule=POLL)
 
@@ -239,7 +239,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 RULES: tuple[Rule, ...] = (
-    nothing_there, two_attachments, not_meant, gone_from_both, expired, planes_disagree,
+    nothing_there, not_meant, gone_from_both, expired, planes_disagree,
     in_progress, broken_volume, busy_volume, refused, unsettled, unsafe,
 )  # fmt: skip
 

@@ -5,8 +5,10 @@ Dimensions are bounded by the code (never an id): `service`, and what a metric i
 
 import json
 import threading
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
@@ -28,6 +30,9 @@ THROTTLES = frozenset({"BMS.0212", "Common.0024", "Common.1503", "APIG.0308", "A
 NOT_PERMITTED = (Reason.FORBIDDEN, Reason.UNAUTHORIZED)
 
 Dimensions = tuple[tuple[str, str], ...]
+Values = defaultdict[Dimensions, defaultdict[tuple[str, MetricUnit], list[float]]]
+no_values: Callable[[], Values] = partial(defaultdict, partial(defaultdict, list))
+"""The values of each metric since the last line was written."""
 
 
 @dataclass
@@ -36,25 +41,21 @@ class Meters:
 
     counted: set[Call] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _metrics: dict[Dimensions, dict[tuple[str, MetricUnit], list[float]]] = field(default_factory=dict)
+    _metrics: Values = field(default_factory=no_values)
 
     def count(self, name: str, **dimensions: str) -> None:
         with self._lock:
-            values = self._values(name, MetricUnit.Count, dimensions)
+            values = self._metrics[tuple(sorted(dimensions.items()))][name, MetricUnit.Count]
             values[:] = [sum(values) + 1]
 
     def seconds(self, name: str, value: float) -> None:
         with self._lock:
-            self._values(name, MetricUnit.Seconds, {}).append(round(value, 3))
-
-    def _values(self, name: str, unit: MetricUnit, dimensions: Mapping[str, str]) -> list[float]:
-        """The values of one metric since the last line was written."""
-        return self._metrics.setdefault(tuple(sorted(dimensions.items())), {}).setdefault((name, unit), [])
+            self._metrics[()][name, MetricUnit.Seconds].append(round(value, 3))
 
     def flush(self) -> None:
         """Write everything to standard output, where Lambda hands it to CloudWatch; then begin anew."""
         with self._lock:
-            metrics, self._metrics, self.counted = self._metrics, {}, set()
+            metrics, self._metrics, self.counted = self._metrics, no_values(), set()
         for dimensions, named in metrics.items():
             for start in range(0, max(map(len, named.values())), VALUES_PER_LINE):
                 line = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from shared.cloud.openstack import connect
 from shared.model import Volume
-from shared.policy import LONGEST_DELETE, SHORTEST_LOOK
+from shared.policy import INVOCATION, LONGEST_DELETE, SHORTEST_LOOK, TIME_TO_SEND
 from shared.ports import Cloud, Reading, Sent
 from shared.visit import OutOfTime
-from simulator import Behaviour, Fault, bodies, faults
-from tests.messages import bare
-from tests.stack import LONG_AGO, Bench
+from simulator import Behaviour, CloudApi, Fault, World, bodies, faults
+from tests.messages import bare, cloudevent
+from tests.stack import LONG_AGO, Bench, OneCloud, credentials_of, in_process, long_lived
 
 
 def requests(bench: Bench, count: int, **attributes: Any) -> list[str]:
@@ -158,7 +159,7 @@ def test_slow_reads_are_not_waited_for_again() -> None:
 def test_without_time_for_a_delete_a_request_gives_up() -> None:
     """Where every invocation is too short for the cloud's pace, the request ends as one that could not be tried."""
     bench = Bench()
-    bench.use(Slow(bench, reading=20))
+    bench.use(Slow(bench, reading=41))
     (body,) = requests(bench, 1)
     bench.queue.put(body)
     while (at := bench.queue.next_visible()) is not None:
@@ -230,3 +231,69 @@ def test_a_refusal_is_noticed_at_the_next_look(refused_after: float) -> None:
     (data,) = bench.bus.data
     assert data["reason"]["code"] == "refused_by_server"
     assert data["timing"]["seconds"] < refused_after * 7 / 6 + 3
+
+
+def test_a_delete_may_begin_in_the_first_half_of_an_invocation() -> None:
+    """Half of an invocation is left, and what is kept for the outbox is left alone: a DELETE still fits."""
+    bench = Bench()
+    deadline = bench.clock() + timedelta(seconds=INVOCATION / 2 - TIME_TO_SEND)
+    assert bench.handle(*requests(bench, 1), deadline=deadline) == {}
+    assert calls(bench)["delete_attachment"] == 1
+
+
+def test_two_requests_for_one_disk_make_one_delete() -> None:
+    """In one batch the second request joins the detach of the first, before the cloud shows it."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=8, mark_lag=4))
+    bench.handle(bench.request(disk), bench.request(disk))
+    bench.run()
+    assert sorted(details(bench)) == ["detached_by_other", "detached_now"]
+    assert calls(bench)["delete_attachment"] == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_copy_of_a_request_does_not_take_its_own_detach_for_somebody_elses(together: bool) -> None:
+    """Both copies end in the same verdict under the same id, with one DELETE."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=8))
+    event = json.dumps(cloudevent(bare(bench.server, disk)))
+    bench.batch = 10 if together else 1
+    for _ in range(2):
+        bench.queue.put(event)
+    bench.run()
+    assert details(bench) == ["detached_now"] * 2
+    assert len({event["id"] for event in bench.bus.events}) == 1
+    assert calls(bench)["delete_attachment"] == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_not_found_at_other_endpoints_proves_nothing(begun: bool) -> None:
+    """The region of the credentials is changed while a request is under way: nothing is called gone in the new one."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=60))
+    if not begun:
+        bench.world.set_volume(disk, status="backing-up")
+    bench.handle(bench.request(disk))
+    elsewhere = CloudApi(World(bench.clock), "http://elsewhere.test", long_lived())
+    bench.serve(OneCloud(connect(lambda _: credentials_of(elsewhere), in_process(elsewhere), bench.clock)))
+    for _ in range(5):
+        bench.step()
+    assert bench.bus.events == []
+    bench.serve(bench.clouds())
+    bench.world.set_volume(disk, status="detaching" if begun else "in-use")
+    bench.run()
+    assert details(bench) == ["detached_now"]
+
+
+def test_endpoints_that_stay_other_ones_end_in_the_words_that_help() -> None:
+    """After its time to live the request says what was changed, and which settings to look at."""
+    bench = Bench()
+    disk = bench.disk()
+    bench.world.set_volume(disk, status="backing-up")
+    bench.handle(bench.request(disk))
+    elsewhere = CloudApi(World(bench.clock), "http://elsewhere.test", long_lived())
+    bench.serve(OneCloud(connect(lambda _: credentials_of(elsewhere), in_process(elsewhere), bench.clock)))
+    bench.run()
+    (data,) = bench.bus.data
+    assert data["detail"] == "gave_up"
+    assert "OS_REGION_NAME" in data["explanation"]

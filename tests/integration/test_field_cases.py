@@ -1,0 +1,1046 @@
+"""Cases from the field: what clouds, networks and senders did, and what is right then.
+
+In four parts: servers that move, what Nova and Cinder really answer, networks and logins, requests as they are sent.
+"""
+
+import json
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from shared.model import Answer
+from shared.policy import INVOCATION, SERVERS_AT_ONCE, TIME_TO_SEND
+from simulator import (
+    MOVES,
+    PAUSED,
+    RESCUED,
+    SHELVED,
+    SHELVED_OFFLOADED,
+    SOFT_DELETED,
+    STOPPED,
+    SUSPENDED,
+    Behaviour,
+    CloudServer,
+    Fault,
+    What,
+    bodies,
+    faults,
+)
+from simulator.exchange import dressed
+from tests.integration.field import (
+    ELSEWHERE,
+    NEWEST,
+    NO_RECORDS,
+    RECORDS_WITH_ENDS,
+    RECORDS_WITHOUT_ENDS,
+    EachThread,
+    Field,
+    Running,
+    seconds,
+    told,
+)
+from tests.messages import bare, cloudevent
+from tests.stack import LONG_AGO
+
+TELLING = pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS])
+QUICK = Behaviour(seconds=2)
+
+
+def since_then(bench: Field, seconds: float) -> None:
+    """Time passes, and with it what is under way in the cloud."""
+    bench.clock.sleep(seconds)
+    bench.world.advance()
+
+
+# ----------------------------------------------------------------------------------------------- 1 the server moves
+
+
+def shelve_and_unshelve(bench: Field, disk: str) -> None:
+    bench.world.shelve(bench.server)
+    since_then(bench, 60)
+    bench.world.unshelve(bench.server)
+
+
+def shelve_offload_later_and_unshelve(bench: Field, disk: str) -> None:
+    bench.world.shelve(bench.server, offload=False)
+    since_then(bench, 60)
+    bench.world.offload(bench.server)
+    since_then(bench, 60)
+    bench.world.unshelve(bench.server)
+
+
+def migrate_the_volume(bench: Field, disk: str) -> None:
+    bench.world.swap_volume(bench.server, disk)
+
+
+def resize_and_confirm(bench: Field, disk: str) -> None:
+    bench.world.move(bench.server, "resize", seconds=20)
+    since_then(bench, 60)
+    bench.world.confirm_resize(bench.server)
+
+
+def migrate_twice(bench: Field, disk: str) -> None:
+    for _ in range(2):
+        bench.world.move(bench.server, "live-migration", seconds=20)
+        since_then(bench, 60)
+
+
+def moves_by(kind: str) -> Callable[[Field, str], None]:
+    return lambda bench, disk: bench.world.move(bench.server, kind, seconds=60)
+
+
+MOVED: dict[str, Callable[[Field, str], None]] = {
+    **{kind: moves_by(kind) for kind in MOVES},
+    **{f.__name__: f for f in (shelve_and_unshelve, shelve_offload_later_and_unshelve, migrate_the_volume,
+        resize_and_confirm, migrate_twice)},
+}  # fmt: skip
+"""What gives the same disk on the same server a new attachment."""
+
+MOVING = pytest.mark.parametrize("move", MOVED.values(), ids=MOVED)
+
+
+def moved(bench: Field, disk: str, move: Callable[[Field, str], None]) -> str | None:
+    """Move from begin to end, a minute later; the attachment that there is then."""
+    since_then(bench, 60)
+    move(bench, disk)
+    since_then(bench, 100)
+    return bench.attachment(disk)
+
+
+def attached_again(bench: Field, disk: str) -> str | None:
+    """Somebody detaches the disk, and attaches it again; the attachment that there is then."""
+    bench.world.begin_detach(bench.server, disk)
+    since_then(bench, 30)
+    bench.world.attach(bench.server, disk)
+    since_then(bench, 30)
+    return bench.attachment(disk)
+
+
+@TELLING
+@MOVING
+def test_server_that_moves_between_two_looks_is_still_the_same(
+    newest: tuple[int, int], move: Callable[[Field, str], None]
+) -> None:
+    """The disk has a new attachment since the first look: it is adopted and detached."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=QUICK)
+    old = bench.attachment(disk)
+    bench.follow(disk)
+    new = moved(bench, disk, move)
+    data = bench.verdict()
+    assert new != old
+    assert (data["verdict"], data["detail"], data["attachment_id"]) == ("detached", "detached_now", new)
+    assert data["evidence"]["after"]["listed_by_server"] is False
+    assert (bench.attachment(disk), bench.cut()) == (None, [new])
+
+
+@TELLING
+@MOVING
+def test_server_that_moved_before_the_first_look_is_still_the_same(
+    newest: tuple[int, int], move: Callable[[Field, str], None]
+) -> None:
+    """A CloudEvent is older than the move: no attach since, and the server's records show the move."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=QUICK)
+    event = cloudevent(bare(bench.server, disk), time=bench.clock().isoformat())
+    new = moved(bench, disk, move)
+    bench.ask(json.dumps(event))
+    assert bench.verdict()["detail"] == "detached_now"
+    assert (bench.attachment(disk), bench.cut()) == (None, [new])
+
+
+@pytest.mark.parametrize("newest", [RECORDS_WITH_ENDS, NO_RECORDS])
+@pytest.mark.parametrize(
+    "change", [moves_by("resize"), moves_by("evacuate"), attached_again], ids=["resize", "evacuate", "attached_again"]
+)
+@pytest.mark.parametrize("followed", [True, False])
+def test_cloud_without_action_records_leaves_it_unknown(
+    newest: tuple[int, int], change: Callable[[Field, str], object], followed: bool
+) -> None:
+    """The attachment is newer than the one that was followed, and nothing tells why: it is left alone, and said so."""
+    bench = Field(newest, records=False)
+    disk = bench.disk()
+    old, asked = bench.attachment(disk), bench.request(disk, requested_at=bench.clock().isoformat())
+    if followed:
+        bench.follow(disk)
+    since_then(bench, 60)
+    change(bench, disk)
+    since_then(bench, 100)
+    if not followed:
+        bench.ask(asked)
+    data = bench.verdict()
+    new = bench.attachment(disk)
+    assert (data["verdict"], data["detail"], bench.cut()) == ("failed", "superseded", [])
+    assert "is not known" in data["explanation"]
+    shown = {data["evidence"][when]["attachment"]["attachment_id"] for when in ("before", "after")}
+    assert shown == ({old, new} if followed else {new})
+
+
+@pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, NO_RECORDS])
+@pytest.mark.parametrize("named", [True, False])
+def test_disk_that_is_attached_again_while_we_wait_is_left_alone(newest: tuple[int, int], named: bool) -> None:
+    """Somebody detaches and re-attaches the disk: the new attachment is not touched."""
+    bench = Field(newest)
+    disk = bench.disk()
+    bench.follow(disk, **({"attachment_id": bench.attachment(disk)} if named else {}))
+    new = attached_again(bench, disk)
+    assert bench.verdict()["detail"] in ("replaced_by_newer", "superseded")
+    assert (bench.attachment(disk), bench.cut()) == (new, [])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@TELLING
+def test_no_detach_begins_while_a_disk_has_two_attachments(newest: tuple[int, int], shared: bool) -> None:
+    """During a live migration the volume has two attachments to the same server: the request waits until one is left.
+
+    A shared disk has a third one, to another server, which keeps it.
+    """
+    bench = Field(newest)
+    disk = bench.disk(behaviour=QUICK, multiattach=shared)
+    other = bench.world.add_server().id
+    if shared:
+        bench.world.attach(other, disk, attached_at=LONG_AGO)
+    bench.follow(disk)
+    bench.world.move(bench.server, "live-migration", seconds=60)
+    data = bench.verdict()
+    assert (data["detail"], bench.attachment(disk), len(bench.cut())) == ("detached_now", None, 1)
+    assert bool(bench.attachment(disk, other)) is shared
+    received = [entry.at for entry in bench.world.history if entry.what is What.DELETE_RECEIVED]
+    assert min(received) >= bench.when(What.MOVED)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+@TELLING
+def test_disk_attached_while_its_server_was_shelved_is_not_a_moved_one(newest: tuple[int, int], followed: bool) -> None:
+    """By its time, which it gets at the unshelve, it looks moved; but an `attach_volume` began since."""
+    bench = Field(newest)
+    disk = bench.disk()
+    asked = bench.request(disk, requested_at=bench.clock().isoformat())
+    if followed:
+        bench.follow(disk)
+    bench.world.begin_detach(bench.server, disk)
+    since_then(bench, 10)
+    bench.world.shelve(bench.server)
+    since_then(bench, 10)
+    bench.world.attach(bench.server, disk)
+    since_then(bench, 10)
+    bench.world.unshelve(bench.server)
+    since_then(bench, 10)
+    if not followed:
+        bench.ask(asked)
+    data = bench.verdict()
+    assert data["detail"] in (("superseded", "replaced_by_newer") if followed else ("superseded",))
+    assert bench.attachment(disk)
+    assert bench.cut() == []
+
+
+@pytest.mark.parametrize("seconds_down", [120, 1200])
+def test_dead_host_is_tried_again_until_the_server_is_evacuated(seconds_down: float) -> None:
+    """409 `Service is unavailable`: tried again, and after an evacuation it works."""
+    bench = Field()
+    disk = bench.disk(behaviour=QUICK)
+    bench.world.set_server(bench.server, host_up=False)
+    bench.ask(bench.request(disk))
+    bench.world.at(seconds_down, lambda: bench.world.move(bench.server, "evacuate", seconds=30))
+    assert bench.verdict()["detail"] == "detached_now"
+    assert (bench.attachment(disk), len(bench.cut())) == (None, 1)
+
+
+@pytest.mark.parametrize(("more", "ends_after"), [({}, 3600), ({"request_ttl": 600}, 600)])
+def test_dead_host_is_tried_until_the_time_to_live_is_over(more: dict[str, int], ends_after: float) -> None:
+    """Nobody evacuates: the request ends with the last error, at its own end and not before."""
+    bench = Field()
+    disk = bench.disk()
+    bench.world.set_server(bench.server, host_up=False)
+    bench.ask(bench.request(disk, **more))
+    data = bench.verdict()
+    assert (data["detail"], bench.cut()) == ("gave_up", [])
+    assert "Service is unavailable" in told(data)
+    assert ends_after <= seconds(data) < ends_after + 60
+
+
+@MOVING
+@TELLING
+def test_message_that_was_delivered_before_the_move_finds_the_disk(
+    newest: tuple[int, int], move: Callable[[Field, str], None]
+) -> None:
+    """The message comes a second time, and the server was moved in between."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=QUICK)
+    message = bench.queue.put(bench.request(disk))
+    bench.queue.receive(1)
+    new = moved(bench, disk, move)
+    message.visible_at = bench.clock()
+    assert bench.verdict()["detail"] == "detached_now"
+    assert message.receive_count == 2
+    assert (bench.attachment(disk), bench.cut()) == (None, [new])
+
+
+# ------------------------------------------------------------------------------- 2 what Nova and Cinder really answer
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_attachment_to_a_host_is_not_ours(beside: bool) -> None:
+    """An attachment whose `server_id` is null, alone or beside ours on a shared disk: it is read, and left out."""
+    bench = Field()
+    disk = bench.disk(attached=beside, multiattach=True, behaviour=QUICK)
+    bench.world.set_volume(disk, on_a_host=True, status="in-use")
+    bench.ask(bench.request(disk))
+    assert bench.verdict()["detail"] == ("detached_now" if beside else "already_detached")
+    assert (bench.attachment(disk), bench.world.volumes[disk].status) == (None, "in-use")
+
+
+def test_attachment_to_a_host_that_is_made_meanwhile_does_not_count() -> None:
+    """After an accepted DELETE the disk is attached to a host, too: it is detached from the server all the same."""
+    bench = Field()
+    disk = bench.disk(multiattach=True, behaviour=Behaviour(seconds=8))
+    bench.ask(bench.request(disk))
+    bench.step()
+    bench.world.set_volume(disk, on_a_host=True)
+    assert bench.verdict()["detail"] == "detached_now"
+    assert (bench.attachment(disk), len(bench.cut())) == (None, 1)
+
+
+def test_project_with_an_attachment_to_a_host_can_be_listed() -> None:
+    """Whoever looks for ids sees every disk of every server, those that are attached to a host, too."""
+    bench = Field()
+    disk = bench.disk(multiattach=True)
+    bench.world.set_volume(disk, on_a_host=True)
+    cloud = bench.connect()
+    (server,) = cloud.servers().value
+    (entry,) = cloud.listing(server.id).value or ()
+    volume = cloud.volume(entry.volume_id).value
+    assert volume
+    assert [(on, one.attachment_id) for on, one in volume.attachments] == [(bench.server, bench.attachment(disk))]
+
+
+@pytest.mark.parametrize("offload", [False, True])
+@pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, (2, 26)])
+def test_shelved_server_lets_go_of_its_disk(offload: bool, newest: tuple[int, int]) -> None:
+    """SHELVED or SHELVED_OFFLOADED: the disk is detached, and the list and the volume prove it."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=QUICK)
+    bench.world.shelve(bench.server, offload=offload)
+    since_then(bench, 900)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["detail"], data["evidence"]["after"]["listed_by_server"]) == ("detached_now", False)
+    assert (bench.attachment(disk), bench.world.volumes[disk].status) == (None, "available")
+
+
+KEEPS_MEMORY = {"SUSPENDED": SUSPENDED, "PAUSED": PAUSED, "RESCUE": RESCUED, "SOFT_DELETED": SOFT_DELETED}
+OFF = {"SHUTOFF": STOPPED, "SHELVED": SHELVED, "SHELVED_OFFLOADED": SHELVED_OFFLOADED}
+
+
+@pytest.mark.parametrize(("status", "state"), [*KEEPS_MEMORY.items(), *OFF.items()])
+def test_refusal_says_the_state_of_the_server(status: str, state: dict[str, Any]) -> None:
+    """A system disk is refused in every state, and the text never says of a server that it is running if it is not."""
+    bench = Field()
+    disk = bench.disk(attached=False)
+    bench.world.attach(bench.server, disk, device="/dev/sda", attached_at=LONG_AGO)
+    bench.world.set_server(bench.server, **state)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["detail"], bench.cut()) == ("system_disk", [])
+    assert status in data["explanation"]
+    assert "running" not in told(data)
+
+
+@pytest.mark.parametrize(("status", "state"), [*KEEPS_MEMORY.items(), *OFF.items()])
+def test_only_a_server_that_is_off_needs_no_attestation(status: str, state: dict[str, Any]) -> None:
+    """Of an unknown system a data disk goes if the server is off; what keeps its memory counts as running."""
+    bench = Field()
+    bench.world.set_server(bench.server, metadata={})
+    disk = bench.disk(behaviour=QUICK)
+    if state is SHELVED_OFFLOADED:
+        bench.world.shelve(bench.server)
+        since_then(bench, 60)
+    bench.world.set_server(bench.server, **state)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    if status in OFF:
+        assert (data["detail"], bench.attachment(disk)) == ("detached_now", None)
+    else:
+        assert (data["detail"], bench.cut()) == ("attestation_required", [])
+        assert status in data["explanation"]
+        assert "is running" not in told(data)
+
+
+@pytest.mark.parametrize(("status", "state"), [("SUSPENDED", SUSPENDED), ("RESCUE", RESCUED)])
+def test_server_that_nova_refuses_is_named_by_its_state(status: str, state: dict[str, Any]) -> None:
+    """Nova's 409 of a suspended or rescued server ends the request at once, in words that fit."""
+    bench = Field()
+    disk = bench.disk()
+    bench.world.set_server(bench.server, **state)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["verdict"], bench.cut()) == ("failed", [])
+    assert str(state["vm_state"]) in told(data)
+    assert "is running" not in told(data)
+    assert seconds(data) < 60
+
+
+@pytest.mark.parametrize(
+    ("root", "device", "detail"),
+    [("/dev/vda", "/dev/sda", "detached_now"), ("/dev/sda", "/dev/vda", "detached_now"),
+     ("/dev/sdb", "/dev/sda", "detached_now"), ("/dev/vda", "/dev/vda", "system_disk"),
+     ("/dev/sdb", "/dev/sdb", "system_disk"), (None, "/dev/sda", "system_disk"), (None, "/dev/vdb", "detached_now")],
+)  # fmt: skip
+def test_server_that_names_its_root_device_is_believed(root: str | None, device: str, detail: str) -> None:
+    """The root disk is `/dev/vda`, and a data disk on the SCSI bus is `/dev/sda`: that one is no system disk."""
+    bench = Field()
+    bench.world.set_server(bench.server, root_device=root)
+    disk = bench.disk(attached=False, behaviour=QUICK)
+    attachment = bench.world.attach(bench.server, disk, device=device, attached_at=LONG_AGO)
+    bench.ask(bench.request(disk))
+    assert bench.verdict()["detail"] == detail
+    assert bench.attachment(disk) == (attachment if detail == "system_disk" else None)
+
+
+@pytest.mark.parametrize("takes", [3, 10, 20, 25])
+def test_end_of_a_slow_detach_is_noticed_within_two_seconds(takes: float) -> None:
+    """From the moment at which both planes have let go to the verdict."""
+    bench = Field()
+    disk = bench.disk(behaviour=Behaviour(seconds=takes, nova_lag=0.3))
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    late = datetime.fromisoformat(data["timing"]["concluded_at"]) - bench.when(What.NOVA_DETACHED)
+    assert data["detail"] == "detached_now"
+    assert late <= timedelta(seconds=2.1)  # the calls of the last look take their milliseconds
+
+
+@pytest.mark.parametrize("records", [True, False])
+@pytest.mark.parametrize("refused_after", [2, 4, 12, 20])
+def test_refusal_by_the_guest_is_noticed_within_one_look(refused_after: float, records: bool) -> None:
+    """Accepted, and back to `in-use` after a few seconds: the volume shows it."""
+    bench = Field(records=records)
+    disk = bench.disk(behaviour=Behaviour(seconds=refused_after, refuse=True))
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    late = datetime.fromisoformat(data["timing"]["concluded_at"]) - bench.when(What.DETACH_REFUSED)
+    assert (data["detail"], len(bench.cut())) == ("refused_by_server", 1)
+    assert late <= timedelta(seconds=5)
+    assert bench.attachment(disk)
+
+
+@pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
+@pytest.mark.parametrize("fails_after", [4, 20, 45])
+def test_record_that_says_error_ends_a_detach_that_hangs(fails_after: float, newest: tuple[int, int]) -> None:
+    """Cinder says `detaching` for good: Nova's action record, which stands in the evidence, ends it in a minute."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=Behaviour(error_after=fails_after))
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    late = datetime.fromisoformat(data["timing"]["concluded_at"]) - bench.when(What.DETACH_FAILED)
+    assert data["detail"] in ("stuck_detaching", "refused_by_server")
+    assert late < timedelta(seconds=60)
+    assert "action record" in data["explanation"]
+    assert "get_action" in {call["operation"] for call in data["evidence"]["calls"]}
+
+
+@pytest.mark.parametrize(("lasts", "records"), [(3, True), (10, True), (1, False)])
+@pytest.mark.parametrize("status", ["error", "error_detaching"])
+def test_error_that_passes_is_no_end_of_an_accepted_detach(status: str, lasts: float, records: bool) -> None:
+    """The volume goes to an error status after the DELETE, which then succeeds."""
+    bench = Field(records=records)
+    disk = bench.disk(behaviour=Behaviour(seconds=lasts + 3, error_status=status, error_seconds=lasts))
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["detail"], bench.attachment(disk), len(bench.cut())) == ("detached_now", None, 1)
+
+
+@pytest.mark.parametrize("newest", [RECORDS_WITHOUT_ENDS, NO_RECORDS])
+@pytest.mark.parametrize("lasts", [3, 10])
+def test_error_that_passes_is_no_end_where_no_record_tells(lasts: float, newest: tuple[int, int]) -> None:
+    """The same on a cloud whose records do not tell that the detach goes on, or that keeps none."""
+    bench = Field(newest)
+    disk = bench.disk(behaviour=Behaviour(seconds=lasts + 3, error_status="error", error_seconds=lasts))
+    bench.ask(bench.request(disk))
+    assert (bench.verdict()["detail"], bench.attachment(disk), len(bench.cut())) == ("detached_now", None, 1)
+
+
+@pytest.mark.parametrize("status", ["error", "error_extending"])
+def test_error_that_stays_ends_a_request_after_two_looks(status: str) -> None:
+    """Both planes hold the volume, and its status stays an error: this is said, and no DELETE is sent."""
+    bench = Field()
+    disk = bench.disk()
+    bench.world.set_volume(disk, status=status)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["detail"], bench.cut(), data["evidence"]["polls"]) == ("volume_error", [], 2)
+    assert data["evidence"]["after"]["listed_by_server"] is True
+
+
+@pytest.mark.parametrize("records", [True, False])
+@pytest.mark.parametrize("mark_lag", [10, 30, 45])
+def test_late_mark_is_no_refusal(mark_lag: float, records: bool) -> None:
+    """The volume says `detaching` long after the 202: until then it looks idle, and is not refused."""
+    bench = Field(records=records)
+    disk = bench.disk(behaviour=Behaviour(seconds=mark_lag + 10, mark_lag=mark_lag))
+    bench.ask(bench.request(disk))
+    assert bench.verdict()["detail"] == "detached_now"
+    assert (bench.attachment(disk), len(bench.cut())) == (None, 1)
+
+
+# ------------------------------------------------------------------------------------ 3 tokens, endpoints, networks
+
+NO_TOKEN = bodies.unauthorized("http://cloud.test/v3")
+LOGINS = "/v3/auth/tokens"
+
+
+def everywhere(bench: Field, count: int, **attributes: Any) -> dict[str, str]:
+    """So many servers with one disk each: the server of each disk."""
+    disks = {}
+    for _ in range(count):
+        server, disk = bench.world.add_server(metadata={"os_type": "Linux"}).id, bench.world.add_volume(**attributes).id
+        bench.world.attach(server, disk, attached_at=LONG_AGO)
+        disks[disk] = server
+    return disks
+
+
+def requests_for(disks: dict[str, str]) -> list[str]:
+    return [json.dumps(bare(server, disk)) for disk, server in disks.items()]
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_token_that_expires_under_a_batch_is_renewed_for_all(under_way: bool) -> None:
+    """Ten workers are refused at the same moment: each repeats its read with the current token."""
+    bench = Field()
+    bench.log_in()
+    disks = everywhere(bench, SERVERS_AT_ONCE, behaviour=QUICK)
+    if not under_way:
+        bench.ask(bench.request(bench.disk(attached=False)))
+        bench.step()
+    bench.ask(*requests_for(disks))
+    if under_way:
+        bench.step()
+        bench.clock.sleep(10)
+    all_refused = threading.Barrier(SERVERS_AT_ONCE)
+
+    def wait_for_the_others(method: str, path: str, answer: Answer) -> Answer:
+        if answer.status == 401:
+            with suppress(threading.BrokenBarrierError):
+                all_refused.wait(5)
+        return answer
+
+    bench.cloud.leaving = wait_for_the_others
+    bench.cloud.revoke_tokens()
+    bench.step()
+    assert not all_refused.broken
+    bench.cloud.leaving = lambda method, path, answer: answer
+    asked = {data["volume_id"]: data["detail"] for data in bench.verdicts()}
+    assert {disk: asked[disk] for disk in disks} == dict.fromkeys(disks, "detached_now")
+    assert not any(bench.attachment(disk, server) for disk, server in disks.items())
+
+
+REFUSED_TOKEN = {
+    "middleware": NO_TOKEN,
+    "gateway": bodies.gateway_error("APIGW.0307", "The token must be updated.", 401),
+}
+
+
+@pytest.mark.parametrize("answer", REFUSED_TOKEN.values(), ids=REFUSED_TOKEN)
+def test_refused_delete_is_looked_at_before_another(answer: Answer) -> None:
+    """401 on the DELETE: meanwhile somebody detaches the disk and attaches it again; the new one is not cut."""
+    bench = Field()
+    bench.log_in()
+    disk = bench.disk(behaviour=Behaviour(seconds=0, nova_lag=0))
+    bench.cloud.faults.add(Fault(faults.answer(answer), "delete_attachment"))
+    made: list[str | None] = []
+
+    def meanwhile(method: str, path: str, answer: Answer) -> Answer:
+        if method == "DELETE" and answer.status == 401:
+            made.append(attached_again(bench, disk))
+        return answer
+
+    bench.cloud.leaving = meanwhile
+    bench.ask(bench.request(disk))
+    assert bench.verdict()["detail"] in ("replaced_by_newer", "superseded")
+    assert ([bench.attachment(disk)], bench.cut()) == (made, [])
+
+
+@pytest.mark.parametrize("effect", [True, False])
+@pytest.mark.parametrize("answer", REFUSED_TOKEN.values(), ids=REFUSED_TOKEN)
+def test_refused_delete_may_have_had_its_effect(answer: Answer, effect: bool) -> None:
+    """401 on the DELETE says nothing of the outcome: one DELETE has an effect, whether it is this one or the next."""
+    bench = Field()
+    bench.log_in()
+    disk = bench.disk(behaviour=QUICK)
+    kind = faults.answer_after_effect(answer) if effect else faults.answer(answer)
+    bench.cloud.faults.add(Fault(kind, "delete_attachment"))
+    bench.ask(bench.request(disk))
+    assert bench.verdict()["detail"] in ("detached_now", "detached_meanwhile")
+    assert (bench.attachment(disk), len(bench.cut())) == (None, 1)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_one_refusal_of_keystone_fails_no_request(first: bool) -> None:
+    """Keystone answers 401 once, and to the same credentials with a token a moment later."""
+    bench = Field()
+    bench.log_in()
+    disks = everywhere(bench, 4, behaviour=QUICK)
+    bench.ask(*requests_for(disks))
+    if not first:
+        bench.step()
+        bench.cloud.revoke_tokens()
+    bench.cloud.faults.add(Fault(faults.answer(bodies.keystone_error(401)), "get_token"))
+    assert [data["detail"] for data in bench.verdicts()] == ["detached_now"] * 4
+    assert not any(bench.attachment(disk, server) for disk, server in disks.items())
+
+
+def test_credentials_that_stay_refused_fail_a_request() -> None:
+    """Keystone answers 401 for good: said within seconds, with the names of the settings."""
+    bench = Field()
+    bench.log_in(password="wrong")
+    disk = bench.disk()
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["detail"], bench.cut()) == ("unauthorized", [])
+    assert "OS_PASSWORD" in told(data)
+    assert seconds(data) < 60
+
+
+@pytest.mark.parametrize("credential", [False, True])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_password_follows_a_redirect(status: int, credential: bool) -> None:
+    """Keystone redirects the login to another host: nothing is sent there, and the setting is named."""
+    bench = Field()
+    known = bench.cloud.identity.application_credential
+    words: dict[str, Any] = {"application_credential_id": known.id, "application_credential_secret": known.secret,
+        "username": None, "password": None, "project_id": None}  # fmt: skip
+    stranger = bench.log_in(**(words if credential else {}))
+    to = {"location": ELSEWHERE + LOGINS}
+    bench.cloud.faults.add(Fault(faults.answer(status, to), "get_token", times=None))
+    disk = bench.disk()
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert stranger.received == []
+    assert (data["verdict"], bench.cut()) == ("failed", [])
+    assert "OS_AUTH_URL" in told(data)
+    assert seconds(data) < 60
+
+
+def catalog_with(bench: Field, change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
+    """Have Keystone's catalog offer other endpoints in the place of each of its own."""
+
+    def changed(method: str, path: str, answer: Answer) -> Answer:
+        if not (path.startswith(LOGINS) and answer.status == 201):
+            return answer
+        body = json.loads(answer.body)
+        for service in body["token"]["catalog"]:
+            offered = [change({**one, "type": service["type"]}) for one in service["endpoints"]]
+            service["endpoints"] = [one for several in offered for one in several]
+        return replace(answer, body=json.dumps(body).encode())
+
+    bench.cloud.leaving = changed
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+@pytest.mark.parametrize("types", [("volumev3",), ("block-storage",)])
+def test_block_storage_without_a_version_is_found(types: tuple[str, ...], ending: str) -> None:
+    """The catalog's URL of block storage ends before the version: it is added, or the setting named in seconds."""
+    bench = Field()
+    bench.log_in()
+    bench.cloud.deployment.volume_types = types
+    base = bench.cloud.deployment.base_url + ending
+    catalog_with(bench, lambda one: [one | ({"url": base} if one["type"] in types else {})])
+    disk = bench.disk(behaviour=QUICK)
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    if data["verdict"] == "detached":
+        assert bench.attachment(disk) is None
+    else:
+        assert "VOLUME_ENDPOINT" in data["explanation"]
+        assert seconds(data) < 60
+
+
+@pytest.mark.parametrize("status", [301, 302, 308])
+@pytest.mark.parametrize(
+    ("operation", "setting"), [("get_volume", "VOLUME_ENDPOINT"), ("get_server", "COMPUTE_ENDPOINT")]
+)
+def test_service_that_redirects_every_call_is_named(operation: str, setting: str, status: int) -> None:
+    """A service is behind https only: the request fails within seconds, and no token is sent along."""
+    bench = Field()
+    stranger = bench.log_in()
+    to = {"location": ELSEWHERE.replace("http", "https") + "/v3"}
+    bench.cloud.faults.add(Fault(faults.answer(status, to), operation, times=None))
+    disk = bench.disk()
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["verdict"], stranger.received, bench.cut()) == ("failed", [], [])
+    assert setting in data["explanation"]
+    assert seconds(data) < 60
+
+
+def test_delete_that_is_redirected_is_not_repeated_there() -> None:
+    """Compute redirects the DELETE alone: it is not sent to another host, and the setting is named."""
+    bench = Field()
+    stranger = bench.log_in()
+    to = {"location": f"{ELSEWHERE}/v2.1"}
+    bench.cloud.faults.add(Fault(faults.answer(307, to), "delete_attachment", times=None))
+    disk = bench.disk()
+    bench.ask(bench.request(disk))
+    data = bench.verdict()
+    assert (data["verdict"], stranger.received) == ("failed", [])
+    assert "COMPUTE_ENDPOINT" in told(data)
+    assert bench.attachment(disk)
+
+
+OTHER_REGION = "/other-region"
+
+
+def two_regions(bench: Field) -> None:
+    """The catalog's first region is an empty one, in which nothing of ours is to be found."""
+    base = bench.cloud.deployment.base_url
+
+    def both(one: dict[str, Any]) -> list[dict[str, Any]]:
+        other = one | {"region": "eu-nl", "region_id": "eu-nl", "url": one["url"].replace(base, base + OTHER_REGION)}
+        return [other, one]
+
+    catalog_with(bench, both)
+    bench.cloud.empty_below = OTHER_REGION
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_several_regions_are_ambiguous_unless_one_is_set(followed: bool) -> None:
+    """Two regions in the catalog and none set: refused, with the names of both, and nothing is called gone."""
+    bench = Field()
+    if followed:
+        bench.log_in()
+    disk = bench.disk()
+    bench.follow(disk) if followed else bench.ask(bench.request(disk))
+    two_regions(bench)
+    bench.log_in()
+    data = bench.verdict()
+    assert (data["verdict"], bench.cut()) == ("failed", [])
+    assert {"OS_REGION_NAME", "eu-nl", "eu-de"} <= set(data["explanation"].replace(",", " ").split())
+    assert seconds(data) < 60
+
+
+def test_region_that_is_set_is_the_one() -> None:
+    """Two regions in the catalog, and the right one set: the disk is found and detached."""
+    bench = Field()
+    two_regions(bench)
+    bench.log_in(region="eu-de")
+    disk = bench.disk(behaviour=QUICK)
+    bench.ask(bench.request(disk))
+    assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
+
+
+@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("accepted", [True, False])
+def test_region_that_is_changed_proves_nothing(accepted: bool, mended: bool) -> None:
+    """Somebody sets the wrong region after the first look: what is not found there is not taken for gone."""
+    bench = Field()
+    two_regions(bench)
+    bench.log_in(region="eu-de")
+    disk = bench.disk(behaviour=Behaviour(seconds=20))
+    if accepted:
+        bench.ask(bench.request(disk))
+        bench.step()
+    else:
+        bench.follow(disk)
+    bench.log_in(region="eu-nl")
+    for _ in range(4):
+        bench.step()
+    if mended:
+        bench.log_in(region="eu-de")
+        assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
+    else:
+        assert bench.verdicts()[-1]["verdict"] == "failed"
+        assert bool(bench.attachment(disk)) is not accepted
+
+
+def test_wrong_region_from_the_start_is_no_success() -> None:
+    """Neither the server nor the volume is to be found: the request fails, since nothing proves that they are gone."""
+    bench = Field()
+    two_regions(bench)
+    bench.log_in(region="eu-nl")
+    disk = bench.disk()
+    bench.ask(bench.request(disk))
+    bench.run()
+    assert ([data["detail"] for data in bench.bus.data], bool(bench.attachment(disk))) == (["server_not_found"], True)
+
+
+ENDLESS = ("9999999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "-1", "1e400", "soon")
+
+
+@pytest.mark.parametrize("retry_after", ENDLESS)
+@pytest.mark.parametrize(
+    ("operation", "status"), [("delete_attachment", 429), ("delete_attachment", 503), ("get_volume", 429),
+                              ("get_server", 503), ("get_token", 429)]
+)  # fmt: skip
+def test_retry_after_is_capped(operation: str, status: int, retry_after: str) -> None:
+    """A cloud that asks to wait for ever is waited for within reason, and no request of the batch comes back."""
+    bench = Field()
+    bench.log_in()
+    disks = everywhere(bench, 3, behaviour=QUICK)
+    answer = dressed(bodies.fault(status, "later"), {"retry-after": retry_after})
+    bench.cloud.faults.add(Fault(faults.answer(answer), operation))
+    bench.ask(*requests_for(disks))
+    verdicts = bench.verdicts()
+    assert [data["verdict"] for data in verdicts] == ["detached"] * 3
+    assert max(seconds(data) for data in verdicts) <= 3600
+    assert all(message.delay <= 900 for message in bench.queue.sent)
+
+
+def joined_workers(patience: float) -> list[threading.Thread]:
+    """The workers that are still there after so many seconds."""
+    workers = [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
+    for thread in workers:
+        thread.join(patience)
+    return [thread for thread in workers if thread.is_alive()]
+
+
+@pytest.mark.parametrize(
+    ("slow", "after"), [("get_server", LOGINS), ("list_attachments", "/servers/{}"), ("get_volume", "-attachments")]
+)
+def test_answer_whose_body_trickles_ends_in_time(slow: str, after: str) -> None:
+    """A 200 that sends a few bytes now and then: the invocation ends at its deadline, and no thread stays behind."""
+    clock = Running()
+    bench = Field(clock=clock)
+    disks = everywhere(bench, 2, behaviour=QUICK)
+    disk, server = next(iter(disks.items()))
+    bench.ask(*requests_for(disks))
+    its_disk, its_server = (disk, None) if slow == "get_volume" else (None, server)
+    bench.cloud.faults.add(Fault(faults.slow(4), slow, server_id=its_server, volume_id=its_disk))
+    deadline = clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
+
+    def arriving(method: str, path: str) -> None:
+        """Once the call before the slow one has arrived, the invocation has a second left."""
+        if path.endswith(after.format(server)) and (server in path or after == LOGINS) and clock() < deadline:
+            clock.now = deadline - timedelta(seconds=1)
+
+    with CloudServer(bench.cloud):
+        bench.log_in(over_socket=True)
+        bench.cloud.arriving = arriving
+        bench.deliver(bench.queue.receive(10))
+        late = (clock() - deadline).total_seconds()
+        workers = joined_workers(1)
+        bench.cloud.arriving = lambda method, path: None
+        bench.run()
+    assert late < 2
+    assert workers == []
+    assert [data["verdict"] for data in bench.bus.data] == ["detached"] * 2
+    assert len(bench.cut()) == 2
+
+
+HANGS = {
+    "the login after a refused DELETE": lambda bench, path: LOGINS in path and bench.counted("delete_attachment"),
+    "the first login": lambda bench, path: LOGINS in path,
+    "the last read before the DELETE": lambda bench, path: "/volumes/" in path,
+}
+
+
+@pytest.mark.parametrize("hangs", HANGS.values(), ids=HANGS)
+def test_no_delete_is_left_to_thaw(hangs: Callable[[Field, str], bool]) -> None:
+    """A call hangs until the handler has returned at its deadline: what was frozen then sends nothing later."""
+    clock = EachThread()
+    bench = Field(clock=clock)
+    bench.log_in()
+    disk = bench.disk(behaviour=QUICK)
+    bench.cloud.faults.add(Fault(faults.answer(NO_TOKEN), "delete_attachment"))
+    thawed = threading.Event()
+    bench.cloud.arriving = lambda method, path: hangs(bench, path) and thawed.wait(20)
+    bench.ask(bench.request(disk))
+    batch = bench.queue.receive(10)
+    # The worker has the whole invocation before it, the handler finds it almost over.
+    begin = clock()
+    clock.sleep(INVOCATION - TIME_TO_SEND - 0.2)
+    bench.invoke(batch, begin)
+    sent = bench.counted("delete_attachment")
+    thawed.set()
+    assert joined_workers(10) == []
+    assert bench.counted("delete_attachment") == sent
+    bench.errors.clear()  # the message whose case was in the middle has come back
+    assert bench.verdict()["detail"] in ("detached_now", "detached_meanwhile")
+    assert (bench.attachment(disk), len(bench.cut())) == (None, 1)
+
+
+@pytest.mark.parametrize("same_server", [False, True])
+@pytest.mark.parametrize("latency", [0.3, 1, 4])
+def test_forty_volumes_on_a_slow_cloud_do_not_starve_bystanders(latency: float, same_server: bool) -> None:
+    """One message with forty volumes, three with one: all are done, and no message is used up by waiting."""
+    bench = Field(clock=EachThread())
+    bench.log_in(latency=latency)
+    many = [bench.disk(behaviour=QUICK) for _ in range(40)]
+    others = {bench.disk(behaviour=QUICK): bench.server for _ in range(3)} if same_server else everywhere(bench, 3)
+    bench.ask(json.dumps({"server_id": bench.server, "volume_ids": many}), *requests_for(others))
+    together = threading.Barrier(1 if same_server else 4)
+
+    def arriving(method: str, path: str) -> None:
+        """No worker is done before the others have begun."""
+        if "/servers/" in path and not bench.cut():
+            together.wait(10)
+
+    bench.cloud.arriving = arriving
+    bench.step()
+    bench.cloud.arriving = lambda method, path: None
+    accepted = {entry.volume_id for entry in bench.world.history if entry.what is What.DELETE_ACCEPTED}
+    assert same_server or accepted >= set(others)
+    verdicts = {data["volume_id"]: data["detail"] for data in bench.verdicts()}
+    assert verdicts == dict.fromkeys([*many, *others], "detached_now")
+    assert (bench.world.nova, bench.world.cinder, len(bench.cut())) == ({}, {}, 43)
+
+
+# ----------------------------------------------------------------------------------- 4 requests as senders write them
+
+
+def at_time(bench: Field, disk: str, time: str, **more: object) -> str:
+    """A CloudEvent with this time, whatever the sender's clock said."""
+    return json.dumps(cloudevent(bare(bench.server, disk, **more), time=time))
+
+
+IN_THE_FUTURE = ("2026-11-23T10:00:00Z", "2026-11-23T10:00:00-08:00", "2026-11-24T08:00:00Z", "9999-12-31T23:59:59Z")
+IN_THE_PAST = ("0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2026-11-22T08:00:00+14:00")
+
+
+@pytest.mark.parametrize("time", IN_THE_FUTURE)
+def test_time_that_is_ahead_does_not_lower_the_fence(time: str) -> None:
+    """Local time with a Z: a disk that is attached again after the message was sent is not cut."""
+    bench = Field()
+    disk = bench.disk()
+    bench.queue.put(at_time(bench, disk, time), delay=600)
+    since_then(bench, 300)
+    new = attached_again(bench, disk)
+    assert bench.verdict()["detail"] in ("superseded", "replaced_by_newer")
+    assert (bench.attachment(disk), bench.cut()) == (new, [])
+
+
+@pytest.mark.parametrize("time", IN_THE_FUTURE)
+def test_time_that_is_ahead_does_not_lengthen_the_time_to_live(time: str) -> None:
+    """The server is busy for good: the request ends an hour after it was sent, whatever its time says."""
+    bench = Field()
+    disk = bench.disk()
+    bench.world.set_server(bench.server, task_state="rebooting")
+    bench.ask(at_time(bench, disk, time))
+    data = bench.verdict()
+    assert (data["detail"], bench.cut()) == ("gave_up", [])
+    assert 3600 <= seconds(data) < 3660
+
+
+@pytest.mark.parametrize("time", IN_THE_FUTURE)
+def test_time_that_no_calendar_goes_beyond_counts_as_now(time: str) -> None:
+    """The server is busy for ten minutes: then the disk is detached."""
+    bench = Field()
+    disk = bench.disk(behaviour=QUICK)
+    bench.world.set_server(bench.server, task_state="rebooting")
+    bench.world.at(600, lambda: bench.world.set_server(bench.server, task_state=None))
+    bench.ask(at_time(bench, disk, time))
+    assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+@pytest.mark.parametrize("time", IN_THE_PAST)
+def test_time_of_long_ago_is_expired(time: str, busy: bool) -> None:
+    """Where no clock was set, requests have the first time there is: nothing breaks, and nothing is cut."""
+    bench = Field()
+    disk = bench.disk()
+    if busy:
+        bench.world.set_server(bench.server, task_state="rebooting")
+    bench.ask(at_time(bench, disk, time))
+    assert bench.verdict()["detail"] in ("expired", "superseded")
+    assert bench.cut() == []
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
+def test_time_that_utc_cannot_hold_breaks_nothing(time: str) -> None:
+    """A zone in the wrong place: the request is refused, or counts as one of now or of long ago."""
+    bench = Field()
+    disk = bench.disk()
+    bench.queue.put(at_time(bench, disk, time), delay=600)
+    since_then(bench, 300)
+    new = attached_again(bench, disk)
+    assert bench.verdict()["detail"] in ("invalid_request", "superseded", "expired")
+    assert (bench.attachment(disk), bench.cut()) == (new, [])
+
+
+@pytest.mark.parametrize("hours", [1, 2, 72])
+@pytest.mark.parametrize("attached", [True, False])
+def test_copy_of_a_request_that_was_answered_hours_ago_is_expired(hours: int, attached: bool) -> None:
+    """A copy that is first seen so late is not carried out; one whose disk is gone already is told so."""
+    bench = Field()
+    disk = bench.disk(attached=attached)
+    bench.ask(at_time(bench, disk, (bench.clock() - timedelta(hours=hours)).isoformat()))
+    assert bench.verdict()["detail"] == ("expired" if attached else "already_detached")
+    assert (bool(bench.attachment(disk)), bench.cut()) == (attached, [])
+
+
+@pytest.mark.parametrize("depth", [1, 8, 20, *range(24, 36), 64])
+def test_context_that_is_accepted_can_be_continued(depth: int) -> None:
+    """A context nested 32 deep: refused at once, or echoed in the verdict of a detach that took several looks."""
+    bench = Field()
+    disk = bench.disk(behaviour=Behaviour(seconds=8))
+    nested: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        nested = {"a": nested}
+    bench.ask(json.dumps(cloudevent(bare(bench.server, disk, context=nested))))
+    data = bench.verdict()
+    if data["detail"] == "invalid_request":
+        assert depth > 20
+        assert (bench.cut(), bool(bench.attachment(disk))) == ([], True)
+    else:
+        assert (data["detail"], data["context"]) == ("detached_now", nested)
+        assert (len(bench.cut()), bench.attachment(disk)) == (1, None)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("takes", [0, 2, 30])
+def test_two_requests_for_one_disk_in_a_batch_join(times: int, takes: float) -> None:
+    """One DELETE is sent, and every request has its verdict."""
+    bench = Field()
+    disk = bench.disk(behaviour=Behaviour(seconds=takes))
+    bench.ask(*[bench.request(disk) for _ in range(times)])
+    assert [data["verdict"] for data in bench.verdicts()] == ["detached"] * times
+    received = [entry for entry in bench.world.history if entry.what is What.DELETE_RECEIVED]
+    assert (len(received), bench.attachment(disk)) == (1, None)
+
+
+@pytest.mark.parametrize("apart", [0, 1, 5, 60, 1800])
+def test_same_event_twice_is_answered_alike(apart: float) -> None:
+    """The second one says that the disk is detached already, or what the first one says: nobody else did it."""
+    bench = Field()
+    disk = bench.disk(behaviour=Behaviour(seconds=20))
+    body = json.dumps(cloudevent(bare(bench.server, disk)))
+    bench.ask(body)
+    bench.queue.put(body, delay=apart)
+    first, second = bench.verdicts()
+    assert {first["detail"], second["detail"]} <= {"detached_now", "already_detached"}
+    assert first["detail"] == "detached_now"
+    assert (len(bench.cut()), len({event["id"] for event in bench.bus.events})) == (1, 1)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_server_that_was_deleted_has_let_go(followed: bool) -> None:
+    """The volume is `available` and attached to nothing."""
+    bench = Field()
+    disk = bench.disk()
+    if followed:
+        bench.follow(disk)
+    else:
+        bench.ask(bench.request(disk))
+    bench.world.delete_server(bench.server)
+    data = bench.verdict()
+    assert (data["verdict"], data["detail"]) == ("detached", "server_gone")
+    assert bench.world.volumes[disk].status == "available"
+
+
+@pytest.mark.parametrize("volume", ["elsewhere", "deleted", "on a host"])
+def test_server_that_was_deleted_proves_nothing_alone(volume: str) -> None:
+    """The volume is attached elsewhere, or is not to be found either: nobody says that it was detached."""
+    bench = Field()
+    disk = bench.disk(attached=False)
+    bench.ask(bench.request(disk))
+    bench.world.delete_server(bench.server)
+    if volume == "elsewhere":
+        bench.world.attach(bench.world.add_server().id, disk, attached_at=LONG_AGO)
+    elif volume == "deleted":
+        bench.world.delete_volume(disk)
+    else:
+        bench.world.set_volume(disk, on_a_host=True, status="in-use")
+    assert bench.verdict()["detail"] in ("server_not_found", "attached_elsewhere", "volume_not_found")
