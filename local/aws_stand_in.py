@@ -106,9 +106,9 @@ class AwsStandIn:
     def put_secret(self, name: str, value: object) -> None:
         self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})
 
-    def send(self, queue: str, body: str) -> str:
-        """Put a message on a queue; its message id."""
-        payload = {"QueueUrl": self.queue_urls[queue], "MessageBody": body}
+    def send(self, queue: str, body: str, delay: int = 0) -> str:
+        """Put a message on a queue, where it can be received after a `delay` in seconds; its message id."""
+        payload = {"QueueUrl": self.queue_urls[queue], "MessageBody": body, "DelaySeconds": delay}
         return str(self.client.call(SQS, "SendMessage", payload)["MessageId"])
 
     def receive(self, queue: str, wait_seconds: int = 1) -> list[dict[str, Any]]:

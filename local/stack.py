@@ -38,9 +38,9 @@ class Stack:
     webhook_url: str
     webhook_secret: str
 
-    def request(self, body: str) -> str:
-        """Put a request on the queue; its message id."""
-        return self.aws.send(REQUESTS, body)
+    def request(self, body: str, delay: int = 0) -> str:
+        """Put a request on the queue, to be received after a `delay` in seconds; its message id."""
+        return self.aws.send(REQUESTS, body, delay)
 
 
 @contextmanager

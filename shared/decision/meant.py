@@ -40,8 +40,7 @@ def identity(attachment: Attachment) -> str:
 
 def is_newer(attachment: Attachment, request: DetachRequest, policy: Policy) -> bool:
     """Made after the request was issued, as far as the clocks of the sender and of the cloud agree."""
-    # Subtracted from the cloud's time, not added to the sender's, which may be the first or the last there is.
-    return attachment.attached_at is not None and attachment.attached_at - policy.fence_skew > request.requested_at
+    return attachment.attached_at is not None and attachment.attached_at > request.requested_at + policy.fence_skew
 
 
 def standing(
@@ -60,7 +59,9 @@ def standing(
         return Standing.MEANT
     if ours.bdm_uuid and followed.bdm_uuid:
         return Standing.MOVED if ours.bdm_uuid == followed.bdm_uuid else Standing.REATTACHED
-    return _by_records(ours, actions, followed.attached_at or progress.first_seen_at - policy.fence_skew)
+    # It was there when the request was made. Attaches before that, of other disks, say nothing.
+    asked_at = request.requested_at - policy.fence_skew
+    return _by_records(ours, actions, max(followed.attached_at or asked_at, asked_at))
 
 
 def _first_seen(

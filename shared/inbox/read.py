@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import JsonValue, ValidationError
@@ -42,6 +42,9 @@ class Ignored:
     why: str
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""No request was made before: with a time of year 1 no arithmetic can be done."""
+
 Found = list[Case] | WaitingDelivery | Rejected | Ignored
 
 
@@ -58,9 +61,9 @@ def read(message: Message, prefix: str, now: datetime) -> Found:
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
         # No request was made after it was sent, nor later than now, whatever its sender says (design rule 3).
-        latest = min(message.sent_at, now)
-        requests = (replace(r, requested_at=min(r.requested_at, latest)) for r in requests_in(value, origin, prefix))
-        return [Case(request, message, progress) for request in requests]
+        latest, found = min(message.sent_at, now), requests_in(value, origin, prefix)
+        dated = (replace(request, requested_at=max(EPOCH, min(request.requested_at, latest))) for request in found)
+        return [Case(request, message, progress) for request in dated]
     except strict_json.NotJson as error:
         return _rejected(message, origin, Refused([Fault("", str(error))]))
     except Refused as refused:

@@ -96,6 +96,12 @@ def token_expired(stage: Stage) -> None:
     stage.later(0.9, stage.cloud.revoke_tokens)
 
 
+@scenario("detached_now")
+def unauthorized_delete(stage: Stage) -> None:
+    """401 to the DELETE itself: whether it took effect is not known, so a look comes before another one."""
+    _delete_meets(stage, faults.answer(bodies.unauthorized(stage.cloud.deployment.auth_url)))
+
+
 @scenario("gave_up")
 def never_readable(stage: Stage) -> None:
     """Block storage answers every read with 503 until the request's time to live is over."""

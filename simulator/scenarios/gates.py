@@ -3,7 +3,7 @@
 from datetime import timedelta
 from functools import partial
 
-from simulator import RUNNING, STOPPED
+from simulator import PAUSED, RESCUED, RUNNING, SOFT_DELETED, STOPPED, SUSPENDED
 from simulator.scenarios.stage import Stage, scenario
 
 
@@ -63,6 +63,49 @@ def system_disk_allowed(stage: Stage) -> None:
     """The system disk of a stopped server, with leave."""
     server = stage.server(state=STOPPED)
     stage.request(server, stage.system_disk(server), allow_system_disk=True)
+
+
+@scenario("detached_now")
+def root_device_elsewhere(stage: Stage) -> None:
+    """A data disk at /dev/sda of a server whose root device is /dev/vda: the name of the first disk proves nothing."""
+    server = stage.server(root_device="/dev/vda")
+    stage.request(server, stage.disk(server, device="/dev/sda"))
+
+
+@scenario("detached_now")
+def bootable_data_disk(stage: Stage) -> None:
+    """A disk that could be booted from, and is not at the root device: an ordinary data disk."""
+    stage.request(*stage.attached(bootable=True))
+
+
+@scenario("detached_now")
+def paused(stage: Stage) -> None:
+    """A paused Linux server: its memory is kept, so the rules of a running one count, and these let the disk go."""
+    stage.request(*stage.attached(stage.server(state=PAUSED)))
+
+
+@scenario("attestation_required")
+def paused_windows(stage: Stage) -> None:
+    """A paused Windows server still has mounted what it had: refused, as if it were running."""
+    stage.request(*stage.attached(stage.server("windows", state=PAUSED)))
+
+
+@scenario("api_rejected")
+def suspended(stage: Stage) -> None:
+    """A suspended server: the cloud itself refuses in this state, 409 vm_state."""
+    stage.request(*stage.attached(stage.server(state=SUSPENDED)))
+
+
+@scenario("api_rejected")
+def rescued(stage: Stage) -> None:
+    """A server in rescue mode: the cloud itself refuses in this state, 409 vm_state."""
+    stage.request(*stage.attached(stage.server(state=RESCUED)))
+
+
+@scenario("detached_now")
+def soft_deleted(stage: Stage) -> None:
+    """A server that is deleted and can still come back: its disks are attached, so this is no "server gone"."""
+    stage.request(*stage.attached(stage.server(state=SOFT_DELETED)))
 
 
 @scenario("server_locked")

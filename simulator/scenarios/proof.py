@@ -5,6 +5,9 @@ from functools import partial
 from simulator import Behaviour, faults
 from simulator.scenarios.stage import Stage, scenario
 
+UNDER_WAY = 8
+"""Seconds after which the DELETE has been sent, however many scenarios are played at once."""
+
 
 @scenario("detached_now")
 def accepted_200(stage: Stage) -> None:
@@ -36,10 +39,16 @@ def host_attachment(stage: Stage) -> None:
     stage.request(*stage.attached(multiattach=True, on_a_host=True))
 
 
+@scenario("already_detached")
+def host_attachment_alone(stage: Stage) -> None:
+    """A disk that a host has attached, by block storage alone, and no server: the server has not got it."""
+    stage.request(stage.server(), stage.disk(on_a_host=True, status="in-use"))
+
+
 @scenario("detached_by_other")
 def joined(stage: Stage) -> None:
     """Somebody else is detaching the disk already: their detach is followed, no DELETE is sent."""
-    server, disk = stage.attached()
+    server, disk = stage.attached(behaviour=Behaviour(seconds=8))
     stage.world.begin_detach(server, disk)
     stage.request(server, disk)
 
@@ -47,7 +56,7 @@ def joined(stage: Stage) -> None:
 @scenario("refused_by_server")
 def silent_refusal(stage: Stage) -> None:
     """Accepted, detaching, then in-use again: the server would not let go of the disk."""
-    server, disk = stage.attached(behaviour=Behaviour(seconds=2, refuse=True))
+    server, disk = stage.attached(behaviour=Behaviour(seconds=4, refuse=True))
     stage.fault(faults.answer(404), "get_action", server_id=server, times=None)
     stage.request(server, disk)
 
@@ -55,19 +64,37 @@ def silent_refusal(stage: Stage) -> None:
 @scenario("refused_by_server")
 def refusal_on_record(stage: Stage) -> None:
     """The same, with the server's action record saying so: one look settles it."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=2, refuse=True)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True)))
 
 
 @scenario("detached_now")
 def marked_late(stage: Stage) -> None:
-    """Accepted, but the volume shows detaching only seconds later: no refusal may be read into that."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=7, mark_lag=5)))
+    """Accepted, but the volume shows detaching only after 30 seconds: no refusal may be read into that."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=32, mark_lag=30)))
+
+
+@scenario("detached_now")
+def slow(stage: Stage) -> None:
+    """A detach that takes 20 seconds: its end is seen within two."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=20)))
+
+
+@scenario("detached_now")
+def error_that_passes(stage: Stage) -> None:
+    """The volume's status is error for a while, and the detach goes on: the action record says that it still runs."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=8, error_status="error", error_seconds=5)))
+
+
+@scenario("stuck_detaching")
+def storage_failed(stage: Stage) -> None:
+    """The storage back end fails, and the volume says detaching for good: the action record tells, within a minute."""
+    stage.request(*stage.attached(behaviour=Behaviour(error_after=4)))
 
 
 @scenario("still_watching then detached_now")
 def stuck_then_late_success(stage: Stage) -> None:
     """Stuck in detaching past the confirm timeout: unconfirmed first, detached in the end."""
-    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=12)))
+    stage.request(*stage.attached(behaviour=Behaviour(stuck=True, stuck_seconds=44)))
 
 
 @scenario("still_watching then stuck_detaching")
@@ -88,16 +115,6 @@ def cinder_lags(stage: Stage) -> None:
     stage.request(*stage.attached(behaviour=Behaviour(seconds=4, nova_lag=-3)))
 
 
-@scenario("superseded")
-def reattached_before_delete(stage: Stage) -> None:
-    """The disk was attached anew after the request was made: that attachment is not touched."""
-    server = stage.server()
-    disk = stage.world.add_volume(name=stage.name).id
-    made = stage.world.now
-    stage.world.attach(server, disk)
-    stage.request(server, disk, envelope={"time": made.replace(year=made.year - 1).isoformat()})
-
-
 @scenario("replaced_by_newer")
 def reattached_after_delete(stage: Stage) -> None:
     """Detached and at once attached anew by somebody: the one asked for is gone, the new one stays."""
@@ -110,12 +127,6 @@ def reattached_after_delete(stage: Stage) -> None:
 
     for tick in range(1, 80):
         stage.later(tick / 10, again)
-
-
-@scenario("superseded")
-def another_attachment_named(stage: Stage) -> None:
-    """The request names an attachment that is no longer the current one."""
-    stage.request(*stage.attached(), attachment_id=stage.world.new_id())
 
 
 @scenario("detached_now")
@@ -145,7 +156,15 @@ def server_gone(stage: Stage) -> None:
     """The server is deleted while the detach is under way."""
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
-    stage.later(3, partial(stage.world.delete_server, server))
+    stage.later(UNDER_WAY, partial(stage.world.delete_server, server))
+
+
+@scenario("server_gone")
+def server_gone_before(stage: Stage) -> None:
+    """The server was deleted before anybody looked, and its volume is free: nothing is left of what was asked for."""
+    server, disk = stage.attached()
+    stage.world.delete_server(server)
+    stage.request(server, disk)
 
 
 @scenario("volume_gone")
@@ -153,7 +172,7 @@ def volume_gone(stage: Stage) -> None:
     """The volume is deleted while the detach is under way."""
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
-    stage.later(3, partial(stage.world.delete_volume, disk))
+    stage.later(UNDER_WAY, partial(stage.world.delete_volume, disk))
 
 
 @scenario("server_gone")
@@ -161,14 +180,20 @@ def both_gone(stage: Stage) -> None:
     """Server and volume are deleted while the detach is under way."""
     server, disk = stage.attached(behaviour=Behaviour(stuck=True))
     stage.request(server, disk)
-    stage.later(3, partial(stage.world.delete_server, server))
-    stage.later(3, partial(stage.world.delete_volume, disk))
+    stage.later(UNDER_WAY, partial(stage.world.delete_server, server))
+    stage.later(UNDER_WAY, partial(stage.world.delete_volume, disk))
 
 
 @scenario("server_gone")
 def server_unknown(stage: Stage) -> None:
     """There is no such server, and the disk is free: whatever there was, nothing is attached any more."""
     stage.request(stage.world.new_id(), stage.disk())
+
+
+@scenario("server_not_found")
+def wrong_server(stage: Stage) -> None:
+    """There is no such server, and the disk is on another one: most likely the request names the wrong server."""
+    stage.request(stage.world.new_id(), stage.disk(stage.server()))
 
 
 @scenario("volume_not_found")

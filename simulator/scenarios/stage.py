@@ -19,11 +19,17 @@ def scenario_cloud(clock: Callable[[], datetime]) -> CloudApi:
 
 @dataclass
 class Stage:
-    """What a scenario is told with; everything it makes belongs to it alone."""
+    """What a scenario is told with; everything it makes belongs to it alone.
+
+    `delays` are the seconds after which each of the `requests` is sent. `keeps_records` says whether the cloud tells
+    what was done to this scenario's servers.
+    """
 
     cloud: CloudApi
     name: str
     requests: list[dict[str, Any]] = field(default_factory=list)
+    delays: list[int] = field(default_factory=list)
+    keeps_records: bool = True
     untouchable: set[str] = field(default_factory=set)
 
     @property
@@ -31,22 +37,24 @@ class Stage:
         return self.cloud.world
 
     def server(self, system: str | None = "linux", state: Mapping[str, str | int] = RUNNING, **attributes: Any) -> str:
-        """A server, running unless said otherwise, with its system disk at /dev/sda; its id."""
+        """A server, running and with its system disk at /dev/sda unless said otherwise; its id."""
         metadata = {"os_type": system.capitalize()} if system else {}
-        attributes = {"metadata": metadata, **state, **attributes}
-        server_id = self.world.add_server(name=self.name, root_device="/dev/sda", **attributes).id
+        attributes = {"metadata": metadata, "root_device": "/dev/sda", **state, **attributes}
+        server = self.world.add_server(name=self.name, **attributes)
         root = self.world.add_volume(name=f"{self.name}-system", bootable=True, behaviour=PROMPT)
-        self.world.attach(server_id, root.id, "/dev/sda", self.world.now - ATTACHED_BEFORE)
-        return server_id
+        self.world.attach(server.id, root.id, server.root_device, self.world.now - ATTACHED_BEFORE)
+        return server.id
 
     def system_disk(self, server_id: str) -> str:
         return next(a.volume_id for a in self.world.nova.values() if (a.server_id, a.device) == (server_id, "/dev/sda"))
 
-    def disk(self, *server_ids: str, behaviour: Behaviour = PROMPT, **attributes: Any) -> str:
-        """A data disk, attached three days ago to each of the servers; its id."""
+    def disk(
+        self, *server_ids: str, behaviour: Behaviour = PROMPT, device: str | None = None, **attributes: Any
+    ) -> str:
+        """A data disk, attached three days ago to each of the servers, at the next free device; its id."""
         volume = self.world.add_volume(name=self.name, behaviour=behaviour, **attributes)
         for server_id in server_ids:
-            self.world.attach(server_id, volume.id, attached_at=self.world.now - ATTACHED_BEFORE)
+            self.world.attach(server_id, volume.id, device, self.world.now - ATTACHED_BEFORE)
         return volume.id
 
     def attached(self, server_id: str | None = None, **attributes: Any) -> tuple[str, str]:
@@ -62,17 +70,27 @@ class Stage:
         """Something that goes wrong with a call about this scenario's server or disk."""
         self.cloud.faults.add(Fault(kind, operation, **match))
 
-    def request(self, server_id: str, volume_id: str, *, envelope: dict[str, Any] | None = None, **data: Any) -> None:
-        """A request, made now."""
+    def request(
+        self,
+        server_id: str,
+        volume_id: str,
+        *,
+        ago: timedelta = timedelta(),
+        delay: int = 0,
+        envelope: dict[str, Any] | None = None,
+        **data: Any,
+    ) -> None:
+        """A request that was made so long `ago`, and is sent after a `delay` in seconds."""
         request = {
             "specversion": "1.0",
             "id": f"{self.name}-{len(self.requests) + 1}",
             "source": "/scenarios",
             "type": "bms.volume.detach_requested.v1",
-            "time": self.world.now.isoformat(),
+            "time": (self.world.now - ago).isoformat(),
             "data": {"server_id": server_id, "volume_id": volume_id, **data},
         }
         self.requests.append(request | (envelope or {}))
+        self.delays.append(delay)
 
     def bodies(self) -> list[str]:
         return [json.dumps(request) for request in self.requests]

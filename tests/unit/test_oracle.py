@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -41,15 +41,29 @@ class Scene:
     def now_attached(self) -> str | None:
         return self.world.is_attached(self.server, self.volume)
 
-    def objection(self, verdict: str, said: str, attachment_id: str | None, keeps_records: bool = True) -> str | None:
-        """What the oracle has against a verdict given now; `said` is its detail, and its reason if it failed."""
+    def objection(
+        self,
+        verdict: str,
+        said: str,
+        attachment_id: str | None,
+        keeps_records: bool = True,
+        reads: Mapping[str, float] | None = None,
+    ) -> str | None:
+        """What the oracle has against a verdict given now; `said` is its detail, and its reason if it failed.
+
+        `reads` are the calls that it rests on, each with its second.
+        """
+        calls = [
+            {"operation": operation, "at": (START + timedelta(seconds=at)).isoformat()}
+            for operation, at in (reads or {}).items()
+        ]
         data: dict[str, Any] = {
             "verdict": verdict,
             "detail": said,
             "server_id": self.server,
             "volume_id": self.volume,
             "attachment_id": attachment_id,
-            "evidence": {"after": {}},
+            "evidence": {"after": {}, "calls": calls},
             "timing": {"requested_at": self.asked.isoformat(), "concluded_at": self.clock().isoformat()},
         }
         if verdict == "failed":
@@ -254,3 +268,13 @@ def test_what_is_held_has_its_present_name() -> None:
     assert record(10).held == {scene.now_attached}
     assert record(10).held_bindings == {scene.first}
     assert record(3).holds(scene.now_attached)
+
+
+@pytest.mark.parametrize(("listed_at", "true"), [(4.4, False), (4.6, True)])
+def test_detached_rests_on_the_last_read_of_either_plane(listed_at: float, true: bool) -> None:
+    """Cinder lets go at 4 s and is read, Nova lets go at 4.5 s: true if the list is read after that."""
+    scene = Scene(Behaviour(seconds=2, nova_lag=0.5)).until(2)
+    scene.delete()
+    scene.until(10)
+    reads = {"get_volume": 4.2, "list_attachments": listed_at}
+    assert (scene.objection("detached", "detached_now", scene.first, reads=reads) is None) is true

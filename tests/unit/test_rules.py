@@ -112,7 +112,7 @@ OTHER_NAMED = request(attachment_id=OTHER_ATTACHMENT)
 EXPIRED = request(expires_at=NOW)
 TWO_HOURS_OLD = request(requested_at=ago(hours=2))
 HOUR_AGO = request(requested_at=ago(hours=1))
-YEAR_ONE = request(requested_at=datetime.min.replace(tzinfo=UTC))
+LONG_AGO = request(requested_at=datetime(1970, 1, 1, tzinfo=UTC))
 HOUR_OLD = progress(first_seen_at=ago(hours=1))
 AGAIN = progress(redelivered_since=ago(seconds=50))
 AGAIN_LATER = progress(redelivered_since=ago(seconds=10))
@@ -306,8 +306,8 @@ def test_attachment_whose_time_does_not_decide(row: Row) -> None:
     ),
     Row("seen in time, looked at late", IDLE, "delete", progress(first_seen_at=ago(minutes=70)), TWO_HOURS_OLD),
     Row("accepted in another life", DETACHING, "wait", replace(accepted(60), first_seen_at=NOW), TWO_HOURS_OLD),
-    Row("of year 1", replace(IDLE, actions=(CREATED,)), "failed: superseded", asked=YEAR_ONE),
-    Row("of year 1, undated", replace(UNDATED, actions=(CREATED,)), "failed: expired", asked=YEAR_ONE),
+    Row("of 1970", replace(IDLE, actions=(CREATED,)), "failed: superseded", asked=LONG_AGO),
+    Row("of 1970, undated", replace(UNDATED, actions=(CREATED,)), "failed: expired", asked=LONG_AGO),
 )
 def test_old_copies_begin_nothing(row: Row) -> None:
     """A request that is first seen after its time to live is expired, unless it is detached already."""
