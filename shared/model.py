@@ -129,6 +129,7 @@ class Volume:
     multiattach: bool = False
     bootable: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

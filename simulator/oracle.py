@@ -6,7 +6,8 @@ from typing import Any
 
 from simulator import Happened, What
 
-READS = ("get_volume", "list_volumes", "list_attachments")
+VOLUME_READS = ("get_volume", "list_volumes")
+READS = (*VOLUME_READS, "list_attachments")
 
 STILL_ATTACHED = {
     *("refused_by_server", "system_disk", "attestation_required", "server_running", "server_locked"),
@@ -93,8 +94,9 @@ def disagreement(history: Sequence[Happened], event: Mapping[str, Any], keeps_re
     data = event["data"]
     if not (data.get("server_id") and data.get("volume_id")):
         return None
-    # A verdict speaks of the world as it was last looked at.
-    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in READS]
+    # A verdict speaks of the world as it was last looked at: of what is there, when the volume said so.
+    telling = READS if data["verdict"] == "detached" else VOLUME_READS
+    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in telling]
     until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
     record = Record(history, data["server_id"], data["volume_id"], until, keeps_records)
     return CLAIMS[data["verdict"]](record, data)

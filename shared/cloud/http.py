@@ -95,7 +95,7 @@ class Calls:
                 verify=access.verify,
                 allow_redirects=False,
             )
-        except requests.RequestException as error:
+        except OSError as error:  # of which RequestException is one
             raise NoAnswer(unanswered(error)) from error
         lower = {name.lower(): value for name, value in response.headers.items()}
         return Answer(response.status_code, lower, response.content)

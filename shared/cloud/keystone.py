@@ -135,7 +135,7 @@ class Login:
         limit(LONGEST_CALL, deadline, self.clock)
         try:
             granted = self._session.auth.get_access(self._session)
-        except (keystone.ClientException, requests.RequestException) as error:
+        except (keystone.ClientException, OSError) as error:  # RequestException is an OSError
             why = understood(error)
             if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
                 raise NoAnswer(why) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
@@ -32,8 +33,15 @@ CODES: Mapping[str, tuple[type[Exception], ...]] = {
 
 
 def unanswered(error: Exception) -> Classified:
-    """No answer came, so nothing is known of the outcome."""
+    """No answer came, so nothing is known of the outcome; but of one whose certificate fails, nothing was asked.
+
+    A plain OSError is what `requests` raises where the file of OS_CACERT is not there.
+    """
     behind = list(_causes(error))
+    no_file = type(error) is OSError
+    if no_file or any(isinstance(one, ssl.SSLCertVerificationError) for one in behind):
+        message = redact(f"{error}; set OS_CACERT to a file with the certificates of its authority")
+        return Classified(AnswerClass.PERMANENT, "tls_failure", message, Reason.API_REJECTED)
     code = next((code for code, types in CODES.items() if any(isinstance(one, types) for one in behind)), "no_answer")
     return Classified(AnswerClass.RECONCILE, code, redact(str(error)))
 

@@ -86,6 +86,7 @@ def _volume(found: Mapping[str, Any]) -> Volume:
         multiattach=_true(found.get("multiattach")) or _true(found.get("shareable")),
         bootable=_true(found.get("bootable")),
         metadata=texts_in(found.get("metadata")),
+        updated_at=cloud_time(found.get("updated_at")),
     )
 
 

@@ -75,7 +75,7 @@ def _first_seen(
     """Nothing is followed yet: the fence in time, the id that the request names, and then the records."""
     since, asked = request.requested_at, request.attachment_id
     if asked not in (None, ours.attachment_id):
-        return _named_before(ours, actions)
+        return _named_before(ours, actions, since)
     if is_newer(ours, request, policy):
         return _by_records(ours, actions, since)
     if ours.attached_at is None and not asked and now - policy.fence_skew > since:
@@ -99,7 +99,7 @@ def _by_records(ours: Attachment, actions: tuple[Action, ...] | None, since: dat
     return Standing.REATTACHED if by_attach and attached and not moved else Standing.UNKNOWN
 
 
-def _named_before(ours: Attachment, actions: tuple[Action, ...] | None) -> Standing:
+def _named_before(ours: Attachment, actions: tuple[Action, ...] | None, since: datetime) -> Standing:
     """The request names another one. That one is this one if a move made it, and nothing was detached before that.
 
     How long before the request the named one was attached is not known, so that no attach can be ruled out by its
@@ -116,7 +116,8 @@ def _named_before(ours: Attachment, actions: tuple[Action, ...] | None) -> Stand
     if last and not freed:
         return Standing.MOVED
     by_attach = any(_accounts_for(one, ours, actions, beginning) for one in actions if one.kind == ATTACH)
-    return Standing.REATTACHED if by_attach and not moves and ours.attached_at else Standing.UNKNOWN
+    newer = ours.attached_at is not None and ours.attached_at > since
+    return Standing.REATTACHED if by_attach and newer and not moves else Standing.UNKNOWN
 
 
 def _by_absence(actions: tuple[Action, ...] | None, since: datetime, without_records: Standing) -> Standing:

@@ -16,6 +16,7 @@ from shared.policy import (
     ERROR_AFTER,
     ERROR_READS,
     POLL,
+    RECORD_SLACK,
     REFUSAL_READS,
     REFUSAL_UNMARKED_AFTER,
     UNSETTLED_LIMIT,
@@ -162,11 +163,14 @@ def _disagreeing(case: Case, policy: Policy, now: datetime, why: str) -> Decisio
 def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """Being detached, by us or by someone else: join, never send again (rule 2).
 
-    A record that says Error is the only sign of a detach that a storage back end has failed (rule 4).
+    A record that says Error is the only sign of a detach that a storage back end has failed (rule 4). But the volume
+    must not have changed since our DELETE: if it has, it may be another detach that shows.
     """
     if case.volume is None or case.volume.status != "detaching":
         return None
-    if case.progress.accepted_at and case.seen and case.seen.ended is Ended.FAILED:
+    accepted_at, updated_at = case.progress.accepted_at, case.volume.updated_at
+    ours = accepted_at and updated_at and updated_at <= accepted_at + timedelta(seconds=RECORD_SLACK)
+    if ours and case.seen and case.seen.ended is Ended.FAILED:
         said = "the server's action record says that the detach failed, and the volume is still detaching"
         return failed(Reason.STUCK_DETACHING, said)
     return requeue(case, policy, now, "the volume is detaching")

@@ -293,7 +293,10 @@ def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
     with Peer(tls=context).listening() as url, Peer(HEADERS, b" " * 400, context).listening() as trickling:
         known, slow = access_to(url, str(ca)), access_to(trickling, str(ca))
         assert client.send_once(known, "GET", Service.COMPUTE, "x").body == b"{}"
-        assert refused(lambda: client.send_once(access_to(url), "GET", Service.COMPUTE, "x"))[1] == "tls_failure"
+        for unknown in (access_to(url), access_to(url, "/no/such/file.pem")):
+            with pytest.raises(NoAnswer, match="OS_CACERT") as told:
+                client.send_once(unknown, "GET", Service.COMPUTE, "x")
+            assert (told.value.classified.kind, told.value.classified.code) == (AnswerClass.PERMANENT, "tls_failure")
         assert refused(lambda: client.send_once(slow, "GET", Service.COMPUTE, "x", seconds=SHORT))[1] == "timeout"
         client.http.close()
 

@@ -114,6 +114,7 @@ def bound(one: Attachment, binding: str) -> Attachment:
     Row("named, moved, something detached since", "moved", asked=NAMED,
         actions=records(MOVED, record("detach_volume", ago(minutes=1)))),
     Row("named, attached again", "reattached", asked=NAMED, actions=records(DETACHED_BEFORE, ATTACHED)),
+    Row("named, which may never have been", "unknown", FOLLOWED, asked=NAMED_OTHER, actions=records()),
     # No time: what was there before the request has no attach since.
     Row("without a time, no attach since", "meant", UNDATED, actions=records()),
     Row("without a time, an attach since", "unknown", UNDATED, actions=records(ANOTHER_DISK)),

@@ -55,6 +55,9 @@ STORAGE_FIRST = seen(volume("available"), LISTED)
 FREE_AND_DETACHING = seen(replace(volume("available"), status="detaching"), NOT_LISTED)
 BACKING_UP = seen(volume("backing-up"))
 
+DETACHING_AGAIN = volume("detaching", updated_at=ago(seconds=20))
+STUCK = replace(DETACHING, volume=volume("detaching", updated_at=ago(seconds=29)), ended=Ended.FAILED)
+
 ATTACHED_AGAIN = (CREATED, record("attach_volume", ago(seconds=31), ago(seconds=29)))
 RESIZED = (CREATED, record("resize", ago(seconds=40), ago(seconds=28)))
 
@@ -382,7 +385,9 @@ def test_error_ends_it_and_any_other_status_is_waited_for(row: Row) -> None:
     Row("once, the record says failed", RECORD_SAYS_FAILED, "failed: refused_by_server", accepted(2)),
     Row("twice, record: running", RECORD_SAYS_RUNNING, "wait", accepted(90, idle_reads=5, **SHOWN)),
     Row("twice, record: succeeded", RECORD_SAYS_SUCCEEDED, "wait", accepted(90, idle_reads=5, **SHOWN)),
-    Row("detaching, record: failed", replace(DETACHING, ended=Ended.FAILED), "failed: stuck_detaching", accepted(30)),
+    Row("detaching, record: failed", STUCK, "failed: stuck_detaching", accepted(30)),
+    Row("detaching, record: failed, a later change", replace(STUCK, volume=DETACHING_AGAIN), "wait", accepted(30)),
+    Row("detaching, record: failed, no time of change", replace(DETACHING, ended=Ended.FAILED), "wait", accepted(30)),
     Row("detaching, record: running", replace(DETACHING, ended=Ended.RUNNING), "wait", accepted(30)),
     Row("gone, record: failed", replace(FREE, ended=Ended.FAILED), "detached: detached_now", accepted(2)),
     Row("never accepted, the record says failed", RECORD_SAYS_FAILED, "delete", FOLLOWING),
