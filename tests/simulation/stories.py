@@ -153,6 +153,7 @@ STORIES = tuple(
         ("late", one(Behaviour(stuck=True, stuck_seconds=120))),
         ("never", one(Behaviour(stuck=True))),
         ("marked-late", one(Behaviour(seconds=9, mark_lag=6))),
+        ("marked-very-late", one(Behaviour(seconds=50, mark_lag=45))),
         ("planes-ahead", one(Behaviour(seconds=7, nova_lag=-6))),
         ("planes-apart", one(Behaviour(seconds=1, nova_lag=6))),
         ("unsafe", _unsafe),
@@ -170,7 +171,7 @@ STORIES = tuple(
         ("moved-unknown", moving("resize", **NEITHER)),
     )
 )
-SHARED_STAGE = tuple(story for story in STORIES if story.name != "marked-late")
+SHARED_STAGE = tuple(story for story in STORIES if not story.name.startswith("marked-"))
 """Stories others may act in. Where the cloud marks the volume late, a second DELETE may be accepted meanwhile, though
 without an effect of its own; nobody but the cloud could prevent that."""
 

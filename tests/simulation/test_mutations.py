@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant("rule 1, block storage is not asked", with_rule("gone_from_both", trust_compute_alone), "planes-ahead",
            "verdicts_are_true"),
     Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
-    Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-late",
+    Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-very-late",
            "one_effective_delete"),
     Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
            "lost-with-effect", "verdicts_are_true"),
