@@ -5,7 +5,7 @@ A hostile cloud, a sender within its rights, an unlucky operator, and a queue at
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -140,6 +140,36 @@ def test_disk_that_is_replaced_while_records_are_read(named: bool) -> None:
     bench.ask(asked)
     bench.run()
     assert (bench.attachment(disk), bench.cut()) == (new[0], [])
+
+
+@ANY
+def test_clock_of_compute_that_is_behind_does_not_hide_an_attach(newest: tuple[int, int]) -> None:
+    """Attached again a second after the request, which takes seven, by a compute service three seconds behind; moved.
+
+    The fence allows for the skew of clocks when it reads `attached_at`, not when it asks for an attach since.
+    """
+    bench = Field(newest)
+    disk = bench.disk()
+    later(bench, 60)
+    asked = bench.request(disk, requested_at=bench.clock().isoformat())
+    bench.world.set_volume(disk, behaviour=Behaviour(seconds=0, nova_lag=0))
+    bench.world.begin_detach(bench.server, disk)
+    later(bench, 1)
+    bench.world.attach(bench.server, disk, attached_at=bench.clock() + timedelta(seconds=7))
+    later(bench, 60)
+    bench.world.move(bench.server, "resize", seconds=20)
+    later(bench, 60)
+    new = bench.attachment(disk)
+
+    def behind(body: dict[str, Any]) -> None:
+        for record in body.get("instanceActions", [body.get("instanceAction")]):
+            for name in {"start_time", "updated_at"} & set(record):
+                record[name] = (datetime.fromisoformat(record[name]) - timedelta(seconds=3)).isoformat()
+
+    bench.cloud.leaving = rewritten(behind, "/os-instance-actions")
+    bench.ask(asked)
+    bench.run()
+    assert (bench.attachment(disk), bench.cut()) == (new, [])
 
 
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
@@ -278,6 +308,34 @@ def test_one_not_found_of_the_server_proves_nothing_while_the_volume_is_reserved
     bench.cloud.faults.add(Fault(faults.answer(absent), "get_server"))
     bench.run()
     assert ([data["detail"] for data in bench.bus.data], bench.attachment(disk)) == (["detached_now"], None)
+
+
+def test_volume_that_stays_detaching_for_nobody_is_detached() -> None:
+    """Both planes have let go, and the status of the volume stays behind for good (rule 1: it proves nothing)."""
+    bench = Field()
+    disk = bench.disk(behaviour=Behaviour(seconds=4))
+    bench.ask(bench.request(disk))
+    bench.world.at(4.1, lambda: bench.world.set_volume(disk, status="detaching"))
+    bench.run()
+    data = bench.bus.data[-1]
+    assert data["detail"] == "detached_now"
+    assert seconds(data) < 900
+
+
+def test_detach_that_succeeded_by_its_record_is_no_failure() -> None:
+    """Accepted and done; the queue is late, meanwhile the disk is attached again and its server is moved."""
+    bench = Field(RECORDS_WITH_ENDS)
+    disk = bench.disk(behaviour=QUICK)
+    bench.ask(bench.request(disk))
+    bench.step()
+    later(bench, 10)
+    bench.world.attach(bench.server, disk)
+    later(bench, 60)
+    bench.world.move(bench.server, "resize", seconds=20)
+    later(bench, 60)
+    bench.run()
+    assert [data["detail"] for data in bench.bus.data] == ["replaced_by_newer"]
+    assert len(bench.cut()) == 1
 
 
 def test_detach_of_another_server_is_not_ours_to_watch() -> None:
