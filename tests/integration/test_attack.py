@@ -661,4 +661,4 @@ def test_wrong_name_is_no_proof_that_somebody_attached_the_disk(told_by_cloud: b
     bench.ask(bench.request(disk, attachment_id=named))
     bench.run()
     (data,) = bench.bus.data
-    assert "somebody attached" not in told(data)
+    assert "somebody attached the volume after" not in told(data)
