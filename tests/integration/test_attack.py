@@ -444,6 +444,21 @@ def test_move_between_the_two_reads_is_not_called_unknown() -> None:
     assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
 
 
+@pytest.mark.parametrize("after", [3, 10])
+def test_request_that_comes_while_its_server_is_migrated(after: float) -> None:
+    """Compute names the next attachment before block storage shows it, so the binding of the first is not remembered.
+
+    The cloud names bindings and keeps no records for its users.
+    """
+    bench = Field(NEWEST, records=False)
+    disk = bench.disk(behaviour=QUICK)
+    bench.world.move(bench.server, "live-migration", seconds=60)
+    later(bench, after)
+    bench.ask(bench.request(disk))
+    bench.run()
+    assert ([data["detail"] for data in bench.bus.data], bench.attachment(disk)) == (["detached_now"], None)
+
+
 def test_new_request_for_a_new_attachment_is_not_the_old_ones() -> None:
     """The disk is attached again a few seconds after it was detached, and a request with a short life asks for that."""
     bench = Field()
