@@ -147,7 +147,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server as compute describes it, reduced to what the safety gates ask."""
+    """A server as compute describes it, reduced to what the safety gates ask.
+
+    `image_unread` says that its image could not be read just now, so that it may be known later what the server runs.
+    """
 
     id: str
     status: str
@@ -160,6 +163,7 @@ class Server:
     image_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)
+    image_unread: bool = False
 
     @property
     def offloaded(self) -> bool:

@@ -156,6 +156,9 @@ Steps = tuple[int, ...]
 POLL: Steps = (1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15)
 """While a detach is under way: for the first half minute its end is seen within two seconds, later within a seventh."""
 
+AT_ONCE: Steps = (1,)
+"""After an answer that says nothing of the outcome."""
+
 RETRY = Backoff(first=5, factor=2, cap=60)
 """While nothing is."""
 

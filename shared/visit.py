@@ -16,7 +16,7 @@ from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Call, Classified, Listed, Seen, Volume
+from shared.model import AnswerClass, Attachment, Call, Classified, Listed, Seen, Volume
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
@@ -34,11 +34,8 @@ from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 Value = TypeVar("Value")
 Decide = Callable[[Case, Policy, datetime], Decision]
 Key = tuple[str, str, str]
+Disk = tuple[str, str, Attachment | None]
 AfterDelete = Callable[[Case, Classified, Policy, datetime], Requeue | Conclude]
-
-
-NOT_LISTED = (200, 400, 403, 404)
-"""Statuses of a cloud that does not let us list volumes, or lists one that cannot be read; the others still can."""
 
 
 OTHER_ENDPOINTS = "not found, but the endpoints are not those of the first look: check OS_REGION_NAME and OS_PROJECT_ID"
@@ -98,14 +95,20 @@ class Look:
         return replace(seen, ended=self._told(cloud.ended(case.request.server_id, progress.receipt)))
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
-        """The same with the server's list, where that was not read."""
+        """The same with the server's list, where that was not read; a volume that came from a list, read for itself."""
+        if self.many_under_way and seen.volume and seen.volume.status == "detaching":
+            seen = replace(seen, volume=self._told(self._cloud(case).volume(case.request.volume_id)))
         return replace(seen, listing=self._listing(self._cloud(case), case.request.server_id), listing_read=True)
 
     def with_actions(self, case: Case, seen: Seen) -> Seen:
         """The same with the server and its action records, which tell whether it was moved, or is being moved."""
         cloud, server_id = self._cloud(case), case.request.server_id
         server = seen.server or self._shared("server", lambda: cloud.server(server_id))
-        return replace(seen, server=server, actions=self._shared("actions", lambda: cloud.actions(server_id)))
+        actions = self._shared("actions", lambda: cloud.actions(server_id))
+        if self._told(cloud.volume(case.request.volume_id)) != seen.volume:
+            # The volume is what is read last, and the records are of before it changed.
+            raise CloudTrouble(Classified(AnswerClass.RECONCILE, "changed", "the volume changed during the look"))
+        return replace(seen, server=server, actions=actions)
 
     def delete(self, case: Case) -> Sent | None:
         """Send the DELETE, if its whole limit fits into the invocation; None if there is no time left for that."""
@@ -140,8 +143,7 @@ class Look:
             try:
                 found = (self._shared("detaching", cloud.detaching) or {}).get(volume_id)
             except CloudTrouble as trouble:
-                if not any(call.status in NOT_LISTED for call in trouble.calls):
-                    raise
+                # A cloud that does not list volumes, or lists one that cannot be read, may still tell each of them.
                 self.many_under_way = False
                 self.calls.extend(trouble.calls)
         return found or self._told(cloud.volume(volume_id))
@@ -173,7 +175,11 @@ def _many_under_way(group: Sequence[Case]) -> bool:
 
 def _key(case: Case) -> Key:
     request = case.request
-    return f"{request.source}\n{request.id}", request.server_id, request.volume_id
+    return request.source, request.id, request.volume_id
+
+
+def _disk(case: Case) -> Disk:
+    return case.request.server_id, case.request.volume_id, case.progress.followed
 
 
 def _says_something(decision: Decision) -> bool:
@@ -197,7 +203,7 @@ class Visits:
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
     asked: dict[Key, Progress] = field(default_factory=dict)
-    sent_at: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    sent_at: dict[Disk, datetime] = field(default_factory=dict)
 
     def remember(self, case: Case) -> None:
         """Keep how far a request is whose DELETE may have had an effect, and when that was sent for which disk.
@@ -205,11 +211,11 @@ class Visits:
         For a copy of the request that comes to this process, and for another request for the same disk. No verdict
         depends on it: who comes to another process sees a detach, and joins it without knowing whose it is.
         """
-        self.asked[_key(case)], self.sent_at[_key(case)[1:]] = case.progress, self.clock()
+        self.asked[_key(case)], self.sent_at[_disk(case)] = case.progress, self.clock()
         if len(self.asked) > COPIES_REMEMBERED:
-            oldest = next(iter(self.asked))
-            self.asked.pop(oldest)
-            self.sent_at.pop(oldest[1:], None)
+            self.asked.pop(next(iter(self.asked)))
+        if len(self.sent_at) > COPIES_REMEMBERED:
+            self.sent_at.pop(next(iter(self.sent_at)))
 
     def recall(self, case: Case) -> Case:
         """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
@@ -218,7 +224,7 @@ class Visits:
 
     def just_sent(self, case: Case) -> bool:
         """Whether a DELETE for the disk was sent a moment ago, of which the cloud may not show anything yet."""
-        at = self.sent_at.get(_key(case)[1:])
+        at = self.sent_at.get(_disk(case))
         return at is not None and self.clock() - at < timedelta(seconds=UNSETTLED_PAUSE)
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
@@ -322,7 +328,7 @@ class Visit:
         """Put back as it was, unless no invocation ever has time for it."""
         policy, now = self.visits.policy, self.visits.clock()
         ending = requeue(case, policy, now, "no invocation had time to look")
-        if isinstance(ending, Conclude):
+        if isinstance(ending, Conclude) and case.may_delete and not case.progress.unsettled:
             ending = as_check(ending) if case.request.dry_run else ending
             return Step(case.stepped(ending, ()), ending)
         return Step(case, NotLookedAt())

@@ -29,8 +29,8 @@ LIST_VERSION = "2.89"
 RECORD_VERSION = "2.58"
 """Action records tell their end: a single one its events from 2.51, all of them `updated_at` from 2.58."""
 
-NO_RECORDS = (400, 403, 404, 405, 406, 410, 501)
-"""Answers of a cloud that keeps no action records, or shows them to others only."""
+NOT_SHOWN = (400, 403, 404, 405, 406, 410, 501)
+"""Answers of a cloud that keeps no action records, or has no such image, or shows them to others only."""
 
 REQUEST_ID_HEADERS = ("x-openstack-request-id", "x-compute-request-id", "x-request-id")
 
@@ -109,7 +109,8 @@ class OpenStackCloud:
         if found is None or not found.image_id or wire.names_system(found):
             return reading
         properties, calls = self._image(found.image_id)
-        return Reading(replace(found, image_properties=properties), (*reading.calls, *calls))
+        told = replace(found, image_properties=properties or {}, image_unread=properties is None)
+        return Reading(told, (*reading.calls, *calls))
 
     def servers(self) -> Reading[list[Server]]:
         """All servers of the project, for people who look for an id."""
@@ -127,7 +128,7 @@ class OpenStackCloud:
         try:
             found: Reading[tuple[Action, ...]] = self._read(ACTIONS, server_id)
         except CloudTrouble as trouble:
-            if any(call.status in NO_RECORDS for call in trouble.calls):
+            if any(call.status in NOT_SHOWN for call in trouble.calls):
                 return Reading((), trouble.calls)
             raise
         latest = max((one for one in found.value if one.moves), key=lambda one: one.started_at, default=None)
@@ -144,8 +145,8 @@ class OpenStackCloud:
         """Nova's record of the operation that this request asked for. Raises CloudTrouble."""
         return self._read(ACTION, server_id, request_id)
 
-    def _image(self, image_id: str) -> tuple[Mapping[str, str], tuple[Call, ...]]:
-        """The image's properties, kept: an image's operating system does not change. Never required."""
+    def _image(self, image_id: str) -> tuple[Mapping[str, str] | None, tuple[Call, ...]]:
+        """The image's properties, kept: an image's operating system does not change. None if it may be told later."""
         if image_id in self.images:
             return self.images[image_id], ()
         try:
@@ -153,7 +154,9 @@ class OpenStackCloud:
                 return {}, ()
             reading = self._read(IMAGE, image_id)
         except CloudTrouble as trouble:
-            return {}, trouble.calls
+            for_good = trouble.classified.kind is AnswerClass.PERMANENT
+            never = for_good or any(call.status in NOT_SHOWN for call in trouble.calls)
+            return {} if never else None, trouble.calls
         self.images[image_id] = reading.value
         return reading.value, reading.calls
 
@@ -175,7 +178,8 @@ class OpenStackCloud:
             classified = classify(answer, now=self.clock())
             if answer.status == 406 and SERVER_VERSION not in refused:
                 # Refused before anything was looked at. The next one, after a fresh look, goes without.
-                refused.add(SERVER_VERSION)
+                if _names_versions(answer):
+                    refused.add(SERVER_VERSION)
                 classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
             elif answer.status in REDIRECTS:
                 moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
@@ -205,8 +209,9 @@ class OpenStackCloud:
                 raise CloudTrouble(classified, (self._evidence(operation, answer, classified),)) from error
         if answer.status == 406 and read.version and read.version not in refused:
             # A cloud older than the microversion: without it the answer tells less, and the gates are stricter.
-            refused.add(read.version)
-            return self._read(read, *ids)
+            if _names_versions(answer):
+                refused.add(read.version)
+            return self._read(read._replace(version=None), *ids)
         classified = classify(answer, now=self.clock())
         evidence = self._evidence(operation, answer, classified)
         if read.absent and classified.reason is read.absent:
@@ -229,6 +234,11 @@ class OpenStackCloud:
             message=(classified.message or None) if classified else None,
             openstack_request_id=next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None),
         )
+
+
+def _names_versions(answer: Answer) -> bool:
+    """Nova's own refusal of a microversion, which it will give again; not one that something before it gave once."""
+    return b"is not supported by the API" in answer.body
 
 
 def connect(read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now) -> OpenStackCloud:

@@ -61,6 +61,8 @@ def cloud_time(value: Any) -> datetime | None:
         time = datetime.fromisoformat(value)
     except ValueError:
         return None
+    if not 1970 < time.year < 9000:
+        return None  # no time of an attachment, and one that no arithmetic can be done with
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 

@@ -26,6 +26,9 @@ from shared.policy import CALLS_KEPT, Policy
 
 DELETE_CALL = "delete_attachment"
 
+NOT_SENT = ("no_token", "no_time")
+"""Codes of a DELETE that did not leave: there was no token for it, or no time."""
+
 
 # ---------------------------------------------------------------------------------------------------- decisions
 
@@ -73,9 +76,9 @@ class Case:
     """What was asked and how it came, how far it is, and what the latest look read.
 
     What follows the look is derived once, by `saw`: `ours` is the attachment to the server that this case is about,
-    `standing` how it stands to the one that the request means, `several` whether there is more than one, as while a
-    server is moved, and `offloaded` that compute alone names it, since its server is shelved and on no host. `listed`
-    says whether the server's list has the volume, and is None if the list was not read.
+    `standing` how it stands to the one that the request means. While a server is moved there are `several`, or the
+    planes are `apart`: they name different ones. `offloaded` says that compute alone names it, since its server is
+    shelved and on no host. `listed` says whether the server's list has the volume, and is None if it was not read.
     """
 
     request: DetachRequest
@@ -87,6 +90,7 @@ class Case:
     ours: Attachment | None = None
     standing: Standing | None = None
     several: bool = False
+    apart: bool = False
     offloaded: bool = False
     listed: bool | None = None
 
@@ -99,8 +103,12 @@ class Case:
 
     @property
     def watching_since(self) -> datetime | None:
-        """Since when a detach is under way: our accepted one, or somebody else's that we joined."""
-        return self.progress.accepted_at or self.progress.detaching_since
+        """Since when a detach is under way: our accepted one, or somebody else's that we joined.
+
+        A shared disk says `detaching` for any of its servers: what shows may not be ours to join.
+        """
+        joined = None if self.volume and self.volume.multiattach else self.progress.detaching_since
+        return self.progress.accepted_at or joined
 
     @property
     def state(self) -> State | None:
@@ -123,7 +131,8 @@ class Case:
         request, was, volume = self.request, self.progress, seen.volume
         entry = next((one for one in seen.listing or () if one.volume_id == request.volume_id), None)
         here = [one for server, one in volume.attachments if server == request.server_id] if volume else []
-        offloaded = bool(not here and entry and volume and volume.status == "reserved") and _offloaded(seen)
+        kept = volume is not None and (volume.status == "reserved" or volume.multiattach)
+        offloaded = bool(not here and entry and kept) and _offloaded(seen)
         if offloaded and entry:
             here = [Attachment(entry.attachment_id, None, entry.device)]
         chosen = _chosen(here, was.followed, request.attachment_id) if len(here) > 1 else next(iter(here), None)
@@ -142,6 +151,7 @@ class Case:
             ours=ours,
             standing=how,
             several=len(here) > 1,
+            apart=bool(ours and ours.attachment_id and entry and entry.attachment_id not in (None, ours.attachment_id)),
             offloaded=offloaded,
             listed=bool(entry) if seen.listing_read else None,
         )
@@ -170,6 +180,8 @@ class Case:
 
     def sent(self, answer: Classified, receipt: str | None, now: datetime) -> Case:
         """Take in what came back of the DELETE that was just sent."""
+        if answer.code in NOT_SENT:
+            return self.unreadable(answer)
         progress = replace(
             self.progress, deletes_sent=self.progress.deletes_sent + 1, last_delete_at=now, receipt=receipt
         )
@@ -196,7 +208,9 @@ class Case:
                 request, attempt = self.request, 0
                 announced = verdict_id(request.source, request.id, request.volume_id, Outcome.UNCONFIRMED)
                 progress = replace(progress, unconfirmed_id=announced)
-            progress = replace(progress, attempt=attempt, redelivered_since=None)
+            # What an earlier delivery may have done matters until it is known which attachment is meant.
+            since = None if progress.followed else progress.redelivered_since
+            progress = replace(progress, attempt=attempt, redelivered_since=since)
         return replace(self, progress=progress)
 
 
@@ -217,7 +231,7 @@ def _bound(ours: Attachment | None, entry: Listed | None, followed: Attachment |
     """
     if ours is None:
         return None
-    if entry and entry.bdm_uuid and entry.attachment_id == ours.attachment_id:
+    if entry and entry.bdm_uuid and ours.attachment_id in (None, entry.attachment_id):
         return replace(ours, bdm_uuid=entry.bdm_uuid)
     same = followed is not None and identity(followed) == identity(ours)
     return replace(ours, bdm_uuid=followed.bdm_uuid) if followed and same else ours

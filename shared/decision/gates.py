@@ -174,6 +174,8 @@ def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Serve
         only = "the operator allows detaching from stopped servers only"
         return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; asked for was {disk}")
     system = operating_system(server)
+    if system is OperatingSystem.UNKNOWN and server.image_unread and not request.unmounted:
+        return Hold(f"{read}; its image, which may tell its operating system, could not be read")
     attested_by_rule = rule is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
     if attested_by_rule and not request.unmounted:
         about = f"{read}, its operating system is {system.value}"

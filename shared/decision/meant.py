@@ -55,12 +55,16 @@ def standing(
     followed = progress.followed
     if followed is None:
         return _first_seen(ours, request, progress, actions, policy, now)
-    if identity(ours) == identity(followed):
-        return Standing.MEANT
+    same = identity(ours) == identity(followed)
     if ours.bdm_uuid and followed.bdm_uuid:
-        return Standing.MOVED if ours.bdm_uuid == followed.bdm_uuid else Standing.REATTACHED
+        again = ours.bdm_uuid != followed.bdm_uuid
+        return Standing.REATTACHED if again else Standing.MEANT if same else Standing.MOVED
+    if same and (ours.attachment_id or ours.attached_at):
+        return Standing.MEANT
     # It was there when the request was made. Attaches before that, of other disks, say nothing.
     asked_at = request.requested_at - policy.fence_skew
+    if same:
+        return _by_absence(actions, asked_at)  # neither has an id or a time: they look alike, and may not be
     return _by_records(ours, actions, max(followed.attached_at or asked_at, asked_at))
 
 
@@ -73,17 +77,17 @@ def _first_seen(
     now: datetime,
 ) -> Standing:
     """Nothing is followed yet: the fence in time, the id that the request names, and then the records."""
-    since, asked = request.requested_at, request.attachment_id
+    made, since, asked = request.requested_at, request.requested_at - policy.fence_skew, request.attachment_id
     if asked not in (None, ours.attachment_id):
         return _named_before(ours, actions, since)
     if is_newer(ours, request, policy):
         return _by_records(ours, actions, since)
-    if ours.attached_at is None and not asked and now - policy.fence_skew > since:
+    if ours.attached_at is None and not asked and now - policy.fence_skew > made:
         # No time to hold against the request's: what was attached before it has no attach since.
-        return _by_absence(actions, since, Standing.UNKNOWN)
-    if progress.redelivered_since and ours.attached_at and ours.attached_at > since:
+        return _by_absence(actions, made)
+    if progress.redelivered_since and ours.attached_at and ours.attached_at > made:
         # Within what clocks may differ by. But an earlier delivery may have detached the one that was meant.
-        return _by_absence(actions, since, Standing.MEANT)
+        return _unless_detached(ours, actions, since)
     return Standing.MEANT
 
 
@@ -103,31 +107,40 @@ def _named_before(ours: Attachment, actions: tuple[Action, ...] | None, since: d
     """The request names another one. That one is this one if a move made it, and nothing was detached before that.
 
     How long before the request the named one was attached is not known, so that no attach can be ruled out by its
-    time. But to attach a volume again it has to be detached first.
+    time. But to attach a volume again it has to be detached first; and none was attached since the request.
     """
     if actions is None:
         return Standing.ASK
-    beginning = min((one.started_at for one in actions), default=None)
-    if beginning is None:
-        return Standing.UNKNOWN
-    moves = [one for one in actions if one.moves and _accounts_for(one, ours, actions, beginning)]
-    last = max((one.started_at for one in moves), default=None)
-    freed = any(one.kind == DETACH and last and one.started_at <= last for one in actions)
-    if last and not freed:
+    beginning = min((one.started_at for one in actions), default=since)
+    by_move = any(one.moves and _accounts_for(one, ours, actions, beginning) for one in actions)
+    attached = any(one.kind == ATTACH and one.started_at > since for one in actions)
+    if by_move and not attached and not _detached_before(ours, actions, beginning):
         return Standing.MOVED
-    by_attach = any(_accounts_for(one, ours, actions, beginning) for one in actions if one.kind == ATTACH)
+    by_attach = any(one.kind == ATTACH and _accounts_for(one, ours, actions, since) for one in actions)
     newer = ours.attached_at is not None and ours.attached_at > since
-    return Standing.REATTACHED if by_attach and newer and not moves else Standing.UNKNOWN
+    return Standing.REATTACHED if by_attach and newer and not by_move else Standing.UNKNOWN
 
 
-def _by_absence(actions: tuple[Action, ...] | None, since: datetime, without_records: Standing) -> Standing:
+def _by_absence(actions: tuple[Action, ...] | None, since: datetime) -> Standing:
     """Meant if no attach has begun since; of which disk one was, the records do not say."""
     if actions is None:
         return Standing.ASK
-    if not actions:
-        return without_records
     attached = any(one.kind == ATTACH and one.started_at > since for one in actions)
-    return Standing.UNKNOWN if attached else Standing.MEANT
+    return Standing.MEANT if actions and not attached else Standing.UNKNOWN
+
+
+def _unless_detached(ours: Attachment, actions: tuple[Action, ...] | None, since: datetime) -> Standing:
+    """Meant unless a detach came before it: without one, nothing can have been attached again."""
+    if actions is None:
+        return Standing.ASK
+    return Standing.UNKNOWN if _detached_before(ours, actions, since) else Standing.MEANT
+
+
+def _detached_before(ours: Attachment, actions: tuple[Action, ...], since: datetime) -> bool:
+    """Whether a detach, of whichever disk, began between a moment and the time of the attachment."""
+    until = ours.attached_at + timedelta(seconds=RECORD_SLACK) if ours.attached_at else None
+    begun = (one.started_at for one in actions if one.kind == DETACH)
+    return any(since <= moment and (until is None or moment <= until) for moment in begun)
 
 
 def _accounts_for(action: Action, ours: Attachment, actions: tuple[Action, ...], since: datetime) -> bool:
@@ -139,7 +152,7 @@ def _accounts_for(action: Action, ours: Attachment, actions: tuple[Action, ...],
     """
     slack = timedelta(seconds=RECORD_SLACK)
     if ours.attached_at is None:
-        return action.started_at > since
+        return action.started_at > since or action.open or bool(action.updated_at and action.updated_at > since)
     if action.started_at > ours.attached_at + slack:
         return False
     if action.open:

@@ -6,7 +6,7 @@ from random import Random
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, failed
 from shared.model import AnswerClass, Classified, DetachRequest, Detail, Outcome, Reason
-from shared.policy import LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
+from shared.policy import AT_ONCE, LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
 
@@ -26,13 +26,14 @@ def requeue(
         ends = max(request.requested_at, progress.first_seen_at) + time_to_live(request, policy)
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
+        ends = min(ends, max(request.expires_at or ends, now))
     else:
         ends, schedule = since + policy.watch_timeout, WATCH
         if now >= ends:
             return failed(Reason.STUCK_DETACHING, f"{why}; watched for {policy.watch_timeout}")
         confirm_by = since + policy.confirm_timeout
         announce = not progress.unconfirmed_id and now >= confirm_by
-        if not progress.unconfirmed_id and not announce:
+        if now < confirm_by:
             ends, schedule = confirm_by, POLL
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
     # Never sleep past a deadline: the look that meets it is the one that says so.
@@ -72,7 +73,9 @@ def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) 
         case AnswerClass.WAIT:
             # Soon: the next look tells what is being waited for, and has its own pace.
             return requeue(case, policy, now, why, least, schedule=POLL)
-    return Requeue(queue_delay(least), why)
+    decision = requeue(case, policy, now, why, least, schedule=AT_ONCE)
+    # Whatever the clock says: what nobody knows is looked at before it is concluded.
+    return decision if isinstance(decision, Requeue) else Requeue(queue_delay(0), why)
 
 
 def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
@@ -81,9 +84,9 @@ def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetim
     why = f"{answer.code}: {answer.message}".rstrip(": ")
     permanent = answer.kind in (AnswerClass.PERMANENT, AnswerClass.REAUTHENTICATE)
     reason = answer.reason or Reason.UNAUTHORIZED
-    if permanent and not progress.deletes_sent:
+    if permanent and not progress.accepted_at and not progress.unsettled:
         decision: Requeue | Conclude = failed(reason, why)
-    elif request.expires_at and now >= request.expires_at and not progress.deletes_sent:
+    elif request.expires_at and now >= request.expires_at and not progress.accepted_at and not progress.unsettled:
         decision = failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}; {why}")
     else:
         decision = requeue(case, policy, now, why, answer.retry_after or 0)

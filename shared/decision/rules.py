@@ -46,6 +46,8 @@ def nothing_there(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return _disagreeing(case, policy, now, "the server lists a volume that block storage does not know")
     if server_gone and case.ours:
         return _disagreeing(case, policy, now, "the volume names a server that compute does not know")
+    if server_gone and volume and volume.status in ("reserved", "attaching"):
+        return _disagreeing(case, policy, now, f"compute does not know the server, the volume is {volume.status}")
     if server_gone:
         if followed or (volume and volume.status == "available" and not volume.attachments):
             return detached(Detail.SERVER_GONE, "the server does not exist, the volume is not attached to it")
@@ -71,8 +73,9 @@ def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
     While a server is migrated a disk has two attachments to it, and neither can be told to be the one.
     """
     ours, followed = case.ours, case.progress.followed
-    if case.several:
-        return _disagreeing(case, policy, now, "the volume has two attachments to the server, as during a migration")
+    if case.several or case.apart:
+        two = "the volume has two attachments to the server" if case.several else "the planes name two attachments"
+        return _disagreeing(case, policy, now, f"{two}, as during a migration")
     if ours is None or case.standing in (None, *OURS):
         return None
     if case.standing is Standing.REATTACHED:
@@ -115,7 +118,8 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
     volume = case.volume
     if volume is None or case.ours or case.listed is not False:
         return None
-    if volume.status == "detaching" and not volume.multiattach:
+    still = (case.watching_since or now) + policy.confirm_timeout
+    if volume.status == "detaching" and not volume.multiattach and now < still:
         return requeue(case, policy, now, "the volume is free of servers and still detaching")
     status = "" if volume.status in ("available", "in-use") else f"the volume is {volume.status}"
     if case.progress.followed:
@@ -208,10 +212,11 @@ def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if ended is Ended.FAILED:
         why = f"the server's action record says that the detach failed; the volume is {status}"
         return failed(Reason.REFUSED_BY_SERVER, why)
-    told = ended not in (Ended.RUNNING, Ended.SUCCEEDED)
+    told = ended not in (Ended.RUNNING, Ended.SUCCEEDED) or now >= accepted_at + policy.confirm_timeout
     settled = case.progress.detaching_seen or now >= accepted_at + timedelta(seconds=REFUSAL_UNMARKED_AFTER)
     if told and settled and case.progress.idle_reads >= REFUSAL_READS:
-        return failed(Reason.REFUSED_BY_SERVER, f"the volume went back to {status} with the same attachment")
+        how = "went back to" if case.progress.detaching_seen else "has stayed"
+        return failed(Reason.REFUSED_BY_SERVER, f"the volume {how} {status} with the same attachment")
     return requeue(case, policy, now, f"accepted; the volume is {status}")
 
 
@@ -228,7 +233,10 @@ def unsettled(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """The safety gates, asked again before each DELETE."""
+    """The safety gates, asked again before each DELETE. Nothing is begun once the time to live is over (rule 7)."""
+    begun = max(case.request.requested_at, case.progress.first_seen_at)
+    if now >= begun + time_to_live(case.request, policy):
+        return failed(Reason.GAVE_UP, f"last: {case.progress.last_error or 'nobody looked in time'}")
     server, volume_id = case.seen.server if case.seen else None, case.request.volume_id
     listed = next((entry for entry in (case.seen and case.seen.listing) or () if entry.volume_id == volume_id), None)
     if not (server and case.volume and case.ours and listed):

@@ -211,10 +211,10 @@ UNCONFIRMED = verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
 @pytest.mark.parametrize(
     ("decision", "changes"),
     [
-        pytest.param(Requeue(5, "busy"), {"attempt": 4, "redelivered_since": None}, id="requeued"),
+        pytest.param(Requeue(5, "busy"), {"attempt": 4}, id="requeued"),
         pytest.param(
             Requeue(5, "slow", announce_unconfirmed=True),
-            {"attempt": 0, "redelivered_since": None, "unconfirmed_id": UNCONFIRMED},
+            {"attempt": 0, "unconfirmed_id": UNCONFIRMED},
             id="announced: the watch begins anew",
         ),
         pytest.param(failed(Reason.GAVE_UP), {}, id="concluded"),
@@ -225,6 +225,13 @@ def test_step_is_counted(decision: Requeue | Conclude, changes: dict[str, Any]) 
     before = progress(attempt=3, redelivered_since=NOW)
     after = case(before).stepped(decision, (call(),)).progress
     assert after == replace(before, calls=(call(),), **changes)
+
+
+def test_earlier_deliveries_matter_until_an_attachment_is_followed() -> None:
+    """An earlier delivery may have detached the disk; once it is known which one is meant, that is settled."""
+    before = progress(redelivered_since=NOW)
+    for so_far, since in ((before, NOW), (replace(before, followed=attachment()), None)):
+        assert case(so_far).stepped(Requeue(5, "busy"), ()).progress.redelivered_since == since
 
 
 def test_what_could_not_be_read_is_kept() -> None:

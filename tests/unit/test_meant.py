@@ -122,8 +122,10 @@ def bound(one: Attachment, binding: str) -> Attachment:
     Row("redelivered, no attach since", "meant", replace(OTHER, attached_at=ago(minutes=29.95)), AGAIN,
         actions=records()),
     Row("redelivered, no records", "meant", replace(OTHER, attached_at=ago(minutes=29.95)), AGAIN, actions=NO_RECORDS),
-    Row("redelivered, an attach since", "unknown", replace(OTHER, attached_at=ago(minutes=29.95)), AGAIN,
+    Row("redelivered, an attach since", "meant", replace(OTHER, attached_at=ago(minutes=29.95)), AGAIN,
         actions=records(record("attach_volume", ago(minutes=29.96)))),
+    Row("redelivered, detached and attached since", "unknown", replace(OTHER, attached_at=ago(minutes=29.95)), AGAIN,
+        actions=records(record("detach_volume", ago(minutes=29.99)), record("attach_volume", ago(minutes=29.96)))),
 ], ids=lambda row: row.name)  # fmt: skip
 def test_how_an_attachment_stands_to_the_one_that_is_meant(row: Row) -> None:
     """Adopted only if it is proven to be the same, called newer only if that is proven; else it is not known."""

@@ -85,9 +85,14 @@ def test_end_of_a_detach_is_seen_soon() -> None:
 def test_each_stage_has_its_own_pace() -> None:
     """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
     one = f"{request().source} {request().id} {request().volume_id}"
-    stages = ((FRESH, RETRY, one), (ACCEPTED, POLL, one), (WATCHED, WATCH, one))
-    for so_far, backoff, seed in stages:
-        assert again(replace(so_far, attempt=4)) == Requeue(pause(backoff, 4, seed), "test")
+    late = NOW + 601 * SECOND
+    for so_far, now, backoff in (
+        (FRESH, NOW, RETRY),
+        (ACCEPTED, NOW, POLL),
+        (WATCHED, NOW, POLL),
+        (WATCHED, late, WATCH),
+    ):
+        assert again(replace(so_far, attempt=4), now) == Requeue(pause(backoff, 4, one), "test")
     said_now = again(replace(ACCEPTED, attempt=4), NOW + 600 * SECOND)
     assert said_now == Requeue(pause(WATCH, 0, one), "test", announce_unconfirmed=True)
 

@@ -85,7 +85,9 @@ OFFLOADED = server(status="SHELVED_OFFLOADED", vm_state="shelved_offloaded", pow
 SHELVED = (CREATED, record("shelve", ago(seconds=90), ago(seconds=80)))
 SYSTEM_LISTED = (Listed(VOLUME, "/dev/sda"),)
 IDLE_UNRECORDED = replace(IDLE, actions=())
+FREED_AT = REQUESTED + timedelta(seconds=1)
 EDGE_ATTACHED = replace(AT_THE_EDGE, actions=(CREATED, record("attach_volume", REQUESTED + timedelta(seconds=2))))
+EDGE_AGAIN = replace(EDGE_ATTACHED, actions=(*(EDGE_ATTACHED.actions or ()), record("detach_volume", FREED_AT)))
 
 NO_SERVER = seen(volume("available"), None)
 NO_SERVER_BUT_NAMED = seen(volume(), None)
@@ -293,7 +295,8 @@ def test_offloaded_server_lets_go_of_a_reserved_volume(row: Row) -> None:
     Row("records not read yet", UNDATED, "wait"),
     Row("redelivered within the skew, no attach since", replace(AT_THE_EDGE, actions=(CREATED,)), "delete", AGAIN),
     Row("redelivered within the skew, no records", replace(AT_THE_EDGE, actions=()), "delete", AGAIN),
-    Row("redelivered within the skew, an attach since", EDGE_ATTACHED, "failed: superseded", AGAIN),
+    Row("redelivered within the skew, an attach since", EDGE_ATTACHED, "delete", AGAIN),
+    Row("redelivered within the skew, detached and attached since", EDGE_AGAIN, "failed: superseded", AGAIN),
 )
 def test_attachment_whose_time_does_not_decide(row: Row) -> None:
     """Without a time, or with one that two clocks may read differently, the action records decide."""
@@ -307,7 +310,9 @@ def test_attachment_whose_time_does_not_decide(row: Row) -> None:
     Row(
         "received in time, redelivered late", IDLE, "delete", progress(redelivered_since=ago(minutes=90)), TWO_HOURS_OLD
     ),
-    Row("seen in time, looked at late", IDLE, "delete", progress(first_seen_at=ago(minutes=70)), TWO_HOURS_OLD),
+    Row(
+        "seen in time, looked at late", IDLE, "failed: gave_up", progress(first_seen_at=ago(minutes=70)), TWO_HOURS_OLD
+    ),
     Row("accepted in another life", DETACHING, "wait", replace(accepted(60), first_seen_at=NOW), TWO_HOURS_OLD),
     Row("of 1970", replace(IDLE, actions=(CREATED,)), "failed: superseded", asked=LONG_AGO),
     Row("of 1970, undated", replace(UNDATED, actions=(CREATED,)), "failed: expired", asked=LONG_AGO),
@@ -319,7 +324,9 @@ def test_old_copies_begin_nothing(row: Row) -> None:
 
 @table(
     Row("server gone, never seen, the volume free", NO_SERVER, "detached: server_gone"),
-    Row("server gone, never seen, the volume reserved", seen(RESERVED, None), "failed: server_not_found"),
+    Row("server gone, never seen, the volume reserved", seen(RESERVED, None), "wait"),
+    Row("server gone, attachment seen before, the volume reserved", seen(RESERVED, None), "wait", FOLLOWING),
+    Row("server gone, never seen, the volume in error", seen(ERROR_FREE, None), "failed: server_not_found"),
     Row("server gone, never seen, the volume elsewhere", NO_SERVER_ELSEWHERE, "failed: server_not_found"),
     Row("server gone, attachment seen before", NO_SERVER, "detached: server_gone", FOLLOWING),
     Row("server gone, DELETE accepted", NO_SERVER, "detached: server_gone", accepted(60)),
