@@ -114,10 +114,16 @@ def moving(kind: str, **deployment: Any) -> Callable[[Stage], None]:
         disk = stage.disk(server, behaviour=PROMPT)
         stage.request(server, disk)
         stage.world.set_volume(disk, status="backing-up")
-        stage.later(5.9, partial(stage.world.set_volume, disk, status="in-use"))
+        stage.later(5.9, partial(end_backup, stage, disk))
         stage.later(6, partial(begin_move, stage, kind, server, disk))
 
     return arrange
+
+
+def end_backup(stage: Stage, disk: str) -> None:
+    """Unless somebody has done something else with the disk meanwhile."""
+    if stage.world.volumes[disk].status == "backing-up":
+        stage.world.set_volume(disk, status="in-use")
 
 
 def begin_move(stage: Stage, kind: str, server: str, disk: str) -> None:
