@@ -61,9 +61,9 @@ def cloud() -> Any:
 
 
 def pauses() -> Iterator[float]:
-    """Every 2 s for half a minute, later every 15 s, until it has taken too long."""
+    """Up to 3 s for half a minute, later up to 15 s, until it has taken too long."""
     waited = 0.0
-    for pause in itertools.chain([1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13], itertools.repeat(15)):
+    for pause in itertools.chain([1, 1, 2, 2, *[3] * 8, 4, 5, 6, 7, 8, 10, 12], itertools.repeat(15)):
         if waited >= CONFIRM_TIMEOUT:
             return
         yield pause

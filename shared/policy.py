@@ -153,8 +153,12 @@ class Backoff:
 Steps = tuple[int, ...]
 """Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
 
-POLL: Steps = (1, 1, *[2] * 14, 3, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15)
-"""While a detach is under way: for the first half minute its end is seen within two seconds, later within a seventh."""
+POLL: Steps = (1, 1, 2, 2, *[3] * 8, 4, 5, 6, 7, 8, 10, 12, 15)
+"""While a detach is under way. Its looks are due at 1, 2, 4, 6, 9, 12 … seconds after the acceptance, however late the
+one before was. Most detaches end in the first half minute, and no end of these is seen later than 3 s."""
+
+JUST_CHANGED = 10
+"""A volume that was let go so short a time ago is about to be let go by compute too: a look a second later sees it."""
 
 AT_ONCE: Steps = (1,)
 """After an answer that says nothing of the outcome."""

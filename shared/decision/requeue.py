@@ -1,12 +1,13 @@
 """When a case comes back, and when its time is up: after a look, after a DELETE, and when the cloud cannot be read."""
 
 from datetime import datetime, timedelta
+from itertools import accumulate
 from math import ceil
 from random import Random
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, failed
 from shared.model import AnswerClass, Classified, DetachRequest, Detail, Outcome, Reason
-from shared.policy import AT_ONCE, LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
+from shared.policy import AT_ONCE, JUST_CHANGED, LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
 
@@ -34,7 +35,8 @@ def requeue(
         confirm_by = since + policy.confirm_timeout
         announce = not progress.unconfirmed_id and now >= confirm_by
         if now < confirm_by:
-            ends, schedule = confirm_by, POLL
+            soon = about_to_end(case, now)
+            ends, schedule = confirm_by, AT_ONCE if soon else (until_next_look((now - since).total_seconds()),)
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
     # Never sleep past a deadline: the look that meets it is the one that says so.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
@@ -44,6 +46,26 @@ def time_to_live(request: DetachRequest, policy: Policy) -> timedelta:
     """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
     asked = request.request_ttl
     return min(policy.request_ttl if asked is None else timedelta(seconds=asked), policy.request_ttl_limit)
+
+
+def about_to_end(case: Case, now: datetime) -> bool:
+    """What the volume shows may be the end: it is idle again for the first time, or was let go a moment ago."""
+    volume = case.volume
+    if volume is None or volume.status == "detaching" or not case.progress.accepted_at:
+        return False
+    changed = volume.updated_at
+    freed = case.ours is None and changed is not None and now - changed < timedelta(seconds=JUST_CHANGED)
+    return freed or (case.progress.idle_reads == 1 and case.progress.detaching_seen)
+
+
+LOOKS = tuple(accumulate(POLL))
+"""Seconds after the acceptance at which looks are due; later ones follow at the pace of the last."""
+
+
+def until_next_look(elapsed: float) -> int:
+    """Seconds until the next look at a detach that has been under way for so long; one that is due now is this one."""
+    due = next((at for at in LOOKS if at > elapsed + 0.5), elapsed + POLL[-1])
+    return max(1, round(due - elapsed))
 
 
 def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:
@@ -67,7 +89,7 @@ def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) 
         case AnswerClass.PERMANENT if answer.reason and answer.reason not in NOT_FOUND:
             return failed(answer.reason, why)
         case AnswerClass.ACCEPTED:
-            return requeue(case, policy, now, "accepted")
+            return Requeue(POLL[0], "accepted")
         case AnswerClass.RETRY:
             return requeue(case, policy, now, why, least)
         case AnswerClass.WAIT:

@@ -115,7 +115,7 @@ def test_disks_under_way_are_asked_for_at_once() -> None:
     bench.handle(*requests(bench, 20, behaviour=Behaviour(seconds=30)))
     in_batches(bench)
     assert details(bench) == ["detached_now"] * 20
-    assert calls(bench)["get_volume"] == 2 * 20
+    assert calls(bench)["get_volume"] <= 3 * 20  # before the DELETE, when it is free, and till compute agrees
     assert calls(bench)["list_volumes"] + calls(bench)["list_attachments"] < 20
 
 

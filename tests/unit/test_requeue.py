@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from shared.decision.case import Conclude, Decision, Delete, Requeue, failed
 from shared.decision.progress import Progress
-from shared.decision.requeue import after_delete, pause, requeue, when_unreadable
+from shared.decision.requeue import after_delete, pause, requeue, until_next_look, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Classified, DetachRequest, Reason
+from shared.model import AnswerClass, Classified, DetachRequest, Reason, Seen
 from shared.policy import OFFER_AGAIN, POLL, RETRY, WATCH, Backoff, Policy
 from tests.builders import (
     FOLLOWING,
@@ -74,24 +74,45 @@ def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest:
 
 
 def test_end_of_a_detach_is_seen_soon() -> None:
-    """In its first half minute no end is seen later than 2 s, in five minutes none later than 15 s or a seventh."""
-    looks = list(accumulate(pause(POLL, attempt, "any") for attempt in range(50)))
-    gaps = [(then, now - then) for then, now in pairwise([0, *looks])]
-    assert all(gap <= 2 for then, gap in gaps if then < 30)
-    assert all(gap <= max(2, then / 7 + 1) and gap <= 15 for then, gap in gaps if then < 300)
-    assert 16 == sum(look <= 30 for look in looks)
+    """Looks are 3 s apart at most in the first half minute, 15 s later; one is right after a detach of 20 s."""
+    due, at = [], 0.0
+    while at < 300:
+        at += until_next_look(at) + 0.2  # each a little late
+        due.append(at)
+    gaps = [(then, now - then) for then, now in pairwise([0.0, *due])]
+    assert all(gap <= 3.5 for then, gap in gaps if then < 30)
+    assert all(gap <= max(4.5, then / 4) and gap <= 15.5 for then, gap in gaps)
+    assert any(20.5 <= look <= 22 for look in due)
+    assert (9, 12) == (sum(look <= 22 for look in due), sum(look <= 31 for look in due))
+
+
+@pytest.mark.parametrize(("elapsed", "seconds"), [(0, 1), (0.3, 1), (0.6, 1), (1.2, 1), (3.9, 2), (21, 3), (22.4, 2)])
+def test_next_look_is_due_by_the_time_that_has_passed(elapsed: float, seconds: int) -> None:
+    """A look that comes late, or twice, does not put off those after it."""
+    assert until_next_look(elapsed) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seen_now", "seconds"),
+    [
+        pytest.param(seen(volume("detaching")), 3, id="nothing new"),
+        pytest.param(seen(volume()), 1, id="idle again: once more tells a refusal"),
+        pytest.param(seen(replace(volume("available"), updated_at=ago(seconds=2))), 1, id="let go by storage just now"),
+        pytest.param(seen(replace(volume("available"), updated_at=ago(minutes=2))), 3, id="let go by storage long ago"),
+    ],
+)
+def test_what_the_volume_shows_brings_the_next_look_near(seen_now: Seen, seconds: int) -> None:
+    """Where a look may have seen the end on one plane, the next one comes a second later."""
+    one = case(accepted(21, detaching_seen=True)).saw(seen_now, POLICY, NOW)
+    assert requeue(one, POLICY, NOW, "test") == Requeue(seconds, "test")
 
 
 def test_each_stage_has_its_own_pace() -> None:
     """Before a detach we retry, after it we poll, all disks of a server in step, then we watch at a low rate."""
     one = f"{request().source} {request().id} {request().volume_id}"
     late = NOW + 601 * SECOND
-    for so_far, now, backoff in (
-        (FRESH, NOW, RETRY),
-        (ACCEPTED, NOW, POLL),
-        (WATCHED, NOW, POLL),
-        (WATCHED, late, WATCH),
-    ):
+    assert again(replace(ACCEPTED, attempt=4)) == again(replace(WATCHED, attempt=9)) == Requeue(1, "test")
+    for so_far, now, backoff in ((FRESH, NOW, RETRY), (WATCHED, late, WATCH)):
         assert again(replace(so_far, attempt=4), now) == Requeue(pause(backoff, 4, one), "test")
     said_now = again(replace(ACCEPTED, attempt=4), NOW + 600 * SECOND)
     assert said_now == Requeue(pause(WATCH, 0, one), "test", announce_unconfirmed=True)
@@ -244,7 +265,7 @@ def test_pace_after_a_delete() -> None:
     waits = [after(back, replace(FOLLOWING, attempt=4)) for back in (THROTTLED, BUSY, ACCEPTANCE, DOWN)]
     seconds = [wait.seconds for wait in waits if isinstance(wait, Requeue)]
     one = f"{request().source} {request().id} {request().volume_id}"
-    assert seconds == [pause(RETRY, 4, one), pause(POLL, 4, one), pause(POLL, 0, one), 1]
+    assert seconds == [pause(RETRY, 4, one), pause(POLL, 4, one), 1, 1]
 
 
 @pytest.mark.parametrize("back", TO_BE_READ[:2])
