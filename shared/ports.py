@@ -66,7 +66,7 @@ class Cloud(Protocol):
         """The server's action records; empty where the cloud keeps none, or does not show them to us."""
 
     def place(self) -> str | None:
-        """The project and the endpoints that were read: what is not found at others proves nothing."""
+        """The project and the endpoints that were read. A 404 from other endpoints proves nothing."""
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]: ...
 

@@ -61,31 +61,19 @@ def rewritten(change: Callable[[dict[str, Any]], object], path: str) -> Callable
 # ------------------------------------------------------------------------------------- a newer attachment is cut
 
 
-@pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
-def test_named_attachment_that_was_replaced_right_after_a_move(newest: tuple[int, int]) -> None:
-    """Resized, then detached and attached again within 5 s of the move's end: the named attachment is gone."""
-    bench = Field(newest)
-    disk = bench.disk()
-    asked = bench.request(disk, attachment_id=bench.attachment(disk), requested_at=bench.clock().isoformat())
-    later(bench, 60)
-    bench.world.move(bench.server, "resize", seconds=20)
-    later(bench, 20)
-    new = again(bench, disk)
-    later(bench, 60)
-    bench.ask(asked)
-    bench.run()
-    assert (bench.attachment(disk), bench.cut()) == (new, [])
-
-
 @ANY
-def test_named_attachment_that_was_replaced_while_its_server_was_shelved(newest: tuple[int, int]) -> None:
-    """Shelved, then detached and attached again while off its host: such an attachment has no time."""
+@pytest.mark.parametrize(("kind", "seconds"), [("resize", 20), ("shelve", 60)])
+def test_named_attachment_that_was_replaced_after_a_move(newest: tuple[int, int], kind: str, seconds: float) -> None:
+    """Within 5 s of a move's end, or while its server is off its host, where an attachment has no time."""
     bench = Field(newest)
     disk = bench.disk()
     asked = bench.request(disk, attachment_id=bench.attachment(disk), requested_at=bench.clock().isoformat())
     later(bench, 60)
-    bench.world.shelve(bench.server)
-    later(bench, 60)
+    if kind == "shelve":
+        bench.world.shelve(bench.server)
+    else:
+        bench.world.move(bench.server, kind, seconds=seconds)
+    later(bench, seconds)
     new = again(bench, disk)
     later(bench, 60)
     bench.ask(asked)

@@ -735,7 +735,7 @@ def test_region_that_is_set_is_the_one() -> None:
 @pytest.mark.parametrize("mended", [True, False])
 @pytest.mark.parametrize("accepted", [True, False])
 def test_region_that_is_changed_proves_nothing(accepted: bool, mended: bool) -> None:
-    """Somebody sets the wrong region after the first look: what is not found there is not taken for gone."""
+    """Somebody sets the wrong region after the first look: a 404 from there does not mean that the disk is gone."""
     bench = Field()
     two_regions(bench)
     bench.log_in(region="eu-de")

@@ -132,7 +132,7 @@ def test_dry_run_after_a_move_would_detach(kind: str) -> None:
 @pytest.mark.parametrize("kind", [*MOVES, "swap"])
 @pytest.mark.parametrize("followed", [False, True])
 def test_cloud_that_keeps_no_records_leaves_it_unknown(kind: str, followed: bool) -> None:
-    """Neither a binding nor a record tells: the disk is left alone, and the verdict says what is not known."""
+    """Neither a binding nor a record tells: the disk is left alone, and the verdict says that the cause is unknown."""
     bench = cloud(RECORDS_WITH_ENDS, records=False)
     disk = bench.disk()
     old, asked = current(bench, disk), bench.request(disk, requested_at=bench.clock().isoformat())

@@ -14,7 +14,7 @@ from tests.recordings.stage import VOLUME_IN_PATH, Slowly, Stage, is_login
 At = tuple[str, int]
 """An exchange: the first two digits of its recording, and its number in it."""
 
-# ---------------------------------------------------------------------------------- what is not compared, and why
+# ----------------------------------------------------------------------- what the comparison leaves out, and why
 
 NOT_ASKED: Mapping[str, Callable[[Exchange], bool]] = {
     "a change: the simulator takes none over HTTP, so it is made to the world": lambda e: (

@@ -152,7 +152,7 @@ MUTANTS = (
     Mutant("rule 3, a newer one is taken for the old", without("not_meant"), "detach", "verdicts_are_true", swap),
     Mutant("rule 3, a moved one is taken for a newer", with_rule("not_meant", any_other_is_newer), "resized",
            "verdicts_are_true"),
-    Mutant("rule 3, what is not known is taken for moved", with_rule("not_meant", unknown_is_moved), "newer-unknown",
+    Mutant("rule 3, an unknown one is taken for moved", with_rule("not_meant", unknown_is_moved), "newer-unknown",
            "gates_hold"),
     Mutant("rule 3, no memory of an earlier delivery", with_rule("not_meant", fence_without_memory), "already-detached",
            "no_contradiction", attach_later, deaths=True),
