@@ -10,6 +10,7 @@ from requests import Response
 
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.console import Console
+from local.message_keys import FixedKeys
 from local.stack import Stack
 from local.verdicts import FINAL, Key, collect, watched
 from shared.inbox.read import Ignored, Rejected, read
@@ -70,7 +71,7 @@ def _send(stack: Stack, console: Console, path: Path) -> list[Key | None]:
         return post_signed(stack, console, path)
     message = Message(body, stack.request(body), queue_arn(REQUESTS), datetime.now(UTC))
     console.at(f"sent {path.name}", "bold")
-    found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), message.sent_at)
+    found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), message.sent_at, FixedKeys())
     if isinstance(found, list):
         return [(case.request.id, case.request.volume_id) for case in found]
     if isinstance(found, Rejected):

@@ -241,6 +241,7 @@ class Reason(StrEnum):
     """Why a request ended without a detach: a closed list, part of the public contract."""
 
     INVALID_REQUEST = "invalid_request"
+    NOT_AUTHENTIC = "not_authentic"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     SERVER_NOT_FOUND = "server_not_found"

@@ -1,18 +1,25 @@
 """The messages we send to ourselves: a case that is looked at again later, a verdict that a consumer has not taken yet.
 
 The outbox writes them, the inbox reads them. One queue may hold messages of two releases, so each format has a version.
+Many may be allowed to send to the queue, so each message carries a MAC: nobody else can say what a request has been
+through, or have a verdict delivered.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import AwareDatetime
 
+from shared import strict_json
 from shared.decision.progress import Progress
 from shared.model import DetachRequest, Frozen
-from shared.ports import Event
+from shared.policy import UPGRADE
+from shared.ports import Event, Macs
+from shared.strict_json import MAC
 
 VERSION: Literal[1] = 1
 RETIRED = ("generation", "detaching_read_at")
@@ -27,8 +34,9 @@ class Continuation(Frozen):
     progress: Progress
 
     @classmethod
-    def parse(cls, value: dict[str, Any]) -> Continuation:
+    def parse(cls, value: Mapping[str, Any]) -> Continuation:
         """Raises ValidationError."""
+        value = _without_mac(value)
         progress = value["progress"]
         if isinstance(progress, dict):
             progress = {name: item for name, item in progress.items() if name not in RETIRED}
@@ -48,6 +56,29 @@ class WaitingDelivery(Frozen):
     attempt: int = 0
     not_before: AwareDatetime | None = None
 
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> WaitingDelivery:
+        """Raises ValidationError."""
+        return cls.model_validate_json(json.dumps(_without_mac(value)))
+
 
 NEEDS = {"continuation": "progress", "pending_delivery": "event"}
 """The name of the version, by which each kind is known, and another name that it must have."""
+
+
+def is_signed(value: Mapping[str, Any], macs: Macs) -> bool:
+    """Whether the MAC of an object is ours. Raises AwsTrouble if that cannot be told."""
+    mac = value.get(MAC)
+    return isinstance(mac, str) and mac.isascii() and macs.is_mac(strict_json.canonical(_without_mac(value)), mac)
+
+
+def is_of_the_release_before(value: Mapping[str, Any], sent_at: datetime, macs: Macs) -> bool:
+    """Whether the object may be without a MAC: sent before there was a key, or while that release was replaced.
+
+    `sent_at` is the queue's own word. Raises AwsTrouble if that cannot be told.
+    """
+    return MAC not in value and sent_at <= macs.since() + timedelta(seconds=UPGRADE)
+
+
+def _without_mac(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if name != MAC}

@@ -70,6 +70,9 @@ The first may have been Keystone's mistake. After that, four tries at most fall 
 Cloud locks a user after five failures in fifteen minutes.
 """
 
+UPGRADE = 900
+"""So long after the key of our own messages was made the release before, which signs none, may still be sending."""
+
 SIGNATURE_TOLERANCE = 300
 """How far the signed time of a webhook may be from ours (Standard Webhooks, verifying the timestamp)."""
 

@@ -133,6 +133,19 @@ class Queue(Protocol):
     def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]: ...
 
 
+class Macs(Protocol):
+    """The MACs of our own messages, each over a text. Whatever is asked raises AwsTrouble if no key can be read."""
+
+    def mac(self, text: str) -> str:
+        """With the newest key, in ASCII."""
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        """Whether the MAC is of that text, with a key that is still good."""
+
+    def since(self) -> datetime:
+        """When there was a key for the first time: since then no message of ours is without a MAC."""
+
+
 class Bus(Protocol):
     """Emits events under keys of the caller's; the result holds those that were not taken."""
 

@@ -38,7 +38,7 @@ class Service:
     def _read(self, message: Message, outbox: Outbox) -> list[Case]:
         """The cases in a message; what is none of them goes to the outbox."""
         try:
-            found = read(message, self.prefix, self.outlets.clock())
+            found = read(message, self.prefix, self.outlets.clock(), self.outlets.macs)
         except Exception as error:  # noqa: BLE001 - reported and logged; a bug must not take the rest of the batch along
             outbox.give_back(message, f"cannot be read: {type(error).__name__}", error)
             return []

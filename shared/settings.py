@@ -203,6 +203,7 @@ class Settings(_FromNames):
     """The operator's settings of the functions."""
 
     request_queue_url: str = Field(min_length=1)
+    message_key_secret_id: str = Field("volume-detach/message-key", min_length=1)
     event_bus_name: str = Field("default", min_length=1)
     event_source: str = Field("/bms-volume-detach", min_length=1)
     event_type_prefix: str = Field("bms", pattern=r"^[a-z][a-z0-9.-]{0,79}$")

@@ -1,11 +1,15 @@
-"""JSON as it may come from anybody: one reading only, or a sentence that says why not."""
+"""JSON as it may come from anybody: one reading only, or a sentence that says why not. And one writing, with a MAC."""
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
 
 DEEPEST = 32
+
+MAC = "mac"
+"""The member of an object that holds its MAC."""
 
 
 class NotJson(ValueError):
@@ -60,3 +64,17 @@ def _check_depth(value: JsonValue) -> None:
         if not level:
             return
     raise NotJson(f"nested more than {DEEPEST} deep")
+
+
+def canonical(value: Mapping[str, Any]) -> str:
+    """The one text of an object, whatever order, blanks and escapes it came with.
+
+    It is ASCII: a queue takes not every character that JSON may hold, but every escape (SQS, SendMessage, MessageBody).
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def signed(value: Mapping[str, Any], mac: Callable[[str], str]) -> str:
+    """The canonical text of an object with its MAC as one more member."""
+    text = canonical(value)
+    return f'{text[:-1]},"{MAC}":"{mac(text)}"}}'

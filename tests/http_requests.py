@@ -15,7 +15,7 @@ from shared.webhook.http_binding import BATCHED, STRUCTURED
 from shared.webhook.receive import HttpRequest, Rules
 from shared.webhook.responses import PROBLEM_TYPE, HttpAnswer
 from tests import messages
-from tests.messages import SERVER, VOLUME
+from tests.messages import MESSAGE_KEYS, SERVER, VOLUME
 from tools.sender import LOCAL_SECRET, Post
 
 NOW = datetime(2026, 11, 23, 8, 0, 5, tzinfo=UTC)
@@ -130,6 +130,6 @@ def fields(problem: Any) -> set[str]:
 
 def requests_read(queue: FakeQueue) -> list[DetachRequest]:
     """The requests in the queue, as its consumer reads them: all of them new ones."""
-    found = [read(Message(message.body, "m", "queue", NOW), "bms", NOW) for message in queue.taken]
+    found = [read(Message(message.body, "m", "queue", NOW), "bms", NOW, MESSAGE_KEYS) for message in queue.taken]
     assert all(isinstance(cases, list) and len(cases) == 1 and cases[0].fresh for cases in found), found
     return [case.request for cases in found if isinstance(cases, list) for case in cases]

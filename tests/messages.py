@@ -5,9 +5,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from local.message_keys import FixedKeys
 from shared.decision.progress import Progress
 from shared.model import DetachRequest
-from shared.own_messages import VERSION, Continuation
+from shared.own_messages import VERSION, Continuation, WaitingDelivery
+from shared.ports import Event
+from shared.strict_json import MAC, signed
+
+MESSAGE_KEYS = FixedKeys((b"the key of our own messages in tests",))
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ALWAYS_NEW = datetime(2100, 1, 1, tzinfo=UTC)
@@ -36,7 +41,17 @@ def cloudevent(data: object, **attributes: object) -> dict[str, Any]:
 def continuation(request: DetachRequest, progress: Progress) -> str:
     """The message by which a case goes on."""
     message = Continuation(continuation=VERSION, request=request, progress=progress)
-    return message.model_dump_json(exclude_defaults=True, by_alias=True)
+    return ours(message.model_dump(mode="json", exclude_defaults=True, by_alias=True))
+
+
+def waiting(to: str, event: Event, **more: Any) -> str:
+    """The message by which a verdict waits for a consumer."""
+    return ours(WaitingDelivery(to=to, event=event, **{"since": START, **more}).model_dump(mode="json"))
+
+
+def ours(value: Mapping[str, Any]) -> str:
+    """A message of ours that holds anything, with a MAC that is right."""
+    return signed({name: item for name, item in value.items() if name != MAC}, MESSAGE_KEYS.mac)
 
 
 def sqs_record(body: str, message_id: str, sent_at: datetime = ALWAYS_NEW) -> dict[str, Any]:

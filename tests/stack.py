@@ -23,13 +23,13 @@ from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
 from shared.policy import MAX_RECEIVES, VISIBILITY
-from shared.ports import Cloud, Clouds, Consumer, Event, K, QueueMessage, Unsent
+from shared.ports import Cloud, Clouds, Consumer, Event, K, Macs, QueueMessage, Unsent
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
 from shared.telemetry.logs import Logs, logger
 from shared.visit import Visits
 from simulator import CloudApi, Deployment, InProcessAdapter, World
-from tests.messages import QUEUE_ARN, START, bare
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, bare
 
 LONG_AGO = START - timedelta(days=3)
 
@@ -246,6 +246,7 @@ class Stack:
         consumers: Mapping[str, Consumer] | None = None,
         mutate: Callable[[Service], Service] = lambda service: service,
         clock: Clock | None = None,
+        macs: Macs = MESSAGE_KEYS,
     ) -> None:
         self.clock = clock or Clock()
         self.effects = Effects(deaths, tick=partial(self.clock.sleep, 0.001))
@@ -256,7 +257,7 @@ class Stack:
         self.queue = VirtualQueue(self.clock, self.effects)
         self.bus = VirtualBus(self.effects)
         events = EventFactory(self.settings.event_source, self.settings.event_type_prefix)
-        self.outlets = Outlets(self.bus, self.queue, events, self.clock, Consumers(consumers or {}), observers)
+        self.outlets = Outlets(self.bus, self.queue, macs, events, self.clock, Consumers(consumers or {}), observers)
         self.errors: list[BaseException] = []
         self.batch = 1
         self._first_line = len(LINES)

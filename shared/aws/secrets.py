@@ -1,13 +1,15 @@
 """Secrets from AWS Secrets Manager, kept for a while and read again after."""
 
+import hmac
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from shared import strict_json
 from shared.aws.client import SECRETS, AwsClient, AwsError
-from shared.policy import SECRET_KEPT
+from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.settings import CloudCredentials, SettingsError, load
 
@@ -15,6 +17,9 @@ from shared.settings import CloudCredentials, SettingsError, load
 class NotJsonSecret(AwsTrouble):
     """A secret that is there, and holds something else."""
 
+
+CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
+"""What Secrets Manager calls the newest version of a secret, and the one before it."""
 
 ABSENT = ("ResourceNotFoundException", "AccessDeniedException")
 """IAM answers first: a policy that names secrets does not know the name of one that is not there."""
@@ -26,23 +31,39 @@ class Secrets:
 
     client: AwsClient
     clock: Callable[[], float] = time.monotonic
-    _kept: dict[str, tuple[float, Any]] = field(default_factory=dict)
+    _kept: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
 
-    def read(self, secret_id: str, kept_seconds: float = SECRET_KEPT) -> Any:
-        """The secret's JSON value, at most that old. Raises AwsTrouble, also for a secret that is not JSON."""
-        kept = self._kept.get(secret_id)
+    def read(self, secret_id: str, kept_seconds: float = SECRET_KEPT, stage: str = CURRENT) -> Any:
+        """The secret's JSON value, at most that old; None for a version before the current one that is not there.
+
+        Raises AwsTrouble, also for a secret that is not JSON.
+        """
+        kept = self._kept.get((secret_id, stage))
         if kept and self.clock() < kept[0] + kept_seconds:
             return kept[1]
-        answer: Mapping[str, Any] = self.client.call(SECRETS, "GetSecretValue", {"SecretId": secret_id})
+        asked = {"SecretId": secret_id, "VersionStage": stage}
         try:
-            value = strict_json.loads(str(answer.get("SecretString", "")))
+            answer: Mapping[str, Any] = self.client.call(SECRETS, "GetSecretValue", asked)
+            value = json.loads(str(answer.get("SecretString", "")))
+        except AwsError as error:
+            if stage == CURRENT or error.code != "ResourceNotFoundException":
+                raise
+            value = None
         except ValueError as error:
             raise NotJsonSecret(f"the secret {secret_id} is not JSON") from error
-        self._kept[secret_id] = (self.clock(), value)
+        self._kept[secret_id, stage] = (self.clock(), value)
         return value
 
+    def made_at(self, secret_id: str) -> float:
+        """When the secret was made, in seconds since 1970; new versions do not change it. Raises AwsTrouble."""
+        answer = self.client.call(SECRETS, "DescribeSecret", {"SecretId": secret_id})
+        made = answer.get("CreatedDate")
+        if not isinstance(made, int | float):
+            raise AwsTrouble(f"DescribeSecret: no CreatedDate of {secret_id}")
+        return made
+
     def forget(self, secret_id: str) -> None:
-        self._kept.pop(secret_id, None)
+        self._kept.pop((secret_id, CURRENT), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +89,37 @@ class CloudSecret:
                 why = f"the secret {self.secret_id} does not exist, or may not be read: {error}"
                 raise SettingsError(why) from None
             raise
+
+
+SHORTEST_KEY = 32
+"""Characters. The template makes a key of 64 letters and digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageKey:
+    """MACs (HMAC-SHA256, RFC 2104, in hex) with a key from a secret, `{"key": "..."}`, which the template makes.
+
+    The current version of the secret signs, the version before it is accepted too: to replace the key is to put a new
+    version into the secret. Nothing is read before the first message is signed or checked.
+    """
+
+    secrets: Secrets
+    secret_id: str
+
+    def mac(self, text: str) -> str:
+        return self._of(text, self.secrets.read(self.secret_id))
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        """With the key at hand, with the newest one, and with the one before."""
+        versions = ((SECRET_KEPT, CURRENT), (SECRET_NEWEST, CURRENT), (SECRET_NEWEST, PREVIOUS))
+        values = (self.secrets.read(self.secret_id, kept, stage) for kept, stage in versions)
+        return any(value is not None and hmac.compare_digest(mac, self._of(text, value)) for value in values)
+
+    def since(self) -> datetime:
+        return datetime.fromtimestamp(self.secrets.made_at(self.secret_id), UTC)
+
+    def _of(self, text: str, value: object) -> str:
+        key = value.get("key") if isinstance(value, Mapping) else None
+        if not isinstance(key, str) or len(key) < SHORTEST_KEY:
+            raise AwsTrouble(f'the secret {self.secret_id} must be {{"key": "..."}} of {SHORTEST_KEY} characters')
+        return hmac.digest(key.encode(), text.encode(), "sha256").hex()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.aws.client import AwsClient
 from shared.aws.event_bus import EventBus
-from shared.aws.secrets import CloudSecret, Secrets
+from shared.aws.secrets import CloudSecret, MessageKey, Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.task_tokens import TaskTokens
 from shared.outbox.consumers import Consumers
@@ -37,9 +37,10 @@ def service() -> Service:
 def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
+    policy = settings.policy
     client = AwsClient(environment)
     secrets = Secrets(client)
-    visits = Visits(projects(settings, environment, secrets, clock), settings.policy, clock)
+    visits = Visits(projects(settings, environment, secrets, clock), policy, clock)
     return Service(settings.event_type_prefix, visits, outlets(settings, client, secrets, clock))
 
 
@@ -74,6 +75,7 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
     return Outlets(
         bus=EventBus(client, settings.event_bus_name),
         queue=SqsQueue(client, settings.request_queue_url),
+        macs=MessageKey(secrets, settings.message_key_secret_id),
         events=EventFactory(settings.event_source, settings.event_type_prefix),
         clock=clock,
         consumers=Consumers(consumers, timedelta(seconds=settings.delivery_ttl)),

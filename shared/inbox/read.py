@@ -1,6 +1,5 @@
 """From a message to the cases in it, whatever it is wrapped in; or to all that is wrong with it."""
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,10 @@ from shared.decision.case import Case
 from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text
 from shared.inbox.request import context_size, faults_of, request_faults, requests_of, valid_id, valid_token
-from shared.model import DetachRequest, Fault, Message, Origin
-from shared.own_messages import NEEDS, Continuation, WaitingDelivery
+from shared.model import DetachRequest, Fault, Message, Origin, Reason
+from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed
 from shared.policy import CONTEXT_BYTES, ENVELOPES, FAULTS
+from shared.ports import Macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class Rejected:
     context: dict[str, JsonValue] | None = None
     task_token: str | None = field(default=None, repr=False)
     own: str | None = None
+    reason: Reason = Reason.INVALID_REQUEST
+
+    @property
+    def forged(self) -> bool:
+        """Nothing in the message is to be believed, not even whose request it is about."""
+        return self.reason is Reason.NOT_AUTHENTIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Found = list[Case] | WaitingDelivery | Rejected | Ignored
 
 
-def read(message: Message, prefix: str, now: datetime) -> Found:
-    """The cases in a message (one per volume), or the delivery that waited in it, or why there is neither."""
+def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
+    """The cases in a message (one per volume), or the delivery that waited in it, or why there is neither.
+
+    Raises AwsTrouble if it seems to be a message of ours and the keys to tell cannot be read.
+    """
     origin = Origin(message.id, message.source, message.sent_at)
     own: str | None = None
     try:
@@ -57,6 +66,8 @@ def read(message: Message, prefix: str, now: datetime) -> Found:
         if isinstance(value, dict):
             own = next((kind for kind, needs in NEEDS.items() if kind in value and needs in value), None)
         if own and isinstance(value, dict):
+            if not (is_signed(value, macs) or is_of_the_release_before(value, message.sent_at, macs)):
+                return _forged(message, origin, own)
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
@@ -112,12 +123,18 @@ def _asker(request: JsonValue, message: Message) -> Origin:
 
 def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:
     try:
-        return WaitingDelivery.model_validate_json(json.dumps(value))
+        return WaitingDelivery.parse(value)
     except ValidationError as error:
         raise Refused(faults_of(error)) from error
 
 
 # ------------------------------------------------------------------------------------------------ what is wrong
+
+
+def _forged(message: Message, origin: Origin, kind: str) -> Rejected:
+    """Answered under the message's own id: the verdict of the request that it names is not its sender's to end."""
+    fault = Fault("mac", f"must be the MAC of this service, since the message says that it is its own {kind}")
+    return Rejected(origin, (fault,), message.body, reason=Reason.NOT_AUTHENTIC)
 
 
 def _rejected(message: Message, known: Origin, refused: Refused, own: str | None = None) -> Rejected:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Any
 
 from shared.decision.requeue import pause
 from shared.outbox.observer import Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import LONGEST_DELAY, LONGEST_OFFER, OFFER_AGAIN, PATIENCE
-from shared.ports import Clock, Consumer, Event, NotTaken, QueueMessage
+from shared.ports import Clock, Consumer, Event, NotTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,11 @@ class Offers:
         if self.deadline:
             self.ends = min(self.ends, self.deadline - timedelta(seconds=LONGEST_OFFER))
 
-    def offer(self, waiting: WaitingDelivery) -> QueueMessage | None:
+    def offer(self, waiting: WaitingDelivery) -> tuple[dict[str, Any], int] | None:
         """Offer the event; the message that offers it again later, or None if there is nothing more to do."""
         now = self.clock()
         if waiting.not_before and now < waiting.not_before:
-            return _message(waiting, (waiting.not_before - now).total_seconds())
+            return _later(waiting, (waiting.not_before - now).total_seconds())
         refusal = self.absent.get(waiting.to) or self._ask(waiting, now)
         number = waiting.attempt + 1
         left = (waiting.since + self.consumers.ttl - now).total_seconds()
@@ -57,7 +58,7 @@ class Offers:
         later = WaitingDelivery(
             to=waiting.to, event=waiting.event, since=waiting.since, attempt=number, not_before=not_before
         )
-        return _message(later, seconds)
+        return _later(later, seconds)
 
     def _ask(self, waiting: WaitingDelivery, now: datetime) -> NotTaken | None:
         consumer = self.consumers.named.get(waiting.to)
@@ -72,5 +73,5 @@ class Offers:
             observer.attempt(attempt)
 
 
-def _message(waiting: WaitingDelivery, seconds: float) -> QueueMessage:
-    return QueueMessage(waiting.model_dump_json(), delay=min(LONGEST_DELAY, ceil(seconds)))
+def _later(waiting: WaitingDelivery, seconds: float) -> tuple[dict[str, Any], int]:
+    return waiting.model_dump(mode="json"), min(LONGEST_DELAY, ceil(seconds))

@@ -33,7 +33,7 @@ class DeadLetters:
 
     def _read(self, message: Message) -> Found | Exception:
         try:
-            return read(message, self.prefix, message.first_received_at or message.sent_at)
+            return read(message, self.prefix, message.first_received_at or message.sent_at, self.outlets.macs)
         except Exception as error:  # noqa: BLE001 - it may be this very bug that the message died of; it is answered
             return error
 
@@ -47,7 +47,7 @@ class DeadLetters:
             case WaitingDelivery() | Ignored() | Rejected(own="pending_delivery"):
                 pass  # the verdict itself is on the bus
             case Rejected():
-                yield events.rejected(found, now, Reason.DEAD_LETTERED)
+                yield events.rejected(found, now, None if found.forged else Reason.DEAD_LETTERED)
             case Exception():
                 fault = Fault("", f"could not be read: {type(found).__name__}")
                 unread = Rejected(Origin(message.id, message.source, message.sent_at), (fault,), message.body)

@@ -60,9 +60,9 @@ class EventFactory:
         """Not yet known, and not a failure: the detach is still being watched."""
         return self.verdict(case, Conclude(Outcome.UNCONFIRMED, Detail.STILL_WATCHING, explanation=why), now)
 
-    def rejected(self, rejected: Rejected, now: datetime, reason: Reason = Reason.INVALID_REQUEST) -> Event:
+    def rejected(self, rejected: Rejected, now: datetime, reason: Reason | None = None) -> Event:
         """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB."""
-        origin = rejected.origin
+        origin, reason = rejected.origin, reason or rejected.reason
         summary = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in rejected.faults)
         data = VerdictData(
             verdict=Outcome.FAILED,

@@ -7,7 +7,10 @@ it led to was taken, so a crash repeats and does not lose.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Any
 
+from shared import strict_json
 from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
 from shared.inbox.read import Rejected
 from shared.model import DetachRequest, Message
@@ -16,7 +19,7 @@ from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import VERSION, Continuation, WaitingDelivery
 from shared.policy import PUT_BACK
-from shared.ports import AwsTrouble, Bus, Clock, Event, NotTaken, Queue, QueueMessage, Unsent
+from shared.ports import AwsTrouble, Bus, Clock, Event, Macs, NotTaken, Queue, QueueMessage, Unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,15 @@ class Outlets:
 
     bus: Bus
     queue: Queue
+    macs: Macs
     events: EventFactory
     clock: Clock
     consumers: Consumers = field(default_factory=Consumers)
     observers: Sequence[Observer] = ()
+
+
+Own = tuple[Mapping[str, Any], int]
+"""A message to ourselves, and the seconds after which it is delivered (0 to 900)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +52,7 @@ class _Letter:
 
     message_id: str
     event: Event | None = None
-    message: QueueMessage | None = None
+    message: Own | None = None
     request: DetachRequest | None = None
 
 
@@ -93,8 +101,8 @@ class Outbox:
 
     def _requeue(self, case: Case, seconds: int, event: Event | None = None) -> None:
         again = Continuation(continuation=VERSION, request=case.request, progress=case.progress)
-        body = again.model_dump_json(exclude_defaults=True, by_alias=True)
-        self._letters.append(_Letter(case.message.id, event, QueueMessage(body, seconds), case.request))
+        wire = again.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+        self._letters.append(_Letter(case.message.id, event, (wire, seconds), case.request))
 
     # ------------------------------------------------------------------------------------------- what goes out
 
@@ -103,9 +111,16 @@ class Outbox:
         sent = self._emitted()
         later = {letter: letter.message for letter in sent if letter.message}
         later |= self._offered(sent)
-        for letter, unsent in (self.outlets.queue.send(later) if later else {}).items():
+        unsent: Mapping[_Letter, Unsent] = {}
+        try:
+            signed = partial(strict_json.signed, mac=self.outlets.macs.mac)
+            ours = {letter: QueueMessage(signed(wire), delay) for letter, (wire, delay) in later.items()}
+            unsent = self.outlets.queue.send(ours) if ours else {}
+        except AwsTrouble as trouble:  # there is no key to sign with
+            unsent = dict.fromkeys(later, Unsent(str(trouble), cause=trouble))
+        for letter, refused in unsent.items():
             what = "continuation" if letter in self._letters else "waiting delivery"
-            self._failed(letter, f"{what} not sent", unsent)
+            self._failed(letter, f"{what} not sent", refused)
         for message_id, why in self._unsent.items():
             for observer in self.outlets.observers:
                 observer.returned(message_id, why.why, why.cause)
@@ -122,7 +137,7 @@ class Outbox:
                 self._failed(letter, "event not emitted", refused)
         return [letter for letter in self._letters if letter not in unsent]
 
-    def _offered(self, sent: Sequence[_Letter]) -> dict[_Letter, QueueMessage]:
+    def _offered(self, sent: Sequence[_Letter]) -> dict[_Letter, Own]:
         """Offer what the bus has taken, and what waited, to the consumers; the messages that offer it again later."""
         now, consumers = self.outlets.clock(), self.outlets.consumers
         events = ((letter.message_id, letter.event) for letter in sent if letter.event)

@@ -6,7 +6,7 @@ Dimensions are bounded by the code (never an id): `service`, and what a metric i
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,6 +29,9 @@ THROTTLES = frozenset({"BMS.0212", "Common.0024", "Common.1503", "APIG.0308", "A
 
 NOT_PERMITTED = (Reason.FORBIDDEN, Reason.UNAUTHORIZED)
 
+Counted = tuple[str, Mapping[str, str]]
+"""A metric and its dimensions."""
+
 Dimensions = tuple[tuple[str, str], ...]
 Values = defaultdict[Dimensions, defaultdict[tuple[str, MetricUnit], list[float]]]
 no_values: Callable[[], Values] = partial(defaultdict, partial(defaultdict, list))
@@ -44,13 +47,18 @@ class Meters:
     _metrics: Values = field(default_factory=no_values)
 
     def count(self, name: str, **dimensions: str) -> None:
-        with self._lock:
-            values = self._metrics[tuple(sorted(dimensions.items()))][name, MetricUnit.Count]
-            values[:] = [sum(values) + 1]
+        self.add([(name, dimensions)])
 
     def seconds(self, name: str, value: float) -> None:
+        self.add([], [(name, value)])
+
+    def add(self, counted: Iterable[Counted], seconds: Iterable[tuple[str, float]] = ()) -> None:
         with self._lock:
-            self._metrics[()][name, MetricUnit.Seconds].append(round(value, 3))
+            for name, dimensions in counted:
+                values = self._metrics[tuple(sorted(dimensions.items()))][name, MetricUnit.Count]
+                values[:] = [sum(values) + 1]
+            for name, value in seconds:
+                self._metrics[()][name, MetricUnit.Seconds].append(round(value, 3))
 
     def flush(self) -> None:
         """Write everything to standard output, where Lambda hands it to CloudWatch; then begin anew."""
@@ -76,23 +84,24 @@ class Metrics(Observer):
     def step(self, step: Step) -> None:
         """One look at one case; the time of the look is that of its last call."""
         meters, progress = self.meters, step.case.progress
+        counted: list[Counted] = []
+        seconds: list[tuple[str, float]] = []
         if step.case.fresh and step.case.message.receive_count == 1:
-            meters.count("Requests")
+            counted.append(("Requests", {}))
         for call in step.calls:
             if call in meters.counted:
                 continue  # another case has shown it: cases of one visit share what they read
             meters.counted.add(call)
             answer = f"{call.status // 100}xx" if call.status else "none"
-            meters.count("CloudCalls", operation=call.operation, answer=answer)
+            counted.append(("CloudCalls", {"operation": call.operation, "answer": answer}))
             if call.status == 429 or call.code in THROTTLES:
-                meters.count("Throttled")
-        if not step.calls:
-            return
-        now = step.calls[-1].at
-        if isinstance(step.decision, Requeue):
-            meters.seconds("OldestInFlight", (now - progress.first_seen_at).total_seconds())
-        if since := progress.accepted_at or progress.detaching_since:
-            meters.seconds("SecondsInDetaching", (now - since).total_seconds())
+                counted.append(("Throttled", {}))
+        now = step.calls[-1].at if step.calls else None
+        if now and isinstance(step.decision, Requeue):
+            seconds.append(("OldestInFlight", (now - progress.first_seen_at).total_seconds()))
+        if now and (since := progress.accepted_at or progress.detaching_since):
+            seconds.append(("SecondsInDetaching", (now - since).total_seconds()))
+        meters.add(counted, seconds)
 
     def attempt(self, attempt: Attempt) -> None:
         """Verdicts count once the bus has them; what a consumer will be asked again is no failure yet."""
@@ -116,6 +125,8 @@ class Metrics(Observer):
         """A message that is no valid request is a request all the same: it gets a verdict."""
         if isinstance(found, Rejected) and not found.own:
             self.meters.count("Requests")
+            if found.forged:
+                self.meters.count("ForgedMessages")
 
     def dead_letter(self, message: Message, found: Found | Exception) -> None:
         """A verdict that a consumer never took is a failure to emit; all else is a request we could not cope with."""

@@ -7,9 +7,10 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
+from shared import strict_json
 from shared.inbox.envelopes import OwnVerdict, Refused
-from shared.inbox.read import Ignored, Rejected, read, requests_in
-from shared.model import DetachRequest, Fault, Message, Origin
+from shared.inbox.read import requests_in
+from shared.model import DetachRequest, Fault, Origin
 from shared.policy import BODY_BYTES
 from shared.ports import QueueMessage
 from shared.signatures import ID, SIGNATURE, Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
@@ -103,7 +104,7 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)
     signed_at = min(sender.signed_at or now, now)
     origin = Origin(id=next(filter(None, names), request.request_id), source=rules.source, time=signed_at)
-    events = tuple(_validated(event, origin, rules.prefix, now) for event in parsed)
+    events = tuple(_validated(event, origin, rules.prefix) for event in parsed)
     return Received(mode is Mode.BATCHED, events)
 
 
@@ -131,7 +132,7 @@ def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
     return Refusal(405, "no allowed origin asks to send here", {"Allow": "POST"})
 
 
-def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> tuple[Entry, ...] | Invalid:
+def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ...] | Invalid:
     try:
         # No event was issued after it was signed. This bounds `ce-time`, which stands in a header and is not signed.
         requests = tuple(
@@ -145,11 +146,12 @@ def _validated(event: JsonValue, origin: Origin, prefix: str, now: datetime) -> 
     entries = tuple(Entry(request, message_for(request, prefix)) for request in requests)
     # The queue's consumer has the last word: what it would reject (one level of nesting more) is rejected here.
     for entry in entries:
-        match read(Message(entry.message.body, origin.id, origin.source, origin.time), prefix, now):
-            case Rejected(faults=faults):
-                return Invalid(faults)
-            case Ignored(why=why):
-                return Invalid((Fault("", why),))
+        try:
+            requests_in(strict_json.loads(entry.message.body), origin, prefix)
+        except Refused as refused:
+            return Invalid(refused.faults)
+        except strict_json.NotJson as error:
+            return Invalid((Fault("", str(error)),))
     return entries
 
 

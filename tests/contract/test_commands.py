@@ -35,7 +35,7 @@ from tests.contract.documented import (
     spans,
 )
 from tests.contract.test_template import RESOURCES, TEMPLATE
-from tests.messages import QUEUE_ARN, START
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START
 
 OPERATIONS = ROOT / "docs/operations.md"
 SOURCES = "\n".join(
@@ -48,7 +48,7 @@ PATIENCE = 90
 
 
 def found_in(body: str) -> object:
-    return read(Message(body, "m-1", QUEUE_ARN, START), "bms", START)
+    return read(Message(body, "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
 
 
 @pytest.mark.parametrize("block", blocks("sh"), ids=lambda block: block.name)

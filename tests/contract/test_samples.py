@@ -11,7 +11,7 @@ import pytest
 
 from shared.inbox.read import Found, Rejected, read
 from shared.model import Message
-from tests.messages import QUEUE_ARN, START, cloudevent_faults
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, cloudevent_faults
 
 EVENTS = Path(__file__).parents[2] / "events"
 REQUESTS = ("detach_bare", "detach_cloudevent", "detach_eventbridge", "already_detached", "refused_by_server")
@@ -21,7 +21,7 @@ EventFile = Callable[[str], str]
 
 
 def found_in(body: str) -> Found:
-    return read(Message(body, "m-1", QUEUE_ARN, START), "bms", START)
+    return read(Message(body, "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
 
 
 def payload_of(event: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
 from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
-from tests.messages import OTHER_VOLUME, QUEUE_ARN, SERVER, VOLUME, bare, cloudevent, continuation
+from tests.messages import MESSAGE_KEYS, OTHER_VOLUME, QUEUE_ARN, SERVER, VOLUME, bare, cloudevent, continuation, ours
 from tests.stack import Clock, Stack, VirtualBus, VirtualQueue
 from tools.contract.samples import SAMPLES, START, Rehearsal, sample
 from tools.contract.schemas import VERDICTS
@@ -30,7 +30,7 @@ def arrived(body: str) -> Message:
 
 def answer_to_dead_letter(body: str) -> Any:
     bus, clock = VirtualBus(), Clock()
-    letters = DeadLetters("bms", Outlets(bus, VirtualQueue(clock), EventFactory(), clock))
+    letters = DeadLetters("bms", Outlets(bus, VirtualQueue(clock), MESSAGE_KEYS, EventFactory(), clock))
     assert {} == letters.handle([arrived(body)]).unsent
     (event,) = bus.events
     return event
@@ -79,14 +79,15 @@ REJECTED = {
     "a broken event": json.dumps(cloudevent({"server_id": 5}, id="", time="now", correlationid="c")),
     "a typo": json.dumps(bare(SERVER, VOLUME, dry_rum=True, context={"a": [None, {"b": None}]})),
     "an id only": json.dumps({"volume_id": VOLUME}),
-    "a message of ours": json.dumps({"continuation": 7, "progress": {}, "request": {"id": "4711"}}),
+    "a message of ours": ours({"continuation": 7, "progress": {}, "request": {"id": "4711"}}),
+    "a forged message of ours": json.dumps({"continuation": 1, "progress": {}, "request": {"id": "4711"}}),
 }
 
 
 @pytest.mark.parametrize("body", REJECTED.values(), ids=REJECTED)
 def test_the_answer_to_any_message_is_accepted(body: str) -> None:
     """An invalid request is answered by an event like any other, and so is a dead letter."""
-    found = read(arrived(body), "bms", START)
+    found = read(arrived(body), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
     accepted(json.loads(EventFactory().rejected(found, START).body))
     accepted(answer_to_dead_letter(body))
@@ -173,7 +174,7 @@ def test_the_request_schema_says_what_the_reader_says(data: dict[str, Any], good
     event = cloudevent(data)
     for message, says in ((data, alone.is_valid(data)), (event, [] == faults(event))):
         assert good == says
-        assert good == isinstance(read(arrived(json.dumps(message)), "bms", START), list)
+        assert good == isinstance(read(arrived(json.dumps(message)), "bms", START, MESSAGE_KEYS), list)
 
 
 def test_closing_a_schema_closes_all_of_it() -> None:

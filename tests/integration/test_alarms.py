@@ -29,7 +29,7 @@ from simulator import RUNNING, Behaviour, bodies, faults
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from simulator.scenarios.stage import PROMPT, Stage
 from tests.contract.test_template import RESOURCES
-from tests.messages import START, sqs_record
+from tests.messages import START, ours, sqs_record
 from tests.simulation.measured import Measured, Samples
 
 ROOT = Path(__file__).parents[2]
@@ -111,7 +111,12 @@ class Watch:
 
     def dead_letter(self) -> Timeline:
         simulation, stage = self._stage()
-        simulation.queue.put('{"continuation": 99, "request": {}, "progress": {}}')  # of a release to come
+        simulation.queue.put(ours({"continuation": 99, "request": {}, "progress": {}}))  # of a release to come
+        return self._run(simulation, stage)
+
+    def forged(self) -> Timeline:
+        simulation, stage = self._stage()
+        simulation.queue.put('{"continuation": 1, "request": {}, "progress": {}}')
         return self._run(simulation, stage)
 
     def no_verdict(self, seconds: float, behaviour: Behaviour | None = None) -> Timeline:
@@ -225,6 +230,7 @@ class Deaf:
 
 AT_ONCE: Mapping[str, Callable[[Watch], Timeline]] = {
     "DeadLettersAlarm": Watch.dead_letter,
+    "ForgedMessagesAlarm": Watch.forged,
     "StuckInDetachingAlarm": lambda watch: watch.scenario("stuck-for-ever", BY_DEFAULT),
     "UnconfirmedAlarm": lambda watch: watch.scenario("stuck-then-late-success"),
     "AuthorisationAlarm": lambda watch: watch.scenario("forbidden"),

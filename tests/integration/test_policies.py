@@ -85,6 +85,7 @@ REQUEST_QUEUE, DEAD_LETTER_QUEUE, OUR_BUS = (
     NAMES["DeadLetterQueue.Arn"],
     NAMES["EventBus.Arn"],
 )
+MESSAGE_KEY = NAMES["MessageKey"]
 CLOUD = f"{SECRET_ARN}{_value_of('CloudSecretId')}-AbCdEf"
 WEBHOOK = f"{SECRET_ARN}{_value_of('WebhookSecretId')}-AbCdEf"
 SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
@@ -95,13 +96,16 @@ def taking_from(queue: str) -> set[tuple[str, str]]:
     return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage")}
 
 
+READING_THE_KEY = {(f"secretsmanager:{do}", MESSAGE_KEY) for do in ("GetSecretValue", "DescribeSecret")}
+
 NEEDED: dict[str, set[tuple[str, str]]] = {
     "DetachVolumeFunction": {*taking_from(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
-        OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), ("states:SendTaskSuccess", TOKEN),
+        OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), *READING_THE_KEY, ("states:SendTaskSuccess", TOKEN),
         ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN)},
     "ReportDeadLetterFunction": {*taking_from(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
-        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN)},
-    "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK)},
+        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN), *READING_THE_KEY},
+    "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK),
+        ("secretsmanager:GetSecretValue", MESSAGE_KEY)},
 }  # fmt: skip
 """What each function does, by the calls its adapters make, and what Lambda does for it."""
 
@@ -111,7 +115,7 @@ IMAGINABLE = {
     *((f"events:{do}", bus) for do in ("PutEvents", "DeleteEventBus", "PutRule")
       for bus in (OUR_BUS, OUR_BUS.replace(BUS, "default"))),
     *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "PutSecretValue", "DeleteSecret")
-      for secret in (CLOUD, WEBHOOK, SOMEBODY_ELSES)),
+      for secret in (CLOUD, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
     *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
     ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"), ("s3:GetObject", "*"),

@@ -36,6 +36,7 @@ from shared.inbox.read import read
 from shared.model import Message
 from shared.signatures import ID, PREFIX, SIGNATURE, TIMESTAMP
 from shared.telemetry.logs import logger
+from tests.messages import MESSAGE_KEYS
 from tools.openapi import document
 from tools.sender import LOCAL_SECRET
 
@@ -202,7 +203,7 @@ def test_what_is_signed_is_answered_as_documented(case: schemathesis.Case[Any], 
     requests_read = []
     for event in for_senders.taken():
         now = datetime.now(UTC)
-        match read(Message(json.dumps(event), "m", "queue", now), "bms", now):
+        match read(Message(json.dumps(event), "m", "queue", now), "bms", now, MESSAGE_KEYS):
             case [Case(request=request, fresh=True)]:
                 requests_read.append((request.source, request.id, request.server_id, request.volume_id))
             case other:

@@ -11,6 +11,7 @@ from shared.cloud.classify import classify
 from shared.inbox.read import Rejected, read
 from shared.model import Answer, AnswerClass, Classified, Message
 from shared.outbox.events import EventFactory
+from tests.messages import MESSAGE_KEYS
 
 SAMPLES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "events").glob("*.json"))]
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -71,7 +72,7 @@ def _break(text: str, random: Random) -> str:
 def wrong_with(text: str) -> str | None:
     """What the product does wrong with an input, if anything: raising, or an answer that is no answer."""
     message = Message(text, "m-1", "arn:aws:sqs:eu-central-1:123456789012:requests", NOW)
-    found = read(message, "bms", NOW)
+    found = read(message, "bms", NOW, MESSAGE_KEYS)
     if isinstance(found, Rejected):
         event = json.loads(EVENTS.rejected(found, NOW).body)
         if event["data"]["reason"]["code"] != "invalid_request" or not event["data"]["faults"]:

@@ -12,10 +12,20 @@ from shared.inbox.read import Rejected, read
 from shared.model import DetachRequest, Detail, Message, Outcome
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt
-from shared.own_messages import VERSION, Continuation, WaitingDelivery
 from shared.ports import Event, NotTaken
 from shared.telemetry.logs import Logs
-from tests.messages import OTHER_VOLUME, SERVER, START, VOLUME, bare, cloudevent, sqs_record
+from tests.messages import (
+    MESSAGE_KEYS,
+    OTHER_VOLUME,
+    SERVER,
+    START,
+    VOLUME,
+    bare,
+    cloudevent,
+    continuation,
+    sqs_record,
+    waiting,
+)
 from tests.stack import LINES, Bench, Queued
 
 REQUEST = DetachRequest(
@@ -23,7 +33,6 @@ REQUEST = DetachRequest(
 )
 PROGRESS = Progress(first_seen_at=START)
 CASE = Case(REQUEST, Message("", "m-1", "queue", START), PROGRESS)
-CONTINUATION = Continuation(continuation=VERSION, request=REQUEST, progress=PROGRESS)
 EVENT = EventFactory().verdict(CASE, detached(Detail.DETACHED_NOW), START)
 ASKED = {"request_id": "4711", "request_source": "/changes", "correlation_id": "CHG-1", "server_id": SERVER}
 ABOUT = {**ASKED, "volume_id": VOLUME}
@@ -38,7 +47,7 @@ def line() -> dict[str, Any]:
 def dead(body: str) -> dict[str, Any]:
     """The line about a dead letter."""
     message = Queued("message-1", body, START, START).received()
-    Logs().dead_letter(message, read(message, "bms", START))
+    Logs().dead_letter(message, read(message, "bms", START, MESSAGE_KEYS))
     return line()
 
 
@@ -71,8 +80,8 @@ def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
     ("body", "about"),
     [
         (json.dumps(cloudevent(bare(SERVER, VOLUME), source="/changes", correlationid="CHG-1")), ABOUT),
-        (CONTINUATION.model_dump_json(exclude_defaults=True, by_alias=True), ABOUT),
-        (WaitingDelivery(to="sink", event=EVENT, since=START).model_dump_json(), ABOUT),
+        (continuation(REQUEST, PROGRESS), ABOUT),
+        (waiting("sink", EVENT), ABOUT),
         (json.dumps(cloudevent(bare(SERVER, VOLUME, dry_rum=True), correlationid="CHG-1")), ABOUT),
         (json.dumps(cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}, correlationid="CHG-1")),
             {**ASKED, "volume_ids": [VOLUME, OTHER_VOLUME]}),
@@ -87,7 +96,7 @@ def test_a_dead_letter_names_the_request(body: str, about: dict[str, Any]) -> No
 def test_a_rejected_request_is_named_as_far_as_it_can_be() -> None:
     """The ids that are valid stand in the line, and what is no id does not."""
     message = Queued("message-1", json.dumps(cloudevent(bare(SERVER, "x"))), START, START).received()
-    found = read(message, "bms", START)
+    found = read(message, "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
     Logs().unanswerable(message, found)
     said = line()

@@ -17,9 +17,21 @@ from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.own_messages import WaitingDelivery
 from shared.ports import Event
-from tests.messages import OTHER_VOLUME, QUEUE_ARN, SERVER, START, TRACE, VOLUME, bare, cloudevent, continuation
+from tests.messages import (
+    MESSAGE_KEYS,
+    OTHER_VOLUME,
+    QUEUE_ARN,
+    SERVER,
+    START,
+    TRACE,
+    VOLUME,
+    bare,
+    cloudevent,
+    continuation,
+    ours,
+    waiting,
+)
 from tests.stack import Clock, VirtualBus, VirtualQueue
 from tests.unit.test_outbox import LATER, Listener
 
@@ -58,7 +70,7 @@ class Letters:
         self.told = Told()
         consumers = Consumers({"task": self.task})
         self.handler = DeadLetters(
-            "bms", Outlets(self.bus, self.queue, EventFactory(), Clock(), consumers, (self.told,))
+            "bms", Outlets(self.bus, self.queue, MESSAGE_KEYS, EventFactory(), Clock(), consumers, (self.told,))
         )
 
     def receive(self, *bodies: str) -> list[str]:
@@ -136,23 +148,23 @@ def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
     """A continuation that we cannot read still says whose request it is, and whose task waits."""
     message = json.loads(CONTINUED) | {"continuation": 2}
     letters = Letters()
-    event = letters.answer(json.dumps(message))
+    event = letters.answer(ours(message))
     assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
     assert ["AQC-token"] == [told.task_token for told in letters.task.taken]
     assert "AQC-token" not in json.dumps(event)
 
 
-def waiting() -> str:
+def waits() -> str:
     case = Case(REQUEST, Message("", "m", QUEUE_ARN, START), SENT)
     event = EventFactory().verdict(case, detached(Detail.DETACHED_NOW), START)
-    return WaitingDelivery(to="sink", event=event, since=START).model_dump_json()
+    return waiting("sink", event)
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        waiting,
-        lambda: json.dumps(json.loads(waiting()) | {"pending_delivery": 2}),
+        waits,
+        lambda: ours(json.loads(waits()) | {"pending_delivery": 2}),
         lambda: json.dumps(cloudevent({}, type="bms.volume.detached.v1")),
     ],
     ids=["waiting delivery", "a later waiting delivery", "own verdict"],

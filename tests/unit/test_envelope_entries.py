@@ -8,7 +8,7 @@ import pytest
 
 from shared.inbox.read import Ignored, read
 from shared.model import Message
-from tests.messages import START, bare, cloudevent
+from tests.messages import MESSAGE_KEYS, START, bare, cloudevent
 from tests.stack import Bench
 
 SNS = "https://sns.eu-central-1.amazonaws.com"
@@ -89,7 +89,7 @@ def test_every_entry_leads_to_the_same_request(entry: str) -> None:
     """Identity, time and trace are the CloudEvent's own, not those of what it was wrapped in."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     event = cloudevent(bare(*IDS), traceparent=trace, correlationid="CHG-1")
-    found = read(Message(json.dumps(ENTRIES[entry](event)), "m", "arn", START), "bms", START)
+    found = read(Message(json.dumps(ENTRIES[entry](event)), "m", "arn", START), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, list)
     (case,) = found
     request = case.request
@@ -104,5 +104,5 @@ IDS = ("95bf2490-5428-432c-ad9b-5e3406f869dd", "b53f23bd-ee8f-49ec-9420-d1acfeaf
 def test_our_own_verdicts_are_ignored_at_every_entry(entry: str) -> None:
     """A rule or a topic that leads our verdicts back to us starts no loop."""
     verdict = cloudevent({}, type="bms.volume.detach_failed.v1")
-    found = read(Message(json.dumps(ENTRIES[entry](verdict)), "m", "arn", START), "bms", START)
+    found = read(Message(json.dumps(ENTRIES[entry](verdict)), "m", "arn", START), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Ignored)

@@ -12,7 +12,7 @@ import pytest
 from shared.decision.case import Case
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import DetachRequest, Message
-from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
 
 DATA = bare(SERVER, VOLUME)
 SENT = START + timedelta(minutes=1)
@@ -35,7 +35,7 @@ def delivered(value: object) -> Message:
 
 
 def cases_of(value: object) -> list[Case]:
-    found = read(delivered(value), "bms", SENT)
+    found = read(delivered(value), "bms", SENT, MESSAGE_KEYS)
     assert isinstance(found, list), found
     return found
 
@@ -46,7 +46,7 @@ def request_of(value: object) -> DetachRequest:
 
 
 def rejected(value: object) -> Rejected:
-    found = read(delivered(value), "bms", SENT)
+    found = read(delivered(value), "bms", SENT, MESSAGE_KEYS)
     assert isinstance(found, Rejected), found
     return found
 
@@ -82,7 +82,7 @@ def test_redelivery_is_the_same_request(name: str) -> None:
     """A message that is delivered again holds an equal request, and the case knows since when it was tried."""
     delivery = delivered(ENVELOPES[name][0])
     again = replace(delivery, receive_count=2, first_received_at=SENT)
-    found: list[Any] = [read(delivery, "bms", SENT), read(again, "bms", SENT)]
+    found: list[Any] = [read(delivery, "bms", SENT, MESSAGE_KEYS), read(again, "bms", SENT, MESSAGE_KEYS)]
     (first,), (second,) = found
     assert first.request == second.request
     assert [first.progress.redelivered_since, second.progress.redelivered_since] == [None, SENT]
@@ -174,8 +174,8 @@ def test_another_type_is_refused(type_: str) -> None:
 def test_the_prefix_is_the_operators() -> None:
     """The accepted type follows the prefix of the deployment."""
     event = cloudevent(DATA, type="com.example.volume.detach_requested.v1")
-    assert isinstance(read(delivered(event), "com.example", SENT), list)
-    assert isinstance(read(delivered(event), "bms", SENT), Rejected)
+    assert isinstance(read(delivered(event), "com.example", SENT, MESSAGE_KEYS), list)
+    assert isinstance(read(delivered(event), "bms", SENT, MESSAGE_KEYS), Rejected)
 
 
 @pytest.mark.parametrize("ending", ["detached", "detach_failed", "detach_unconfirmed", "detach_checked"])
@@ -183,7 +183,7 @@ def test_the_prefix_is_the_operators() -> None:
 def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
     """A verdict that is routed back is not answered: answers to answers would go round for ever."""
     verdict = cloudevent({"verdict": "whatever"}, type=f"bms.volume.{ending}.v1")
-    assert isinstance(read(delivered(wrap(verdict)), "bms", SENT), Ignored)
+    assert isinstance(read(delivered(wrap(verdict)), "bms", SENT, MESSAGE_KEYS), Ignored)
 
 
 @pytest.mark.parametrize("name", ["time", "expirytime"])

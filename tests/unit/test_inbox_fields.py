@@ -9,14 +9,14 @@ import pytest
 
 from shared.inbox.read import Rejected, read
 from shared.model import DetachRequest, Message
-from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
 
 PROJECT = "c685484a8cc2416b97260938705deb65"
 DATA = bare(SERVER, VOLUME)
 
 
 def found_in(value: object) -> Any:
-    return read(Message(json.dumps(value), "m-1", QUEUE_ARN, START), "bms", START)
+    return read(Message(json.dumps(value), "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
 
 
 def requests_of(**data: object) -> list[DetachRequest]:

@@ -12,7 +12,7 @@ from shared.decision.case import Case
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import Message
 from shared.outbox.events import EventFactory
-from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent, cloudevent_faults
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent, cloudevent_faults
 
 DATA = bare(SERVER, VOLUME)
 
@@ -35,7 +35,7 @@ VALUES = st.recursive(
 
 def outcome_of(body: str) -> list[Case] | Rejected | Ignored:
     """What a body comes to; the answer to a rejected one must be an event that can be sent."""
-    found = read(Message(body, "m-1", QUEUE_ARN, START), "bms", START)
+    found = read(Message(body, "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
     if isinstance(found, Rejected):
         event = EventFactory().rejected(found, START)
         assert cloudevent_faults(json.loads(event.body)) == []

@@ -20,7 +20,7 @@ from shared.outbox.outbox import Outbox, Outlets
 from shared.own_messages import WaitingDelivery
 from shared.policy import LONGEST_DELAY, PATIENCE
 from shared.ports import Event, NotTaken, QueueMessage
-from tests.messages import QUEUE_ARN, START
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, ours
 from tests.stack import Clock, VirtualBus, VirtualQueue
 
 LATER = NotTaken("HTTP 503", again=True)
@@ -73,7 +73,8 @@ class Post:
         self.sink, self.task = Listener(), Listener()
         self.observer = Attempts()
         consumers = Consumers({"sink": self.sink, "task": self.task}, ttl)
-        self.outlets = Outlets(self.bus, self.queue, EventFactory(), self.clock, consumers, (self.observer,))
+        observers = (self.observer,)
+        self.outlets = Outlets(self.bus, self.queue, MESSAGE_KEYS, EventFactory(), self.clock, consumers, observers)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -98,7 +99,7 @@ class Post:
         self.clock.now = max(self.clock.now, self.queue.next_visible() or self.clock.now)
         outbox = Outbox(self.outlets)
         for queued in self.queue.receive(10):
-            found = read(queued.received(), "bms", self.clock())
+            found = read(queued.received(), "bms", self.clock(), MESSAGE_KEYS)
             assert isinstance(found, WaitingDelivery)
             outbox.offer_again(queued.received(), found)
             self.queue.acknowledge(queued)
@@ -122,7 +123,7 @@ DONE = detached(Detail.DETACHED_NOW)
 
 def continued(post: Post) -> list[Case]:
     """The cases that the queue holds, as the next delivery reads them."""
-    found = [read(message(sent.body), "bms", START) for sent in post.queue.sent]
+    found = [read(message(sent.body), "bms", START, MESSAGE_KEYS) for sent in post.queue.sent]
     return [case for cases in found if isinstance(cases, list) for case in cases]
 
 
@@ -285,11 +286,11 @@ def test_a_consumer_that_is_configured_no_more() -> None:
 def test_a_waiting_delivery_comes_back_whole() -> None:
     """The event survives the queue byte for byte, with the token it is to be answered by."""
     waiting = WaitingDelivery(to="sink", event=event(), since=START, attempt=3)
-    assert waiting == read(message(waiting.model_dump_json()), "bms", START)
+    assert waiting == read(message(ours(waiting.model_dump(mode="json"))), "bms", START, MESSAGE_KEYS)
 
 
 def test_a_broken_waiting_delivery_is_known_as_ours() -> None:
     """It is no request, so it is not answered like one."""
-    found = read(message('{"pending_delivery": 2, "event": {}}'), "bms", START)
+    found = read(message(ours({"pending_delivery": 2, "event": {}})), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
     assert "pending_delivery" == found.own

@@ -1,19 +1,25 @@
 """What a request tells itself: the message comes back as the task it was."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.case import Case
+from local.message_keys import FixedKeys
+from shared.decision.case import Case, detached
 from shared.decision.progress import Progress, State
 from shared.inbox.read import Rejected, read
-from shared.model import Attachment, Call, DetachRequest, Message
-from tests.messages import QUEUE_ARN, SERVER, START, VOLUME, continuation
+from shared.model import Attachment, Call, DetachRequest, Detail, Message, Outcome, Reason, verdict_id
+from shared.outbox.events import EventFactory
+from shared.ports import AwsTrouble, Event
+from shared.strict_json import signed
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, continuation, ours, waiting
 from tests.stack import Bench
 
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME)
@@ -26,6 +32,36 @@ PROGRESS = Progress(
     unconfirmed_id="u", receipt="r", redelivered_since=START,
     last_error="http_502: bad", calls=(Call(operation="get_volume", at=START, status=0, code="timeout", message="m"),),
 )  # fmt: skip
+
+CASE = Case(REQUEST, Message("", "m", QUEUE_ARN, START), PROGRESS)
+EVENT = EventFactory().verdict(CASE, detached(Detail.DETACHED_NOW), START)
+
+
+class NoKeys:
+    """The secret cannot be read."""
+
+    def mac(self, text: str) -> str:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def since(self) -> datetime:
+        raise AwsTrouble("DescribeSecret: no answer")
+
+
+class Sink:
+    """Takes every verdict."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    def wants(self, event: Event, /) -> bool:
+        return True
+
+    def deliver(self, event: Event) -> None:
+        self.taken.append(event.id)
+
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 TIME = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
@@ -41,7 +77,7 @@ def received(body: str, receive_count: int = 1) -> Message:
 
 
 def back(body: str) -> Any:
-    found = read(received(body), "bms", START + timedelta(minutes=7))
+    found = read(received(body), "bms", START + timedelta(minutes=7), MESSAGE_KEYS)
     return found[0] if isinstance(found, list) else found
 
 
@@ -62,12 +98,12 @@ def test_everything_learnt_comes_back() -> None:
 @pytest.mark.parametrize("name", ["generation", "detaching_read_at"])
 def test_what_is_of_no_use_any_more_is_dropped(name: str) -> None:
     """A message may still carry what an earlier state of this code wrote."""
-    assert same(back(json.dumps(message(progress={**message()["progress"], name: "x"}))), REQUEST, PROGRESS)
+    assert same(back(ours(message(progress={**message()["progress"], name: "x"}))), REQUEST, PROGRESS)
 
 
 def test_a_fresh_continuation_is_small() -> None:
     """What is not known yet takes no room in the message."""
-    assert len(continuation(REQUEST, Progress(first_seen_at=START))) < 400
+    assert len(continuation(REQUEST, Progress(first_seen_at=START))) < 500
 
 
 @given(
@@ -89,7 +125,7 @@ def test_any_request_comes_back(
 
 def test_redelivery_is_told() -> None:
     """A continuation that was delivered before says since when; what it brought along is not forgotten."""
-    found: Any = read(received(continuation(REQUEST, PROGRESS), receive_count=2), "bms", START)
+    found: Any = read(received(continuation(REQUEST, PROGRESS), receive_count=2), "bms", START, MESSAGE_KEYS)
     assert found[0].progress.redelivered_since == START + timedelta(minutes=6)
     assert back(continuation(REQUEST, PROGRESS)).progress.redelivered_since == START
 
@@ -112,7 +148,7 @@ def test_redelivery_is_told() -> None:
 )
 def test_what_we_did_not_write_is_refused(body: dict[str, Any], field: str) -> None:
     """A continuation with unknown or broken fields is not half understood, and the fault is named."""
-    found = back(json.dumps(body))
+    found = back(ours(body))
     assert isinstance(found, Rejected)
     assert field in [fault.field for fault in found.faults]
     assert found.own == "continuation"
@@ -121,12 +157,118 @@ def test_what_we_did_not_write_is_refused(body: dict[str, Any], field: str) -> N
 def test_another_releases_continuation_is_not_answered() -> None:
     """A detach under way is not called an invalid request because we cannot read about it: the message goes back."""
     bench = Bench()
-    assert ["m-0"] == list(bench.handle(json.dumps(message(continuation=2))))
+    assert ["m-0"] == list(bench.handle(ours(message(continuation=2))))
     assert (bench.bus.events, len(bench.queue)) == ([], 0)
 
 
 def test_what_cannot_be_read_still_names_its_request() -> None:
     """Whoever answers in our place can do so under the request's own identity."""
-    found = back(json.dumps(message(progress=None)))
+    found = back(ours(message(progress=None)))
     assert (found.origin.id, found.origin.source, found.server_id, found.volume_id) == ("4711",
         "/changes", SERVER, VOLUME)  # fmt: skip
+
+
+def forged(body: str) -> Rejected:
+    found = back(body)
+    assert isinstance(found, Rejected)
+    assert (found.reason, found.own) == (Reason.NOT_AUTHENTIC, None)
+    return found
+
+
+GENUINE = json.loads(continuation(REQUEST, PROGRESS))
+WAITING = json.loads(waiting("sink", EVENT))
+
+
+def without(message: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        without(GENUINE, "mac"),
+        GENUINE | {"mac": ""},
+        GENUINE | {"mac": None},
+        GENUINE | {"mac": "ä" * 64},
+        GENUINE | {"mac": [GENUINE["mac"]]},
+        GENUINE | {"mac": GENUINE["mac"].upper()},
+        GENUINE | {"mac": WAITING["mac"]},
+        GENUINE | {"mac": "0" * 64},
+        GENUINE | {"continuation": 2},
+        GENUINE | {"surprise": None},
+        GENUINE | {"request": GENUINE["request"] | {"task_token": "AQC"}},
+        GENUINE | {"progress": without(GENUINE["progress"], "accepted_at")},
+        GENUINE | {"progress": GENUINE["progress"] | {"deletes_sent": 2}},
+        without(WAITING, "mac"),
+        WAITING | {"to": "task"},
+        WAITING | {"event": WAITING["event"] | {"body": "{}"}},
+        {"continuation": 1, "progress": {}},
+        {"pending_delivery": 1, "event": {}, "mac": ""},
+    ],
+)
+def test_what_carries_no_mac_of_ours_is_not_believed(body: dict[str, Any]) -> None:
+    """Neither progress nor a verdict can be forged, and no byte of a genuine message be changed."""
+    found = forged(json.dumps(body))
+    assert (found.origin.id, found.origin.source) == ("m-2", QUEUE_ARN)
+    assert (found.server_id, found.volume_id, found.context, found.task_token) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("dump", [partial(json.dumps, indent=2), partial(json.dumps, ensure_ascii=False)])
+def test_blanks_order_and_escapes_do_not_matter(dump: Callable[[object], str]) -> None:
+    """A message that was parsed and written again on its way says the same."""
+    message = json.loads(continuation(replace(REQUEST, context={"ä": [1.0, -0.0, 2**60, 1e-7]}), PROGRESS))
+    case = back(dump(dict(reversed(message.items()))))
+    assert case.request.context == {"ä": [1.0, -0.0, 2**60, 1e-7]}
+
+
+def test_messages_are_ascii() -> None:
+    """A queue takes not every character that a request may hold: each is escaped."""
+    context: dict[str, Any] = {"\ufffe\uffff": "\x7f\x85\u2028\U0001fffe"}
+    body = continuation(replace(REQUEST, context=context), PROGRESS)
+    assert body.isascii()
+    assert back(body).request.context == context
+
+
+def test_the_key_before_is_accepted_and_one_before_that_is_not() -> None:
+    """A key is replaced while messages are under way."""
+    old, new, newer = b"old", b"new", b"newer"
+    body = signed(without(GENUINE, "mac"), FixedKeys((old,)).mac)
+    assert not isinstance(read(received(body), "bms", START, FixedKeys((new, old))), Rejected)
+    found: Any = read(received(body), "bms", START, FixedKeys((newer, new)))
+    assert found.forged
+
+
+@pytest.mark.parametrize(("made_after", "believed"), [(-901, False), (-899, True), (3600, True)])
+def test_the_release_before_signed_nothing(made_after: int, believed: bool) -> None:
+    """What was sent before there was a key is read, and what the release before still sent while it was replaced."""
+    message = received(json.dumps(without(GENUINE, "mac")))
+    keys = replace(MESSAGE_KEYS, made=message.sent_at + timedelta(seconds=made_after))
+    assert isinstance(read(message, "bms", START, keys), list) == believed
+    wrong: Any = read(replace(message, body=json.dumps(GENUINE | {"mac": "0" * 64})), "bms", START, keys)
+    assert wrong.forged
+
+
+def test_a_forgery_is_answered_and_done_with() -> None:
+    """Its sender ends no request with it: the answer has the message's own identity."""
+    bench = Bench(consumers={"sink": (sink := Sink())})
+    disk = bench.disk()
+    progress = {"first_seen_at": START.isoformat(), "accepted_at": START.isoformat(), "deletes_sent": 1}
+    request = {"id": "4711", "source": "/changes", "requested_at": START.isoformat(), "server_id": bench.server,
+               "volume_id": disk, "task_token": "AQC"}  # fmt: skip
+    bench.queue.put(json.dumps({"continuation": 1, "request": request, "progress": progress}))
+    bench.queue.put(json.dumps(without(WAITING, "mac")))
+    bench.run()
+    assert [("failed", "not_authentic")] * 2 == [(data["verdict"], data["detail"]) for data in bench.bus.data]
+    answers = [event["id"] for event in bench.bus.events]
+    assert not {verdict_id("/changes", "4711", disk, outcome) for outcome in Outcome} & set(answers)
+    assert answers == sink.taken
+    assert (bench.errors, bench.queue.dead_letters, bench.cloud.calls) == ([], [], [])
+    assert sum("request rejected" in line for line in bench.logs) == 2
+
+
+def test_without_a_key_nothing_is_guessed() -> None:
+    """While the key cannot be read our messages go back to the queue, and requests that need no continuation go on."""
+    bench = Bench(macs=NoKeys())
+    disk, gone = bench.disk(), bench.disk(attached=False)
+    assert ["m-0", "m-1"] == sorted(bench.handle(json.dumps(GENUINE), bench.request(disk), bench.request(gone)))
+    assert ["already_detached"] == [data["detail"] for data in bench.bus.data]

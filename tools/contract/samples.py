@@ -12,6 +12,7 @@ import requests
 
 from local.aws_stand_in import REQUESTS, queue_arn
 from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
+from local.message_keys import FixedKeys
 from local.stack import simulator_credentials
 from shared.cloud.openstack import Projects, connect
 from shared.model import Message
@@ -43,7 +44,7 @@ class Rehearsal:
         http = requests.Session()
         http.mount("http://", InProcessAdapter(api))
         credentials = load(CloudCredentials, simulator_credentials(api))
-        outlets = Outlets(self, self, EventFactory(), self.clock)
+        outlets = Outlets(self, self, FixedKeys((b"samples",)), EventFactory(), self.clock)
         projects = Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
         self.service = Service("bms", Visits(projects, Policy(), self.clock), outlets)
         self.dead_letters = DeadLetters("bms", outlets)
