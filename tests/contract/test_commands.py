@@ -208,7 +208,7 @@ def test_names_in_a_page_exist(page: Path) -> None:
 
 # ----------------------------------------------------------------------------------------- the operator's page
 
-OF_AWS = {"Errors", "FilterArns", "MemorySize", "Throttles", "Timeout", "VisibilityTimeout",
+OF_AWS = {"SendMessage", "Errors", "FilterArns", "MemorySize", "Throttles", "Timeout", "VisibilityTimeout",
           "AccessDeniedException", "Disabled", "ThrottlingException"}  # fmt: skip
 """Words of AWS's that the page uses as AWS does."""
 
@@ -219,7 +219,7 @@ def deployed() -> str:
 
 
 def metrics() -> set[str]:
-    return set(re.findall(r"meters\.\w+\(\"(\w+)\"", deployed()))
+    return set(re.findall(r"(?:meters\.\w+|counted\.append|seconds\.append)\(\(?\"(\w+)\"", deployed()))
 
 
 def test_the_operators_names_exist() -> None:

@@ -12,6 +12,7 @@ import pytest
 from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from moto import mock_aws
 
+from shared.aws.secrets import SHORTEST_KEY
 from tests.contract.expanded import expanded
 
 REGION = "eu-central-1"
@@ -47,12 +48,42 @@ def put_alarm(name: str, properties: dict[str, Any]) -> None:
     boto3.client("cloudwatch").put_metric_alarm(AlarmName=name, **properties)
 
 
+def put_secret_policy(_: str, properties: dict[str, Any]) -> None:
+    policy = json.dumps(properties["ResourcePolicy"])
+    boto3.client("secretsmanager").put_resource_policy(SecretId=properties["SecretId"], ResourcePolicy=policy)
+
+
+def make_secret(name: str, properties: dict[str, Any]) -> str:
+    """With a generated value, as CloudFormation does; its ARN, by which the others know it."""
+    client, generate = boto3.client("secretsmanager"), dict(properties["GenerateSecretString"])
+    template, key = json.loads(generate.pop("SecretStringTemplate")), generate.pop("GenerateStringKey")
+    value = template | {key: client.get_random_password(**generate)["RandomPassword"]}
+    arn: str = client.create_secret(Name=name, SecretString=json.dumps(value))["ARN"]
+    return arn
+
+
+def referring(value: Any, name: str, to: str) -> Any:
+    """The same with what a resource is called in the place of its logical name."""
+    match value:
+        case {"Ref": str(found)} if found == name:
+            return to
+        case dict():
+            return {key: referring(item, name, to) for key, item in value.items()}
+        case list():
+            return [referring(item, name, to) for item in value]
+    return value
+
+
 BY_ITS_OWN_API: dict[str, Callable[[str, dict[str, Any]], None]] = {
     "AWS::SQS::QueuePolicy": put_policy,
     "AWS::Lambda::Url": put_url,
     "AWS::CloudWatch::Alarm": put_alarm,
+    "AWS::SecretsManager::ResourcePolicy": put_secret_policy,
 }
 """What the stand-in's CloudFormation does not know, and how it is created instead: all else is CloudFormation's."""
+
+SECRET = "AWS::SecretsManager::Secret"
+"""Not known to it either, and made first, since others refer to it."""
 
 NO_TAGS = {"AWS::Lambda::EventSourceMapping"}
 """SAM has no property by which the mapping of an event gets tags."""
@@ -72,7 +103,10 @@ def create(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
     body = deepcopy(template)
     for properties in of_type(body, "AWS::Lambda::Function").values():
         properties["Code"] = {"ZipFile": "as if it had been uploaded"}
-    apart = {name: r for name, r in template["Resources"].items() if r["Type"] in BY_ITS_OWN_API}
+    for name, properties in of_type(template, SECRET).items():
+        del body["Resources"][name]
+        body = referring(body, name, make_secret(name, properties))
+    apart = {name: r for name, r in body["Resources"].items() if r["Type"] in BY_ITS_OWN_API}
     body["Resources"] = {name: r for name, r in body["Resources"].items() if name not in apart}
     body["Outputs"] = {name: o for name, o in body["Outputs"].items() if {*named(o)}.isdisjoint(apart)}
     for reference in references(apart):  # so that CloudFormation says what they stand for
@@ -170,7 +204,7 @@ def stack(account: None, template: dict[str, Any]) -> Stack:
 def test_everything_is_created(stack: Stack, template: dict[str, Any]) -> None:
     """CloudFormation lists each resource under its name and type; the others are where their own APIs list them."""
     types = {name: r["Type"] for name, r in template["Resources"].items()}
-    assert stack.types == {name: type_ for name, type_ in types.items() if type_ not in BY_ITS_OWN_API}
+    assert stack.types == {name: type_ for name, type_ in types.items() if type_ not in {*BY_ITS_OWN_API, SECRET}}
     alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
     assert {a["AlarmName"] for a in alarms} == set(of_type(template, "AWS::CloudWatch::Alarm"))
     assert {tuple(a["AlarmActions"]) for a in alarms} == {(PARAMETERS["AlarmTopicArn"],)}
@@ -181,7 +215,8 @@ def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.Mo
     """With its defaults alone the template is created, too; there is no sink to watch, and alarms tell nobody."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # beside the other stack
     stack = create(template, {})
-    assert set(stack.types) == {n for n, r in template["Resources"].items() if r["Type"] not in BY_ITS_OWN_API}
+    apart = {*BY_ITS_OWN_API, SECRET}
+    assert set(stack.types) == {n for n, r in template["Resources"].items() if r["Type"] not in apart}
     alarms = {a["AlarmName"]: a for a in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
     assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {"SinkFailuresAlarm"}
     assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
@@ -238,12 +273,28 @@ def test_each_function_reads_its_own_secrets(stack: Stack, template: dict[str, A
         role = stack.names[f"{function.removesuffix('Function')}Role"]
         (name,) = boto3.client("iam").list_role_policies(RoleName=role)["PolicyNames"]
         policy = boto3.client("iam").get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        read[function] = set(re.findall(r":secret:([^']+)'", str(policy)))
+        read[function] = {re.sub("^(MessageKey)-.*", r"\1", n) for n in re.findall(r":secret:([^']+)'", str(policy))}
     assert read == {
-        "DetachVolumeFunction": {"volume-detach/cloud-??????", "volume-detach/cloud/*", "sink-??????"},
-        "ReportDeadLetterFunction": {"sink-??????"},
-        "ReceiveWebhookFunction": {"volume-detach/webhook-??????"},
+        "DetachVolumeFunction": {"volume-detach/cloud-??????", "volume-detach/cloud/*", "sink-??????", "MessageKey"},
+        "ReportDeadLetterFunction": {"sink-??????", "MessageKey"},
+        "ReceiveWebhookFunction": {"volume-detach/webhook-??????", "MessageKey"},
     }
+
+
+def test_the_key_of_our_own_messages_is_made_and_read_by_the_functions_alone(stack: Stack) -> None:
+    """It is long enough for the code, and even those who may read every secret of the account cannot read it."""
+    client = boto3.client("secretsmanager")
+    (secret,) = client.list_secrets()["SecretList"]
+    (worker,) = (f for f in boto3.client("lambda").list_functions()["Functions"] if "detach_volume" in f["Handler"])
+    assert worker["Environment"]["Variables"]["MESSAGE_KEY_SECRET_ID"] == secret["ARN"]
+    key = json.loads(client.get_secret_value(SecretId=secret["ARN"])["SecretString"])["key"]
+    assert re.fullmatch(r"[A-Za-z0-9]{64}", key)
+    assert len(key) >= SHORTEST_KEY
+    (denied,) = json.loads(client.get_resource_policy(SecretId=secret["ARN"])["ResourcePolicy"])["Statement"]
+    assert (denied["Effect"], denied["Principal"], denied["Action"]) == ("Deny", "*", "secretsmanager:GetSecretValue")
+    (readers,) = denied["Condition"]["ArnNotEquals"].values()
+    roles = ("DetachVolumeRole", "ReportDeadLetterRole", "ReceiveWebhookRole")
+    assert [arn.rpartition("/")[2] for arn in readers] == [stack.names[role] for role in roles]
 
 
 def test_the_queues_are_read_by_their_functions(stack: Stack) -> None:

@@ -441,6 +441,7 @@ def test_the_dashboard_shows_what_is_written(watch: Watch) -> None:
     watch.throttled(60)
     watch.sink_refuses()
     watch.dead_letter()
+    watch.forged()
     watch.records_returned(60)
     assert shown == {metric for _, metric, _ in watch.happened.values}
     assert json.loads(body)["widgets"]

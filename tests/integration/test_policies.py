@@ -20,6 +20,7 @@ NAMES = {
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
     **{f"{name}Logs.Arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:*" for name in FUNCTION_NAMES},
+    "MessageKey": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:MessageKey-AbCdEf",
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
@@ -114,7 +115,7 @@ IMAGINABLE = {
       for queue in (REQUEST_QUEUE, DEAD_LETTER_QUEUE)),
     *((f"events:{do}", bus) for do in ("PutEvents", "DeleteEventBus", "PutRule")
       for bus in (OUR_BUS, OUR_BUS.replace(BUS, "default"))),
-    *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "PutSecretValue", "DeleteSecret")
+    *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "DescribeSecret", "PutSecretValue", "DeleteSecret")
       for secret in (CLOUD, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
     *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
