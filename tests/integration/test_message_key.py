@@ -1,0 +1,119 @@
+"""The key of our own messages in Secrets Manager: what it signs is accepted, also after it was replaced."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from local.aws_stand_in import AwsStandIn
+from shared.aws.client import SECRETS
+from shared.aws.secrets import MessageKey, Secrets
+from shared.policy import SECRET_KEPT, SECRET_NEWEST
+from shared.ports import AwsTrouble
+
+
+@dataclass
+class Key:
+    """A secret of its own; `process` is another process that uses it, on one virtual clock."""
+
+    aws: AwsStandIn
+    name: str = field(default_factory=lambda: f"volume-detach/message-key-{uuid4()}")
+    now: float = 0
+
+    def __post_init__(self) -> None:
+        self.aws.put_secret(self.name, {"key": "first" * 8})
+
+    def replace(self, value: object) -> None:
+        self.aws.client.call(SECRETS, "PutSecretValue", {"SecretId": self.name, "SecretString": json.dumps(value)})
+
+    def process(self) -> MessageKey:
+        return MessageKey(Secrets(self.aws.client, lambda: self.now), self.name)
+
+
+@pytest.fixture
+def key(aws: AwsStandIn) -> Key:
+    return Key(aws)
+
+
+def test_what_one_process_signs_another_accepts(key: Key) -> None:
+    """And nothing else: neither another text, nor another MAC."""
+    mac = key.process().mac("text")
+    assert key.process().is_mac("text", mac)
+    assert not key.process().is_mac("Text", mac)
+    assert not key.process().is_mac("text", mac[:-1])
+
+
+def test_a_key_is_replaced_while_messages_are_under_way(key: Key) -> None:
+    """What was signed with the old one is accepted at once and later, and what another process signs with it still."""
+    old, other = key.process(), key.process()
+    signed = old.mac("text")
+    assert other.is_mac("text", signed)
+    key.replace({"key": "second" * 8})
+    fresh = key.process()
+    assert fresh.is_mac("text", signed)
+    assert fresh.is_mac("late", old.mac("late"))
+    key.now += SECRET_KEPT
+    assert old.mac("late") == fresh.mac("late")
+
+
+def test_a_process_learns_of_a_new_key_from_a_message(key: Key) -> None:
+    """A MAC that fits no key at hand has the secret read again, if that was not done a moment ago."""
+    process = key.process()
+    process.mac("text")
+    key.replace({"key": "second" * 8})
+    key.now += SECRET_NEWEST
+    assert process.is_mac("text", key.process().mac("text"))
+
+
+def test_a_key_before_the_one_before_is_not_accepted(key: Key) -> None:
+    """Two replacements end what was signed before the first."""
+    mac = key.process().mac("text")
+    key.replace({"key": "second" * 8})
+    key.replace({"key": "third" * 8})
+    assert not key.process().is_mac("text", mac)
+
+
+def test_a_forger_does_not_make_us_read_secrets(key: Key) -> None:
+    """However many messages fail, each version of the secret is read once in a while, the one that is not there too."""
+    reads = 0
+    call = key.aws.client.call
+
+    class Counting:
+        def call(self, *arguments: object) -> object:
+            nonlocal reads
+            reads += 1
+            return call(*arguments)  # type: ignore[arg-type]
+
+    process = MessageKey(Secrets(Counting(), lambda: key.now), key.name)  # type: ignore[arg-type]
+    assert not any(process.is_mac("text", "0" * 64) for _ in range(100))
+    assert reads == 2
+    key.now += SECRET_NEWEST
+    assert not process.is_mac("text", "0" * 64)
+    assert reads == 4
+
+
+def test_a_new_version_does_not_change_since_when_there_is_a_key(key: Key) -> None:
+    """What is older than the first key may be without a MAC; that this does not move with a rotation is the point."""
+    since = key.process().since()
+    assert abs(since - datetime.now(UTC)) < timedelta(minutes=1)
+    key.replace({"key": "second" * 8})
+    assert key.process().since() == since
+
+
+@pytest.mark.parametrize("value", [{"key": "short"}, {"key": None}, {}, [], "text", {"KEY": "first" * 8}])
+def test_a_key_that_is_none_is_said(key: Key, value: object) -> None:
+    """Nothing is signed with it, and the message names the secret and shows nothing of it."""
+    key.replace(value)
+    with pytest.raises(AwsTrouble, match=f"the secret {key.name} must be") as raised:
+        key.process().mac("text")
+    assert "short" not in str(raised.value)
+
+
+def test_a_secret_that_is_not_there_is_said(aws: AwsStandIn) -> None:
+    """Nothing is signed, and nothing is accepted without a key."""
+    process = MessageKey(Secrets(aws.client), "nowhere")
+    for ask in (lambda: process.mac("text"), lambda: process.is_mac("text", "0"), process.since):
+        with pytest.raises(AwsTrouble, match="ResourceNotFoundException"):
+            ask()
