@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any, Self
 
 from local.poller import delete, receive
@@ -20,6 +21,7 @@ ACCOUNT = "123456789012"
 BUS = "volume-detach"
 REQUESTS, DEAD_LETTERS, VERDICTS = "volume-detach-requests", "volume-detach-dead-letters", "verdicts"
 CLOUD_SECRET, WEBHOOK_SECRET = "volume-detach/cloud", "volume-detach/webhook"
+MESSAGE_KEY = "volume-detach/message-key"
 
 CREDENTIALS = {
     "AWS_REGION": REGION,
@@ -97,6 +99,7 @@ class AwsStandIn:
         for name, attributes in queues.items():
             self.queue_urls[name] = call(SQS, "CreateQueue", {"QueueName": name, "Attributes": attributes})["QueueUrl"]
         call(EVENTS, "CreateEventBus", {"Name": BUS})
+        self.put_secret(MESSAGE_KEY, {"key": token_hex(32)})
         # What is shown has travelled through the bus: a rule hands every event to a queue that is read here.
         every = {"EventPattern": json.dumps({"detail-type": [{"prefix": ""}]})}
         call(EVENTS, "PutRule", {"Name": "verdicts", "EventBusName": BUS, **every})

@@ -6,9 +6,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from secrets import token_hex
 
-from local.aws_stand_in import BUS, CLOUD_SECRET, DEAD_LETTERS, REQUESTS, WEBHOOK_SECRET, AwsStandIn, queue_arn
+from local.aws_stand_in import (
+    BUS,
+    CLOUD_SECRET,
+    DEAD_LETTERS,
+    MESSAGE_KEY,
+    REQUESTS,
+    WEBHOOK_SECRET,
+    AwsStandIn,
+    queue_arn,
+)
 from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Page
 from local.poller import OnError, Poller, ignore
@@ -27,7 +35,6 @@ TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "REQUEST_TTL_LI
 """Settings which the caller's environment may set for the local stack too."""
 
 SINK_SECRET = "volume-detach/sink"
-MESSAGE_KEY_SECRET = "volume-detach/message-key"
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,6 @@ def running(
             aws.put_secret(CLOUD_SECRET, simulator_credentials(cloud))
         webhook_secret = caller.get("WEBHOOK_SECRET") or LOCAL_SECRET
         aws.put_secret(WEBHOOK_SECRET, {"secrets": [webhook_secret]})
-        aws.put_secret(MESSAGE_KEY_SECRET, {"key": token_hex(32)})
         environment = {
             **aws.environment,
             "POWERTOOLS_METRICS_DISABLED": "true",  # standard output is for people here, or for events
@@ -80,7 +86,7 @@ def running(
             "EVENT_BUS_NAME": BUS,
             "CLOUD_SECRET_ID": CLOUD_SECRET,
             "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
-            "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY_SECRET,
+            "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY,
             **{name: caller[name] for name in TAKEN_OVER if caller.get(name)},
         }
         if caller.get("SINK_SECRET"):

@@ -198,7 +198,7 @@ def test_a_secret_that_is_missing_is_trouble(aws: AwsStandIn) -> None:
         Secrets(aws.client).read("no such secret")
 
 
-@pytest.mark.parametrize("text", ["hunter2", "", '{"a": 1, "a": 2}', "{"])
+@pytest.mark.parametrize("text", ["hunter2", "", "{"])
 def test_a_secret_that_is_no_json_is_trouble(script: Script, text: str) -> None:
     """What is not JSON is refused, kept by nobody, and not shown."""
     script.then(reply({"SecretString": text}))

@@ -75,7 +75,7 @@ def wrong_with(text: str) -> str | None:
     found = read(message, "bms", NOW, MESSAGE_KEYS)
     if isinstance(found, Rejected):
         event = json.loads(EVENTS.rejected(found, NOW).body)
-        if event["data"]["reason"]["code"] != "invalid_request" or not event["data"]["faults"]:
+        if event["data"]["reason"]["code"] != found.reason or not event["data"]["faults"]:
             return "rejected without a fault"
     answer = Answer(len(text) % 500 + 100, {"retry-after": text[:20]}, text.encode("utf-8", "surrogatepass"))
     return _wrong_class(answer, classify(answer, now=NOW))
