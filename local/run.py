@@ -69,13 +69,14 @@ def _send(stack: Stack, console: Console, path: Path) -> list[Key | None]:
     body = path.read_text()
     if came_by_http(body):
         return post_signed(stack, console, path)
-    message = Message(body, stack.request(body), queue_arn(REQUESTS), datetime.now(UTC))
+    unnamed = Message(body, "", queue_arn(REQUESTS), datetime.now(UTC))
+    found = read(unnamed, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), unnamed.sent_at, FixedKeys())
+    message_id = stack.request(body)
     console.at(f"sent {path.name}", "bold")
-    found = read(message, stack.environment.get("EVENT_TYPE_PREFIX", "bms"), message.sent_at, FixedKeys())
     if isinstance(found, list):
-        return [(case.request.id, case.request.volume_id) for case in found]
+        return [(case.request.id or message_id, case.request.volume_id) for case in found]
     if isinstance(found, Rejected):
-        return [(found.origin.id, found.volume_id)]
+        return [(found.origin.id or message_id, found.volume_id)]
     why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
     console.trouble(f"{path.name}: {why}; it is not answered")
     return []
