@@ -43,7 +43,7 @@ def test_a_batch_to_its_verdicts(world: World, start: Start) -> None:
 
 
 def test_cold_and_warm(world: World, start: Start) -> None:
-    """The second invocation finds imports, secret and login done, and asks the cloud and AWS nothing but its task."""
+    """The second invocation finds imports, secrets and login done, and asks the cloud and AWS nothing but its task."""
     with (
         gate_to(world.variables["AWS_ENDPOINT_URL"]) as gate,
         start("detach_volume", {**world.variables, "AWS_ENDPOINT_URL": gate.url}) as function,
@@ -53,7 +53,7 @@ def test_cold_and_warm(world: World, start: Start) -> None:
         assert function.invoke(records(FREE_VOLUME)) == {"batchItemFailures": []}
     steps, metrics = function.logged("request stepped"), function.metrics()
     assert [step["cold_start"] for step in steps] == [True, True, False]
-    assert gate.operations[:called] == ["GetSecretValue", "PutEvents", "SendMessageBatch"]
+    assert gate.operations[:called] == ["GetSecretValue", "PutEvents", "GetSecretValue", "SendMessageBatch"]
     assert gate.operations[called:] == ["PutEvents"]
     assert world.operations()[:asked].count("get_token") == 1
     assert world.operations()[asked:] == ["get_server", "list_attachments", "get_volume"]
