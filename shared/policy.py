@@ -109,6 +109,13 @@ BODY_BYTES = 64 * 1024
 
 BATCH_EVENTS = 100
 CONTEXT_BYTES = 4096
+CONTEXT_LEVELS = 30
+"""It stands in messages and verdicts of ours, some levels down; those are read with `strict_json.DEEPEST`."""
+
+EVENT_BYTES = 64 * 1024
+"""What intermediaries have to forward (CloudEvents 1.0.2, size limits). An event says less of its evidence rather than
+be larger."""
+
 VOLUMES = 40
 ENVELOPES = 4
 FAULTS = 50
@@ -118,7 +125,7 @@ ORIGINAL_BYTES = 8192
 SUMMARY_BYTES = 2048
 
 CALLS_KEPT = 20
-"""Evidence stays small: a request may be watched for hours, and its event must fit into 64 KB."""
+"""Evidence stays small: a request may be watched for hours."""
 
 # --------------------------------------------------------------------------------------------------- DELETE rules
 

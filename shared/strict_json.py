@@ -1,12 +1,17 @@
 """JSON as it may come from anybody: one reading only, or a sentence that says why not. And one writing, with a MAC."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
 
-DEEPEST = 32
+DEEPEST = 40
+"""Levels of any text. What a sender can nest freely is less deep (`policy.CONTEXT_LEVELS`), so that it can be carried
+on inside of whatever we write."""
+
+WIDEST_INTEGER = 2**63 - 1
+"""EventBridge takes no others (PutEventsRequestEntry, Detail)."""
 
 MAC = "mac"
 """The member of an object that holds its MAC."""
@@ -48,22 +53,39 @@ def loads(text: str | bytes) -> JsonValue:
         raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except ValueError as error:  # an integer of more digits than Python converts, or 1e400, which is no float
         raise NotJson("a number is too large") from error
-    _check_depth(value)
+    if depth(value) > DEEPEST:
+        raise NotJson(f"nested more than {DEEPEST} deep")
     return value
 
 
-def _check_depth(value: JsonValue) -> None:
+def depth(value: JsonValue) -> int:
+    """How many levels a value has; a scalar is one. What is deeper than any text may be is not counted out."""
     level: list[JsonValue] = [value]
-    for _ in range(DEEPEST):
+    for number in range(DEEPEST + 1):
+        if not level:
+            return number
         level = [
             child
             for parent in level
             if isinstance(parent, dict | list)
             for child in (parent.values() if isinstance(parent, dict) else parent)
         ]
-        if not level:
-            return
-    raise NotJson(f"nested more than {DEEPEST} deep")
+    return DEEPEST + 1
+
+
+def integers(value: JsonValue) -> Iterator[int]:
+    """Every integer in a value, however deep."""
+    rest = [value]
+    while rest:
+        match rest.pop():
+            case bool():
+                pass
+            case int() as number:
+                yield number
+            case dict() as members:
+                rest += members.values()
+            case list() as items:
+                rest += items
 
 
 def canonical(value: Mapping[str, Any]) -> str:

@@ -125,6 +125,10 @@ ENVELOPE_KINDS: tuple[
 """How each envelope is told from the others, and how it is opened."""
 
 
+TEXT_BYTES = 2048
+"""Of an attribute as UTF-8. Each becomes part of every event, which has to stay small."""
+
+
 def parse_time(value: Any) -> datetime | None:
     """An RFC 3339 time with a zone; None for anything else."""
     if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value):
@@ -137,4 +141,4 @@ def parse_time(value: Any) -> datetime | None:
 
 
 def is_text(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value.strip()) and len(value) <= 2048 and value.isprintable()
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable() and len(value.encode()) <= TEXT_BYTES

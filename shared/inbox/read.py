@@ -10,10 +10,10 @@ from shared import strict_json
 from shared.decision.case import Case
 from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text
-from shared.inbox.request import context_size, faults_of, request_faults, requests_of, valid_id, valid_token
+from shared.inbox.request import context_faults, faults_of, request_faults, requests_of, valid_id, valid_token
 from shared.model import DetachRequest, Fault, Message, Origin, Reason
 from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed
-from shared.policy import CONTEXT_BYTES, ENVELOPES, FAULTS
+from shared.policy import ENVELOPES, FAULTS
 from shared.ports import Macs
 
 
@@ -146,7 +146,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
         original=message.body,
         server_id=valid_id(data.get("server_id")),
         volume_id=valid_id(data.get("volume_id")),
-        context=context if isinstance(context, dict) and context_size(context) <= CONTEXT_BYTES else None,
+        context=context if isinstance(context, dict) and not context_faults(context) else None,
         task_token=valid_token(data.get("task_token")),
         own=own,
     )

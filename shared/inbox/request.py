@@ -1,7 +1,6 @@
 """The body of a request: its fields, and every fault of it at once."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJso
 
 from shared.inbox.envelopes import Refused, parse_time
 from shared.model import LONGEST_TTL, DetachRequest, Fault, Frozen, Origin, ProjectId, RequestTtl
-from shared.policy import CONTEXT_BYTES, VOLUMES
+from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
+from shared.strict_json import WIDEST_INTEGER, depth, integers
 
 
 def _canonical_uuid(value: Any) -> Any:
@@ -80,15 +80,15 @@ class RequestData(Frozen):
 
 
 ORIGIN_LIMITS = {"id": 512, "source": 2048}
-"""Characters. Both become part of events, where longer ones would not fit."""
+"""Bytes of UTF-8. Both become part of events, where longer ones would not fit."""
 
 
 def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachRequest]:
     """One request for each volume. Raises Refused with every fault."""
     asked, faults = _validated(data)
     for name, limit in ORIGIN_LIMITS.items():
-        if len(getattr(origin, name)) > limit:
-            faults.append(Fault(name, f"must have at most {limit} characters"))
+        if len(getattr(origin, name).encode()) > limit:
+            faults.append(Fault(name, f"must have at most {limit} bytes"))
     if faults or asked is None:
         raise Refused(faults, origin, data)
     fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})
@@ -123,8 +123,8 @@ def _validated(data: dict[str, JsonValue]) -> tuple[RequestData | None, list[Fau
         if many is not None and data.get(name) is not None
     ]
     context = data.get("context")
-    if isinstance(context, dict) and context_size(context) > CONTEXT_BYTES:
-        faults.append(Fault("context", f"must be at most {CONTEXT_BYTES} bytes as JSON"))
+    if isinstance(context, dict):
+        faults += [Fault("context", fault) for fault in context_faults(context)]
     return asked, faults
 
 
@@ -165,5 +165,12 @@ def valid_token(value: Any) -> str | None:
     return value if isinstance(value, str) and 1 <= len(value) <= 2048 else None
 
 
-def context_size(context: Mapping[str, JsonValue]) -> int:
-    return len(json.dumps(context, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+def context_faults(context: dict[str, JsonValue]) -> list[str]:
+    """Why a context could not be carried on to the verdict, or be echoed in it."""
+    size = len(json.dumps(context, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    rules = (
+        (size > CONTEXT_BYTES, f"must be at most {CONTEXT_BYTES} bytes as JSON"),
+        (depth(context) > CONTEXT_LEVELS, f"must be nested at most {CONTEXT_LEVELS} deep"),
+        (any(abs(one) > WIDEST_INTEGER for one in integers(context)), "must hold no integer of more than 64 bits"),
+    )
+    return [fault for broken, fault in rules if broken]

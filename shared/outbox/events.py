@@ -1,17 +1,19 @@
 """Verdicts as CloudEvents: what is said, under which id, so that a redelivery says the same again."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
-from shared.model import DetachRequest, Detail, Origin, Outcome, Reason, verdict_id
+from shared.model import DetachRequest, Detail, Fault, Origin, Outcome, Reason, verdict_id
 from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
-from shared.policy import ORIGINAL_BYTES, SUMMARY_BYTES
+from shared.policy import EVENT_BYTES, ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
 
 
@@ -99,7 +101,12 @@ class EventFactory:
             "tracestate": origin.tracestate,
         }
         present = {name: value for name, value in attributes.items() if value is not None}
-        body = JSONFormat().write(CloudEvent(dict(present), data.model_dump(mode="json", exclude_none=True)))
+        body = _written(present, data)
+        for shorter in SHORTER:
+            if len(body) <= EVENT_BYTES:
+                break
+            data = shorter(data)
+            body = _written(present, data)
         return Event(
             id=str(present["id"]),
             type=type_,
@@ -111,6 +118,33 @@ class EventFactory:
             reason=data.reason.code if data.reason else None,
             task_token=task_token,
         )
+
+
+def _written(attributes: Mapping[str, Any], data: VerdictData) -> bytes:
+    """Structured JSON in ASCII, so that its characters are its bytes, and every queue takes it."""
+    return JSONFormat().write(CloudEvent(dict(attributes), data.model_dump(mode="json", exclude_none=True)))
+
+
+def _calls_without_texts(data: VerdictData) -> VerdictData:
+    calls = tuple(call.model_copy(update={"message": None}) for call in data.evidence.calls)
+    return data.model_copy(update={"evidence": data.evidence.model_copy(update={"calls": calls})})
+
+
+def _no_calls(data: VerdictData) -> VerdictData:
+    return data.model_copy(update={"evidence": data.evidence.model_copy(update={"calls": ()})})
+
+
+def _little_of_the_original(data: VerdictData) -> VerdictData:
+    return data.model_copy(update={"original": cut(data.original or "", ORIGINAL_BYTES // 8) or None})
+
+
+def _few_faults(data: VerdictData) -> VerdictData:
+    few = tuple(Fault(fault.field[:64], fault.message[:64]) for fault in (data.faults or ())[:5])
+    return data.model_copy(update={"faults": few or None})
+
+
+SHORTER = (_calls_without_texts, _no_calls, _little_of_the_original, _few_faults)
+"""What an event that is too large says less of, in this order."""
 
 
 def subject_of(data: VerdictData) -> str | None:
