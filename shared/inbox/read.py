@@ -12,7 +12,7 @@ from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text
 from shared.inbox.request import context_size, faults_of, request_faults, requests_of, valid_id, valid_token
 from shared.model import DetachRequest, Fault, Message, Origin, Reason
-from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed
+from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed, without_mac
 from shared.policy import CONTEXT_BYTES, ENVELOPES, FAULTS
 from shared.ports import Macs
 
@@ -153,7 +153,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
     return Rejected(
         origin=refused.origin or known,
         faults=_told(refused.faults),
-        original=message.body,
+        original=without_mac(message.body) if own else message.body,
         server_id=valid_id(data.get("server_id")),
         volume_id=valid_id(data.get("volume_id")),
         context=context if isinstance(context, dict) and context_size(context) <= CONTEXT_BYTES else None,

@@ -11,7 +11,7 @@ from shared.inbox.read import Found, Ignored, Rejected, read
 from shared.inbox.request import valid_id, valid_token
 from shared.model import Fault, Message, Origin, Outcome, Reason
 from shared.outbox.outbox import Outbox, Outlets, Receipts
-from shared.own_messages import NEEDS, WaitingDelivery
+from shared.own_messages import NEEDS, WaitingDelivery, without_mac
 from shared.policy import VOLUMES
 from shared.ports import AwsTrouble, Event
 
@@ -52,7 +52,7 @@ class DeadLetters:
                 for case in found:
                     conclusion = died(case)
                     # A dry run's verdict has no room for the original.
-                    original = message.body if conclusion.outcome is Outcome.FAILED else None
+                    original = without_mac(message.body) if conclusion.outcome is Outcome.FAILED else None
                     yield events.verdict(case, conclusion, now, original)
             case WaitingDelivery() | Ignored() | Rejected(own="pending_delivery"):
                 pass  # the verdict itself is on the bus
@@ -84,7 +84,7 @@ def unread(message: Message, error: Exception) -> list[Rejected]:
         Rejected(
             origin,
             (fault,),
-            message.body,
+            without_mac(message.body),
             server_id=valid_id(data.get("server_id")),
             volume_id=volume,
             task_token=valid_token(data.get("task_token")),

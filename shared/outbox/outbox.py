@@ -17,7 +17,7 @@ from shared.model import DetachRequest, Message, Outcome
 from shared.outbox.consumers import Consumers, Offers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
-from shared.own_messages import VERSION, Continuation, WaitingDelivery
+from shared.own_messages import VERSION, Continuation, WaitingDelivery, without_mac
 from shared.policy import PUT_BACK
 from shared.ports import AwsTrouble, Bus, Clock, Event, Macs, NotTaken, Queue, QueueMessage, Unsent
 
@@ -89,7 +89,7 @@ class Outbox:
                 self._requeue(case, seconds)
             case Broken(_, Conclude(outcome) as conclusion):
                 # A dry run's verdict has no room for it.
-                original = case.message.body if outcome is Outcome.FAILED else None
+                original = without_mac(case.message.body) if outcome is Outcome.FAILED else None
                 self.post(case.message, events.verdict(case, conclusion, now, original), case.request)
             case Broken(error):
                 error.add_note(_named(case.request))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from shared.outbox.dead_letters import DeadLetters, unread
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.ports import Event
+from shared.ports import AwsTrouble, Event
 from shared.webhook.endpoint import entry_of
 from tests.contract.consumer import faults
 from tests.messages import (
@@ -156,6 +156,36 @@ def test_it_is_told_why_it_died(body: str, cause: Cause, words: str) -> None:
     assert cause == event["data"]["reason"]["cause"]
     assert words in event["data"]["reason"]["message"]
     assert [] == faults(event, strict=True)
+
+
+@pytest.mark.parametrize("body", [CONTINUED, ours(json.loads(CONTINUED) | {"continuation": 2})])
+def test_a_message_of_ours_is_shown_without_its_mac(body: str) -> None:
+    """Whoever hears verdicts could send it again, and be believed."""
+    event = Letters().answer(body)
+    shown = json.loads(event["data"]["original"])
+    assert json.loads(body).keys() - shown.keys() == {"mac"}
+    assert json.loads(body)["mac"] not in json.dumps(event)
+
+
+class NoKeys:
+    """The secret of the keys cannot be read just now."""
+
+    def mac(self, text: str) -> str:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def since(self) -> datetime:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+
+def test_what_cannot_be_told_to_be_ours_stays() -> None:
+    """Without the key a message of ours waits in its queue, and holds up no other."""
+    letters = Letters()
+    letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=NoKeys()))
+    assert ["m-0"] == letters.receive(CONTINUED, json.dumps(bare(SERVER, VOLUME)))
+    assert [VOLUME] == [data["volume_id"] for data in letters.bus.data]
 
 
 DRY = replace(REQUEST, dry_run=True)
