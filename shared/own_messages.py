@@ -73,16 +73,12 @@ def is_signed(value: Mapping[str, Any], macs: Macs) -> bool:
 
 
 def without_mac(body: str) -> str:
-    """The text of a message, to be shown: without its MAC, by which anybody who reads it could send it again.
-
-    What is not ours is returned as it is.
-    """
+    """The text of a message, to be shown: without a MAC, by which anybody who reads it could send it again."""
     try:
         value = strict_json.loads(body)
     except strict_json.NotJson:
         return body
-    ours = isinstance(value, dict) and any(kind in value and name in value for kind, name in NEEDS.items())
-    return json.dumps(_without_mac(value)) if ours and isinstance(value, dict) else body
+    return json.dumps(_without_mac(value)) if isinstance(value, dict) and MAC in value else body
 
 
 def is_of_the_release_before(value: Mapping[str, Any], sent_at: datetime, macs: Macs) -> bool:

@@ -153,7 +153,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
     return Rejected(
         origin=refused.origin or known,
         faults=_told(refused.faults),
-        original=without_mac(message.body) if own else message.body,
+        original=without_mac(message.body),
         server_id=valid_id(data.get("server_id")),
         volume_id=valid_id(data.get("volume_id")),
         context=context if isinstance(context, dict) and context_size(context) <= CONTEXT_BYTES else None,

@@ -23,7 +23,7 @@ class ReasonData(Frozen):
     cause: Cause | None = Field(
         None,
         description="Of `dead_lettered`: no look at it was finished (throttled functions, time or memory used up), our "
-        "own code failed on it again and again, or on reading its message.",
+        "own code failed on it again and again, or its message could not be read (`faults` says why).",
     )
 
 
