@@ -29,7 +29,7 @@ from tests.messages import (
     continuation,
     waiting,
 )
-from tests.stack import LINES
+from tests.stack import LINES, Bench
 from tools.redrive import Letter, LoggedVerdicts, Redrive, Rules, judge, main
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -331,6 +331,22 @@ def test_a_look_changes_nothing(here: AwsStandIn, capsys: pytest.CaptureFixture[
     assert (here.waiting(REQUESTS), here.waiting(DEAD_LETTERS)) == (0, 2)
     received = boto3.client("sqs").receive_message(QueueUrl=here.queue_urls[DEAD_LETTERS], MaxNumberOfMessages=10)
     assert len(received["Messages"]) == 2
+
+
+def test_what_was_sent_back_ends_under_its_first_id() -> None:
+    """A disk that was attached while its request lay in the dead-letter queue is not the one that is meant."""
+    bench = Bench()
+    disk = bench.disk(attached=False)
+    asked_at = bench.clock()
+    bench.clock.sleep(600)
+    bench.world.attach(bench.server, disk, attached_at=bench.clock())
+    bench.clock.sleep(600)
+    (body,) = judge(letter(bench.request(disk), asked_at), Rules(), bench.clock()).bodies
+    bench.queue.put(body)
+    bench.run()
+    (event,) = bench.bus.events
+    assert event["id"] == verdict_id(QUEUE_ARN, "m-1", disk, Outcome.FAILED)
+    assert (event["data"]["detail"], bench.counted("delete_attachment")) == ("superseded", 0)
 
 
 def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
