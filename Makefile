@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send prove soak test check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run servers serve send redrive prove soak test check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -40,6 +40,9 @@ serve: $(READY) ## Keep the stack up: webhook endpoint and its page on http://12
 
 send: $(READY) ## Sign an event and post it to a webhook endpoint: EVENT=file.json [URL=] [SECRET=]
 	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)')
+
+redrive: $(READY) ## Send dead letters back that are safe to be: STACK=name, or QUEUE=url DLQ=url [DRY=1] [YES=1]
+	@$(BIN)/python -m tools.redrive $(if $(STACK),--stack '$(STACK)') $(if $(QUEUE),--queue '$(QUEUE)') $(if $(DLQ),--dlq '$(DLQ)') $(if $(filter-out 0,$(DRY)),--dry) $(if $(filter-out 0,$(YES)),--yes) $(if $(filter-out 0,$(JSON)),--json)
 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

@@ -266,6 +266,14 @@ class Reason(StrEnum):
     DEAD_LETTERED = "dead_lettered"
 
 
+class Cause(StrEnum):
+    """Why a request was dead-lettered: a closed list, part of the public contract."""
+
+    NO_LOOK_FINISHED = "no_look_finished"
+    CODE_FAILED = "code_failed"
+    UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An HTTP answer of the cloud as it stands: header names in lower case, body as bytes."""

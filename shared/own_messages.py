@@ -72,6 +72,15 @@ def is_signed(value: Mapping[str, Any], macs: Macs) -> bool:
     return isinstance(mac, str) and mac.isascii() and macs.is_mac(strict_json.canonical(_without_mac(value)), mac)
 
 
+def without_mac(body: str) -> str:
+    """The text of a message, to be shown: without a MAC, by which anybody who reads it could send it again."""
+    try:
+        value = strict_json.loads(body)
+    except strict_json.NotJson:
+        return body
+    return json.dumps(_without_mac(value)) if isinstance(value, dict) and MAC in value else body
+
+
 def is_of_the_release_before(value: Mapping[str, Any], sent_at: datetime, macs: Macs) -> bool:
     """Whether the object may be without a MAC: sent before there was a key, or while that release was replaced.
 

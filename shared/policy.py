@@ -179,6 +179,12 @@ RETRY = Backoff(first=5, factor=2, cap=60)
 WATCH = Backoff(first=60, factor=2, cap=900)
 """After `detach_unconfirmed`."""
 
+AFTER_FAILURE = Backoff(first=60, factor=2, cap=900)
+"""After a look that our own code failed on. What the cloud shows may change, or a release may correct the code."""
+
+FAILURES = 6
+"""So many such looks in a row, about half an hour, and the request is answered as dead-lettered."""
+
 OFFER_AGAIN = Backoff(first=5, factor=3, cap=900)
 """For a consumer that has not taken a verdict."""
 

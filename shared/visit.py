@@ -29,7 +29,8 @@ from shared.policy import (
     UNSETTLED_PAUSE,
     Policy,
 )
-from shared.ports import Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
+from shared.ports import AwsTrouble, Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
+from shared.settings import SettingsError
 
 Value = TypeVar("Value")
 Decide = Callable[[Case, Policy, datetime], Decision]
@@ -47,13 +48,17 @@ class OutOfTime(Exception):
 
 @dataclass
 class Look:
-    """Reads for the cases of one visit. What they ask in common is read once while it is fresh."""
+    """Reads for the cases of one visit. What they ask in common is read once while it is fresh.
+
+    `calls`, and the case whose DELETE was `sent`, are of the case that is worked on.
+    """
 
     clouds: Clouds
     clock: Clock
     deadline: datetime | None = None
     many_under_way: bool = False
     calls: list[Call] = field(default_factory=list)
+    sent: Case | None = None
     _clouds: dict[str | None, Cloud] = field(default_factory=dict)
     _kept: dict[str, tuple[datetime, Reading[Any] | CloudTrouble]] = field(default_factory=dict)
 
@@ -114,7 +119,7 @@ class Look:
         """Send the DELETE, if its whole limit fits into the invocation; None if there is no time left for that."""
         if not self.has(LONGEST_DELETE):
             return None
-        request = case.request
+        request, self.sent = case.request, case
         return self._told(self._cloud(case).detach(request.server_id, request.volume_id))
 
     def _cloud(self, case: Case) -> Cloud:
@@ -270,11 +275,13 @@ class Visit:
             if self.stopped:
                 return
             self.begun += 1
-            self.look.calls = []
+            self.look.calls, self.look.sent = [], None
             try:
                 step = self._step(case)
-            except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
+            except (AwsTrouble, SettingsError) as error:
                 step = Step(case, Broken(error), tuple(self.look.calls))
+            except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
+                step = self._failed(case, error)
             self.done.append(step)
 
     def steps(self) -> list[Step]:
@@ -323,6 +330,14 @@ class Visit:
         if sent.answer.kind not in (AnswerClass.RETRY, AnswerClass.WAIT):
             self.visits.remember(case)
         return case, self.visits.after_delete(case, sent.answer, policy, now)
+
+    def _failed(self, case: Case, error: Exception) -> Step:
+        """A bug of ours: the case comes again with what is known of it, until that has been tried often enough."""
+        from shared.decision.failures import after_failure  # what goes well does without it
+
+        sent, calls = self.look.sent, tuple(self.look.calls)
+        case, then = after_failure(sent or case, error, sent is not None, calls, self.visits.clock())
+        return Step(case, Broken(error, then), calls)
 
     def _not_looked_at(self, case: Case) -> Step:
         """Put back as it was, unless no invocation ever has time for it."""

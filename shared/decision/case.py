@@ -11,6 +11,7 @@ from shared.model import (
     AnswerClass,
     Attachment,
     Call,
+    Cause,
     Classified,
     DetachRequest,
     Detail,
@@ -49,12 +50,13 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class Conclude:
-    """The request is over, and this is how."""
+    """The request is over, and this is how; `cause` is told of a dead letter."""
 
     outcome: Outcome
     detail: Detail | Reason
     reason: Reason | None = None
     explanation: str = ""
+    cause: Cause | None = None
 
 
 Decision = Delete | Requeue | Conclude
@@ -200,7 +202,7 @@ class Case:
         return replace(self, progress=replace(self.progress, last_error=f"{answer.code}: {answer.message}"))
 
     def stepped(self, decision: Requeue | Conclude, calls: tuple[Call, ...]) -> Case:
-        """Book the calls of this step and, if the case comes back, count it."""
+        """Book the calls of this step and, if the case comes back, count it: a look that was finished."""
         progress = replace(self.progress, calls=kept_calls(self.progress.calls, calls))
         if isinstance(decision, Requeue):
             attempt = progress.attempt + 1
@@ -210,7 +212,7 @@ class Case:
                 progress = replace(progress, unconfirmed_id=announced)
             # What an earlier delivery may have done matters until it is known which attachment is meant.
             since = None if progress.followed else progress.redelivered_since
-            progress = replace(progress, attempt=attempt, redelivered_since=since)
+            progress = replace(progress, attempt=attempt, failures=0, redelivered_since=since)
         return replace(self, progress=progress)
 
 
@@ -255,9 +257,13 @@ class NotLookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """AWS did not answer, our own code failed, or the invocation ended in the middle: the message comes again."""
+    """The look was not finished: AWS did not answer, our own code failed, or the invocation ended in the middle.
+
+    `then` is what follows a failure of our own code (`decision.failures`); without it the message comes again.
+    """
 
     error: BaseException
+    then: Requeue | Conclude | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ class Progress:
     `redelivered_since` is when the queue first handed out the message that the request came in, if it did so more
     than once: an earlier delivery may have done anything. `place` names the project and the endpoints of the
     first look. `error_reads` are looks in a row at which both planes held the volume and its status was an error.
+    `failures` are looks in a row that our own code failed on; `last_error` says where.
     """
 
     __pydantic_config__ = STRICT
@@ -49,3 +50,4 @@ class Progress:
     calls: tuple[Call, ...] = ()
     redelivered_since: AwareDatetime | None = None
     place: str | None = None
+    failures: int = 0

@@ -129,5 +129,5 @@ def as_check(decision: Decision) -> Conclude:
             return Conclude(Outcome.CHECKED, Detail.WOULD_WAIT, explanation=why)
         case Conclude(Outcome.DETACHED, detail, _, explanation):
             return Conclude(Outcome.CHECKED, Detail(f"would_report_{detail}"), explanation=explanation)
-        case Conclude(_, _, reason, explanation):
-            return Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, reason, explanation)
+        case Conclude(_, _, reason, explanation, cause):
+            return Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, reason, explanation, cause)

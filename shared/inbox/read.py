@@ -12,7 +12,7 @@ from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text
 from shared.inbox.request import context_faults, faults_of, request_faults, requests_of, valid_id, valid_token
 from shared.model import DetachRequest, Fault, Message, Origin, Reason
-from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed
+from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed, without_mac
 from shared.policy import ENVELOPES, FAULTS
 from shared.ports import Macs
 
@@ -22,7 +22,7 @@ class Rejected:
     """A message that is no valid request: it is answered with all its faults, not retried.
 
     Unless `own` names the kind of our own messages it is: then nothing is wrong with the request, but we, most
-    likely another release of us, wrote what we cannot read.
+    likely another release of us, wrote what we cannot read. Its `unconfirmed_id` is that of a verdict that was emitted.
     """
 
     origin: Origin
@@ -33,6 +33,8 @@ class Rejected:
     context: dict[str, JsonValue] | None = None
     task_token: str | None = field(default=None, repr=False)
     own: str | None = None
+    dry_run: bool = False
+    unconfirmed_id: str | None = None
     reason: Reason = Reason.INVALID_REQUEST
 
     @property
@@ -78,7 +80,8 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
     except strict_json.NotJson as error:
         return _rejected(message, origin, Refused([Fault("", str(error))]))
     except Refused as refused:
-        return _rejected(message, origin, refused, own)
+        rejected = _rejected(message, origin, refused, own)
+        return replace(rejected, unconfirmed_id=_announced(value)) if own else rejected
     except OwnVerdict as verdict:
         return Ignored(str(verdict))
 
@@ -121,6 +124,13 @@ def _asker(request: JsonValue, message: Message) -> Origin:
     return replace(Origin(message.id, message.source, message.sent_at), **text)
 
 
+def _announced(value: JsonValue) -> str | None:
+    """The id of the `unconfirmed` that a continuation says was emitted, read whatever else it holds."""
+    progress = value.get("progress") if isinstance(value, dict) else None
+    announced = progress.get("unconfirmed_id") if isinstance(progress, dict) else None
+    return announced if is_text(announced) else None
+
+
 def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:
     try:
         return WaitingDelivery.parse(value)
@@ -143,12 +153,13 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
     return Rejected(
         origin=refused.origin or known,
         faults=_told(refused.faults),
-        original=message.body,
+        original=without_mac(message.body),
         server_id=valid_id(data.get("server_id")),
         volume_id=valid_id(data.get("volume_id")),
         context=context if isinstance(context, dict) and not context_faults(context) else None,
         task_token=valid_token(data.get("task_token")),
         own=own,
+        dry_run=data.get("dry_run") is True,
     )
 
 

@@ -1,19 +1,24 @@
-"""The last word on messages that our own code could not cope with: every request in them is answered."""
+"""The last word on messages in the dead-letter queue: every request in them is answered."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from shared.decision.case import Case, failed
+from shared.decision.failures import died
+from shared.inbox.envelopes import is_text
 from shared.inbox.read import Found, Ignored, Rejected, read
-from shared.model import Fault, Message, Origin, Reason
+from shared.inbox.request import valid_id, valid_token
+from shared.model import Fault, Message, Origin, Outcome, Reason
 from shared.outbox.outbox import Outbox, Outlets, Receipts
-from shared.own_messages import WaitingDelivery
-from shared.ports import Event
+from shared.own_messages import NEEDS, WaitingDelivery, without_mac
+from shared.policy import VOLUMES
+from shared.ports import AwsTrouble, Event
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetters:
-    """Answers `detach_failed/dead_lettered`; what could not even be answered is given back to its queue."""
+    """Answers with the reason `dead_lettered`; what could not even be answered is given back to its queue."""
 
     prefix: str
     outlets: Outlets
@@ -22,6 +27,9 @@ class DeadLetters:
         outbox = Outbox(self.outlets)
         letters = [(message, self._read(message)) for message in messages]
         for message, found in letters:
+            if isinstance(found, AwsTrouble):
+                outbox.give_back(message, str(found), found)
+                continue
             for event in self._answers(message, found):
                 outbox.post(message, event)
         receipts = outbox.send()
@@ -42,30 +50,60 @@ class DeadLetters:
         match found:
             case list():
                 for case in found:
-                    conclusion = failed(Reason.DEAD_LETTERED, what_is_known(case))
-                    yield events.verdict(case, conclusion, now, original=message.body)
+                    conclusion = died(case)
+                    # A dry run's verdict has no room for the original.
+                    original = without_mac(message.body) if conclusion.outcome is Outcome.FAILED else None
+                    yield events.verdict(case, conclusion, now, original)
             case WaitingDelivery() | Ignored() | Rejected(own="pending_delivery"):
                 pass  # the verdict itself is on the bus
             case Rejected():
                 yield events.rejected(found, now, None if found.forged else Reason.DEAD_LETTERED)
             case Exception():
-                fault = Fault("", f"could not be read: {type(found).__name__}")
-                unread = Rejected(Origin(message.id, message.source, message.sent_at), (fault,), message.body)
-                yield events.rejected(unread, now, Reason.DEAD_LETTERED)
+                for rejected in unread(message, found):
+                    yield events.rejected(rejected, now, Reason.DEAD_LETTERED)
 
 
-def what_is_known(case: Case) -> str:
-    """How far it got, by what was written down; a look that broke off may have done more than it could write."""
-    request, progress = case.request, case.progress
-    if progress.accepted_at:
-        known = f"the cloud accepted the detach at {progress.accepted_at:%Y-%m-%dT%H:%M:%SZ}"
-    elif progress.deletes_sent:
-        known = f"{progress.deletes_sent} DELETE(s) were sent, the last at {progress.last_delete_at:%Y-%m-%dT%H:%M:%SZ}"
-    else:
-        known = "no DELETE is on record, but the look that broke off may have sent one"
-    error = f"; last error: {progress.last_error}" if progress.last_error else ""
-    return (
-        f"{known}; whether the volume is detached is not known{error}: compare "
-        f"`openstack volume show {request.volume_id} -c status -c attachments` with "
-        f"`openstack server volume list {request.server_id}`"
-    )
+def unread(message: Message, error: Exception) -> list[Rejected]:
+    """A message that our own code fails to read, as far as it says plainly whose request it is.
+
+    One for each volume that it names. A CloudEvent is what the webhook endpoint puts on the queue, and for which it
+    promises the id of the verdict. What looks like a message of ours is not believed: nothing was checked.
+    """
+    fault = Fault("", f"could not be read: {type(error).__name__}")
+    origin = Origin(message.id, message.source, message.sent_at)
+    value = _object(message.body)
+    if any(kind in value and name in value for kind, name in NEEDS.items()):
+        value = {}
+    data = value["data"] if isinstance(value.get("data"), dict) else value
+    if data is not value and is_text(value.get("id")) and is_text(value.get("source")):
+        told = {name: value[key] for name, key in ATTRIBUTES.items() if is_text(value.get(key))}
+        origin = Origin(**{"id": message.id, "source": message.source, "time": message.sent_at, **told})
+    named = data.get("volume_ids")
+    volumes = named[:VOLUMES] if isinstance(named, list) and named else [data.get("volume_id")]
+    return [
+        Rejected(
+            origin,
+            (fault,),
+            without_mac(message.body),
+            server_id=valid_id(data.get("server_id")),
+            volume_id=volume,
+            task_token=valid_token(data.get("task_token")),
+            dry_run=data.get("dry_run") is True,
+        )
+        for volume in dict.fromkeys(map(valid_id, volumes))
+    ]
+
+
+ATTRIBUTES = {
+    "id": "id", "source": "source", "correlation_id": "correlationid",
+    "traceparent": "traceparent", "tracestate": "tracestate",
+}  # fmt: skip
+"""The fields of an origin and the attributes of a CloudEvent that tell them."""
+
+
+def _object(body: str) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

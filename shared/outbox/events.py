@@ -10,7 +10,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
-from shared.model import DetachRequest, Detail, Fault, Origin, Outcome, Reason, verdict_id
+from shared.model import Cause, DetachRequest, Detail, Fault, Origin, Outcome, Reason, verdict_id
 from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import EVENT_BYTES, ORIGINAL_BYTES, SUMMARY_BYTES
@@ -31,7 +31,7 @@ class EventFactory:
             verdict=conclusion.outcome,
             detail=conclusion.detail,
             explanation=explanation or None,
-            reason=reason_data(conclusion.reason, explanation) if conclusion.reason else None,
+            reason=reason_data(conclusion.reason, explanation, conclusion.cause) if conclusion.reason else None,
             server_id=request.server_id,
             volume_id=request.volume_id,
             project_id=request.project_id,
@@ -63,23 +63,28 @@ class EventFactory:
         return self.verdict(case, Conclude(Outcome.UNCONFIRMED, Detail.STILL_WATCHING, explanation=why), now)
 
     def rejected(self, rejected: Rejected, now: datetime, reason: Reason | None = None) -> Event:
-        """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB."""
+        """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB.
+
+        A dead letter was accepted as a request before: it ends in the event that its request would have ended in.
+        """
         origin, reason = rejected.origin, reason or rejected.reason
+        dead = reason is Reason.DEAD_LETTERED
         summary = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in rejected.faults)
+        checked = dead and rejected.dry_run and None not in (rejected.server_id, rejected.volume_id)
         data = VerdictData(
-            verdict=Outcome.FAILED,
-            detail=reason,
-            reason=reason_data(reason, cut(summary, SUMMARY_BYTES)),
+            verdict=Outcome.CHECKED if checked else Outcome.FAILED,
+            detail=Detail.WOULD_FAIL if checked else reason,
+            reason=reason_data(reason, cut(summary, SUMMARY_BYTES), Cause.UNREADABLE if dead else None),
             server_id=rejected.server_id,
             volume_id=rejected.volume_id,
             request=RequestRef(id=origin.id, source=origin.source),
             context=rejected.context,
             evidence=Evidence(),
             timing=Timing(requested_at=origin.time, first_seen_at=now, concluded_at=now, seconds=0.0),
-            faults=rejected.faults,
-            original=shown(rejected.original, rejected.task_token),
+            faults=None if checked else rejected.faults,
+            original=None if checked else shown(rejected.original, rejected.task_token),
         )
-        return self._event(data, origin, rejected.task_token, now, caused_by=origin.id)
+        return self._event(data, origin, rejected.task_token, now, caused_by=rejected.unconfirmed_id or origin.id)
 
     def _event(
         self, data: VerdictData, origin: Origin | DetachRequest, task_token: str | None, now: datetime, caused_by: str
@@ -152,10 +157,10 @@ def subject_of(data: VerdictData) -> str | None:
     return f"servers/{data.server_id}/volumes/{data.volume_id}" if data.server_id and data.volume_id else None
 
 
-def reason_data(reason: Reason, explanation: str) -> ReasonData:
+def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) -> ReasonData:
     text = catalogue()[reason]
     message = f"{text.message} ({explanation})" if explanation else text.message
-    return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable)
+    return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable, cause=cause)
 
 
 def shown(original: str, secret: str | None) -> str:

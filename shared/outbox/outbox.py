@@ -5,7 +5,7 @@ it led to was taken, so a crash repeats and does not lose.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 from shared import strict_json
 from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
 from shared.inbox.read import Rejected
-from shared.model import DetachRequest, Message
+from shared.model import DetachRequest, Message, Outcome
 from shared.outbox.consumers import Consumers, Offers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
-from shared.own_messages import VERSION, Continuation, WaitingDelivery
+from shared.own_messages import VERSION, Continuation, WaitingDelivery, without_mac
 from shared.policy import PUT_BACK
 from shared.ports import AwsTrouble, Bus, Clock, Event, Macs, NotTaken, Queue, QueueMessage, Unsent
 
@@ -69,7 +69,13 @@ class Outbox:
     # -------------------------------------------------------------------------------------------- what goes in
 
     def take(self, step: Step) -> None:
-        """What one visit made of one case."""
+        """What one visit made of one case; where that cannot be written, no other case is harmed."""
+        try:
+            self._write(step)
+        except Exception as error:  # noqa: BLE001 - a bug of ours: logged, and answered when it stays
+            self._write_failure(step.case, error)
+
+    def _write(self, step: Step) -> None:
         case, events, now = step.case, self.outlets.events, self.outlets.clock()
         match step.decision:
             case Conclude() as conclusion:
@@ -79,9 +85,29 @@ class Outbox:
                 self._requeue(case, seconds, event)
             case NotLookedAt():
                 self._requeue(case, PUT_BACK)
+            case Broken(_, Requeue(seconds)):
+                self._requeue(case, seconds)
+            case Broken(_, Conclude(outcome) as conclusion):
+                # A dry run's verdict has no room for it.
+                original = without_mac(case.message.body) if outcome is Outcome.FAILED else None
+                self.post(case.message, events.verdict(case, conclusion, now, original), case.request)
             case Broken(error):
                 error.add_note(_named(case.request))
                 self.give_back(case.message, str(error) or type(error).__name__, error)
+
+    def _write_failure(self, case: Case, error: Exception) -> None:
+        """The case comes again; if that cannot be written either, its message does."""
+        from shared.decision.failures import after_failure  # what goes well does without it
+
+        case, then = after_failure(replace(case, fresh=False), error, False, (), self.outlets.clock())
+        step = Step(case, Broken(error, then))
+        try:
+            self._write(step)
+        except Exception as again:  # noqa: BLE001 - as above
+            self._write(Step(case, Broken(again)))
+            return
+        for observer in self.outlets.observers:
+            observer.step(step)
 
     def reject(self, message: Message, rejected: Rejected) -> None:
         """The answer to a message that is no valid request."""

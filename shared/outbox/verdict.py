@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime, Field, JsonValue
 
 from shared.decision.progress import State
-from shared.model import Call, Detail, Fault, Frozen, Outcome, Reason
+from shared.model import Call, Cause, Detail, Fault, Frozen, Outcome, Reason
 
 
 class RequestRef(Frozen):
@@ -20,6 +20,11 @@ class ReasonData(Frozen):
     message: str = Field(description="What happened, for people.")
     remedy: str = Field(description="What to do about it, for people.")
     retryable: bool = Field(description="Whether the same wish under a new event id may succeed as things are.")
+    cause: Cause | None = Field(
+        None,
+        description="Of `dead_lettered`: no look at it was finished (throttled functions, time or memory used up), our "
+        "own code failed on it again and again, or its message could not be read (`faults` says why).",
+    )
 
 
 class Evidence(Frozen):

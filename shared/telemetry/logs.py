@@ -36,6 +36,7 @@ class Logs(Observer):
     def step(self, step: Step) -> None:
         """The canonical line of one look at one case; what broke is logged with its message."""
         if isinstance(step.decision, Broken):
+            _log_failure(step, step.decision)
             return
         case = step.case
         request, progress = case.request, case.progress
@@ -111,6 +112,28 @@ class Logs(Observer):
     def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
         """A message that AWS or our code failed, with the traceback if there is one."""
         logger.error("record goes back to the queue", extra={"message_id": message_id, "why": why}, exc_info=error)
+
+
+def _log_failure(step: Step, broken: Broken) -> None:
+    """A look that our own code failed on; what goes back to the queue instead is logged as that."""
+    request, progress = step.case.request, step.case.progress
+    fields: dict[str, object] = {
+        **_asker(request),
+        "project_id": request.project_id,
+        "server_id": request.server_id,
+        "volume_id": request.volume_id,
+        "failures": progress.failures,
+        "deletes_sent": progress.deletes_sent,
+        "last_error": progress.last_error,
+    }
+    match broken.then:
+        case None:
+            return
+        case Requeue(seconds=seconds):
+            fields |= {"seconds": seconds}
+        case Conclude(outcome=outcome, detail=detail):
+            fields |= {"outcome": outcome.value, "detail": detail.value}
+    logger.error("look failed", extra=_present(fields), exc_info=broken.error)
 
 
 def _present(fields: dict[str, object]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from functools import partial
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from shared.decision.case import Requeue, Step
+from shared.decision.case import Broken, Conclude, Requeue, Step
 from shared.inbox.read import Found, Ignored, Rejected
 from shared.model import Call, Message, Outcome, Reason
 from shared.outbox.observer import BUS, Attempt, Observer
@@ -96,6 +96,11 @@ class Metrics(Observer):
             counted.append(("CloudCalls", {"operation": call.operation, "answer": answer}))
             if call.status == 429 or call.code in THROTTLES:
                 counted.append(("Throttled", {}))
+        match step.decision:
+            case Broken(then=Requeue()):
+                counted.append(("RecordsReturned", {}))
+            case Broken(then=Conclude()):
+                counted.append(("DeadLetters", {}))
         now = step.calls[-1].at if step.calls else None
         if now and isinstance(step.decision, Requeue):
             seconds.append(("OldestInFlight", (now - progress.first_seen_at).total_seconds()))

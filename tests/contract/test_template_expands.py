@@ -14,6 +14,8 @@ from moto import mock_aws
 
 from shared.aws.secrets import SHORTEST_KEY
 from tests.contract.expanded import expanded
+from tests.messages import SERVER, VOLUME, bare
+from tools.redrive import main as redrive
 
 REGION = "eu-central-1"
 STACK = "volume-detach"
@@ -338,6 +340,27 @@ def test_a_request_on_the_bus_reaches_the_queue(stack: Stack) -> None:
     (envelope,) = [json.loads(message["Body"]) for message in messages]
     assert (envelope["detail-type"], envelope["detail"]) == ("bms.volume.detach_requested.v1", {"server_id": "x"})
     assert envelope["id"]
+
+
+def test_dead_letters_are_sent_back_by_the_stacks_name(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make redrive` finds queues, logs, settings and the reporter, which it stops meanwhile, in what is deployed."""
+    functions, sqs = boto3.client("lambda"), boto3.client("sqs")
+    mapping = stack.outputs["DeadLettersMappingId"]
+
+    def enabled(wanted: bool) -> None:
+        functions.update_event_source_mapping(UUID=mapping, Enabled=wanted)
+
+    assert redrive(["--stack", STACK, "--yes"]) == 0
+    assert "Stopping" in capsys.readouterr().out
+    assert functions.get_event_source_mapping(UUID=mapping)["State"] == "Enabled"
+    enabled(False)
+    functions.update_event_source_mapping(UUID=stack.outputs["RequestsMappingId"], Enabled=False)
+    sqs.send_message(QueueUrl=stack.outputs["DeadLetterQueueUrl"], MessageBody=json.dumps(bare(SERVER, VOLUME)))
+    assert redrive(["--stack", STACK, "--yes"]) == 0
+    assert "1 sent back, 0 left" in capsys.readouterr().out
+    assert functions.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
+    (message,) = sqs.receive_message(QueueUrl=stack.outputs["RequestQueueUrl"])["Messages"]
+    assert json.loads(message["Body"])["data"]["volume_id"] == VOLUME
 
 
 def statements_of(queue_url: str) -> dict[str, dict[str, Any]]:

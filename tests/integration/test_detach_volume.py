@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from shared.cloud.openstack import OpenStackCloud
-from shared.model import Volume
-from shared.ports import AwsTrouble, Reading, Unsent
+from shared.decision.case import Case, Conclude
+from shared.model import Outcome, Volume, verdict_id
+from shared.outbox.events import EventFactory
+from shared.policy import FAILURES
+from shared.ports import AwsTrouble, Event, Reading, Sent, Unsent
 from simulator import Behaviour, Fault, What, faults
-from tests.messages import cloudevent, cloudevent_faults
+from tests.contract import consumer
+from tests.messages import bare, cloudevent, cloudevent_faults
 from tests.stack import Bench
 
 GARBAGE = '{"server_id": "x", "dryrun": true'
@@ -130,44 +136,153 @@ def test_an_answer_to_garbage_that_is_not_taken_goes_back() -> None:
 
 
 class Stumbling:
-    """A cloud adapter with a bug in it: one volume makes it fall over."""
+    """A cloud adapter with a bug in it: one volume makes it fall over, `times` times, before or after the DELETE."""
 
-    def __init__(self, cloud: OpenStackCloud, stone: str) -> None:
-        self._cloud, self._stone = cloud, stone
+    def __init__(self, cloud: OpenStackCloud, stone: str, times: int = 1000, after_delete: bool = False) -> None:
+        self._cloud, self._stone, self._times, self._after_delete = cloud, stone, times, after_delete
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._cloud, name)
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
-        if volume_id == self._stone:
-            raise ZeroDivisionError("a bug")
+        if not self._after_delete:
+            self._stumble(volume_id)
         return self._cloud.volume(volume_id)
 
+    def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
+        sent = self._cloud.detach(server_id, volume_id)
+        self._stumble(volume_id)
+        return sent
 
-def test_a_bug_fails_its_own_record_only() -> None:
-    """An exception nobody foresaw stays with the record that brought it to light."""
+    def _stumble(self, volume_id: str) -> None:
+        if volume_id == self._stone and self._times:
+            self._times -= 1
+            raise ZeroDivisionError("a bug that knows the password")
+
+
+def test_a_bug_fails_its_own_case_only() -> None:
+    """An exception nobody foresaw stays with the case that brought it to light; its message does not come again."""
     bench = Bench()
     disks = [bench.disk() for _ in range(3)]
     bench.use(Stumbling(bench.connect(), disks[1]))
-    assert causes(bench.handle(*map(bench.request, disks))) == {"m-1": ZeroDivisionError}
+    assert bench.handle(*map(bench.request, disks)) == {}
     bench.run()
     assert sorted(accepted(bench), key=str) == sorted([disks[0], disks[2]])
+    assert bench.bus.final(disks[1])["reason"]["code"] == "dead_lettered"
 
 
-def test_one_volume_of_several_fails_the_whole_record() -> None:
-    """If one of a record's requests cannot be brought on, the record comes back; the others lose nothing by it."""
+def test_one_volume_of_several_fails_alone() -> None:
+    """If one of a message's requests cannot be brought on, it alone comes again: each has one final verdict."""
     bench = Bench()
     disks = [bench.disk() for _ in range(2)]
-    bench.use(Stumbling(bench.connect(), disks[1]))
-    body = json.dumps(cloudevent({"server_id": bench.server, "volume_ids": disks}))
-    assert causes(bench.handle(body)) == {"m-0": ZeroDivisionError}
-    bench.use(bench.connect())
-    bench.queue.put(body)
+    bench.use(Stumbling(bench.connect(), disks[1], times=2))
+    assert bench.handle(json.dumps(cloudevent({"server_id": bench.server, "volume_ids": disks}))) == {}
     bench.run()
     assert sorted(accepted(bench), key=str) == sorted(disks)
-    assert {event["subject"] for event in bench.bus.events} == {
-        f"servers/{bench.server}/volumes/{disk}" for disk in disks
-    }
+    assert {bench.bus.final(disk)["detail"] for disk in disks} == {"detached_now"}
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_bug_that_stays_is_answered_with_its_place(fresh: bool) -> None:
+    """After six looks in a row the verdict names the error's class and line, and nothing that its message holds."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=120))
+    bench.queue.put(bench.request(disk))
+    if not fresh:
+        bench.step()
+    began = bench.clock()
+    bench.use(Stumbling(bench.connect(), disk))
+    bench.run()
+    (event,) = bench.bus.events
+    data = event["data"]
+    assert (data["verdict"], data["reason"]["code"], data["reason"]["cause"]) == (
+        "failed",
+        "dead_lettered",
+        "code_failed",
+    )
+    assert "ZeroDivisionError in shared/visit.py, line" in data["evidence"]["last_error"]
+    assert "failed on it 6 times in a row" in data["reason"]["message"]
+    assert "password" not in json.dumps(event)
+    assert 15 <= (bench.clock() - began).total_seconds() / 60 <= 35
+    assert ("the cloud accepted the detach" in data["reason"]["message"]) is not fresh
+    assert (bench.errors, bench.queue.dead_letters) == ([], [])
+
+
+def test_a_dry_run_that_our_code_fails_on_is_checked() -> None:
+    """Its verdict has the type and the id that were promised."""
+    bench = Bench()
+    disk = bench.disk()
+    bench.use(Stumbling(bench.connect(), disk))
+    bench.queue.put(json.dumps(cloudevent(bare(bench.server, disk, dry_run=True))))
+    bench.run()
+    (event,) = bench.bus.events
+    assert event["id"] == verdict_id("/changes", "4711", disk, Outcome.CHECKED)
+    assert (event["data"]["detail"], event["data"]["reason"]["code"]) == ("would_fail", "dead_lettered")
+    assert consumer.faults(event, strict=True) == []
+
+
+def test_a_bug_after_the_delete_sends_no_second_one() -> None:
+    """The outcome of the DELETE is unknown: the next look comes first, and finds what it did."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=5))
+    bench.use(Stumbling(bench.connect(), disk, after_delete=True))
+    bench.queue.put(bench.request(disk))
+    bench.run()
+    data = bench.bus.final(disk)
+    assert (data["detail"], data["evidence"]["deletes_sent"]) == ("detached_meanwhile", 1)
+    assert accepted(bench) == [disk]
+
+
+def test_a_look_that_was_finished_begins_the_count_anew() -> None:
+    """Failures that are not in a row end nothing."""
+    bench = Bench()
+    disk = bench.disk(behaviour=Behaviour(seconds=30))
+    bench.queue.put(bench.request(disk))
+    for _ in range(3):
+        bench.use(Stumbling(bench.connect(), disk, times=FAILURES - 1))
+        for _ in range(FAILURES):
+            bench.step()
+    bench.run()
+    assert bench.bus.final(disk)["detail"] in ("detached_now", "detached_meanwhile")
+
+
+def test_a_failure_that_cannot_be_written_down_gives_the_message_back() -> None:
+    """Without a queue to note it in, the message itself comes again, as ever."""
+    bench = Bench()
+    disk = bench.disk()
+    bench.use(Stumbling(bench.connect(), disk))
+    bench.queue.refuse = lambda message: True
+    assert causes(bench.handle(bench.request(disk))) == {"m-0": AwsTrouble}
+
+
+@dataclass(frozen=True)
+class Unwritable(EventFactory):
+    """Fails to write the verdict on one volume, or only what says that it was detached."""
+
+    volume_id: str = ""
+    always: bool = False
+
+    def verdict(self, case: Case, conclusion: Conclude, now: datetime, original: str | None = None) -> Event:
+        fails = self.always or conclusion.outcome is Outcome.DETACHED
+        if fails and case.request.volume_id == self.volume_id:
+            raise ZeroDivisionError("a bug")
+        return EventFactory.verdict(self, case, conclusion, now, original)
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_verdict_that_cannot_be_written_harms_no_other(always: bool) -> None:
+    """The batch is done; that case alone comes again, and is dead-lettered by us or, if need be, by the queue."""
+    bench = Bench()
+    disks = [bench.disk(attached=False) for _ in range(3)]
+    service = bench.service
+    events = Unwritable(volume_id=disks[1], always=always)
+    bench.service = replace(service, outlets=replace(service.outlets, events=events))
+    assert bench.handle(*map(bench.request, disks)) == {}
+    assert {bench.bus.final(disk)["detail"] for disk in (disks[0], disks[2])} == {"already_detached"}
+    bench.run()
+    data = bench.bus.final(disks[1])
+    assert (data["reason"]["code"], data["reason"]["cause"]) == ("dead_lettered", "code_failed")
+    assert {type(error) for error in bench.errors} == ({ZeroDivisionError} if always else set())
 
 
 def test_a_body_that_is_no_text_fails_its_own_record_only() -> None:

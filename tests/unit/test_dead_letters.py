@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,13 +11,15 @@ import pytest
 from shared.decision.case import Case, detached
 from shared.decision.progress import Progress
 from shared.inbox.read import Found
-from shared.model import DetachRequest, Detail, Message, Outcome, Reason, verdict_id
+from shared.model import Cause, DetachRequest, Detail, Message, Outcome, Reason, verdict_id
 from shared.outbox.consumers import Consumers
-from shared.outbox.dead_letters import DeadLetters
+from shared.outbox.dead_letters import DeadLetters, unread
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.ports import Event
+from shared.ports import AwsTrouble, Event
+from shared.webhook.endpoint import entry_of
+from tests.contract.consumer import faults
 from tests.messages import (
     MESSAGE_KEYS,
     OTHER_VOLUME,
@@ -49,6 +51,12 @@ SENT = Progress(
 
 
 CONTINUED = continuation(REQUEST, SENT)
+
+
+def waits() -> str:
+    case = Case(REQUEST, Message("", "m", QUEUE_ARN, START), SENT)
+    event = EventFactory().verdict(case, detached(Detail.DETACHED_NOW), START)
+    return waiting("sink", event)
 
 
 class Told(Observer):
@@ -127,6 +135,135 @@ def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> 
     assert f"openstack server volume list {SERVER}" in message
 
 
+FAILED_ON = replace(SENT, failures=2, last_error="our own code failed: KeyError in shared/cloud/parse.py, line 7, f")
+THROTTLED = "the function was throttled, or ran out of time or memory"
+
+
+@pytest.mark.parametrize(
+    ("body", "cause", "words"),
+    [
+        (json.dumps(bare(SERVER, VOLUME)), Cause.NO_LOOK_FINISHED, "no finished look is on record: " + THROTTLED),
+        (CONTINUED, Cause.NO_LOOK_FINISHED, "3 looks are on record, and no later one was finished: " + THROTTLED),
+        (continuation(REQUEST, Progress(first_seen_at=START)), Cause.NO_LOOK_FINISHED, "no finished look is on record"),
+        (continuation(REQUEST, FAILED_ON), Cause.CODE_FAILED, "failed on it 2 times in a row, and no later look"),
+        (ours(json.loads(CONTINUED) | {"continuation": 2}), Cause.UNREADABLE, "continuation"),
+        ("{", Cause.UNREADABLE, "JSON"),
+    ],
+)
+def test_it_is_told_why_it_died(body: str, cause: Cause, words: str) -> None:
+    """A message of which no look was finished is told from one that our own code failed on, by people and machines."""
+    event = Letters().answer(body)
+    assert cause == event["data"]["reason"]["cause"]
+    assert words in event["data"]["reason"]["message"]
+    assert [] == faults(event, strict=True)
+
+
+@pytest.mark.parametrize("body", [CONTINUED, ours(json.loads(CONTINUED) | {"continuation": 2})])
+def test_a_message_of_ours_is_shown_without_its_mac(body: str) -> None:
+    """Whoever hears verdicts could send it again, and be believed."""
+    event = Letters().answer(body)
+    shown = json.loads(event["data"]["original"])
+    assert json.loads(body).keys() - shown.keys() == {"mac"}
+    assert json.loads(body)["mac"] not in json.dumps(event)
+
+
+class NoKeys:
+    """The secret of the keys cannot be read just now."""
+
+    def mac(self, text: str) -> str:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def since(self) -> datetime:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+
+def test_what_cannot_be_told_to_be_ours_stays() -> None:
+    """Without the key a message of ours waits in its queue, and holds up no other."""
+    letters = Letters()
+    letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=NoKeys()))
+    assert ["m-0"] == letters.receive(CONTINUED, json.dumps(bare(SERVER, VOLUME)))
+    assert [VOLUME] == [data["volume_id"] for data in letters.bus.data]
+
+
+DRY = replace(REQUEST, dry_run=True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(cloudevent(bare(SERVER, VOLUME, dry_run=True, task_token="AQC-token"))),
+        continuation(DRY, Progress(first_seen_at=START)),
+        continuation(DRY, FAILED_ON),
+        ours(json.loads(continuation(DRY, SENT)) | {"continuation": 2}),
+    ],
+    ids=["request", "continuation", "failed on", "of another release"],
+)
+def test_a_dry_run_ends_as_it_was_promised(body: str) -> None:
+    """In the event of a dry run, under the id that the webhook endpoint told, and the workflow's task succeeds."""
+    letters = Letters()
+    assert [] == letters.receive(body)
+    (event,) = letters.bus.events
+    assert entry_of(DRY).verdict_id == event["id"]
+    assert "bms.volume.detach_checked.v1" == event["type"]
+    assert ("would_fail", "dead_lettered") == (event["data"]["detail"], event["data"]["reason"]["code"])
+    assert [(Outcome.CHECKED, "AQC-token")] == [(told.outcome, told.task_token) for told in letters.task.taken]
+    assert [] == faults(event, strict=True)
+    assert "may have sent" not in event["data"]["reason"]["message"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_verdict_follows_the_unconfirmed_one(version: int) -> None:
+    """What was announced caused it, also where another release wrote down what was announced."""
+    announced = verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
+    body = json.loads(continuation(REQUEST, replace(SENT, unconfirmed_id=announced)))
+    event = Letters().answer(ours(body | {"continuation": version}))
+    assert (announced, "CHG-1", TRACE) == (event["causationid"], event["correlationid"], event["traceparent"])
+
+
+def asked(**data: object) -> str:
+    return json.dumps(cloudevent({"server_id": SERVER, **data}, correlationid="c-1", traceparent=TRACE))
+
+
+BUG = ZeroDivisionError("a bug that knows the password")
+MESSAGE = Message("", "m-1", QUEUE_ARN, START)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_our_code_fails_to_read_is_answered_under_its_own_id(dry_run: bool) -> None:
+    """The webhook endpoint has promised that id, whatever bug we have."""
+    (found,) = unread(replace(MESSAGE, body=asked(volume_id=VOLUME, dry_run=dry_run, task_token="AQC-token")), BUG)
+    event = EventFactory().rejected(found, START, Reason.DEAD_LETTERED)
+    said = json.loads(event.body)
+    assert entry_of(replace(REQUEST, dry_run=dry_run)).verdict_id == event.id
+    assert ("c-1", "4711", TRACE) == (said["correlationid"], said["causationid"], said["traceparent"])
+    assert ("AQC-token", "unreadable") == (event.task_token, said["data"]["reason"]["cause"])
+    assert [] == faults(said, strict=True)
+    assert not [secret for secret in ("AQC-token", "password") if secret in event.body]
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (asked(volume_ids=[VOLUME, OTHER_VOLUME, VOLUME]), [("4711", VOLUME), ("4711", OTHER_VOLUME)]),
+        (json.dumps(bare(SERVER, VOLUME)), [("m-1", VOLUME)]),
+        (json.dumps(cloudevent(bare(SERVER, VOLUME), id=5)), [("m-1", VOLUME)]),
+        (CONTINUED, [("m-1", None)]),
+        (waits(), [("m-1", None)]),
+        ("[" * 100_000, [("m-1", None)]),
+        ("[5]", [("m-1", None)]),
+    ],
+)
+def test_what_our_code_fails_to_read_is_believed_as_far_as_anybody_may_say_it(
+    body: str, named: list[tuple[str, str | None]]
+) -> None:
+    """Whose request it is, one answer for each volume; but not what looks like a message of ours."""
+    found = unread(replace(MESSAGE, body=body), BUG)
+    assert named == [(one.origin.id, one.volume_id) for one in found]
+
+
 def test_a_waiting_workflow_is_told() -> None:
     """The task fails with the reason, and the token stays out of the event."""
     letters = Letters()
@@ -152,12 +289,6 @@ def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
     assert verdict_id("/changes", "4711", VOLUME, Outcome.FAILED) == event["id"]
     assert ["AQC-token"] == [told.task_token for told in letters.task.taken]
     assert "AQC-token" not in json.dumps(event)
-
-
-def waits() -> str:
-    case = Case(REQUEST, Message("", "m", QUEUE_ARN, START), SENT)
-    event = EventFactory().verdict(case, detached(Detail.DETACHED_NOW), START)
-    return waiting("sink", event)
 
 
 @pytest.mark.parametrize(

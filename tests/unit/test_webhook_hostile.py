@@ -67,7 +67,10 @@ def test_what_the_consumer_would_reject_is_rejected() -> None:
     contexts: list[Any] = [{}]
     for _ in range(44):
         contexts.append({"x": contexts[-1]})
-    answers = [endpoint(queue).answer(signed({**DATA, "context": context})).status for context in contexts[28:33] + contexts[42:]]
+    answers = [
+        endpoint(queue).answer(signed({**DATA, "context": context})).status
+        for context in contexts[28:33] + contexts[42:]
+    ]
     assert answers == [202, 202, 422, 422, 422, 400, 400, 400]
     assert len(requests_read(queue)) == 2
 

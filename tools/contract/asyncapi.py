@@ -29,8 +29,9 @@ CHANNELS: Mapping[str, Part] = {
     "deadLetterQueue": {
         "address": "{deadLetterQueue}",
         "title": "Dead-letter queue (SQS)",
-        "description": "Requests that our own code could not cope with. Each is answered from here by "
-        "`detach_failed` with the reason `dead_lettered`, and stays only while that is not possible.",
+        "description": "Messages that no delivery brought to an end. Each request in them is answered from here "
+        "with the reason `dead_lettered`, by `detach_failed` or, a dry run, by `detach_checked`, and stays only "
+        "while that is not possible.",
         "parameters": {"deadLetterQueue": {"description": "Of the stack; its name is made by AWS."}},
         "bindings": {"sqs": {"queue": {"name": "deadLetterQueue", "fifoQueue": False}, "bindingVersion": "0.2.0"}},
     },
