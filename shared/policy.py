@@ -125,6 +125,7 @@ ORIGINAL_BYTES = 8192
 SUMMARY_BYTES = 2048
 
 CALLS_KEPT = 20
+ATTACHED_TO_KEPT = 20
 """Evidence stays small: a request may be watched for hours."""
 
 # --------------------------------------------------------------------------------------------------- DELETE rules

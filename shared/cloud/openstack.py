@@ -232,7 +232,7 @@ class OpenStackCloud:
             status=answer.status if answer else 0,
             code=classified.code if classified else None,
             message=(classified.message or None) if classified else None,
-            openstack_request_id=next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), None),
+            openstack_request_id=next((headers[name][:255] for name in REQUEST_ID_HEADERS if headers.get(name)), None),
         )
 
 

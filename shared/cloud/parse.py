@@ -43,9 +43,17 @@ def texts_in(value: Any) -> dict[str, str]:
     return {str(key): str(item) for key, item in value.items() if isinstance(item, str | bool | int)}
 
 
+LONGEST_TEXT = 255
+"""Characters of an id, a name, a status or a device (Nova and Cinder: columns of 255)."""
+
+
 def _named(found: Mapping[str, Any]) -> dict[str, str]:
-    """The members that are texts, and not empty ones."""
-    return {name: value for name, value in found.items() if isinstance(value, str) and value}
+    """The members that are texts, and such as may stand in a message of ours: not empty, not long, all printable."""
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()
+    }
 
 
 def _true(value: Any) -> bool:
@@ -77,8 +85,8 @@ def all_detaching(body: Any) -> Mapping[str, Volume] | None:
 
 
 def _volume(found: Mapping[str, Any]) -> Volume:
-    status, attachments = found.get("status"), found.get("attachments")
-    if not isinstance(status, str) or not isinstance(attachments, list):
+    status, attachments = _named(found).get("status"), found.get("attachments")
+    if status is None or not isinstance(attachments, list):
         # Without them nothing can be proven, and an absent list must not read as "not attached".
         raise Unreadable("the volume's status or attachments are missing")
     return Volume(
@@ -96,11 +104,11 @@ def _attachment(entry: Any) -> tuple[str, Attachment] | None:
     """The server and the attachment; None for one to a host (Cinder os-attach), which is nobody's of ours."""
     if isinstance(entry, dict) and entry.get("server_id", "") is None:
         return None
-    if not isinstance(entry, dict) or not isinstance(entry.get("server_id"), str):
+    named = _named(entry) if isinstance(entry, dict) else {}
+    if "server_id" not in named:
         raise Unreadable("an attachment of the volume names no server")
-    named = _named(entry)
     attached_at = cloud_time(named.get("attached_at"))
-    return entry["server_id"].lower(), Attachment(named.get("attachment_id"), attached_at, named.get("device"))
+    return named["server_id"].lower(), Attachment(named.get("attachment_id"), attached_at, named.get("device"))
 
 
 def listing(body: Any) -> tuple[Listed, ...]:
@@ -132,13 +140,13 @@ def servers(body: Any) -> list[Server]:
 
 
 def _server(found: Mapping[str, Any]) -> Server:
-    if not isinstance(found.get("status"), str):
-        raise Unreadable("the server has no status")
     named, power, locked = _named(found), found.get("OS-EXT-STS:power_state"), found.get("locked")
+    if "status" not in named:
+        raise Unreadable("the server has no status")
     image = found.get("image")
     return Server(
         id=str(found.get("id")),
-        status=found["status"],
+        status=named["status"],
         name=named.get("name", ""),
         task_state=named.get("OS-EXT-STS:task_state"),
         vm_state=named.get("OS-EXT-STS:vm_state"),

@@ -23,7 +23,7 @@ from shared.model import (
     Volume,
     verdict_id,
 )
-from shared.policy import CALLS_KEPT, Policy
+from shared.policy import ATTACHED_TO_KEPT, CALLS_KEPT, Policy
 
 DELETE_CALL = "delete_attachment"
 
@@ -123,7 +123,7 @@ class Case:
             attachment=self.ours,
             listed_by_server=self.listed if self.seen.listing is not None else None,
             server_status=self.seen.server.status if self.seen.server else None,
-            attached_to=tuple(server for server, _ in attached),
+            attached_to=tuple(server for server, _ in attached[:ATTACHED_TO_KEPT]),
         )
 
     # ---------------------------------------------------------------------------------------- how it moves on

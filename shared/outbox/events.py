@@ -1,6 +1,5 @@
 """Verdicts as CloudEvents: what is said, under which id, so that a redelivery says the same again."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +9,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
-from shared.model import Cause, DetachRequest, Detail, Fault, Origin, Outcome, Reason, verdict_id
+from shared.model import Cause, DetachRequest, Detail, Origin, Outcome, Reason, verdict_id
 from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import EVENT_BYTES, ORIGINAL_BYTES, SUMMARY_BYTES
@@ -106,12 +105,10 @@ class EventFactory:
             "tracestate": origin.tracestate,
         }
         present = {name: value for name, value in attributes.items() if value is not None}
-        body = _written(present, data)
-        for shorter in SHORTER:
-            if len(body) <= EVENT_BYTES:
-                break
-            data = shorter(data)
-            body = _written(present, data)
+        said = data.model_dump(mode="json", exclude_none=True)
+        body = JSONFormat().write(CloudEvent(dict(present), said))
+        if len(body) > EVENT_BYTES:
+            body = JSONFormat().write(CloudEvent(dict(present), _shortened(said)))
         return Event(
             id=str(present["id"]),
             type=type_,
@@ -125,31 +122,27 @@ class EventFactory:
         )
 
 
-def _written(attributes: Mapping[str, Any], data: VerdictData) -> bytes:
-    """Structured JSON in ASCII, so that its characters are its bytes, and every queue takes it."""
-    return JSONFormat().write(CloudEvent(dict(attributes), data.model_dump(mode="json", exclude_none=True)))
+def _shortened(said: dict[str, Any]) -> dict[str, Any]:
+    """The same in fewer words: what the cloud and the sender wrote is cut, and what is proven stands."""
+    evidence = dict(said["evidence"])
+    evidence.pop("calls", None)
+    shorter = {**said, "evidence": _cut_all(evidence, 64)}
+    for name, limit in (("explanation", 256), ("reason", 512), ("original", 1024), ("faults", 64)):
+        if name in said:
+            shorter[name] = _cut_all(said[name], limit)
+    return shorter
 
 
-def _calls_without_texts(data: VerdictData) -> VerdictData:
-    calls = tuple(call.model_copy(update={"message": None}) for call in data.evidence.calls)
-    return data.model_copy(update={"evidence": data.evidence.model_copy(update={"calls": calls})})
-
-
-def _no_calls(data: VerdictData) -> VerdictData:
-    return data.model_copy(update={"evidence": data.evidence.model_copy(update={"calls": ()})})
-
-
-def _little_of_the_original(data: VerdictData) -> VerdictData:
-    return data.model_copy(update={"original": cut(data.original or "", ORIGINAL_BYTES // 8) or None})
-
-
-def _few_faults(data: VerdictData) -> VerdictData:
-    few = tuple(Fault(fault.field[:64], fault.message[:64]) for fault in (data.faults or ())[:5])
-    return data.model_copy(update={"faults": few or None})
-
-
-SHORTER = (_calls_without_texts, _no_calls, _little_of_the_original, _few_faults)
-"""What an event that is too large says less of, in this order."""
+def _cut_all(value: Any, limit: int) -> Any:
+    """Every text of a value cut, and every list."""
+    match value:
+        case str():
+            return cut(value, limit)
+        case dict():
+            return {name: _cut_all(item, limit) for name, item in value.items()}
+        case list():
+            return [_cut_all(item, limit) for item in value[:20]]
+    return value
 
 
 def subject_of(data: VerdictData) -> str | None:

@@ -166,7 +166,7 @@ def message_for(request: DetachRequest, prefix: str) -> QueueMessage:
         **attributes,
         "data": fields,
     }
-    return QueueMessage(json.dumps(event, ensure_ascii=False, default=datetime.isoformat))
+    return QueueMessage(json.dumps(event, default=datetime.isoformat))
 
 
 ATTRIBUTES = {
