@@ -1,6 +1,7 @@
 """JSON as it may come from anybody: one reading only, or a sentence that says why not. And one writing, with a MAC."""
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -39,6 +40,7 @@ def loads(text: str | bytes) -> JsonValue:
     try:
         if isinstance(text, bytes):
             text = text.decode()
+        text = text.removeprefix("\ufeff")  # a byte order mark may be passed over (RFC 8259 §8.1)
         value: JsonValue = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except NotJson:
@@ -48,7 +50,8 @@ def loads(text: str | bytes) -> JsonValue:
     except UnicodeEncodeError as error:
         raise NotJson("a string holds half of a character (an unpaired surrogate)") from error
     except UnicodeDecodeError as error:
-        raise NotJson(f"not UTF-8 at byte {error.start}") from error
+        wide = b"\x00" in error.object[:4] or error.object[:2] in (BOM_UTF16_LE, BOM_UTF16_BE)
+        raise NotJson(f"not UTF-8 at byte {error.start}{', but UTF-16 or UTF-32' if wide else ''}") from error
     except json.JSONDecodeError as error:
         raise NotJson(f"not JSON: {error.msg} at line {error.lineno} column {error.colno}") from error
     except ValueError as error:  # an integer of more digits than Python converts, or 1e400, which is no float

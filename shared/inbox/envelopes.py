@@ -4,12 +4,13 @@ import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from pydantic import JsonValue
 
 from shared import strict_json
+from shared.inbox.times import parse_time
+from shared.inbox.trace import trace_of
 from shared.model import Fault, Origin, Outcome
 
 Envelope = Mapping[str, JsonValue]
@@ -78,41 +79,69 @@ def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Ori
         for name, time in times.items()
         if name in present and time is None
     ]
-    extensions = ("correlationid", "traceparent", "tracestate")
     faults += [
         Fault(name, "must be a non-empty string without control characters")
-        for name in (*extensions, "subject")
+        for name in ("correlationid", "subject")
         if name in present and not is_text(present[name])
     ]
     if "data" in present and "data_base64" in present:
         faults.append(Fault("data_base64", "must not stand beside data"))
     data, data_faults = _data_of(present)
     faults += data_faults
-    text = {name: item for name, item in present.items() if is_text(item)}
+    correlation_id, (traceparent, tracestate) = present.get("correlationid"), _trace(present, outer)
     origin = replace(
         _named_by(present, outer, "id", "source", "time"),
         expires_at=times["expirytime"] or outer.expires_at,
-        correlation_id=text.get("correlationid") or outer.correlation_id,
-        traceparent=text.get("traceparent") or outer.traceparent,
-        tracestate=text.get("tracestate") or outer.tracestate,
+        correlation_id=correlation_id if is_text(correlation_id) else outer.correlation_id,
+        traceparent=traceparent,
+        tracestate=tracestate,
     )
     if faults:
         raise Refused(faults, origin, data)
     return origin, data
 
 
+def _trace(event: Envelope, outer: Origin) -> tuple[str | None, str | None]:
+    found = trace_of(event.get("traceparent"), event.get("tracestate"))
+    return found if found[0] else (outer.traceparent, outer.tracestate)
+
+
 def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
+    """The data, which must be JSON: as a value, as a text of it (some libraries write it so), or in base64."""
     content_type = str(event.get("datacontenttype", "application/json")).partition(";")[0].strip().lower()
-    if not re.fullmatch(r"(application|text)/(json|[^/\s]+\+json)", content_type):
+    untold = isinstance(event.get("data"), str) or "data_base64" in event
+    if not (JSON_TYPE.fullmatch(content_type) or (untold and content_type in NO_TYPE)):
         return None, [Fault("datacontenttype", "must be JSON")]
-    if "data_base64" not in event:
-        data = event.get("data")
-        return data, [] if isinstance(data, dict) else [Fault("data", "must be a JSON object")]
+    name, must = ("data_base64", "the base64 of a JSON object") if "data_base64" in event else ("data", "a JSON object")
     try:
-        data = strict_json.loads(base64.b64decode(str(event["data_base64"]), validate=True))
+        data = unquoted(strict_json.loads(_from_base64(event[name])) if name == "data_base64" else event.get(name))
     except ValueError as error:  # no base64, or no JSON
-        return None, [Fault("data_base64", f"must be the base64 of a JSON object: {error}")]
-    return data, [] if isinstance(data, dict) else [Fault("data_base64", "must be a JSON object")]
+        return None, [Fault(name, f"must be {must}: {error}")]
+    return data, [] if isinstance(data, dict) else [Fault(name, f"must be {must}")]
+
+
+JSON_TYPE = re.compile(r"(application|text)/(json|[^/\s]+\+json)")
+
+NO_TYPE = ("text/plain", "application/octet-stream")
+"""What libraries write where nobody told them the type of a text or of bytes."""
+
+
+def _from_base64(text: JsonValue) -> bytes:
+    """RFC 4648 §4; the line breaks of MIME (RFC 2045 §6.8) are passed over. Raises ValueError."""
+    return base64.b64decode(re.sub(r"[\r\n]", "", str(text)), validate=True)
+
+
+QUOTES = 2
+"""How often JSON may have been written as a text of JSON again."""
+
+
+def unquoted(value: JsonValue) -> JsonValue:
+    """The value that a text of JSON holds, if it is a text. Raises NotJson."""
+    for _ in range(QUOTES):
+        if not isinstance(value, str):
+            break
+        value = strict_json.loads(value)
+    return value
 
 
 ENVELOPE_KINDS: tuple[
@@ -127,17 +156,6 @@ ENVELOPE_KINDS: tuple[
 
 TEXT_BYTES = 2048
 """Of an attribute as UTF-8. Each becomes part of every event, which has to stay small."""
-
-
-def parse_time(value: Any) -> datetime | None:
-    """An RFC 3339 time with a zone; None for anything else."""
-    if not isinstance(value, str) or not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value):
-        return None
-    try:
-        time = datetime.fromisoformat(value.upper().replace(" ", "T"))
-        return time.astimezone(UTC) if time.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def is_text(value: Any) -> TypeGuard[str]:

@@ -9,7 +9,7 @@ from pydantic import JsonValue, ValidationError
 from shared import strict_json
 from shared.decision.case import Case
 from shared.decision.progress import Progress
-from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text
+from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text, unquoted
 from shared.inbox.request import context_faults, faults_of, request_faults, requests_of, valid_id, valid_token
 from shared.model import DetachRequest, Fault, Message, Origin, Reason
 from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed, without_mac
@@ -89,6 +89,8 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
 def requests_in(value: JsonValue, origin: Origin, prefix: str) -> list[DetachRequest]:
     """Unwrap SNS, EventBridge and CloudEvents in any order they were wrapped, then validate the request."""
     for _ in range(ENVELOPES + 1):
+        if isinstance(value, str):
+            value = _unquoted(value, origin)
         if not isinstance(value, dict):
             raise Refused([Fault("", f"must be a JSON object, is {_json_type(value)}")], origin)
         envelope = next((unwrap for belongs, unwrap in ENVELOPE_KINDS if belongs(value)), None)
@@ -101,6 +103,14 @@ def requests_in(value: JsonValue, origin: Origin, prefix: str) -> list[DetachReq
                 refused.faults += tuple(request_faults(refused.data, at="data"))
             raise
     raise Refused([Fault("", f"wrapped more than {ENVELOPES} times")], origin)
+
+
+def _unquoted(text: str, origin: Origin) -> JsonValue:
+    """A text of JSON stands for what is in it; any other is what it is."""
+    try:
+        return unquoted(text)
+    except strict_json.NotJson as error:
+        raise Refused([Fault("", f"must be a JSON object, is a string: {error}")], origin) from error
 
 
 # ---------------------------------------------------------------------------------------------- our own messages

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJsonSchema
 
-from shared.inbox.envelopes import Refused, parse_time
+from shared.inbox.envelopes import Refused
+from shared.inbox.times import parse_time
 from shared.model import LONGEST_TTL, DetachRequest, Fault, Frozen, Origin, ProjectId, RequestTtl
 from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
 from shared.strict_json import WIDEST_INTEGER, depth, integers

@@ -13,8 +13,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from shared.inbox.envelopes import parse_time
 from shared.inbox.request import RequestData
+from shared.inbox.times import parse_time
 from shared.ports import Unsent
 from shared.webhook.http_binding import STRUCTURED
 from shared.webhook.responses import TITLES

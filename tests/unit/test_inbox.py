@@ -115,7 +115,8 @@ def test_json_content_types_are_read(content_type: object) -> None:
     assert request_of(cloudevent(DATA, datacontenttype=content_type)).volume_id == VOLUME
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/jsonp", "json", "", 7, []])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "application/xml",
+                                          "application/jsonp", "json", "*/*", "", 7, []])  # fmt: skip
 def test_other_content_types_are_refused(content_type: object) -> None:
     """Data of another media type is not guessed at."""
     assert fields(rejected(cloudevent(DATA, datacontenttype=content_type))) == ["datacontenttype"]
@@ -138,9 +139,39 @@ def test_data_stands_once() -> None:
     assert "data_base64" in fields(rejected(cloudevent(DATA, data_base64="e30=")))
 
 
-@pytest.mark.parametrize("data", [..., None, [], "text", 5, True, json.dumps(DATA)])
+@pytest.mark.parametrize("broken", [*"\t -_=", "\u00e4"])
+def test_only_line_breaks_are_passed_over_in_base64(broken: str) -> None:
+    """Some encoders break lines; any other character is none of base64's."""
+    encoded = base64.b64encode(json.dumps(DATA).encode()).decode()
+    assert request_of(cloudevent(..., data_base64="\r\n".join([encoded[:76], encoded[76:], ""]))).volume_id == VOLUME
+    assert fields(rejected(cloudevent(..., data_base64=encoded[:8] + broken + encoded[8:]))) == ["data_base64"]
+
+
+@pytest.mark.parametrize("form", ["{}", "\ufeff{}", " {}\n"])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("content_type", [..., "application/json", "text/plain", "text/plain; charset=utf-8"])
+def test_json_in_a_text_is_read(form: str, times: int, content_type: object) -> None:
+    """Some libraries write data, and some senders whole events, as a text of JSON."""
+    text = json.dumps(DATA) if times == 1 else json.dumps(json.dumps(DATA))
+    text = form.replace("{}", text)
+    assert request_of(cloudevent(text, datacontenttype=content_type)).volume_id == VOLUME
+    encoded = base64.b64encode(text.encode()).decode()
+    assert request_of(cloudevent(..., data_base64=encoded, datacontenttype=content_type)).volume_id == VOLUME
+    assert request_of(eventbridge(text)).volume_id == VOLUME
+    assert request_of(text).volume_id == VOLUME
+
+
+def test_text_within_text_has_a_limit() -> None:
+    """Nobody means it so, and the fault says what it is."""
+    text = json.dumps(DATA)
+    for _ in range(2):
+        text = json.dumps(text)
+    assert fields(rejected(cloudevent(text))) == ["data"]
+
+
+@pytest.mark.parametrize("data", [..., None, [], "text", 5, True, "[]", "5", '{"a": 1, "a": 2}'])
 def test_data_is_an_object(data: object) -> None:
-    """Data that is missing, null, or JSON in a string is not a request."""
+    """Data that is missing, null, or a text of anything but an object is not a request."""
     assert fields(rejected(cloudevent(data))) == ["data"]
 
 
@@ -188,7 +219,7 @@ def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
 
 @pytest.mark.parametrize("name", ["time", "expirytime"])
 @pytest.mark.parametrize("value", ["2026-11-23T08:00:00", "2026-11-23", "today", "", 1795420800, "2026-13-01T00:00:00Z",
-                                   "0001-01-01T00:00:00+23:59", EIGHT + "\n"])  # fmt: skip
+                                   EIGHT + "\n"])  # fmt: skip
 def test_times_have_a_zone(name: str, value: object) -> None:
     """A time without zone, or no time at all, is refused: the check of the attachment and the expiry depend on it."""
     assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
@@ -212,7 +243,7 @@ def test_extensions_are_honoured() -> None:
 
 
 @pytest.mark.parametrize("value", [5, "", "a\nb", {"a": 1}])
-@pytest.mark.parametrize("name", ["correlationid", "traceparent", "tracestate", "subject"])
+@pytest.mark.parametrize("name", ["correlationid", "subject"])
 def test_extensions_are_texts(name: str, value: object) -> None:
     """An extension that is echoed must be one that can be echoed."""
     assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))

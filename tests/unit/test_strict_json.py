@@ -37,7 +37,8 @@ def test_what_json_writes_is_read_back(value: Any) -> None:
         ("{'a': 1}", "not JSON"),
         ('{"a": 1,}', "not JSON"),
         ("[1] [2]", "not JSON"),
-        ("\ufeff{}", "not JSON"),
+        ("\ufeff\ufeff{}", "not JSON"),
+        ("{}\ufeff", "not JSON"),
         ('"a\x00b"', "not JSON"),
         ('"a\nb"', "not JSON"),
         ("NaN", "NaN is not JSON"),
@@ -53,13 +54,20 @@ def test_what_json_writes_is_read_back(value: Any) -> None:
         (nested(100_000), "nested"),
         (b"\xff", "not UTF-8 at byte 0"),
         (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
-        ("{}".encode("utf-16"), "not UTF-8"),
+        ("{}".encode("utf-16"), "UTF-16"),
+        ("{}".encode("utf-32"), "UTF-32"),
     ],
 )
 def test_two_readings_are_none(text: str | bytes, why: str) -> None:
     """Whatever two parsers could read differently is refused, in words that say why."""
     with pytest.raises(NotJson, match=why):
         loads(text)
+
+
+@pytest.mark.parametrize("text", ["\ufeff{}", "\ufeff{}".encode(), '\ufeff {"a": "\ufeff"}'])
+def test_a_byte_order_mark_is_passed_over(text: str | bytes) -> None:
+    """One of them, before the text; inside of a string it is a character."""
+    assert loads(text) in ({}, {"a": "\ufeff"})
 
 
 def test_depth_has_a_limit() -> None:

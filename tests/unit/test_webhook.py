@@ -28,20 +28,20 @@ from tests.http_requests import (
     structured,
     unsigned,
 )
-from tests.messages import OTHER_VOLUME, SERVER, VOLUME
+from tests.messages import OTHER_VOLUME, SERVER, TRACE, VOLUME
 
 
 def test_a_cloudevent_keeps_its_identity() -> None:
     """Id, source, time and extensions reach the queue as they are; the answer names the ids of the verdict."""
     queue = FakeQueue()
-    event = cloudevent(correlationid="CHG-1", traceparent="00-1-2-01", expirytime="2026-11-24T08:00:00Z")
+    event = cloudevent(correlationid="CHG-1", traceparent=TRACE, expirytime="2026-11-24T08:00:00Z")
     answer = endpoint(queue).answer(structured(event))
     assert answer.status == 202
     (request,) = requests_read(queue)
     assert (request.id, request.source) == ("4711", "/changes")
     assert request.requested_at == datetime(2026, 11, 23, 8, tzinfo=UTC)
     assert request.expires_at == datetime(2026, 11, 24, 8, tzinfo=UTC)
-    assert (request.correlation_id, request.traceparent) == ("CHG-1", "00-1-2-01")
+    assert (request.correlation_id, request.traceparent) == ("CHG-1", TRACE)
     assert said(answer) == {
         "requests": [
             {
