@@ -24,7 +24,13 @@ def message_of(record: Mapping[str, Any]) -> Message:
         sent_at=_time(attributes["SentTimestamp"]),
         first_received_at=_time(attributes["ApproximateFirstReceiveTimestamp"]),
         receive_count=int(attributes.get("ApproximateReceiveCount") or 1),
+        attributes=_texts(record["messageAttributes"]) if record.get("messageAttributes") else {},
     )
+
+
+def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """The message attributes that are texts; binary ones are nobody's here."""
+    return {name: found["stringValue"] for name, found in attributes.items() if found.get("stringValue")}
 
 
 def _time(milliseconds: str) -> datetime:

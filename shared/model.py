@@ -42,7 +42,10 @@ class Frozen(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as the queue handed it over; `receive_count` is 1 on the first delivery."""
+    """A message as the queue handed it over; `receive_count` is 1 on the first delivery.
+
+    `attributes` are the sender's own (SQS message attributes that are texts).
+    """
 
     body: str
     id: str
@@ -50,6 +53,7 @@ class Message:
     sent_at: datetime
     first_received_at: datetime | None = None
     receive_count: int = 1
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,58 @@ def _unwrap_sns(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, J
     """An SNS notification carries the message as a JSON text."""
     origin = _named_by(value, outer, "MessageId", "TopicArn", "Timestamp")
     try:
-        return origin, strict_json.loads(str(value["Message"]))
+        return origin, in_binary_mode(strict_json.loads(str(value["Message"])), _sns_attributes(value))
     except strict_json.NotJson as error:
         raise Refused([Fault("Message", str(error))], origin) from error
 
 
+def _sns_attributes(value: Envelope) -> dict[str, str]:
+    """The message attributes that are texts."""
+    found = value.get("MessageAttributes")
+    entries = found.items() if isinstance(found, dict) else ()
+    values = {name: entry.get("Value") for name, entry in entries if isinstance(entry, dict)}
+    return {name: text for name, text in values.items() if isinstance(text, str)}
+
+
+PREFIXES = ("ce-", "ce_", "cloudEvents_")
+"""How bindings of CloudEvents 1.0.2 mark attributes beside the data: HTTP, Kafka and AMQP. None is for SQS; SQS takes
+letters, digits, hyphens, underscores and full stops in the names of its message attributes."""
+
+
+def in_binary_mode(data: JsonValue, attributes: Mapping[str, str]) -> JsonValue:
+    """The event whose attributes stand beside its data, as structured JSON; the data alone if there are none."""
+    event: dict[str, JsonValue] = {}
+    for name, value in attributes.items():
+        prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
+        if prefix:
+            event[name.removeprefix(prefix)] = value
+    if "specversion" not in event or (isinstance(data, dict) and "specversion" in data):
+        return data
+    content_type = next((text for name, text in attributes.items() if name.lower() in CONTENT_TYPE), None)
+    return {"datacontenttype": content_type, **event, "data": data}
+
+
+CONTENT_TYPE = ("content-type", "contenttype", "content_type")
+
+
 def _unwrap_eventbridge(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, JsonValue]:
     return _named_by(value, outer, "id", "source", "time"), value["detail"]
+
+
+def _unwrap_argo(value: Envelope, outer: Origin, prefix: str) -> tuple[Origin, JsonValue]:
+    """Argo Events: the attributes under `context`, and data as it went over its event bus, in base64 or as JSON.
+
+    A webhook event source has the request's payload under `body`.
+    """
+    context = value["context"]
+    event = {**context, "data": value["data"]} if isinstance(context, dict) else {}
+    if isinstance(value["data"], str) and BASE64.fullmatch(value["data"]):
+        event["data_base64"] = event.pop("data")
+    origin, data = _unwrap_cloudevent(event, outer, prefix)
+    return origin, data["body"] if isinstance(data, dict) and {"header", "body"} <= data.keys() else data
+
+
+BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+=*[\r\n]*")
 
 
 def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, time_name: str) -> Origin:
@@ -150,6 +195,10 @@ ENVELOPE_KINDS: tuple[
     (lambda v: v.get("Type") == "Notification" and "TopicArn" in v and "Message" in v, _unwrap_sns),
     (lambda v: "detail-type" in v and "detail" in v, _unwrap_eventbridge),
     (lambda v: "specversion" in v, _unwrap_cloudevent),
+    (
+        lambda v: "data" in v and isinstance(context := v.get("context"), dict) and "specversion" in context,
+        _unwrap_argo,
+    ),
 )
 """How each envelope is told from the others, and how it is opened."""
 

@@ -9,7 +9,7 @@ from pydantic import JsonValue, ValidationError
 from shared import strict_json
 from shared.decision.case import Case
 from shared.decision.progress import Progress
-from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, is_text, unquoted
+from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, in_binary_mode, is_text, unquoted
 from shared.inbox.request import context_faults, faults_of, request_faults, requests_of, valid_id, valid_token
 from shared.model import DetachRequest, Fault, Message, Origin, Reason
 from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed, without_mac
@@ -74,6 +74,8 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
         # No request was made after it was sent, nor later than now, whatever its sender says (design rule 3).
+        if message.attributes:
+            value = in_binary_mode(value, message.attributes)
         latest, found = min(message.sent_at, now), requests_in(value, origin, prefix)
         dated = (replace(request, requested_at=max(EPOCH, min(request.requested_at, latest))) for request in found)
         return [Case(request, message, progress) for request in dated]
@@ -91,6 +93,8 @@ def requests_in(value: JsonValue, origin: Origin, prefix: str) -> list[DetachReq
     for _ in range(ENVELOPES + 1):
         if isinstance(value, str):
             value = _unquoted(value, origin)
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "specversion" in value[0]:
+            (value,) = value  # a batch of one, as some brokers deliver each event (CloudEvents JSON format §4)
         if not isinstance(value, dict):
             raise Refused([Fault("", f"must be a JSON object, is {_json_type(value)}")], origin)
         envelope = next((unwrap for belongs, unwrap in ENVELOPE_KINDS if belongs(value)), None)

@@ -61,6 +61,8 @@ def mode_of(headers: Mapping[str, str]) -> Mode:
         raise Unreadable(415, f"JSON comes in UTF-8, not in {charset[1][:40]}")
     if media_type in CLOUDEVENTS:
         return CLOUDEVENTS[media_type]
+    if "content-type" not in headers and "ce-specversion" in headers:
+        return Mode.BINARY  # some libraries leave it out where the event has no datacontenttype
     if media_type.startswith("application/cloudevents") or not JSON_TYPE.fullmatch(media_type):
         raise Unreadable(415, f"Content-Type must be one of {', '.join((*CLOUDEVENTS, 'application/json'))}")
     return Mode.BINARY if any(name.startswith("ce-") for name in headers) else Mode.BARE
@@ -81,7 +83,7 @@ def _batched(value: JsonValue, headers: Mapping[str, str]) -> tuple[JsonValue, .
 
 def _binary(value: JsonValue, headers: Mapping[str, str]) -> tuple[JsonValue, ...]:
     """Attributes from the `ce-` headers, `datacontenttype` from `Content-Type`, `data` from the body (§3.1)."""
-    event: dict[str, JsonValue] = {"specversion": None, "datacontenttype": headers["content-type"], "data": value}
+    event: dict[str, JsonValue] = {"specversion": None, "datacontenttype": headers.get("content-type"), "data": value}
     faults = []
     for header, encoded in headers.items():
         name = header.removeprefix("ce-")
