@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.cloud.answers import TABLE, Row
-from shared.cloud.redact import redact
 from shared.model import Answer, AnswerClass, Classified
 from shared.policy import LONGEST_RETRY_AFTER
+from shared.redact import redact
 from shared.retry_after import seconds
 
 EMPTY_MEANS_ACCEPTED = frozenset({200, 201, 202, 204})

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from shared.cloud.redact import redact
 from shared.model import Answer, AnswerClass, Classified, Reason
+from shared.redact import redact
 
 
 class NoAnswer(Exception):

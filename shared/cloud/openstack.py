@@ -13,11 +13,11 @@ from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Access, Login, ReadCredentials, Service
 from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected
 from shared.cloud.receipts import receipt_of
-from shared.cloud.redact import redact
 from shared.decision.case import DELETE_CALL
 from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import LONGEST_DELETE
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
+from shared.redact import redact
 
 SERVER_VERSION = "2.26"
 """Nova's oldest that tells `locked` and `tags` and still names the flavor. A DELETE asks for it too: a shelved server

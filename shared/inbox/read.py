@@ -15,6 +15,7 @@ from shared.model import DetachRequest, Fault, Message, Origin, Reason
 from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed, without_mac
 from shared.policy import ENVELOPES, FAULTS
 from shared.ports import Macs
+from shared.redact import redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,8 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
 
 def _told(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
     """Enough to correct the request by, and no more than can be sent: names are the sender's and of any length."""
-    told = [Fault(fault.field[:128], fault.message[:256]) for fault in faults[:FAULTS]]
+    # A name may be anything of the sender's, and a fault may quote it.
+    told = [Fault(redact(fault.field, 128), redact(fault.message, 256)) for fault in faults[:FAULTS]]
     more = len(faults) - len(told)
     return (*told, Fault("", f"has {more} more faults")) if more else tuple(told)
 

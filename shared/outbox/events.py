@@ -6,6 +6,7 @@ from typing import Any
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+from pydantic import JsonValue
 
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
@@ -36,7 +37,7 @@ class EventFactory:
             project_id=request.project_id,
             attachment_id=progress.followed.attachment_id if progress.followed else request.attachment_id,
             request=RequestRef(id=request.id, source=request.source),
-            context=request.context,
+            context=_context(request.context, request.task_token),
             evidence=Evidence(
                 before=progress.before,
                 after=case.state,
@@ -52,7 +53,7 @@ class EventFactory:
                 concluded_at=now,
                 seconds=round(max(0.0, (now - progress.first_seen_at).total_seconds()), 3),
             ),
-            original=shown(original, request.task_token) if original is not None else None,
+            original=_original(original, request.task_token) if original is not None else None,
         )
         announced = None if conclusion.outcome is Outcome.UNCONFIRMED else progress.unconfirmed_id
         return self._event(data, request, request.task_token, now, caused_by=announced or request.id)
@@ -77,11 +78,11 @@ class EventFactory:
             server_id=rejected.server_id,
             volume_id=rejected.volume_id,
             request=RequestRef(id=origin.id, source=origin.source),
-            context=rejected.context,
+            context=_context(rejected.context, rejected.task_token),
             evidence=Evidence(),
             timing=Timing(requested_at=origin.time, first_seen_at=now, concluded_at=now, seconds=0.0),
             faults=None if checked else rejected.faults,
-            original=None if checked else shown(rejected.original, rejected.task_token),
+            original=None if checked else _original(rejected.original, rejected.task_token),
         )
         return self._event(data, origin, rejected.task_token, now, caused_by=rejected.unconfirmed_id or origin.id)
 
@@ -156,9 +157,19 @@ def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) ->
     return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable, cause=cause)
 
 
-def shown(original: str, secret: str | None) -> str:
-    """A message as an event may show it: without the token that would let any reader answer in our place."""
-    return cut(original.replace(secret, "...") if secret else original, ORIGINAL_BYTES)
+def _original(text: str, token: str | None) -> str:
+    # Loaded for the first message that cannot be carried out.
+    from shared.outbox.original import shown
+
+    return cut(shown(text, token), ORIGINAL_BYTES)
+
+
+def _context(context: dict[str, JsonValue] | None, token: str | None) -> Any:
+    if not context:
+        return context
+    from shared.outbox.original import echoed
+
+    return echoed(context, token)
 
 
 def cut(text: str, limit: int) -> str:

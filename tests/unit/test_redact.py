@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from shared.cloud.redact import LONGEST, REDACTED, redact
+from shared.redact import LONGEST, REDACTED, redact
 
 ALNUM = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 SECRET = st.text(ALNUM + "-_", min_size=12, max_size=400)

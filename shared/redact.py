@@ -1,0 +1,137 @@
+"""What may be shown of a text that somebody else wrote: no secrets, and not much of it."""
+
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from functools import cache
+from urllib.parse import quote, quote_plus, unquote
+
+REDACTED = "[redacted]"
+LONGEST = 500
+
+# The gateway answers a bad signature with the canonical request, signed headers and access key included, so a
+# value is taken by the name in front of it, in any notation (header, JSON, query, markup, canonical request).
+# Every alternative starts with a literal and repeats one class only: the time stays linear in the text.
+_NAMED = r"""(?ixs)(?P<name>
+            (?: (?:token|pass(?:word|wd|phrase|code)?|pwd|secret|signature|credentials?|cookie
+                  |(?:api|private|secret|access)[-_]?key|(?<![a-z])(?:access(?=\\*["']?\s*=)|ak|sk))
+                (?! [\w-]{0,24}:\w{1,40}\ to\ be\ performed )   # "ecs:serverPasswords:manage" is an action
+                [\w-]{0,24} (?: [\\"']* \s* [:=>]{1,2} | ["'] \s* , )
+              | bearer(?=\s) )
+            (?: [^\S\r\n] | [\[(] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*   # a line with a name of its own is no value
+        )
+        (?: \\*"(?:[^"\\]|\\.)*"? | \\*'(?:[^'\\]|\\.)*'? | [^\s"'<]+ )"""
+# These values contain blanks and commas, so the rest of the line goes.
+_WHOLE_LINE = r"""(?ix)
+        ( authorization [\\"']* \s* [:=,]+ (?: [^\S\r\n] | [\[(\\"'] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*
+        | HMAC-SHA256 \s )
+        [^\r\n"']*"""
+# What is recognised by its own looks, with no name in front of it.
+_SHAPED = r"""(?x)
+        gAAAA[\w=%-]*                                           # Fernet token
+      | MII[\w+/=-]{16,} | PKIZ_[\w+/=-]+                       # PKI token
+      | eyJ[\w-]{8,}(?:\.[\w-]*)*                               # JSON web token
+      | whsec_[\w+/=-]*                                         # webhook secret
+      | (?<=://)[^\s/@:"'<]*:[^\s/@"'<]+(?=@)                   # user and password in a URL
+      | (?<![A-Za-z0-9])[A-Z0-9]{20}(?![A-Za-z0-9])             # access key
+      | (?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])    # secret key"""
+
+
+@cache
+def _substitutions() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Compiled when something has gone wrong for the first time, not at each cold start."""
+    return (
+        (re.compile(_WHOLE_LINE), rf"\1{REDACTED}"),
+        (re.compile(_NAMED), rf"\g<name>{REDACTED}"),
+        (re.compile(_SHAPED), REDACTED),
+    )
+
+
+def redact(text: str, longest: int = LONGEST, known: Iterable[str] = ()) -> str:
+    """Blank out every secret first and cut after, so that no half of one is left at the edge.
+
+    A secret may be escaped or encoded, once or several times over; those that are `known` are found by what they are.
+    """
+    for secret in known:
+        text = without(secret, text)
+    text = _everywhere(text)
+    # JSON can smuggle in halves of surrogate pairs, which no one could encode again.
+    return text.encode("utf-8", "replace").decode()[:longest]
+
+
+def without(secret: str, text: str) -> str:
+    """The text without a secret that is known, in any of its spellings."""
+    if len(secret) >= SHORTEST_KNOWN:
+        for spelling in spellings(secret):
+            text = text.replace(spelling, REDACTED)
+    return text
+
+
+SHORTEST_KNOWN = 6
+"""Characters. A shorter secret would blank out half of any text."""
+
+
+def spellings(secret: str) -> tuple[str, ...]:
+    """A secret as it is, escaped as JSON, markup and URLs do it, and in base64, wherever it begins there."""
+    escaped = json.dumps(secret)[1:-1]
+    forms = [secret, escaped, escaped.replace("/", "\\/"), quote(secret), quote(secret, safe=""), quote_plus(secret)]
+    forms += [form.lower() for form in forms[3:] if "%" in form]
+    forms.append(secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;"))
+    data = secret.encode("utf-8", "surrogatepass")
+    for before in range(3):
+        encoded = b64encode(bytes(before) + data).decode().rstrip("=")
+        # The characters at both ends also encode what stands beside the secret.
+        core = encoded[(0, 2, 3)[before] : len(encoded) - 1]
+        forms += [core, core.replace("+", "-").replace("/", "_")] if len(core) >= SHORTEST_KNOWN else []
+    return tuple(dict.fromkeys(sorted(forms, key=len, reverse=True)))
+
+
+ROUNDS = 4
+"""So many encodings are opened, one within the other."""
+
+_ESCAPED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([/\\\"']))")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+
+
+def _everywhere(text: str, rounds: int = ROUNDS) -> str:
+    """Blank out secrets in the text, and in what it says once it is decoded; what holds none stays as it is written."""
+    text = _blanked(text)
+    if not rounds:
+        return text
+    for decode in (_unescaped, unquote, _without_entities):
+        plain = decode(text)
+        if plain != text and (shown := _everywhere(plain, rounds - 1)) != plain:
+            text = shown
+    return _BASE64.sub(lambda found: _run(found[0], rounds - 1), text)
+
+
+def _blanked(text: str) -> str:
+    for secret, shown in _substitutions():
+        text = secret.sub(shown, text)
+    return text
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(lambda found: found[2] or chr(int(found[1], 16)), text)
+
+
+def _without_entities(text: str) -> str:
+    if "&" not in text:
+        return text
+    from html import unescape
+
+    return unescape(text)
+
+
+def _run(run: str, rounds: int) -> str:
+    """A run of the characters of base64, blanked out if it holds a secret once it is decoded."""
+    data = run.rstrip("=").translate(_STANDARD)
+    try:
+        plain = b64decode(data[: len(data) - (len(data) % 4 == 1)] + "==").decode()
+    except ValueError:
+        return run
+    return run if _everywhere(plain, rounds) == plain else REDACTED
+
+
+_STANDARD = str.maketrans("-_", "+/")

@@ -1,0 +1,197 @@
+"""What of a message may be shown: no secret, in whatever spelling and however deep, and all else as it was written."""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.outbox.original import echoed, shown
+from shared.redact import REDACTED, spellings
+from tests.messages import SERVER, VOLUME, bare, cloudevent
+from tests.unit.test_envelope_entries import ENTRIES
+
+TOKEN = "AQCEAAAAKgAAAAMAAAAAAAAAAfBHSY0/O2+aRMv9mHGTBTN1iM8h/E5kC1dWGZzAbp6qfEj=="
+"""As Step Functions write them, with characters that encodings change."""
+
+NAMES = ["task_token", "taskToken", "TaskToken", "task-token", "token", "access_token", "password", "OS_PASSWORD",
+         "secret", "client_secret", "api_key", "apiKey", "aws_secret_access_key", "Authorization", "X-Auth-Token",
+         "mac", "cookie", "credentials"]  # fmt: skip
+
+
+def php(value: Any) -> str:
+    return json.dumps(value).replace("/", "\\/")
+
+
+def dotnet(value: Any) -> str:
+    return json.dumps(value).replace("+", "\\u002B").replace("/", "\\u002F")
+
+
+def all_escaped(value: Any) -> str:
+    """Every character of every string as an escape."""
+    return json.dumps(value).replace(TOKEN, "".join(f"\\u{ord(one):04x}" for one in TOKEN))
+
+
+WRITTEN: dict[str, Callable[[Any], str]] = {
+    "plain": json.dumps,
+    "indented": lambda value: json.dumps(value, indent=2),
+    "PHP": php,
+    ".NET": dotnet,
+    "escapes": all_escaped,
+    "byte order mark": lambda value: "\ufeff" + json.dumps(value),
+    "JSON in JSON": lambda value: json.dumps(json.dumps(value)),
+    "JSON in JSON in JSON": lambda value: json.dumps({"a": json.dumps({"b": json.dumps(value)})}),
+    "SNS in EventBridge in SNS": lambda value: json.dumps(ENTRIES["sns"](ENTRIES["rule"](ENTRIES["sns"](value)))),
+    "base64": lambda value: json.dumps({"data_base64": base64.b64encode(json.dumps(value).encode()).decode()}),
+    "base64 in lines": lambda value: json.dumps({"d": base64.encodebytes(json.dumps(value).encode()).decode()}),
+    "base64 for URLs": lambda value: json.dumps({"d": base64.urlsafe_b64encode(php(value).encode()).decode()}),
+    "base64 in base64": lambda value: json.dumps(
+        {"d": base64.b64encode(base64.b64encode(json.dumps(value).encode())).decode()}
+    ),
+    "percent": lambda value: json.dumps({"d": quote(json.dumps(value))}),
+    "entities": lambda value: json.dumps({"d": html.escape(json.dumps(value))}),
+    "cut off": lambda value: json.dumps(value)[:-1],
+    "cut off in JSON in JSON": lambda value: json.dumps({"Message": json.dumps(value)})[:-2],
+    "cut off in base64": lambda value: json.dumps({"d": base64.b64encode(json.dumps(value).encode()).decode()})[:-1],
+    "not JSON": lambda value: f"please: {json.dumps(value)}",
+    "too deep": lambda value: "[" * 2000 + json.dumps(value) + "]" * 2000,
+    "no quotes": lambda value: json.dumps(value).replace('"', ""),
+    "single quotes": lambda value: json.dumps(value).replace('"', "'"),
+}
+
+PLACES: dict[str, Callable[[str], Any]] = {
+    "request": lambda name: bare(SERVER, VOLUME, **{name: TOKEN}),
+    "cloudevent": lambda name: cloudevent(bare(SERVER, VOLUME, **{name: TOKEN})),
+    "extension": lambda name: cloudevent(bare(SERVER, VOLUME), **{name: TOKEN}),
+    "list": lambda name: bare(SERVER, VOLUME, **{name: ["x", TOKEN]}),
+    "object": lambda name: bare(SERVER, VOLUME, **{name: {"value": {"value": TOKEN}}}),
+    "context": lambda name: bare(SERVER, VOLUME, context={"a": [{name: TOKEN}]}),
+    "text": lambda name: bare(SERVER, VOLUME, note=f"the {name}: {TOKEN}"),
+    "URL": lambda name: bare(SERVER, VOLUME, callback=f"https://example.com/?{name}={quote(TOKEN, safe='')}"),
+}
+
+
+def decodings(text: str) -> set[str]:
+    """The text and whatever it says when it is decoded, in every order, a few times over."""
+    found, new = {text}, {text}
+    for _ in range(4):
+        new = {
+            plain for one in new for plain in (html.unescape(one), unpercent(one), unescaped(one), *runs(one))
+        } - found
+        found |= new
+    return found
+
+
+def unpercent(text: str) -> str:
+    return unquote(text)
+
+
+def unescaped(text: str) -> str:
+    return re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", lambda m: m[2] or chr(int(m[1], 16)), text)
+
+
+def runs(text: str) -> list[str]:
+    found = []
+    for run in re.findall(r"[A-Za-z0-9+/_-]{16,}", re.sub(r"\\[rn]|[\r\n]", "", text)):
+        data = run.replace("-", "+").replace("_", "/")
+        for start in range(4):
+            part = data[start:]
+            decoded = base64.b64decode(part[: len(part) // 4 * 4]).decode("utf-8", "ignore")
+            found += [decoded] if sum(map(str.isprintable, decoded)) > 8 else []
+    return found
+
+
+def leaks(text: str) -> bool:
+    """Whether a good part of the token stands in the text in any encoding."""
+    parts = (TOKEN[8:32], TOKEN[24:48], TOKEN[44:68])
+    return any(part in plain for plain in decodings(text) for part in parts)
+
+
+def test_the_judge_sees_every_spelling() -> None:
+    """A judge that finds nothing proves nothing."""
+    for write in WRITTEN.values():
+        assert leaks(write(bare(SERVER, VOLUME, task_token=TOKEN)))
+    assert not leaks(json.dumps(bare(SERVER, VOLUME)))
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+def test_no_secret_is_shown(place: Callable[[str], Any], write: Callable[[Any], str]) -> None:
+    """Under each of its names; nobody needs to know the value."""
+    for name in NAMES:
+        assert not leaks(shown(write(place(name)))), (name, shown(write(place(name))))
+
+
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+def test_a_token_is_known_by_its_looks(write: Callable[[Any], str]) -> None:
+    """Under a name that says nothing, or as a name itself."""
+    for value in (bare(SERVER, TOKEN), {TOKEN: 1}, [TOKEN], {"server_id": [TOKEN]}):
+        assert not leaks(shown(write(value)))
+
+
+@pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
+def test_a_token_that_is_known_is_not_shown(write: Callable[[Any], str]) -> None:
+    """However short and plain it is, wherever it stands."""
+    token = "hunter-2/+"
+    for value in (bare(SERVER, token), {"task_token": token, "note": f"see {token}"}, {token: token}):
+        text = shown(write(value), token)
+        assert all(token not in plain for plain in decodings(text)), text
+
+
+@pytest.mark.parametrize("write", [json.dumps, php, dotnet, WRITTEN["indented"], WRITTEN["JSON in JSON"]])
+@pytest.mark.parametrize("wrap", ENTRIES.values(), ids=ENTRIES)
+def test_what_is_not_secret_is_shown_as_it_was_written(write: Callable[[Any], str], wrap: Callable[[Any], Any]) -> None:
+    """Whoever reads it can tell what they sent."""
+    event = cloudevent(bare(SERVER, "x", dry_rum=True, context={"note": "äöü / +", "n": [1.50, None, True]}))
+    wrapped = wrap(event)
+    if isinstance(wrapped, dict):
+        wrapped.pop("Signature", None)
+    text = write(wrapped)
+    assert shown(text) == text or "Signature" in text
+
+
+def test_members_that_stand_twice_are_shown_twice() -> None:
+    """That is what was wrong with the message."""
+    assert shown('{"a": 1, "task_token": "x", "a": 2}') == f'{{"a": 1, "task_token": "{REDACTED}", "a": 2}}'
+
+
+@given(st.text(max_size=300) | st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode()))
+def test_any_text_can_be_shown(text: str) -> None:
+    """Whatever comes in, a text that can be written goes out."""
+    json.dumps(shown(text))
+
+
+@pytest.mark.parametrize("piece", ['{"', "[", '\\"', "eyJ", "AQC1", "%7B", "&quot;", '"a":', "\\u0022", "token", "=="])
+def test_time_grows_with_the_text_only(piece: str) -> None:
+    """As much as a queue takes is looked through in seconds."""
+    assert shown(piece * (300_000 // len(piece))) is not None
+
+
+@given(st.text(min_size=6, max_size=40), st.integers(0, 2))
+def test_a_secret_is_found_in_base64_wherever_it_begins(secret: str, before: int) -> None:
+    """At each of the three places that it may have in its encoding."""
+    if not secret.isprintable():
+        return
+    encoded = base64.b64encode(b"x" * before + secret.encode() + b"y" * 4).decode()
+    assert any(spelling in encoded for spelling in spellings(secret))
+
+
+CONTEXTS = [
+    ({"task_token": TOKEN}, {"task_token": REDACTED}),
+    ({"a": [{"TaskToken": "x"}]}, {"a": [{"TaskToken": REDACTED}]}),
+    ({"a": f"see {TOKEN}!"}, {"a": f"see {REDACTED}!"}),
+    ({"password": "theirs to send", "n": [1, None]}, {"password": "theirs to send", "n": [1, None]}),
+    ({"task_token": 5}, {"task_token": 5}),
+]
+
+
+@pytest.mark.parametrize(("context", "echo"), CONTEXTS)
+def test_a_context_is_echoed_without_the_task_token(context: Any, echo: Any) -> None:
+    """All else in it is the sender's own, and comes back as it was sent."""
+    assert echoed(context, TOKEN) == echo
