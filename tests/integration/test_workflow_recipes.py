@@ -22,6 +22,7 @@ from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.receive import Rules
 from tests.contract.consumer import faults
+from tests.messages import MESSAGE_KEYS
 from tests.scripted import Script
 from tests.stack import Clock, VirtualQueue
 from tools.contract.samples import SAMPLES
@@ -205,7 +206,7 @@ class OneToken:
 
 def endpoint(waiting: VirtualQueue) -> WebhookEndpoint:
     rules = Rules(source="/bms-volume-detach/webhook", allowed_origins=("eventgrid.azure.net",))
-    return WebhookEndpoint(rules, OneToken(), waiting, utc_now)
+    return WebhookEndpoint(rules, OneToken(), waiting, MESSAGE_KEYS, utc_now)
 
 
 def test_azure_event_grid_may_send() -> None:

@@ -55,7 +55,9 @@ def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: 
     endpoint(queue).answer(wrapped(message))
     assert {request.volume_id for request in requests_read(queue)} <= {VOLUME}
     assert all(
-        set(event) <= {"specversion", "id", "source", "type", "time", "datacontenttype", "data"}
+        set(event)
+        <= {"specversion", "id", "source", "type", "time", "datacontenttype", "data", "mac"}
+        | {"authtype", "authid", "authvia"}
         for event in queue.events
     )
     assert all(set(event["data"]) == set(DATA) for event in queue.events)
