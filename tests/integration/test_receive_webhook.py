@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from functions.receive_webhook.handler import http_request_of, lambda_handler
-from local.aws_stand_in import REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
+from local.aws_stand_in import MESSAGE_KEY, REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
 from local.function_url import payload
 from local.poller import LambdaContext
-from local.stack import MESSAGE_KEY_SECRET, Stack
+from local.stack import Stack
 from shared.aws.secrets import SHORTEST_KEY
 from shared.bootstrap.webhook import build_webhook, webhook_endpoint
 from shared.webhook.http_binding import STRUCTURED
@@ -30,11 +30,11 @@ Invoke = Callable[[dict[str, Any]], Any]
 @pytest.fixture
 def environment(aws: AwsStandIn) -> dict[str, str]:
     """What the template sets for the function."""
-    keep(aws, {"key": "k" * SHORTEST_KEY}, MESSAGE_KEY_SECRET)
+    keep(aws, {"key": "k" * SHORTEST_KEY}, MESSAGE_KEY)
     return {
         **aws.environment,
         "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
-        "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY_SECRET,
+        "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY,
         "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
         "WEBHOOK_ALLOWED_ORIGINS": "events.example.com, other.example.com",
     }
