@@ -3,6 +3,7 @@
 import base64
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from local.poller import Handler, OnError, ignore, invoke
 
 LARGEST = 6 * 1024 * 1024
 """What Lambda takes; more it answers itself with 413."""
+
+PATIENCE = 30
+"""Seconds that a sender has for its headers, and again for its body; Lambda itself hands over whole requests only."""
 
 TEXT = re.compile(r"\s*(text/|application/(json|xml|javascript|x-www-form-urlencoded)\s*(;|$))", re.IGNORECASE)
 """Content types of which Lambda hands over the body as text; any other it encodes as base64."""
@@ -74,9 +78,14 @@ class FunctionUrl(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, handler: Handler, port: int = 0, pages: Mapping[str, Page] | None = None, on_error: OnError = ignore
+        self,
+        handler: Handler,
+        port: int = 0,
+        pages: Mapping[str, Page] | None = None,
+        on_error: OnError = ignore,
+        patience: float = PATIENCE,
     ) -> None:
-        self.handler, self.pages, self.on_error = handler, pages or {}, on_error
+        self.handler, self.pages, self.on_error, self.patience = handler, pages or {}, on_error, patience
         try:
             super().__init__(("127.0.0.1", port), _Connection)
         except (OSError, OverflowError) as error:
@@ -107,9 +116,18 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FunctionUrl
 
+    def setup(self) -> None:
+        self.request.settimeout(self.server.patience)
+        super().setup()
+
+    def handle_expect_100(self) -> bool:
+        """Who waits for `100 Continue` gets it when the body is about to be read, and not for one that is refused."""
+        return True
+
     def do_GET(self) -> None:
         page = self.server.pages.get(urlsplit(self.path).path)
-        length = self.headers.get("Content-Length", "0")
+        lengths = self.headers.get_all("Content-Length", ["0"])
+        length = lengths[0].strip() if len(set(lengths)) == 1 else ""  # two of them could be read in two ways
         if page and self.command == "GET":
             # Nothing is loaded from anywhere, and nothing may be.
             policy = "default-src 'none'; style-src 'unsafe-inline'"
@@ -119,11 +137,32 @@ class _Connection(BaseHTTPRequestHandler):
         elif int(length) > LARGEST:
             self._refuse(413, "Content Too Large")
         else:
-            body = self.rfile.read(int(length))
+            body = self._body(int(length))
+            if body is None:
+                self._refuse(408, "Request Timeout")
+                return
             answer = self.server.answer(payload(self.command, self.path, self.headers.items(), body))
             self._send(int(answer["statusCode"]), answer.get("headers") or {}, answer.get("body") or "")
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_TRACE = do_QUERY = do_GET
+
+    def _body(self, length: int) -> bytes | None:
+        """The whole body; None if it is not there in time, or the sender stops before its end."""
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+        body, end = bytearray(), time.monotonic() + self.server.patience
+        try:
+            while len(body) < length:
+                self.connection.settimeout(max(0.001, end - time.monotonic()))
+                part = self.rfile.read1(min(length - len(body), 65536))
+                if not part:
+                    return None
+                body += part
+        except TimeoutError:
+            return None
+        self.connection.settimeout(self.server.patience)
+        return bytes(body)
 
     def _refuse(self, status: int, why: str) -> None:
         self.close_connection = True

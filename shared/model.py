@@ -3,10 +3,11 @@
 All are frozen. What crosses a wire is validated where it comes in; from there on a value is taken as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated
 from uuid import UUID, uuid5
 
@@ -37,6 +38,52 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, **STRICT)
 
 
+# ------------------------------------------------------------------------------------------------- who asked
+
+
+class AuthType(StrEnum):
+    """What kind of principal asked: the values of `authtype` that are used here (CloudEvents, Auth Context)."""
+
+    USER = "user"
+    SERVICE_ACCOUNT = "service_account"
+    API_KEY = "api_key"
+    UNAUTHENTICATED = "unauthenticated"
+    UNKNOWN = "unknown"
+
+
+class Via(StrEnum):
+    """How the requester was proven."""
+
+    QUEUE = "queue"
+    WEBHOOK_SIGNATURE = "webhook_signature"
+    WEBHOOK_BEARER = "webhook_bearer"
+    WEBHOOK_IAM = "webhook_iam"
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Who asked, as far as AWS or a key of the webhook endpoint proves it; no sender can write it."""
+
+    __pydantic_config__ = STRICT
+
+    type: Annotated[AuthType, Field(description="What kind of principal it is; `unknown` where nothing was proven.")]
+    id: Annotated[str | None, Field(description="SQS's SenderId, the name of a key, or an ARN.")] = None
+    via: Annotated[Via, Field(description="How it was proven.")] = Via.QUEUE
+
+    @property
+    def name(self) -> str:
+        """What ALLOWED_REQUESTERS is matched with."""
+        return f"{self.type}:{self.id or ''}"
+
+    def is_allowed(self, patterns: Collection[str]) -> bool:
+        """Whether one of the patterns (of `fnmatch`, upper and lower case differ) matches. Without any, all are."""
+        return not patterns or any(fnmatchcase(self.name, pattern) for pattern in patterns)
+
+
+NOBODY_KNOWN = Requester(AuthType.UNKNOWN)
+"""The requester where nothing is proven."""
+
+
 # ----------------------------------------------------------------------------------------------- what was asked
 
 
@@ -44,7 +91,7 @@ class Frozen(BaseModel):
 class Message:
     """A message as the queue handed it over; `receive_count` is 1 on the first delivery.
 
-    `attributes` are the sender's own (SQS message attributes that are texts).
+    `attributes` are the sender's own (SQS message attributes that are texts); `sender` is the queue's word.
     """
 
     body: str
@@ -54,11 +101,15 @@ class Message:
     first_received_at: datetime | None = None
     receive_count: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
+    sender: Requester = NOBODY_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asked, when, and what else the envelope says. The innermost envelope that says something wins."""
+    """Which event asked, when, and what else the envelope says. The innermost envelope that says something wins.
+
+    `requester` is proven and said by no envelope.
+    """
 
     id: str
     source: str
@@ -67,6 +118,7 @@ class Origin:
     correlation_id: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    requester: Requester = NOBODY_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +152,7 @@ class DetachRequest:
     correlation_id: str | None = None
     traceparent: str | None = None
     tracestate: str | None = None
+    requester: Requester = NOBODY_KNOWN
 
     @property
     def subject(self) -> str:
@@ -246,6 +299,7 @@ class Reason(StrEnum):
 
     INVALID_REQUEST = "invalid_request"
     NOT_AUTHENTIC = "not_authentic"
+    REQUESTER_NOT_ALLOWED = "requester_not_allowed"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     SERVER_NOT_FOUND = "server_not_found"

@@ -1,5 +1,7 @@
 """The messages we send to ourselves: a case that is looked at again later, a verdict that a consumer has not taken yet.
 
+The webhook endpoint signs the requests that it puts on the queue in the same way: it says who sent them.
+
 The outbox writes them, the inbox reads them. One queue may hold messages of two releases, so each format has a version.
 Many may be allowed to send to the queue, so each message carries a MAC: nobody else can say what a request has been
 through, or have a verdict delivered.
@@ -16,7 +18,7 @@ from pydantic import AwareDatetime
 
 from shared import strict_json
 from shared.decision.progress import Progress
-from shared.model import DetachRequest, Frozen
+from shared.model import NOBODY_KNOWN, AuthType, DetachRequest, Frozen, Requester, Via
 from shared.policy import UPGRADE
 from shared.ports import Event, Macs
 from shared.strict_json import MAC
@@ -87,6 +89,28 @@ def is_of_the_release_before(value: Mapping[str, Any], sent_at: datetime, macs: 
     `sent_at` is the queue's own word. Raises AwsTrouble if that cannot be told.
     """
     return MAC not in value and sent_at <= macs.since() + timedelta(seconds=UPGRADE)
+
+
+REQUESTER = {"authtype": "type", "authid": "id", "authvia": "via"}
+"""The attributes of a request from the webhook endpoint that say who sent it, and the fields they are of."""
+
+
+def as_attributes(requester: Requester) -> dict[str, str]:
+    """Who was proven, as attributes of an event; only beside a MAC of ours they mean anything."""
+    told = {name: getattr(requester, field) for name, field in REQUESTER.items()}
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def requester_in(event: Mapping[str, Any]) -> Requester | None:
+    """Who sent a request that the webhook endpoint signed; None if it does not say so.
+
+    A kind that this release does not know, since a later one wrote it, is `unknown`.
+    """
+    via, type_, id_ = event.get("authvia", Via.QUEUE), event.get("authtype"), event.get("authid")
+    if via not in list(Via) or not isinstance(type_, str):
+        return None
+    known = type_ in list(AuthType)
+    return Requester(AuthType(type_) if known else NOBODY_KNOWN.type, id_ if isinstance(id_, str) else None, Via(via))
 
 
 def _without_mac(value: Mapping[str, Any]) -> dict[str, Any]:

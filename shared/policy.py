@@ -211,3 +211,4 @@ class Policy:
     fence_skew: timedelta = timedelta(seconds=5)
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     request_ttl_limit: timedelta = timedelta(days=1)
+    allowed_requesters: tuple[str, ...] = ()

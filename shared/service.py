@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.decision.case import Case
+from shared.decision.case import Case, Step, failed
+from shared.decision.requeue import as_check
 from shared.inbox.read import Ignored, Rejected, read
-from shared.model import Message
+from shared.model import Message, Reason
 from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import WaitingDelivery
 from shared.visit import Visits
@@ -55,7 +56,23 @@ class Service:
             case Ignored():
                 self._unanswerable(message, found)
             case list():
-                return found
+                return self._allowed(found, outbox) if self.visits.policy.allowed_requesters else found
+        return []
+
+    def _allowed(self, cases: list[Case], outbox: Outbox) -> list[Case]:
+        """The same cases, if their requester may ask; otherwise none, and each is answered without a call.
+
+        A case that is looked at again was allowed when it came: what is under way is watched to its end.
+        """
+        request, allowed = cases[0].request, self.visits.policy.allowed_requesters
+        if not cases[0].fresh or request.requester.is_allowed(allowed):
+            return cases
+        refusal = failed(Reason.REQUESTER_NOT_ALLOWED, f"the requester is {request.requester.name}")
+        for case in cases:
+            step = Step(case, as_check(refusal) if case.request.dry_run else refusal)
+            for observer in self.outlets.observers:
+                observer.step(step)
+            outbox.take(step)
         return []
 
     def _unanswerable(self, message: Message, found: Rejected | Ignored) -> None:

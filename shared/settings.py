@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.model import ProjectId
+from shared.model import AuthType, ProjectId
 from shared.policy import Policy, RunningServerPolicy
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -67,6 +68,18 @@ def _is_loopback(host: str) -> bool:
 
 def _parted(text: object) -> object:
     return [part.strip().lower() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _listed(text: object) -> object:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _pattern(pattern: str) -> str:
+    """One that no requester can match refuses everybody, so it is refused itself."""
+    kind, colon, _ = pattern.partition(":")
+    if not colon or not any(fnmatchcase(known, kind) for known in AuthType):
+        raise ValueError(f"must be patterns of type:id; a type is one of {', '.join(AuthType)}")
+    return pattern
 
 
 class _FromNames(BaseModel):
@@ -210,6 +223,7 @@ class Settings(_FromNames):
     cloud_secret_id: str | None = None
     cloud_secret_pattern: str = "volume-detach/cloud/{project_id}"  # noqa: S105 - a name
     allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = frozenset()
+    allowed_requesters: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)] = ()
     webhook_secret_id: str | None = None
     webhook_allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_parted)] = ()
     webhook_iam_auth: bool = False
@@ -241,7 +255,9 @@ class Settings(_FromNames):
     def policy(self) -> Policy:
         names = ("confirm_timeout", "watch_timeout", "request_ttl", "request_ttl_limit", "fence_skew")
         times = {name: timedelta(seconds=getattr(self, name)) for name in names}
-        return Policy(running_server_policy=self.running_server_policy, **times)
+        return Policy(
+            running_server_policy=self.running_server_policy, allowed_requesters=self.allowed_requesters, **times
+        )
 
 
 def load(model: type[Model], values: Mapping[str, object]) -> Model:

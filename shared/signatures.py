@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from standardwebhooks import Webhook
 
+from shared.model import AuthType, Requester, Via
 from shared.policy import SIGNATURE_TOLERANCE
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
@@ -32,24 +34,62 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+class _Key(BaseModel):
+    """A key, and what verdicts call whoever has it; one without a name is called by a fingerprint of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@/-]{0,63}$")] | None = None
+    secret: SecretStr
+
+    @property
+    def text(self) -> str:
+        return self.secret.get_secret_value()
+
+    @property
+    def id(self) -> str:
+        """The name, or a part of a hash that the key cannot be told from, and that stays the same while it does."""
+        return self.name or f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
+
+
+class SigningKey(_Key):
+    """A signing secret of Standard Webhooks."""
+
+    secret: Annotated[SecretStr, AfterValidator(_signing_secret)]
+
+
+class TokenKey(_Key):
+    """A bearer token."""
+
+    secret: Annotated[SecretStr, Field(min_length=16)]
+
+
+def _keyed(value: object) -> object:
+    return {"secret": value} if isinstance(value, str | SecretStr) else value
+
+
 class Keys(BaseModel):
     """What senders may authenticate with; a new secret may stand beside the old one, in any order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    secrets: tuple[Annotated[SecretStr, AfterValidator(_signing_secret)], ...] = ()
-    bearer_tokens: tuple[Annotated[SecretStr, Field(min_length=16)], ...] = ()
+    secrets: tuple[Annotated[SigningKey, BeforeValidator(_keyed)], ...] = ()
+    bearer_tokens: tuple[Annotated[TokenKey, BeforeValidator(_keyed)], ...] = ()
 
     @classmethod
     def parse(cls, value: Any) -> Keys:
-        """From a secret's JSON: an object of both, or a plain list of signing secrets. Raises ValidationError."""
+        """From a secret's JSON: an object of both, or a plain list of signing secrets. Raises ValidationError.
+
+        Each key is a text, or `{"name": ..., "secret": ...}`.
+        """
         return cls.model_validate({"secrets": value} if isinstance(value, list) else value)
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """The sender is known; `signed_at` is the signed time of this attempt, if there was a signature."""
+    """The sender is known as `requester`; `signed_at` is the signed time of this attempt, if there was a signature."""
 
+    requester: Requester
     signed_at: datetime | None = None
 
 
@@ -85,9 +125,9 @@ def check_signature(
         id_.encode()
     except UnicodeError:
         return NotAuthenticated("the body and the headers must be UTF-8")
-    expected = [Webhook(secret.get_secret_value()).sign(id_, signed_at, text) for secret in keys.secrets]
-    if _any_equal(expected, headers[SIGNATURE].split(" ")):
-        return Authenticated(signed_at)
+    expected = [(key, Webhook(key.text).sign(id_, signed_at, text)) for key in keys.secrets]
+    if key := _matching(expected, signatures_in(headers[SIGNATURE])):
+        return Authenticated(Requester(AuthType.API_KEY, key.id, Via.WEBHOOK_SIGNATURE), signed_at)
     return NotAuthenticated("the signature matches no secret of this webhook endpoint", unknown_key=True)
 
 
@@ -96,14 +136,24 @@ def check_bearer(headers: Mapping[str, str], keys: Keys) -> Authenticated | NotA
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return NotAuthenticated("the Authorization header holds no bearer token")
-    if _any_equal([known.get_secret_value() for known in keys.bearer_tokens], [token.strip()]):
-        return Authenticated()
+    if key := _matching([(key, key.text) for key in keys.bearer_tokens], [token.strip()]):
+        return Authenticated(Requester(AuthType.API_KEY, key.id, Via.WEBHOOK_BEARER))
     return NotAuthenticated("the bearer token is not known to this webhook endpoint", unknown_key=True)
 
 
-def _any_equal(known: Sequence[str], presented: Sequence[str]) -> bool:
-    """Compare all with all, each in constant time; no early exit tells which of them was close."""
+def signatures_in(header: str) -> list[str]:
+    """The signatures of version 1 in a header.
+
+    Blanks part them (Standard Webhooks, signature scheme). A comma does too where a gateway made one header of several
+    (RFC 9110 §5.3). Others, such as `v1a`, and empty parts are passed over.
+    """
+    return re.findall(r"(?:^|[\s,])(v1,[A-Za-z0-9+/]+={0,2})(?=$|[\s,])", header)
+
+
+def _matching(known: Sequence[tuple[_Key, str]], presented: Sequence[str]) -> _Key | None:
+    """The key whose text was presented. All are compared, in constant time: no early exit tells which was close."""
     equal = [
-        hmac.compare_digest(one.encode(), other.encode("utf-8", "replace")) for one in known for other in presented
+        hmac.compare_digest(one.encode(), other.encode("utf-8", "replace")) for _, one in known for other in presented
     ]
-    return any(equal)
+    keys = [key for key, _ in known for _ in presented]
+    return next((key for key, same in zip(keys, equal, strict=True) if same), None)

@@ -32,7 +32,7 @@ def cloudevent(data: Mapping[str, Any] = DATA, **attributes: Any) -> dict[str, A
     return {name: value for name, value in event.items() if value is not None}
 
 
-def http_request(method: str, headers: Mapping[str, str], body: bytes = b"", iam: bool = False) -> HttpRequest:
+def http_request(method: str, headers: Mapping[str, str], body: bytes = b"", iam: str | None = None) -> HttpRequest:
     return HttpRequest(method, headers, body, request_id="http-request-1", iam=iam)
 
 
@@ -105,7 +105,7 @@ class FakeQueue:
 def endpoint(
     queue: FakeQueue | None = None, key_ring: FakeKeyRing | None = None, rules: Rules = RULES, now: datetime = NOW
 ) -> WebhookEndpoint:
-    return WebhookEndpoint(rules, key_ring or FakeKeyRing(), queue or FakeQueue(), lambda: now)
+    return WebhookEndpoint(rules, key_ring or FakeKeyRing(), queue or FakeQueue(), MESSAGE_KEYS, lambda: now)
 
 
 def said(answer: HttpAnswer) -> Any:

@@ -38,13 +38,15 @@ ANSWERS: Mapping[int, str] = {
     202: "Everything valid is in the queue. Of a batch, events that are not valid are named beside the others.",
     400: "The body is not JSON, or JSON that can be read in two ways.",
     401: "No proof of who is asking: no signature of a known secret, or one that is more than five minutes old.",
+    403: "The sender is known, and is not among those who may ask (ALLOWED_REQUESTERS).",
     405: "Requests are sent by POST; OPTIONS is for the handshake.",
     413: f"More than {BODY_BYTES} bytes, or a batch of more than {BATCH_EVENTS} events.",
     415: "A content type that this endpoint does not read.",
     422: "No valid request: `errors` names every faulty field (of a batch: `events`).",
     429: "The queue is throttled: send the same again after `Retry-After` seconds.",
-    503: "The queue did not take everything, or the endpoint's keys cannot be read: send the same again after "
-    "`Retry-After` seconds. `enqueued` and `missing` say what is in the queue; nothing is done twice.",
+    503: "The queue did not take everything, or the keys of the endpoint, or of the service's messages, cannot be "
+    "read: send the same again after `Retry-After` seconds. `enqueued` and `missing` say what is in the queue; "
+    "nothing is done twice.",
 }
 
 HEADERS: Mapping[int, Mapping[str, str]] = {

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from shared import strict_json
 from shared.decision.case import Case
 from shared.decision.requeue import time_to_live
 from shared.inbox.read import Found, Ignored, Rejected, read
@@ -22,7 +23,7 @@ from shared.own_messages import WaitingDelivery
 from shared.policy import AWS_BATCH, Policy
 from shared.ports import AwsTrouble, Clock, utc_now
 from shared.settings import Settings, SettingsError, load
-from shared.webhook.receive import message_for
+from shared.webhook.receive import event_for
 
 HIDDEN = 900
 """Seconds for which nobody else gets the letters that are shown: a person has to read them."""
@@ -166,7 +167,7 @@ def _of_requests(letter: Letter, cases: Sequence[Case], rules: Rules, now: datet
         return finding("it goes on from where it was", letter.message.body)
     if _says(letter.message.body, requests, rules, now):
         return finding("it asks for the same again", letter.message.body)
-    bodies = tuple(message_for(request, rules.prefix).body for request in requests)
+    bodies = tuple(strict_json.canonical(event_for(request, rules.prefix)) for request in requests)
     if all(_says(body, (request,), rules, now) for body, request in zip(bodies, requests, strict=True)):
         return finding("it is sent as a CloudEvent that keeps its id and its time", *bodies)
     return finding("it would not ask for the same when it is sent again")

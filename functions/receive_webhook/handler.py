@@ -1,23 +1,43 @@
 """Receive webhooks: an HTTP request in (payload format 2.0, of a Function URL or an HTTP API), an answer out."""
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from shared.bootstrap.webhook import webhook_endpoint
+from shared.policy import BODY_BYTES
 from shared.telemetry.logs import logger
 from shared.webhook.receive import HttpRequest
 
 
 def http_request_of(event: dict[str, Any]) -> HttpRequest:
     """What the core needs of the event; the body is the very bytes that were sent, since those are signed."""
-    context, body = event["requestContext"], event.get("body") or ""
+    context = event["requestContext"]
+    headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+    iam = (context.get("authorizer") or {}).get("iam")
+    too_large = is_too_large(event, headers)
     return HttpRequest(
         method=context["http"]["method"],
-        headers={name.lower(): value for name, value in (event.get("headers") or {}).items()},
-        body=base64.b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "surrogatepass"),
+        headers=headers,
+        body=b"" if too_large else body_of(event),
         request_id=context["requestId"],
-        iam=bool((context.get("authorizer") or {}).get("iam")),
+        iam=(iam.get("userArn") or "") if iam else None,
+        too_large=too_large,
     )
+
+
+def is_too_large(event: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
+    """Whether the body is larger than what is taken, by its header or by its length, before it is decoded."""
+    told = headers.get("content-length", "").strip()
+    if told.isascii() and told.isdecimal() and (len(told) > len(str(BODY_BYTES)) or int(told) > BODY_BYTES):
+        return True
+    length = len(event.get("body") or "")  # four characters of base64 are three bytes; a character is at least one
+    return length > (BODY_BYTES + 2) // 3 * 4 if event.get("isBase64Encoded") else length > BODY_BYTES
+
+
+def body_of(event: Mapping[str, Any]) -> bytes:
+    body = event.get("body") or ""
+    return base64.b64decode(body) if event.get("isBase64Encoded") else body.encode("utf-8", "surrogatepass")
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from shared.aws.client import AwsClient
-from shared.aws.secrets import Secrets
+from shared.aws.secrets import MessageKey, Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.webhook_keys import WebhookKeys
 from shared.ports import Clock, utc_now
@@ -19,17 +19,20 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     client = AwsClient(environment)
+    secrets = Secrets(client)
     rules = Rules(
         # The source of requests in bare JSON, the same for all of a deployment.
         source=f"{settings.event_source.rstrip('/')}/webhook",
         prefix=settings.event_type_prefix,
         allowed_origins=settings.webhook_allowed_origins,
         iam_auth=settings.webhook_iam_auth,
+        allowed_requesters=settings.allowed_requesters,
     )
     return WebhookEndpoint(
         rules=rules,
-        key_ring=WebhookKeys(Secrets(client), settings.webhook_secret_id),
+        key_ring=WebhookKeys(secrets, settings.webhook_secret_id),
         queue=SqsQueue(client, settings.request_queue_url),
+        macs=MessageKey(secrets, settings.message_key_secret_id),
         clock=clock,
         observe=log_answer,
     )

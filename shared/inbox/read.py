@@ -11,11 +11,20 @@ from shared.decision.case import Case
 from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, in_binary_mode, is_text, unquoted
 from shared.inbox.request import context_faults, faults_of, request_faults, requests_of, valid_id, valid_token
-from shared.model import DetachRequest, Fault, Message, Origin, Reason
-from shared.own_messages import NEEDS, Continuation, WaitingDelivery, is_of_the_release_before, is_signed, without_mac
+from shared.model import NOBODY_KNOWN, DetachRequest, Fault, Message, Origin, Reason
+from shared.own_messages import (
+    NEEDS,
+    Continuation,
+    WaitingDelivery,
+    is_of_the_release_before,
+    is_signed,
+    requester_in,
+    without_mac,
+)
 from shared.policy import ENVELOPES, FAULTS
 from shared.ports import Macs
 from shared.redact import redact
+from shared.strict_json import MAC
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +69,9 @@ Found = list[Case] | WaitingDelivery | Rejected | Ignored
 def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
     """The cases in a message (one per volume), or the delivery that waited in it, or why there is neither.
 
-    Raises AwsTrouble if it seems to be a message of ours and the keys to tell cannot be read.
+    Raises AwsTrouble if it has a MAC, or seems to be a message of ours, and the keys to tell cannot be read.
     """
-    origin = Origin(message.id, message.source, message.sent_at)
+    origin = Origin(message.id, message.source, message.sent_at, requester=message.sender)
     own: str | None = None
     try:
         value = strict_json.loads(message.body)
@@ -72,11 +81,13 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
             if not (is_signed(value, macs) or is_of_the_release_before(value, message.sent_at, macs)):
                 return _forged(message, origin, own)
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
+        if isinstance(value, dict) and MAC in value and is_signed(value, macs):
+            origin = replace(origin, requester=requester_in(value) or message.sender)
+        elif message.attributes:  # nobody adds anything to what was signed
+            value = in_binary_mode(value, message.attributes)
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
         # No request was made after it was sent, nor later than now, whatever its sender says (design rule 3).
-        if message.attributes:
-            value = in_binary_mode(value, message.attributes)
         latest, found = min(message.sent_at, now), requests_in(value, origin, prefix)
         dated = (replace(request, requested_at=max(EPOCH, min(request.requested_at, latest))) for request in found)
         return [Case(request, message, progress) for request in dated]
@@ -136,7 +147,10 @@ def _asker(request: JsonValue, message: Message) -> Origin:
     told = request if isinstance(request, dict) else {}
     names = ("id", "source", "correlation_id", "traceparent", "tracestate")
     text: dict[str, Any] = {name: value for name in names if is_text(value := told.get(name))}
-    return replace(Origin(message.id, message.source, message.sent_at), **text)
+    said = told.get("requester")
+    requester = requester_in({f"auth{name}": value for name, value in said.items()}) if isinstance(said, dict) else None
+    origin = Origin(message.id, message.source, message.sent_at, requester=requester or NOBODY_KNOWN)
+    return replace(origin, **text)
 
 
 def _announced(value: JsonValue) -> str | None:

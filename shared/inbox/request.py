@@ -93,6 +93,7 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
     if faults or asked is None:
         raise Refused(faults, origin, data)
     fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})
+    fields["requester"] = origin.requester
     time = fields.pop("time")
     requested_at = min(time, asked.requested_at or time)
     volumes = asked.volume_ids or [asked.volume_id or ""]

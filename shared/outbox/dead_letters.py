@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.decision.failures import died
@@ -70,14 +70,14 @@ def unread(message: Message, error: Exception) -> list[Rejected]:
     promises the id of the verdict. What looks like a message of ours is not believed: nothing was checked.
     """
     fault = Fault("", f"could not be read: {type(error).__name__}")
-    origin = Origin(message.id, message.source, message.sent_at)
+    origin = Origin(message.id, message.source, message.sent_at, requester=message.sender)
     value = _object(message.body)
     if any(kind in value and name in value for kind, name in NEEDS.items()):
         value = {}
     data = value["data"] if isinstance(value.get("data"), dict) else value
     if data is not value and is_text(value.get("id")) and is_text(value.get("source")):
-        told = {name: value[key] for name, key in ATTRIBUTES.items() if is_text(value.get(key))}
-        origin = Origin(**{"id": message.id, "source": message.source, "time": message.sent_at, **told})
+        told: dict[str, Any] = {name: value[key] for name, key in ATTRIBUTES.items() if is_text(value.get(key))}
+        origin = replace(origin, **told)
     named = data.get("volume_ids")
     volumes = named[:VOLUMES] if isinstance(named, list) and named else [data.get("volume_id")]
     return [

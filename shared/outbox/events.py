@@ -37,6 +37,7 @@ class EventFactory:
             project_id=request.project_id,
             attachment_id=progress.followed.attachment_id if progress.followed else request.attachment_id,
             request=RequestRef(id=request.id, source=request.source),
+            requester=request.requester,
             context=_context(request.context, request.task_token),
             evidence=Evidence(
                 before=progress.before,
@@ -78,6 +79,7 @@ class EventFactory:
             server_id=rejected.server_id,
             volume_id=rejected.volume_id,
             request=RequestRef(id=origin.id, source=origin.source),
+            requester=origin.requester,
             context=_context(rejected.context, rejected.task_token),
             evidence=Evidence(),
             timing=Timing(requested_at=origin.time, first_seen_at=now, concluded_at=now, seconds=0.0),
@@ -102,6 +104,9 @@ class EventFactory:
             "dataschema": f"urn:bms-volume-detach:schema:volume.{data.verdict.event_name}:v1",
             "correlationid": origin.correlation_id or origin.id,
             "causationid": caused_by,
+            # CloudEvents, extension "Auth Context".
+            "authtype": origin.requester.type.value,
+            "authid": origin.requester.id,
             "traceparent": origin.traceparent,
             "tracestate": origin.tracestate,
         }

@@ -65,7 +65,7 @@ class HttpSink:
 
     def _signature(self, id: str, body: str) -> Mapping[str, str]:
         """Signed with every secret there is, so that the receiver can change over to a new one at leisure."""
-        secrets = [secret.get_secret_value() for secret in self.keys().secrets]
+        secrets = [key.text for key in self.keys().secrets]
         if not secrets:
             raise AwsTrouble("there is no secret to sign with")
         now = self.clock().astimezone(UTC)

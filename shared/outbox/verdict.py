@@ -3,7 +3,7 @@
 from pydantic import AwareDatetime, Field, JsonValue
 
 from shared.decision.progress import State
-from shared.model import Call, Cause, Detail, Fault, Frozen, Outcome, Reason
+from shared.model import Call, Cause, Detail, Fault, Frozen, Outcome, Reason, Requester
 
 
 class RequestRef(Frozen):
@@ -62,6 +62,7 @@ class VerdictData(Frozen):
     project_id: str | None = None
     attachment_id: str | None = Field(None, description="The attachment that was followed.")
     request: RequestRef
+    requester: Requester | None = Field(None, description="Who asked, as far as it was proven; senders cannot set it.")
     context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, as it came.")
     evidence: Evidence
     timing: Timing

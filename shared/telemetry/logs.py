@@ -158,6 +158,8 @@ def _asker(origin: Origin | DetachRequest) -> dict[str, object]:
         "request_source": origin.source,
         "correlation_id": origin.correlation_id or origin.id,
         "traceparent": origin.traceparent,
+        "requester_type": origin.requester.type.value,
+        "requester_id": origin.requester.id,
     }
 
 

@@ -2,26 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
-from shared.model import DetachRequest, Fault, Outcome, verdict_id
-from shared.ports import AwsTrouble, Clock, Queue, Unsent
+from shared import strict_json
+from shared.ports import AwsTrouble, Clock, Macs, Queue, QueueMessage, Unsent
 from shared.signatures import Keys
 from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, receive
 from shared.webhook.responses import (
-    TITLES,
-    Accepted,
-    AcceptedBatch,
-    EnqueuedRequest,
     EventResult,
-    FieldFault,
     HttpAnswer,
-    Problem,
+    accepted,
+    accepted_batch,
+    consent,
+    entry_of,
+    problem,
+    shown,
 )
-
-RETRY_AFTER = {429: "10", 503: "30"}
-"""Seconds, by status."""
 
 WORST_FIRST = (503, 429, 202, 422)
 """The status of a whole batch. 202 only if nothing valid was lost: a sender does not look into a success."""
@@ -46,6 +42,7 @@ class WebhookEndpoint:
     rules: Rules
     key_ring: KeyRing
     queue: Queue
+    macs: Macs
     clock: Clock
     observe: Callable[[HttpRequest, HttpAnswer], None] = lambda request, answer: None
 
@@ -55,10 +52,9 @@ class WebhookEndpoint:
                 detail = "the keys of this webhook endpoint cannot be read at the moment"
                 answer = problem(503, detail, note=str(trouble))
             case Consent(origin=origin):
-                headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "POST"}
-                answer = HttpAnswer(200, headers)
+                answer = consent(origin)
             case Refusal(status, detail, headers, faults):
-                answer = problem(status, detail, headers, errors=_shown(faults) or None)
+                answer = problem(status, detail, headers, errors=shown(faults) or None)
             case Received() as received:
                 answer = self._enqueue(received)
         self.observe(request, answer)
@@ -82,15 +78,23 @@ class WebhookEndpoint:
 
     def _enqueue(self, received: Received) -> HttpAnswer:
         entries = [entry for event in received.events if not isinstance(event, Invalid) for entry in event]
-        missing = self.queue.send({entry: entry.message for entry in entries}) if entries else {}
+        missing = self._sent(entries) if entries else {}
         note = "; ".join(sorted({unsent.why for unsent in missing.values()}))
         results = [_result(event, missing) for event in received.events]
         return _batch_answer(results, note) if received.batched else _single_answer(results[0], note)
 
+    def _sent(self, entries: list[Entry]) -> Mapping[Entry, Unsent]:
+        """Put every event on the queue, signed, since it says who sent it; those that could not be put there."""
+        try:
+            bodies = {entry: strict_json.signed(entry.event, self.macs.mac) for entry in entries}
+        except AwsTrouble as trouble:
+            return dict.fromkeys(entries, Unsent(str(trouble)))
+        return self.queue.send({entry: QueueMessage(body) for entry, body in bodies.items()})
+
 
 def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent]) -> EventResult:
     if isinstance(event, Invalid):
-        return EventResult(status=422, errors=_shown(event.faults))
+        return EventResult(status=422, errors=shown(event.faults))
     lost = [missing[entry] for entry in event if entry in missing]
     status = 202 if not lost else 429 if all(unsent.throttled for unsent in lost) else 503
     return EventResult(
@@ -102,7 +106,7 @@ def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent])
 
 def _single_answer(result: EventResult, note: str) -> HttpAnswer:
     if result.status == 202:
-        return HttpAnswer(202, content=Accepted(requests=result.requests or ()))
+        return accepted(result.requests or ())
     members: dict[str, Any] = {"errors": result.errors, "enqueued": result.requests, "missing": result.missing}
     return problem(result.status, SUMMARY[result.status], note=note, **members)
 
@@ -110,33 +114,5 @@ def _single_answer(result: EventResult, note: str) -> HttpAnswer:
 def _batch_answer(results: list[EventResult], note: str) -> HttpAnswer:
     status = next(status for status in WORST_FIRST if status in {result.status for result in results})
     if status == 202:
-        return HttpAnswer(202, content=AcceptedBatch(events=tuple(results)))
+        return accepted_batch(results)
     return problem(status, SUMMARY[status], note=note, events=tuple(results))
-
-
-def entry_of(request: DetachRequest) -> EnqueuedRequest:
-    """The request as the sender is told of it; however often it is sent, its verdict has the same id."""
-    event = partial(verdict_id, request.source, request.id, request.volume_id)
-    return EnqueuedRequest(
-        id=request.id,
-        source=request.source,
-        server_id=request.server_id,
-        volume_id=request.volume_id,
-        requested_at=request.requested_at,
-        verdict_id=event(Outcome.CHECKED if request.dry_run else Outcome.DETACHED),
-        unconfirmed_id=None if request.dry_run else event(Outcome.UNCONFIRMED),
-    )
-
-
-def problem(
-    status: int, detail: str, headers: Mapping[str, str] | None = None, note: str = "", **members: Any
-) -> HttpAnswer:
-    """An RFC 9457 problem; `about:blank` means that the title is the status's own (§4.2.1)."""
-    retry = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
-    content = Problem(title=TITLES[status], status=status, detail=detail, **members)
-    return HttpAnswer(status, {**retry, **(headers or {})}, content, note)
-
-
-def _shown(faults: tuple[Fault, ...]) -> tuple[FieldFault, ...]:
-    """Validation names a field of the data now with, now without `data.`; senders get one name for it."""
-    return tuple(FieldFault(field=fault.field.removeprefix("data."), detail=fault.message) for fault in faults)

@@ -1,36 +1,39 @@
 """What one HTTP request asks for: the detach requests to enqueue with their messages, or why it is rejected."""
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
 
 from shared import strict_json
 from shared.inbox.envelopes import OwnVerdict, Refused
 from shared.inbox.read import requests_in
-from shared.model import DetachRequest, Fault, Origin
+from shared.model import AuthType, DetachRequest, Fault, Origin, Requester, Via
+from shared.own_messages import as_attributes
 from shared.policy import BODY_BYTES
-from shared.ports import QueueMessage
 from shared.signatures import ID, SIGNATURE, Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
 from shared.webhook.http_binding import Mode, Unreadable, read_events
 
 IDENTITY_HEADERS = (ID, "idempotency-key")
 """Where a sender of bare JSON names its request: the same name again is the same request again."""
 
-CHALLENGE = 'StandardWebhooks realm="detach requests", Bearer realm="detach requests"'
-
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """An HTTP request as it came; header names are in lower case, `iam` is AWS's word that it knows the sender."""
+    """An HTTP request as it came; header names are in lower case.
+
+    `iam` is the ARN of the sender where AWS has proven one. A body that is `too_large` is not read.
+    """
 
     method: str
     headers: Mapping[str, str]
     body: bytes
     request_id: str
-    iam: bool = False
+    iam: str | None = None
+    too_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Rules:
     prefix: str = "bms"
     allowed_origins: tuple[str, ...] = ()
     iam_auth: bool = False
+    allowed_requesters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,10 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A request and the message that takes it to the queue."""
+    """A request and the event that takes it to the queue."""
 
     request: DetachRequest
-    message: QueueMessage
+    event: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +89,18 @@ class Received:
 
 
 def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Received | Refusal | Consent:
-    """Decide what becomes of a request; the cheap checks come first."""
+    """Decide what becomes of a request; cheap checks first; what is in it is read of known senders only."""
     if request.method == "OPTIONS":
         return _handshake(request.headers, rules)
     if request.method != "POST":
         return Refusal(405, "requests are sent by POST", {"Allow": "OPTIONS, POST"})
-    if len(request.body) > BODY_BYTES:
-        return Refusal(413, f"the body must be at most {BODY_BYTES} bytes, this one has {len(request.body)}")
+    if request.too_large or len(request.body) > BODY_BYTES:
+        return Refusal(413, f"the body must be at most {BODY_BYTES} bytes")
     sender = authenticate(request, rules, keys, now)
     if isinstance(sender, NotAuthenticated):
-        return Refusal(401, sender.why, {"WWW-Authenticate": CHALLENGE}, unknown_key=sender.unknown_key)
+        return Refusal(401, sender.why, unknown_key=sender.unknown_key)
+    if not sender.requester.is_allowed(rules.allowed_requesters):
+        return Refusal(403, f"the requester is {sender.requester.name}, which may not ask for a detach here")
     try:
         mode, parsed = read_events(request.headers, request.body)
     except Unreadable as unreadable:
@@ -103,7 +109,8 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
         return Refusal(422, "the event is not valid", faults=refused.faults)
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)
     signed_at = min(sender.signed_at or now, now)
-    origin = Origin(id=next(filter(None, names), request.request_id), source=rules.source, time=signed_at)
+    id_ = next(filter(None, names), request.request_id)
+    origin = Origin(id_, rules.source, signed_at, requester=sender.requester)
     events = tuple(_validated(event, origin, rules.prefix) for event in parsed)
     return Received(mode is Mode.BATCHED, events)
 
@@ -113,13 +120,31 @@ def authenticate(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) 
     headers = request.headers
     if keys.secrets and SIGNATURE in headers:
         return check_signature(headers, request.body, keys, now)
-    if rules.iam_auth and request.iam:
-        return Authenticated()
+    if rules.iam_auth and request.iam is not None:
+        return Authenticated(iam_requester(request.iam))
     if keys.bearer_tokens and "authorization" in headers:
         return check_bearer(headers, keys)
     presented = SIGNATURE in headers or "authorization" in headers
     why = "the delivery must be signed (Standard Webhooks) by a sender this webhook endpoint knows"
     return NotAuthenticated(why, unknown_key=presented)
+
+
+ARN = re.compile(r"arn:[a-z0-9-]+:(iam|sts)::[0-9]{12}:(root|[a-z-]+/)?[!-~]{0,400}")
+PRINCIPALS = {
+    "assumed-role/": AuthType.SERVICE_ACCOUNT,
+    "role/": AuthType.SERVICE_ACCOUNT,
+    "user/": AuthType.USER,
+    "federated-user/": AuthType.USER,
+    "root": AuthType.USER,
+}
+"""What an ARN of IAM or STS names (IAM, identifiers: ARNs)."""
+
+
+def iam_requester(arn: str) -> Requester:
+    """The sender that AWS has proven; what is no ARN is not passed on."""
+    found = ARN.fullmatch(arn)
+    kind = PRINCIPALS.get(found[2] or "", AuthType.UNKNOWN) if found else AuthType.UNKNOWN
+    return Requester(kind, arn if found else None, Via.WEBHOOK_IAM)
 
 
 def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
@@ -143,11 +168,11 @@ def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ..
         return Invalid(refused.faults)
     except OwnVerdict as verdict:
         return Invalid((Fault("type", str(verdict)),))
-    entries = tuple(Entry(request, message_for(request, prefix)) for request in requests)
+    entries = tuple(Entry(request, event_for(request, prefix)) for request in requests)
     # The queue's consumer has the last word: what it would reject (one level of nesting more) is rejected here.
     for entry in entries:
         try:
-            requests_in(strict_json.loads(entry.message.body), origin, prefix)
+            requests_in(strict_json.loads(strict_json.canonical(entry.event)), origin, prefix)
         except Refused as refused:
             return Invalid(refused.faults)
         except strict_json.NotJson as error:
@@ -155,18 +180,23 @@ def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ..
     return entries
 
 
-def message_for(request: DetachRequest, prefix: str) -> QueueMessage:
-    """The request as a structured CloudEvent of its own; whatever it came in, the queue holds no other form."""
+def event_for(request: DetachRequest, prefix: str) -> Mapping[str, Any]:
+    """The request as a structured CloudEvent of its own; whatever it came in, the queue holds no other form.
+
+    No name at its top level is the sender's, so that it is none of the other messages that are signed with one key.
+    """
     fields = {name: value for name, value in asdict(request).items() if value not in (None, False)}
+    fields |= {name: value.isoformat() for name, value in fields.items() if isinstance(value, datetime)}
+    fields.pop("requester")
     attributes = {attribute: fields.pop(name) for name, attribute in ATTRIBUTES.items() if name in fields}
-    event = {
+    return {
         "specversion": "1.0",
         "type": f"{prefix}.volume.detach_requested.v1",
         "datacontenttype": "application/json",
         **attributes,
+        **as_attributes(request.requester),
         "data": fields,
     }
-    return QueueMessage(json.dumps(event, default=datetime.isoformat))
 
 
 ATTRIBUTES = {

@@ -1,17 +1,27 @@
-"""Answers of the webhook endpoint: models, from which the OpenAPI document is made, and RFC 9457 problems."""
+"""Everything that the webhook endpoint may say, and nothing else leaves it: statuses, headers and bodies.
 
-from collections.abc import Mapping
+No answer holds a key, a token or what AWS said. Of what the sender wrote an answer repeats the identity of the
+request, the names of faulty fields and short pieces of their values, each cut. The OpenAPI document is made from the
+models.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 from pydantic import AwareDatetime, Field
 
-from shared.model import Frozen
+from shared.model import DetachRequest, Fault, Frozen, Outcome, verdict_id
+from shared.policy import FAULTS
 
 PROBLEM_TYPE = "application/problem+json"
 
 TITLES: Mapping[int, str] = {
     400: "Bad Request",
     401: "Unauthorized",
+    403: "Forbidden",
     405: "Method Not Allowed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
@@ -20,6 +30,17 @@ TITLES: Mapping[int, str] = {
     503: "Service Unavailable",
 }
 """As RFC 9110 and RFC 6585 have them; Python's own table differs from version to version."""
+
+RETRY_AFTER = {429: "10", 503: "30"}
+"""Seconds, by status."""
+
+CHALLENGE = 'StandardWebhooks realm="detach requests", Bearer realm="detach requests"'
+
+ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""No answer is kept (RFC 9111 §5.2.2.5), or taken for another type than it says (Fetch, X-Content-Type-Options)."""
+
+FIELD_LENGTH, DETAIL_LENGTH = 128, 512
+"""Characters of the name of a field, and of a sentence. Both may hold what the sender wrote."""
 
 
 class EnqueuedRequest(Frozen):
@@ -113,8 +134,66 @@ class HttpAnswer:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers with the content type of the body."""
+        """The headers with the content type of the body; no value can begin another header."""
+        headers = {name: re.sub(r"[^ -~]", "", value) for name, value in {**ALWAYS, **self.headers}.items()}
         if self.content is None:
-            return dict(self.headers)
+            return headers
         kind = PROBLEM_TYPE if isinstance(self.content, Problem) else "application/json"
-        return {**self.headers, "Content-Type": kind}
+        return {**headers, "Content-Type": kind}
+
+
+def consent(origin: str) -> HttpAnswer:
+    """The answer to a handshake (CloudEvents WebHook §4.2); `origin` is as the operator wrote it."""
+    return HttpAnswer(200, {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "POST"})
+
+
+def accepted(requests: Sequence[EnqueuedRequest]) -> HttpAnswer:
+    return HttpAnswer(202, content=Accepted(requests=tuple(requests)))
+
+
+def accepted_batch(results: Sequence[EventResult]) -> HttpAnswer:
+    return HttpAnswer(202, content=AcceptedBatch(events=tuple(results)))
+
+
+def problem(
+    status: int, detail: str, headers: Mapping[str, str] | None = None, note: str = "", **members: Any
+) -> HttpAnswer:
+    """An RFC 9457 problem; `about:blank` means that the title is the status's own (§4.2.1)."""
+    own = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
+    own |= {"WWW-Authenticate": CHALLENGE} if status == 401 else {}
+    content = Problem(title=TITLES[status], status=status, detail=_cut(detail, DETAIL_LENGTH), **members)
+    return HttpAnswer(status, {**own, **(headers or {})}, content, note)
+
+
+def entry_of(request: DetachRequest) -> EnqueuedRequest:
+    """The request as the sender is told of it; however often it is sent, its verdict has the same id."""
+    event = partial(verdict_id, request.source, request.id, request.volume_id)
+    return EnqueuedRequest(
+        id=request.id,
+        source=request.source,
+        server_id=request.server_id,
+        volume_id=request.volume_id,
+        requested_at=request.requested_at,
+        verdict_id=event(Outcome.CHECKED if request.dry_run else Outcome.DETACHED),
+        unconfirmed_id=None if request.dry_run else event(Outcome.UNCONFIRMED),
+    )
+
+
+def shown(faults: Sequence[Fault]) -> tuple[FieldFault, ...]:
+    """Validation names a field of the data now with, now without `data.`; senders get one name for it.
+
+    Enough of them to correct the request by: names are the sender's, of any number and length.
+    """
+    told = tuple(
+        FieldFault(
+            field=_cut(fault.field.removeprefix("data."), FIELD_LENGTH), detail=_cut(fault.message, DETAIL_LENGTH)
+        )
+        for fault in faults[:FAULTS]
+    )
+    more = len(faults) - len(told)
+    return (*told, FieldFault(field="", detail=f"has {more} more faults")) if more else told
+
+
+def _cut(text: str, limit: int) -> str:
+    """Text of the sender's as an answer may repeat it: short, and what UTF-8 can hold."""
+    return text[:limit].encode("utf-8", "replace").decode()

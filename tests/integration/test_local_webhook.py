@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,41 @@ def test_lengths_that_are_not_read(headers: dict[str, str], status: int, url: Fu
     assert connection.getresponse().status == status
     connection.close()
     assert echo.events == []
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(POST + b"Content-Length: 9\r\n\r\n{}", b"408", id="a body that stays away"),
+        pytest.param(POST + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}", b"411", id="two lengths"),
+        pytest.param(POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", b"200", id="one length twice"),
+        pytest.param(POST + b"Content-Length: 1,2\r\n\r\n{}", b"411", id="a list of lengths"),
+        pytest.param(POST + b"Expect: 100-continue\r\nContent-Length: 9999999\r\n\r\n", b"413", id="not continued"),
+        pytest.param(POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}", b"100", id="continued"),
+        pytest.param(POST + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}", b"411", id="both"),
+        pytest.param(POST + b"X-A: 1\r\n" * 200 + b"\r\n", b"431", id="too many headers"),
+        pytest.param(POST + b"X-A: " + b"1" * 70_000 + b"\r\n\r\n", b"431", id="a header that is too long"),
+        pytest.param(POST + b"X-A: 1\r\n 2\r\nContent-Length: 0\r\n\r\n", b"200", id="a folded header"),
+    ],
+)
+def test_a_sender_that_dawdles_or_lies_is_answered(sent: bytes, status: bytes, echo: Echo) -> None:
+    """No connection is waited for longer than it is patient, and none gets another answer than its own."""
+    with FunctionUrl(echo, patience=0.3) as url, socket.create_connection(("127.0.0.1", url.server_port), 5) as sender:
+        sender.sendall(sent)
+        answer = sender.recv(100)
+    assert answer.split(b" ")[1] == status
+    assert bool(echo.events) is (status in (b"200", b"100"))
+
+
+def test_headers_that_never_end_are_given_up(echo: Echo) -> None:
+    """The connection is closed, and other senders are answered meanwhile."""
+    with FunctionUrl(echo, patience=0.3) as url, socket.create_connection(("127.0.0.1", url.server_port), 5) as sender:
+        sender.sendall(POST)
+        assert requests.post(url.address, timeout=5).status_code == 200
+        assert sender.recv(100) == b""
 
 
 def test_a_port_that_is_taken(url: FunctionUrl) -> None:

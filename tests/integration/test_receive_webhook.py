@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from functions.receive_webhook.handler import http_request_of, lambda_handler
-from local.aws_stand_in import REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
+from local.aws_stand_in import MESSAGE_KEY, REQUESTS, VERDICTS, WEBHOOK_SECRET, AwsStandIn
 from local.function_url import payload
 from local.poller import LambdaContext
 from local.stack import Stack
+from shared.aws.secrets import SHORTEST_KEY
 from shared.bootstrap.webhook import build_webhook, webhook_endpoint
 from shared.webhook.http_binding import STRUCTURED
 from tests.http_requests import DATA, NOW, cloudevent, said
@@ -21,15 +22,19 @@ from tools.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
 
 BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
 
+CI = "arn:aws:sts::123456789012:assumed-role/ci/run-17"
+
 Invoke = Callable[[dict[str, Any]], Any]
 
 
 @pytest.fixture
 def environment(aws: AwsStandIn) -> dict[str, str]:
     """What the template sets for the function."""
+    keep(aws, {"key": "k" * SHORTEST_KEY}, MESSAGE_KEY)
     return {
         **aws.environment,
         "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
+        "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY,
         "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
         "WEBHOOK_ALLOWED_ORIGINS": "events.example.com, other.example.com",
     }
@@ -86,9 +91,11 @@ def test_handshake(aws: AwsStandIn, invoke: Invoke) -> None:
 def test_iam_is_what_aws_says(environment: dict[str, str]) -> None:
     """The sender's identity comes from AWS; no header can claim it."""
     event = payload("POST", "/", [("content-type", "application/json"), ("authorizer", "iam")], b"{}")
-    assert not http_request_of(event).iam
+    assert http_request_of(event).iam is None
     event["requestContext"]["authorizer"] = {"iam": {"accountId": "123456789012"}}
-    assert http_request_of(event).iam
+    assert http_request_of(event).iam == ""
+    event["requestContext"]["authorizer"]["iam"]["userArn"] = CI
+    assert http_request_of(event).iam == CI
     for settings, status in ({}, 401), ({"WEBHOOK_IAM_AUTH": "true"}, 422):
         endpoint = build_webhook({**environment, "WEBHOOK_SECRET_ID": "", **settings})
         assert endpoint.answer(http_request_of(event)).status == status

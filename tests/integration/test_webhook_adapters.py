@@ -15,7 +15,7 @@ from shared.webhook.endpoint import WebhookEndpoint
 from tests.http_requests import DATA, NOW, RULES, FakeKeyRing, said, signed
 from tests.integration.test_aws_client import client_of
 from tests.integration.webhook_secret import keep
-from tests.messages import OTHER_VOLUME, SERVER, VOLUME
+from tests.messages import MESSAGE_KEYS, OTHER_VOLUME, SERVER, VOLUME
 from tests.scripted import Reply, Script, reply
 from tools.sender import LOCAL_SECRET
 
@@ -49,11 +49,14 @@ def test_a_secret_that_holds_no_keys(value: object, aws: AwsStandIn) -> None:
     with pytest.raises(AwsTrouble, match=WEBHOOK_SECRET) as trouble:
         ring.keys()
     assert "hunter2" not in str(trouble.value)
-    assert WebhookEndpoint(RULES, ring, SqsQueue(aws.client, "q"), lambda: NOW).answer(signed(DATA)).status == 503
+    assert (
+        WebhookEndpoint(RULES, ring, SqsQueue(aws.client, "q"), MESSAGE_KEYS, lambda: NOW).answer(signed(DATA)).status
+        == 503
+    )
 
 
 def endpoint_before(script: Script) -> WebhookEndpoint:
-    return WebhookEndpoint(RULES, FakeKeyRing(), SqsQueue(client_of(script), "q"), lambda: NOW)
+    return WebhookEndpoint(RULES, FakeKeyRing(), SqsQueue(client_of(script), "q"), MESSAGE_KEYS, lambda: NOW)
 
 
 def taken(*ids: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The secret of the webhook endpoint in the local AWS."""
+"""The secrets of the webhook endpoint in the local AWS."""
 
 import json
 
@@ -7,12 +7,12 @@ from shared.aws.client import SECRETS
 from shared.ports import AwsTrouble
 
 
-def keep(aws: AwsStandIn, value: object) -> None:
+def keep(aws: AwsStandIn, value: object, name: str = WEBHOOK_SECRET) -> None:
     """Put a value into the secret, or its next version if there is one."""
     try:
-        aws.client.call(SECRETS, "PutSecretValue", {"SecretId": WEBHOOK_SECRET, "SecretString": json.dumps(value)})
+        aws.client.call(SECRETS, "PutSecretValue", {"SecretId": name, "SecretString": json.dumps(value)})
     except AwsTrouble:
-        aws.put_secret(WEBHOOK_SECRET, value)
+        aws.put_secret(name, value)
 
 
 def forget(aws: AwsStandIn) -> None:

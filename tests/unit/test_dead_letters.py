@@ -18,7 +18,7 @@ from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
 from shared.ports import AwsTrouble, Event
-from shared.webhook.endpoint import entry_of
+from shared.webhook.responses import entry_of
 from tests.contract.consumer import faults
 from tests.messages import (
     MESSAGE_KEYS,

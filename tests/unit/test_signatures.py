@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from shared.model import AuthType, Requester, Via
 from shared.signatures import Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
 from tests.http_requests import KEYS, NOW, TOKEN
 from tools.sender import LOCAL_SECRET, Post
@@ -37,9 +38,15 @@ VECTOR = {
 def test_the_published_vector() -> None:
     """The signature in the specification is accepted at its time, and the package makes the same."""
     at = datetime.fromtimestamp(1614265330, UTC)
-    assert check_signature(VECTOR, VECTOR_BODY, Keys.parse([VECTOR_SECRET]), at) == Authenticated(at)
+    assert check_signature(VECTOR, VECTOR_BODY, Keys.parse([{"name": "ci", "secret": VECTOR_SECRET}]), at) == signer(
+        "ci", at
+    )
     signature = Webhook(VECTOR_SECRET).sign(VECTOR["webhook-id"], at, VECTOR_BODY.decode())
     assert signature == VECTOR["webhook-signature"]
+
+
+def signer(name: str, at: datetime = NOW) -> Authenticated:
+    return Authenticated(Requester(AuthType.API_KEY, name, Via.WEBHOOK_SIGNATURE), at)
 
 
 @given(body=st.text(), id=st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1))
@@ -50,7 +57,7 @@ def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
         "webhook-timestamp": str(int(NOW.timestamp())),
         "webhook-signature": Webhook(LOCAL_SECRET).sign(id, NOW, body),
     }
-    assert check_signature(headers, body.encode(), KEYS, NOW) == Authenticated(NOW)
+    assert check_signature(headers, body.encode(), KEYS, NOW) == signer(KEYS.secrets[0].id)
 
 
 @given(st.dictionaries(st.text(), st.text()))
@@ -80,7 +87,7 @@ def test_a_sender_may_sign_with_several_keys() -> None:
     """One good signature among others, and among things that are no signatures at all, is enough."""
     headers = headers_of()
     headers["webhook-signature"] = f"v1a,zzzz nonsense  v1,!!! {headers['webhook-signature']} v1,AAAA"
-    assert check_signature(headers, BODY, KEYS, NOW) == Authenticated(NOW)
+    assert check_signature(headers, BODY, KEYS, NOW) == signer(KEYS.secrets[0].id)
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])

@@ -1,5 +1,6 @@
 """What anybody may send: no error, nothing unauthenticated, nothing that the consumer does not read."""
 
+import base64
 import json
 import os
 from typing import Any
@@ -8,13 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from functions.receive_webhook.handler import http_request_of
 from shared.decision.progress import Progress
 from shared.model import DetachRequest
 from shared.own_messages import VERSION, Continuation
+from shared.policy import BODY_BYTES
 from shared.webhook.http_binding import BATCHED, STRUCTURED
 from tests.http_requests import (
     DATA,
     NOW,
+    TOKEN,
     FakeQueue,
     cloudevent,
     endpoint,
@@ -23,8 +27,10 @@ from tests.http_requests import (
     said,
     signed,
     structured,
+    with_token,
 )
 from tests.messages import SERVER, VOLUME
+from tools.sender import LOCAL_SECRET
 
 CASES = int(os.environ.get("HYPOTHESIS_CASES", "1000"))
 
@@ -55,7 +61,9 @@ def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: 
     endpoint(queue).answer(wrapped(message))
     assert {request.volume_id for request in requests_read(queue)} <= {VOLUME}
     assert all(
-        set(event) <= {"specversion", "id", "source", "type", "time", "datacontenttype", "data"}
+        set(event)
+        <= {"specversion", "id", "source", "type", "time", "datacontenttype", "data", "mac"}
+        | {"authtype", "authid", "authvia"}
         for event in queue.events
     )
     assert all(set(event["data"]) == set(DATA) for event in queue.events)
@@ -135,3 +143,110 @@ def test_what_is_accepted_is_read_by_the_consumer(headers: dict[str, str], kind:
         (r.id, r.source, r.volume_id) for r in read_again
     ]
     assert all(r.requested_at <= NOW for r in read_again)
+
+
+# --------------------------------------------------------------------------------------- headers as gateways make them
+
+
+GOOD = signed(DATA).headers["webhook-signature"]
+BAD = "v1," + "A" * 43 + "="
+
+
+@pytest.mark.parametrize(("signature", "status"), [
+    (f"{BAD} {GOOD}", 202), (f"{GOOD} {BAD}", 202), (f"v1a,{'A' * 86}== {GOOD}", 202), (f"  {GOOD}  ", 202),
+    (f"{BAD},{GOOD}", 202),  # one header sent twice, as a gateway joins them
+    (f"{GOOD}, {GOOD}", 202), (f"{GOOD},", 202), (f",{GOOD}", 202), (f"{BAD}\r\n\t{GOOD}", 202),
+    (f"{BAD} v1, {GOOD} v1", 202), (f"{GOOD}," * 500, 202),
+    (BAD, 401), ("v1,", 401), (" ", 401), (",", 401), (GOOD[3:], 401), (f"v1a,{GOOD[3:]}", 401),
+    (f"v2,{GOOD[3:]}", 401), (f"V1,{GOOD[3:]}", 401), (f'"{GOOD}"', 401), (f"xv1,{GOOD[3:]}", 401),
+    (GOOD.rstrip("="), 401), (GOOD + "=", 401), (GOOD + "A", 401), (GOOD.replace(",", ", "), 401), ("v1," * 3000, 401),
+    ("v1,\u0661\xe9\ud800", 401),
+])  # fmt: skip
+def test_signatures(signature: str, status: int) -> None:
+    """One good signature of version 1 among whatever else, however it is parted from it; nothing less."""
+    request = signed(DATA)
+    sent = http_request("POST", {**request.headers, "webhook-signature": signature}, request.body)
+    assert endpoint().answer(sent).status == status
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp"])
+@pytest.mark.parametrize(
+    "change", ["{0},{0}", "{0}, {0}", "{0} {0}", "{0}\r\n {0}", "", " ", "\ud800", "{0}.0", "+{0}"]
+)
+def test_what_is_signed_is_what_was_sent_once(name: str, change: str) -> None:
+    """A header that was doubled, folded or emptied on the way is not the one that was signed."""
+    request = signed(DATA)
+    headers = {**request.headers, name: change.format(request.headers[name])}
+    assert endpoint().answer(http_request("POST", headers, request.body)).status == 401
+
+
+@pytest.mark.parametrize("authorization", [
+    f"Bearer {TOKEN},Bearer {TOKEN}", f"Bearer {TOKEN}, x", f"Bearer{TOKEN}", f"Basic {TOKEN}", "Bearer", "Bearer ",
+    f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}x", "Bearer \ud800",
+])  # fmt: skip
+def test_tokens_that_are_none(authorization: str) -> None:
+    """No part of a token, no list of tokens; and the answer repeats nothing of what was presented."""
+    answer = endpoint().answer(with_token(DATA, headers={"authorization": authorization}))
+    assert answer.status == 401
+    assert not any(part in answer.body + str(answer.all_headers) for part in (TOKEN[:-1], TOKEN.upper()))
+
+
+# -------------------------------------------------------------------------------------------- what an answer holds
+
+
+LONG = "x" * 20_000
+ANSWERS = {
+    "accepted": (signed(DATA), 202),
+    "consent": (http_request("OPTIONS", {"webhook-request-origin": "events.example.com"}), 200),
+    "an origin with a line break": (
+        http_request("OPTIONS", {"webhook-request-origin": "events.example.com\r\nset-cookie: a=b"}), 405),
+    "a stranger": (http_request("POST", {"authorization": LONG}, b"{}"), 401),
+    "another method": (http_request("HEAD", {}), 405),
+    "a line break for a method": (http_request("GET\r\nx: y", {}), 405),
+    "no content type": (signed(DATA, ""), 415),
+    "two content types": (signed(DATA, "application/json,application/json"), 415),
+    "a long charset": (signed(DATA, f"application/json; charset={LONG}"), 415),
+    "no JSON": (signed(b"{"), 400),
+    "a long name twice": (signed(b'{"' + LONG.encode() + b'":1,"' + LONG.encode() + b'":2}'), 400),
+    "long names": (signed({LONG: 1, f"{LONG}2": 1}), 422),
+    "many names": (signed({f"name-{at}": 1 for at in range(4000)}), 422),
+    "names that no header may have": (signed(DATA, headers={"ce-\ud800": "1", "ce-\r\nx": "1", "ce-id": "\xe9"}), 422),
+    "too large": (http_request("POST", {}, b"x" * 70_000), 413),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_every_answer_is_like(name: str) -> None:
+    """Short, not to be kept, not to be taken for something else, and without a line break in any header."""
+    sent, status = ANSWERS[name]
+    answer = endpoint().answer(sent)
+    assert answer.status == status
+    assert answer.all_headers["Cache-Control"] == "no-store"
+    assert answer.all_headers["X-Content-Type-Options"] == "nosniff"
+    assert all(value.isascii() and value.isprintable() for value in answer.all_headers.values())
+    assert "set-cookie" not in str(answer.all_headers)
+    assert len(answer.body.encode()) < 40_000
+    assert LONG[:1000] not in answer.body
+    assert LOCAL_SECRET not in answer.body
+    assert (status in (200,)) or said(answer)
+
+
+# ---------------------------------------------------------------------------------------------- before it is read
+
+
+@pytest.mark.parametrize(("headers", "body", "encoded", "too_large"), [
+    ({}, "x" * BODY_BYTES, False, False), ({}, "x" * (BODY_BYTES + 1), False, True),
+    ({}, base64.b64encode(b"x" * BODY_BYTES).decode(), True, False),
+    ({}, base64.b64encode(b"x" * (BODY_BYTES + 3)).decode(), True, True),
+    ({}, "!" * 100_000, True, True),  # no base64 at all: it is not decoded
+    ({"Content-Length": "65537"}, "", False, True), ({"content-length": "65536"}, "", False, False),
+    ({"Content-Length": "9" * 5000}, "", False, True), ({"Content-Length": "x"}, "", False, False),
+    ({"Content-Length": "-1"}, "", False, False), ({"Content-Length": "\u0669" * 9}, "", False, False),
+])  # fmt: skip
+def test_413_before_the_body_is_decoded(headers: dict[str, str], body: str, encoded: bool, too_large: bool) -> None:
+    """By the length that is told, or that the text has."""
+    context = {"http": {"method": "POST"}, "requestId": "1"}
+    event = {"requestContext": context, "headers": headers, "body": body, "isBase64Encoded": encoded}
+    request = http_request_of(event)
+    assert request.too_large is too_large
+    assert (endpoint().answer(request).status == 413) is too_large

@@ -48,7 +48,7 @@ def test_400(body: bytes, kind: str) -> None:
 NOBODY = Rules(source="/webhook")
 OPEN = Rules(source="/webhook", iam_auth=True)
 GOOD = signed(DATA)
-BY_IAM = HttpRequest("POST", {"content-type": "application/json"}, b"{}", "1", iam=True)
+BY_IAM = HttpRequest("POST", {"content-type": "application/json"}, b"{}", "1", iam="arn:aws:iam::123456789012:user/ci")
 
 
 @pytest.mark.parametrize(

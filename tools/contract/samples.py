@@ -15,7 +15,7 @@ from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
 from local.message_keys import FixedKeys
 from local.stack import simulator_credentials
 from shared.cloud.openstack import Projects, connect
-from shared.model import Message
+from shared.model import AuthType, Message, Requester
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
@@ -23,10 +23,25 @@ from shared.policy import Policy
 from shared.ports import Event, K, QueueMessage, Unsent
 from shared.service import Service
 from shared.settings import CloudCredentials, load
+from shared.signatures import Keys
 from shared.visit import Visits
+from shared.webhook.endpoint import WebhookEndpoint
+from shared.webhook.http_binding import STRUCTURED
+from shared.webhook.receive import HttpRequest, Rules
 from simulator import Behaviour, CloudApi, InProcessAdapter
+from tools.sender import LOCAL_SECRET, Post
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+SENDER = Requester(AuthType.SERVICE_ACCOUNT, "AROAEXAMPLEOFAROLEIDX:change-management")
+SNS, EVENTBRIDGE = (Requester(AuthType.USER, f"AIDAEXAMPLEOF{name}") for name in ("SNSUSERX", "EVENTBUS"))
+"""Who sent a message, by SQS's word: AWS's own services send as users of their own."""
+
+TOKEN = "a-token-of-the-samples"
+KEYS = Keys.parse({
+    "secrets": [{"name": "ci", "secret": LOCAL_SECRET}], "bearer_tokens": [{"name": "event-grid", "secret": TOKEN}]
+})  # fmt: skip
+ROLE = "arn:aws:sts::123456789012:assumed-role/change-management/run-17"
 
 
 class Rehearsal:
@@ -44,13 +59,20 @@ class Rehearsal:
         http = requests.Session()
         http.mount("http://", InProcessAdapter(api))
         credentials = load(CloudCredentials, simulator_credentials(api))
-        outlets = Outlets(self, self, FixedKeys((b"samples",)), EventFactory(), self.clock)
+        macs = FixedKeys((b"samples",))
+        outlets = Outlets(self, self, macs, EventFactory(), self.clock)
+        rules = Rules("/bms-volume-detach/webhook", iam_auth=True)
+        self.webhook = WebhookEndpoint(rules, self, self, macs, self.clock)
         projects = Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
         self.service = Service("bms", Visits(projects, Policy(), self.clock), outlets)
         self.dead_letters = DeadLetters("bms", outlets)
 
     def clock(self) -> datetime:
         return self.now
+
+    def keys(self, newest: bool = False) -> Keys:  # noqa: ARG002 - there is one version
+        """The keys of the webhook endpoint."""
+        return KEYS
 
     def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
         self.events += events.values()
@@ -62,13 +84,24 @@ class Rehearsal:
             heapq.heappush(self._due, (self.now + timedelta(seconds=message.delay), self._sent, message.body))
         return {}
 
-    def play(self, request: Mapping[str, Any]) -> Self:
+    def play(self, request: Mapping[str, Any], sender: Requester = SENDER) -> Self:
         """Send a request and deliver until nothing is left."""
         self.send({"request": QueueMessage(json.dumps(request))})
+        return self._deliver(sender)
+
+    def post(self, headers: Mapping[str, str] = {}, iam: str | None = None, signed: bool = False) -> Self:
+        """Send the same request to the webhook, and deliver what that put on the queue until nothing is left."""
+        sent = Post({"content-type": STRUCTURED, **headers}, json.dumps(_request()).encode())
+        sent = sent.signed(LOCAL_SECRET, self.now, "msg_4711") if signed else sent
+        answer = self.webhook.answer(HttpRequest("POST", sent.headers, sent.body, "http-request-1", iam))
+        assert answer.status == 202, answer  # noqa: S101
+        return self._deliver(SENDER)
+
+    def _deliver(self, sender: Requester) -> Self:
         while self._due:
             at, number, body = heapq.heappop(self._due)
             self.now = max(self.now, at)
-            receipts = self.service.handle([self._message(body, number)])
+            receipts = self.service.handle([self._message(body, number, sender)])
             assert not receipts.unsent, receipts  # noqa: S101
         return self
 
@@ -78,8 +111,8 @@ class Rehearsal:
         self.dead_letters.handle([replace(self._message(json.dumps(request), 1), sent_at=START, receive_count=6)])
         return self
 
-    def _message(self, body: str, number: int) -> Message:
-        return Message(body, f"message-{number}", queue_arn(REQUESTS), self.now)
+    def _message(self, body: str, number: int, sender: Requester = SENDER) -> Message:
+        return Message(body, f"message-{number}", queue_arn(REQUESTS), self.now, sender=sender)
 
 
 def _request(volume_id: str = VOLUME, **data: Any) -> dict[str, Any]:
@@ -95,6 +128,15 @@ def _request(volume_id: str = VOLUME, **data: Any) -> dict[str, Any]:
     }
 
 
+def _over_sns() -> dict[str, Any]:
+    topic = "arn:aws:sns:eu-central-1:123456789012:changes"
+    return {"Type": "Notification", "MessageId": "m-4711", "TopicArn": topic, "Message": json.dumps(_request())}
+
+
+def _over_eventbridge() -> dict[str, Any]:
+    return {"version": "0", "id": "e-4711", "source": "changes", "detail-type": "detach", "detail": _request()}
+
+
 def _slow(api: CloudApi) -> None:
     """It takes the cloud a quarter of an hour to let go."""
     api.world.set_volume(VOLUME, behaviour=Behaviour(stuck=True, stuck_seconds=900))
@@ -108,6 +150,11 @@ SAMPLES: Mapping[str, Callable[[], Rehearsal]] = {
     "detach_failed": lambda: Rehearsal().play(_request(MOUNTED_VOLUME)),
     "detach_failed_invalid_request": lambda: Rehearsal().play(_request(dry_rum=True)),
     "detach_failed_dead_lettered": lambda: Rehearsal().bury(_request()),
+    "detached_asked_over_sns": lambda: Rehearsal().play(_over_sns(), SNS),
+    "detached_asked_over_eventbridge": lambda: Rehearsal().play(_over_eventbridge(), EVENTBRIDGE),
+    "detached_asked_by_webhook_key": lambda: Rehearsal().post(signed=True),
+    "detached_asked_by_bearer_token": lambda: Rehearsal().post({"authorization": f"Bearer {TOKEN}"}),
+    "detached_asked_by_iam": lambda: Rehearsal().post(iam=ROLE),
 }
 """The last event of each, except for the one that announces that it is not known yet."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from shared.inbox.request import RequestData
-from shared.model import Detail, Outcome, Reason
+from shared.model import AuthType, Detail, Outcome, Reason
 from shared.outbox.verdict import VerdictData
 from tools.openapi import ATTRIBUTES as REQUEST_ATTRIBUTES
 from tools.openapi import TEXT, TIME, Schema
@@ -27,6 +27,11 @@ VERDICT_ATTRIBUTES: Schema = {
     "datacontenttype": {"const": "application/json"},
     "correlationid": {**TEXT, "description": "The request's, or else the request's id: the same for the whole flow."},
     "causationid": {**TEXT, "description": "The id of the request, or of the `detach_unconfirmed` that came before."},
+    "authtype": {
+        "enum": [kind.value for kind in AuthType],
+        "description": "The kind of principal that asked, as far as it was proven (Auth Context).",
+    },
+    "authid": {**TEXT, "description": "The principal that asked: see `data.requester`."},
     "traceparent": {**TEXT, "description": "The request's (W3C Trace Context)."},
     "tracestate": TEXT,
 }
@@ -100,7 +105,9 @@ def verdict_data(outcome: Outcome) -> Schema:
 def verdict_event(outcome: Outcome) -> Schema:
     name, data = NAMES[outcome], verdict_data(outcome)
     attributes = {**VERDICT_ATTRIBUTES, "type": _type(name), "dataschema": {"const": data["$id"]}}
-    optional = {"traceparent", "tracestate"} | ({"subject"} if "volume_id" not in data["required"] else set())
+    optional = {"authtype", "authid", "traceparent", "tracestate"} | (
+        {"subject"} if "volume_id" not in data["required"] else set()
+    )
     required = [name for name in (*attributes, "data") if name not in optional]
     return _event(name, data["description"], attributes, required, data)
 
