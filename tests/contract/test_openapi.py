@@ -13,7 +13,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from shared.inbox.request import RequestData
+from shared.inbox.request import RequestData, context_faults
 from shared.inbox.times import parse_time
 from shared.ports import Unsent
 from shared.webhook.http_binding import STRUCTURED
@@ -169,6 +169,7 @@ def test_bare_json_that_fits_is_accepted(value: dict[str, Any]) -> None:
         or len(set(value.get("volume_ids") or [])) < len(value.get("volume_ids") or [])
         or (value.get("requested_at") and parse_time(value["requested_at"]) is None)
         or not re.fullmatch("([0-9a-f]{32})?", value.get("project_id") or "")
+        or context_faults(value.get("context") or {})
     )
     assert endpoint().answer(signed(value)).status == 202 or beyond
 
