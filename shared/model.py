@@ -44,7 +44,8 @@ class Frozen(BaseModel):
 class Message:
     """A message as the queue handed it over; `receive_count` is 1 on the first delivery.
 
-    `attributes` are the sender's own (SQS message attributes that are texts).
+    `attributes` are the sender's own (SQS message attributes that are texts); `receipt` is what the queue wants to hear
+    to take this delivery for done.
     """
 
     body: str
@@ -54,6 +55,7 @@ class Message:
     first_received_at: datetime | None = None
     receive_count: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
+    receipt: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
