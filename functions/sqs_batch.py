@@ -18,9 +18,11 @@ def message_of(record: Mapping[str, Any]) -> Message:
     A dead letter names the queue it died in: what it is called by must not depend on where it lies now. Raises
     NOT_READ for a record that lacks something, or holds a time that is none.
     """
-    attributes = record["attributes"]
+    attributes, body = record["attributes"], record["body"]
+    if not isinstance(body, str):
+        raise TypeError("the body is no text")
     return Message(
-        body=str(record["body"]),
+        body=body,
         id=record["messageId"],
         source=attributes.get("DeadLetterQueueSourceArn") or record.get("eventSourceARN") or "sqs",
         sent_at=_time(attributes["SentTimestamp"]),
