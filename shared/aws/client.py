@@ -113,6 +113,8 @@ def _session() -> requests.Session:
 class AwsClient:
     """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time.
 
+    There they are as long as SnapStart is off: with it Lambda hands them out by HTTP, which is not asked here.
+
     Each attempt is made in a thread of `threads`, and is left alone when its time is over: no socket option limits name
     resolution, or an answer that comes byte by byte. Such a thread ends by itself and begins no other attempt.
     """
