@@ -91,7 +91,8 @@ NOBODY_KNOWN = Requester(AuthType.UNKNOWN)
 class Message:
     """A message as the queue handed it over; `receive_count` is 1 on the first delivery.
 
-    `attributes` are the sender's own (SQS message attributes that are texts); `sender` is the queue's word.
+    `attributes` are the sender's own (SQS message attributes that are texts), `sender` is the queue's word, and
+    `receipt` is what the queue wants to hear to take this delivery for done.
     """
 
     body: str
@@ -102,6 +103,7 @@ class Message:
     receive_count: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
     sender: Requester = NOBODY_KNOWN
+    receipt: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

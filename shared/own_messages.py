@@ -46,9 +46,10 @@ class Continuation(Frozen):
 
 
 class WaitingDelivery(Frozen):
-    """An event that one consumer has not taken yet; the bus, and whoever else took it, are not asked again.
+    """An event that the bus or one consumer has not taken yet; whoever else took it is not asked again.
 
-    `pending_delivery` is the version of the format, `attempt` how often the consumer has said no since `since`.
+    `pending_delivery` is the version of the format, `to` the name of the consumer or `bus`, `attempt` how often it has
+    said no since `since`. What the bus has not taken no consumer has been offered.
     """
 
     pending_delivery: Literal[1] = VERSION

@@ -16,8 +16,15 @@ INVOCATION = 60
 VISIBILITY = 6 * INVOCATION
 """How long a received message is hidden: six time limits, as AWS asks for (Lambda: using SQS, queue settings)."""
 
-MAX_RECEIVES = 5
-"""After so many deliveries that were not acknowledged a message is a dead letter."""
+MAX_RECEIVES = 25
+"""After so many deliveries that were not acknowledged a message is a dead letter.
+
+While SQS delivers and takes nothing, or Secrets Manager does not answer, each message comes again after VISIBILITY:
+twenty times in two hours. Five deliveries are left for what else may happen.
+"""
+
+SUSPECT_AFTER = 3
+"""A message that has been delivered more often than this is worked on by itself: it may be what ends the process."""
 
 TIME_TO_SEND = 8
 """Kept at the end of an invocation for the outbox."""
@@ -60,6 +67,15 @@ PUT_BACK = 2
 SECRET_KEPT = 300
 """How old a secret may be: a rotated one takes over within this time without a refusal."""
 
+SECRET_KEPT_AT_MOST = 4 * 3600
+"""How old a secret may be while Secrets Manager does not answer: longer than its outages are known to last."""
+
+SECRET_PATIENCE = SHORTEST_LOOK
+"""To read a secret. No look is begun with less left of the invocation."""
+
+SECRET_AWAY = 10
+"""So long a secret is not asked for again after Secrets Manager did not answer: others wait for the same answer."""
+
 SECRET_NEWEST = 30
 """How old it may be once its content was refused. This is also how often a stranger can make us read it."""
 
@@ -78,10 +94,27 @@ SIGNATURE_TOLERANCE = 300
 
 # --------------------------------------------------------------------------------------------------- calls to AWS
 
-AWS_CONNECT, AWS_ANSWER = 3, 10
+AWS_CONNECT, AWS_ANSWER = 2, 4
+"""To connect, and one attempt as a whole, the name's resolution and every byte of the answer included."""
+
+AWS_SHORTEST = 1.5
+"""An attempt that has another one behind it gets half of what is left, but no less than this."""
+
+AWS_PATIENCE = TIME_TO_SEND
+"""All that is sent at one time to one service: attempts, pauses, groups of ten and rounds."""
+
 AWS_ATTEMPTS = 4
 AWS_ROUNDS = 3
-"""How often SQS is offered what it left out of a batch."""
+"""How often SQS and EventBridge are offered what they left out of a batch, in all."""
+
+AWS_THREADS = 16
+"""Attempts under way at one time: one for each server that is visited, and some that do not end."""
+
+SPARE = 1
+"""What is left of TIME_TO_SEND when everything has been sent or given up: for the answer to Lambda."""
+
+BUS_SHARE, CONTINUATIONS_SHARE = 0.4, 0.6
+"""Of the time that is left to send: for the bus, and then for continuations. The rest is for waiting deliveries."""
 
 AWS_BATCH = 10
 """Entries in one call: SendMessageBatch and PutEvents take ten."""
@@ -97,7 +130,7 @@ LONGEST_DELAY = 900
 SINK_CONNECT, SINK_ANSWER = 3, 10
 
 LONGEST_OFFER = SINK_CONNECT + SINK_ANSWER + 1
-"""No consumer is asked whose answer might come after the deadline."""
+"""One offer as a whole, the key to sign with included. No consumer is asked whose answer might come too late."""
 
 PATIENCE = 10
 """What one batch spends on consumers that answer slowly. What is left of it is offered by later batches."""
@@ -188,6 +221,9 @@ FAILURES = 6
 
 OFFER_AGAIN = Backoff(first=5, factor=3, cap=900)
 """For a consumer that has not taken a verdict."""
+
+EMIT_AGAIN = Backoff(first=5, factor=2, cap=120)
+"""For the bus, which is asked until it takes the verdict: nobody else can say how a request ended."""
 
 
 # --------------------------------------------------------------------------------------------- the operator's part

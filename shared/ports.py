@@ -128,9 +128,9 @@ class Event:
 
 
 class Queue(Protocol):
-    """Sends messages under keys of the caller's; the result holds those that were not taken."""
+    """Sends messages under keys of the caller's before a deadline; the result holds those that were not taken."""
 
-    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]: ...
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None, /) -> Mapping[K, Unsent]: ...
 
 
 class Macs(Protocol):
@@ -147,9 +147,9 @@ class Macs(Protocol):
 
 
 class Bus(Protocol):
-    """Emits events under keys of the caller's; the result holds those that were not taken."""
+    """Emits events under keys of the caller's before a deadline; the result holds those that were not taken."""
 
-    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]: ...
+    def emit(self, events: Mapping[K, Event], deadline: datetime | None = None, /) -> Mapping[K, Unsent]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,4 +166,5 @@ class Consumer(Protocol):
 
     def wants(self, event: Event, /) -> bool: ...
 
-    def deliver(self, event: Event) -> NotTaken | None: ...
+    def deliver(self, event: Event, deadline: datetime | None = None, /) -> NotTaken | None:
+        """Offer the event once, and be done by the deadline."""

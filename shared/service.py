@@ -1,8 +1,9 @@
 """What the handler calls: messages of the queue in, receipts out. Inbox, visit, outbox."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from random import Random
 
 from shared.decision.case import Case, Step, failed
 from shared.decision.requeue import as_check
@@ -10,22 +11,54 @@ from shared.inbox.read import Ignored, Rejected, read
 from shared.model import Message, Reason
 from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import WaitingDelivery
+from shared.policy import LONGEST_DELETE, SHORTEST_LOOK, SUSPECT_AFTER
 from shared.visit import Visits
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Reads every message, visits the servers of the cases in them, and sends what comes of it."""
+    """Reads every message, visits the servers of the cases in them, and sends what comes of it.
+
+    `acknowledge` takes messages off the queue before `handle` returns, if it can; Lambda does so afterwards.
+    """
 
     prefix: str
     visits: Visits
     outlets: Outlets
+    acknowledge: Callable[[Sequence[Message]], None] = lambda messages: None
 
     def handle(self, messages: Sequence[Message], deadline: datetime | None = None) -> Receipts:
         """Which messages may be acknowledged: those of which everything that they led to was taken.
 
-        Cases that do not fit before `deadline` are requeued unchanged.
+        Cases that do not fit before `deadline` are requeued unchanged. A message that SQS hands over twice is worked on
+        once. Messages that have come often may be what ends the process: each is worked on by itself, after the others.
         """
+        once = {message.id: message for message in messages}
+        often = [message for message in once.values() if message.receive_count > SUSPECT_AFTER]
+        if not often:
+            return self._together(list(once.values()), deadline)
+        return self._apart([message for message in once.values() if message not in often], often, deadline)
+
+    def _apart(self, seldom: Sequence[Message], often: Sequence[Message], deadline: datetime | None) -> Receipts:
+        """Those that came seldom, then the others one by one, each after all that is done is off the queue.
+
+        If one of them ends the process, it takes no other along. The order is another one at each delivery, so that
+        none is always behind the one that ends it.
+        """
+        unsent = dict(self._together(seldom, deadline).unsent)
+        done = [message for message in seldom if message.id not in unsent]
+        late = Outbox(self.outlets, deadline)
+        for message in sorted(often, key=_drawn):
+            if deadline and self.outlets.clock() + timedelta(seconds=SHORTEST_LOOK + LONGEST_DELETE) > deadline:
+                late.give_back(message, "no time was left to work on it by itself")
+                continue
+            self.acknowledge(done)
+            receipts = self._together([message], deadline)
+            unsent |= receipts.unsent
+            done = [] if receipts.unsent else [message]
+        return Receipts({**unsent, **late.send().unsent})
+
+    def _together(self, messages: Sequence[Message], deadline: datetime | None) -> Receipts:
         outbox = Outbox(self.outlets, deadline)
         cases: list[Case] = []
         for message in messages:
@@ -78,3 +111,7 @@ class Service:
     def _unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
         for observer in self.outlets.observers:
             observer.unanswerable(message, found)
+
+
+def _drawn(message: Message) -> float:
+    return Random(f"{message.id}/{message.receive_count}").random()  # noqa: S311 - an order, no secret

@@ -66,6 +66,13 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _event_source(source: str) -> str:
+    """EventBridge takes no event of such a source from anybody but AWS (PutEvents, NotAuthorizedForSourceException)."""
+    if source.startswith("aws."):
+        raise ValueError('must not begin with "aws."')
+    return source
+
+
 def _parted(text: object) -> object:
     return [part.strip().lower() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
 
@@ -218,7 +225,7 @@ class Settings(_FromNames):
     request_queue_url: str = Field(min_length=1)
     message_key_secret_id: str = Field("volume-detach/message-key", min_length=1)
     event_bus_name: str = Field("default", min_length=1)
-    event_source: str = Field("/bms-volume-detach", min_length=1)
+    event_source: Annotated[str, AfterValidator(_event_source)] = Field("/bms-volume-detach", min_length=1)
     event_type_prefix: str = Field("bms", pattern=r"^[a-z][a-z0-9.-]{0,79}$")
     cloud_secret_id: str | None = None
     cloud_secret_pattern: str = "volume-detach/cloud/{project_id}"  # noqa: S105 - a name

@@ -3,6 +3,7 @@
 import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from pydantic import JsonValue
@@ -91,12 +92,11 @@ def integers(value: JsonValue) -> Iterator[int]:
                 rest += items
 
 
-def canonical(value: Mapping[str, Any]) -> str:
-    """The one text of an object, whatever order, blanks and escapes it came with.
+canonical = partial(json.dumps, sort_keys=True, separators=(",", ":"), allow_nan=False)
+"""The one text of an object, whatever order, blanks and escapes it came with.
 
-    It is ASCII: a queue takes not every character that JSON may hold, but every escape (SQS, SendMessage, MessageBody).
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+It is ASCII: a queue takes not every character that JSON may hold, but every escape (SQS, SendMessage, MessageBody).
+"""
 
 
 def signed(value: Mapping[str, Any], mac: Callable[[str], str]) -> str:

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from shared.decision.case import Broken, Case, Conclude, Decision, Delete, NotLookedAt, Requeue, Step
+from shared.decision.case import (
+    CREDENTIALS_UNREAD,
+    Broken,
+    Case,
+    Conclude,
+    Decision,
+    Delete,
+    NotLookedAt,
+    Requeue,
+    Step,
+)
 from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
@@ -314,6 +324,11 @@ class Visit:
             look.calls.extend(call for call in trouble.calls if call not in look.calls)
             case = case.unreadable(trouble.classified)
             decision = when_unreadable(case, trouble.classified, policy, clock())
+        except (AwsTrouble, SettingsError) as trouble:
+            # Somebody may put the secret right, or AWS come back, before the request's time is up.
+            unread = Classified(AnswerClass.RETRY, CREDENTIALS_UNREAD, f"the credentials cannot be read: {trouble}")
+            case = case.unreadable(unread)
+            decision = when_unreadable(case, unread, policy, clock())
         calls = tuple(look.calls)
         return Step(case.stepped(decision, calls), decision, calls)
 

@@ -92,7 +92,7 @@ class FakeQueue:
     errors: dict[int, Unsent] = field(default_factory=dict)
     taken: list[QueueMessage] = field(default_factory=list)
 
-    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         unsent = {key: self.errors[at] for at, key in enumerate(messages) if at in self.errors}
         self.taken += [message for key, message in messages.items() if key not in unsent]
         return unsent

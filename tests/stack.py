@@ -140,7 +140,7 @@ class VirtualQueue:
         self.messages.append(message)
         return message
 
-    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         refused = {key: Unsent("QueueDoesNotExist") for key, message in messages.items() if self.refuse(message)}
         for key, message in messages.items():
             if key not in refused:
@@ -173,7 +173,13 @@ class VirtualQueue:
         return batch
 
     def acknowledge(self, message: Queued) -> None:
-        self._effects.perform("acknowledge", lambda: self.messages.remove(message))
+        if message in self.messages:  # else it was taken off by its receipt before
+            self._effects.perform("acknowledge", lambda: self.messages.remove(message))
+
+    def delete(self, messages: Sequence[Message]) -> None:
+        """What the function itself takes off the queue, while it is at work on others."""
+        for message in [one for one in self.messages if one.id in {message.id for message in messages}]:
+            self.acknowledge(message)
 
     def next_visible(self) -> datetime | None:
         return min((message.visible_at for message in self.messages), default=None)
@@ -190,7 +196,7 @@ class VirtualBus:
         self.refuse: Callable[[Event], bool] = lambda event: False
         self.events: list[dict[str, Any]] = []
 
-    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
+    def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         refused = {key: Unsent("InternalFailure") for key, event in events.items() if self.refuse(event)}
         for key, event in events.items():
             if key not in refused:
@@ -279,7 +285,7 @@ class Stack:
     def _start(self) -> Service:
         """A fresh process."""
         visits = Visits(self.clouds(), self.settings.policy, self.clock, at_once=1)
-        return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets))
+        return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets, self.queue.delete))
 
     def run(self, most_deliveries: int = 2000) -> None:
         """Deliver until the queue is empty; time jumps to the next message."""

@@ -1,35 +1,61 @@
-"""AWS by signed JSON calls: one client for SQS, EventBridge, Secrets Manager and Step Functions."""
+"""AWS by signed JSON calls: one client for SQS, EventBridge, Secrets Manager and Step Functions.
+
+A call has a limit for all of it: name resolution, connecting, headers, body, attempts and the pauses between them.
+"""
 
 import json
-import os
 import random
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests_aws4auth import AWS4Auth
 
-from shared.policy import AWS_ANSWER, AWS_ATTEMPTS, AWS_BATCH, AWS_BATCH_BYTES, AWS_CONNECT
-from shared.ports import AwsTrouble, K
+from shared.policy import (
+    AWS_ANSWER,
+    AWS_ATTEMPTS,
+    AWS_BATCH,
+    AWS_BATCH_BYTES,
+    AWS_CONNECT,
+    AWS_PATIENCE,
+    AWS_ROUNDS,
+    AWS_SHORTEST,
+    AWS_THREADS,
+    SECRET_PATIENCE,
+)
+from shared.ports import AwsTrouble, Clock, K, Unsent, utc_now
 
 T = TypeVar("T")
 
 
 class Protocol(NamedTuple):
-    """How a service wants to be called."""
+    """How a service wants to be called, for how many seconds a call may last, and how often it is attempted."""
 
     endpoint: str
     target: str
     json_version: str
+    patience: float = AWS_PATIENCE
+    attempts: int = AWS_ATTEMPTS
 
 
 SQS = Protocol("sqs", "AmazonSQS", "1.0")
 EVENTS = Protocol("events", "AWSEvents", "1.1")
-SECRETS = Protocol("secretsmanager", "secretsmanager", "1.1")
-STATES = Protocol("states", "AWSStepFunctions", "1.0")
+SECRETS = Protocol("secretsmanager", "secretsmanager", "1.1", SECRET_PATIENCE)
+STATES = Protocol("states", "AWSStepFunctions", "1.0", attempts=1)
+"""One attempt: an answer to a task that is not taken waits in the queue, and is given again."""
+
+
+class NoAnswer(AwsTrouble):
+    """No answer came in time, or none that can be read: what was asked may have been done."""
+
+    passing = True
 
 
 class AwsError(AwsTrouble):
@@ -49,48 +75,90 @@ class AwsError(AwsTrouble):
     def throttled(self) -> bool:
         return self.status == 429 or throttles(self.code)
 
+    @property
+    def of_entries(self) -> bool:
+        """Whether something in the call was refused, so that a part of it may be taken."""
+        return self.status in (400, 413) and not self.passing and not OF_CALLER_OR_ADDRESSEE.match(self.code)
+
 
 def throttles(code: str) -> bool:
     """Whether an error code of AWS means "not so fast": `ThrottlingException`, `RequestThrottled`, and so on."""
-    return "Throttl" in code or code == "TooManyRequestsException"
+    return "Throttl" in code or code in THROTTLES
 
 
-PASSING = {"RequestTimeout", "RequestTimeoutException", "TooManyRequestsException", "RequestThrottled",
-           "KmsThrottled", "SlowDown", "LimitExceededException", "InternalFailure"}  # fmt: skip
+THROTTLES = {"TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown",
+             "LimitExceededException"}  # fmt: skip
+PASSING = {"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete", "InternalFailure"}
+
+STALE = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException",
+         "SignatureDoesNotMatch"}  # fmt: skip
+"""Credentials or a clock that were wrong a moment ago. Both are read anew at each attempt, so one more may succeed."""
+
+OF_CALLER_OR_ADDRESSEE = re.compile(
+    r"(AWS\.SimpleQueueService\.)?(NonExistentQueue|Queue|Kms|KMS|Access|Unrecognized|Unknown(Operation|Error)|Invalid"
+    r"(Signature|ClientTokenId|Security|Address|Action)|IncompleteSignature|Signature|Missing|OptIn|Expired|Request(Exp"
+    r"|Time)|ResourceNotFound|Unsupported|NotAuthorized)"
+)
+"""Errors of a whole call that no part of it escapes."""
 
 
 def _session() -> requests.Session:
     http = requests.Session()
-    http.verify = os.environ.get("AWS_CA_BUNDLE") or True
     for scheme in ("https://", "http://"):
-        http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=16, max_retries=0))
+        http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=AWS_THREADS, max_retries=0))
     return http
 
 
 @dataclass(frozen=True, slots=True)
 class AwsClient:
-    """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time."""
+    """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time.
+
+    There they are as long as SnapStart is off: with it Lambda hands them out by HTTP, which is not asked here.
+
+    Each attempt is made in a thread of `threads`, and is left alone when its time is over: no socket option limits name
+    resolution, or an answer that comes byte by byte. Such a thread ends by itself and begins no other attempt.
+    """
 
     environment: Mapping[str, str]
     http: requests.Session = field(default_factory=_session)
     sleep: Callable[[float], None] = time.sleep
+    clock: Clock = utc_now
+    threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, AWS_THREADS, "aws"))
 
-    def call(self, service: Protocol, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """One operation; retried with full jitter where a retry can help. Raises AwsTrouble."""
+    def call(
+        self, service: Protocol, operation: str, payload: Mapping[str, Any], deadline: datetime | None = None
+    ) -> dict[str, Any]:
+        """One operation, over within the service's patience and before the deadline; repeated where that can help.
+
+        Raises AwsTrouble, also if there is no time left to send anything.
+        """
         body = json.dumps(payload, ensure_ascii=False).encode()
-        for attempt in range(1, AWS_ATTEMPTS + 1):
+        latest, attempts = self.clock() + timedelta(seconds=service.patience), service.attempts
+        ends, stale = min(latest, deadline or latest), False
+        for attempt in range(1, attempts + 1):
+            left = (ends - self.clock()).total_seconds()
+            if left <= 0:
+                raise AwsTrouble(f"{operation}: no time is left, so nothing was sent")
+            # An attempt that hangs leaves time for another one, on a new connection.
+            seconds = min(left, AWS_ANSWER, max(left / 2, AWS_SHORTEST) if attempt < attempts else left)
+            doing = self.threads.submit(self._once, service, operation, body, seconds)
             try:
-                return self._once(service, operation, body)
-            except AwsError as error:
-                if not error.passing or attempt == AWS_ATTEMPTS:
-                    raise
-            except requests.RequestException as error:
-                if attempt == AWS_ATTEMPTS:
-                    raise AwsTrouble(f"{operation}: no answer ({type(error).__name__})") from error
-            self.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - jitter, no secret
+                return doing.result(seconds)
+            except (AwsError, NoAnswer) as no:
+                trouble: AwsError | NoAnswer = no
+            except TimeoutError:
+                doing.cancel()
+                trouble = NoAnswer(f"{operation}: no answer within {seconds:.1f} s")
+            once_more = isinstance(trouble, AwsError) and trouble.code in STALE and not stale
+            pause = random.uniform(0, 0.1 * 2**attempt)  # noqa: S311 - jitter, no secret
+            in_time = self.clock() + timedelta(seconds=pause) < ends
+            if attempt == attempts or not (trouble.passing or once_more) or not in_time:
+                raise trouble
+            stale = stale or once_more
+            self.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, service: Protocol, operation: str, body: bytes) -> dict[str, Any]:
+    def _once(self, service: Protocol, operation: str, body: bytes, seconds: float) -> dict[str, Any]:
         environment = self.environment
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         if not (region and environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
@@ -103,38 +171,104 @@ class AwsClient:
             session_token=environment.get("AWS_SESSION_TOKEN"),
         )
         url = environment.get("AWS_ENDPOINT_URL") or f"https://{service.endpoint}.{region}.amazonaws.com"
-        response = self.http.post(
-            url.rstrip("/") + "/",
-            data=body,
-            headers={
-                "Content-Type": f"application/x-amz-json-{service.json_version}",
-                "X-Amz-Target": f"{service.target}.{operation}",
-            },
-            auth=auth,
-            timeout=(AWS_CONNECT, AWS_ANSWER),
-            allow_redirects=False,
-        )
         try:
+            response = self.http.post(
+                url.rstrip("/") + "/",
+                data=body,
+                headers={
+                    "Content-Type": f"application/x-amz-json-{service.json_version}",
+                    "X-Amz-Target": f"{service.target}.{operation}",
+                },
+                auth=auth,
+                timeout=(min(AWS_CONNECT, seconds), seconds),
+                # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
+                verify=environment.get("AWS_CA_BUNDLE") or True,
+                allow_redirects=False,
+            )
             answer = response.json() if response.content else {}
-        except ValueError:
-            answer = {}
-        answer = answer if isinstance(answer, dict) else {}
+        except requests.JSONDecodeError:
+            answer = None
+        except OSError as error:  # of which RequestException is one
+            raise NoAnswer(f"{operation}: no answer ({type(error).__name__})") from error
         if response.status_code == 200:
+            if not isinstance(answer, dict):
+                raise NoAnswer(f"{operation}: the answer is no JSON object")
             return answer
-        code = str(answer.get("__type") or response.headers.get("x-amzn-errortype") or "").split("#")[-1]
-        message = str(answer.get("message") or answer.get("Message") or "")
+        told = answer if isinstance(answer, dict) else {}
+        code = str(told.get("__type") or response.headers.get("x-amzn-errortype") or "").split("#")[-1]
+        message = str(told.get("message") or told.get("Message") or "")
         raise AwsError(operation, response.status_code, code.split(":")[0] or "UnknownError", message[:300])
 
 
-def batches(items: Mapping[K, T], size: Callable[[T], int]) -> Iterator[dict[K, T]]:
+TRACE_HEADER, LONGEST_TRACE_HEADER = "_X_AMZN_TRACE_ID", 500
+"""The variable in which Lambda keeps X-Ray's header of the invocation, and the longest that EventBridge takes."""
+
+
+# --------------------------------------------------------------------------------------------- several in one call
+
+
+class Left(NamedTuple):
+    """Something that AWS left out of a call: why, and whether it may be taken in a moment."""
+
+    unsent: Unsent
+    again: bool
+
+
+def send_all(
+    client: AwsClient,
+    items: Mapping[K, T],
+    size: Callable[[T], int],
+    offer: Callable[[Mapping[K, T], datetime], Mapping[K, Left]],
+    deadline: datetime | None,
+) -> dict[K, Unsent]:
+    """Send many things in as few calls as possible, within AWS_PATIENCE and before the deadline; what was not taken.
+
+    `offer` makes one call, tells what was left out of it, and raises AwsTrouble. What was left out is offered again
+    after a pause, up to AWS_ROUNDS times in all. A call that is refused for something in it is made for each half.
+    """
+    latest = client.clock() + timedelta(seconds=AWS_PATIENCE)
+    ends, unsent = min(latest, deadline or latest), dict[K, Unsent]()
+    work = [(group, 1) for group in batches(items, size)]
+    while work:
+        group, number = work.pop(0)
+        try:
+            left = offer(group, ends)
+        except AwsTrouble as trouble:
+            if isinstance(trouble, AwsError) and trouble.of_entries and len(group) > 1:
+                keys = list(group)
+                halves = keys[: len(keys) // 2], keys[len(keys) // 2 :]
+                work[:0] = [({key: group[key] for key in half}, number) for half in halves]
+                continue
+            throttled = isinstance(trouble, AwsError) and trouble.throttled
+            unsent |= dict.fromkeys(group, Unsent(str(trouble), throttled, trouble))
+            continue
+        again = {key: group[key] for key, one in left.items() if one.again}
+        pause = random.uniform(0, 0.1 * 2**number)  # noqa: S311 - jitter, no secret
+        if again and number < AWS_ROUNDS and client.clock() + timedelta(seconds=pause) < ends:
+            client.sleep(pause)
+            work.append((again, number + 1))
+            left = {key: one for key, one in left.items() if not one.again}
+        unsent |= {key: one.unsent for key, one in left.items()}
+    return unsent
+
+
+def batches(items: Mapping[K, T], size: Callable[[T], int]) -> list[dict[K, T]]:
     """The items, grouped so that a group fits into one call: at most ten, and not too many bytes."""
-    group: dict[K, T] = {}
+    groups: list[dict[K, T]] = []
     weight = 0
     for key, item in items.items():
-        if group and (len(group) == AWS_BATCH or weight + size(item) > AWS_BATCH_BYTES):
-            yield group
-            group, weight = {}, 0
-        group[key] = item
+        if not groups or len(groups[-1]) == AWS_BATCH or weight + size(item) > AWS_BATCH_BYTES:
+            groups.append({})
+            weight = 0
+        groups[-1][key] = item
         weight += size(item)
-    if group:
-        yield group
+    return groups
+
+
+def lists_in(answer: Mapping[str, Any], *names: str) -> list[list[Mapping[str, Any]]]:
+    """Lists of objects in an answer, empty where one is left out. Raises NoAnswer if one is something else."""
+    found = [answer.get(name) or [] for name in names]
+    for name, value in zip(names, found, strict=True):
+        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+            raise NoAnswer(f"{name} in the answer is no list of objects")
+    return found

@@ -2,9 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
-from shared.aws.client import EVENTS, AwsClient, batches
-from shared.ports import AwsTrouble, Event, K, Unsent
+from shared.aws.client import (
+    EVENTS,
+    LONGEST_TRACE_HEADER,
+    TRACE_HEADER,
+    AwsClient,
+    Left,
+    NoAnswer,
+    lists_in,
+    send_all,
+    throttles,
+)
+from shared.ports import Event, K, Unsent
+
+TRANSIENT = ("InternalFailure", "InternalException", "ServiceUnavailable")
+"""Error codes of an entry that may be taken in a moment, besides throttling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,21 +28,31 @@ class EventBus:
     client: AwsClient
     name: str
 
-    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
-        unsent: dict[K, Unsent] = {}
-        for group in batches(events, lambda event: len(event.body.encode())):
-            entries = [
-                {"EventBusName": self.name, "Source": event.source, "DetailType": event.type, "Detail": event.body}
-                for event in group.values()
-            ]
-            try:
-                answer = self.client.call(EVENTS, "PutEvents", {"Entries": entries})
-            except AwsTrouble as trouble:
-                unsent |= dict.fromkeys(group, Unsent(str(trouble), cause=trouble))
-                continue
-            results = answer.get("Entries") or []
-            for key, result in zip(group, [*results, *({},) * (len(group) - len(results))], strict=True):
-                if not result.get("EventId"):
-                    code, message = result.get("ErrorCode", "not taken"), result.get("ErrorMessage", "")
-                    unsent[key] = Unsent(f"{code} {message}".strip())
-        return unsent
+    def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        return send_all(self.client, events, _size, self._offer, deadline)
+
+    def _offer(self, events: Mapping[K, Event], ends: datetime) -> dict[K, Left]:
+        """One call; what the bus did not take, with the error of each. Raises AwsTrouble."""
+        trace = self.client.environment.get(TRACE_HEADER, "")
+        more = {"EventBusName": self.name} | ({"TraceHeader": trace} if 0 < len(trace) <= LONGEST_TRACE_HEADER else {})
+        entries = [
+            {"Source": event.source, "DetailType": event.type, "Detail": event.body, **more}
+            for event in events.values()
+        ]
+        answer = self.client.call(EVENTS, "PutEvents", {"Entries": entries}, ends)
+        (results,) = lists_in(answer, "Entries")
+        if len(results) > len(entries):
+            raise NoAnswer(f"PutEvents: {len(results)} results for {len(entries)} events")
+        told = [*results, *({},) * (len(entries) - len(results))]
+        return {key: _left(result) for key, result in zip(events, told, strict=True) if not result.get("EventId")}
+
+
+def _size(event: Event) -> int:
+    """What counts is the entry (EventBridge: calculating the size of an entry)."""
+    return sum(len(part.encode()) for part in (event.body, event.source, event.type))
+
+
+def _left(result: Mapping[str, object]) -> Left:
+    code = str(result.get("ErrorCode", "not taken"))
+    why = f"{code} {result.get('ErrorMessage', '')}".strip()
+    return Left(Unsent(why, throttles(code)), throttles(code) or code in TRANSIENT)

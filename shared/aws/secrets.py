@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.aws.client import SECRETS, AwsClient, AwsError
-from shared.policy import SECRET_KEPT, SECRET_NEWEST
+from shared.aws.client import SECRETS, AwsClient, AwsError, NoAnswer
+from shared.policy import SECRET_AWAY, SECRET_KEPT, SECRET_KEPT_AT_MOST, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.settings import CloudCredentials, SettingsError, load
 
@@ -27,11 +27,16 @@ ABSENT = ("ResourceNotFoundException", "AccessDeniedException")
 
 @dataclass
 class Secrets:
-    """Values by secret id; a rotated secret is picked up within five minutes, or at once after `forget`."""
+    """Values by secret id; a rotated secret is picked up within five minutes, or at once after `forget`.
+
+    While Secrets Manager does not answer, what it said last goes on to count, for SECRET_KEPT_AT_MOST seconds. It is
+    no answer to who asks for a newer value, since a value was refused.
+    """
 
     client: AwsClient
     clock: Callable[[], float] = time.monotonic
     _kept: dict[tuple[str, str], tuple[float, Any]] = field(default_factory=dict)
+    _away: dict[tuple[str, str], tuple[float, AwsTrouble]] = field(default_factory=dict)
 
     def read(self, secret_id: str, kept_seconds: float = SECRET_KEPT, stage: str = CURRENT) -> Any:
         """The secret's JSON value, at most that old; None for a version before the current one that is not there.
@@ -43,12 +48,14 @@ class Secrets:
             return kept[1]
         asked = {"SecretId": secret_id, "VersionStage": stage}
         try:
-            answer: Mapping[str, Any] = self.client.call(SECRETS, "GetSecretValue", asked)
+            answer = self._asked((secret_id, stage), lambda: self.client.call(SECRETS, "GetSecretValue", asked))
             value = json.loads(str(answer.get("SecretString", "")))
         except AwsError as error:
             if stage == CURRENT or error.code != "ResourceNotFoundException":
-                raise
+                return self._still(kept, kept_seconds, error)
             value = None
+        except NoAnswer as error:
+            return self._still(kept, kept_seconds, error)
         except ValueError as error:
             raise NotJsonSecret(f"the secret {secret_id} is not JSON") from error
         self._kept[secret_id, stage] = (self.clock(), value)
@@ -56,7 +63,8 @@ class Secrets:
 
     def made_at(self, secret_id: str) -> float:
         """When the secret was made, in seconds since 1970; new versions do not change it. Raises AwsTrouble."""
-        answer = self.client.call(SECRETS, "DescribeSecret", {"SecretId": secret_id})
+        asked = {"SecretId": secret_id}
+        answer = self._asked((secret_id, ""), lambda: self.client.call(SECRETS, "DescribeSecret", asked))
         made = answer.get("CreatedDate")
         if not isinstance(made, int | float):
             raise AwsTrouble(f"DescribeSecret: no CreatedDate of {secret_id}")
@@ -64,6 +72,25 @@ class Secrets:
 
     def forget(self, secret_id: str) -> None:
         self._kept.pop((secret_id, CURRENT), None)
+
+    def _asked(self, what: tuple[str, str], ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """The answer of Secrets Manager; that it gave none is remembered for SECRET_AWAY seconds. Raises AwsTrouble."""
+        until, trouble = self._away.get(what, (0.0, None))
+        if trouble and self.clock() < until:
+            raise trouble
+        try:
+            return ask()
+        except (AwsError, NoAnswer) as error:
+            if error.passing:
+                self._away[what] = self.clock() + SECRET_AWAY, error
+            raise
+
+    def _still(self, kept: tuple[float, Any] | None, kept_seconds: float, error: AwsError | NoAnswer) -> Any:
+        """The value that is kept, if it may go on to count; raises the error if not."""
+        may_be_old = error.passing and kept_seconds >= SECRET_KEPT
+        if kept and may_be_old and self.clock() < kept[0] + SECRET_KEPT_AT_MOST:
+            return kept[1]
+        raise error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,58 @@
 """The request queue on SQS."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from shared.aws.client import SQS, AwsClient, AwsError, batches, throttles
-from shared.policy import AWS_ROUNDS
+from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all, throttles
+from shared.model import Message
+from shared.policy import AWS_ANSWER
 from shared.ports import AwsTrouble, K, QueueMessage, Unsent
 
 
 @dataclass(frozen=True, slots=True)
 class SqsQueue:
-    """Sends in batches and reads `Failed`: SQS answers 200 for a batch of which it took only a part."""
+    """Sends in batches and reads `Failed`: SQS answers 200 for a batch of which it took only a part.
+
+    A message may be on the queue twice after an answer that was lost: a standard queue has no idempotency.
+    """
 
     client: AwsClient
     url: str
 
-    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
-        unsent: dict[K, Unsent] = {}
-        for group in batches(messages, lambda message: len(message.body.encode())):
-            left: Mapping[K, Unsent] = dict.fromkeys(group, Unsent("not offered"))
-            try:
-                for _ in range(AWS_ROUNDS):
-                    left = self._offer({key: group[key] for key in left})
-                    if not left:
-                        break
-            except AwsTrouble as trouble:  # the client has repeated the call where that can help
-                throttled = isinstance(trouble, AwsError) and trouble.throttled
-                left = dict.fromkeys(left, Unsent(str(trouble), throttled, trouble))
-            unsent |= left
-        return unsent
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        return send_all(self.client, messages, lambda message: len(message.body.encode()), self._offer, deadline)
 
-    def _offer(self, messages: Mapping[K, QueueMessage]) -> dict[K, Unsent]:
+    def delete(self, messages: Sequence[Message]) -> None:
+        """Take messages off the queue, where that can be done now; what stays there is delivered again."""
+        receipts = {message.id: message.receipt for message in messages if message.receipt}
+        for group in batches(receipts, len):
+            entries = [{"Id": str(at), "ReceiptHandle": receipt} for at, receipt in enumerate(group.values())]
+            with suppress(AwsTrouble):
+                ends = self.client.clock() + timedelta(seconds=AWS_ANSWER)
+                self.client.call(SQS, "DeleteMessageBatch", {"QueueUrl": self.url, "Entries": entries}, ends)
+
+    def _offer(self, messages: Mapping[K, QueueMessage], ends: datetime) -> dict[K, Left]:
         """One call; what SQS did not take, with the error of each. Raises AwsTrouble."""
         keys = {str(number): key for number, key in enumerate(messages)}
+        trace = self.client.environment.get(TRACE_HEADER)
+        traced = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
+        more: dict[str, Any] = {"MessageSystemAttributes": traced} if trace else {}
         entries = [
-            {"Id": id_, "MessageBody": messages[key].body, "DelaySeconds": messages[key].delay}
+            {"Id": id_, "MessageBody": messages[key].body, "DelaySeconds": messages[key].delay, **more}
             for id_, key in keys.items()
         ]
-        answer = self.client.call(SQS, "SendMessageBatch", {"QueueUrl": self.url, "Entries": entries})
-        taken = {str(entry.get("Id")) for entry in answer.get("Successful") or ()}
-        errors = {str(entry.get("Id")): entry for entry in answer.get("Failed") or ()}
-        return {key: _unsent(errors.get(id_, {})) for id_, key in keys.items() if id_ not in taken}
+        answer = self.client.call(SQS, "SendMessageBatch", {"QueueUrl": self.url, "Entries": entries}, ends)
+        successful, failed = lists_in(answer, "Successful", "Failed")
+        taken = {str(entry.get("Id")) for entry in successful}
+        errors = {str(entry.get("Id")): entry for entry in failed}
+        return {key: _left(errors.get(id_, {})) for id_, key in keys.items() if id_ not in taken}
 
 
-def _unsent(error: Mapping[str, object]) -> Unsent:
+def _left(error: Mapping[str, object]) -> Left:
     code = str(error.get("Code", "not taken"))
-    return Unsent(f"{code} {error.get('Message', '')}".strip(), throttles(code))
+    return Left(
+        Unsent(f"{code} {error.get('Message', '')}".strip(), throttles(code)), error.get("SenderFault") is not True
+    )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from shared.aws.client import STATES, AwsClient, AwsError
@@ -11,6 +12,7 @@ from shared.ports import AwsTrouble, Event, NotTaken
 
 ERROR_LIMIT = 256
 CAUSE_LIMIT = 32768
+"""Characters (SendTaskFailure). AWS does not say which; counted in UTF-16 units a text fits in any case."""
 
 DROPPED_FIRST = ("original", "faults", "evidence", "context")
 """What a cause that is too long does without, in this order: half of a JSON text is no use to a workflow."""
@@ -28,10 +30,11 @@ class TaskTokens:
     def wants(self, event: Event) -> bool:
         return event.task_token is not None
 
-    def deliver(self, event: Event) -> NotTaken | None:
+    def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
+        """One attempt: an answer that is not taken waits in the queue and is given again."""
         operation, payload_of = CALLS[event.outcome]
         try:
-            self.client.call(STATES, operation, {"taskToken": event.task_token, **payload_of(event)})
+            self.client.call(STATES, operation, {"taskToken": event.task_token, **payload_of(event)}, deadline)
         except AwsTrouble as trouble:
             return NotTaken(str(trouble), again=not (isinstance(trouble, AwsError) and trouble.code in NOBODY_WAITS))
         return None
@@ -49,11 +52,18 @@ def cause_of(body: str) -> str:
     """The event as JSON, whole if the API takes it."""
     whole: dict[str, Any] = json.loads(body)
     for name in DROPPED_FIRST:
-        if len(body) <= CAUSE_LIMIT:
+        if _units(body) <= CAUSE_LIMIT:
             break
         whole["data"].pop(name, None)
         body = json.dumps(whole, ensure_ascii=False)
-    return body[:CAUSE_LIMIT]
+    while _units(body) > CAUSE_LIMIT:
+        body = body[: len(body) - max(1, (_units(body) - CAUSE_LIMIT) // 2)]
+    return body
+
+
+def _units(text: str) -> int:
+    """The length of a text in UTF-16."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 CALLS: Mapping[Outcome, tuple[str, Callable[[Event], Mapping[str, str]]]] = {

@@ -38,10 +38,11 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     policy = settings.policy
-    client = AwsClient(environment)
+    client = AwsClient(environment, clock=clock)
     secrets = Secrets(client)
     visits = Visits(projects(settings, environment, secrets, clock), policy, clock)
-    return Service(settings.event_type_prefix, visits, outlets(settings, client, secrets, clock))
+    wired = outlets(settings, client, secrets, clock)
+    return Service(settings.event_type_prefix, visits, wired, SqsQueue(client, settings.request_queue_url).delete)
 
 
 def projects(settings: Settings, environment: Mapping[str, str], secrets: Secrets, clock: Clock) -> Projects:

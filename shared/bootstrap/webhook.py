@@ -18,7 +18,7 @@ from shared.webhook.receive import Rules
 def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> WebhookEndpoint:
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
-    client = AwsClient(environment)
+    client = AwsClient(environment, clock=clock)
     secrets = Secrets(client)
     rules = Rules(
         # The source of requests in bare JSON, the same for all of a deployment.

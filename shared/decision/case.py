@@ -30,6 +30,9 @@ DELETE_CALL = "delete_attachment"
 NOT_SENT = ("no_token", "no_time")
 """Codes of a DELETE that did not leave: there was no token for it, or no time."""
 
+CREDENTIALS_UNREAD = "credentials_unread"
+"""The code of a look that was not possible, since the credentials could not be read."""
+
 
 # ---------------------------------------------------------------------------------------------------- decisions
 

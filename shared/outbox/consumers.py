@@ -66,7 +66,8 @@ class Offers:
             return NotTaken("nobody of that name is configured any more", again=False)
         if now >= self.ends:
             return NotTaken("not asked: this batch has no time left for slow consumers", again=True)
-        return consumer.deliver(waiting.event)
+        latest = now + timedelta(seconds=LONGEST_OFFER)
+        return consumer.deliver(waiting.event, min(latest, self.deadline or latest))
 
     def _observed(self, attempt: Attempt) -> None:
         for observer in self.observers:

@@ -10,6 +10,7 @@ from shared.inbox.envelopes import is_text
 from shared.inbox.read import Found, Ignored, Rejected, read
 from shared.inbox.request import valid_id, valid_token
 from shared.model import Fault, Message, Origin, Outcome, Reason
+from shared.outbox.observer import BUS
 from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import NEEDS, WaitingDelivery, without_mac
 from shared.policy import VOLUMES
@@ -30,6 +31,8 @@ class DeadLetters:
             if isinstance(found, AwsTrouble):
                 outbox.give_back(message, str(found), found)
                 continue
+            if isinstance(found, WaitingDelivery) and found.to == BUS:
+                outbox.offer_again(message, found)  # a verdict that nobody has yet
             for event in self._answers(message, found):
                 outbox.post(message, event)
         receipts = outbox.send()

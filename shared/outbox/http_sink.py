@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from urllib.parse import quote
 
 import requests
 from standardwebhooks import Webhook
 
-from shared.policy import SINK_ANSWER, SINK_CONNECT
+from shared.policy import LONGEST_OFFER, SINK_ANSWER, SINK_CONNECT
 from shared.ports import AwsTrouble, Event, NotTaken
 from shared.retry_after import seconds
 from shared.settings import SinkMode
@@ -31,29 +33,45 @@ class HttpSink:
     clock: Callable[[], datetime]
     mode: SinkMode = SinkMode.STRUCTURED
     http: requests.Session = field(default_factory=requests.Session)
+    threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 4, "sink"))
 
     def wants(self, _: Event) -> bool:
         """All of them: a sink filters for itself."""
         return True
 
-    def deliver(self, event: Event) -> NotTaken | None:
-        """Any 2xx is a yes. Redirects are not followed: what is signed for one place is not sent to another."""
+    def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
+        """Any 2xx is a yes. Redirects are not followed: what is signed for one place is not sent to another.
+
+        It is over within LONGEST_OFFER and before the deadline. The POST is made in a thread, which is left alone then:
+        an answer whose headers come byte by byte has no other end.
+        """
         headers, body = CONTENT[self.mode](json.loads(event.body), event.body)
+        latest = self.clock() + timedelta(seconds=LONGEST_OFFER)
         try:
             signed = self._signature(event.id, body)
-            with self.http.post(
-                self.url,
-                data=body.encode(),
-                headers={**headers, **signed},
-                timeout=(SINK_CONNECT, SINK_ANSWER),
-                allow_redirects=False,
-                stream=True,  # what the answer says beyond its status is not read, however long it is
-            ) as response:
-                return self._answered(response)
+            left = (min(latest, deadline or latest) - self.clock()).total_seconds()
+            if left <= 0:
+                return NotTaken("no time was left to send it", again=True)
+            posting = self.threads.submit(self._posted, {**headers, **signed}, body, left)
+            return posting.result(left)
         except AwsTrouble as trouble:
             return NotTaken(str(trouble), again=True)
+        except TimeoutError:
+            posting.cancel()
+            return NotTaken(f"no answer within {left:.1f} s", again=True)
         except requests.RequestException as error:
             return NotTaken(f"no answer ({type(error).__name__})", again=True)
+
+    def _posted(self, headers: Mapping[str, str], body: str, seconds: float) -> NotTaken | None:
+        with self.http.post(
+            self.url,
+            data=body.encode(),
+            headers=headers,
+            timeout=(min(SINK_CONNECT, seconds), min(SINK_ANSWER, seconds)),
+            allow_redirects=False,
+            stream=True,  # what the answer says beyond its status is not read, however long it is
+        ) as response:
+            return self._answered(response)
 
     def _answered(self, response: requests.Response) -> NotTaken | None:
         status = response.status_code

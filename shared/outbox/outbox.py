@@ -1,24 +1,26 @@
 """The outbox: collects what has to leave, sends it in the one right order, and says which messages may be acknowledged.
 
-Verdicts first, then whoever else hears them, then what comes back to us. A message is acknowledged only when all that
-it led to was taken, so a crash repeats and does not lose.
+Verdicts to the bus, then what comes back to us, then verdicts to the consumers, which may be slow, then what they have
+not taken. A message is acknowledged only when all that it led to was taken or is kept in the queue, so a crash repeats
+and does not lose.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from shared import strict_json
 from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
+from shared.decision.requeue import pause
 from shared.inbox.read import Rejected
 from shared.model import DetachRequest, Message, Outcome
 from shared.outbox.consumers import Consumers, Offers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import VERSION, Continuation, WaitingDelivery, without_mac
-from shared.policy import PUT_BACK
+from shared.policy import BUS_SHARE, CONTINUATIONS_SHARE, EMIT_AGAIN, PUT_BACK, SPARE, TIME_TO_SEND
 from shared.ports import AwsTrouble, Bus, Clock, Event, Macs, NotTaken, Queue, QueueMessage, Unsent
 
 
@@ -48,12 +50,17 @@ Own = tuple[Mapping[str, Any], int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Letter:
-    """One thing that has to leave because of a message: an event, a message to ourselves, or both in this order."""
+    """One thing that has to leave because of a message: an event, a message to ourselves, or both.
+
+    `waited` is what the event waited in, if the bus has not taken it before; `what` is what errors call it.
+    """
 
     message_id: str
     event: Event | None = None
     message: Own | None = None
     request: DetachRequest | None = None
+    waited: WaitingDelivery | None = None
+    what: str = "continuation not sent"
 
 
 @dataclass
@@ -118,8 +125,11 @@ class Outbox:
         self._letters.append(_Letter(message.id, event, request=request))
 
     def offer_again(self, message: Message, waiting: WaitingDelivery) -> None:
-        """An event that a consumer did not take before."""
-        self._waiting.append((message.id, waiting))
+        """An event that the bus or a consumer did not take before."""
+        if waiting.to == BUS:
+            self._letters.append(_Letter(message.id, waiting.event, waited=waiting))
+        else:
+            self._waiting.append((message.id, waiting))
 
     def give_back(self, message: Message, why: str, cause: BaseException | None = None) -> None:
         """A message that the queue is to deliver again."""
@@ -133,47 +143,70 @@ class Outbox:
     # ------------------------------------------------------------------------------------------- what goes out
 
     def send(self) -> Receipts:
-        """Send everything; a message whose event the bus did not take is not acknowledged, and comes again."""
-        sent = self._emitted()
-        later = {letter: letter.message for letter in sent if letter.message}
-        later |= self._offered(sent)
-        unsent: Mapping[_Letter, Unsent] = {}
-        try:
-            signed = partial(strict_json.signed, mac=self.outlets.macs.mac)
-            ours = {letter: QueueMessage(signed(wire), delay) for letter, (wire, delay) in later.items()}
-            unsent = self.outlets.queue.send(ours) if ours else {}
-        except AwsTrouble as trouble:  # there is no key to sign with
-            unsent = dict.fromkeys(later, Unsent(str(trouble), cause=trouble))
-        for letter, refused in unsent.items():
-            what = "continuation" if letter in self._letters else "waiting delivery"
-            self._failed(letter, f"{what} not sent", refused)
+        """Send everything. What the bus or a consumer does not take waits in the queue, and is offered again later.
+
+        Only what the queue does not take either is given back, with the message that it came of.
+        """
+        continued = [letter for letter in self._letters if letter.message]
+        fresh, kept = self._emitted() if any(letter.event for letter in self._letters) else ([], [])
+        self._queued([*continued, *kept], CONTINUATIONS_SHARE)
+        if fresh or self._waiting:
+            self._queued(self._offered(fresh), 1)
         for message_id, why in self._unsent.items():
             for observer in self.outlets.observers:
                 observer.returned(message_id, why.why, why.cause)
         return Receipts(self._unsent)
 
-    def _emitted(self) -> list[_Letter]:
-        """The letters without an event, and those whose event the bus has taken."""
-        events = {letter: letter.event for letter in self._letters if letter.event}
-        unsent = self.outlets.bus.emit(events) if events else {}
-        for letter, event in events.items():
-            refused = unsent.get(letter)
-            self._observed(Attempt(BUS, event, refusal=NotTaken(refused.why, again=True) if refused else None))
-            if refused:
-                self._failed(letter, "event not emitted", refused)
-        return [letter for letter in self._letters if letter not in unsent]
+    def _emitted(self) -> tuple[list[_Letter], list[_Letter]]:
+        """Offer the bus every event: what it has taken, and the messages that keep the rest."""
+        letters = {letter: letter.event for letter in self._letters if letter.event}
+        unsent, now = self.outlets.bus.emit(letters, self._until(BUS_SHARE)), self.outlets.clock()
+        kept = []
+        for letter, event in letters.items():
+            waited = letter.waited or WaitingDelivery(to=BUS, event=event, since=now)
+            refused, number = unsent.get(letter), waited.attempt + 1
+            if refused is None:
+                self._observed(Attempt(BUS, event, number))
+                continue
+            seconds = pause(EMIT_AGAIN, waited.attempt, f"{BUS} {event.id}")
+            self._observed(Attempt(BUS, event, number, NotTaken(refused.why, again=True), seconds))
+            later = waited.model_copy(update={"attempt": number})
+            what = f"event not emitted ({refused.why}), and not kept"
+            kept.append(replace(letter, message=(later.model_dump(mode="json"), seconds), what=what))
+        return [letter for letter in letters if letter not in unsent], kept
 
-    def _offered(self, sent: Sequence[_Letter]) -> dict[_Letter, Own]:
+    def _offered(self, fresh: Sequence[_Letter]) -> list[_Letter]:
         """Offer what the bus has taken, and what waited, to the consumers; the messages that offer it again later."""
         now, consumers = self.outlets.clock(), self.outlets.consumers
-        events = ((letter.message_id, letter.event) for letter in sent if letter.event)
-        fresh = [(id_, WaitingDelivery(to=to, event=e, since=now)) for id_, e in events for to in consumers.wanting(e)]
-        waiting = fresh + self._waiting
-        if not waiting:
-            return {}
+        events = ((letter.message_id, letter.event) for letter in fresh if letter.event)
+        new = [(id_, WaitingDelivery(to=to, event=e, since=now)) for id_, e in events for to in consumers.wanting(e)]
         offers = Offers(consumers, self.outlets.clock, self.deadline, self.outlets.observers)
-        made = ((message_id, offers.offer(one)) for message_id, one in waiting)
-        return {_Letter(message_id, message=message): message for message_id, message in made if message}
+        made = ((message_id, offers.offer(one)) for message_id, one in new + self._waiting)
+        what = "waiting delivery not sent"
+        return [_Letter(message_id, message=message, what=what) for message_id, message in made if message]
+
+    def _queued(self, letters: Sequence[_Letter], share: float) -> None:
+        """Send messages to ourselves; what the queue does not take is given back."""
+        ours: dict[_Letter, QueueMessage] = {}
+        unsent: Mapping[_Letter, Unsent] = {}
+        until = self._until(share)
+        try:
+            signed = partial(strict_json.signed, mac=self.outlets.macs.mac)
+            for letter in letters:
+                if letter.message:
+                    ours[letter] = QueueMessage(signed(letter.message[0]), letter.message[1])
+            unsent = self.outlets.queue.send(ours, until) if ours else {}
+        except AwsTrouble as trouble:  # there is no key to sign with
+            unsent = dict.fromkeys(letters, Unsent(str(trouble), cause=trouble))
+        for letter, refused in unsent.items():
+            self._failed(letter, letter.what, refused)
+
+    def _until(self, share: float) -> datetime | None:
+        """When a call has to be over that may take this share of the time that is left to send."""
+        if self.deadline is None:
+            return None
+        now = self.outlets.clock()
+        return now + (self.deadline + timedelta(seconds=TIME_TO_SEND - SPARE) - now) * share
 
     def _failed(self, letter: _Letter, what: str, unsent: Unsent) -> None:
         trouble = AwsTrouble(f"{what}: {unsent.why}")

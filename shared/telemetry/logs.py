@@ -82,9 +82,11 @@ class Logs(Observer):
             return
         fields["why"] = attempt.refusal.why
         if attempt.again_in is not None:
-            logger.warning("event not taken yet", extra={**fields, "seconds": attempt.again_in})
-        elif attempt.to == BUS:
+            fields["seconds"] = attempt.again_in
+        if attempt.to == BUS:
             logger.error("event not emitted", extra=fields)
+        elif attempt.again_in is not None:
+            logger.warning("event not taken yet", extra=fields)
         elif attempt.refusal.again:
             logger.error("event given up", extra=fields)
         else:

@@ -12,7 +12,7 @@ from functools import partial
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
-from shared.decision.case import Broken, Conclude, Requeue, Step
+from shared.decision.case import CREDENTIALS_UNREAD, Broken, Conclude, Requeue, Step
 from shared.inbox.read import Found, Ignored, Rejected
 from shared.model import Call, Message, Outcome, Reason
 from shared.outbox.observer import BUS, Attempt, Observer
@@ -101,6 +101,8 @@ class Metrics(Observer):
                 counted.append(("RecordsReturned", {}))
             case Broken(then=Conclude()):
                 counted.append(("DeadLetters", {}))
+            case Requeue(why=why) if why.startswith(CREDENTIALS_UNREAD):
+                counted.append(("AuthorisationFailures", {}))
         now = step.calls[-1].at if step.calls else None
         if now and isinstance(step.decision, Requeue):
             seconds.append(("OldestInFlight", (now - progress.first_seen_at).total_seconds()))
@@ -109,10 +111,10 @@ class Metrics(Observer):
         meters.add(counted, seconds)
 
     def attempt(self, attempt: Attempt) -> None:
-        """Verdicts count once the bus has them; what a consumer will be asked again is no failure yet."""
+        """Verdicts count once the bus has them. Each no of the bus is a failure, of a consumer only the last one."""
         meters, event = self.meters, attempt.event
         if attempt.refusal:
-            if attempt.again_in is None:
+            if attempt.again_in is None or attempt.to == BUS:
                 meters.count("EmitFailures", to=attempt.to)
             return
         if attempt.to != BUS:

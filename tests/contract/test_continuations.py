@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def test_a_pending_delivery_is_delivered() -> None:
         def wants(self, event: Event, /) -> bool:
             return True
 
-        def deliver(self, event: Event) -> NotTaken | None:
+        def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
             taken.append(event)
             return None
 

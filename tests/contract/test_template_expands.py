@@ -13,6 +13,7 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 from moto import mock_aws
 
 from shared.aws.secrets import SHORTEST_KEY
+from shared.policy import MAX_RECEIVES
 from tests.contract.expanded import expanded
 from tests.messages import SERVER, VOLUME, bare
 from tools.redrive import main as redrive
@@ -237,7 +238,10 @@ def test_the_queues_are_as_written(stack: Stack) -> None:
         sqs.get_queue_attributes(QueueUrl=stack.outputs[f"{name}Url"], AttributeNames=["All"])["Attributes"]
         for name in ("RequestQueue", "DeadLetterQueue")
     )
-    assert json.loads(requests["RedrivePolicy"]) == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 5}
+    assert json.loads(requests["RedrivePolicy"]) == {
+        "deadLetterTargetArn": dead["QueueArn"],
+        "maxReceiveCount": MAX_RECEIVES,
+    }
     assert [q["VisibilityTimeout"] for q in (requests, dead)] == ["360", "360"]
     assert [q["SqsManagedSseEnabled"] for q in (requests, dead)] == ["true", "true"]
     assert [q["MessageRetentionPeriod"] for q in (requests, dead)] == [str(days * 86400) for days in (4, 14)]

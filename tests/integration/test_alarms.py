@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ class Deaf:
     def wants(self, event: Event, /) -> bool:
         return True
 
-    def deliver(self, event: Event) -> NotTaken | None:
+    def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
         return self.no
 
 

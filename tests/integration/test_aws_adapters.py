@@ -141,9 +141,13 @@ def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
 def test_what_the_bus_leaves_out_is_named(script: Script) -> None:
     """PutEvents answers 200 with FailedEntryCount: each entry is looked at."""
     failure = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
-    script.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, failure]}))
-    failed = EventBus(client_of(script), BUS).emit(events(1, 2, 3))
-    assert failed == {2: Unsent("ThrottlingException slow"), 3: Unsent("not taken")}
+    refusal = {"ErrorCode": "MalformedDetail"}
+    first = {"FailedEntryCount": 2, "Entries": [{"EventId": "1"}, failure, refusal]}
+    script.then(reply(first), reply({"FailedEntryCount": 1, "Entries": [failure]}))
+    failed = EventBus(client_of(script), BUS).emit(events(1, 2, 3, 4))
+    slow = Unsent("ThrottlingException slow", throttled=True)
+    assert failed == {2: slow, 3: Unsent("MalformedDetail"), 4: Unsent("not taken")}
+    assert [len(asked.json["Entries"]) for asked in script.asked] == [4, 1, 1]
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"", b"not JSON", b'{"Entries": null, "FailedEntryCount": 0}'])

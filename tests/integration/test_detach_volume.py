@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from shared.policy import FAILURES
 from shared.ports import AwsTrouble, Event, Reading, Sent, Unsent
 from simulator import Behaviour, Fault, What, faults
 from tests.contract import consumer
-from tests.messages import bare, cloudevent, cloudevent_faults
+from tests.messages import START, bare, cloudevent, cloudevent_faults
 from tests.stack import Bench
 
 GARBAGE = '{"server_id": "x", "dryrun": true'
@@ -114,25 +114,27 @@ def test_a_continuation_that_is_not_taken_goes_back_alone() -> None:
     assert (bench.bus.final(waiting)["verdict"], accepted(bench)) == ("detached", [waiting])
 
 
-def test_a_verdict_that_is_not_taken_goes_back_alone() -> None:
-    """A bus that refuses one event fails that record; delivered again, it says the same under the same id."""
+def test_a_verdict_that_is_not_taken_waits_alone() -> None:
+    """A bus that refuses one event holds up no other; what waits is what was decided, and is said once."""
     bench = Bench()
     first, second = bench.disk(attached=False), bench.disk(attached=False)
     bench.bus.refuse = lambda event: first in (event.subject or "")
-    bodies = [bench.request(first), bench.request(second)]
-    assert causes(bench.handle(*bodies)) == {"m-0": AwsTrouble}
-    bench.bus.refuse = lambda event: False
-    assert bench.handle(*bodies) == {}
-    assert [data["volume_id"] for data in bench.bus.data] == [second, first, second]
-    assert bench.bus.events[0]["id"] == bench.bus.events[2]["id"]
+    assert bench.handle(bench.request(first), bench.request(second)) == {}
+    decided = bench.clock().isoformat()
+    bench.bus.refuse = lambda event: bench.clock() < START + timedelta(minutes=30)
+    bench.run()
+    assert [data["volume_id"] for data in bench.bus.data] == [second, first]
+    assert bench.bus.data[1]["timing"]["concluded_at"][:19] == decided[:19]
 
 
-def test_an_answer_to_garbage_that_is_not_taken_goes_back() -> None:
-    """Garbage is not lost either: its record comes back until the answer is taken."""
+def test_an_answer_to_garbage_that_is_not_taken_waits() -> None:
+    """Garbage is not lost either: where the queue does not keep its answer, its record comes back."""
     bench = Bench()
     bench.bus.refuse = lambda event: True
-    assert causes(bench.handle(GARBAGE, bench.request(bench.disk()))) == {"m-0": AwsTrouble}
-    assert len(bench.queue) == 1
+    assert bench.handle(GARBAGE, bench.request(bench.disk())) == {}
+    assert len(bench.queue) == 2
+    bench.queue.refuse = lambda message: True
+    assert causes(bench.handle(GARBAGE)) == {"m-0": AwsTrouble}
 
 
 class Stumbling:

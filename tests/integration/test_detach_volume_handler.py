@@ -111,9 +111,10 @@ def test_no_credentials_of_aws(function: Function) -> None:
 
 
 def test_a_secret_that_is_missing(function: Function) -> None:
-    """Without the cloud's credentials requests go back untouched; garbage needs no cloud and is answered."""
+    """Without the cloud's credentials requests wait in the queue; garbage needs no cloud and is answered."""
     function.start(CLOUD_SECRET_ID="nowhere")
-    assert function.invoke(WAITING, GARBAGE, FREE) == ["waiting", "free"]
+    assert function.invoke(WAITING, GARBAGE, FREE) == []
+    assert function.aws.waiting(REQUESTS) == 2
     assert [event["data"]["request"]["id"] for event in function.verdicts(1)] == ["garbage"]
     assert function.api.calls == []
 

@@ -194,7 +194,7 @@ def test_a_secret_that_cannot_be_used_is_named(held: str | None, said: str, esta
 
 @pytest.mark.parametrize("secret", ["[]", "oops"])
 def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
-    """A broken secret gives requests back to the queue; the same message succeeds once it is corrected."""
+    """With a broken secret a request is looked at again and again, and its message is done; it ends once it can."""
     bench = Bench()
     estate = Estate(bench.clock)
     bench.serve(estate.clouds)
@@ -202,10 +202,31 @@ def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
     body = json.dumps(bare(server, estate.second.world.add_volume().id, project_id=OTHER))
     good = estate.store.values[f"{DEFAULT}/{OTHER}"]
     estate.store.values[f"{DEFAULT}/{OTHER}"] = secret
-    assert [type(unsent.cause) for unsent in bench.handle(body).values()] == [SettingsError]
+    bench.queue.put(body)
+    for _ in range(10):
+        bench.step()
+    assert (bench.bus.data, bench.errors) == ([], [])
     estate.store.values[f"{DEFAULT}/{OTHER}"] = good
-    assert bench.handle(body) == {}
-    assert bench.bus.data[-1]["detail"] == "already_detached"
+    bench.run()
+    assert [data["detail"] for data in bench.bus.data] == ["already_detached"]
+
+
+@pytest.mark.parametrize("secret", ["[]", "oops", None])
+def test_a_secret_that_nobody_corrects_is_named_in_the_end(secret: str | None) -> None:
+    """The request gives up when its time is over, and says which secret it was."""
+    bench = Bench()
+    estate = Estate(bench.clock)
+    bench.serve(estate.clouds)
+    name = f"{DEFAULT}/{OTHER}"
+    del estate.store.values[name]
+    if secret:
+        estate.store.values[name] = secret
+    bench.queue.put(json.dumps(bare(bench.server, bench.disk(), project_id=OTHER)))
+    bench.run()
+    (data,) = bench.bus.data
+    assert (data["reason"]["code"], data["timing"]["seconds"] >= 3600) == ("gave_up", True)
+    assert f"credentials_unread: the credentials cannot be read: the secret {name}" in data["reason"]["message"]
+    assert bench.queue.dead_letters == []
 
 
 def test_variables_that_nothing_reads_are_reported_once() -> None:

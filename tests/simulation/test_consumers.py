@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -35,7 +36,7 @@ class Taker:
     def wants(self, _: Event) -> bool:
         return True
 
-    def deliver(self, event: Event) -> NotTaken | None:
+    def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
         answer: NotTaken | None = self.effects.perform(f"deliver to {self.name}", lambda: self._take(event))
         return answer
 

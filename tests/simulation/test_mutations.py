@@ -109,7 +109,7 @@ class RandomIds(EventFactory):
 class Forgetful:
     """A queue that says yes and keeps nothing."""
 
-    def send(self, messages: Any) -> dict[Any, Any]:
+    def send(self, messages: Any, deadline: Any = None) -> dict[Any, Any]:
         return {}
 
 

@@ -308,13 +308,14 @@ def test_what_is_no_request_is_told_and_not_answered(make: Callable[[], str]) ->
 
 
 def test_what_cannot_be_answered_stays() -> None:
-    """A verdict that the bus does not take keeps its own message in the queue, and no other."""
+    """A verdict that neither the bus nor the queue takes keeps its own message in the queue, and no other."""
     letters = Letters()
 
     def not_of_one(event: Event) -> bool:
         return f"/volumes/{OTHER_VOLUME}" in str(event.subject)
 
     letters.bus.refuse = not_of_one
+    letters.queue.refuse = lambda message: True
     assert ["m-1"] == letters.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER_VOLUME)))
     assert 1 == len(letters.told.found)  # it counts as answered when it is
 

@@ -18,7 +18,7 @@ from shared.outbox.events import EventFactory
 from shared.outbox.observer import Attempt, Observer
 from shared.outbox.outbox import Outbox, Outlets
 from shared.own_messages import WaitingDelivery
-from shared.policy import LONGEST_DELAY, PATIENCE
+from shared.policy import EMIT_AGAIN, LONGEST_DELAY, PATIENCE
 from shared.ports import Event, NotTaken, QueueMessage
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, ours
 from tests.stack import Clock, VirtualBus, VirtualQueue
@@ -45,7 +45,7 @@ class Listener:
     def wants(self, event: Event, /) -> bool:
         return self.wanted(event)
 
-    def deliver(self, event: Event) -> NotTaken | None:
+    def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
         self.pause()
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
         self.asked.append(event.id)
@@ -127,12 +127,24 @@ def continued(post: Post) -> list[Case]:
     return [case for cases in found if isinstance(cases, list) for case in cases]
 
 
-def test_a_verdict_leaves_before_a_continuation() -> None:
-    """If the bus does not take a case's event, its continuation is not sent either, and its message comes again."""
+def test_a_case_goes_on_while_its_event_waits_for_the_bus() -> None:
+    """The continuation is sent all the same, the event waits in the queue, and every message is done."""
     post = Post()
     post.bus.refuse = lambda event: event.outcome is Outcome.UNCONFIRMED
-    assert ["m-1"] == post.take(DONE, Requeue(60, "detaching", announce_unconfirmed=True), Requeue(5, "busy"))
-    assert (1, 1) == (len(post.bus.events), len(post.queue.sent))
+    assert [] == post.take(DONE, Requeue(60, "detaching", announce_unconfirmed=True), Requeue(5, "busy"))
+    assert 1 == len(post.bus.events)
+    assert [60, 5] == [case.delay for case in post.queue.sent if "continuation" in json.loads(case.body)]
+    (kept,) = kept_for("bus", post)
+    assert json.loads(kept.body)["event"]["outcome"] == "unconfirmed"
+
+
+def test_a_continuation_is_sent_before_a_slow_consumer_is_asked() -> None:
+    """However long a consumer takes over another message's verdict, a case with a DELETE out is remembered first."""
+    post = Post()
+    sent: list[int] = []
+    post.sink.pause = lambda: sent.append(len(post.queue.sent))
+    assert [] == post.take(DONE, Requeue(5, "accepted"))
+    assert [1] == sent
 
 
 def test_messages_of_a_batch_fail_apart() -> None:
@@ -160,11 +172,37 @@ def test_everybody_gets_the_event() -> None:
 
 
 def test_what_the_bus_does_not_take_nobody_gets() -> None:
-    """The bus comes first: its no is the record's failure, and no consumer knows more than the bus."""
+    """The bus comes first: the event waits for it in the queue, and no consumer knows more than the bus."""
     post = Post()
     post.bus.refuse = lambda event: event.id == "e-1"
-    assert ["m-0"] == post.emit(event("e-1"), event("e-2"))
+    assert [] == post.emit(event("e-1"), event("e-2"))
     assert (["e-2"], ["e-2"]) == (post.sink.asked, post.task.asked)
+    post.bus.refuse = lambda event: False
+    post.resume_next()
+    assert (["e-2", "e-1"], ["e-2", "e-1"]) == ([e["id"] for e in post.bus.events], post.sink.asked)
+    assert 0 == len(post.queue)
+
+
+def test_the_bus_is_asked_until_it_takes_the_event() -> None:
+    """For two days, far beyond the consumers' time to live, at growing pauses; each no is told."""
+    post = Post(ttl=timedelta(hours=1))
+    post.bus.refuse = lambda event: post.clock() < START + timedelta(days=2)
+    post.emit(event())
+    while len(post.queue):
+        post.resume_next()
+    assert ([event()], ["e-1"]) == (post.sink.taken, [e["id"] for e in post.bus.events])
+    assert timedelta(0) <= post.clock() - START - timedelta(days=2) <= timedelta(seconds=EMIT_AGAIN.cap)
+    told = [attempt for attempt in post.attempts if attempt.to == "bus"]
+    assert [*range(1, len(told) + 1)] == [attempt.number for attempt in told]
+    assert all(attempt.refusal and attempt.again_in for attempt in told[:-1])
+
+
+def test_what_neither_bus_nor_queue_takes_is_given_back() -> None:
+    """Then, and only then, the message comes again."""
+    post = Post()
+    post.bus.refuse = lambda event: event.id != "e-2"
+    post.queue.refuse = lambda message: json.loads(message.body)["event"]["id"] == "e-1"
+    assert ["m-0"] == post.emit(event("e-1"), event("e-2"), event("e-3"))
 
 
 def test_a_consumer_gets_only_what_it_wants() -> None:
@@ -233,7 +271,7 @@ def test_it_ends_some_time() -> None:
 
 
 def kept_for(name: str, post: Post) -> list[QueueMessage]:
-    return [message for message in post.queue.sent if json.loads(message.body)["to"] == name]
+    return [message for message in post.queue.sent if json.loads(message.body).get("to") == name]
 
 
 def test_who_is_not_there_is_asked_once_in_a_batch() -> None:

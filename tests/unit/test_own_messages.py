@@ -59,7 +59,7 @@ class Sink:
     def wants(self, event: Event, /) -> bool:
         return True
 
-    def deliver(self, event: Event) -> None:
+    def deliver(self, event: Event, _: datetime | None = None) -> None:
         self.taken.append(event.id)
 
 

@@ -259,3 +259,11 @@ def test_the_secrets_of_projects() -> None:
 def test_projects_are_ids_with_a_secret_each(name: str, value: str) -> None:
     """A project's name is not its id, and no two projects share a secret by accident."""
     assert name in refusal_of(Settings, QUEUE | {name: value})
+
+
+@pytest.mark.parametrize("source", ["aws.events", "aws.", "aws.x/y"])
+def test_a_source_of_aws_is_refused(source: str) -> None:
+    """EventBridge takes no such event from us, so no verdict would ever go out."""
+    assert 'EVENT_SOURCE: must not begin with "aws."' in refusal_of(Settings, {**QUEUE, "EVENT_SOURCE": source})
+    for fine in ("aws", "/aws.", "awsome.", "my.aws."):
+        assert load(Settings, {**QUEUE, "EVENT_SOURCE": fine}).event_source == fine

@@ -74,11 +74,11 @@ class Rehearsal:
         """The keys of the webhook endpoint."""
         return KEYS
 
-    def emit(self, events: Mapping[K, Event]) -> Mapping[K, Unsent]:
+    def emit(self, events: Mapping[K, Event], _: datetime | None = None) -> Mapping[K, Unsent]:
         self.events += events.values()
         return {}
 
-    def send(self, messages: Mapping[K, QueueMessage]) -> Mapping[K, Unsent]:
+    def send(self, messages: Mapping[K, QueueMessage], _: datetime | None = None) -> Mapping[K, Unsent]:
         for message in messages.values():
             self._sent += 1
             heapq.heappush(self._due, (self.now + timedelta(seconds=message.delay), self._sent, message.body))

@@ -1,0 +1,165 @@
+"""A message that ends the process takes no other message along; one that is handed over twice is worked on once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from functions.sqs_batch import answer_batch
+from shared.aws.sqs import SqsQueue
+from shared.decision.case import Case, Decision
+from shared.decision.rules import decide
+from shared.model import Message
+from shared.outbox.outbox import Receipts
+from shared.policy import INVOCATION, MAX_RECEIVES, SUSPECT_AFTER, TIME_TO_SEND, Policy
+from shared.service import Service
+from tests.messages import QUEUE_ARN, START, sqs_record
+from tests.scripted import Reply, Script, client_of
+from tests.stack import Bench, Died
+
+
+def poisoned(*volumes: str) -> Callable[[Service], Service]:
+    """The process ends whenever one of these volumes is decided about, as by a lack of memory."""
+
+    def deadly(case: Case, policy: Policy, now: datetime) -> Decision:
+        if case.request.volume_id in volumes:
+            raise Died
+        return decide(case, policy, now)
+
+    return lambda service: replace(service, visits=replace(service.visits, decide=deadly))
+
+
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_one_poisonous_message_takes_no_other_along(place: int) -> None:
+    """The nine others of its batch end as they would without it; it alone is a dead letter, once."""
+    bench = Bench()
+    disks = [bench.disk(attached=False) for _ in range(10)]
+    bench._mutate = poisoned(disks[place])
+    bench.service = bench._start()
+    for disk in disks:
+        bench.queue.put(bench.request(disk))
+    bench.run()
+    told = {data["volume_id"]: data["detail"] for data in bench.bus.data}
+    expected = dict.fromkeys(disks, "already_detached") | {disks[place]: "dead_lettered"}
+    assert told == expected
+
+
+def message(number: int, count: int, bench: Bench) -> Message:
+    body = bench.request(bench.disk(attached=False))
+    return Message(body, f"m-{number}", QUEUE_ARN, bench.clock(), receive_count=count, receipt=f"r-{number}")
+
+
+def test_what_came_often_is_worked_on_last_and_alone() -> None:
+    """All that is done is off the queue before the next one is begun."""
+    bench = Bench()
+    seen: list[tuple[list[str], int]] = []
+    service = replace(
+        bench.service, acknowledge=lambda done: seen.append(([one.id for one in done], len(bench.bus.events)))
+    )
+    counts = [1, SUSPECT_AFTER + 1, 2, SUSPECT_AFTER + 5, SUSPECT_AFTER]
+    receipts = service.handle([message(number, count, bench) for number, count in enumerate(counts)])
+    assert receipts.unsent == {}
+    assert seen[0] == (["m-0", "m-2", "m-4"], 3)
+    assert [len(done) for done, _ in seen[1:]] == [1]
+    assert len(bench.bus.events) == 5
+
+
+def test_the_order_is_another_one_each_time() -> None:
+    """None is behind the same other one at each of its deliveries."""
+    bench = Bench()
+    first = set()
+    for count in range(SUSPECT_AFTER + 1, MAX_RECEIVES + 1):
+        order: list[str] = []
+
+        def note(done: Sequence[Message], order: list[str] = order) -> None:
+            order += [one.id for one in done]
+
+        service = replace(bench.service, acknowledge=note)
+        service.handle([message(number, count, bench) for number in range(3)])
+        first.add(order[0])
+    assert first == {"m-0", "m-1", "m-2"}
+
+
+def test_there_is_not_always_time_for_what_came_often() -> None:
+    """It is given back, and the others are not."""
+    bench = Bench()
+    deadline = bench.clock() + timedelta(seconds=15)
+    messages = [message(0, 1, bench), message(1, SUSPECT_AFTER + 1, bench)]
+    assert list(bench.service.handle(messages, deadline).unsent) == ["m-1"]
+    later = bench.clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
+    assert list(bench.service.handle(messages[1:], later).unsent) == []
+
+
+def test_a_message_that_is_handed_over_twice_is_worked_on_once() -> None:
+    """SQS may do so, even in one batch: there is one DELETE and one verdict."""
+    bench = Bench()
+    copy = replace(message(0, 1, bench), body=bench.request(bench.disk()))
+    bench.service.handle([copy, copy])
+    bench.run()
+    assert (bench.counted("delete_attachment"), len(bench.bus.events)) == (1, 1)
+
+
+def test_messages_are_deleted_by_their_receipts(script: Script) -> None:
+    """As many calls as there have to be; what is not deleted is delivered again, so nothing is raised."""
+    bench = Bench()
+    SqsQueue(client_of(script), "q").delete([message(number, 9, bench) for number in range(11)])
+    assert [len(asked.json["Entries"]) for asked in script.asked] == [10, 1]
+    assert script.asked[0].json["Entries"][3] == {"Id": "3", "ReceiptHandle": "r-3"}
+    script.then(Reply(500))
+    SqsQueue(client_of(script), "q").delete([message(0, 9, bench)])
+
+
+# ------------------------------------------------------------------------------------- records that are not as usual
+
+
+def without(*path: str) -> dict[str, object]:
+    """A record that lacks something."""
+    record = sqs_record("{}", "odd")
+    inner = record if len(path) == 1 else record[path[0]]
+    del inner[path[-1]]
+    return record
+
+
+def with_time(name: str, value: object) -> dict[str, object]:
+    record = sqs_record("{}", "odd")
+    record["attributes"][name] = value
+    return record
+
+
+ODD = {
+    "no body": without("body"),
+    "no attributes": without("attributes"),
+    "attributes of another shape": sqs_record("{}", "odd") | {"attributes": []},
+    "no time": without("attributes", "SentTimestamp"),
+    "no first receive": without("attributes", "ApproximateFirstReceiveTimestamp"),
+    "a time that is no number": with_time("SentTimestamp", "now"),
+    "a time that is null": with_time("SentTimestamp", None),
+    "a time beyond all calendars": with_time("SentTimestamp", "9" * 30),
+    "a count that is no number": with_time("ApproximateReceiveCount", "often"),
+    "no body at all": sqs_record("{}", "odd") | {"body": None},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_record_that_cannot_be_read_goes_back_alone(name: str) -> None:
+    """The others of its batch are worked on."""
+    handled: list[str] = []
+
+    def handle(messages: object) -> Receipts:
+        handled.extend(one.id for one in messages)  # type: ignore[attr-defined]
+        return Receipts()
+
+    answer = answer_batch({"Records": [sqs_record("{}", "a"), ODD[name], sqs_record("{}", "b")]}, handle)
+    assert (answer, handled) == ({"batchItemFailures": [{"itemIdentifier": "odd"}]}, ["a", "b"])
+
+
+def test_a_record_without_a_name_gives_the_batch_back() -> None:
+    """Lambda can be told of no other way: an answer with an empty name means the same."""
+    with pytest.raises(KeyError):
+        answer_batch({"Records": [without("messageId")]}, lambda _: Receipts())
+
+
+def test_the_receipt_is_kept_to_ourselves() -> None:
+    """Whoever has it can take the message off the queue."""
+    assert "r-1" not in repr(Message("", "m", "s", START, receipt="r-1"))
