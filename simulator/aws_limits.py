@@ -21,7 +21,7 @@ class Refusal(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------- SQS
 
 MESSAGE_BYTES = 1024 * 1024
-"""The largest message, and the largest batch together (SQS: message quotas, since August 2025)."""
+"""The largest message, and the largest batch together (SendMessageBatch)."""
 
 BATCH_ENTRIES = 10
 """Of SendMessageBatch and of PutEvents."""
@@ -68,9 +68,10 @@ def of_message_batch(entries: Sequence[Mapping[str, Any]]) -> Refusal | None:
 # -------------------------------------------------------------------------------------------------- EventBridge
 
 EVENT_BYTES = 1024 * 1024
-"""The largest entry, and the largest request together (EventBridge: PutEvents event size, since January 2026)."""
+"""The largest entry, and the largest request together (PutEvents)."""
 
 DETAIL_TYPE_CHARACTERS = 128
+DETAIL_LEVELS = 1000
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
 """PutEventsRequestEntry, Detail."""
 
@@ -91,6 +92,8 @@ def of_event(source: str, detail_type: str, detail: str) -> Refusal | None:
         return Refusal("MalformedDetail", "Detail is malformed.")
     if not isinstance(value, dict):
         return Refusal("MalformedDetail", "Detail must be a JSON object.")
+    if _levels(value) > DETAIL_LEVELS:
+        return Refusal("MalformedDetail", f"Detail is nested more than {DETAIL_LEVELS} levels deep.")
     if any(not SMALLEST_INTEGER <= number <= LARGEST_INTEGER for number in _integers(value)):
         return Refusal("MalformedDetail", "Detail holds an integer of more than 64 bits.")
     return None
@@ -127,6 +130,15 @@ def _integers(value: object) -> Iterator[int]:
                 rest += members.values()
             case list() as items:
                 rest += items
+
+
+def _levels(value: object) -> int:
+    """How deep a JSON value is nested; 0 for one that is no array and no object."""
+    level, rest = 0, [value]
+    while nested := [one for one in rest if isinstance(one, dict | list)]:
+        level += 1
+        rest = [inner for one in nested for inner in (one.values() if isinstance(one, dict) else one)]
+    return level
 
 
 # ----------------------------------------------------------------------------------------------- Step Functions

@@ -77,6 +77,8 @@ def test_what_a_batch_may_be() -> None:
         ("/s", '{"n": 9223372036854775807, "m": [-9223372036854775808, 1e300, true]}', None),
         ("/s", '{"n": [{"m": 9223372036854775808}]}', "MalformedDetail"),
         ("/s", '{"n": -9223372036854775809}', "MalformedDetail"),
+        ("/s", '{"a": ' + "[" * 400 + "1" + "]" * 400 + "}", None),
+        ("/s", '{"a": ' + "[" * 1000 + "]" * 1000 + "}", "MalformedDetail"),
         ("/s", "[]", "MalformedDetail"),
         ("/s", "{", "MalformedDetail"),
         ("/s", "", "InvalidArgument"),
