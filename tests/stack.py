@@ -29,6 +29,7 @@ from shared.settings import CloudCredentials, Settings, load
 from shared.telemetry.logs import Logs, logger
 from shared.visit import Visits
 from simulator import CloudApi, Deployment, InProcessAdapter, World
+from simulator.aws_limits import of_event, of_message
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, bare
 
 LONG_AGO = START - timedelta(days=3)
@@ -110,15 +111,18 @@ class Queued:
     visible_at: datetime
     receive_count: int = 0
     first_received_at: datetime | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     def received(self) -> Message:
-        return Message(self.body, self.id, QUEUE_ARN, self.sent_at, self.first_received_at, self.receive_count)
+        told = self.sent_at, self.first_received_at, self.receive_count, self.attributes
+        return Message(self.body, self.id, QUEUE_ARN, *told)
 
 
 class VirtualQueue:
     """SQS as far as we lean on it: delay, visibility timeout, receive count, dead letters.
 
-    `refuse` says which messages it does not take from us; `sent` are those that it took.
+    `refuse` says which messages it does not take from us; `sent` are those that it took. What is beyond AWS's limits it
+    never takes, and `illegal` says so.
     """
 
     def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
@@ -127,6 +131,7 @@ class VirtualQueue:
         self._put = 0
         self.refuse: Callable[[QueueMessage], bool] = lambda message: False
         self.sent: list[QueueMessage] = []
+        self.illegal: list[str] = []
         self.messages: list[Queued] = []
         self.dead_letters: list[Queued] = []
         self.copies = False
@@ -142,6 +147,10 @@ class VirtualQueue:
 
     def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         refused = {key: Unsent("QueueDoesNotExist") for key, message in messages.items() if self.refuse(message)}
+        for key, message in messages.items():
+            if illegal := of_message(message.body, message.delay):
+                self.illegal.append(f"{illegal.code}: {illegal.message}")
+                refused[key] = Unsent(illegal.code)
         for key, message in messages.items():
             if key not in refused:
                 self.sent.append(message)
@@ -189,15 +198,23 @@ class VirtualQueue:
 
 
 class VirtualBus:
-    """Remembers events in order, as the JSON they were sent as; `refuse` says which it does not take."""
+    """Remembers events in order, as the JSON they were sent as; `refuse` says which it does not take.
+
+    What is beyond AWS's limits it never takes, and `illegal` says so.
+    """
 
     def __init__(self, effects: Effects | None = None) -> None:
         self._effects = effects or Effects()
         self.refuse: Callable[[Event], bool] = lambda event: False
         self.events: list[dict[str, Any]] = []
+        self.illegal: list[str] = []
 
     def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         refused = {key: Unsent("InternalFailure") for key, event in events.items() if self.refuse(event)}
+        for key, event in events.items():
+            if illegal := of_event(event.source, event.type, event.body):
+                self.illegal.append(f"{illegal.code}: {illegal.message}")
+                refused[key] = Unsent(illegal.code)
         for key, event in events.items():
             if key not in refused:
                 self._effects.perform("emit", partial(self.events.append, json.loads(event.body)))

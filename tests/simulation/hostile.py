@@ -1,43 +1,247 @@
-"""Input that nobody sent in good faith: the samples, bent and broken by chance, and answered all the same."""
+"""Input that nobody sent in good faith, in batches with that of ordinary senders, carried on to the verdict.
 
+Each batch of ten runs to its end on virtual time, through the real service, a queue and a bus with AWS's limits, and a
+cloud that answers absurdly whatever is asked about the hostile requests. Judged is the world alone: the ordinary
+requests are carried out as if they had been alone, each hostile message is answered once for each thing it asks for,
+and nothing of ours was beyond what AWS takes.
+"""
+
+import base64
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import UUID
 
-from shared.cloud.classify import classify
-from shared.inbox.read import Rejected, read
-from shared.model import Answer, AnswerClass, Classified, Message
-from shared.outbox.events import EventFactory
-from tests.messages import MESSAGE_KEYS
+import requests
+
+from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
+from shared.service import Service
+from simulator import Behaviour, What
+from simulator.aws_limits import of_message
+from tests.messages import bare, cloudevent
+from tests.stack import Bench, CountingAdapter
+from tests.unit.test_envelope_entries import ENTRIES
 
 SAMPLES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "events").glob("*.json"))]
-NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
-EVENTS = EventFactory()
 
 NASTY: tuple[Any, ...] = (
     None, True, -1, 0, 2**70, 1e308, "", " ", "\x00", "a\nb", "\ud800", "../../etc/passwd", "http://elsewhere.test/",
     "95bf2490-5428-432c-ad9b-5e3406f869dd/..", "{95bf2490-5428-432c-ad9b-5e3406f869dd}", "x" * 5000, [], {}, [[]],
     {"specversion": "1.0"}, {"detail-type": "x", "detail": {}}, {"continuation": 1, "progress": {}},
-    "2026-13-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59",
+    "2026-13-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "\ufffe", "AQC" * 400,
 )  # fmt: skip
 NAMES = (
     *("server_id", "volume_id", "volume_ids", "dry_run", "data", "detail", "Message", "Type", "TopicArn", "id", "time"),
-    *("specversion", "continuation", "pending_delivery", "progress", "request", "constructor", "__proto__"),
+    *("specversion", "continuation", "pending_delivery", "progress", "request", "constructor", "__proto__", "mac"),
+    *("requester", "authtype", "authid", "task_token", "taskToken", "context", "data_base64", "expirytime"),
 )
+ODD = ("\x00", "\x1f", "\x7f", "\x85", "\u2028", "\ufffe", "\uffff", "\U0001fffe", "\ufeff", "😀", "ä", '"', "\\")
+TIMES = ("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "1969-12-31T23:59:59Z", "2016-12-31T23:59:60Z",
+         "9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59-23:59", "2100-01-01t00:00:00z")  # fmt: skip
+
+ACCEPTED, REFUSED, EITHER, SILENT = "accepted", "refused", "either", "silent"
+"""What has to become of a hostile message. Of the bent ones nobody knows whether they are still requests."""
 
 
-def inputs(count: int, seed: int) -> Iterator[str]:
-    """So many texts: samples with values and names exchanged, then some of them broken as text."""
-    random = Random(seed)
-    for _ in range(count):
-        value = json.loads(random.choice(SAMPLES))
-        for _ in range(random.randrange(4)):
-            value = _bend(value, random)
-        text = json.dumps(value)
-        yield _break(text, random) if random.random() < 0.4 else text
+@dataclass(frozen=True)
+class Hostile:
+    """A hostile message: its body, what has to become of it, and for how many volumes it is answered if it is taken."""
+
+    kind: str
+    body: str
+    fate: str = EITHER
+    answers: int = 1
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What hostile requests are about: a server of their own and one disk each."""
+
+    server: str
+    disk: str
+    number: int
+
+    def data(self, **more: Any) -> dict[str, Any]:
+        return bare(self.server, self.disk, **more)
+
+    def event(self, data: Any = None, **more: Any) -> dict[str, Any]:
+        event = cloudevent(
+            self.data() if data is None else data, id=f"hostile-{self.number}", time="2100-01-01T00:00:00Z"
+        )
+        return {**event, **more}
+
+
+Make = Callable[[Random, Target], Hostile]
+KINDS: dict[str, Make] = {}
+
+
+def kind(make: Make) -> Make:
+    KINDS[make.__name__] = make
+    return make
+
+
+def a(
+    random: Random, text: object, fate: str = EITHER, answers: int = 1, attributes: Mapping[str, str] | None = None
+) -> Hostile:
+    """A message of JSON, now with escapes and now without, in any envelope."""
+    body = text if isinstance(text, str) else json.dumps(text, ensure_ascii=random.random() < 0.7)
+    return Hostile("", body, fate, answers, attributes or {})
+
+
+@kind
+def bent(random: Random, target: Target) -> Hostile:
+    value: Any = random.choice(
+        [target.data(), target.event(), ENTRIES["rule"](target.event()), json.loads(random.choice(SAMPLES))]
+    )
+    for _ in range(random.randrange(1, 4)):
+        value = _bend(value, random)
+    return a(random, value)
+
+
+@kind
+def broken(random: Random, target: Target) -> Hostile:
+    return a(random, _break(json.dumps(target.event()), random))
+
+
+@kind
+def deep(random: Random, target: Target) -> Hostile:
+    levels = random.choice([CONTEXT_LEVELS - 1, CONTEXT_LEVELS, CONTEXT_LEVELS + 1, 45, 2000])
+    context: Any = 1
+    for _ in range(min(levels, 400) - 1):
+        context = {"a": context}
+    return a(random, target.event(target.data(context=context)), ACCEPTED if levels <= CONTEXT_LEVELS else REFUSED)
+
+
+@kind
+def wide(random: Random, target: Target) -> Hostile:
+    room = (CONTEXT_BYTES - 60) // 6
+    return a(random, target.data(context={"t": "".join(random.choice(ODD) for _ in range(room))}), ACCEPTED)
+
+
+@kind
+def odd_characters(random: Random, target: Target) -> Hostile:
+    odd = random.choice(ODD)
+    return a(random, target.data(context={odd: [odd]}, task_token=f"t{odd}"), ACCEPTED)
+
+
+@kind
+def odd_attributes(random: Random, target: Target) -> Hostile:
+    return a(
+        random, target.event(**{random.choice(["source", "correlationid", "id", "subject"]): f"x{random.choice(ODD)}"})
+    )
+
+
+@kind
+def huge_numbers(random: Random, target: Target) -> Hostile:
+    number = random.choice([2**63, -(2**63), 10**4000, 2**64])
+    return a(random, target.data(context={"n": [number]}), REFUSED)
+
+
+@kind
+def largest_numbers(random: Random, target: Target) -> Hostile:
+    return a(random, target.data(context={"n": [2**63 - 1, 1.7976931348623157e308, -0.0, 5e-324]}), ACCEPTED)
+
+
+@kind
+def odd_times(random: Random, target: Target) -> Hostile:
+    return a(random, target.event(**{random.choice(["time", "expirytime"]): random.choice(TIMES)}))
+
+
+@kind
+def forged_continuation(random: Random, target: Target) -> Hostile:
+    now = "2026-11-23T08:00:00Z"
+    request = {
+        "id": "4711",
+        "source": "/changes",
+        "requested_at": now,
+        "server_id": target.server,
+        "volume_id": target.disk,
+    }
+    progress = {"first_seen_at": now, "accepted_at": now, "deletes_sent": random.randrange(3)}
+    mac = random.choice([{}, {"mac": "0" * 64}, {"mac": None}, {"mac": "ä"}])
+    return a(random, {"continuation": 1, "request": request, "progress": progress, **mac}, REFUSED)
+
+
+@kind
+def forged_delivery(random: Random, target: Target) -> Hostile:
+    event: dict[str, Any] = {"id": "e", "type": "t", "source": "/s", "subject": None, "time": "now", "body": "{}"}
+    event |= {"outcome": "detached", "task_token": "AQC"}
+    to = random.choice(["bus", "sink", "task"])
+    return a(random, {"pending_delivery": 1, "to": to, "event": event, "since": "2026-11-23T08:00:00Z"}, REFUSED)
+
+
+@kind
+def own_verdict(random: Random, target: Target) -> Hostile:
+    name = random.choice(["detached", "detach_failed", "detach_unconfirmed", "detach_checked"])
+    return a(random, random.choice(list(ENTRIES.values()))(target.event({}, type=f"bms.volume.{name}.v1")), SILENT)
+
+
+@kind
+def wrapped(random: Random, target: Target) -> Hostile:
+    value: Any = target.event()
+    times = random.choice([2, 3, 4])
+    for _ in range(times):
+        value = random.choice([ENTRIES["sns"], ENTRIES["rule"]])(value)
+    return a(random, value, ACCEPTED if times < 4 else REFUSED)
+
+
+@kind
+def names_that_stand_twice(random: Random, target: Target) -> Hostile:
+    return a(random, json.dumps(target.data()).replace("{", '{"dry_run": true, "dry_run": false, ', 1), REFUSED)
+
+
+@kind
+def half_characters(random: Random, target: Target) -> Hostile:
+    return a(random, json.dumps(target.data(context={"a": "\ud800"})), REFUSED)
+
+
+@kind
+def secrets(random: Random, target: Target) -> Hostile:
+    name = random.choice(["password", "taskToken", "api_key", "requester", "authid"])
+    return a(random, target.data(**{name: "AQCEAAAAKgAAAAMA"}), REFUSED)
+
+
+@kind
+def many_volumes(random: Random, target: Target) -> Hostile:
+    volumes = [str(UUID(int=random.getrandbits(128))) for _ in range(VOLUMES)]
+    return a(random, {"server_id": target.server, "volume_ids": volumes}, ACCEPTED, VOLUMES)
+
+
+@kind
+def the_same_volume_twice(random: Random, target: Target) -> Hostile:
+    return a(random, {"server_id": target.server, "volume_ids": [target.disk, target.disk.upper()]}, REFUSED)
+
+
+@kind
+def legal_and_odd(random: Random, target: Target) -> Hostile:
+    text = json.dumps(target.data())
+    forms: list[object] = [
+        "\ufeff" + text,
+        json.dumps(text),
+        target.event(text, datacontenttype="text/plain"),
+        {**target.event(), "data": None, "data_base64": base64.b64encode(text.encode()).decode()},
+        {**target.event(), "tracestate": "", "traceparent": "x" * 3000},
+        [target.event()],
+    ]
+    return a(random, random.choice(forms), ACCEPTED)
+
+
+@kind
+def binary_mode(random: Random, target: Target) -> Hostile:
+    event = {name: value for name, value in target.event().items() if name not in ("data", "datacontenttype")}
+    attributes = {f"ce-{name}": str(value) for name, value in event.items()}
+    return a(random, json.dumps(target.data()), ACCEPTED, attributes=attributes)
+
+
+@kind
+def large(random: Random, target: Target) -> Hostile:
+    return a(random, json.dumps({**target.data(), "note": random.choice(["x", '"', "😀"]) * 100_000}), REFUSED)
 
 
 def _bend(value: Any, random: Random) -> Any:
@@ -60,7 +264,7 @@ def _break(text: str, random: Random) -> str:
         case 0:
             return text[:at]
         case 1:
-            return text[:at] + chr(random.randrange(0x250)) + text[at + 1 :]
+            return text[:at] + chr(random.randrange(0x20, 0x250)) + text[at + 1 :]
         case 2:
             return text[:at] + text[at // 2 : at] + text[at:]
         case 3:
@@ -69,19 +273,165 @@ def _break(text: str, random: Random) -> str:
             return text.replace('"', random.choice(("'", '"', "\\", '\\"')), 3)
 
 
-def wrong_with(text: str) -> str | None:
-    """What the product does wrong with an input, if anything: raising, or an answer that is no answer."""
-    message = Message(text, "m-1", "arn:aws:sqs:eu-central-1:123456789012:requests", NOW)
-    found = read(message, "bms", NOW, MESSAGE_KEYS)
-    if isinstance(found, Rejected):
-        event = json.loads(EVENTS.rejected(found, NOW).body)
-        if event["data"]["reason"]["code"] != found.reason or not event["data"]["faults"]:
-            return "rejected without a fault"
-    answer = Answer(len(text) % 500 + 100, {"retry-after": text[:20]}, text.encode("utf-8", "surrogatepass"))
-    return _wrong_class(answer, classify(answer, now=NOW))
+# ---------------------------------------------------------------------------------------------------- the cloud
+
+RETRY_AFTER = ("9999999999999", "-1", "NaN", "1e999", "Fri, 31 Dec 9999 23:59:59 GMT", "\xff", "9" * 5000)
+ODD_TIMES = ("0001-01-01T00:00:00", "9999-12-31T23:59:59.999999", "yesterday", "", None, 5)
 
 
-def _wrong_class(answer: Answer, found: Classified) -> str | None:
-    if found.kind is AnswerClass.ACCEPTED and (answer.status not in (200, 201, 202, 204) or answer.body.strip()):
-        return f"{answer.status} with a body was taken for accepted"
-    return None
+class AbsurdAdapter(CountingAdapter):
+    """The in-process cloud; what is read about the hostile requests is answered absurdly now and then."""
+
+    def __init__(self, bench: "Crowd") -> None:
+        super().__init__(bench.cloud, bench.effects, bench.clock)
+        self._bench = bench
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        answer = super().send(request, *arguments, **options)
+        asked, random = str(request.path_url), self._bench.random
+        if request.method == "GET" and any(one in asked for one in self._bench.hostile_ids) and random.random() < 0.3:
+            self._bench.absurd += 1
+            _make_absurd(answer, random)
+        return answer
+
+
+def _make_absurd(answer: requests.Response, random: Random) -> None:
+    match random.randrange(6):
+        case 0:
+            answer.status_code = random.choice([429, 503, 413])
+            answer.headers["Retry-After"] = random.choice(RETRY_AFTER)
+        case 1:
+            answer._content = random.choice(
+                [b"", b"[]", b"null", b"\xff\xfe", b"{" * 2000, b'{"volume": 5}', b"<html>"]
+            )
+        case 2:
+            answer.status_code = random.choice([100, 204, 302, 404, 418, 500, 599])
+        case _:
+            answer._content = _absurd(answer.content, random)
+
+
+def _absurd(content: bytes, random: Random) -> bytes:
+    """The same document with one value of another kind, or a time out of range."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return content
+    bent = json.dumps(_bend(value, random)).replace('"attached_at": "', '"attached_at": "' * random.randrange(2), 1)
+    for name in ("attached_at", "updated_at", "start_time", "created_at"):
+        if random.random() < 0.3:
+            bent = bent.replace(f'"{name}": ', f'"{name}": {json.dumps(random.choice(ODD_TIMES))}, "x": ', 1)
+    return bent.encode()
+
+
+# ---------------------------------------------------------------------------------------------------- the batch
+
+
+class Crowd(Bench):
+    """A batch of ten: so many hostile messages, and ordinary requests for servers of their own."""
+
+    def __init__(
+        self, hostile: list[Make], seed: int, mutate: Callable[[Service], Service] = lambda service: service
+    ) -> None:
+        self.random = Random(seed)
+        self.hostile_ids: set[str] = set()
+        self.absurd = 0
+        super().__init__(mutate=mutate)
+        # Clocks differ: the queue's is some seconds away from ours.
+        self.clock.sleep(self.random.choice([0, 3]))
+        self.sent: list[tuple[Hostile, str, str]] = []
+        self.refused_by_queue = 0
+        self.hostile_ids.add(self.server)
+        for number, make in enumerate(hostile):
+            self._send_hostile(make, number)
+        self.bystanders: dict[str, tuple[str, str]] = {}
+        for number in range(10 - len(hostile)):
+            server = self.world.add_server(metadata={"os_type": "Linux"}).id
+            disk = self.world.add_volume(behaviour=Behaviour(seconds=3)).id
+            self.world.attach(server, disk, attached_at=self.clock() - timedelta(days=3))
+            queued = self.queue.put(json.dumps(bare(server, disk)), id=f"bystander-{number}")
+            self.bystanders[queued.id] = server, disk
+        self.random.shuffle(self.queue.messages)
+
+    def _send_hostile(self, make: Make, number: int) -> None:
+        disk = self.disk(behaviour=Behaviour(seconds=3))
+        self.hostile_ids.add(disk)
+        found = make(self.random, Target(self.server, disk, number))
+        if of_message(found.body):
+            self.refused_by_queue += 1  # its sender is told by SQS
+            return
+        queued = self.queue.put(found.body, id=f"hostile-{number}")
+        queued.attributes = found.attributes
+        self.sent.append((found, queued.id, disk))
+
+    def clouds(self) -> Any:
+        from local.stack import simulator_credentials
+        from shared.cloud.openstack import Projects, connect
+        from shared.settings import CloudCredentials, load
+
+        http = requests.Session()
+        http.mount("http://", AbsurdAdapter(self))
+        credentials = load(CloudCredentials, simulator_credentials(self.cloud))
+        return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
+
+    def violations(self) -> Iterator[str]:
+        """What is wrong once everything is over."""
+        yield from (f"the queue refused {why}" for why in self.queue.illegal)
+        yield from (f"the bus refused {why}" for why in self.bus.illegal)
+        yield from (f"raised {error!r}" for error in self.errors)
+        if self.queue.messages or self.queue.dead_letters:
+            yield f"left over: {len(self.queue.messages)} messages, {len(self.queue.dead_letters)} dead letters"
+        finals = [event["data"] for event in self.bus.events if event["data"]["verdict"] != "unconfirmed"]
+        for message_id, (server, disk) in self.bystanders.items():
+            mine = [data for data in finals if data["request"]["id"] == message_id]
+            if [(data["verdict"], data.get("server_id"), data.get("volume_id")) for data in mine] != [
+                ("detached", server, disk)
+            ]:
+                yield f"the bystander {message_id} got {[(data['verdict'], data['detail']) for data in mine]}"
+            elif mine[0]["timing"]["seconds"] > 30:
+                yield f"the bystander {message_id} waited {mine[0]['timing']['seconds']} s"
+            if self.world.is_attached(server, disk):
+                yield f"the bystander's disk {disk} is still attached"
+        others = [data for data in finals if data["request"]["id"] not in self.bystanders]
+        cut = {entry.volume_id for entry in self.world.history if entry.what is What.DELETE_ACCEPTED}
+        for found, message_id, disk in self.sent:
+            yield from self._wrong_with(found, message_id, disk, others, cut)
+
+    def _wrong_with(
+        self, found: Hostile, message_id: str, disk: str, others: list[dict[str, Any]], cut: set[Any]
+    ) -> Iterator[str]:
+        answers = [data for data in others if data["request"]["id"] == message_id]
+        said = Counter(data["detail"] for data in answers)
+        if found.fate == REFUSED and (list(said) not in (["invalid_request"], ["not_authentic"]) or disk in cut):
+            yield f"{found.kind}: a message that had to be refused was answered {dict(said)}"
+        if found.fate == ACCEPTED and ("invalid_request" in said or len(answers) != found.answers):
+            yield f"{found.kind}: a request that had to be taken was answered {dict(said)}"
+        if found.fate == SILENT and answers:
+            yield f"{found.kind}: a verdict was answered {dict(said)}"
+        if len({data.get("volume_id") for data in answers}) != len(answers):
+            yield f"{found.kind}: answered more than once: {dict(said)}"
+        if "invalid_request" in said and disk in cut:
+            yield f"{found.kind}: an invalid request caused a DELETE"
+
+
+SELDOM = {"many_volumes": 0.1}
+"""What takes long is not drawn as often as the others."""
+
+
+def drawn(seed: int, count: int = 9) -> list[str]:
+    """The kinds of the hostile messages of a batch."""
+    return Random(seed).choices(list(KINDS), [SELDOM.get(name, 1) for name in KINDS], k=count)
+
+
+def play(makes: list[str], seed: int, mutate: Callable[[Service], Service] = lambda service: service) -> Crowd:
+    """A batch with hostile messages of these kinds, to its end."""
+    crowd = Crowd([_named(name) for name in makes], seed, mutate)
+    crowd.run()
+    return crowd
+
+
+def _named(name: str) -> Make:
+    def make(random: Random, target: Target) -> Hostile:
+        found = KINDS[name](random, target)
+        return Hostile(name, found.body, found.fate, found.answers, found.attributes)
+
+    return make

@@ -1,8 +1,96 @@
-"""Hostile input ends in a clear answer."""
+"""One bad message harms no other: whatever it holds, and whatever the cloud answers to it."""
 
-from tests.simulation.hostile import inputs, wrong_with
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.inbox import request as inbox_request
+from shared.model import Message
+from shared.service import Service
+from tests.simulation.hostile import KINDS, play
 
 
-def test_hostile_input_is_answered() -> None:
-    """Bent and broken samples never raise, and a rejection names its faults."""
-    assert [] == [(text, wrong) for text in inputs(3000, seed=7) if (wrong := wrong_with(text))]
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("seed", range(6))
+def test_each_kind_in_a_batch_of_ten(name: str, seed: int) -> None:
+    """Nine ordinary requests are carried out as usual, and the hostile message is answered as it has to be."""
+    assert list(play([name], seed).violations()) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_many_kinds_in_one_batch(seed: int) -> None:
+    """Seven of them, and three ordinary requests."""
+    names = list(KINDS)
+    crowd = play([names[(seed * 7 + number) % len(names)] for number in range(7)], seed)
+    assert list(crowd.violations()) == []
+
+
+class Worse(Exception):
+    """A bug planted on purpose."""
+
+
+def reader_fails_for_all(service: Service) -> Service:
+    """A message that cannot be read fails the whole batch."""
+
+    class Reading(type(service)):  # type: ignore[misc]
+        def _read(self, message: Message, outbox: Any) -> Any:
+            if "dry_run" in message.body:
+                raise Worse
+            return super()._read(message, outbox)
+
+    return Reading(service.prefix, service.visits, service.outlets)
+
+
+def raw_characters(service: Service) -> Service:
+    """Our own messages hold whatever a request holds, unescaped."""
+
+    class Raw:
+        def __init__(self, queue: Any) -> None:
+            self.queue = queue
+
+        def send(self, messages: Any, deadline: Any = None) -> Any:
+            raw = {key: replace(one, body=one.body.replace("\\ufffe", "\ufffe")) for key, one in messages.items()}
+            return self.queue.send(raw, deadline)
+
+    return replace(service, outlets=replace(service.outlets, queue=Raw(service.outlets.queue)))
+
+
+def forgeries_are_believed(service: Service) -> Service:
+    """Every MAC is right."""
+
+    class Believing:
+        def __init__(self, macs: Any) -> None:
+            self.mac, self.since = macs.mac, macs.since
+
+        def is_mac(self, text: str, mac: str) -> bool:
+            return True
+
+    return replace(service, outlets=replace(service.outlets, macs=Believing(service.outlets.macs)))
+
+
+PLANTED = {
+    "reader fails for all": (reader_fails_for_all, "names_that_stand_twice"),
+    "raw characters": (raw_characters, "odd_characters"),
+    "forgeries are believed": (forgeries_are_believed, "forged_continuation"),
+}
+
+
+@pytest.mark.parametrize(("mutate", "name"), PLANTED.values(), ids=PLANTED)
+def test_the_judge_sees_a_planted_bug(mutate: Any, name: str) -> None:
+    """Within forty batches of the kind that brings it out."""
+
+    def wrong(seed: int) -> bool:
+        try:
+            return bool(list(play([name], seed, mutate).violations()))
+        except (Worse, AssertionError):
+            return True
+
+    assert any(wrong(seed) for seed in range(40))
+
+
+def test_a_depth_that_cannot_be_carried_on_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a context as deep as any text may be, its continuation could not be read."""
+    monkeypatch.setattr(inbox_request, "CONTEXT_LEVELS", 40)
+    found = [wrong for seed in range(40) for wrong in play(["deep"], seed).violations()]
+    assert found
