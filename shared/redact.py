@@ -33,6 +33,7 @@ _SHAPED = r"""(?x)
       | MII[\w+/=-]{16,} | PKIZ_[\w+/=-]+                       # PKI token
       | eyJ[\w-]{8,}(?:\.[\w-]*)*                               # JSON web token
       | whsec_[\w+/=-]*                                         # webhook secret
+      | (?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])                   # MAC, or a key of 256 bits in hex
       | (?<=://)[^\s/@:"'<]*:[^\s/@"'<]+(?=@)                   # user and password in a URL
       | (?<![A-Za-z0-9])[A-Z0-9]{20}(?![A-Za-z0-9])             # access key
       | (?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/])    # secret key"""
@@ -58,6 +59,14 @@ def redact(text: str, longest: int = LONGEST, known: Iterable[str] = ()) -> str:
     text = _everywhere(text)
     # JSON can smuggle in halves of surrogate pairs, which no one could encode again.
     return text.encode("utf-8", "replace").decode()[:longest]
+
+
+def hidden(body: bytes, known: Iterable[str]) -> bytes:
+    """A body without secrets that are known; it is taken for UTF-8, and what is none is replaced."""
+    text = body.decode("utf-8", "replace")
+    for secret in known:
+        text = without(secret, text)
+    return text.encode()
 
 
 def without(secret: str, text: str) -> str:

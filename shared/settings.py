@@ -162,6 +162,12 @@ class CloudCredentials(_FromNames):
     volume_endpoint: str | None = None
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no text may show."""
+        found = (self.password, self.application_credential_secret)
+        return tuple(secret.get_secret_value() for secret in found if secret)
+
+    @property
     def named_project(self) -> str | None:
         """The project they say they are for; an application credential's is known only when logged in."""
         if self.auth_type == BY_CREDENTIAL or not self.project_id:

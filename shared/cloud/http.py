@@ -29,6 +29,7 @@ from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL
 from shared.ports import Clock
+from shared.redact import REDACTED, hidden
 
 if TYPE_CHECKING:
     from shared.cloud.keystone import Access, Login, Service
@@ -97,8 +98,9 @@ class Calls:
             )
         except OSError as error:  # of which RequestException is one
             raise NoAnswer(unanswered(error)) from error
-        lower = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(response.status_code, lower, response.content)
+        lower = {name.lower(): value.replace(access.token, REDACTED) for name, value in response.headers.items()}
+        body = response.content if response.ok else hidden(response.content, (access.token,))
+        return Answer(response.status_code, lower, body)
 
 
 def _refuses_token(answer: Answer) -> bool:

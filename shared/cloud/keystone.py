@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
+from shared.redact import hidden
 from shared.settings import BY_CREDENTIAL, CloudCredentials
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
@@ -136,7 +137,7 @@ class Login:
         try:
             granted = self._session.auth.get_access(self._session)
         except (keystone.ClientException, OSError) as error:  # RequestException is an OSError
-            why = understood(error)
+            why = understood(error, self._credentials.secrets if self._credentials else ())
             if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
                 raise NoAnswer(why) from error
             self._refused = self._once_more_refused(why)
@@ -266,13 +267,16 @@ def _first(*domains: tuple[str | None, str | None]) -> tuple[str | None, str | N
     return next(domain for domain in domains if any(domain))
 
 
-def understood(error: Exception) -> Classified:
-    """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown."""
+def understood(error: Exception, secrets: Sequence[str] = ()) -> Classified:
+    """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown.
+
+    The answer may repeat what it was sent, so the secrets of the login are not shown.
+    """
     response = getattr(error, "response", None)
     if not isinstance(response, requests.Response):
         return classify(Answer(error.http_status)) if isinstance(error, keystone.HttpError) else unanswered(error)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    answer = Answer(response.status_code, headers, response.content)
+    answer = Answer(response.status_code, headers, hidden(response.content, secrets))
     if answer.status in REDIRECTS:
         return redirected(answer, "keystone", "OS_AUTH_URL").classified
     return classify(answer) if isinstance(error, keystone.HttpError) else unanswered(error)

@@ -23,7 +23,21 @@ if TYPE_CHECKING:  # each function logs with this module, and loads only what is
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
 """Tells the log lines and metrics of several deployments apart."""
 
-logger = Logger(service=SERVICE, utc=True, use_rfc3339=True)
+
+def _line(entry: dict[str, Any]) -> str:
+    """A log line as JSON. What an exception says is not ours: it may hold anything."""
+    if told := [name for name in ("exception", "stack_trace") if name in entry]:
+        from shared.redact import redact
+
+        for name in told:
+            text = entry[name] if isinstance(entry[name], str) else json.dumps(entry[name], default=str)
+            entry[name] = redact(text, LONGEST_TRACEBACK)
+    return json.dumps(entry, default=str, separators=(",", ":"), ensure_ascii=False)
+
+
+LONGEST_TRACEBACK = 20_000
+
+logger = Logger(service=SERVICE, utc=True, use_rfc3339=True, json_serializer=_line)
 
 
 LOGGED = {Requeue: "wait", NotLookedAt: "wait"}

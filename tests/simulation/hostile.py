@@ -164,7 +164,8 @@ def forged_continuation(random: Random, target: Target) -> Hostile:
         "volume_id": target.disk,
     }
     progress = {"first_seen_at": now, "accepted_at": now, "deletes_sent": random.randrange(3)}
-    mac = random.choice([{}, {"mac": "0" * 64}, {"mac": None}, {"mac": "ä"}])
+    macs: list[dict[str, Any]] = [{}, {"mac": "0" * 64}, {"mac": None}, {"mac": "ä"}]
+    mac = random.choice(macs)
     return a(random, {"continuation": 1, "request": request, "progress": progress, **mac}, REFUSED)
 
 

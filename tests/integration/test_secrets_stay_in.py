@@ -1,0 +1,165 @@
+"""No secret leaves in any event, log line, error or answer, wherever it was planted and however it was encoded."""
+
+import base64
+import html
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from local.stack import simulator_credentials
+from shared.cloud.openstack import Projects, connect
+from shared.inbox.read import read
+from shared.outbox.dead_letters import DeadLetters
+from shared.settings import CloudCredentials, load
+from shared.signatures import Keys
+from shared.telemetry.logs import logger
+from tests.http_requests import FakeQueue, endpoint, http_request
+from tests.messages import MESSAGE_KEYS, SERVER, START, VOLUME, bare, cloudevent, ours
+from tests.stack import LINES, Bench, CountingAdapter
+from tests.unit.test_original import NAMES, PLACES, TOKEN, WRITTEN, leaks
+from tools.sender import LOCAL_SECRET
+
+ENCODED: dict[str, Callable[[str], str]] = {
+    "plain": lambda secret: secret,
+    "JSON": lambda secret: json.dumps(secret)[1:-1].replace("/", "\\/"),
+    "percent": lambda secret: quote(secret, safe=""),
+    "entities": html.escape,
+    "base64": lambda secret: base64.b64encode(f"x{secret}y".encode()).decode(),
+    "JSON in base64": lambda secret: base64.b64encode(json.dumps({"error": {"user": secret}}).encode()).decode(),
+}
+
+
+def said(bench: Bench) -> str:
+    """All that left: events, log lines, and what waits in no queue any more."""
+    assert len(bench.queue) == 0
+    return json.dumps(bench.bus.events) + "\n".join(bench.logs)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=PLACES)
+@pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
+def test_a_task_token_leaves_in_no_event_and_no_line(place: str, written: str) -> None:
+    """Carried out or refused, under its right name and under others."""
+    bench = Bench()
+    # A context is the sender's own, and is echoed but for what is called a task token.
+    for name in NAMES[: 4 if place == "context" else 5]:
+        bench.queue.put(WRITTEN[written](PLACES[place](name)))
+    bench.run()
+    assert bench.bus.events
+    assert not leaks(said(bench))
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
+def test_nor_in_the_answer_to_a_dead_letter(written: str) -> None:
+    """The last word shows the message, too."""
+    bench = Bench()
+    letters = DeadLetters("bms", bench.outlets)
+    body = WRITTEN[written](cloudevent(bare(SERVER, VOLUME, task_token=TOKEN)))
+    own = json.loads(ours({"continuation": 9, "progress": {}, "request": {"task_token": TOKEN, "id": "4711"}}))
+    for number, text in enumerate((body, json.dumps(own), WRITTEN[written](own))):
+        assert letters.handle([bench.message(text, f"m-{number}")]).unsent == {}
+    assert len(bench.bus.events) == 3
+    assert not leaks(said(bench))
+    assert own["mac"] not in said(bench)
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
+def test_nor_in_the_answer_of_the_webhook(written: str) -> None:
+    """Whose sender knows it, but whoever reads the logs of a proxy does not."""
+    for name in NAMES[:5]:
+        body = WRITTEN[written](bare(SERVER, VOLUME, **{name: TOKEN, "typo": 1})).encode()
+        headers = {"content-type": "application/json", "authorization": "Bearer a-token-of-some-length"}
+        answer = endpoint(FakeQueue()).answer(http_request("POST", headers, body))
+        assert answer.status in (400, 422)
+        assert not leaks(answer.body)
+
+
+class Telltale(CountingAdapter):
+    """A cloud that repeats a secret in each of its answers, when it is told to."""
+
+    def __init__(self, bench: Bench, tell: Callable[[requests.PreparedRequest], bytes | None]) -> None:
+        super().__init__(bench.cloud, bench.effects, bench.clock)
+        self._tell = tell
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        answer = super().send(request, *arguments, **options)
+        told = self._tell(request)
+        if told is not None:
+            answer.status_code, answer._content = 400, told
+        return answer
+
+
+def telling(tell: Callable[[requests.PreparedRequest], bytes | None]) -> Bench:
+    """A bench whose cloud tells."""
+    bench = Bench()
+    http = requests.Session()
+    http.mount("http://", Telltale(bench, tell))
+    credentials = load(CloudCredentials, simulator_credentials(bench.cloud))
+    bench.serve(Projects(lambda read: connect(read, http, bench.clock), lambda _: credentials))
+    return bench
+
+
+BODIES = [
+    '{{"badRequest": {{"code": 400, "message": "we got {}"}}}}',
+    '{{"error_code": "X.1", "error_msg": "we got {} there"}}',
+    "<html><body>refused: {}</body></html>",
+    "what is {}?",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
+@pytest.mark.parametrize("where", ["login", "read", "delete"])
+def test_what_the_cloud_repeats_is_not_passed_on(where: str, encode: Callable[[str], str], body: str) -> None:
+    """The password in an answer of Keystone, the token in those of the other services; neither has a name in front."""
+    secrets: set[str] = set()
+
+    def tell(request: requests.PreparedRequest) -> bytes | None:
+        token = request.headers.get("X-Auth-Token")
+        kind = "login" if "/auth/tokens" in request.path_url else "delete" if request.method == "DELETE" else "read"
+        if kind != where:
+            return None
+        secret = str(token) if token else bench.cloud.identity.user.password
+        secrets.add(secret)
+        return body.format(encode(secret)).encode()
+
+    bench = telling(tell)
+    bench.queue.put(bench.request(bench.disk()))
+    bench.run()
+    assert secrets
+    assert bench.bus.events
+    text = said(bench)
+    for secret in secrets:
+        for form in ENCODED.values():
+            spelled = form(secret)
+            assert spelled not in text
+            assert json.dumps(spelled)[1:-1] not in text
+
+
+def test_a_traceback_shows_no_secret() -> None:
+    """What an exception says is not ours."""
+    first = len(LINES)
+    try:
+        try:
+            raise ValueError(f'{{"password": "{TOKEN}"}}')
+        except ValueError as error:
+            raise RuntimeError(f"X-Auth-Token: {TOKEN}") from error
+    except RuntimeError:
+        logger.exception("record goes back to the queue")
+    lines = "\n".join(LINES[first:])
+    assert "RuntimeError" in lines
+    assert not leaks(lines)
+
+
+def test_reprs_show_no_secret() -> None:
+    """Of requests and keys: they stand in errors and debuggers."""
+    bench = Bench()
+    found = read(bench.message(json.dumps(bare(SERVER, VOLUME, task_token=TOKEN))), "bms", START, MESSAGE_KEYS)
+    assert isinstance(found, list)
+    assert not leaks(repr(found[0].request))
+    keys = Keys.parse({"secrets": [LOCAL_SECRET], "bearer_tokens": ["a-token-of-some-length"]})
+    assert LOCAL_SECRET[6:] not in repr(keys)
+    assert "a-token" not in repr(keys)
