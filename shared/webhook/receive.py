@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from shared import strict_json
 from shared.inbox.envelopes import OwnVerdict, Refused
 from shared.inbox.read import requests_in
+from shared.inbox.trace import trace_of
 from shared.model import AuthType, DetachRequest, Fault, Origin, Requester, Via
 from shared.own_messages import as_attributes
 from shared.policy import BODY_BYTES
@@ -110,7 +111,9 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)
     signed_at = min(sender.signed_at or now, now)
     id_ = next(filter(None, names), request.request_id)
-    origin = Origin(id_, rules.source, signed_at, requester=sender.requester)
+    # The trace of the delivery, where the event has none of its own.
+    parent, state = trace_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
+    origin = Origin(id_, rules.source, signed_at, requester=sender.requester, traceparent=parent, tracestate=state)
     events = tuple(_validated(event, origin, rules.prefix) for event in parsed)
     return Received(mode is Mode.BATCHED, events)
 

@@ -1,5 +1,6 @@
 """Requests that are accepted: the message in the queue, and the answer that promises a verdict."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -175,3 +176,15 @@ def test_handshake(allowed: tuple[str, ...], asked: str, granted: str | None) ->
     assert answer.headers.get("WebHook-Allowed-Rate") == ("*" if granted else None)
     assert answer.headers["Allow"] == "POST"
     assert answer.status == (200 if granted else 405)
+
+
+def test_the_trace_of_the_delivery_counts_where_the_event_has_none() -> None:
+    """W3C Trace Context in the headers of HTTP, with blanks around it as proxies leave them."""
+    queue = FakeQueue()
+    headers = {"traceparent": f" {TRACE}\t", "tracestate": " a=1 ,, b=2 "}
+    other = TRACE.replace("0af7", "1af7")
+    for event in (cloudevent(), cloudevent(traceparent=other), cloudevent(traceparent="broken")):
+        post = structured(event)
+        assert endpoint(queue).answer(replace(post, headers={**post.headers, **headers})).status == 202
+    found = [(request.traceparent, request.tracestate) for request in requests_read(queue)]
+    assert found == [(TRACE, "a=1,b=2"), (other, None), (TRACE, "a=1,b=2")]
