@@ -3,8 +3,8 @@
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from urllib.parse import quote, quote_plus, unquote
 
 REDACTED = "[redacted]"
@@ -54,26 +54,32 @@ def redact(text: str, longest: int = LONGEST, known: Iterable[str] = ()) -> str:
 
     A secret may be escaped or encoded, once or several times over; those that are `known` are found by what they are.
     """
-    for secret in known:
-        text = without(secret, text)
-    text = _everywhere(text)
+    text = _everywhere(text[:SEARCHED], partial(_blanked, known=_spelled(known)))
     # JSON can smuggle in halves of surrogate pairs, which no one could encode again.
     return text.encode("utf-8", "replace").decode()[:longest]
 
 
+SEARCHED = 64 * 1024
+"""Characters that are looked through. Nobody is shown as many, and time must not grow with what a stranger sends."""
+
+
 def hidden(body: bytes, known: Iterable[str]) -> bytes:
     """A body without secrets that are known; it is taken for UTF-8, and what is none is replaced."""
-    text = body.decode("utf-8", "replace")
-    for secret in known:
-        text = without(secret, text)
-    return text.encode()
+    return _everywhere(body.decode("utf-8", "replace"), partial(_replaced, known=_spelled(known))).encode()
 
 
 def without(secret: str, text: str) -> str:
-    """The text without a secret that is known, in any of its spellings."""
-    if len(secret) >= SHORTEST_KNOWN:
-        for spelling in spellings(secret):
-            text = text.replace(spelling, REDACTED)
+    """The text without a secret that is known, however it is spelt or encoded."""
+    return _everywhere(text, partial(_replaced, known=_spelled([secret])))
+
+
+def _spelled(known: Iterable[str]) -> tuple[str, ...]:
+    return tuple(form for secret in known if len(secret) >= SHORTEST_KNOWN for form in spellings(secret))
+
+
+def _replaced(text: str, known: tuple[str, ...]) -> str:
+    for form in known:
+        text = text.replace(form, REDACTED)
     return text
 
 
@@ -103,19 +109,19 @@ _ESCAPED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([/\\\"']))")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 
 
-def _everywhere(text: str, rounds: int = ROUNDS) -> str:
+def _everywhere(text: str, blank: Callable[[str], str], rounds: int = ROUNDS) -> str:
     """Blank out secrets in the text, and in what it says once it is decoded; what holds none stays as it is written."""
-    text = _blanked(text)
+    text = blank(text)
     if not rounds:
         return text
-    for decode in (_unescaped, unquote, _without_entities):
-        plain = decode(text)
-        if plain != text and (shown := _everywhere(plain, rounds - 1)) != plain:
-            text = shown
-    return _BASE64.sub(lambda found: _run(found[0], rounds - 1), text)
+    plain = _unescaped(unquote(_without_entities(text)))
+    if plain != text and (shown := _everywhere(plain, blank, rounds - 1)) != plain:
+        text = shown
+    return _BASE64.sub(lambda found: _run(found[0], blank, rounds - 1), text)
 
 
-def _blanked(text: str) -> str:
+def _blanked(text: str, known: tuple[str, ...]) -> str:
+    text = _replaced(text, known)
     for secret, shown in _substitutions():
         text = secret.sub(shown, text)
     return text
@@ -133,14 +139,14 @@ def _without_entities(text: str) -> str:
     return unescape(text)
 
 
-def _run(run: str, rounds: int) -> str:
+def _run(run: str, blank: Callable[[str], str], rounds: int) -> str:
     """A run of the characters of base64, blanked out if it holds a secret once it is decoded."""
     data = run.rstrip("=").translate(_STANDARD)
     try:
         plain = b64decode(data[: len(data) - (len(data) % 4 == 1)] + "==").decode()
     except ValueError:
         return run
-    return run if _everywhere(plain, rounds) == plain else REDACTED
+    return run if _everywhere(plain, blank, max(rounds, 0)) == plain else REDACTED
 
 
 _STANDARD = str.maketrans("-_", "+/")

@@ -79,13 +79,13 @@ def _unwrap_argo(value: Envelope, outer: Origin, prefix: str) -> tuple[Origin, J
     """
     context = value["context"]
     event = {**context, "data": value["data"]} if isinstance(context, dict) else {}
-    if isinstance(value["data"], str) and BASE64.fullmatch(value["data"]):
+    if isinstance(value["data"], str) and BASE64.fullmatch(value["data"].rstrip("\r\n")):
         event["data_base64"] = event.pop("data")
     origin, data = _unwrap_cloudevent(event, outer, prefix)
     return origin, data["body"] if isinstance(data, dict) and {"header", "body"} <= data.keys() else data
 
 
-BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+=*[\r\n]*")
+BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}")
 
 
 def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, time_name: str) -> Origin:
@@ -203,9 +203,20 @@ ENVELOPE_KINDS: tuple[
 """How each envelope is told from the others, and how it is opened."""
 
 
+NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]|[" + "".join(
+    chr(plane + last) for plane in range(0x10000, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+) + "]")  # fmt: skip
+"""What no attribute may hold (CloudEvents 1.0.2 §3, String): controls, halves of characters, noncharacters."""
+
 TEXT_BYTES = 2048
 """Of an attribute as UTF-8. Each becomes part of every event, which has to stay small."""
 
 
 def is_text(value: Any) -> TypeGuard[str]:
-    return isinstance(value, str) and bool(value.strip()) and value.isprintable() and len(value.encode()) <= TEXT_BYTES
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and len(value) <= TEXT_BYTES
+        and NO_TEXT.search(value) is None
+        and len(value.encode()) <= TEXT_BYTES
+    )

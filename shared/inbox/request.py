@@ -170,9 +170,10 @@ def valid_token(value: Any) -> str | None:
 def context_faults(context: dict[str, JsonValue]) -> list[str]:
     """Why a context could not be carried on to the verdict, or be echoed in it."""
     size = len(json.dumps(context, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    small = all(-WIDEST_INTEGER - 1 <= number <= WIDEST_INTEGER for number in integers(context))
     rules = (
         (size > CONTEXT_BYTES, f"must be at most {CONTEXT_BYTES} bytes as JSON"),
         (depth(context) > CONTEXT_LEVELS, f"must be nested at most {CONTEXT_LEVELS} deep"),
-        (any(abs(one) > WIDEST_INTEGER for one in integers(context)), "must hold no integer of more than 64 bits"),
+        (not small, "must hold no integer of more than 64 bits"),
     )
     return [fault for broken, fault in rules if broken]

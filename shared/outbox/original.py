@@ -7,20 +7,41 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from shared.redact import REDACTED, redact, without
+from shared.redact import REDACTED, SEARCHED, redact, without
 
 SECRET_NAME = re.compile(
-    r"(?i)token|passw|passphrase|pwd|secret|credential|authori[sz]ation|cookie|signature"
-    r"|(api|private|access|signing)[-_ ]?key|^mac$"
+    r"(?i)token|passw|passphrase|passcode|pwd|secret|credential|authori[sz]ation|cookie|signature|bearer"
+    r"|(api|private|access|signing)[-_ ]?key"
 )
-"""Names whose values are not shown, in whatever spelling."""
+"""Names whose values are not shown, wherever this stands in them."""
+
+SECRET_WORDS = {"pass", "pgpass", "pw", "ak", "sk", "auth", "jwt", "otp", "pin", "sig", "hmac", "mac", "bearer"}
+"""And names of which one word is one of these."""
+
+
+def _is_secret(name: str) -> bool:
+    """In whatever spelling: `adminPass`, `OS-PASSWORD`, `pass-word`."""
+    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)
+    return bool(SECRET_NAME.search(name) or SECRET_NAME.search("".join(words))) or any(
+        word.lower() in SECRET_WORDS for word in words
+    )
+
+
+LABELS = {"name", "key", "header", "field", "parameter"}
+"""Members that hold the name of what another member holds: `{"name": "X-Auth-Token", "value": …}`."""
+
+SHOWN = 16 * 1024
+"""Characters of a message that are looked through, if it is longer than `SEARCHED`; an event shows 8 KB of them."""
+
+LONGEST_SECRET = 3000
+"""Characters. Keystone's tokens and those of Step Functions are shorter."""
 
 DEEPEST = 12
 """So many texts of JSON, or in base64, are opened one within the other."""
 
 _LONG = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
 
-_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n_-]{8,}={0,2}[\r\n]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n_-]{8,}={0,2}")
 
 
 class _Members(list[tuple[str, Any]]):
@@ -29,6 +50,9 @@ class _Members(list[tuple[str, Any]]):
 
 def shown(text: str, token: str | None = None) -> str:
     """The text without secrets; where nothing is secret, as it was written. `token` is known to be one."""
+    if len(text) > SEARCHED:
+        # Its end is missing, so it is no JSON; and half of a secret may stand at the cut.
+        return _of_no_json(text[:SHOWN], token)[:-LONGEST_SECRET]
     return _of_text(text, 0, token)
 
 
@@ -36,12 +60,16 @@ def echoed(context: JsonValue, token: str | None) -> Any:
     """A request's context without its task token, by its name or by what it is; else as it came."""
     if isinstance(context, dict):
         return {
-            name: REDACTED if _is_task_token(name) and isinstance(item, str) else echoed(item, token)
+            _without(token, name): REDACTED if _is_task_token(name) and item is not None else echoed(item, token)
             for name, item in context.items()
         }
     if isinstance(context, list):
         return [echoed(item, token) for item in context]
-    return without(token, context) if token and isinstance(context, str) else context
+    return _without(token, context) if isinstance(context, str) else context
+
+
+def _without(token: str | None, text: str) -> str:
+    return without(token, text) if token else text
 
 
 def _is_task_token(name: str) -> bool:
@@ -68,16 +96,27 @@ def _of_text(text: str, depth: int, token: str | None) -> str:
 def _of_value(value: Any, depth: int, token: str | None) -> Any:
     match value:
         case _Members():
-            return _Members((_of_plain(name, token), _of_member(name, item, depth, token)) for name, item in value)
+            named = any(
+                name.lower() in LABELS and isinstance(item, str) and _is_secret(item[:64]) for name, item in value
+            )
+            return _Members(
+                (
+                    _of_plain(name, token),
+                    _of_other(item) if named and name.lower() not in LABELS else _of_member(name, item, depth, token),
+                )
+                for name, item in value
+            )
         case list():
-            return [_of_value(item, depth, token) for item in value]
+            names = [number for number, item in enumerate(value) if isinstance(item, str) and _is_secret(item[:64])]
+            known = names[0] if names else len(value)
+            return [_of_value(item, depth, token) if at <= known else _of_other(item) for at, item in enumerate(value)]
         case str():
             return _of_text(value, depth + 1, token)
     return value
 
 
 def _of_plain(text: str, token: str | None) -> str:
-    text = without(token, text) if token else text
+    text = _without(token, text)
     text = _LONG.sub(_long, text)  # first: what is known by its looks may be a part of it
     return _LONG.sub(_long, redact(text, len(text)))
 
@@ -90,7 +129,12 @@ def _long(found: re.Match[str]) -> str:
 
 
 def _of_member(name: str, item: Any, depth: int, token: str | None) -> Any:
-    return REDACTED if SECRET_NAME.search(name) and item not in (None, True, False) else _of_value(item, depth, token)
+    return _of_other(item) if _is_secret(name) else _of_value(item, depth, token)
+
+
+def _of_other(item: Any) -> Any:
+    """What may be a secret by where it stands."""
+    return item if item is None or isinstance(item, bool) else REDACTED
 
 
 def _of_no_json(text: str, token: str | None) -> str:

@@ -139,7 +139,7 @@ def odd_attributes(random: Random, target: Target) -> Hostile:
 
 @kind
 def huge_numbers(random: Random, target: Target) -> Hostile:
-    number = random.choice([2**63, -(2**63), 10**4000, 2**64])
+    number = random.choice([2**63, -(2**63) - 1, 10**4000, 2**64])
     return a(random, target.data(context={"n": [number]}), REFUSED)
 
 

@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, unquote
@@ -22,7 +23,7 @@ TOKEN = "AQCEAAAAKgAAAAMAAAAAAAAAAfBHSY0/O2+aRMv9mHGTBTN1iM8h/E5kC1dWGZzAbp6qfEj
 
 NAMES = ["task_token", "taskToken", "TaskToken", "task-token", "token", "access_token", "password", "OS_PASSWORD",
          "secret", "client_secret", "api_key", "apiKey", "aws_secret_access_key", "Authorization", "X-Auth-Token",
-         "mac", "cookie", "credentials"]  # fmt: skip
+         "mac", "cookie", "credentials", "adminPass", "pass-word", "OS_PASSCODE", "sk", "jwt"]  # fmt: skip
 
 
 def php(value: Any) -> str:
@@ -187,7 +188,9 @@ CONTEXTS = [
     ({"a": [{"TaskToken": "x"}]}, {"a": [{"TaskToken": REDACTED}]}),
     ({"a": f"see {TOKEN}!"}, {"a": f"see {REDACTED}!"}),
     ({"password": "theirs to send", "n": [1, None]}, {"password": "theirs to send", "n": [1, None]}),
-    ({"task_token": 5}, {"task_token": 5}),
+    ({"task_token": ["x", 5]}, {"task_token": REDACTED}),
+    ({"task_token": None}, {"task_token": None}),
+    ({TOKEN: 1, "a": json.dumps({"b": TOKEN}).replace("/", "\\/")}, {REDACTED: 1, "a": json.dumps({"b": REDACTED})}),
 ]
 
 
@@ -195,3 +198,29 @@ CONTEXTS = [
 def test_a_context_is_echoed_without_the_task_token(context: Any, echo: Any) -> None:
     """All else in it is the sender's own, and comes back as it was sent."""
     assert echoed(context, TOKEN) == echo
+
+
+@pytest.mark.parametrize(
+    "value", [{"name": "X-Auth-Token", "value": TOKEN}, ["X-Auth-Token", TOKEN], {"a": [["--password", "hunter2"]]}]
+)
+def test_a_value_beside_its_name_is_not_shown(value: Any) -> None:
+    """Headers and arguments are written so."""
+    assert REDACTED in shown(json.dumps(value))
+    assert "hunter2" not in shown(json.dumps(value))
+    assert not leaks(shown(json.dumps(value)))
+
+
+@pytest.mark.parametrize(
+    "text", ["AAAAAAAA" + "\n" * 300_000 + "!", "%25252525\\u005cu005cu0026&amp;amp;amp;amp; " * 20_000]
+)
+def test_a_large_message_is_shown_in_no_time(text: str) -> None:
+    """An event shows its beginning; nobody waits for the rest to be looked through."""
+    began = time.perf_counter()
+    assert len(shown(text)) <= 16 * 1024
+    assert time.perf_counter() - began < 2
+
+
+def test_nothing_is_shown_up_to_the_cut_of_a_large_message() -> None:
+    """Half of a secret may stand there."""
+    text = "x" * 15_000 + " " + "hunter2 " * 20_000
+    assert "hunter2" not in shown(text)
