@@ -327,6 +327,10 @@ def _absurd(content: bytes, random: Random) -> bytes:
 # ---------------------------------------------------------------------------------------------------- the batch
 
 
+SKEWS = (-120, -3, 0, 3, 120)
+"""Seconds."""
+
+
 class Crowd(Bench):
     """A batch of ten: so many hostile messages, and ordinary requests for servers of their own."""
 
@@ -336,9 +340,10 @@ class Crowd(Bench):
         self.random = Random(seed)
         self.hostile_ids: set[str] = set()
         self.absurd = 0
-        super().__init__(mutate=mutate)
-        # Clocks differ: the queue's is some seconds away from ours.
-        self.clock.sleep(self.random.choice([0, 3]))
+        # Three clocks: those of the queue and of the cloud go wrong, each in its own direction.
+        queue, cloud = (timedelta(seconds=self.random.choice(SKEWS)) for _ in range(2))
+        super().__init__(cloud_ahead=cloud, mutate=mutate)
+        self.queue.ahead = queue
         self.sent: list[tuple[Hostile, str, str]] = []
         self.refused_by_queue = 0
         self.hostile_ids.add(self.server)
@@ -381,6 +386,8 @@ class Crowd(Bench):
         yield from (f"raised {error!r}" for error in self.errors)
         if self.queue.messages or self.queue.dead_letters:
             yield f"left over: {len(self.queue.messages)} messages, {len(self.queue.dead_letters)} dead letters"
+        if self.queue.died:
+            yield f"dead letters: {self.queue.died}"
         finals = [event["data"] for event in self.bus.events if event["data"]["verdict"] != "unconfirmed"]
         for message_id, (server, disk) in self.bystanders.items():
             mine = [data for data in finals if data["request"]["id"] == message_id]
