@@ -1,12 +1,16 @@
 """One bad message harms no other: whatever it holds, and whatever the cloud answers to it."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from shared.decision.case import Case, Conclude, Requeue
+from shared.decision.requeue import after_delete
 from shared.inbox import request as inbox_request
-from shared.model import Message
+from shared.model import Classified, Message
+from shared.policy import Policy
 from shared.service import Service
 from tests.simulation.hostile import KINDS, play
 
@@ -69,7 +73,20 @@ def forgeries_are_believed(service: Service) -> Service:
     return replace(service, outlets=replace(service.outlets, macs=Believing(service.outlets.macs)))
 
 
+def no_limit_of_retry_after(service: Service) -> Service:
+    """The cloud says when to come again, and the queue is asked for that."""
+
+    def believed(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+        decision = after_delete(case, answer, policy, now)
+        if isinstance(decision, Requeue) and answer.retry_after:
+            return replace(decision, seconds=int(answer.retry_after))
+        return decision
+
+    return replace(service, visits=replace(service.visits, after_delete=believed))
+
+
 PLANTED = {
+    "no limit of Retry-After": (no_limit_of_retry_after, "legal_and_odd"),
     "reader fails for all": (reader_fails_for_all, "names_that_stand_twice"),
     "raw characters": (raw_characters, "odd_characters"),
     "forgeries are believed": (forgeries_are_believed, "forged_continuation"),
