@@ -54,13 +54,18 @@ ACCEPTED, REFUSED, EITHER, SILENT = "accepted", "refused", "either", "silent"
 
 @dataclass(frozen=True)
 class Hostile:
-    """A hostile message: its body, what has to become of it, and for how many volumes it is answered if it is taken."""
+    """A hostile message: its body, what has to become of it, and for how many volumes it is answered if it is taken.
+
+    It is sent so many times, as messages of their own, which are all `one_event` or not.
+    """
 
     kind: str
     body: str
     fate: str = EITHER
     answers: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
+    copies: int = 1
+    one_event: bool = False
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,18 @@ def the_same_volume_twice(random: Random, target: Target) -> Hostile:
 
 
 @kind
+def sent_often(random: Random, target: Target) -> Hostile:
+    """One event: all its verdicts have one id."""
+    return replace(a(random, target.event(), ACCEPTED), copies=3, one_event=True)
+
+
+@kind
+def many_for_one_volume(random: Random, target: Target) -> Hostile:
+    """Requests of their own."""
+    return replace(a(random, target.data(), ACCEPTED), copies=3)
+
+
+@kind
 def legal_and_odd(random: Random, target: Target) -> Hostile:
     text = json.dumps(target.data())
     forms: list[object] = [
@@ -354,7 +371,11 @@ def _absurd(content: bytes, random: Random) -> bytes:
 
 OURS = "our own code failed"
 """What the log says of an exception that the visit survived, and that nobody should have been able to cause."""
+Count = tuple[str, str]
+"""A kind of message, and what happened to it."""
+
 TROUBLE = 0.08
+"""How many calls of AWS fail, and how many entries of calls, where AWS is out of order."""
 SKEWS = (-120, -3, 0, 3, 120)
 """Seconds."""
 
@@ -384,7 +405,7 @@ class Crowd(Bench):
         self.outlets = replace(self.outlets, bus=bus, queue=to_queue)
         self.service = self._start()
         self.sent: list[tuple[Hostile, str, str]] = []
-        self.refused_by_queue = 0
+        self.refused_by_queue: list[str] = []
         self.hostile_ids.add(self.server)
         for number, make in enumerate(hostile):
             self._send_hostile(make, number)
@@ -402,11 +423,13 @@ class Crowd(Bench):
         self.hostile_ids.add(disk)
         found = make(self.random, Target(self.server, disk, number))
         if of_message(found.body):
-            self.refused_by_queue += 1  # its sender is told by SQS
+            self.refused_by_queue.append(found.kind)  # its sender is told by SQS
             return
-        queued = self.queue.put(found.body, id=f"hostile-{number}")
-        queued.attributes = found.attributes
-        self.sent.append((found, queued.id, disk))
+        for copy in range(found.copies):
+            queued = self.queue.put(found.body, id=f"hostile-{number}" + f"-{copy}" * bool(copy))
+            queued.attributes = found.attributes
+            if not copy or not found.one_event:
+                self.sent.append((found, queued.id, disk))
 
     def clouds(self) -> Any:
         from local.stack import simulator_credentials
@@ -431,7 +454,9 @@ class Crowd(Bench):
         if self.queue.died:
             yield f"dead letters: {self.queue.died}"
         told = [event for event in self.bus.events if event["data"]["verdict"] != "unconfirmed"]
-        if len(told) != len({event["id"] for event in told}) and not self.aws.happened:
+        names = {message_id for found, message_id, _ in self.sent if not found.one_event} | self.bystanders.keys()
+        once = Counter(event["id"] for event in told if event["data"]["request"]["id"] in names)
+        if not self.aws.happened and any(count > 1 for count in once.values()):
             yield "a verdict was emitted twice, though AWS took all at once"
         finals = list({event["id"]: event["data"] for event in told}.values())
         for message_id, (server, disk) in self.bystanders.items():
@@ -452,15 +477,24 @@ class Crowd(Bench):
             if asked > alone().calls:
                 yield f"the bystander {message_id} cost {asked} calls, alone {alone().calls}"
         others = [data for data in finals if data["request"]["id"] not in self.bystanders]
-        yield from self._unanswered(others)
+        yield from self._unanswered([event["data"] for event in told])
         cut = {entry.volume_id for entry in self.world.history if entry.what is What.DELETE_ACCEPTED}
         for found, message_id, disk in self.sent:
             yield from self._wrong_with(found, message_id, disk, others, cut)
 
-    def _unanswered(self, others: list[dict[str, Any]]) -> Iterator[str]:
+    def counts(self) -> Counter[Count]:
+        """How each message ended, by kind; and how often the cloud and AWS were out of order."""
+        told = {event["data"]["request"]["id"]: event["data"]["detail"] for event in self.bus.events}
+        ends = [(found.kind, _end_of(found, told.get(message_id))) for found, message_id, _ in self.sent]
+        refused = [(kind, NOT_SENT) for kind in self.refused_by_queue]
+        happened = {("AWS", what): count for what, count in self.aws.happened.items()}
+        ordinary = {(ORDINARY, CARRIED): len(self.bystanders)}
+        return Counter(ends + refused) + Counter(ordinary | happened | {("cloud", "absurd answers"): self.absurd})
+
+    def _unanswered(self, finals: list[dict[str, Any]]) -> Iterator[str]:
         """A message may be answered under an id of its own, which cannot be told from its text: these are counted."""
-        names = {message_id for _, message_id, _ in self.sent}
-        told = Counter(data["request"]["id"] for data in others)
+        names = {message_id for _, message_id, _ in self.sent} | self.bystanders.keys()
+        told = Counter(data["request"]["id"] for data in finals)
         renamed = [found.kind for found, message_id, _ in self.sent if found.fate == EITHER and not told[message_id]]
         answers = sum(count for name, count in told.items() if name not in names)
         if not len(renamed) <= answers <= VOLUMES * len(renamed):
@@ -481,6 +515,36 @@ class Crowd(Bench):
             yield f"{found.kind}: answered more than once: {dict(said)}"
         if "invalid_request" in said and disk in cut:
             yield f"{found.kind}: an invalid request caused a DELETE"
+
+
+ORDINARY = "ordinary"
+CARRIED, REJECTED, IGNORED, RENAMED, NOT_SENT = "carried out", "rejected", "ignored", "under another id", "not sent"
+
+
+def _end_of(found: Hostile, detail: str | None) -> str:
+    if detail is None:
+        return IGNORED if found.fate == SILENT else RENAMED
+    return REJECTED if detail in ("invalid_request", "not_authentic") else CARRIED
+
+
+ONLY_REJECTED = (
+    *("broken", "half_characters", "huge_numbers", "secrets", "large", "forged_continuation", "forged_delivery"),
+    *("names_that_stand_twice", "the_same_volume_twice"),
+)
+ENDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(ONLY_REJECTED, (REJECTED,)),
+    **dict.fromkeys(("bent", "odd_attributes", "deep", "wrapped"), (CARRIED, REJECTED)),
+    "own_verdict": (IGNORED,),
+    "AWS": ("answers lost", "calls refused", "events not taken", "messages not taken"),
+    "cloud": ("absurd answers",),
+}
+"""What must have happened to some messages of a kind; without an entry, some of them have to be carried out."""
+
+
+def never_reached(counts: Counter[Count]) -> list[str]:
+    """What no batch of a proof brought about: it would have been proven of nothing."""
+    wanted = {name: ENDS.get(name, (CARRIED,)) for name in (*KINDS, ORDINARY, "AWS", "cloud")}
+    return [f"{name}: {end}" for name, ends in wanted.items() for end in ends if not counts[name, end]]
 
 
 class Alone(NamedTuple):
@@ -525,6 +589,6 @@ def play(makes: list[str], seed: int, mutate: Callable[[Service], Service] = lam
 def _named(name: str) -> Make:
     def make(random: Random, target: Target) -> Hostile:
         found = KINDS[name](random, target)
-        return Hostile(name, found.body, found.fate, found.answers, found.attributes)
+        return replace(found, kind=name)
 
     return make
