@@ -60,6 +60,7 @@ class VirtualAws(BaseAdapter):
     def __post_init__(self) -> None:
         super().__init__()
         http = requests.Session()
+        http.trust_env = False  # no proxy leads to what is in memory
         http.mount(ADDRESS, self)
         environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": ADDRESS}
         self.client = AwsClient(environment, http, self.clock.sleep, self.clock, _threads())

@@ -10,7 +10,7 @@ import base64
 import json
 import random as jitter
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
@@ -21,13 +21,16 @@ from uuid import UUID
 
 import requests
 
+from functions.sqs_batch import answer_batch
+from shared.model import Message
+from shared.outbox.outbox import Receipts
 from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
 from shared.ports import AwsTrouble
 from shared.service import Service
 from simulator import Behaviour, What
 from simulator.aws_limits import of_message
-from tests.messages import bare, cloudevent
-from tests.stack import Bench, CountingAdapter
+from tests.messages import bare, cloudevent, sqs_record
+from tests.stack import Bench, CountingAdapter, Queued
 from tests.unit.test_envelope_entries import ENTRIES
 from tests.virtual_aws import VirtualAws
 
@@ -298,7 +301,7 @@ def _break(text: str, random: Random) -> str:
 # ---------------------------------------------------------------------------------------------------- the cloud
 
 RETRY_AFTER = ("9999999999999", "-1", "NaN", "1e999", "Fri, 31 Dec 9999 23:59:59 GMT", "\xff", "9" * 5000)
-ABSURD, TRICKLING = 0.3, 0.1
+ABSURD, TRICKLING = 0.2, 0.1
 """How many of the calls about hostile requests are answered absurdly, and how many of these answers take TRICKLE."""
 TRICKLE = 2.5
 """Seconds."""
@@ -371,6 +374,18 @@ def _absurd(content: bytes, random: Random) -> bytes:
 
 OURS = "our own code failed"
 """What the log says of an exception that the visit survived, and that nobody should have been able to cause."""
+
+
+def record_of(message: Queued) -> dict[str, Any]:
+    """A message as Lambda hands it over (Lambda: using SQS, the event)."""
+    record = sqs_record(message.body, message.id, message.sent_at)
+    received = int((message.first_received_at or message.sent_at).timestamp() * 1000)
+    record["attributes"]["ApproximateFirstReceiveTimestamp"] = str(received)
+    record["attributes"]["ApproximateReceiveCount"] = str(message.receive_count)
+    texts = {name: {"dataType": "String", "stringValue": value} for name, value in message.attributes.items()}
+    return {**record, "messageAttributes": texts}
+
+
 Count = tuple[str, str]
 """A kind of message, and what happened to it."""
 
@@ -394,6 +409,7 @@ class Crowd(Bench):
         self.hostile_ids: set[str] = set()
         self.absurd = 0
         self.trickled = 0.0
+        self.odd: Callable[[Queued], Mapping[str, Any]] = lambda message: {}
         # Three clocks: those of the queue and of the cloud go wrong, each in its own direction.
         queue, cloud = (timedelta(seconds=self.random.choice(SKEWS)) for _ in range(2))
         super().__init__(cloud_ahead=cloud, mutate=mutate)
@@ -437,6 +453,7 @@ class Crowd(Bench):
         from shared.settings import CloudCredentials, load
 
         http = requests.Session()
+        http.trust_env = False
         http.mount("http://", AbsurdAdapter(self))
         credentials = load(CloudCredentials, simulator_credentials(self.cloud))
         return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
@@ -481,6 +498,20 @@ class Crowd(Bench):
         cut = {entry.volume_id for entry in self.world.history if entry.what is What.DELETE_ACCEPTED}
         for found, message_id, disk in self.sent:
             yield from self._wrong_with(found, message_id, disk, others, cut)
+
+    def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
+        """One invocation, with the records that Lambda would hand over."""
+
+        def handle(messages: Sequence[Message]) -> Receipts:
+            receipts = self.service.handle(messages)
+            self.errors += [why.cause or AssertionError(why.why) for why in receipts.unsent.values()]
+            return receipts
+
+        answer = answer_batch({"Records": [{**record_of(message), **self.odd(message)} for message in batch]}, handle)
+        failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+        for message in batch:
+            if message.id not in failed:
+                self.queue.acknowledge(message)
 
     def counts(self) -> Counter[Count]:
         """How each message ended, by kind; and how often the cloud and AWS were out of order."""
