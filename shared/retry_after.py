@@ -3,6 +3,9 @@
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
+LONGEST = 10**12
+"""Seconds. JSON may hold an integer that no float can: what is longer than this counts as this."""
+
 
 def seconds(value: object, now: datetime | None) -> float | None:
     """Seconds from a number, delta-seconds or an HTTP date; None for anything else, and a date where now is unknown."""
@@ -15,5 +18,6 @@ def seconds(value: object, now: datetime | None) -> float | None:
         except (ValueError, OverflowError):  # no date, or one that no calendar has
             return None
         return max(0.0, (then - now).total_seconds()) if now and then.tzinfo else None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and value >= 0 else None  # type: ignore[arg-type, operator]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        return None
+    return float(min(value, LONGEST))

@@ -122,11 +122,14 @@ class VirtualQueue:
     """SQS as far as we lean on it: delay, visibility timeout, receive count, dead letters.
 
     `refuse` says which messages it does not take from us; `sent` are those that it took. What is beyond AWS's limits it
-    never takes, and `illegal` says so.
+    never takes, and `illegal` says so. Its clock is `ahead` of ours. `died` has the id of each message that became a
+    dead letter, whatever was done with it later.
     """
 
     def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
         self._clock = clock
+        self.ahead = timedelta()
+        self.died: list[str] = []
         self._effects = effects or Effects()
         self._put = 0
         self.refuse: Callable[[QueueMessage], bool] = lambda message: False
@@ -141,7 +144,7 @@ class VirtualQueue:
         self._put += 1
         self.copies |= id is not None
         now = self._clock()
-        message = Queued(id or f"message-{self._put}", body, now, now + timedelta(seconds=delay))
+        message = Queued(id or f"message-{self._put}", body, now + self.ahead, now + timedelta(seconds=delay))
         self.messages.append(message)
         return message
 
@@ -164,9 +167,10 @@ class VirtualQueue:
             if message.receive_count >= MAX_RECEIVES:
                 self.messages.remove(message)
                 self.dead_letters.append(message)
+                self.died.append(message.id)
                 continue
             message.receive_count += 1
-            message.first_received_at = message.first_received_at or now
+            message.first_received_at = message.first_received_at or now + self.ahead
             message.visible_at = now + timedelta(seconds=VISIBILITY)
             batch.append(message)
         return batch
@@ -349,10 +353,15 @@ class Stack:
 
 
 class Bench(Stack):
-    """A stack with one running Linux server, which is handed messages one batch at a time."""
+    """A stack with one running Linux server, which is handed messages one batch at a time.
 
-    def __init__(self, cloud: Callable[[World], CloudApi] = CloudApi, **options: Any) -> None:
-        super().__init__(lambda clock: cloud(World(clock)), **options)
+    The cloud's clock is `cloud_ahead` of ours.
+    """
+
+    def __init__(
+        self, cloud: Callable[[World], CloudApi] = CloudApi, cloud_ahead: timedelta = timedelta(), **options: Any
+    ) -> None:
+        super().__init__(lambda clock: cloud(World(lambda: clock() + cloud_ahead)), **options)
         self.batch = 10
         self.world = self.cloud.world
         self.server = self.world.add_server(metadata={"os_type": "Linux"}).id

@@ -8,29 +8,36 @@ and nothing of ours was beyond what AWS takes.
 
 import base64
 import json
+import random as jitter
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import requests
 
+from functions.sqs_batch import answer_batch
+from shared.model import Message
+from shared.outbox.outbox import Receipts
 from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
+from shared.ports import AwsTrouble
 from shared.service import Service
 from simulator import Behaviour, What
 from simulator.aws_limits import of_message
-from tests.messages import bare, cloudevent
-from tests.stack import Bench, CountingAdapter
+from tests.messages import bare, cloudevent, sqs_record
+from tests.stack import Bench, CountingAdapter, Queued
 from tests.unit.test_envelope_entries import ENTRIES
+from tests.virtual_aws import VirtualAws
 
 SAMPLES = [path.read_text() for path in sorted((Path(__file__).parents[2] / "events").glob("*.json"))]
 
 NASTY: tuple[Any, ...] = (
-    None, True, -1, 0, 2**70, 1e308, "", " ", "\x00", "a\nb", "\ud800", "../../etc/passwd", "http://elsewhere.test/",
+    None, True, -1, 0, 2**70, 10**400, 1e308, "", " ", "\x00", "a\nb", "\ud800", "../../etc/passwd", "http://elsewhere.test/",
     "95bf2490-5428-432c-ad9b-5e3406f869dd/..", "{95bf2490-5428-432c-ad9b-5e3406f869dd}", "x" * 5000, [], {}, [[]],
     {"specversion": "1.0"}, {"detail-type": "x", "detail": {}}, {"continuation": 1, "progress": {}},
     "2026-13-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "\ufffe", "AQC" * 400,
@@ -50,13 +57,18 @@ ACCEPTED, REFUSED, EITHER, SILENT = "accepted", "refused", "either", "silent"
 
 @dataclass(frozen=True)
 class Hostile:
-    """A hostile message: its body, what has to become of it, and for how many volumes it is answered if it is taken."""
+    """A hostile message: its body, what has to become of it, and for how many volumes it is answered if it is taken.
+
+    It is sent so many times, as messages of their own, which are all `one_event` or not.
+    """
 
     kind: str
     body: str
     fate: str = EITHER
     answers: int = 1
     attributes: Mapping[str, str] = field(default_factory=dict)
+    copies: int = 1
+    one_event: bool = False
 
 
 @dataclass(frozen=True)
@@ -220,6 +232,18 @@ def the_same_volume_twice(random: Random, target: Target) -> Hostile:
 
 
 @kind
+def sent_often(random: Random, target: Target) -> Hostile:
+    """One event: all its verdicts have one id."""
+    return replace(a(random, target.event(), ACCEPTED), copies=3, one_event=True)
+
+
+@kind
+def many_for_one_volume(random: Random, target: Target) -> Hostile:
+    """Requests of their own."""
+    return replace(a(random, target.data(), ACCEPTED), copies=3)
+
+
+@kind
 def legal_and_odd(random: Random, target: Target) -> Hostile:
     text = json.dumps(target.data())
     forms: list[object] = [
@@ -277,6 +301,10 @@ def _break(text: str, random: Random) -> str:
 # ---------------------------------------------------------------------------------------------------- the cloud
 
 RETRY_AFTER = ("9999999999999", "-1", "NaN", "1e999", "Fri, 31 Dec 9999 23:59:59 GMT", "\xff", "9" * 5000)
+ABSURD, TRICKLING = 0.2, 0.1
+"""How many of the calls about hostile requests are answered absurdly, and how many of these answers take TRICKLE."""
+TRICKLE = 2.5
+"""Seconds."""
 ODD_TIMES = ("0001-01-01T00:00:00", "9999-12-31T23:59:59.999999", "yesterday", "", None, 5)
 
 
@@ -288,12 +316,29 @@ class AbsurdAdapter(CountingAdapter):
         self._bench = bench
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+        bench, asked = self._bench, str(request.path_url)
+        if not any(one in asked for one in bench.hostile_ids) or bench.random.random() >= ABSURD:
+            return super().send(request, *arguments, **options)
+        bench.absurd += 1
+        if bench.random.random() < TRICKLING:
+            bench.trickled += TRICKLE
+            bench.clock.sleep(TRICKLE)
+        if request.method == "DELETE" or bench.random.random() < 0.2:
+            return _refused(request, bench.random)
         answer = super().send(request, *arguments, **options)
-        asked, random = str(request.path_url), self._bench.random
-        if request.method == "GET" and any(one in asked for one in self._bench.hostile_ids) and random.random() < 0.3:
-            self._bench.absurd += 1
-            _make_absurd(answer, random)
+        _make_absurd(answer, bench.random)
         return answer
+
+
+def _refused(request: requests.PreparedRequest, random: Random) -> requests.Response:
+    """Nothing happens, and we are to come again at a time that is none."""
+    answer = requests.Response()
+    answer.request, answer.url, answer.status_code = request, str(request.url), random.choice([413, 429, 503])
+    answer.headers["Retry-After"] = random.choice(RETRY_AFTER)
+    over = '{"overLimit": {"code": 413, "message": "come again", "retryAfter": %s}}'
+    later = random.choice(["1e999", "-1e999", "NaN", str(10**400), str(10**4200), "[]", '"9999999999999"'])
+    answer._content = random.choice(["", "{", "[[[[", "null", over % later, over % later]).encode()
+    return answer
 
 
 def _make_absurd(answer: requests.Response, random: Random) -> None:
@@ -327,20 +372,56 @@ def _absurd(content: bytes, random: Random) -> bytes:
 # ---------------------------------------------------------------------------------------------------- the batch
 
 
+OURS = "our own code failed"
+"""What the log says of an exception that the visit survived, and that nobody should have been able to cause."""
+
+
+def record_of(message: Queued) -> dict[str, Any]:
+    """A message as Lambda hands it over (Lambda: using SQS, the event)."""
+    record = sqs_record(message.body, message.id, message.sent_at)
+    received = int((message.first_received_at or message.sent_at).timestamp() * 1000)
+    record["attributes"]["ApproximateFirstReceiveTimestamp"] = str(received)
+    record["attributes"]["ApproximateReceiveCount"] = str(message.receive_count)
+    texts = {name: {"dataType": "String", "stringValue": value} for name, value in message.attributes.items()}
+    return {**record, "messageAttributes": texts}
+
+
+Count = tuple[str, str]
+"""A kind of message, and what happened to it."""
+
+TROUBLE = 0.08
+"""How many calls of AWS fail, and how many entries of calls, where AWS is out of order."""
+SKEWS = (-120, -3, 0, 3, 120)
+"""Seconds."""
+
+
 class Crowd(Bench):
     """A batch of ten: so many hostile messages, and ordinary requests for servers of their own."""
 
     def __init__(
-        self, hostile: list[Make], seed: int, mutate: Callable[[Service], Service] = lambda service: service
+        self,
+        hostile: list[Make],
+        seed: int,
+        mutate: Callable[[Service], Service] = lambda service: service,
+        trouble: float = 0.0,
     ) -> None:
         self.random = Random(seed)
         self.hostile_ids: set[str] = set()
         self.absurd = 0
-        super().__init__(mutate=mutate)
-        # Clocks differ: the queue's is some seconds away from ours.
-        self.clock.sleep(self.random.choice([0, 3]))
+        self.trickled = 0.0
+        self.odd: Callable[[Queued], Mapping[str, Any]] = lambda message: {}
+        # Three clocks: those of the queue and of the cloud go wrong, each in its own direction.
+        queue, cloud = (timedelta(seconds=self.random.choice(SKEWS)) for _ in range(2))
+        super().__init__(cloud_ahead=cloud, mutate=mutate)
+        self.queue.ahead = queue
+        # The pauses of the clients of AWS are random.
+        jitter.seed(seed)
+        self.aws = VirtualAws(self.queue, self.bus, self.clock, self.random, trouble)
+        bus, to_queue = self.aws.outlets()
+        self.outlets = replace(self.outlets, bus=bus, queue=to_queue)
+        self.service = self._start()
         self.sent: list[tuple[Hostile, str, str]] = []
-        self.refused_by_queue = 0
+        self.refused_by_queue: list[str] = []
         self.hostile_ids.add(self.server)
         for number, make in enumerate(hostile):
             self._send_hostile(make, number)
@@ -358,11 +439,13 @@ class Crowd(Bench):
         self.hostile_ids.add(disk)
         found = make(self.random, Target(self.server, disk, number))
         if of_message(found.body):
-            self.refused_by_queue += 1  # its sender is told by SQS
+            self.refused_by_queue.append(found.kind)  # its sender is told by SQS
             return
-        queued = self.queue.put(found.body, id=f"hostile-{number}")
-        queued.attributes = found.attributes
-        self.sent.append((found, queued.id, disk))
+        for copy in range(found.copies):
+            queued = self.queue.put(found.body, id=f"hostile-{number}" + f"-{copy}" * bool(copy))
+            queued.attributes = found.attributes
+            if not copy or not found.one_event:
+                self.sent.append((found, queued.id, disk))
 
     def clouds(self) -> Any:
         from local.stack import simulator_credentials
@@ -370,32 +453,83 @@ class Crowd(Bench):
         from shared.settings import CloudCredentials, load
 
         http = requests.Session()
+        http.trust_env = False
         http.mount("http://", AbsurdAdapter(self))
         credentials = load(CloudCredentials, simulator_credentials(self.cloud))
         return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
 
     def violations(self) -> Iterator[str]:
         """What is wrong once everything is over."""
-        yield from (f"the queue refused {why}" for why in self.queue.illegal)
-        yield from (f"the bus refused {why}" for why in self.bus.illegal)
-        yield from (f"raised {error!r}" for error in self.errors)
+        yield from (f"AWS refused {why}" for why in self.aws.illegal)
+        # A message goes back to the queue while AWS does not take what it leads to, and for no other reason.
+        passing = (AwsTrouble, AssertionError) if self.aws.happened else ()
+        yield from (f"raised {error!r}" for error in self.errors if not isinstance(error, passing))
+        failures = {json.loads(line).get("last_error") for line in self.logs if OURS in line}
+        yield from (f"our own code failed on what it was told: {failure}" for failure in failures)
         if self.queue.messages or self.queue.dead_letters:
             yield f"left over: {len(self.queue.messages)} messages, {len(self.queue.dead_letters)} dead letters"
-        finals = [event["data"] for event in self.bus.events if event["data"]["verdict"] != "unconfirmed"]
+        if self.queue.died:
+            yield f"dead letters: {self.queue.died}"
+        told = [event for event in self.bus.events if event["data"]["verdict"] != "unconfirmed"]
+        names = {message_id for found, message_id, _ in self.sent if not found.one_event} | self.bystanders.keys()
+        once = Counter(event["id"] for event in told if event["data"]["request"]["id"] in names)
+        if not self.aws.happened and any(count > 1 for count in once.values()):
+            yield "a verdict was emitted twice, though AWS took all at once"
+        finals = list({event["id"]: event["data"] for event in told}.values())
         for message_id, (server, disk) in self.bystanders.items():
+            if self.world.is_attached(server, disk):
+                yield f"the bystander's disk {disk} is still attached"
+            if {e["data"]["verdict"] for e in told if e["data"]["request"]["id"] == message_id} != {"detached"}:
+                yield f"the bystander {message_id} was told something else as well"
             mine = [data for data in finals if data["request"]["id"] == message_id]
             if [(data["verdict"], data.get("server_id"), data.get("volume_id")) for data in mine] != [
                 ("detached", server, disk)
             ]:
                 yield f"the bystander {message_id} got {[(data['verdict'], data['detail']) for data in mine]}"
-            elif mine[0]["timing"]["seconds"] > 30:
-                yield f"the bystander {message_id} waited {mine[0]['timing']['seconds']} s"
-            if self.world.is_attached(server, disk):
-                yield f"the bystander's disk {disk} is still attached"
+            elif self.aws.happened:
+                continue  # it may have been sent again, and have waited
+            elif mine[0]["timing"]["seconds"] > alone().seconds + LATER + self.trickled:
+                yield f"the bystander {message_id} waited {mine[0]['timing']['seconds']} s, alone {alone().seconds}"
+            asked = sum(server in call.path or disk in call.path for call in self.cloud.calls)
+            if asked > alone().calls:
+                yield f"the bystander {message_id} cost {asked} calls, alone {alone().calls}"
         others = [data for data in finals if data["request"]["id"] not in self.bystanders]
+        yield from self._unanswered([event["data"] for event in told])
         cut = {entry.volume_id for entry in self.world.history if entry.what is What.DELETE_ACCEPTED}
         for found, message_id, disk in self.sent:
             yield from self._wrong_with(found, message_id, disk, others, cut)
+
+    def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
+        """One invocation, with the records that Lambda would hand over."""
+
+        def handle(messages: Sequence[Message]) -> Receipts:
+            receipts = self.service.handle(messages)
+            self.errors += [why.cause or AssertionError(why.why) for why in receipts.unsent.values()]
+            return receipts
+
+        answer = answer_batch({"Records": [{**record_of(message), **self.odd(message)} for message in batch]}, handle)
+        failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+        for message in batch:
+            if message.id not in failed:
+                self.queue.acknowledge(message)
+
+    def counts(self) -> Counter[Count]:
+        """How each message ended, by kind; and how often the cloud and AWS were out of order."""
+        told = {event["data"]["request"]["id"]: event["data"]["detail"] for event in self.bus.events}
+        ends = [(found.kind, _end_of(found, told.get(message_id))) for found, message_id, _ in self.sent]
+        refused = [(kind, NOT_SENT) for kind in self.refused_by_queue]
+        happened = {("AWS", what): count for what, count in self.aws.happened.items()}
+        ordinary = {(ORDINARY, CARRIED): len(self.bystanders)}
+        return Counter(ends + refused) + Counter(ordinary | happened | {("cloud", "absurd answers"): self.absurd})
+
+    def _unanswered(self, finals: list[dict[str, Any]]) -> Iterator[str]:
+        """A message may be answered under an id of its own, which cannot be told from its text: these are counted."""
+        names = {message_id for _, message_id, _ in self.sent} | self.bystanders.keys()
+        told = Counter(data["request"]["id"] for data in finals)
+        renamed = [found.kind for found, message_id, _ in self.sent if found.fate == EITHER and not told[message_id]]
+        answers = sum(count for name, count in told.items() if name not in names)
+        if not len(renamed) <= answers <= VOLUMES * len(renamed):
+            yield f"{len(renamed)} messages had {answers} answers: {renamed}"
 
     def _wrong_with(
         self, found: Hostile, message_id: str, disk: str, others: list[dict[str, Any]], cut: set[Any]
@@ -414,6 +548,58 @@ class Crowd(Bench):
             yield f"{found.kind}: an invalid request caused a DELETE"
 
 
+ORDINARY = "ordinary"
+CARRIED, REJECTED, IGNORED, RENAMED, NOT_SENT = "carried out", "rejected", "ignored", "under another id", "not sent"
+
+
+def _end_of(found: Hostile, detail: str | None) -> str:
+    if detail is None:
+        return IGNORED if found.fate == SILENT else RENAMED
+    return REJECTED if detail in ("invalid_request", "not_authentic") else CARRIED
+
+
+ONLY_REJECTED = (
+    *("broken", "half_characters", "huge_numbers", "secrets", "large", "forged_continuation", "forged_delivery"),
+    *("names_that_stand_twice", "the_same_volume_twice"),
+)
+ENDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(ONLY_REJECTED, (REJECTED,)),
+    **dict.fromkeys(("bent", "odd_attributes", "deep", "wrapped"), (CARRIED, REJECTED)),
+    "own_verdict": (IGNORED,),
+    "AWS": ("answers lost", "calls refused", "events not taken", "messages not taken"),
+    "cloud": ("absurd answers",),
+}
+"""What must have happened to some messages of a kind; without an entry, some of them have to be carried out."""
+
+
+def never_reached(counts: Counter[Count]) -> list[str]:
+    """What no batch of a proof brought about: it would have been proven of nothing."""
+    wanted = {name: ENDS.get(name, (CARRIED,)) for name in (*KINDS, ORDINARY, "AWS", "cloud")}
+    return [f"{name}: {end}" for name, ends in wanted.items() for end in ends if not counts[name, end]]
+
+
+class Alone(NamedTuple):
+    """What an ordinary request takes if nobody hostile is in its batch: until its verdict, and calls that name it."""
+
+    seconds: float
+    calls: int
+
+
+LATER = 1.0
+"""So many seconds may the others of a batch cost: a call takes a millisecond here, and 40 volumes take many calls."""
+
+
+@lru_cache
+def alone() -> Alone:
+    """The slowest and the dearest of ten."""
+    crowd = Crowd([], seed=0)
+    crowd.run()
+    finals = [event["data"]["timing"]["seconds"] for event in crowd.bus.events]
+    ids = crowd.bystanders.values()
+    calls = [sum(server in call.path or disk in call.path for call in crowd.cloud.calls) for server, disk in ids]
+    return Alone(max(finals), max(calls))
+
+
 SELDOM = {"many_volumes": 0.1}
 """What takes long is not drawn as often as the others."""
 
@@ -424,8 +610,9 @@ def drawn(seed: int, count: int = 9) -> list[str]:
 
 
 def play(makes: list[str], seed: int, mutate: Callable[[Service], Service] = lambda service: service) -> Crowd:
-    """A batch with hostile messages of these kinds, to its end."""
-    crowd = Crowd([_named(name) for name in makes], seed, mutate)
+    """A batch with hostile messages of these kinds, to its end; at every fourth seed AWS is out of order at times."""
+    trouble = TROUBLE if seed % 4 == 3 else 0.0
+    crowd = Crowd([_named(name) for name in makes], seed, mutate, trouble)
     crowd.run()
     return crowd
 
@@ -433,6 +620,6 @@ def play(makes: list[str], seed: int, mutate: Callable[[Service], Service] = lam
 def _named(name: str) -> Make:
     def make(random: Random, target: Target) -> Hostile:
         found = KINDS[name](random, target)
-        return Hostile(name, found.body, found.fate, found.answers, found.attributes)
+        return replace(found, kind=name)
 
     return make

@@ -4,9 +4,10 @@ import itertools
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
@@ -17,14 +18,26 @@ STEP = int(os.environ.get("PROOF_STEP", "29"))
 SEED = 20261123
 
 
+Counts = Counter[tuple[str, str]]
+
+
+@dataclass
+class Judged:
+    """What is wrong with a case, and what happened in it."""
+
+    wrong: list[str] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counter)
+
+
 @dataclass(frozen=True)
 class Proof:
-    """What is tried, how it is judged, and how many have to be tried at least."""
+    """What is tried, how it is judged, how many have to be tried at least, and what of them is missing all the same."""
 
     name: str
     cases: Callable[[], Iterable[Any]]
-    judge: Callable[[Any], list[str]]
+    judge: Callable[[Any], list[str] | Judged]
     at_least: int
+    gaps: Callable[[Counts], list[str]] = lambda counts: []
 
 
 def crash_cases() -> Iterator[tuple[Any, ...]]:
@@ -76,58 +89,79 @@ def judge_fault(case: tuple[Any, ...]) -> list[str]:
     return wrong_with(*case)
 
 
-def hostile_cases() -> Iterator[int]:
-    return iter(range(1000))
+HOSTILE_BATCHES = 10_640
+"""Of nine hostile messages each, so that there are 100,000 of them that the queue takes."""
 
 
-def judge_hostile(case: int) -> list[str]:
-    """Ten batches of ten: nine hostile messages of kinds that are drawn, and one ordinary request in each."""
+def hostile_cases() -> Iterator[range]:
+    """The seeds of the batches, some together."""
+    return (range(start, start + 20) for start in range(0, HOSTILE_BATCHES, 20))
+
+
+def judge_hostile(seeds: range) -> Judged:
+    """Batches of ten: nine hostile messages of kinds that are drawn, and one ordinary request in each."""
     from tests.simulation.hostile import drawn, play
 
-    return [
-        f"seed {seed}: {wrong}"
-        for seed in range(case * 10, case * 10 + 10)
-        for wrong in play(drawn(seed), seed).violations()
-    ]
+    found = Judged()
+    for seed in seeds:
+        batch = play(drawn(seed), seed)
+        found.wrong.extend(f"seed {seed}: {wrong}" for wrong in batch.violations())
+        found.counts.update(batch.counts())
+    return found
 
 
-def never_drawn() -> list[str]:
-    """The kinds of hostile messages that no batch of the proof holds."""
-    from tests.simulation.hostile import KINDS, drawn
+def hostile_gaps(counts: Counts) -> list[str]:
+    """Prints what became of the hostile messages, by kind; what was never reached, or not often enough."""
+    from tests.simulation.hostile import KINDS, NOT_SENT, never_reached
 
-    return sorted(set(KINDS) - {name for seed in range(10_000) for name in drawn(seed)})
+    ends = sorted({end for name, end in counts if name in KINDS})
+    print(f"{'':>32}" + "".join(f"{end:>18}" for end in ends))
+    for name in KINDS:
+        print(f"{name:>32}" + "".join(f"{counts[name, end]:>18,}" for end in ends))
+    for (name, end), count in sorted(counts.items()):
+        if name not in KINDS:
+            print(f"{name:>32}  {end}: {count:,}")
+    sent = sum(count for (name, end), count in counts.items() if name in KINDS and end != NOT_SENT)
+    print(f"{sent:>7,} hostile inputs reached the function")
+    return never_reached(counts) + ([] if sent >= 100_000 else [f"only {sent} hostile inputs"])
 
 
 PROOFS = (
     Proof("crash schedules", crash_cases, judge_crash, 2000),
     Proof("fault runs", fault_cases, judge_fault, 5000),
-    Proof("hostile inputs, hundreds of", hostile_cases, judge_hostile, 1000),
+    Proof("groups of hostile batches", hostile_cases, judge_hostile, HOSTILE_BATCHES // 20, hostile_gaps),
 )
 
 
-def _judged(judge: Callable[[Any], list[str]], case: Any) -> tuple[Any, list[str]]:
+def _judged(judge: Callable[[Any], list[str] | Judged], case: Any) -> tuple[Any, Judged]:
     try:
-        return case, judge(case)
+        found = judge(case)
     except Exception as error:  # noqa: BLE001 - whatever is raised is a finding
-        return case, [f"raised {error!r}"]
+        found = [f"raised {error!r}"]
+    return case, found if isinstance(found, Judged) else Judged(found)
 
 
 def main() -> int:
-    good = not never_drawn()
+    good = True
     began = time.monotonic()
     with ProcessPoolExecutor() as pool:
         for proof in PROOFS:
             cases = list(proof.cases())
             found: list[tuple[Any, list[str]]] = []
-            for done, (case, wrong) in enumerate(pool.map(partial(_judged, proof.judge), cases, chunksize=10), 1):
-                found += [(case, wrong)] if wrong else []
-                if done % 500 == 0:
+            counts: Counts = Counter()
+            chunk = 1 if len(cases) < 1000 else 10
+            for done, (case, judged) in enumerate(pool.map(partial(_judged, proof.judge), cases, chunksize=chunk), 1):
+                found += [(case, judged.wrong)] if judged.wrong else []
+                counts.update(judged.counts)
+                if done % max(100, chunk * 50) == 0:
                     print(f"  {done:>6} of {len(cases)} {proof.name}", file=sys.stderr, flush=True)
-            enough = len(cases) >= proof.at_least
-            good &= enough and not found
+            gaps = proof.gaps(counts)
+            good &= len(cases) >= proof.at_least and not found and not gaps
             print(f"{len(cases):>7,} {proof.name:<30} {len(found)} violations", flush=True)
             for case, wrong in found[:5]:
                 print(f"        {case}: {wrong}", file=sys.stderr)
+            for gap in gaps:
+                print(f"        never reached: {gap}", file=sys.stderr)
     print(f"{time.monotonic() - began:>6.0f} s; seed {SEED}")
     return 0 if good else 1
 

@@ -1,14 +1,19 @@
 """One bad message harms no other: whatever it holds, and whatever the cloud answers to it."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from shared.decision.case import Case, Conclude, Requeue
+from shared.decision.requeue import after_delete
 from shared.inbox import request as inbox_request
-from shared.model import Message
+from shared.model import Classified, Message
+from shared.policy import Policy
 from shared.service import Service
-from tests.simulation.hostile import KINDS, play
+from tests.messages import START, sqs_record
+from tests.simulation.hostile import KINDS, Crowd, play
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -24,6 +29,51 @@ def test_many_kinds_in_one_batch(seed: int) -> None:
     names = list(KINDS)
     crowd = play([names[(seed * 7 + number) % len(names)] for number in range(7)], seed)
     assert list(crowd.violations()) == []
+
+
+def with_attributes(**changes: object) -> dict[str, Any]:
+    return {"attributes": {**sqs_record("", "", START)["attributes"], **changes}}
+
+
+def times(value: object) -> dict[str, Any]:
+    return with_attributes(SentTimestamp=value, ApproximateFirstReceiveTimestamp=value)
+
+
+ODD_RECORDS: dict[str, dict[str, Any]] = {
+    "no attributes": {"attributes": None},
+    "an attribute is missing": {"attributes": {"ApproximateReceiveCount": "1"}},
+    "no body": {"body": None},
+    "a body that is no text": {"body": {"server_id": "a"}},
+    "a time that is no number": times("yesterday"),
+    "a time before all calendars": times("-99999999999999999"),
+    "a time after all calendars": times("9" * 400),
+    "the first time there is": times("-62135596800000"),
+    "the last time there is": times("253402300799999"),
+    "no count": with_attributes(ApproximateReceiveCount=None),
+    "a count below nought": with_attributes(ApproximateReceiveCount="-3"),
+    "a count of many digits": with_attributes(ApproximateReceiveCount="9" * 5000),
+    "no message attributes": {"messageAttributes": None},
+    "message attributes of another shape": {"messageAttributes": ["ce-id"]},
+    "a message attribute of another shape": {"messageAttributes": {"ce-id": "4711"}},
+    "a binary message attribute": {"messageAttributes": {"ce-id": {"dataType": "Binary", "binaryValue": "AAA="}}},
+    "a sender of another shape": with_attributes(SenderId={"a": 1}),
+    "no source": {"eventSourceARN": None},
+    "no receipt": {"receiptHandle": None},
+}
+
+
+@pytest.mark.parametrize("name", ODD_RECORDS)
+def test_an_odd_record_in_a_batch_of_ten(name: str) -> None:
+    """It is odd when it first comes: nine others are carried out as usual, and it is answered then or the next time."""
+    crowd = Crowd([], seed=1)
+    odd = crowd.queue.messages[4]
+    crowd.odd = lambda message: ODD_RECORDS[name] if message is odd and message.receive_count == 1 else {}
+    crowd.run()
+    (answer,) = [data["detail"] for data in crowd.bus.data if data["request"]["id"] == odd.id]
+    # What was asked for before the disk was attached is not meant.
+    assert answer == ("superseded" if name == "the first time there is" else "detached_now")
+    own = (odd.id, crowd.bystanders[odd.id][1])
+    assert [wrong for wrong in crowd.violations() if not any(name in wrong for name in own)] == []
 
 
 class Worse(Exception):
@@ -69,7 +119,20 @@ def forgeries_are_believed(service: Service) -> Service:
     return replace(service, outlets=replace(service.outlets, macs=Believing(service.outlets.macs)))
 
 
+def no_limit_of_retry_after(service: Service) -> Service:
+    """The cloud says when to come again, and the queue is asked for that."""
+
+    def believed(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+        decision = after_delete(case, answer, policy, now)
+        if isinstance(decision, Requeue) and answer.retry_after:
+            return replace(decision, seconds=int(answer.retry_after))
+        return decision
+
+    return replace(service, visits=replace(service.visits, after_delete=believed))
+
+
 PLANTED = {
+    "no limit of Retry-After": (no_limit_of_retry_after, "legal_and_odd"),
     "reader fails for all": (reader_fails_for_all, "names_that_stand_twice"),
     "raw characters": (raw_characters, "odd_characters"),
     "forgeries are believed": (forgeries_are_believed, "forged_continuation"),

@@ -348,6 +348,8 @@ def test_message_is_redacted() -> None:
         ({}, '{"overLimit": {"message": "", "retryAfter": 7.5}}', 7.5),
         ({}, '{"overLimit": {"message": "", "retryAfter": NaN}}', None),
         ({}, '{"overLimit": {"message": "", "retryAfter": Infinity}}', 3600),
+        ({}, f'{{"overLimit": {{"message": "", "retryAfter": {10**400}}}}}', 3600),  # an integer, but no float
+        ({}, f'{{"overLimit": {{"message": "", "retryAfter": -{10**400}}}}}', None),
         ({}, '{"overLimit": {"message": "", "retryAfter": -1}}', None),
         ({}, '{"overLimit": {"message": "", "retryAfter": true}}', None),
         ({}, '{"overLimit": {"message": "", "retryAfter": [1]}}', None),
