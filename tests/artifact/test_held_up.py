@@ -1,8 +1,8 @@
-"""Lambda ends a function in the middle of a batch, and the batch comes again. (First, since it waits the longest.)"""
+"""AWS never answers in the middle of a batch: the function ends in time, and the batch comes again."""
 
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS
 from local.demo import FREE_VOLUME, SERVER
-from tests.artifact.emulated import Killed, Start, under_the_emulator
+from tests.artifact.emulated import Start, under_the_emulator
 from tests.artifact.gate import gate_to
 from tests.artifact.world import surroundings
 
@@ -12,7 +12,7 @@ TIMEOUT = 46
 """With less than 41 s left, for the longest call and telling its outcome, no DELETE is sent; 5 s are for the reads."""
 
 
-def test_a_batch_killed_half_way(start: Start) -> None:
+def test_a_batch_that_is_held_up_half_way(start: Start) -> None:
     """Each request ends in one true verdict, and the disk that was attached anew meanwhile is not touched."""
     deaths: list[BaseException] = []
     # As in AWS, a message comes again only when nobody can be at work on it any more.
@@ -25,16 +25,15 @@ def test_a_batch_killed_half_way(start: Start) -> None:
             poller = world.poller(function, on_error=deaths.append)
             gate.holds = "SendMessageBatch"  # both DELETEs are sent and one verdict is told by then
             assert poller.poll() == 3
-            assert [type(death) for death in deaths] == [Killed]
+            assert deaths == []  # Lambda did not have to end it
             assert world.accepted() == sorted([gone, renewed])
             assert world.verdicts() == {FREE_VOLUME: "already_detached"}
             with world.cloud.lock:
                 newer = world.cloud.world.attach(SERVER, renewed)
             gate.holds = ""
             world.drain(poller)
-        verdicts = {FREE_VOLUME: "already_detached", gone: "already_detached", renewed: "replaced_by_newer"}
+        verdicts = {FREE_VOLUME: "already_detached", gone: "detached_now", renewed: "replaced_by_newer"}
         assert world.verdicts() == verdicts
         assert (world.attached(gone), world.attached(renewed)) == (None, newer)
-        assert (len(deaths), world.operations().count("delete_attachment")) == (1, 2)
-        assert world.operations().count("get_token") == 2  # of two processes, one after the other
+        assert (deaths, world.operations().count("delete_attachment")) == ([], 2)
         assert [world.aws.waiting(queue) for queue in (REQUESTS, DEAD_LETTERS)] == [0, 0]
