@@ -1,7 +1,7 @@
 """What the handler calls: messages of the queue in, receipts out. Inbox, visit, outbox."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
 
@@ -95,13 +95,18 @@ class Service:
     def _allowed(self, cases: list[Case], outbox: Outbox) -> list[Case]:
         """The same cases, if their requester may ask; otherwise none, and each is answered without a call.
 
-        A case that is looked at again was allowed when it came: what is under way is watched to its end.
+        A case that is looked at again was allowed when it came: what is under way is watched to its end. The answer has
+        the message's own id: the verdict of the request that it names is not for a stranger to give.
         """
         request, allowed = cases[0].request, self.visits.policy.allowed_requesters
         if not cases[0].fresh or request.requester.is_allowed(allowed):
             return cases
         refusal = failed(Reason.REQUESTER_NOT_ALLOWED, f"the requester is {request.requester.name}")
-        for case in cases:
+        message = cases[0].message
+        for asked in cases:
+            correlation_id = asked.request.correlation_id or asked.request.id
+            named = replace(asked.request, id=message.id, source=message.source, correlation_id=correlation_id)
+            case = replace(asked, request=named)
             step = Step(case, as_check(refusal) if case.request.dry_run else refusal)
             for observer in self.outlets.observers:
                 observer.step(step)

@@ -9,7 +9,7 @@ import pytest
 from functions.sqs_batch import message_of, sender_of
 from local.message_keys import FixedKeys
 from shared.inbox.read import Rejected, read
-from shared.model import NOBODY_KNOWN, AuthType, Message, Requester, Via
+from shared.model import NOBODY_KNOWN, AuthType, Message, Outcome, Requester, Via, verdict_id
 from shared.ports import AwsTrouble
 from shared.settings import Settings, SettingsError, load
 from shared.signatures import Keys
@@ -312,6 +312,23 @@ def test_others_are_refused_before_any_call(dry_run: bool) -> None:
     assert data["requester"] == {"type": "service_account", "id": ROLE, "via": "queue"}
     assert data["evidence"]["calls"] == []
     assert data["volume_id"] == VOLUME
+
+
+def test_a_refusal_does_not_end_the_request_that_it_names() -> None:
+    """Whoever may not ask cannot give the verdict of somebody else's request, by naming its id and source."""
+    made = bench("api_key:ci")
+    event = {
+        "specversion": "1.0",
+        "id": "4711",
+        "source": "/changes",
+        "type": "bms.volume.detach_requested.v1",
+        "data": DATA,
+    }
+    made.service.handle([Message(json.dumps(event), "m-1", QUEUE_ARN, START, sender=SENDER)])
+    (refusal,) = made.bus.events
+    assert refusal["data"]["request"] == {"id": "m-1", "source": QUEUE_ARN}
+    assert refusal["id"] == verdict_id(QUEUE_ARN, "m-1", VOLUME, Outcome.FAILED)
+    assert refusal["correlationid"] == "4711"
 
 
 def test_those_that_are_allowed_are_carried_out() -> None:
