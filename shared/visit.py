@@ -247,9 +247,9 @@ class Visits:
         visits = self._visits(cases, deadline)
         if not visits:
             return []
+        left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
         pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
         futures = [pool.submit(visit.run) for visit in visits]
-        left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
         done, late = wait(futures, left)
         for visit in visits:
             visit.stopped = True
