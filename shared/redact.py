@@ -121,10 +121,20 @@ def _everywhere(text: str, blank: Callable[[str], str], rounds: int = ROUNDS) ->
 
 
 def _blanked(text: str, known: tuple[str, ...]) -> str:
-    text = _replaced(text, known)
+    text = _LONG.sub(_long, _replaced(text, known))  # first: what has a form may be a part of what is long
     for secret, shown in _substitutions():
         text = secret.sub(shown, text)
     return text
+
+
+_LONG = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
+
+
+def _long(found: re.Match[str]) -> str:
+    """What is as long and as mixed as a task token is taken for one."""
+    run = found[0]
+    mixed = any(map(str.islower, run)) and any(map(str.isupper, run)) and any(map(str.isdigit, run))
+    return REDACTED if mixed else run
 
 
 def _unescaped(text: str) -> str:

@@ -39,8 +39,6 @@ LONGEST_SECRET = 3000
 DEEPEST = 12
 """So many texts of JSON, or in base64, are opened one within the other."""
 
-_LONG = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
-
 _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n_-]{8,}={0,2}")
 
 
@@ -116,16 +114,7 @@ def _of_value(value: Any, depth: int, token: str | None) -> Any:
 
 
 def _of_plain(text: str, token: str | None) -> str:
-    text = _without(token, text)
-    text = _LONG.sub(_long, text)  # first: what is known by its looks may be a part of it
-    return _LONG.sub(_long, redact(text, len(text)))
-
-
-def _long(found: re.Match[str]) -> str:
-    """What is as long and as mixed as a task token is taken for one."""
-    run = found[0]
-    mixed = any(map(str.islower, run)) and any(map(str.isupper, run)) and any(map(str.isdigit, run))
-    return REDACTED if mixed else run
+    return redact(text, len(text), [token] if token else ())
 
 
 def _of_member(name: str, item: Any, depth: int, token: str | None) -> Any:

@@ -15,6 +15,7 @@ from shared.inbox.trace import trace_of
 from shared.model import AuthType, DetachRequest, Fault, Origin, Requester, Via
 from shared.own_messages import as_attributes
 from shared.policy import BODY_BYTES
+from shared.redact import redact
 from shared.signatures import ID, SIGNATURE, Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
 from shared.webhook.http_binding import Mode, Unreadable, read_events
 
@@ -105,7 +106,7 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     try:
         mode, parsed = read_events(request.headers, request.body)
     except Unreadable as unreadable:
-        return Refusal(unreadable.status, str(unreadable))
+        return Refusal(unreadable.status, redact(str(unreadable)))  # it may quote a name
     except Refused as refused:
         return Refusal(422, "the event is not valid", faults=refused.faults)
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)

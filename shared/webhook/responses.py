@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field
 
 from shared.model import DetachRequest, Fault, Frozen, Outcome, verdict_id
 from shared.policy import FAULTS
+from shared.redact import redact
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -186,7 +187,9 @@ def shown(faults: Sequence[Fault]) -> tuple[FieldFault, ...]:
     """
     told = tuple(
         FieldFault(
-            field=_cut(fault.field.removeprefix("data."), FIELD_LENGTH), detail=_cut(fault.message, DETAIL_LENGTH)
+            # A name may be a secret of the sender's, and a fault may quote it; answers stand in the logs of proxies.
+            field=_cut(redact(fault.field.removeprefix("data.")), FIELD_LENGTH),
+            detail=_cut(redact(fault.message), DETAIL_LENGTH),
         )
         for fault in faults[:FAULTS]
     )

@@ -77,6 +77,22 @@ def test_nor_in_the_answer_of_the_webhook(written: str) -> None:
         assert not leaks(answer.body)
 
 
+def test_a_token_that_is_a_name_is_not_quoted() -> None:
+    """In a fault of the verdict, in the log, or in the answer of the webhook."""
+    bench = Bench()
+    data = {**bare(SERVER, VOLUME), TOKEN: 1}
+    twice = json.dumps(data)[:-1] + f', "{TOKEN}": 2}}'
+    for body in (json.dumps(data), json.dumps(cloudevent(data)), twice):
+        bench.queue.put(body)
+        headers = {"content-type": "application/json", "authorization": "Bearer a-token-of-some-length"}
+        answer = endpoint(FakeQueue()).answer(http_request("POST", headers, body.encode()))
+        assert answer.status in (400, 422)
+        assert not leaks(answer.body)
+    bench.run()
+    assert len(bench.bus.events) == 3
+    assert not leaks(said(bench))
+
+
 class Telltale(CountingAdapter):
     """A cloud that repeats a secret in each of its answers, when it is told to."""
 
