@@ -21,7 +21,8 @@ _NAMED = r"""(?ixs)(?P<name>
               | bearer(?=\s) )
             (?: [^\S\r\n] | [\[(] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*   # a line with a name of its own is no value
         )
-        (?: \\*"(?:[^"\\]|\\.)*"? | \\*'(?:[^'\\]|\\.)*'? | [^\s"'<]+ )"""
+        (?: \{ .* | (?<=\[) \s* \\*" .*   # an object or a list may hold several
+          | \\*"(?:[^"\\]|\\.)*"? | \\*'(?:[^'\\]|\\.)*'? | [^\s"'<]+ )"""
 # These values contain blanks and commas, so the rest of the line goes.
 _WHOLE_LINE = r"""(?ix)
         ( authorization [\\"']* \s* [:=,]+ (?: [^\S\r\n] | [\[(\\"'] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*
@@ -127,12 +128,14 @@ def _blanked(text: str, known: tuple[str, ...]) -> str:
     return text
 
 
-_LONG = re.compile(r"[A-Za-z0-9+/=_-]{60,}")
+_LONG = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)+|[A-Za-z0-9+/=_-]{60,}")
 
 
 def _long(found: re.Match[str]) -> str:
-    """What is as long and as mixed as a task token is taken for one."""
+    """What is as long and as mixed as a task token is taken for one; a JSON web token goes as a whole."""
     run = found[0]
+    if "." in run:
+        return REDACTED
     mixed = any(map(str.islower, run)) and any(map(str.isupper, run)) and any(map(str.isdigit, run))
     return REDACTED if mixed else run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -22,6 +23,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from shared.model import AuthType, ProjectId
 from shared.policy import Policy, RunningServerPolicy
@@ -284,5 +286,12 @@ def load(model: type[Model], values: Mapping[str, object]) -> Model:
 def faults_in(error: ValidationError, after_name: str) -> str:
     """All that a validation found, each with the name of the value, in one line that shows no value."""
     items = error.errors(include_url=False, include_input=False, include_context=False)
-    named = [(".".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in items]
+    named = [(_path(item), item["msg"].removeprefix("Value error, ")) for item in items]
     return "; ".join(f"{name}{after_name}{message}" if name else message for name, message in named)
+
+
+def _path(item: ErrorDetails) -> str:
+    """Where a fault is. A name that we do not know is shown only if it looks like a name: it may be a secret."""
+    *parents, name = ["", *map(str, item["loc"])]
+    known = item["type"] != "extra_forbidden" or re.fullmatch(r"[A-Za-z]+([_-][a-z]+)*", name[:41])
+    return ".".join([*parents[1:], name if known else "one of its names"])

@@ -29,7 +29,7 @@ from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL
 from shared.ports import Clock
-from shared.redact import REDACTED, hidden
+from shared.redact import hidden, without
 
 if TYPE_CHECKING:
     from shared.cloud.keystone import Access, Login, Service
@@ -98,9 +98,11 @@ class Calls:
             )
         except OSError as error:  # of which RequestException is one
             raise NoAnswer(unanswered(error)) from error
-        lower = {name.lower(): value.replace(access.token, REDACTED) for name, value in response.headers.items()}
-        body = response.content if response.ok else hidden(response.content, (access.token,))
-        return Answer(response.status_code, lower, body)
+        lower = {name.lower(): value for name, value in response.headers.items()}
+        if response.ok:  # what it holds is parsed and not quoted
+            return Answer(response.status_code, lower, response.content)
+        shown = {name: without(access.token, value) for name, value in lower.items()}
+        return Answer(response.status_code, shown, hidden(response.content, (access.token,)))
 
 
 def _refuses_token(answer: Answer) -> bool:

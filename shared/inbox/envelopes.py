@@ -165,7 +165,8 @@ def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
     return data, [] if isinstance(data, dict) else [Fault(name, f"must be {must}")]
 
 
-JSON_TYPE = re.compile(r"(application|text)/(json|[^/\s]+\+json)")
+JSON_TYPE = re.compile(r"[^/\s]+/(json|[^/\s]+\+json)")
+"""By the subtype alone (CloudEvents JSON format §3.1)."""
 
 NO_TYPE = ("text/plain", "application/octet-stream")
 """What libraries write where nobody told them the type of a text or of bytes."""

@@ -10,7 +10,15 @@ from shared import strict_json
 from shared.decision.case import Case
 from shared.decision.progress import Progress
 from shared.inbox.envelopes import ENVELOPE_KINDS, OwnVerdict, Refused, in_binary_mode, is_text, unquoted
-from shared.inbox.request import context_faults, faults_of, request_faults, requests_of, valid_id, valid_token
+from shared.inbox.request import (
+    context_faults,
+    faults_of,
+    request_faults,
+    requests_of,
+    valid_id,
+    valid_token,
+    without_token,
+)
 from shared.model import NOBODY_KNOWN, DetachRequest, Fault, Message, Origin, Reason
 from shared.own_messages import (
     NEEDS,
@@ -180,7 +188,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
     data = refused.data if isinstance(refused.data, dict) else {}
     context = data.get("context")
     return Rejected(
-        origin=refused.origin or known,
+        origin=without_token(refused.origin or known, data.get("task_token")),
         faults=_told(refused.faults),
         original=without_mac(message.body),
         server_id=valid_id(data.get("server_id")),

@@ -1,7 +1,7 @@
 """The body of a request: its fields, and every fault of it at once."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -12,6 +12,7 @@ from shared.inbox.envelopes import Refused
 from shared.inbox.times import parse_time
 from shared.model import LONGEST_TTL, DetachRequest, Fault, Frozen, Origin, ProjectId, RequestTtl
 from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
+from shared.redact import without
 from shared.strict_json import WIDEST_INTEGER, depth, integers
 
 
@@ -84,12 +85,32 @@ ORIGIN_LIMITS = {"id": 512, "source": 2048}
 """Bytes of UTF-8. Both become part of events, where longer ones would not fit."""
 
 
+TOLD = ("id", "source", "correlation_id", "traceparent", "tracestate")
+"""What every event says of a request's origin."""
+
+
+def without_token(origin: Origin, token: JsonValue) -> Origin:
+    """The origin as it may be told."""
+    safe: dict[str, Any] = {name: without(str(token), getattr(origin, name)) for name in _holding(origin, token)}
+    return replace(origin, **safe)
+
+
+def _holding(origin: Origin, token: JsonValue) -> list[str]:
+    """The names of `TOLD` whose texts hold the token, however it is encoded."""
+    told = {name: getattr(origin, name) for name in TOLD if isinstance(token, str)}
+    return [name for name, text in told.items() if text and without(str(token), text) != text]
+
+
 def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachRequest]:
     """One request for each volume. Raises Refused with every fault."""
     asked, faults = _validated(data)
     for name, limit in ORIGIN_LIMITS.items():
         if len(getattr(origin, name).encode()) > limit:
             faults.append(Fault(name, f"must have at most {limit} bytes"))
+    faults += [
+        Fault(name.replace("_", ""), "must not hold the task token, since every event shows it")
+        for name in _holding(origin, data.get("task_token"))
+    ]
     if faults or asked is None:
         raise Refused(faults, origin, data)
     fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})

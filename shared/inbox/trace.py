@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_KEY = r"[a-z0-9][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
+_KEY = r"[a-z0-9][a-z0-9_*/@-]{0,255}"  # level 2 takes any number of @ anywhere but first (§3.3.1.3.1)
 _MEMBER = re.compile(rf"({_KEY})=[ -+\--<>-~]{{1,256}}")  # a value is printable ASCII without comma and equals sign
 
 MEMBERS = 32

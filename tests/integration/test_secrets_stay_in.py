@@ -9,12 +9,13 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from pydantic import ValidationError
 
 from local.stack import simulator_credentials
 from shared.cloud.openstack import Projects, connect
 from shared.inbox.read import read
 from shared.outbox.dead_letters import DeadLetters
-from shared.settings import CloudCredentials, load
+from shared.settings import CloudCredentials, faults_in, load
 from shared.signatures import Keys
 from shared.telemetry.logs import logger
 from tests.http_requests import FakeQueue, endpoint, http_request
@@ -29,6 +30,7 @@ ENCODED: dict[str, Callable[[str], str]] = {
     "percent": lambda secret: quote(secret, safe=""),
     "entities": html.escape,
     "base64": lambda secret: base64.b64encode(f"x{secret}y".encode()).decode(),
+    "base64 of its own": lambda secret: base64.b64encode(secret.encode()).decode(),
     "JSON in base64": lambda secret: base64.b64encode(json.dumps({"error": {"user": secret}}).encode()).decode(),
 }
 
@@ -153,6 +155,34 @@ def test_what_the_cloud_repeats_is_not_passed_on(where: str, encode: Callable[[s
             spelled = form(secret)
             assert spelled not in text
             assert json.dumps(spelled)[1:-1] not in text
+
+
+@pytest.mark.parametrize("form", [str, lambda token: f"x-{quote(token, safe='')}"])
+@pytest.mark.parametrize("name", ["id", "source", "correlationid"])
+@pytest.mark.parametrize("more", [{}, {"volume_id": None}, {"nonsense": 1}], ids=str)
+def test_a_task_token_is_no_identity(name: str, form: Callable[[str], str], more: dict[str, Any]) -> None:
+    """What every event has to show of a request may not be what is secret in it; nobody's disk is touched."""
+    bench = Bench()
+    disk = bench.disk()
+    data = bare(bench.server, disk, task_token=TOKEN) | more
+    bench.queue.put(json.dumps(cloudevent(data, **{name: form(TOKEN)})))
+    bench.run()
+    (event,) = bench.bus.events
+    assert event["type"].endswith("volume.detach_failed.v1")
+    assert name in {fault["field"] for fault in event["data"]["faults"]} or more
+    assert [one.volume_id for one in bench.world.nova.values()] == [disk]
+    assert not leaks(said(bench))
+
+
+def test_a_secret_of_the_webhook_that_stands_for_a_name_is_not_said() -> None:
+    """An operator who mixes up names and values."""
+    for name in ("whsec_c2VjcmV0LW9mLXNvbWUtbGVuZ3Ro", "Tr0ub4dor&3", "0123456789abcdef"):
+        with pytest.raises(ValidationError) as caught:
+            Keys.parse({name: "x"})
+        assert name not in faults_in(caught.value, " ")
+    with pytest.raises(ValidationError) as caught:
+        Keys.parse({"bearer_token": "x"})
+    assert "bearer_token " in faults_in(caught.value, " ")
 
 
 def test_a_traceback_shows_no_secret() -> None:

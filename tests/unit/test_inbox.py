@@ -109,7 +109,7 @@ def test_null_required_attributes_are_missing() -> None:
 
 
 @pytest.mark.parametrize("content_type", [None, ..., "application/json", "APPLICATION/JSON; charset=utf-8", "text/json",
-                                          "application/vnd.changes+json"])  # fmt: skip
+                                          "application/vnd.changes+json", "model/gltf+json"])  # fmt: skip
 def test_json_content_types_are_read(content_type: object) -> None:
     """Every media type that is JSON, in any case and with parameters, is read; so is none at all."""
     assert request_of(cloudevent(DATA, datacontenttype=content_type)).volume_id == VOLUME

@@ -25,6 +25,9 @@ CARRIERS = [
     "token is MIIEvQIBADANBgkqhkiG9w0B%s, expired",
     "jwt eyJhbGciOi%s.eyJzdWIi%s.%s",
     '"password": "%s"',
+    '{"password": {"v": "%s"}}',
+    '{"tokens": ["x", "%s"], "a": 1}',
+    r"{\"credentials\": {\"a\": {\"b\": 1}, \"c\": \"%s\"}}",
     r"{\"password\": \"%s\", \"user\": \"x\"}",
     r'"password": "a\"%s"',
     "OS_PASSWORD=%s",
@@ -54,6 +57,7 @@ CARRIERS = [
 @settings(deadline=None)
 @example(secret="0123456789ab", before="BEARER", after="")
 @example(secret="0123456789ab", before="token=", after="")
+@example(secret="0" * 60, before="", after="")
 @given(secret=SECRET, before=st.text(max_size=60), after=st.text(max_size=60))
 def test_secret_never_survives(carrier: str, secret: str, before: str, after: str) -> None:
     """A secret in a known carrier is gone to its last letters, whatever stands around it."""
