@@ -12,7 +12,7 @@ from simulator.block_storage import BlockStorage
 from simulator.catalog import REGION_PATH
 from simulator.compute import Compute
 from simulator.exchange import Deployment, Handler, Request, Route, dressed, parse
-from simulator.faults import Break, Faults, TransportFault
+from simulator.faults import Break, Faults, Kind, TransportFault
 from simulator.identity import Identity
 from simulator.images import Images
 from simulator.world import World
@@ -20,7 +20,10 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """One call as the client made it; `status` is 0 where it got no whole answer."""
+    """One call as the client made it; `status` is 0 where it got no whole answer.
+
+    `fault` is what went wrong with it by the script, `answer` what the client got.
+    """
 
     at: datetime
     operation: str
@@ -29,6 +32,8 @@ class Called:
     status: int
     server_id: str | None = None
     volume_id: str | None = None
+    fault: Kind | None = None
+    answer: Answer | None = None
 
 
 class CloudApi:
@@ -70,16 +75,16 @@ class CloudApi:
             self.world.advance()
             request_id = self.world.new_request_id()
             request, handler = parse(method, path, headers, body, request_id, self._routes)
+            kind = self.faults.strike(request)
             try:
-                answer = self._answer(request, handler)
+                answer = self._answer(request, handler, kind)
             except TransportFault as fault:
-                self._log(request, path, fault.answer.status if fault.kind is Break.SLOW else 0)
+                self._log(request, path, fault.answer.status if fault.kind is Break.SLOW else 0, kind)
                 raise
-            self._log(request, path, answer.status)
+            self._log(request, path, answer.status, kind, answer if answer.status >= 300 else None)
             return answer
 
-    def _answer(self, request: Request, handler: Handler | None) -> Answer:
-        kind = self.faults.strike(request)
+    def _answer(self, request: Request, handler: Handler | None, kind: Kind | None) -> Answer:
         if kind is None:
             return _serve(request, handler)
         real = _serve(request, handler) if kind.effect else kind.answer
@@ -87,9 +92,10 @@ class CloudApi:
             raise TransportFault(kind.broken, real, kind.seconds)
         return kind.answer
 
-    def _log(self, request: Request, path: str, status: int) -> None:
+    def _log(self, request: Request, path: str, status: int, fault: Kind | None, answer: Answer | None = None) -> None:
         ids = request.server_id, request.volume_id
-        self.calls.append(Called(self.world.now, request.operation, request.method, path, status, *ids))
+        told = (self.world.now, request.operation, request.method, path, status)
+        self.calls.append(Called(*told, *ids, fault, answer))
 
 
 def _serve(request: Request, handler: Handler | None) -> Answer:

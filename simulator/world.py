@@ -25,6 +25,7 @@ from simulator.inventory import (
 )
 from simulator.planes import free_device, held, status_when_let_go
 from simulator.scheduler import Scheduler
+from simulator.timeline import Plane, Timeline
 
 OFFLOADED_USE = frozenset({"in-use", "reserved"})
 """What a volume shows while it belongs to an offloaded server: attached meanwhile, or before."""
@@ -41,17 +42,21 @@ class World:
     to nobody before they are connected. Not thread-safe: the API's lock guards it.
     """
 
+    servers: dict[str, Server] = Plane()  # type: ignore[assignment]
+    volumes: dict[str, Volume] = Plane()  # type: ignore[assignment]
+    nova: dict[str, Attachment] = Plane()  # type: ignore[assignment]
+    cinder: dict[str, Attachment] = Plane()  # type: ignore[assignment]
+
     def __init__(self, clock: Callable[[], datetime], seed: int = 0, project: Project | None = None) -> None:
         self._scheduler = Scheduler(clock)
+        self.timeline = Timeline(lambda: self.now)
         self._random = Random(seed)
         self._record_ids = Random(f"records of {seed}")  # of their own, so that one more record renames nothing
         self.project = project or Project()
         self.projects: dict[str, Project] = {self.project.id: self.project}
-        self.servers: dict[str, Server] = {}
-        self.volumes: dict[str, Volume] = {}
+        self.servers, self.volumes = {}, {}
         self.images: dict[str, Image] = {}
-        self.nova: dict[str, Attachment] = {}
-        self.cinder: dict[str, Attachment] = {}
+        self.nova, self.cinder = {}, {}
         self.reserved: dict[str, Attachment] = {}
         self.actions: dict[str, Action] = {}
         self.history: list[Happened] = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 
@@ -123,7 +123,7 @@ class VirtualQueue:
 
     `refuse` says which messages it does not take from us; `sent` are those that it took. What is beyond AWS's limits it
     never takes, and `illegal` says so. Its clock is `ahead` of ours. `died` has the id of each message that became a
-    dead letter, whatever was done with it later.
+    dead letter, whatever was done with it later. `ever` are all messages that there were.
     """
 
     def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
@@ -132,6 +132,7 @@ class VirtualQueue:
         self.died: list[str] = []
         self._effects = effects or Effects()
         self._put = 0
+        self.ever: list[Queued] = []
         self.refuse: Callable[[QueueMessage], bool] = lambda message: False
         self.sent: list[QueueMessage] = []
         self.illegal: list[str] = []
@@ -146,6 +147,7 @@ class VirtualQueue:
         now = self._clock()
         message = Queued(id or f"message-{self._put}", body, now + self.ahead, now + timedelta(seconds=delay))
         self.messages.append(message)
+        self.ever.append(message)
         return message
 
     def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
@@ -201,19 +203,30 @@ class VirtualQueue:
         return len(self.messages)
 
 
+class Said(NamedTuple):
+    """When an event was first offered to the bus, and when the invocation began that did so."""
+
+    began: datetime
+    at: datetime
+
+
 class VirtualBus:
     """Remembers events in order, as the JSON they were sent as; `refuse` says which it does not take.
 
-    What is beyond AWS's limits it never takes, and `illegal` says so.
+    What is beyond AWS's limits it never takes, and `illegal` says so. `offered` tells when it first saw each event.
     """
 
-    def __init__(self, effects: Effects | None = None) -> None:
+    def __init__(self, effects: Effects | None = None, said: Callable[[], Said] | None = None) -> None:
         self._effects = effects or Effects()
+        self._said = said or (lambda: Said(START, START))
         self.refuse: Callable[[Event], bool] = lambda event: False
         self.events: list[dict[str, Any]] = []
         self.illegal: list[str] = []
+        self.offered: dict[str, Said] = {}
 
     def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        for event in events.values():
+            self.offered.setdefault(json.dumps(json.loads(event.body)), self._said())
         refused = {key: Unsent("InternalFailure") for key, event in events.items() if self.refuse(event)}
         for key, event in events.items():
             if illegal := of_event(event.source, event.type, event.body):
@@ -262,7 +275,11 @@ class OneCloud:
 
 
 class Stack:
-    """Runs messages through the service until nothing is left to do."""
+    """Runs messages through the service until nothing is left to do.
+
+    `began` has the begin of each invocation that is under way, `unfinished` the ids of the messages of which a delivery
+    was not acknowledged.
+    """
 
     def __init__(
         self,
@@ -282,11 +299,14 @@ class Stack:
         self.cloud.deployment.token_seconds = 10 * 365 * 86400
         self.settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
         self.queue = VirtualQueue(self.clock, self.effects)
-        self.bus = VirtualBus(self.effects)
+        self.bus = VirtualBus(self.effects, lambda: Said(self.began[-1], self.clock()))
+        self.began: list[datetime] = [self.clock()]
+        self.unfinished: set[str] = set()
         events = EventFactory(self.settings.event_source, self.settings.event_type_prefix)
         self.outlets = Outlets(self.bus, self.queue, macs, events, self.clock, Consumers(consumers or {}), observers)
         self.errors: list[BaseException] = []
         self.batch = 1
+        self.cloud_is_ahead = False
         self._first_line = len(LINES)
         self._mutate = mutate
         self.service = self._start()
@@ -328,25 +348,32 @@ class Stack:
         """Let report_dead_letter answer what died too often."""
         last = DeadLetters(self.settings.event_type_prefix, self.outlets)
         for message in list(self.queue.dead_letters):
+            self.began.append(self.clock())
             try:
                 if not last.handle([message.received()]).unsent:
                     self.effects.perform("acknowledge", partial(self.queue.dead_letters.remove, message))
             except Died:
                 self.effects.dead = False
+            finally:
+                self.began.pop()
             return True
         return False
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
         """One invocation, in this process or in another one; a death ends it, and the next is a new process."""
         service = self._start() if elsewhere else self.service
+        self.began.append(self.clock())
         try:
             unsent = service.handle([message.received() for message in batch]).unsent
             for message in batch:
                 if message.id not in unsent:
                     self.queue.acknowledge(message)
             self.errors += [why.cause or AssertionError(why.why) for why in unsent.values()]
+            self.unfinished |= set(unsent)
         except Died:
-            pass
+            self.unfinished |= {message.id for message in batch}
+        finally:
+            self.began.pop()
         if self.effects.dead:
             self.effects.dead = False
             self.service = self._start()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from simulator import Happened, What
-from simulator.oracle import bindings, disagreement
+from simulator.expected import Asked, Promise, View, answers_about, objection
+from simulator.oracle import bindings
 from tests.stack import Stack
 
 SKEW = timedelta(seconds=5)
@@ -27,10 +29,12 @@ class Run:
     logs: list[str] = field(default_factory=list)
     untouchable: frozenset[str] = frozenset()
     copies: bool = False
-    keeps_records: bool = True
+    views: Sequence[View | None] = ()
 
     @classmethod
-    def of(cls, simulation: Stack, requests: list[Mapping[str, Any]], untouchable: set[str]) -> Run:
+    def of(
+        cls, simulation: Stack, requests: list[Mapping[str, Any]], untouchable: set[str], keeps_records: bool = True
+    ) -> Run:
         identity = simulation.cloud.identity
         return cls(
             requests,
@@ -41,7 +45,7 @@ class Run:
             simulation.logs,
             frozenset(untouchable),
             simulation.queue.copies,
-            simulation.cloud.deployment.instance_actions,
+            views_of(simulation, requests, keeps_records),
         )
 
     def final(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -70,6 +74,67 @@ class Run:
 
     def deletes(self, what: What) -> list[Happened]:
         return [entry for entry in self.history if entry.what is what]
+
+
+def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_records: bool = True) -> list[View | None]:
+    """What is known of each event, by the record; None for one that answers no request of these."""
+    promise = promise_of(simulation)
+    asked = {key: asked_of(simulation, request, requests) for request in requests for key in _keys(request)}
+    calls = simulation.cloud.calls
+    found: list[View | None] = []
+    for event in simulation.bus.events:
+        data, said = event["data"], simulation.bus.offered[json.dumps(event)]
+        known = asked.get((data["request"]["id"], data.get("volume_id")))
+        if known is None or data.get("server_id") != known.data["server_id"]:
+            found.append(None)
+            continue
+        began, at = said.began + promise.ahead, said.at + promise.ahead
+        answers = answers_about(calls, data["server_id"], data["volume_id"], began, at)
+        records = keeps_records and simulation.cloud.deployment.instance_actions
+        found.append(View(simulation.cloud, known, promise, began, at, records, answers))
+    return found
+
+
+def _keys(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    data = request["data"]
+    yield from ((request["id"], volume) for volume in data.get("volume_ids", [data.get("volume_id")]))
+
+
+def promise_of(simulation: Stack) -> Promise:
+    """What the operator of a simulation has set."""
+    policy = simulation.settings.policy
+    return Promise(
+        confirm=policy.confirm_timeout,
+        watch=policy.watch_timeout,
+        ttl=policy.request_ttl,
+        ttl_limit=policy.request_ttl_limit,
+        ahead=simulation.cloud.world.now - simulation.clock() if simulation.cloud_is_ahead else timedelta(),
+        running=str(policy.running_server_policy),
+    )
+
+
+def asked_of(simulation: Stack, request: Mapping[str, Any], requests: Sequence[Mapping[str, Any]]) -> Asked:
+    """A request with what the queue did with its messages."""
+    queue, data = simulation.queue, request["data"]
+    mine = [one for one in queue.ever if _is_of(one.body, request)]
+    same_disk = [
+        one for one in requests
+        if one is not request and (one["data"]["server_id"], one["data"].get("volume_id"))
+        == (data["server_id"], data.get("volume_id"))
+    ]  # fmt: skip
+    return Asked(
+        request,
+        [(one.sent_at, one.first_received_at) for one in mine if one.first_received_at],
+        deaths=bool(simulation.unfinished & {one.id for one in mine}) or queue.copies,
+        shared=bool(same_disk),
+        dead_lettered=bool({one.id for one in mine} & set(queue.died)),
+    )
+
+
+def _is_of(body: str, request: Mapping[str, Any]) -> bool:
+    """Whether a message is the request itself, or a continuation of it."""
+    value = json.loads(body)
+    return bool(value.get("id") == request["id"] or value.get("request", {}).get("id") == request["id"])
 
 
 Invariant = Callable[[Run], Iterator[str]]
@@ -105,9 +170,9 @@ def no_contradiction(run: Run) -> Iterator[str]:
 
 def verdicts_are_true(run: Run) -> Iterator[str]:
     """Each verdict agrees with the world at its time; above all, detached means detached."""
-    for event in run.events:
-        if objection := disagreement(run.history, event, run.keeps_records):
-            yield f"{event['data']['request']['id']}: {objection}"
+    for event, view in zip(run.events, run.views, strict=True):
+        if view and (why := objection(view, event["data"])):
+            yield f"{event['data']['request']['id']}: {why}"
 
 
 def nothing_newer_is_cut(run: Run) -> Iterator[str]:

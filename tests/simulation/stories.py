@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from simulator import Behaviour, faults
-from simulator.scenarios import scenario_cloud
+from simulator import scenarios as catalogue
+from simulator.scenarios import CATALOGUE, scenario_cloud
 from simulator.scenarios.stage import Stage
 from tests.simulation.oracle import Run, violations
 from tests.stack import Stack
@@ -25,15 +26,16 @@ class Story:
     name: str
     arrange: Callable[[Stage], None]
     batch: int = 1
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
 
     def begin(self, deaths: frozenset[tuple[int, str]] = frozenset(), **options: Any) -> tuple[Stack, Stage]:
         """A fresh simulation with the story's requests in the queue."""
-        simulation = Stack(scenario_cloud, SETTINGS, deaths, **options)
+        simulation = Stack(scenario_cloud, self.settings, deaths, **options)
         simulation.batch = self.batch
         stage = Stage(simulation.cloud, self.name)
         self.arrange(stage)
-        for body in stage.bodies():
-            simulation.queue.put(body)
+        for body, delay in zip(stage.bodies(), stage.delays, strict=True):
+            simulation.queue.put(body, delay)
         return simulation, stage
 
 
@@ -181,7 +183,10 @@ SHARED_STAGE = tuple(story for story in STORIES if not story.name.startswith("ma
 """Stories others may act in. Where the cloud marks the volume late, a second DELETE may be accepted meanwhile, though
 without an effect of its own; nobody but the cloud could prevent that."""
 
-BY_NAME: Mapping[str, Story] = {story.name: story for story in STORIES}
+SCENARIOS = tuple(Story(name, one.arrange, settings=catalogue.SETTINGS) for name, one in CATALOGUE.items())
+"""Every scenario of the catalogue, with its own short times, as a story."""
+
+BY_NAME: Mapping[str, Story] = {story.name: story for story in (*SCENARIOS, *STORIES)}
 
 
 def effects_of(story: Story) -> int:
@@ -194,4 +199,5 @@ def effects_of(story: Story) -> int:
 def judged(simulation: Stack, stage: Stage) -> list[str]:
     """Run to the end, and name every violation."""
     simulation.run()
-    return violations(Run.of(simulation, [json.loads(body) for body in stage.bodies()], stage.untouchable))
+    requests = [json.loads(body) for body in stage.bodies()]
+    return violations(Run.of(simulation, requests, stage.untouchable, stage.keeps_records))
