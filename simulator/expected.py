@@ -566,13 +566,17 @@ def _objection_to_check(view: View, data: Mapping[str, Any]) -> str | None:
 
 
 def answers_about(
-    calls: Sequence[Called], server_id: str, volume_id: str, since: datetime, until: datetime
+    calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, said: datetime
 ) -> list[Called]:
-    """The calls of an interval about a disk, its server, or nobody in particular (a login), that were no success."""
+    """The calls that were no success: while a verdict was made, and each DELETE since the request was received.
+
+    About the disk, its server, or nobody in particular (a login, a list of volumes).
+    """
+    server_id, volume_id = where
     return [
         call
         for call in calls
-        if since <= call.at <= until
+        if (received if call.method == "DELETE" else began) <= call.at <= said
         and (call.status >= 300 or call.status == 0 or call.fault)
         and call.server_id in (None, server_id)
         and call.volume_id in (None, volume_id)

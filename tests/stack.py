@@ -22,7 +22,7 @@ from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.policy import MAX_RECEIVES, VISIBILITY
+from shared.policy import INVOCATION, MAX_RECEIVES, TIME_TO_SEND, VISIBILITY
 from shared.ports import Cloud, Clouds, Consumer, Event, K, Macs, QueueMessage, Unsent
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, load
@@ -250,14 +250,20 @@ class VirtualBus:
 class CountingAdapter(InProcessAdapter):
     """The in-process cloud, with every call an effect."""
 
-    def __init__(self, cloud: CloudApi, effects: Effects, clock: Clock) -> None:
+    def __init__(
+        self, cloud: CloudApi, effects: Effects, clock: Clock, ended: Callable[[str], None] = lambda name: None
+    ) -> None:
         super().__init__(cloud, sleep=clock.sleep)
         self._effects = effects
+        self._ended = ended
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         name = f"{request.method} {request.path_url}"
         forward = super().send
-        answer: requests.Response = self._effects.perform(name, lambda: forward(request, *arguments, **options))
+        try:
+            answer: requests.Response = self._effects.perform(name, lambda: forward(request, *arguments, **options))
+        finally:
+            self._ended(name)
         return answer
 
 
@@ -278,7 +284,7 @@ class Stack:
     """Runs messages through the service until nothing is left to do.
 
     `began` has the begin of each invocation that is under way, `unfinished` the ids of the messages of which a delivery
-    was not acknowledged.
+    was not acknowledged, `late` the DELETEs that were not over when their invocation was.
     """
 
     def __init__(
@@ -302,6 +308,7 @@ class Stack:
         self.bus = VirtualBus(self.effects, lambda: Said(self.began[-1], self.clock()))
         self.began: list[datetime] = [self.clock()]
         self.unfinished: set[str] = set()
+        self.late: list[str] = []
         events = EventFactory(self.settings.event_source, self.settings.event_type_prefix)
         self.outlets = Outlets(self.bus, self.queue, macs, events, self.clock, Consumers(consumers or {}), observers)
         self.errors: list[BaseException] = []
@@ -319,9 +326,15 @@ class Stack:
     def clouds(self) -> Clouds:
         """New connections, and no token."""
         http = requests.Session()
-        http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock))
+        http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock, self._call_ended))
         credentials = load(CloudCredentials, simulator_credentials(self.cloud))
         return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
+
+    def _call_ended(self, name: str) -> None:
+        """A DELETE has to be over while its invocation is."""
+        ends = self.began[-1] + timedelta(seconds=INVOCATION)
+        if name.startswith("DELETE") and (len(self.began) < 2 or self.clock() > ends):
+            self.late.append(f"{name} ended at {self.clock()}, its invocation at {ends}")
 
     def _start(self) -> Service:
         """A fresh process."""
@@ -364,7 +377,8 @@ class Stack:
         service = self._start() if elsewhere else self.service
         self.began.append(self.clock())
         try:
-            unsent = service.handle([message.received() for message in batch]).unsent
+            deadline = self.clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
+            unsent = service.handle([message.received() for message in batch], deadline).unsent
             for message in batch:
                 if message.id not in unsent:
                     self.queue.acknowledge(message)

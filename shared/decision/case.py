@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.decision.meant import OURS, Standing, identity, standing
-from shared.decision.progress import Progress, State
+from shared.decision.progress import Denial, Progress, State
 from shared.model import (
     AnswerClass,
     Attachment,
@@ -29,6 +29,9 @@ DELETE_CALL = "delete_attachment"
 
 NOT_SENT = ("no_token", "no_time")
 """Codes of a DELETE that did not leave: there was no token for it, or no time."""
+
+NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
+"""Which of them is missing, if any, is settled by reads (design rule 6)."""
 
 CREDENTIALS_UNREAD = "credentials_unread"
 """The code of a look that was not possible, since the credentials could not be read."""
@@ -198,6 +201,9 @@ class Case:
             certain = answer.kind in (AnswerClass.RETRY, AnswerClass.WAIT)
             unsettled = progress.unsettled + (0 if certain else 1)
             progress = replace(progress, unsettled=unsettled, last_error=f"{answer.code}: {answer.message}")
+            if answer.kind is AnswerClass.PERMANENT and answer.reason not in (None, *NOT_FOUND):
+                denial = Denial(reason=answer.reason, why=f"DELETE: {answer.code} {answer.message}".strip())
+                progress = replace(progress, denied=denial, idle_reads=0, attempt=0)
         return replace(self, progress=progress)
 
     def unreadable(self, answer: Classified) -> Case:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from shared.model import STRICT, Attachment, Call, Frozen
+from shared.model import STRICT, Attachment, Call, Frozen, Reason
 
 
 class State(Frozen):
@@ -18,6 +18,13 @@ class State(Frozen):
     attached_to: tuple[str, ...] = ()
 
 
+class Denial(Frozen):
+    """A clear no to the DELETE, and what it said. It is held against both planes before it is passed on."""
+
+    reason: Reason
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Changed by `Case` alone, with `dataclasses.replace`, so that a type checker sees every name.
@@ -26,7 +33,8 @@ class Progress:
     `redelivered_since` is when the queue first handed out the message that the request came in, if it did so more
     than once: an earlier delivery may have done anything. `place` names the project and the endpoints of the
     first look. `error_reads` are looks in a row at which both planes held the volume and its status was an error.
-    `failures` are looks in a row that our own code failed on; `last_error` says where.
+    `failures` are looks in a row that our own code failed on; `last_error` says where. `denied` is the no that the last
+    DELETE was answered with.
     """
 
     __pydantic_config__ = STRICT
@@ -51,3 +59,4 @@ class Progress:
     redelivered_since: AwareDatetime | None = None
     place: str | None = None
     failures: int = 0
+    denied: Denial | None = None

@@ -9,8 +9,6 @@ from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, fail
 from shared.model import AnswerClass, Classified, DetachRequest, Detail, Outcome, Reason
 from shared.policy import AT_ONCE, JUST_CHANGED, LONGEST_DELAY, POLL, RETRY, WATCH, Backoff, Policy, Steps
 
-NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
-
 
 def requeue(
     case: Case, policy: Policy, now: datetime, why: str, least: float = 0, schedule: Backoff | Steps = RETRY
@@ -82,12 +80,12 @@ def queue_delay(seconds: float) -> int:
 
 
 def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """What follows a DELETE: only a clear no ends the request; not-found and the unknown are read, not counted."""
+    """What follows a DELETE: a look. A clear no may come from a gateway, behind which the DELETE has had its effect."""
     least = answer.retry_after or 0
     why = f"DELETE: {answer.code} {answer.message}".strip()
     match answer.kind:
-        case AnswerClass.PERMANENT if answer.reason and answer.reason not in NOT_FOUND:
-            return failed(answer.reason, why)
+        case AnswerClass.PERMANENT if case.progress.denied:
+            return Requeue(POLL[0], why)
         case AnswerClass.ACCEPTED:
             return Requeue(POLL[0], "accepted")
         case AnswerClass.RETRY:

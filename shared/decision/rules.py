@@ -28,11 +28,11 @@ Rule = Callable[[Case, Policy, datetime], Decision | None]
 
 
 def how_detached(case: Case) -> Detail:
-    """Whose work it was: ours, perhaps ours (the answer was lost), someone else's, or nobody's that we saw."""
+    """Whose work it was: ours, perhaps ours (a DELETE was not accepted, as far as we heard), another's, or nobody's."""
     progress = case.progress
     if progress.accepted_at:
         return Detail.DETACHED_NOW
-    if progress.unsettled:
+    if progress.deletes_sent:
         return Detail.DETACHED_MEANWHILE
     return Detail.DETACHED_BY_OTHER if progress.followed else Detail.ALREADY_DETACHED
 
@@ -131,12 +131,13 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
 
 
 def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Too old to act on; a DELETE that may have had its effect is followed to its end.
+    """Too old to act on; a DELETE that may have had its effect, and a detach that shows, are followed to their end.
 
     By the time that the request sets, or, for a copy that is first seen so late, by the time to live (rule 7).
     """
     request, progress = case.request, case.progress
-    if progress.accepted_at or progress.unsettled:
+    under_way = case.ours and case.volume and case.volume.status == "detaching"
+    if progress.accepted_at or progress.unsettled or under_way:
         return None
     if request.expires_at and now >= request.expires_at:
         return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")
@@ -220,6 +221,16 @@ def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
     return requeue(case, policy, now, f"accepted; the volume is {status}")
 
 
+def denied(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """The DELETE was answered with a clear no. It is passed on once the disk is seen attached as before."""
+    denial = case.progress.denied
+    if denial is None:
+        return None
+    if case.offloaded or case.progress.idle_reads >= REFUSAL_READS:
+        return failed(denial.reason, denial.why)
+    return requeue(case, policy, now, f"{denial.why}; whether it had an effect is looked at", schedule=POLL)
+
+
 def unsettled(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """After an answer was lost: not before a pause, and not for ever (rule 2)."""
     sent, last = case.progress.unsettled, case.progress.last_delete_at
@@ -252,7 +263,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 RULES: tuple[Rule, ...] = (
     nothing_there, not_meant, gone_from_both, expired, planes_disagree,
-    in_progress, broken_volume, busy_volume, refused, unsettled, unsafe,
+    in_progress, broken_volume, busy_volume, refused, denied, unsettled, unsafe,
 )  # fmt: skip
 
 

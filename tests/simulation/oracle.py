@@ -10,7 +10,6 @@ from typing import Any
 
 from simulator import Happened, What
 from simulator.expected import Asked, Promise, View, answers_about, objection
-from simulator.oracle import bindings
 from tests.stack import Stack
 
 SKEW = timedelta(seconds=5)
@@ -19,7 +18,11 @@ FINAL = ("detached", "failed", "checked")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over: who asked for what, what was emitted, what happened, what was logged."""
+    """A run that is over: who asked for what, what was emitted, what happened, what was logged.
+
+    `binding_of` names the binding of each attachment, moved or not, `made` when each binding was made. `late` are
+    DELETEs that were not over when their invocation was.
+    """
 
     requests: list[Mapping[str, Any]]
     events: list[dict[str, Any]]
@@ -30,26 +33,38 @@ class Run:
     untouchable: frozenset[str] = frozenset()
     copies: bool = False
     views: Sequence[View | None] = ()
+    binding_of: Mapping[str | None, str] = field(default_factory=dict)
+    made: Mapping[str, datetime] = field(default_factory=dict)
+    late: Sequence[str] = ()
 
     @classmethod
     def of(
         cls, simulation: Stack, requests: list[Mapping[str, Any]], untouchable: set[str], keeps_records: bool = True
     ) -> Run:
-        identity = simulation.cloud.identity
+        identity, timeline = simulation.cloud.identity, simulation.cloud.world.timeline
+        binding_of: dict[str | None, str] = {}
+        made: dict[str, datetime] = {}
+        for volume_id in list(timeline.by_volume):
+            for _, at, one in timeline.ever(volume_id):
+                binding_of[one.id] = one.bdm_id
+                since = min(at, one.attached_at or at)
+                made[one.bdm_id] = min(made.get(one.bdm_id, since), since)
         return cls(
             requests,
             simulation.bus.events,
             simulation.cloud.world.history,
             len(simulation.queue.messages) + len(simulation.queue.dead_letters),
-            (identity.user.password, *identity.issued),
+            tuple({*(user.password for user in identity.users), *identity.issued, *_planted(requests)}),
             simulation.logs,
             frozenset(untouchable),
             simulation.queue.copies,
             views_of(simulation, requests, keeps_records),
+            binding_of,
+            made,
+            simulation.late,
         )
 
-    def final(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        volume = request["data"]["volume_id"]
+    def final(self, request: Mapping[str, Any], volume: str | None) -> list[dict[str, Any]]:
         return [
             event
             for event in self.events
@@ -57,23 +72,19 @@ class Run:
             and event["data"]["verdict"] in FINAL
         ]
 
-    def about(self, request: Mapping[str, Any]) -> list[Happened]:
-        asked = request["data"]["server_id"], request["data"]["volume_id"]
-        return [entry for entry in self.history if (entry.server_id, entry.volume_id) == asked]
-
     def attached_at_once(self, request: Mapping[str, Any]) -> bool:
         """Whether somebody attached the disk anew so soon after the request that two clocks may disagree on it."""
-        asked = datetime.fromisoformat(request["time"])
-        made = [entry.at for entry in self.about(request) if entry.what is What.ATTACHED]
+        asked, where = datetime.fromisoformat(request["time"]), request["data"]["server_id"]
+        made = [one.at for one in self.history if one.what is What.ATTACHED and one.server_id == where]
         return any(asked < at <= asked + SKEW + timedelta(seconds=1) for at in made)
 
-    def binding(self, entry: Happened) -> str | None:
-        """What a move keeps and an attach renews: the first attachment's id stands for it."""
-        about = [h for h in self.history if (h.server_id, h.volume_id) == (entry.server_id, entry.volume_id)]
-        return bindings(about).get(entry.attachment_id or "")
+    def happened(self, *whats: What) -> list[Happened]:
+        return [entry for entry in self.history if entry.what in whats]
 
-    def deletes(self, what: What) -> list[Happened]:
-        return [entry for entry in self.history if entry.what is what]
+
+def _planted(requests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What requests hold that nobody but the service may see."""
+    return (token for request in requests if (token := request["data"].get("task_token")))
 
 
 def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_records: bool = True) -> list[View | None]:
@@ -89,7 +100,8 @@ def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_rec
             found.append(None)
             continue
         began, at = said.began + promise.ahead, said.at + promise.ahead
-        answers = answers_about(calls, data["server_id"], data["volume_id"], began, at)
+        received = min(known.first_received + promise.ahead, began)
+        answers = answers_about(calls, (data["server_id"], data["volume_id"]), received, began, at)
         records = keeps_records and simulation.cloud.deployment.instance_actions
         found.append(View(simulation.cloud, known, promise, began, at, records, answers))
     return found
@@ -143,9 +155,10 @@ Invariant = Callable[[Run], Iterator[str]]
 def one_final_verdict_id(run: Run) -> Iterator[str]:
     """Exactly one final verdict id for each request and volume, and nothing left in the queues."""
     for request in run.requests:
-        ids = {event["id"] for event in run.final(request)}
-        if len(ids) != 1:
-            yield f"{request['id']} has {len(ids)} final verdict ids"
+        for _, volume in _keys(request):
+            ids = {event["id"] for event in run.final(request, volume)}
+            if len(ids) != 1:
+                yield f"{request['id']} has {len(ids)} final verdict ids"
     if run.leftovers:
         yield f"{run.leftovers} messages are left"
 
@@ -158,8 +171,8 @@ def no_contradiction(run: Run) -> Iterator[str]:
     second copy of a request, looked at for the first time much later, is `expired`, or `superseded` if somebody
     attached the disk anew. And so is a redelivery, if that was within what clocks may differ by from the request.
     """
-    for request in run.requests:
-        said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request)}
+    for request, volume in ((asked, volume) for asked in run.requests for _, volume in _keys(asked)):
+        said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request, volume)}
         later_world = {("failed", "dead_lettered")}
         later_world |= {("failed", "superseded"), ("failed", "expired")} if run.copies else set()
         later_world |= {("failed", "superseded")} if run.attached_at_once(request) else set()
@@ -176,36 +189,81 @@ def verdicts_are_true(run: Run) -> Iterator[str]:
 
 
 def nothing_newer_is_cut(run: Run) -> Iterator[str]:
-    """No DELETE takes effect on an attachment made after every request for it."""
-    made: dict[str | None, datetime] = {e.attachment_id: e.at for e in run.history if e.what is What.ATTACHED}
-    for entry in run.deletes(What.DELETE_ACCEPTED):
+    """No DELETE takes effect on a binding made after every request for it."""
+    for entry in run.happened(What.DELETE_ACCEPTED):
         asked = [
             datetime.fromisoformat(request["time"])
             for request in run.requests
-            if request["data"]["volume_id"] == entry.volume_id and request["data"]["server_id"] == entry.server_id
+            if request["data"]["server_id"] == entry.server_id
+            and entry.volume_id in {volume for _, volume in _keys(request)}
         ]
-        if asked and made[run.binding(entry)] > max(asked) + SKEW:
+        made = run.made[run.binding_of[entry.attachment_id]]
+        if asked and made > max(asked) + SKEW + timedelta(seconds=1):
             yield f"attachment {entry.attachment_id} is newer than the request and was cut"
 
 
 def one_effective_delete(run: Run) -> Iterator[str]:
-    """At most one DELETE takes effect on one binding, moved or not, and none is sent after one that was accepted."""
-    accepted = [run.binding(entry) for entry in run.deletes(What.DELETE_ACCEPTED)]
-    refused = {run.binding(entry) for entry in run.deletes(What.DETACH_REFUSED)}
-    for binding in set(accepted) - refused:
-        if accepted.count(binding) > 1:
-            yield f"binding {binding} was sent {accepted.count(binding)} effective DELETEs"
+    """No DELETE is accepted for a binding, moved or not, that an accepted one is still at work on."""
+    at_work: dict[str, datetime] = {}
+    for entry in run.happened(What.DELETE_ACCEPTED, What.DETACH_REFUSED):
+        binding = run.binding_of[entry.attachment_id]
+        if entry.what is What.DETACH_REFUSED:
+            at_work.pop(binding, None)
+        elif binding in at_work:
+            yield f"binding {binding} was sent a second effective DELETE"
+        else:
+            at_work[binding] = entry.at
+
+
+def nothing_outlives_its_invocation(run: Run) -> Iterator[str]:
+    """No DELETE is on its way when the handler has returned, or when Lambda ends it."""
+    yield from run.late
+
+
+def evidence_agrees(run: Run) -> Iterator[str]:
+    """What a verdict shows does not contradict what it says."""
+    for event in run.events:
+        data = event["data"]
+        for wrong, why in _contradictions(data):
+            if wrong:
+                yield f"{data['request']['id']}: said {data['detail']}, {why}"
+
+
+def _contradictions(data: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
+    evidence, reason = data["evidence"], data.get("reason") or {}
+    after, sent, detail = evidence.get("after"), evidence.get("deletes_sent", 0), data["detail"]
+    timing = [data["timing"].get(name) for name in ("first_seen_at", "accepted_at", "concluded_at")]
+    times = [datetime.fromisoformat(time) for time in timing if time]
+    yield times != sorted(times), f"and its times are out of order: {timing}"
+    yield bool(reason) and reason["code"] != detail and data["verdict"] != "checked", f"for the reason {reason}"
+    yield sent < 0 or (data["verdict"] == "checked" and sent > 0), f"and {sent} DELETEs are on record"
+    yield detail in ("detached_now", "refused_by_server") and not timing[1], "and no DELETE was accepted"
+    yield detail in ("already_detached", "superseded") and bool(timing[1]), "and a DELETE was accepted"
+    if after is None:
+        return
+    here = after.get("attachment") or after.get("listed_by_server")
+    gone = data["verdict"] == "detached" and detail != "replaced_by_newer"
+    yield gone and bool(here), f"and the evidence shows {here}"
+    yield detail in HOLDS and not here, "and the evidence shows no attachment"
+    status = after.get("volume_status")
+    yield detail == "volume_error" and not str(status).startswith("error"), f"of a volume that is {status}"
+    yield detail in ("volume_gone", "volume_not_found") and status is not None, f"of a volume that is {status}"
+
+
+HOLDS = {"refused_by_server", "stuck_detaching", "system_disk", "attestation_required", "server_running", "superseded",
+         "server_locked", "volume_protected"}  # fmt: skip
+"""Who says this must show an attachment."""
 
 
 def gates_hold(run: Run) -> Iterator[str]:
     """For a disk that must not be touched (unsafe, a dry run, attached later) no DELETE is sent at all."""
-    for entry in run.deletes(What.DELETE_RECEIVED):
+    for entry in run.happened(What.DELETE_RECEIVED):
         if entry.volume_id in run.untouchable:
             yield f"a DELETE was sent for {entry.volume_id}"
 
 
 def nothing_secret(run: Run) -> Iterator[str]:
-    """No token and no password stands in any event or log line."""
+    """No token, task token or password, old or new, stands in any event or log line."""
     for text in (*map(str, run.events), *run.logs):
         for secret in run.secrets:
             if secret in text:
@@ -218,6 +276,8 @@ INVARIANTS: tuple[Invariant, ...] = (
     verdicts_are_true,
     nothing_newer_is_cut,
     one_effective_delete,
+    nothing_outlives_its_invocation,
+    evidence_agrees,
     gates_hold,
     nothing_secret,
 )

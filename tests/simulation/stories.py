@@ -150,7 +150,7 @@ def _two_disks(stage: Stage) -> None:
 
 
 STORIES = tuple(
-    Story(name, arrange, *batch)
+    Story(name, arrange, batch[0] if batch else 1)
     for name, arrange, *batch in (
         ("detach", one()),
         ("already-detached", _absent),
