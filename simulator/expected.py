@@ -110,10 +110,6 @@ class Moment:
         same = self.listed and len(self.shown) == 1 and self.shown[0].id == self.listed.id
         return self.listed.bdm_id if same and self.listed else None
 
-    @property
-    def offloaded(self) -> bool:
-        return self.server is not None and self.server.offloaded and self.listed is not None
-
     def is_root(self) -> bool:
         """Whether the disk is the system disk: at the root device, or at the first name if none is told."""
         devices = {one.device for one in (*self.shown, *([self.listed] if self.listed else [])) if one.device}
@@ -231,8 +227,11 @@ class View:
 
     @property
     def effect(self) -> bool:
-        """A DELETE has taken effect and the disk is on its way, or gone: no refusal is true any more."""
-        return bool(self.accepted) and not self.over_watch
+        """A DELETE has taken effect and the disk is on its way, or gone: no refusal is true any more.
+
+        Where others ask for the same disk it may be theirs; then this request may be refused all the same.
+        """
+        return bool(self.accepted) and not self.over_watch and not self.asked.shared
 
     @property
     def over_watch(self) -> bool:
@@ -273,7 +272,9 @@ class View:
         server, volume = moment.server, moment.volume
         if server is None or volume is None or self.gates(moment):
             return False
-        known = moment.both in self.certain if not server.offloaded else moment.offloaded
+        if server.offloaded:
+            return moment.listed is not None and volume.status in ("in-use", "reserved")
+        known = moment.both in self.certain
         return known and volume.status == "in-use" and server.vm_state in LETS_GO and server.host_up
 
     @cached_property
@@ -312,7 +313,8 @@ def _free(view: View) -> bool:
 
 
 def _now(view: View) -> bool:
-    return _free(view) and len(view.accepted) == 1
+    several = view.asked.deaths or view.asked.shared
+    return _free(view) and (bool(view.accepted) if several else len(view.accepted) == 1)
 
 
 def _meanwhile(view: View) -> bool:
@@ -353,7 +355,7 @@ def _expired(view: View) -> bool:
     over = expires is not None and view.said - promise.ahead >= datetime.fromisoformat(expires.replace("Z", "+00:00"))
     ttl = view.asked.ttl(promise)
     late = any(at - view.asked.requested_at >= ttl for _, at in view.asked.received)
-    return (over or late) and not view.effect and not (_free(view) and not view.answers and not over)
+    return (over or late) and not view.effect and not (_free(view) and not view.answers)
 
 
 def _superseded(view: View) -> bool:
@@ -557,12 +559,18 @@ def _objection_to_check(view: View, data: Mapping[str, Any]) -> str | None:
         case "would_wait":
             right = any(not view.open(one) for one in view.moments) or bool(view.answers)
         case "would_fail":
-            right = justified(view, (data.get("reason") or {}).get("code", ""))
+            code = (data.get("reason") or {}).get("code", "")
+            right = justified(view, code) or (code == "api_rejected" and any(map(_refused_by_state, view.moments)))
         case _:
             right = justified(view, detail.removeprefix("would_report_"))
     if right:
         return None
     return f"said {detail}; the record justifies {', '.join(sorted(expected(view))) or 'nothing'}"
+
+
+def _refused_by_state(one: Moment) -> bool:
+    """The cloud would refuse a DELETE, since the server is in such a state."""
+    return one.server is not None and one.server.vm_state not in LETS_GO
 
 
 def answers_about(

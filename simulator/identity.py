@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -62,6 +62,7 @@ class Identity:
         self._deployment = deployment
         self._tokens: dict[str, Token] = {}
         self.issued: list[str] = []
+        self.passwords: list[str] = []
         self.users: list[User] = []
         self.user = self.add_user(USERNAME, PASSWORD)
         project_id, id, secret = world.project.id, self._hex_id(), self._hex_id()
@@ -85,6 +86,13 @@ class Identity:
         user = User(self._hex_id(), name, password, domain_name, {project_id: roles})
         self.users.append(user)
         return user
+
+    def change_password(self, password: str) -> None:
+        """Of our own user; the old one is refused from now on, and tokens go on."""
+        self.passwords.append(self.user.password)
+        changed = replace(self.user, password=password)
+        self.users = [changed if user == self.user else user for user in self.users]
+        self.user = changed
 
     def revoke_tokens(self) -> None:
         self._tokens.clear()

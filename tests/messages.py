@@ -1,6 +1,7 @@
 """Requests, records and events as tests write them, and what a CloudEvent must look like."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,26 @@ from shared.ports import Event
 from shared.strict_json import MAC, signed
 
 MESSAGE_KEYS = FixedKeys((b"the key of our own messages in tests",))
+
+
+@dataclass
+class RotatingKeys:
+    """Keys of our own messages that can be rotated: the one before is still accepted."""
+
+    keys: tuple[bytes, ...] = (b"the first key of our own messages",)
+
+    def rotate(self) -> None:
+        self.keys = (b"the next of " + self.keys[0], self.keys[0])
+
+    def mac(self, text: str) -> str:
+        return FixedKeys(self.keys).mac(text)
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        return FixedKeys(self.keys).is_mac(text, mac)
+
+    def since(self) -> datetime:
+        return FixedKeys().made
+
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ALWAYS_NEW = datetime(2100, 1, 1, tzinfo=UTC)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from random import Random
 from typing import Any, NamedTuple
 
 import requests
@@ -123,7 +124,8 @@ class VirtualQueue:
 
     `refuse` says which messages it does not take from us; `sent` are those that it took. What is beyond AWS's limits it
     never takes, and `illegal` says so. Its clock is `ahead` of ours. `died` has the id of each message that became a
-    dead letter, whatever was done with it later. `ever` are all messages that there were.
+    dead letter, whatever was done with it later. `ever` are all messages that there were. With an `order` it hands them
+    out in a random one.
     """
 
     def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
@@ -139,6 +141,7 @@ class VirtualQueue:
         self.messages: list[Queued] = []
         self.dead_letters: list[Queued] = []
         self.copies = False
+        self.order: Random | None = None
 
     def put(self, body: str, delay: float = 0, id: str | None = None) -> Queued:
         """A message from outside; with the `id` of another one it is a duplicate of it."""
@@ -165,7 +168,10 @@ class VirtualQueue:
     def receive(self, most: int) -> list[Queued]:
         now = self._clock()
         batch = []
-        for message in [m for m in self.messages if m.visible_at <= now][:most]:
+        visible = [message for message in self.messages if message.visible_at <= now]
+        if self.order:
+            self.order.shuffle(visible)
+        for message in visible[:most]:
             if message.receive_count >= MAX_RECEIVES:
                 self.messages.remove(message)
                 self.dead_letters.append(message)
@@ -297,6 +303,7 @@ class Stack:
         mutate: Callable[[Service], Service] = lambda service: service,
         clock: Clock | None = None,
         macs: Macs = MESSAGE_KEYS,
+        cloud_ahead: timedelta = timedelta(),
     ) -> None:
         self.clock = clock or Clock()
         self.effects = Effects(deaths, tick=partial(self.clock.sleep, 0.001))
@@ -313,7 +320,7 @@ class Stack:
         self.outlets = Outlets(self.bus, self.queue, macs, events, self.clock, Consumers(consumers or {}), observers)
         self.errors: list[BaseException] = []
         self.batch = 1
-        self.cloud_is_ahead = False
+        self.cloud_ahead = cloud_ahead
         self._first_line = len(LINES)
         self._mutate = mutate
         self.service = self._start()
@@ -327,8 +334,10 @@ class Stack:
         """New connections, and no token."""
         http = requests.Session()
         http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock, self._call_ended))
-        credentials = load(CloudCredentials, simulator_credentials(self.cloud))
-        return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
+        return Projects(
+            lambda read: connect(read, http, self.clock),
+            lambda _: load(CloudCredentials, simulator_credentials(self.cloud)),
+        )
 
     def _call_ended(self, name: str) -> None:
         """A DELETE has to be over while its invocation is."""
@@ -402,7 +411,7 @@ class Bench(Stack):
     def __init__(
         self, cloud: Callable[[World], CloudApi] = CloudApi, cloud_ahead: timedelta = timedelta(), **options: Any
     ) -> None:
-        super().__init__(lambda clock: cloud(World(lambda: clock() + cloud_ahead)), **options)
+        super().__init__(lambda clock: cloud(World(lambda: clock() + cloud_ahead)), cloud_ahead=cloud_ahead, **options)
         self.batch = 10
         self.world = self.cloud.world
         self.server = self.world.add_server(metadata={"os_type": "Linux"}).id

@@ -274,4 +274,8 @@ def decide(case: Case, policy: Policy, now: datetime, rules: Sequence[Rule] = RU
     """
     answers = (rule(case, policy, now) for rule in rules)
     decision = next((answer for answer in answers if answer is not None), Delete())
-    return as_check(decision) if case.request.dry_run else decision
+    if not case.request.dry_run:
+        return decision
+    server = case.seen.server if case.seen else None
+    refusal = gates.cloud_refuses(server) if server and isinstance(decision, Delete) else None
+    return as_check(failed(Reason.API_REJECTED, refusal) if refusal else decision)

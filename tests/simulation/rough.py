@@ -1,0 +1,345 @@
+"""A rougher world, drawn from a seed: everything that a cloud, a queue, senders and others may do, at once.
+
+Servers that move at any moment, clocks that differ, several invocations side by side, a queue that delivers late, twice
+and out of order and refuses messages, a bus that throttles, secrets that rotate, clouds that tell less, slow and
+missing answers, and people who act on the same servers. Time is virtual, and a seed gives the same run again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from random import Random
+from typing import Any
+
+from simulator import (
+    MOVES,
+    PAUSED,
+    RUNNING,
+    STOPPED,
+    SUSPENDED,
+    Behaviour,
+    CloudApi,
+    Deployment,
+    Fault,
+    ListShape,
+    Refused,
+    RootDetach,
+    World,
+    faults,
+)
+from simulator.scenarios.stage import Stage
+from tests.messages import RotatingKeys
+from tests.simulation.oracle import Run, violations
+from tests.simulation.test_faults import FAULTS, PASSING
+from tests.stack import Queued, Stack
+
+SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
+OPERATIONS = ("get_token", "get_server", "list_attachments", "get_volume", "list_volumes", "delete_attachment",
+              "get_action", "list_actions")  # fmt: skip
+SKEW = 2.0
+"""Seconds that each clock may be wrong by: two of them are apart by less than FENCE_SKEW."""
+
+STATES = (RUNNING, RUNNING, RUNNING, RUNNING, STOPPED, STOPPED, PAUSED, SUSPENDED)
+TOKEN = "AAAAKgAAAAIAAAAAAAAAAtask-token-of-the-rough-world-{}"
+
+
+def behaviour(random: Random) -> Behaviour:
+    """How a volume takes a detach."""
+    kind = random.choice(("prompt", "prompt", "slow", "apart", "ahead", "refuse", "late", "marked", "error", "fails"))
+    seconds = random.uniform(0.5, 9)
+    return {
+        "prompt": Behaviour(seconds=seconds, nova_lag=0.5),
+        "slow": Behaviour(seconds=random.uniform(20, 500)),
+        "apart": Behaviour(seconds=seconds, nova_lag=random.uniform(1, 30)),
+        "ahead": Behaviour(seconds=seconds + 6, nova_lag=-random.uniform(0.5, 6)),
+        "refuse": Behaviour(seconds=seconds, refuse=True),
+        "late": Behaviour(stuck=True, stuck_seconds=random.choice((650, 3000))),
+        "marked": Behaviour(seconds=seconds + 12, mark_lag=random.uniform(1, 12)),
+        "error": Behaviour(seconds=seconds + 8, error_status="error", error_seconds=random.uniform(1, 7)),
+        "fails": Behaviour(error_after=seconds),
+    }[kind]
+
+
+@dataclass
+class Rough:
+    """One run. `tame` says that nobody changes what the gates are asked of.
+
+    Where deliveries die or are doubled, a second one may find another world and say so, under the same id: no service
+    without a memory can do better, and the proof does not ask for it.
+    """
+
+    seed: int
+    simulation: Stack = field(init=False)
+    stage: Stage = field(init=False)
+    keeps_records: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = random = Random(self.seed)
+        self.tame = random.random() < 0.6
+        self.keys = RotatingKeys()
+        ahead = timedelta(seconds=random.uniform(-SKEW, SKEW))
+        self.simulation = Stack(partial(self._cloud, ahead), SETTINGS, macs=self.keys, cloud_ahead=ahead)
+        self.simulation.batch = random.randint(1, 10)
+        self.simulation.queue.ahead = timedelta(seconds=random.uniform(-SKEW, SKEW) / 2)
+        self.stage = Stage(self.simulation.cloud, f"rough-{self.seed}")
+        self._people()
+        self._weather()
+        for body, delay in zip(self.stage.bodies(), self.stage.delays, strict=True):
+            self.simulation.queue.put(body, delay)
+        self._queue()
+
+    def _cloud(self, ahead: timedelta, clock: Callable[[], Any]) -> CloudApi:
+        """A cloud as one may be: some keep no records, some know no new microversions."""
+        random = self.random
+        self.keeps_records = random.random() < 0.7
+        deployment = Deployment(
+            instance_actions=self.keeps_records,
+            max_compute_version=random.choice(((2, 96), (2, 96), (2, 60), (2, 51), (2, 25))),
+            root_detach=random.choice(tuple(RootDetach)),
+            list_shape=random.choice(tuple(ListShape)),
+            regions=random.choice(((), ("eu-nl",), ("eu-nl", "eu-ch2"))),
+            volume_version=random.random() < 0.8,
+        )
+        return CloudApi(World(lambda: clock() + ahead, seed=self.seed), deployment=deployment)
+
+    # ------------------------------------------------------------------------------------------ who asks for what
+
+    def _people(self) -> None:
+        random, stage = self.random, self.stage
+        self.servers = [self._server() for _ in range(random.randint(1, 4))]
+        self.disks: list[tuple[str, str]] = []
+        for server in self.servers:
+            self.disks += [(server, self._disk(server)) for _ in range(random.randint(1, 3))]
+            if random.random() < 0.1:
+                with suppress(Refused):
+                    stage.world.shelve(server, seconds=0)
+        for number in range(random.randint(1, 10)):
+            self._request(number)
+
+    def _server(self) -> str:
+        random = self.random
+        system = random.choice(("linux", "linux", "linux", "windows", None))
+        locked, host = random.random() < 0.05, random.choice(("host-1", "host-2"))
+        state = random.choice(STATES)
+        return self.stage.server(system, state=state, locked=locked, host=host)
+
+    def _disk(self, server: str) -> str:
+        random = self.random
+        shared = random.random() < 0.15
+        others = [one for one in self.servers if one != server][:1] if shared and len(self.servers) > 1 else []
+        metadata = {"detach_protection": "true"} if random.random() < 0.05 else {}
+        more: dict[str, Any] = {"metadata": metadata, "multiattach": bool(others), "bootable": random.random() < 0.1}
+        return self.stage.disk(server, *others, behaviour=behaviour(random), **more)
+
+    def _request(self, number: int) -> None:
+        random, stage = self.random, self.stage
+        server, disk = random.choice(self.disks)
+        if random.random() < 0.06:
+            server = random.choice((*self.servers, stage.world.new_id()))
+        if random.random() < 0.06:
+            disk = random.choice((stage.system_disk(self.servers[0]), stage.world.new_id()))
+        data: dict[str, Any] = {
+            name: value
+            for name, value, chance in (
+                ("dry_run", True, 0.1),
+                ("unmounted", True, 0.3),
+                ("allow_system_disk", True, 0.3),
+                ("request_ttl", random.choice((30, 120, 7200)), 0.15),
+                ("attachment_id", stage.world.is_attached(server, disk) or stage.world.new_id(), 0.15),
+                ("project_id", random.choice((stage.world.project.id, "0" * 32)), 0.1),
+                ("task_token", TOKEN.format(number), 0.2),
+                ("context", {"ticket": number}, 0.2),
+            )
+            if random.random() < chance
+        }
+        skew = timedelta(seconds=random.uniform(-SKEW, SKEW))
+        ago = random.choice((timedelta(), timedelta(), timedelta(), timedelta(minutes=1), timedelta(hours=2)))
+        envelope: dict[str, Any] = {"id": f"{stage.name}-{number}", "time": _text(self.simulation.clock() + skew - ago)}
+        if random.random() < 0.1:
+            over = timedelta(seconds=random.choice((-60, 5, 90, 4000)))
+            envelope["expirytime"] = _text(self.simulation.clock() + over)
+        stage.request(server, disk, delay=random.choice((0, 0, 0, 3, 30)), envelope=envelope, **data)
+
+    # ------------------------------------------------------------------------------------------ what else happens
+
+    def _weather(self) -> None:
+        random, cloud = self.random, self.simulation.cloud
+        self.deadly = random.random() < 0.5 and self.tame
+        passing = self.deadly or not self.tame
+        kinds = sorted(PASSING) if passing else sorted(FAULTS)
+        for _ in range(random.choice((0, 0, 1, 3, 8))):
+            kind = faults.slow(random.uniform(1, 14)) if random.random() < 0.2 else FAULTS[random.choice(kinds)]
+            times, skip = random.randint(1, 4), random.randint(0, 8)
+            cloud.faults.add(Fault(kind, random.choice(OPERATIONS), skip=skip, times=times))
+        for _ in range(random.choice((0, 0, 1, 2, 4))):
+            server, disk = random.choice(self.disks)
+            acts = MOVING if self.tame else (*MOVING, *CHANGING)
+            _, act = random.choice(acts)
+            when = random.choice((random.uniform(0, 8), random.uniform(0, 60), random.uniform(0, 900)))
+            self.stage.later(when, partial(act, self, server, disk))
+        # A key that is rotated twice within a minute would be one too many: the one before the last is not kept.
+        for change in random.sample(
+            (self._change_password, cloud.revoke_tokens, self.keys.rotate), random.randint(0, 3)
+        ):
+            self.stage.later(random.uniform(0, 60), change)
+        if self.deadly:
+            deaths = {(random.randrange(60), random.choice(("before", "after"))) for _ in range(random.randint(1, 3))}
+            self.simulation.effects.deaths = frozenset(deaths)
+
+    def _change_password(self) -> None:
+        identity = self.simulation.cloud.identity
+        identity.change_password(f"password-{self.random.getrandbits(64):x}")
+        identity.revoke_tokens()
+
+    def _queue(self) -> None:
+        random, queue, bus = self.random, self.simulation.queue, self.simulation.bus
+        if random.random() < 0.5:
+            queue.order = Random(self.seed)
+        if random.random() < 0.3:
+            left = Left(random, random.randint(1, 12))
+            queue.refuse = left
+        if random.random() < 0.3:
+            bus.refuse = Left(random, random.randint(1, 12))
+        if self.tame and random.random() < 0.3:
+            for message in random.sample(queue.ever, min(len(queue.ever), 2)):
+                queue.put(message.body, random.choice((0, 1, 7, 100)), id=message.id)
+        for _ in range(random.choice((0, 0, 1, 2)) if self.tame else 0):
+            self.simulation.effects.interventions[random.randrange(80)] = self._side_by_side
+
+    def _side_by_side(self, effect: str) -> None:
+        """Another invocation takes what is in the queue, while this one is at work; not between look and DELETE."""
+        waiting: list[Queued] = [one for one in self.simulation.queue.messages if one.receive_count == 0]
+        if effect.startswith("DELETE") or not waiting:
+            return
+        message = self.random.choice(waiting)
+        message.visible_at = self.simulation.clock()
+        self.simulation.deliver(self.simulation.queue.take(message), elsewhere=True)
+
+    # ------------------------------------------------------------------------------------------------ the verdict
+
+    def violations(self) -> list[str]:
+        """Run to the end, and name all that is wrong."""
+        self.simulation.run(most_deliveries=20_000)
+        requests = [json.loads(body) for body in self.stage.bodies()]
+        run = Run.of(self.simulation, requests, set(), self.keeps_records, rough=True)
+        return [*violations(run), *(f"AWS refused {why}" for why in self.simulation.queue.illegal)]
+
+
+def _text(time: Any) -> str:
+    text: str = time.isoformat()
+    return text
+
+
+@dataclass
+class Left:
+    """Refuses one of two, until it has refused so many."""
+
+    random: Random
+    left: int
+
+    def __call__(self, _: object) -> bool:
+        if self.left <= 0 or self.random.random() < 0.5:
+            return False
+        self.left -= 1
+        return True
+
+
+# ----------------------------------------------------------------------------------------------------- what others do
+
+Do = Callable[[Rough, str, str], None]
+
+
+def _move(kind: str) -> Do:
+    def act(rough: Rough, server: str, disk: str) -> None:
+        rough.stage.world.move(server, kind, seconds=rough.random.uniform(4, 90))
+
+    return act
+
+
+def _shelve(rough: Rough, server: str, disk: str) -> None:
+    rough.stage.world.shelve(server, seconds=4)
+    rough.stage.later(rough.random.uniform(6, 60), partial(rough.stage.world.unshelve, server))
+
+
+def _swap(rough: Rough, server: str, disk: str) -> None:
+    rough.stage.world.swap_volume(server, disk)
+
+
+def _back_up(rough: Rough, server: str, disk: str) -> None:
+    world = rough.stage.world
+    if disk in world.volumes and world.volumes[disk].status == "in-use":
+        world.set_volume(disk, status="backing-up")
+        rough.stage.later(rough.random.uniform(1, 40), partial(_end_back_up, rough, disk))
+
+
+def _end_back_up(rough: Rough, disk: str) -> None:
+    world = rough.stage.world
+    if disk in world.volumes and world.volumes[disk].status == "backing-up":
+        world.set_volume(disk, status="in-use")
+
+
+def _attach_again(rough: Rough, server: str, disk: str) -> None:
+    """Somebody waits for the disk to be free, and attaches it again."""
+
+    def attempt() -> None:
+        world = rough.stage.world
+        if disk in world.volumes and server in world.servers and world.volumes[disk].status == "available":
+            world.attach(server, disk)
+
+    for tenth in range(0, 600, 3):
+        rough.stage.later(tenth / 10, attempt)
+
+
+def _detach(rough: Rough, server: str, disk: str) -> None:
+    rough.stage.world.begin_detach(server, disk)
+
+
+def _delete_server(rough: Rough, server: str, disk: str) -> None:
+    rough.stage.world.delete_server(server)
+
+
+def _delete_volume(rough: Rough, server: str, disk: str) -> None:
+    rough.stage.world.delete_volume(disk)
+
+
+def _lock(rough: Rough, server: str, disk: str) -> None:
+    world = rough.stage.world
+    world.set_server(server, locked=not world.server(server).locked)
+
+
+def _power(rough: Rough, server: str, disk: str) -> None:
+    """Somebody starts or stops the server, which takes a while."""
+    world, now = rough.stage.world, rough.stage.world.server(server)
+    if now.task_state is None and now.status in ("ACTIVE", "SHUTOFF"):
+        task, then = ("powering-off", STOPPED) if now.status == "ACTIVE" else ("powering-on", RUNNING)
+        world.set_server(server, task_state=task)
+        rough.stage.later(rough.random.uniform(1, 30), partial(_settle, rough, server, then))
+
+
+def _settle(rough: Rough, server: str, then: Mapping[str, Any]) -> None:
+    rough.stage.world.set_server(server, task_state=None, **then)
+
+
+MOVING: tuple[tuple[str, Do], ...] = (
+    *((kind, _move(kind)) for kind in MOVES),
+    ("shelve", _shelve),
+    ("swap", _swap),
+    ("back up", _back_up),
+)
+CHANGING: tuple[tuple[str, Do], ...] = (
+    ("attach again", _attach_again),
+    ("detach", _detach),
+    ("delete server", _delete_server),
+    ("delete volume", _delete_volume),
+    ("lock", _lock),
+    ("power", _power),
+)
+
+
+def rough_seeds(count: int, first: int = 0) -> Iterator[int]:
+    return iter(range(first, first + count))
