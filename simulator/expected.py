@@ -354,8 +354,8 @@ def _expired(view: View) -> bool:
     expires, promise = view.asked.request.get("expirytime"), view.promise
     over = expires is not None and view.said - promise.ahead >= datetime.fromisoformat(expires.replace("Z", "+00:00"))
     ttl = view.asked.ttl(promise)
-    late = any(at - view.asked.requested_at >= ttl for _, at in view.asked.received)
-    return (over or late) and not view.effect and not (_free(view) and not view.answers)
+    late = any(at - view.asked.requested_at >= ttl - promise.skew for _, at in view.asked.received)
+    return (over or late) and not view.effect and (bool(view.answers) or not all(one.free for one in view.moments))
 
 
 def _superseded(view: View) -> bool:
@@ -366,7 +366,8 @@ def _superseded(view: View) -> bool:
             newer = attachment.bdm_id not in view.certain
             renewed = attachment.attached_at is None or attachment.attached_at > view.asked.requested_at
             other = named is not None and named != attachment.id
-            told = view.keeps_records and not _blurred(view)
+            silent = any(call.operation in ("list_actions", "get_action") for call in view.answers)
+            told = view.keeps_records and not silent and not _blurred(view)
             if newer or ((renewed or other) and not told):
                 return True
     return False
@@ -424,7 +425,7 @@ def _answer(*statuses: int, words: Sequence[str] = ()) -> Claim:
 
 def _newly_gone(view: View) -> bool:
     """What was meant was detached by a DELETE of this service: whatever it heard of it, it is done."""
-    return bool(view.accepted) and view.end.free
+    return bool(view.accepted) and view.end.free and not view.asked.shared
 
 
 def _volume_error(view: View) -> bool:
@@ -469,8 +470,10 @@ def _gave_up(view: View) -> bool:
     """Its time was over, and there was no time at which it could have been detached."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    blind = view.over_watch
-    return (over and not view.effect and (view.asked.deaths or view.open_for < OPEN_AT_MOST)) or blind
+    # After a death nobody knows whose detach it is that a disk of several servers shows.
+    several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
+    waited = view.asked.deaths or view.open_for < OPEN_AT_MOST
+    return (over and waited and (several or not view.effect)) or view.over_watch
 
 
 def _watching(view: View) -> bool:

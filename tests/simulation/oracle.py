@@ -177,13 +177,16 @@ def no_contradiction(run: Run) -> Iterator[str]:
 
     Three things are not promised; all have the same id, so that a consumer which dedupes hears only the first.
     What died five times over is answered as unknown, though one delivery may have got as far as its verdict. A
-    second copy of a request, looked at for the first time much later, is `expired`, or `superseded` if somebody
-    attached the disk anew. And so is a redelivery, if that was within what clocks may differ by from the request.
+    second copy of a request, looked at for the first time much later, is `expired` or `gave_up`, or `superseded` if
+    somebody attached the disk anew. And so is a redelivery, if that was within what clocks may differ by from the request.
     """
     for request, volume in ((asked, volume) for asked in run.requests for _, volume in _keys(asked)):
         said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request, volume)}
         later_world = {("failed", "dead_lettered")}
-        later_world |= {("failed", "superseded"), ("failed", "expired")} if run.copies else set()
+        kinds = ("failed", "checked")
+        later_world |= (
+            {(kind, code) for kind in kinds for code in ("superseded", "expired", "gave_up")} if run.copies else set()
+        )
         later_world |= {("failed", "superseded")} if run.attached_at_once(request) else set()
         said -= later_world
         if len(said) > 1 and not (run.rough and _world_has_changed(run, request["id"], volume)):

@@ -99,7 +99,7 @@ class Rough:
         self.keeps_records = random.random() < 0.7
         deployment = Deployment(
             instance_actions=self.keeps_records,
-            max_compute_version=random.choice(((2, 96), (2, 96), (2, 60), (2, 51), (2, 25))),
+            max_compute_version=random.choice(((2, 96), (2, 96), (2, 60), (2, 51), (2, 30))),
             root_detach=random.choice(tuple(RootDetach)),
             list_shape=random.choice(tuple(ListShape)),
             regions=random.choice(((), ("eu-nl",), ("eu-nl", "eu-ch2"))),
@@ -170,8 +170,8 @@ class Rough:
     def _weather(self) -> None:
         random, cloud = self.random, self.simulation.cloud
         self.deadly = random.random() < 0.5 and self.tame
-        passing = self.deadly or not self.tame
-        kinds = sorted(PASSING) if passing else sorted(FAULTS)
+        self.lasting = self.tame and not self.deadly and random.random() < 0.5
+        kinds = sorted(FAULTS) if self.lasting else sorted(PASSING)
         for _ in range(random.choice((0, 0, 1, 3, 8))):
             kind = faults.slow(random.uniform(1, 14)) if random.random() < 0.2 else FAULTS[random.choice(kinds)]
             times, skip = random.randint(1, 4), random.randint(0, 8)
@@ -205,7 +205,8 @@ class Rough:
             queue.refuse = left
         if random.random() < 0.3:
             bus.refuse = Left(random, random.randint(1, 12))
-        if self.tame and random.random() < 0.3:
+        # What is answered for good by one delivery may be gone for the next.
+        if self.tame and not self.lasting and random.random() < 0.3:
             for message in random.sample(queue.ever, min(len(queue.ever), 2)):
                 queue.put(message.body, random.choice((0, 1, 7, 100)), id=message.id)
         for _ in range(random.choice((0, 0, 1, 2)) if self.tame else 0):
