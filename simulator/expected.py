@@ -466,13 +466,18 @@ OPEN_AT_MOST = timedelta(seconds=75)
 wait, and no longer."""
 
 
+UNSETTLED = 3
+
+
 def _gave_up(view: View) -> bool:
     """Its time was over, and there was no time at which it could have been detached."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
     # After a death nobody knows whose detach it is that a disk of several servers shows.
     several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
-    waited = view.asked.deaths or view.open_for < OPEN_AT_MOST
+    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
+    unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
+    waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
     return (over and waited and (several or not view.effect)) or view.over_watch
 
 

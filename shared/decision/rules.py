@@ -214,9 +214,11 @@ def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
         why = f"the server's action record says that the detach failed; the volume is {status}"
         return failed(Reason.REFUSED_BY_SERVER, why)
     told = ended not in (Ended.RUNNING, Ended.SUCCEEDED) or now >= accepted_at + policy.confirm_timeout
-    settled = case.progress.detaching_seen or now >= accepted_at + timedelta(seconds=REFUSAL_UNMARKED_AFTER)
+    # What a shared disk shows may have been another server's detach.
+    seen = case.progress.detaching_seen and not (case.volume and case.volume.multiattach)
+    settled = seen or now >= accepted_at + timedelta(seconds=REFUSAL_UNMARKED_AFTER)
     if told and settled and case.progress.idle_reads >= REFUSAL_READS:
-        how = "went back to" if case.progress.detaching_seen else "has stayed"
+        how = "went back to" if seen else "has stayed"
         return failed(Reason.REFUSED_BY_SERVER, f"the volume {how} {status} with the same attachment")
     return requeue(case, policy, now, f"accepted; the volume is {status}")
 

@@ -26,7 +26,7 @@ NEVER_TRAVELS = {"dry_run", "requester"}
 """A dry run does not wait for anything it did; false is left out. The first releases did not write who asked."""
 
 ON_THE_WIRE = {"receipt": "delete_request_id"}
-LATER = {"redelivered_since", "place", "error_reads", "failures"}
+LATER = {"denied", "redelivered_since", "place", "error_reads", "failures"}
 """Not written by the first releases, with a default that means as before."""
 
 

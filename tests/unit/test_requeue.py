@@ -244,12 +244,12 @@ def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
         pytest.param(THROTTLED, LATE, "failed: gave_up", id="throttled, time is up"),
         pytest.param(BUSY, LATE, "failed: gave_up", id="server busy, time is up"),
         pytest.param(UNAUTHORIZED, LATE, "wait", id="token refused: a look first"),
-        pytest.param(FORBIDDEN, FOLLOWING, "failed: forbidden", id="a clear no"),
+        pytest.param(FORBIDDEN, FOLLOWING, "wait", id="a clear no: a look first"),
         *(pytest.param(back, LATE, "wait", id=f"to be read: {back.reason}") for back in TO_BE_READ),
     ],
 )
 def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> None:
-    """Only a clear no ends the request; not-found and the unknown are settled by the next look."""
+    """No answer but a throttle ends the request: a clear no, not-found and the unknown are settled by the next look."""
     assert expected == said(after(back, so_far))
 
 

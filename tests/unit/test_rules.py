@@ -6,13 +6,14 @@ ordinary about the request or its history. The history is told as it stood befor
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from shared.decision.case import Requeue
-from shared.decision.progress import Progress
+from shared.decision.progress import Denial, Progress
 from shared.decision.rules import decide
-from shared.model import DetachRequest, Ended, Listed, Seen
+from shared.model import DetachRequest, Ended, Listed, Reason, Seen
 from shared.policy import Policy, RunningServerPolicy
 from tests.builders import (
     ATTACHMENT,
@@ -75,6 +76,7 @@ UNDATED = seen(volume("in-use", attachment(attached_at=None)))
 ELSEWHERE = seen(volume("in-use", elsewhere()), NOT_LISTED)
 ELSEWHERE_SINCE = seen(volume("in-use", elsewhere(attached_at=ago(seconds=30))), NOT_LISTED)
 ELSEWHERE_UNDATED = seen(volume("in-use", elsewhere(attached_at=None)), NOT_LISTED)
+SHARED_IDLE = seen(volume("in-use", attachment(), elsewhere(), multiattach=True))
 SHARED_DETACHING = seen(volume("detaching", attachment(), elsewhere(), multiattach=True))
 SHARED_ELSEWHERE = seen(volume("in-use", elsewhere(), multiattach=True), NOT_LISTED)
 SHARED_ELSEWHERE_DETACHING = seen(volume("detaching", elsewhere(), multiattach=True), NOT_LISTED)
@@ -170,7 +172,7 @@ def test_delete_is_sent_for_what_is_attached_and_idle(row: Row) -> None:
     Row("free of servers, still detaching", FREE_AND_DETACHING, "wait", accepted(5)),
     Row("gone from both, one DELETE accepted", FREE, "detached: detached_now", accepted(5)),
     Row("gone from both, one DELETE lost", FREE, "detached: detached_meanwhile", lost(1, 5)),
-    Row("gone from both, our DELETE had no effect", FREE, "detached: detached_by_other", throttled(5)),
+    Row("gone from both, our DELETE was throttled", FREE, "detached: detached_meanwhile", throttled(5)),
     Row("gone from both, seen before, never sent", FREE, "detached: detached_by_other", FOLLOWING),
     Row("gone from both, another's detach joined", FREE, "detached: detached_by_other", joined(5)),
     Row("shared disk, still on another server", SHARED_ELSEWHERE, "detached: detached_now", accepted(5)),
@@ -418,6 +420,49 @@ def test_unsettled_deletes_are_few_and_far_between(row: Row) -> None:
     row.check()
 
 
+def refused(seconds_ago: float, **changes: Any) -> Progress:
+    """One DELETE sent, and answered with a clear no."""
+    denial = Denial(reason=Reason.FORBIDDEN, why="DELETE: http_403 no")
+    return lost(1, seconds_ago, denied=denial, **changes)
+
+
+@table(
+    Row("once idle", IDLE, "wait", refused(1)),
+    Row("twice idle", IDLE, "failed: forbidden", refused(3, idle_reads=1)),
+    Row("twice idle, list not read", unread(volume()), "wait", refused(3, idle_reads=1)),
+    Row("detaching", DETACHING, "wait", refused(3, idle_reads=1)),
+    Row("gone from compute", COMPUTE_FIRST, "wait", refused(3, idle_reads=1)),
+    Row("gone from both", FREE, "detached: detached_meanwhile", refused(3)),
+    Row("re-attached", AGAIN_ATTACHED, "detached: replaced_by_newer", refused(60)),
+    Row("offloaded", seen(RESERVED, server=OFFLOADED, actions=SHELVED), "failed: forbidden", refused(3)),
+)
+def test_clear_no_is_held_against_both_planes(row: Row) -> None:
+    """Somebody in front of the service may say no after the DELETE has had its effect: the disk is looked at twice."""
+    row.check()
+
+
+@table(
+    Row("twice, a shared disk", SHARED_IDLE, "wait", accepted(5, idle_reads=1, **SHOWN)),
+    Row("twice, a shared disk, after 60 s", SHARED_IDLE, "failed: refused_by_server", accepted(60, idle_reads=1)),
+)
+def test_another_servers_detach_is_no_sign_of_ours(row: Row) -> None:
+    """On a shared disk `detaching` may have been that of another server."""
+    row.check()
+
+
+@pytest.mark.parametrize(("state", "words"), [
+    ({"status": "SUSPENDED", "vm_state": "suspended"}, "would_fail api_rejected"),
+    ({"status": "RESCUE", "vm_state": "rescued"}, "would_fail api_rejected"),
+    ({"status": "PAUSED", "vm_state": "paused"}, "would_detach"),
+    ({"status": "SOFT_DELETED", "vm_state": "soft-delete"}, "would_detach"),
+])  # fmt: skip
+def test_dry_run_knows_what_the_cloud_refuses(state: dict[str, str], words: str) -> None:
+    """Nova detaches nothing from a server in some states, and a dry run does not promise it."""
+    asked = request(dry_run=True, unmounted=True)
+    now = case(FRESH, asked).saw(machine(**state), POLICY, NOW)
+    assert said(decide(now, POLICY, NOW)) == f"checked: {words}"
+
+
 NOT_READ = [replace(IDLE, server=None), replace(unread(volume()), server=server()), unread(ELSEWHERE.volume)]
 
 
@@ -438,7 +483,7 @@ def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
 @table(
     Row("not yet", IDLE, "delete", asked=request(expires_at=ago(seconds=-1))),
     Row("never sent", IDLE, "failed: expired", asked=EXPIRED),
-    Row("someone else detaching", DETACHING, "failed: expired", asked=EXPIRED),
+    Row("someone else detaching", DETACHING, "wait", asked=EXPIRED),
     Row("planes disagree", COMPUTE_FIRST, "failed: expired", asked=EXPIRED),
     Row("detached meanwhile", FREE, "detached: already_detached", asked=EXPIRED),
     Row("newer attachment", AGAIN_ATTACHED, "failed: superseded", asked=EXPIRED),

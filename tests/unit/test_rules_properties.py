@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue
-from shared.decision.gates import gate
+from shared.decision.gates import cloud_refuses, gate
 from shared.decision.meant import identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, when_unreadable
@@ -296,6 +296,8 @@ def test_dry_run_tells_what_a_real_one_would_do(situation: Situation) -> None:
     match situation.asking(dry_run=False).decision():
         case Delete():
             words, reason, explanation = "would_detach", None, "all checks passed"
+            if situation.cloud.server and (why := cloud_refuses(situation.cloud.server)):
+                words, reason, explanation = "would_fail", Reason.API_REJECTED, why
         case Requeue(why=why):
             words, reason, explanation = "would_wait", None, why
         case Conclude(Outcome.DETACHED, detail, reason, explanation):
