@@ -339,15 +339,20 @@ def _replaced(view: View) -> bool:
 
 
 def _server_gone(view: View) -> bool:
-    return _gone(view) and any(one.server is None for one in view.moments)
+    """There is no such server, and nothing is left of what was asked for: a disk elsewhere may be the wrong one."""
+    left = any(one.volume and (one.volume.status != "available" or one.elsewhere) for one in [view.end])
+    was_there = any(view.possible & one.bindings for one in view.life)
+    return _gone(view) and any(one.server is None for one in view.moments) and (was_there or not left)
 
 
 def _volume_gone(view: View) -> bool:
-    return _gone(view) and any(one.volume is None for one in view.moments)
+    """It was there while the request was, and is not any more."""
+    return _gone(view) and any(one.volume is None for one in view.moments) and any(one.volume for one in view.life)
 
 
 def _held(view: View) -> bool:
-    return any(one.bindings for one in view.moments)
+    """What may be meant is attached."""
+    return any(view.possible & one.bindings for one in view.moments)
 
 
 def _expired(view: View) -> bool:
@@ -409,7 +414,9 @@ def _wrong_project(view: View) -> bool:
 def _gate(reason: str) -> Claim:
     def claim(view: View) -> bool:
         """Something spoke against a DELETE, and none has had an effect."""
-        return not view.effect and any(reason in view.gates(one) and one.bindings for one in view.moments)
+        return not view.effect and any(
+            reason in view.gates(one) and view.possible & one.bindings for one in view.moments
+        )
 
     return claim
 
@@ -433,11 +440,12 @@ def _volume_error(view: View) -> bool:
 
 
 def _refused(view: View) -> bool:
-    """It was accepted, and the server would not let go; or nothing has come of it for long."""
+    """It was accepted, and the server would not let go; or nothing has come of it for long. The disk is idle again."""
+    idle = any(one.volume and one.volume.status != "detaching" for one in view.moments)
     taken = [entry.at for entry in view.happened(What.DELETE_ACCEPTED)]
     told = any(True for _ in view.happened(What.DETACH_REFUSED, What.DETACH_FAILED))
     silent = bool(taken) and view.said - max(taken) >= UNMARKED - SECOND
-    return _held(view) and bool(taken) and (told or silent)
+    return _held(view) and idle and bool(taken) and (told or silent)
 
 
 def _stuck(view: View) -> bool:

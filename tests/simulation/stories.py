@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from simulator import Behaviour, faults
+from simulator import Behaviour, Kind, bodies, faults
 from simulator import scenarios as catalogue
 from simulator.scenarios import CATALOGUE, scenario_cloud
 from simulator.scenarios.stage import Stage
@@ -39,17 +39,56 @@ class Story:
         return simulation, stage
 
 
-def one(behaviour: Behaviour = PROMPT, **fault: Any) -> Callable[[Stage], None]:
-    """One request for one disk, whose DELETE may meet a fault."""
+def one(behaviour: Behaviour = PROMPT, kind: Kind | None = None, **asked: Any) -> Callable[[Stage], None]:
+    """One request for one disk, whose DELETE may meet a fault of a kind."""
 
     def arrange(stage: Stage) -> None:
         server = stage.server()
         disk = stage.disk(server, behaviour=behaviour)
-        if fault:
-            stage.fault(fault["kind"], "delete_attachment", volume_id=disk)
-        stage.request(server, disk)
+        if kind:
+            stage.fault(kind, "delete_attachment", volume_id=disk)
+        stage.request(server, disk, **asked)
 
     return arrange
+
+
+def barred(disk: Mapping[str, Any] | None = None, **server: Any) -> Callable[[Stage], None]:
+    """A request for a disk that must not be touched."""
+
+    def arrange(stage: Stage) -> None:
+        where = stage.server(**server)
+        what = stage.disk(where, **(disk or {}))
+        stage.untouchable.add(what)
+        stage.request(where, what)
+
+    return arrange
+
+
+def _system_disk(stage: Stage) -> None:
+    server = stage.server()
+    stage.untouchable.add(stage.system_disk(server))
+    stage.request(server, stage.system_disk(server), allow_system_disk=True, unmounted=True)
+
+
+def _wrong_server(stage: Stage) -> None:
+    stage.request(stage.world.new_id(), stage.disk(stage.server()))
+
+
+def _slow_cloud(stage: Stage) -> None:
+    """Every read takes most of what an invocation has."""
+    server = stage.server()
+    disk = stage.disk(server)
+    for operation in ("get_token", "get_server", "list_attachments", "get_volume"):
+        stage.fault(faults.slow(13), operation, times=4)
+    stage.fault(faults.slow(14), "delete_attachment", times=4)
+    stage.request(server, disk)
+
+
+def _expires_meanwhile(stage: Stage) -> None:
+    server = stage.server()
+    disk = stage.disk(server, behaviour=Behaviour(seconds=30))
+    over = (stage.world.now + timedelta(seconds=10)).isoformat()
+    stage.request(server, disk, envelope={"expirytime": over})
 
 
 def _absent(stage: Stage) -> None:
@@ -75,6 +114,11 @@ def _dry(stage: Stage) -> None:
     disk = stage.disk(server)
     stage.untouchable.add(disk)
     stage.request(server, disk, dry_run=True)
+
+
+def _dry_unsafe(stage: Stage) -> None:
+    _unsafe(stage)
+    stage.requests[-1]["data"]["dry_run"] = True
 
 
 def _newer(stage: Stage) -> None:
@@ -139,6 +183,9 @@ def begin_move(stage: Stage, kind: str, server: str, disk: str) -> None:
         stage.world.move(server, kind, seconds=40.0)
 
 
+DENIED = ("forbidden", 403, "Policy doesn't allow it to be performed.")
+THROTTLED = ("APIGW.0308", "The throttling threshold has been reached", 429)
+
 NEITHER = {"max_compute_version": (2, 60), "instance_actions": False}
 """A cloud that tells a moved disk from a re-attached one in no way."""
 
@@ -177,6 +224,17 @@ STORIES = tuple(
         ("shelved-and-back", moving("shelve")),
         ("volume-migrated", moving("swap")),
         ("moved-unknown", moving("resize", **NEITHER)),
+        ("denied-after-effect", one(Behaviour(seconds=30), faults.answer_after_effect(bodies.nova_fault(*DENIED)))),
+        ("throttled-with-effect", one(kind=faults.answer_after_effect(bodies.gateway_error(*THROTTLED)))),
+        ("lost-and-marked-late", one(Behaviour(seconds=28, mark_lag=20), faults.RESET_AFTER)),
+        ("system-disk", _system_disk),
+        ("locked", barred(locked=True)),
+        ("protected", barred({"metadata": {"detach_protection": "true"}})),
+        ("wrong-server", _wrong_server),
+        ("slow-cloud", _slow_cloud),
+        ("expires-meanwhile", _expires_meanwhile),
+        ("task-token", one(task_token="AAAAKgAAAAIAAAAAAAAAATask-token-of-a-story")),
+        ("dry-run-unsafe", _dry_unsafe),
     )
 )
 SHARED_STAGE = tuple(story for story in STORIES if not story.name.startswith("marked-"))

@@ -1,0 +1,390 @@
+"""Broken variants of the product: one rule of it left out or turned round, and the invariant that must catch it."""
+
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
+from shared.decision.meant import Standing
+from shared.decision.requeue import after_delete
+from shared.decision.rules import RULES, Rule, decide, gone_from_both, in_progress, not_meant, nothing_there
+from shared.model import Classified, Detail, Reason
+from shared.outbox.events import EventFactory
+from shared.outbox.observer import Observer
+from shared.policy import Policy
+from shared.ports import Event
+from shared.service import Service
+from shared.telemetry.logs import logger
+from simulator.scenarios.stage import Stage
+from tests.simulation.stories import BY_NAME, judged
+from tests.simulation.test_others import Act, before, swap
+from tests.stack import Stack
+
+Mutate = Callable[[Service], Service]
+
+
+def with_rules(rules: Sequence[Rule]) -> Mutate:
+    return lambda service: replace(service, visits=replace(service.visits, decide=partial(decide, rules=rules)))
+
+
+def without(*names: str) -> Mutate:
+    """The table with rules left out."""
+    kept = tuple(rule for rule in RULES if rule.__name__ not in names)
+    assert len(RULES) - len(names) == len(kept)
+    return with_rules(kept)
+
+
+def with_rule(name: str, other: Rule) -> Mutate:
+    """The table with one rule replaced."""
+    assert name in {rule.__name__ for rule in RULES}
+    return with_rules(tuple(other if rule.__name__ == name else rule for rule in RULES))
+
+
+def settling(after: Any) -> Mutate:
+    """What follows a DELETE, replaced."""
+    return lambda service: replace(service, visits=replace(service.visits, after_delete=after))
+
+
+def with_outlets(**changes: Any) -> Mutate:
+    return lambda service: replace(service, outlets=replace(service.outlets, **changes))
+
+
+def trust_block_storage_alone(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return None if case.volume is None or case.ours else detached(Detail.DETACHED_NOW)
+
+
+def trust_compute_alone(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return None if case.volume is None or case.listed else detached(Detail.DETACHED_NOW)
+
+
+def trust_the_answer(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+    """As many do: a 202 is success."""
+    decision = after_delete(case, answer, policy, now)
+    return detached(Detail.DETACHED_NOW) if case.progress.accepted_at else decision
+
+
+def a_lost_answer_is_a_refusal(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+    """As many do: no answer is a failure."""
+    decision = after_delete(case, answer, policy, now)
+    return failed(Reason.REFUSED_BY_SERVER) if case.progress.unsettled else decision
+
+
+def one_more(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return Delete() if case.progress.accepted_at and case.progress.idle_reads else None
+
+
+def idle_once_is_refused(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+    return failed(Reason.REFUSED_BY_SERVER) if case.progress.accepted_at else None
+
+
+def fence_without_memory(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    return not_meant(replace(case, progress=replace(case.progress, redelivered_since=None)), policy, now)
+
+
+def any_other_is_newer(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """As the first version did: what was followed has another id, so somebody must have attached the disk again."""
+    if case.standing is Standing.MOVED:
+        return detached(Detail.REPLACED_BY_NEWER)
+    return not_meant(case, policy, now)
+
+
+def unknown_is_moved(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    return None if case.standing is Standing.UNKNOWN else not_meant(case, policy, now)
+
+
+def always(decision: Decision) -> Mutate:
+    """Whatever is asked and whatever the cloud shows, the answer is the same."""
+    return lambda service: replace(service, visits=replace(service.visits, decide=lambda *_: decision))
+
+
+def changed(rule: str, change: Callable[[Case], Case]) -> Mutate:
+    """A rule that sees another case than there is."""
+    real = next(one for one in RULES if one.__name__ == rule)
+    return with_rule(rule, lambda case, policy, now: real(change(case), policy, now))
+
+
+def with_server(**changes: Any) -> Callable[[Case], Case]:
+    def change(case: Case) -> Case:
+        seen = case.seen
+        return (
+            replace(case, seen=replace(seen, server=replace(seen.server, **changes))) if seen and seen.server else case
+        )
+
+    return change
+
+
+def with_request(**changes: Any) -> Callable[[Case], Case]:
+    return lambda case: replace(case, request=replace(case.request, **changes))
+
+
+def unprotected(case: Case) -> Case:
+    return replace(case, volume=replace(case.volume, metadata={})) if case.volume else case
+
+
+def at_another_device(case: Case) -> Case:
+    """Every disk is a data disk."""
+    ours = replace(case.ours, device="/dev/sdx") if case.ours else None
+    listing = tuple(replace(one, device="/dev/sdx") for one in (case.seen and case.seen.listing) or ())
+    return replace(case, ours=ours, seen=replace(case.seen, listing=listing) if case.seen else None)
+
+
+def believe_a_no(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+    """As the first versions did: a clear no is passed on, whoever said it."""
+    denial = case.progress.denied
+    return failed(denial.reason, denial.why) if denial else after_delete(case, answer, policy, now)
+
+
+def nobody_sends_what_is_throttled(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """A DELETE that was answered with a throttle had no effect, so somebody else did it."""
+    decision = gone_from_both(case, policy, now)
+    return detached(Detail.DETACHED_BY_OTHER) if decision == detached(Detail.DETACHED_MEANWHILE) else decision
+
+
+def late_is_over(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """A request that is too old ends, whatever has been begun for it."""
+    expires = case.request.expires_at
+    return failed(Reason.EXPIRED) if expires and now >= expires else None
+
+
+def gone_is_gone(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """Where there is no server nothing can be attached to it."""
+    if case.seen and case.seen.listing_read and case.seen.listing is None:
+        return detached(Detail.SERVER_GONE)
+    return nothing_there(case, policy, now)
+
+
+def confirmed_or_failed(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """As many do: a timeout is a failure."""
+    decision = in_progress(case, policy, now)
+    announces = isinstance(decision, Requeue) and decision.announce_unconfirmed
+    return failed(Reason.REFUSED_BY_SERVER) if announces else decision
+
+
+def said_at_once(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """Not confirmed yet, after a second."""
+    decision = in_progress(case, policy, now)
+    fresh = isinstance(decision, Requeue) and not case.progress.unconfirmed_id
+    return replace(decision, announce_unconfirmed=True) if fresh and isinstance(decision, Requeue) else decision
+
+
+def stuck_at_once(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    return failed(Reason.STUCK_DETACHING) if case.volume and case.volume.status == "detaching" else None
+
+
+def for_real(service: Service) -> Service:
+    """A dry run is carried out."""
+
+    def decide_for_real(case: Case, policy: Policy, now: datetime) -> Decision:
+        return decide(replace(case, request=replace(case.request, dry_run=False)), policy, now)
+
+    return replace(service, visits=replace(service.visits, decide=decide_for_real))
+
+
+def without_deadline(service: Service) -> Service:
+    """The time of the invocation is not looked at, neither by the visit nor by the calls."""
+    visits, hour = service.visits, timedelta(hours=1)
+    return replace(service, visits=replace(visits, clouds=Patient(visits.clouds), clock=lambda: visits.clock() - hour))
+
+
+@dataclass
+class Patient:
+    """Clouds whose calls may last until much later."""
+
+    clouds: Any
+
+    def key(self, project_id: str | None) -> Any:
+        return self.clouds.key(project_id)
+
+    def select(self, project_id: str | None, deadline: datetime | None) -> Any:
+        return self.clouds.select(project_id, deadline and deadline + timedelta(hours=1))
+
+
+class NoMemory(dict[Any, Any]):
+    """Keeps nothing."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+
+def without_pause(service: Service) -> Service:
+    """A DELETE whose answer was lost is repeated as soon as a look shows the disk idle."""
+    service = without("unsettled")(service)
+    return replace(service, visits=replace(service.visits, sent_at=NoMemory()))
+
+
+@dataclass(frozen=True, slots=True)
+class Tidied(EventFactory):
+    """Evidence that is made to look as one would expect."""
+
+    def verdict(self, *arguments: Any) -> Event:
+        event = EventFactory.verdict(self, *arguments)
+        body = json.loads(event.body)
+        shown = body["data"]["evidence"]
+        shown["after"] = shown.get("before")
+        return replace(event, body=json.dumps(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Chatty(EventFactory):
+    """Shows the whole request."""
+
+    def verdict(self, case: Case, *arguments: Any) -> Event:
+        event = EventFactory.verdict(self, case, *arguments)
+        body = json.loads(event.body) | {"request": repr(case.request.task_token)}
+        return replace(event, body=json.dumps(body))
+
+
+@dataclass(frozen=True, slots=True)
+class Wavering(EventFactory):
+    """Says something else of what was delivered before."""
+
+    def verdict(self, case: Case, conclusion: Conclude, *arguments: Any) -> Event:
+        again = case.message.receive_count > 1
+        return EventFactory.verdict(self, case, failed(Reason.GAVE_UP) if again else conclusion, *arguments)
+
+
+class Deaf:
+    """A bus that says yes and keeps nothing."""
+
+    def emit(self, events: Any, deadline: Any = None) -> dict[Any, Any]:
+        return {}
+
+
+@dataclass
+class OnlyTheFirst:
+    """Of a batch only the first message is sent to ourselves."""
+
+    queue: Any
+
+    def send(self, messages: Any, deadline: Any = None) -> Any:
+        return self.queue.send(dict(list(messages.items())[:1]), deadline)
+
+
+def only_the_first(service: Service) -> Service:
+    outlets = service.outlets
+    return replace(service, outlets=replace(outlets, queue=OnlyTheFirst(outlets.queue)))
+
+
+@dataclass(frozen=True, slots=True)
+class RandomIds(EventFactory):
+    """A fresh id for each emission, as in most services."""
+
+    def verdict(self, *arguments: Any) -> Event:
+        event = EventFactory.verdict(self, *arguments)
+        return replace(event, body=event.body.replace(event.id, str(uuid.uuid4())))
+
+
+class Forgetful:
+    """A queue that says yes and keeps nothing."""
+
+    def send(self, messages: Any, deadline: Any = None) -> dict[Any, Any]:
+        return {}
+
+
+class Talkative(Observer):
+    """Logs the password of the simulated cloud."""
+
+    def step(self, step: Any) -> None:
+        logger.info("login", extra={"login": "demo-password"})
+
+
+def attach_later(simulation: Stack, stage: Stage) -> None:
+    """Somebody attaches the free disk to the server, when no two clocks can disagree any more that it is newer."""
+    asked = stage.requests[0]["data"]
+    stage.later(20, partial(stage.world.attach, asked["server_id"], asked["volume_id"]))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A broken variant, the story in which it shows, who else acts, and the invariant that must catch it."""
+
+    rule: str
+    mutate: Mutate
+    story: str
+    caught_by: str
+    act: Act | None = None
+    deaths: bool = False
+
+
+ONE_ANSWER: Mapping[str, Mutate] = {
+    "forbidden": always(failed(Reason.FORBIDDEN)),
+    "gave_up": always(failed(Reason.GAVE_UP)),
+    "superseded": always(failed(Reason.SUPERSEDED)),
+    "server_not_found": always(failed(Reason.SERVER_NOT_FOUND)),
+    "already_detached": always(detached(Detail.ALREADY_DETACHED)),
+}
+"""Products that always say the same."""
+
+MUTANTS = (
+    Mutant("rule 1, compute is not asked", with_rule("gone_from_both", trust_block_storage_alone), "planes-apart",
+           "verdicts_are_true"),
+    Mutant("rule 1, block storage is not asked", with_rule("gone_from_both", trust_compute_alone), "planes-ahead",
+           "verdicts_are_true"),
+    Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
+    Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-very-late",
+           "one_effective_delete"),
+    Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
+           "lost-with-effect", "verdicts_are_true"),
+    Mutant("rule 3, any attachment is meant", without("not_meant"), "newer", "gates_hold"),
+    Mutant("rule 3, a newer one is taken for the old", without("not_meant"), "late", "verdicts_are_true", swap),
+    Mutant("rule 3, a moved one is taken for a newer", with_rule("not_meant", any_other_is_newer), "resized",
+           "verdicts_are_true"),
+    Mutant("rule 3, an unknown one is taken for moved", with_rule("not_meant", unknown_is_moved), "newer-unknown",
+           "gates_hold"),
+    Mutant("rule 3, no memory of an earlier delivery", with_rule("not_meant", fence_without_memory), "already-detached",
+           "no_contradiction", attach_later, deaths=True),
+    Mutant("rule 4, one idle look is a refusal", with_rule("refused", idle_once_is_refused), "marked-late",
+           "verdicts_are_true"),
+    Mutant("no safety gates", without("unsafe"), "unsafe", "gates_hold"),
+    Mutant("random event ids", with_outlets(events=RandomIds()), "detach",
+           "one_final_verdict_id", deaths=True),
+    Mutant("continuations get lost", with_outlets(queue=Forgetful()), "detach", "one_final_verdict_id"),
+    Mutant("rule 2, a clear no is believed", settling(believe_a_no), "denied-after-effect", "verdicts_are_true"),
+    Mutant("rule 2, a throttle had no effect", with_rule("gone_from_both", nobody_sends_what_is_throttled),
+           "throttled-with-effect", "verdicts_are_true"),
+    Mutant("rule 2, no pause after a lost answer", without_pause, "lost-and-marked-late",
+           "one_effective_delete"),
+    Mutant("rule 5, a timeout is a failure", with_rule("in_progress", confirmed_or_failed), "never",
+           "verdicts_are_true"),
+    Mutant("rule 5, unconfirmed is said at once", with_rule("in_progress", said_at_once), "detach",
+           "verdicts_are_true"),
+    Mutant("rule 5, whatever is under way is stuck", with_rule("in_progress", stuck_at_once), "detach",
+           "verdicts_are_true"),
+    Mutant("rule 6, no server is success", with_rule("nothing_there", gone_is_gone), "wrong-server",
+           "verdicts_are_true"),
+    Mutant("rule 7, too old is over", with_rule("expired", late_is_over), "expires-meanwhile", "verdicts_are_true"),
+    Mutant("a system disk is a disk", changed("unsafe", at_another_device), "system-disk", "gates_hold"),
+    Mutant("a lock is not looked at", changed("unsafe", with_server(locked=False)), "locked", "gates_hold"),
+    Mutant("protection is not looked at", changed("unsafe", unprotected), "protected", "gates_hold"),
+    Mutant("everybody attests", changed("unsafe", with_request(unmounted=True)), "unsafe", "gates_hold"),
+    Mutant("a dry run is carried out", for_real, "dry-run", "gates_hold"),
+    Mutant("the deadline is not looked at", without_deadline, "slow-cloud", "nothing_outlives_its_invocation"),
+    Mutant("one case of a batch is lost", only_the_first, "two-disks", "one_final_verdict_id"),
+    Mutant("verdicts get lost", with_outlets(bus=Deaf()), "detach", "one_final_verdict_id"),
+    Mutant("a redelivery is told something else", with_outlets(events=Wavering()), "already-detached",
+           "no_contradiction", deaths=True),
+    Mutant("evidence is made up", with_outlets(events=Tidied()), "detach", "evidence_agrees"),
+    Mutant("a task token is shown", with_outlets(events=Chatty()), "task-token", "nothing_secret"),
+    *(Mutant(f"always {name}", mutate, "detach", "verdicts_are_true") for name, mutate in ONE_ANSWER.items()),
+    Mutant("a password is logged", with_outlets(observers=(Talkative(),)), "detach", "nothing_secret"),
+)  # fmt: skip
+
+
+def violations_of(mutant: Mutant) -> list[str]:
+    """All that the mutant commits, over all points at which others act and the process dies."""
+    story = BY_NAME[mutant.story]
+    simulation, stage = story.begin(mutate=mutant.mutate)
+    found = judged(simulation, stage)
+    points = range(len(simulation.effects.log))
+    for number in points if mutant.act else [None]:
+        for death in [None, *points] if mutant.deaths else [None]:
+            deaths = frozenset() if death is None else frozenset({(death, "after")})
+            simulation, stage = story.begin(deaths, mutate=mutant.mutate)
+            if mutant.act and number is not None:
+                simulation.effects.interventions[number] = partial(before, mutant.act, simulation, stage)
+            found += judged(simulation, stage)
+    return found
