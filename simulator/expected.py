@@ -268,14 +268,14 @@ class View:
         return (told or "unknown").lower()
 
     def open(self, moment: Moment) -> bool:
-        """Whether a DELETE would be right and be accepted at a moment."""
+        """Whether a DELETE would be right and be accepted at a moment, as far as users are told: not of a dead host."""
         server, volume = moment.server, moment.volume
         if server is None or volume is None or self.gates(moment):
             return False
         if server.offloaded:
             return moment.listed is not None and volume.status in ("in-use", "reserved")
         known = moment.both in self.certain
-        return known and volume.status == "in-use" and server.vm_state in LETS_GO and server.host_up
+        return known and volume.status == "in-use" and server.vm_state in LETS_GO
 
     @cached_property
     def open_for(self) -> timedelta:

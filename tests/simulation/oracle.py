@@ -189,6 +189,7 @@ def no_contradiction(run: Run) -> Iterator[str]:
             {(kind, code) for kind in kinds for code in ("superseded", "expired", "gave_up")} if run.copies else set()
         )
         later_world |= {("failed", "superseded")} if run.attached_at_once(request) else set()
+        later_world |= {("failed", "expired")} if run.rough and request.get("expirytime") else set()
         said -= later_world
         if len(said) > 1 and not (run.rough and _world_has_changed(run, request["id"], volume)):
             yield f"{request['id']} was told {sorted(map(str, said))}"

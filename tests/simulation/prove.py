@@ -1,4 +1,7 @@
-"""`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each."""
+"""`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each.
+
+With names, such as `rough`, only the proofs that begin with one of them.
+"""
 
 import itertools
 import os
@@ -7,18 +10,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any
+
+from tests.simulation.reach import Counts, counting, everything, illegal, report, said
 
 STEP = int(os.environ.get("PROOF_STEP", "29"))
 """Every STEP-th case of the long enumerations; 1 takes them all."""
 
 SEED = 20261123
-
-
-Counts = Counter[tuple[str, str]]
 
 
 @dataclass
@@ -60,16 +62,56 @@ def crash_cases() -> Iterator[tuple[Any, ...]]:
             yield story.name, frozenset({death}), act.__name__, random.randrange(count)
 
 
-def judge_crash(case: tuple[Any, ...]) -> list[str]:
-    from tests.simulation.stories import BY_NAME, judged
+def judge_crash(case: tuple[Any, ...]) -> Judged:
+    from tests.simulation.stories import BY_NAME
     from tests.simulation.test_others import ACTS, before
 
     name, deaths, act_name, number = case
-    simulation, stage = BY_NAME[name].begin(deaths)
+    found = Judged()
+    simulation, stage = BY_NAME[name].begin(deaths, mutate=counting(found.counts))
     act = next((act for act in ACTS if act.__name__ == act_name), None)
     if act:
         simulation.effects.interventions[number] = partial(before, act, simulation, stage)
-    return judged(simulation, stage)
+    return told(found, simulation, stage)
+
+
+def told(found: Judged, simulation: Any, stage: Any) -> Judged:
+    """Run to the end; what is wrong, and what was said."""
+    from tests.simulation.stories import judged
+
+    found.wrong += judged(simulation, stage)
+    said(simulation.bus.events, found.counts)
+    return found
+
+
+def scenario_cases() -> Iterator[tuple[str, bool, tuple[int, str] | None]]:
+    """Every scenario of the catalogue, for real and as a dry run, undisturbed and with deaths at some points.
+
+    A clear no that the cloud gives once only is not what a delivery after a death hears.
+    """
+    from simulator.scenarios import CATALOGUE
+    from tests.simulation.stories import SCENARIOS
+
+    random = Random(SEED)
+    for story, dry in itertools.product(SCENARIOS, (False, True)):
+        deaths = [(random.randrange(2 if dry else 12), random.choice(("before", "after"))) for _ in range(4)]
+        once = not dry and set(CATALOGUE[story.name].expected) & GIVEN_ONCE
+        yield from ((story.name, dry, death) for death in (None, *([] if once else deaths)))
+
+
+GIVEN_ONCE = {"api_rejected", "forbidden", "server_locked", "volume_frozen", "volume_locked"}
+
+
+def judge_scenario(case: tuple[str, bool, tuple[int, str] | None]) -> Judged:
+    from tests.simulation.stories import SCENARIOS, SETTINGS
+
+    name, dry, death = case
+    found = Judged()
+    story = next(one for one in SCENARIOS if one.name == name)
+    if death:  # a message comes again after six minutes: time to live is longer than that
+        story = replace(story, settings=SETTINGS)
+    deaths = frozenset({death} if death else ())
+    return told(found, *story.begin(deaths, mutate=counting(found.counts), dry=dry))
 
 
 def fault_cases() -> Iterator[tuple[Any, ...]]:
@@ -83,10 +125,48 @@ def fault_cases() -> Iterator[tuple[Any, ...]]:
         yield random.choice(STORIES), *strikes
 
 
-def judge_fault(case: tuple[Any, ...]) -> list[str]:
-    from tests.simulation.test_faults import wrong_with
+def judge_fault(case: tuple[Any, ...]) -> Judged:
+    from tests.simulation.stories import BY_NAME
+    from tests.simulation.test_faults import struck
 
-    return wrong_with(*case)
+    name, *strikes = case
+    found = Judged()
+    simulation, stage = BY_NAME[name].begin(mutate=counting(found.counts))
+    struck(simulation, *strikes)
+    return told(found, simulation, stage)
+
+
+ROUGH_RUNS = int(os.environ.get("ROUGH_RUNS", "4000"))
+
+
+def rough_cases() -> Iterator[int]:
+    """The seeds of rough worlds."""
+    return iter(range(ROUGH_RUNS))
+
+
+def judge_rough(seed: int) -> Judged:
+    """One world in which everything goes wrong at once."""
+    from tests.simulation.rough import Rough
+
+    found = Judged()
+    rough = Rough(seed, counting(found.counts))
+    found.wrong += rough.violations()
+    said(rough.simulation.bus.events, found.counts)
+    found.counts["requests", "rough"] += len(rough.stage.requests)
+    return found
+
+
+def judge_sender_case(case: Any) -> Judged:
+    from tests.simulation.senders import judge_sender
+
+    return Judged(*judge_sender(case))
+
+
+def sender_cases() -> Iterator[tuple[str, int | None]]:
+    """Messages that end without a look."""
+    from tests.simulation import senders
+
+    return senders.sender_cases()
 
 
 HOSTILE_BATCHES = 10_640
@@ -107,6 +187,7 @@ def judge_hostile(seeds: range) -> Judged:
         batch = play(drawn(seed), seed)
         found.wrong.extend(f"seed {seed}: {wrong}" for wrong in batch.violations())
         found.counts.update(batch.counts())
+        said(batch.bus.events, found.counts)
     return found
 
 
@@ -119,7 +200,7 @@ def hostile_gaps(counts: Counts) -> list[str]:
     for name in KINDS:
         print(f"{name:>32}" + "".join(f"{counts[name, end]:>18,}" for end in ends))
     for (name, end), count in sorted(counts.items()):
-        if name not in KINDS:
+        if name not in KINDS and name not in everything():
             print(f"{name:>32}  {end}: {count:,}")
     sent = sum(count for (name, end), count in counts.items() if name in KINDS and end != NOT_SENT)
     print(f"{sent:>7,} hostile inputs reached the function")
@@ -127,8 +208,11 @@ def hostile_gaps(counts: Counts) -> list[str]:
 
 
 PROOFS = (
+    Proof("senders", sender_cases, judge_sender_case, 20),
+    Proof("scenarios", scenario_cases, judge_scenario, 900),
     Proof("crash schedules", crash_cases, judge_crash, 2000),
     Proof("fault runs", fault_cases, judge_fault, 5000),
+    Proof("rough worlds", rough_cases, judge_rough, ROUGH_RUNS),
     Proof("groups of hostile batches", hostile_cases, judge_hostile, HOSTILE_BATCHES // 20, hostile_gaps),
 )
 
@@ -144,24 +228,41 @@ def _judged(judge: Callable[[Any], list[str] | Judged], case: Any) -> tuple[Any,
 def main() -> int:
     good = True
     began = time.monotonic()
+    reached: Counts = Counter()
+    rows: list[tuple[str, int, int]] = []
+    asked = sys.argv[1:]
     with ProcessPoolExecutor() as pool:
         for proof in PROOFS:
+            if asked and not any(proof.name.startswith(name) for name in asked):
+                continue
             cases = list(proof.cases())
             found: list[tuple[Any, list[str]]] = []
             counts: Counts = Counter()
             chunk = 1 if len(cases) < 1000 else 10
             for done, (case, judged) in enumerate(pool.map(partial(_judged, proof.judge), cases, chunksize=chunk), 1):
-                found += [(case, judged.wrong)] if judged.wrong else []
+                wrong = [*judged.wrong, *illegal(judged.counts)]
+                found += [(case, wrong)] if wrong else []
                 counts.update(judged.counts)
                 if done % max(100, chunk * 50) == 0:
                     print(f"  {done:>6} of {len(cases)} {proof.name}", file=sys.stderr, flush=True)
             gaps = proof.gaps(counts)
+            reached.update(counts)
+            rows.append((proof.name, len(cases), len(found)))
             good &= len(cases) >= proof.at_least and not found and not gaps
             print(f"{len(cases):>7,} {proof.name:<30} {len(found)} violations", flush=True)
             for case, wrong in found[:5]:
                 print(f"        {case}: {wrong}", file=sys.stderr)
             for gap in gaps:
                 print(f"        never reached: {gap}", file=sys.stderr)
+    print(f"\n{'what was tried':<30} {'how often':>10} {'violations':>11}")
+    for name, tried, violations in rows:
+        print(f"{name:<30} {tried:>10,} {violations:>11,}")
+    events = sum(count for (kind, _), count in reached.items() if kind == "detail")
+    print(f"{'events that were judged':<30} {events:>10,}\n")
+    missing = report(reached, print)
+    for name in missing:
+        print(f"        not reached: {name}")
+    good &= not missing or bool(asked)
     print(f"{time.monotonic() - began:>6.0f} s; seed {SEED}")
     return 0 if good else 1
 

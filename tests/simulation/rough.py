@@ -16,6 +16,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from shared.service import Service
 from simulator import (
     MOVES,
     PAUSED,
@@ -74,6 +75,7 @@ class Rough:
     """
 
     seed: int
+    mutate: Callable[[Service], Service] = lambda service: service
     simulation: Stack = field(init=False)
     stage: Stage = field(init=False)
     keeps_records: bool = field(init=False)
@@ -83,7 +85,9 @@ class Rough:
         self.tame = random.random() < 0.6
         self.keys = RotatingKeys()
         ahead = timedelta(seconds=random.uniform(-SKEW, SKEW))
-        self.simulation = Stack(partial(self._cloud, ahead), SETTINGS, macs=self.keys, cloud_ahead=ahead)
+        self.simulation = Stack(
+            partial(self._cloud, ahead), SETTINGS, macs=self.keys, cloud_ahead=ahead, mutate=self.mutate
+        )
         self.simulation.batch = random.randint(1, 10)
         self.simulation.queue.ahead = timedelta(seconds=random.uniform(-SKEW, SKEW) / 2)
         self.stage = Stage(self.simulation.cloud, f"rough-{self.seed}")

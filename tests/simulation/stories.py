@@ -28,12 +28,16 @@ class Story:
     batch: int = 1
     settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
 
-    def begin(self, deaths: frozenset[tuple[int, str]] = frozenset(), **options: Any) -> tuple[Stack, Stage]:
-        """A fresh simulation with the story's requests in the queue."""
+    def begin(
+        self, deaths: frozenset[tuple[int, str]] = frozenset(), dry: bool = False, **options: Any
+    ) -> tuple[Stack, Stage]:
+        """A fresh simulation with the story's requests in the queue, all of them as dry runs if asked."""
         simulation = Stack(scenario_cloud, self.settings, deaths, **options)
         simulation.batch = self.batch
         stage = Stage(simulation.cloud, self.name)
         self.arrange(stage)
+        for request in stage.requests if dry else ():
+            request["data"]["dry_run"] = True
         for body, delay in zip(stage.bodies(), stage.delays, strict=True):
             simulation.queue.put(body, delay)
         return simulation, stage
@@ -72,6 +76,16 @@ def _system_disk(stage: Stage) -> None:
 
 def _wrong_server(stage: Stage) -> None:
     stage.request(stage.world.new_id(), stage.disk(stage.server()))
+
+
+def _unauthorized(stage: Stage) -> None:
+    """Keystone knows the user no more."""
+    server = stage.server()
+    stage.fault(faults.answer(bodies.keystone_error(401, "The request you have made requires authentication.")),
+                "get_token", times=None)  # fmt: skip
+    disk = stage.disk(server)
+    stage.untouchable.add(disk)
+    stage.request(server, disk)
 
 
 def _slow_cloud(stage: Stage) -> None:
@@ -196,8 +210,14 @@ def _two_disks(stage: Stage) -> None:
         stage.request(server, stage.disk(server, behaviour=PROMPT))
 
 
+OPERATORS: Mapping[str, dict[str, str]] = {
+    "stopped-only": {"RUNNING_SERVER_POLICY": "stopped_only"},
+    "attested-only": {"RUNNING_SERVER_POLICY": "attest"},
+}
+"""What the operator has set in some of them."""
+
 STORIES = tuple(
-    Story(name, arrange, batch[0] if batch else 1)
+    Story(name, arrange, batch[0] if batch else 1, SETTINGS | OPERATORS.get(name, {}))
     for name, arrange, *batch in (
         ("detach", one()),
         ("already-detached", _absent),
@@ -235,6 +255,9 @@ STORIES = tuple(
         ("expires-meanwhile", _expires_meanwhile),
         ("task-token", one(task_token="AAAAKgAAAAIAAAAAAAAAATask-token-of-a-story")),
         ("dry-run-unsafe", _dry_unsafe),
+        ("stopped-only", barred()),
+        ("attested-only", barred()),
+        ("unauthorized", _unauthorized),
     )
 )
 SHARED_STAGE = tuple(story for story in STORIES if not story.name.startswith("marked-"))

@@ -1,0 +1,125 @@
+"""What the proofs have reached: rules that answered, reasons and details that were said, steps from stage to stage."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import partial, wraps
+from typing import Any
+
+from shared.decision.case import Case, Conclude, Decision, Delete, Requeue
+from shared.decision.progress import Progress
+from shared.decision.rules import RULES, Rule, decide
+from shared.model import Detail, Outcome, Reason
+from shared.policy import Policy
+from shared.service import Service
+
+Counts = Counter[tuple[str, str]]
+
+STAGES: Mapping[str, Callable[[Progress], object]] = {
+    "unconfirmed": lambda progress: progress.unconfirmed_id,
+    "accepted": lambda progress: progress.accepted_at,
+    "denied": lambda progress: progress.denied,
+    "unsettled": lambda progress: progress.unsettled,
+    "joined": lambda progress: progress.detaching_since,
+    "followed": lambda progress: progress.polls > 1 and progress.followed,
+    "new": lambda progress: True,
+}
+"""How far a request is, by what its progress holds; the first that applies."""
+
+TRANSITIONS: Mapping[str, tuple[str, ...]] = {
+    "new": ("delete", "requeue", "detached", "failed", "checked"),
+    "followed": ("delete", "requeue", "detached", "failed"),
+    "joined": ("requeue", "announce", "detached", "failed", "checked"),
+    "unsettled": ("delete", "requeue", "detached", "failed"),
+    "denied": ("requeue", "detached", "failed"),
+    "accepted": ("requeue", "announce", "detached", "failed"),
+    "unconfirmed": ("requeue", "detached", "failed"),
+}
+"""What may follow from each stage. A step that is not in this table is a violation: above all a DELETE after one that
+was accepted."""
+
+UNREACHED = {
+    "would_report_detached_now": "a dry run sends no DELETE",
+    "would_report_detached_meanwhile": "a dry run sends no DELETE",
+    "would_report_detached_by_other": "a dry run ends with its first look, so it has seen nothing before",
+    "would_report_volume_gone": "a dry run ends with its first look, so it has seen nothing before",
+}
+"""Details that the mapping of dry runs has, and that no dry run comes to."""
+
+
+def stage_of(progress: Progress) -> str:
+    return next(name for name, holds in STAGES.items() if holds(progress))
+
+
+def step_of(decision: Decision) -> str:
+    match decision:
+        case Delete():
+            return "delete"
+        case Requeue(announce_unconfirmed=announced):
+            return "announce" if announced else "requeue"
+        case Conclude(Outcome.DETACHED | Outcome.FAILED | Outcome.CHECKED as outcome):
+            return str(outcome)
+    raise AssertionError(f"no step: {decision}")
+
+
+def counting(counts: Counts) -> Callable[[Service], Service]:
+    """The same service, with every answer of a rule and every step counted."""
+
+    def counted(rule: Rule) -> Rule:
+        @wraps(rule)
+        def answer(case: Case, policy: Policy, now: datetime) -> Decision | None:
+            found = rule(case, policy, now)
+            if found is not None:
+                counts["rule", rule.__name__] += 1
+            return found
+
+        return answer
+
+    decide_counted = partial(decide, rules=tuple(map(counted, RULES)))
+
+    def decide_and_count(case: Case, policy: Policy, now: datetime) -> Decision:
+        decision = decide_counted(case, policy, now)
+        counts["transition", f"{stage_of(case.progress)} → {step_of(decision)}"] += 1
+        return decision
+
+    return lambda service: replace(service, visits=replace(service.visits, decide=decide_and_count))
+
+
+def said(events: list[dict[str, Any]], counts: Counts) -> None:
+    """Count what events say."""
+    for event in events:
+        data = event["data"]
+        counts["detail", data["detail"]] += 1
+        if data.get("reason"):
+            counts["reason", data["reason"]["code"]] += 1
+
+
+def everything() -> Mapping[str, list[str]]:
+    """All that there is to be reached, by kind."""
+    return {
+        "rule": [rule.__name__ for rule in RULES],
+        "reason": [str(reason) for reason in Reason],
+        "detail": [str(detail) for detail in Detail],
+        "transition": [f"{stage} → {step}" for stage, steps in TRANSITIONS.items() for step in steps],
+    }
+
+
+def illegal(counts: Counts) -> Iterator[str]:
+    """Steps that must never be taken, and were."""
+    legal = everything()["transition"]
+    yield from (f"step {name}" for (kind, name), _ in counts.items() if kind == "transition" and name not in legal)
+
+
+def report(counts: Counts, say: Callable[[str], object]) -> list[str]:
+    """Say what was reached; what was not, and should have been."""
+    missing = []
+    for kind, names in everything().items():
+        reached = [name for name in names if counts[kind, name]]
+        argued = [name for name in names if name in UNREACHED and name not in reached]
+        say(f"{len(reached):>7} of {len(names)} {kind}s reached" + (f", {len(argued)} cannot be" if argued else ""))
+        missing += [f"{kind} {name}" for name in names if name not in reached and name not in argued]
+    for name, why in UNREACHED.items():
+        if not counts["detail", name]:
+            say(f"        {name}: {why}")
+    return missing
