@@ -120,7 +120,9 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
         return None
     still = (case.watching_since or now) + policy.confirm_timeout
     if volume.status == "detaching" and not volume.multiattach and now < still:
-        return requeue(case, policy, now, "the volume is free of servers and still detaching")
+        waiting = requeue(case, policy, now, "the volume is free of servers and still detaching")
+        if isinstance(waiting, Requeue):
+            return waiting
     status = "" if volume.status in ("available", "in-use") else f"the volume is {volume.status}"
     if case.progress.followed:
         return detached(how_detached(case), status)
