@@ -25,7 +25,8 @@ class Pending(NamedTuple):
 class Cloud(NamedTuple):
     """Both planes. `volume` is in-use, detaching, reserved, available or gone.
 
-    `fresh` is the number of the next binding. `failed` is what the record says of our detach: that it was `refused`, or `stuck` since the storage failed.
+    `fresh` is the number of the next binding. `failed` is what the record says of our detach: that it was `refused`, or
+    is `stuck` since the storage failed.
     """
 
     volume: str = "in-use"
