@@ -1,0 +1,161 @@
+"""The AWS adapters, judged by botocore's own models and signer instead of by stand-ins that we wrote."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from local.aws_stand_in import CREDENTIALS
+from shared.aws.client import SQS, AwsClient, AwsError
+from shared.aws.event_bus import EventBus
+from shared.aws.secrets import Secrets
+from shared.aws.sqs import SqsQueue
+from shared.aws.task_tokens import TaskTokens
+from shared.model import Message, Outcome, Reason
+from shared.ports import AwsTrouble, Event, NotTaken, QueueMessage, Unsent
+from tests.integration.botocore_judge import Answer, Heard, Judge, errors_of, judging, objections
+from tests.integration.test_aws_adapters import VERDICT
+from tests.messages import QUEUE_ARN, START
+
+URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/volume-detach-requests"
+
+
+@pytest.fixture
+def judge() -> Iterator[Judge]:
+    with judging() as found:
+        yield found
+
+
+def client(judge: Judge) -> AwsClient:
+    environment = {**CREDENTIALS, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": f"http://{judge.host}"}
+    return AwsClient(environment, sleep=lambda seconds: None)
+
+
+def sends(judge: Judge, messages: dict[int, QueueMessage]) -> object:
+    taken = [{"Id": str(number), "MessageId": "m", "MD5OfMessageBody": "x"} for number in range(len(messages))]
+    judge.answers["SendMessageBatch"] = {"Failed": [], "Successful": taken}
+    return SqsQueue(client(judge), URL).send(messages)
+
+
+def sends_largest(judge: Judge) -> object:
+    return sends(judge, {number: QueueMessage("é" * 20_000, 900) for number in range(10)})
+
+
+def deletes(judge: Judge) -> object:
+    messages = [Message("{}", f"m-{number}", QUEUE_ARN, START, receipt="r" * 1024) for number in range(10)]
+    SqsQueue(client(judge), URL).delete(messages)
+    return None
+
+
+def emits(judge: Judge) -> object:
+    judge.answers["PutEvents"] = {"Entries": [{"EventId": "1"}, {"EventId": "2"}], "FailedEntryCount": 0}
+    return EventBus(client(judge), "a-bus").emit({1: VERDICT, 2: large()})
+
+
+def large() -> Event:
+    return replace(VERDICT, body=json.dumps(json.loads(VERDICT.body) | {"padding": "x" * 60_000}))
+
+
+def reads_a_secret(judge: Judge) -> object:
+    judge.answers["GetSecretValue"] = {"SecretString": '{"a": "b"}'}
+    return Secrets(client(judge)).read("arn:aws:secretsmanager:eu-central-1:123456789012:secret:a-AbCdEf", 300)
+
+
+def ends_a_task(outcome: Outcome, judge: Judge) -> object:
+    reason = Reason.FORBIDDEN if outcome is Outcome.FAILED else None
+    event = replace(large(), outcome=outcome, reason=reason, task_token="t" * 1024)
+    return TaskTokens(client(judge)).deliver(event)
+
+
+CALLS: dict[str, tuple[str, Callable[[Judge], object]]] = {
+    "SendMessageBatch": ("sqs", lambda judge: sends(judge, {1: QueueMessage("{}"), 2: QueueMessage("{}", 5)})),
+    "SendMessageBatch, the largest": ("sqs", sends_largest),
+    "DeleteMessageBatch": ("sqs", deletes),
+    "PutEvents": ("events", emits),
+    "GetSecretValue": ("secretsmanager", reads_a_secret),
+    "SendTaskSuccess": ("stepfunctions", lambda judge: ends_a_task(Outcome.DETACHED, judge)),
+    "SendTaskFailure": ("stepfunctions", lambda judge: ends_a_task(Outcome.FAILED, judge)),
+    "SendTaskHeartbeat": ("stepfunctions", lambda judge: ends_a_task(Outcome.UNCONFIRMED, judge)),
+}
+"""What the adapters call, by operation, and botocore's name of the service."""
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_call_is_as_the_model_describes_it(judge: Judge, name: str) -> None:
+    """Operation, protocol, members, sizes and signature: botocore finds nothing, and its answer is understood."""
+    said = CALLS[name][1](judge)
+    assert judge.wrong == []
+    assert {heard.operation[1] for heard in judge.heard} == {name.partition(",")[0]}
+    assert said in ({}, None, {"a": "b"})
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if "," not in name])
+def test_every_declared_error_becomes_ours(judge: Judge, name: str) -> None:
+    """In each notation: what crosses the boundary is our own, and says the code."""
+    service, call = CALLS[name]
+    declared = list(errors_of(service, name))
+    assert declared
+    for code, answer in declared:
+        judge.answer = answer
+        reasons = reasons_of(call, judge)
+        assert all(code in why for why in reasons), (code, reasons)
+        assert reasons or name == "DeleteMessageBatch"  # what is not deleted comes again
+
+
+def reasons_of(call: Callable[[Judge], object], judge: Judge) -> list[str]:
+    """Why nothing was taken, or no secret read."""
+    try:
+        said = call(judge)
+    except AwsTrouble as trouble:
+        return [str(trouble)]
+    return [said.why] if isinstance(said, NotTaken) else [one.why for one in unsent_of(said)]
+
+
+def unsent_of(said: object) -> list[Unsent]:
+    return [one for one in said.values() if isinstance(one, Unsent)] if isinstance(said, dict) else []
+
+
+def heard_by(judge: Judge) -> Heard:
+    """One request as it has to be."""
+    sends(judge, {1: QueueMessage("{}")})
+    return judge.heard[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "objection"),
+    [
+        ({"body": b"{}"}, "lacks QueueUrl"),
+        ({"body": b'{"QueueUrl": "x", "Entries": []}'}, "another one than was signed"),
+        ({"body": b'{"QueueUrl": 5, "Entries": [{"Id": "1", "MessageBody": "x"}]}'}, "no string"),
+        ({"body": b'{"QueueUrl": "x", "Entries": [{"Id": "1", "MessageBody": "x", "Delay": 1}]}'}, "no member Delay"),
+        ({"headers": {"x-amz-target": "AmazonSQS.SendAll"}}, "no such operation"),
+        ({"headers": {"content-type": "application/x-amz-json-1.1"}}, "content type"),
+        ({"headers": {"x-amz-date": "20200101T000000Z"}}, "the signature is another one"),
+    ],
+)
+def test_the_judge_can_object(judge: Judge, change: dict[str, Any], objection: str) -> None:
+    """A request that is wrong in one point is found wrong."""
+    heard = heard_by(judge)
+    headers = {**heard.headers, **change.get("headers", {})}
+    changed = replace(heard, headers=headers, body=change.get("body", heard.body))
+    assert list(objections(heard, judge.host)) == []
+    found = list(objections(changed, judge.host))
+    assert found
+    assert any(objection in one for one in found)
+
+
+def test_another_secret_key_is_found(judge: Judge) -> None:
+    """Signed with another key than the account's, a request is refused."""
+    environment = {**CREDENTIALS, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": f"http://{judge.host}"}
+    stranger = AwsClient(environment | {"AWS_SECRET_ACCESS_KEY": "another"}, sleep=lambda seconds: None)
+    with pytest.raises(AwsError):
+        stranger.call(SQS, "SendMessageBatch", {"QueueUrl": URL, "Entries": [{"Id": "1", "MessageBody": "x"}]})
+    assert judge.wrong == ["the signature is another one"]
+
+
+def test_answers_are_not_taken_for_a_success(judge: Judge) -> None:
+    """A 200 that is no object says nothing of what was asked."""
+    judge.answer = Answer(200, ["x"])
+    assert [one.why for one in unsent_of(sends(judge, {1: QueueMessage("{}")}))]
