@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send redrive prove soak test check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run servers serve send redrive prove soak million model test check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -47,8 +47,14 @@ redrive: $(READY) ## Send dead letters back that are safe to be: STACK=name, or 
 test: $(READY) ## Run all tests
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-prove: $(READY) ## The long proofs: every crash point, every fault, hostile input; prints the counts (minutes)
-	@$(BIN)/python -m tests.simulation.prove
+prove: $(READY) ## The long proofs: crashes, faults, rough worlds, hostile input, and what they reach (an hour) [ONLY=rough]
+	@$(BIN)/python -m tests.simulation.prove $(ONLY)
+
+million: $(READY) ## Very many requests to one process on virtual time: what grows and what does not [REQUESTS=] (hours)
+	@$(BIN)/python -m tests.simulation.million --requests $(or $(REQUESTS),1000000)
+
+model: $(READY) ## Explore the model of the rules up to the larger bounds, and compare the product with it (minutes)
+	@$(BIN)/python -m tests.model
 
 soak: $(READY) ## 10,000 requests through the local stack with faults and duplicates [REQUESTS=]
 	@$(BIN)/python -m tools.soak --requests $(or $(REQUESTS),10000)

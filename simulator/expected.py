@@ -5,7 +5,7 @@ what the cloud was at each moment (`timeline`), what it was asked and answered (
 (`history`), what the sender wrote, and when the queue handed it out and the bus was offered the verdict.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -267,14 +267,14 @@ class View:
         told = server.metadata.get("os_type") or (image.properties.get("__os_type") if image else None)
         return (told or "unknown").lower()
 
-    def open(self, moment: Moment) -> bool:
+    def open(self, moment: Moment, meant: Set[str] | None = None) -> bool:
         """Whether a DELETE would be right and be accepted at a moment, as far as users are told: not of a dead host."""
         server, volume = moment.server, moment.volume
         if server is None or volume is None or self.gates(moment):
             return False
         if server.offloaded:
             return moment.listed is not None and volume.status in ("in-use", "reserved")
-        known = moment.both in self.certain
+        known = moment.both in (self.certain if meant is None else meant)
         return known and volume.status == "in-use" and server.vm_state in LETS_GO
 
     @cached_property
@@ -571,7 +571,7 @@ def _objection_to_check(view: View, data: Mapping[str, Any]) -> str | None:
         return "a dry run sent a DELETE"
     match detail:
         case "would_detach":
-            right = any(view.open(one) for one in view.moments)
+            right = any(view.open(one, view.possible) for one in view.moments)
         case "would_wait":
             right = any(not view.open(one) for one in view.moments) or bool(view.answers)
         case "would_fail":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 from simulator import Happened, What
 from simulator.expected import Asked, Promise, View, answers_about, objection
-from tests.stack import Stack
+from tests.stack import Queued, Stack
 
 SKEW = timedelta(seconds=5)
 FINAL = ("detached", "failed", "checked")
@@ -99,7 +100,15 @@ def _planted(requests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_records: bool = True) -> list[View | None]:
     """What is known of each event, by the record; None for one that answers no request of these."""
     promise = promise_of(simulation)
-    asked = {key: asked_of(simulation, request, requests) for request in requests for key in _keys(request)}
+    messages: dict[str, list[Queued]] = defaultdict(list)
+    for message in simulation.queue.ever:
+        messages[_request_of(message.body)].append(message)
+    wishes = Counter((one["data"]["server_id"], one["data"].get("volume_id")) for one in requests)
+    asked = {
+        key: asked_of(simulation, request, messages[request["id"]], wishes)
+        for request in requests
+        for key in _keys(request)
+    }
     calls = simulation.cloud.calls
     found: list[View | None] = []
     for event in simulation.bus.events:
@@ -134,28 +143,24 @@ def promise_of(simulation: Stack) -> Promise:
     )
 
 
-def asked_of(simulation: Stack, request: Mapping[str, Any], requests: Sequence[Mapping[str, Any]]) -> Asked:
-    """A request with what the queue did with its messages."""
+def asked_of(
+    simulation: Stack, request: Mapping[str, Any], mine: Sequence[Queued], wishes: Counter[tuple[str, str | None]]
+) -> Asked:
+    """A request with what the queue did with its messages; `wishes` counts who asks for which disk."""
     queue, data = simulation.queue, request["data"]
-    mine = [one for one in queue.ever if _is_of(one.body, request)]
-    same_disk = [
-        one for one in requests
-        if one is not request and (one["data"]["server_id"], one["data"].get("volume_id"))
-        == (data["server_id"], data.get("volume_id"))
-    ]  # fmt: skip
     return Asked(
         request,
         [(one.sent_at, one.first_received_at - queue.ahead) for one in mine if one.first_received_at],
         deaths=bool(simulation.unfinished & {one.id for one in mine}) or queue.copies,
-        shared=bool(same_disk),
+        shared=wishes[data["server_id"], data.get("volume_id")] > 1,
         dead_lettered=bool({one.id for one in mine} & set(queue.died)),
     )
 
 
-def _is_of(body: str, request: Mapping[str, Any]) -> bool:
-    """Whether a message is the request itself, or a continuation of it."""
+def _request_of(body: str) -> str:
+    """The id of the request that a message holds, itself or in a continuation of it."""
     value = json.loads(body)
-    return bool(value.get("id") == request["id"] or value.get("request", {}).get("id") == request["id"])
+    return str(value.get("id") or value.get("request", {}).get("id"))
 
 
 Invariant = Callable[[Run], Iterator[str]]
