@@ -138,8 +138,8 @@ def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
     By the time that the request sets, or, for a copy that is first seen so late, by the time to live (rule 7).
     """
     request, progress = case.request, case.progress
-    under_way = case.ours and case.volume and case.volume.status == "detaching"
-    if progress.accepted_at or progress.unsettled or under_way:
+    shows = case.ours and case.volume and case.volume.status == "detaching"
+    if progress.accepted_at or progress.unsettled or progress.detaching_since or shows:
         return None
     if request.expires_at and now >= request.expires_at:
         return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}")

@@ -35,8 +35,8 @@ def swap(simulation: Stack, stage: Stage) -> None:
     for attachment in [a for a in world.cinder.values() if a.volume_id == volume]:
         world._cinder_detach(attachment)
         world._nova_detach(attachment)
-    with suppress(Refused):
-        world.attach(asked["server_id"], volume)
+        with suppress(Refused):
+            world.attach(attachment.server_id, volume, attachment.device)
 
 
 def duplicate_original(simulation: Stack, stage: Stage) -> None:

@@ -484,6 +484,7 @@ def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
     Row("not yet", IDLE, "delete", asked=request(expires_at=ago(seconds=-1))),
     Row("never sent", IDLE, "failed: expired", asked=EXPIRED),
     Row("someone else detaching", DETACHING, "wait", asked=EXPIRED),
+    Row("another's detach joined, block storage has let go", seen(volume("available")), "wait", joined(5), EXPIRED),
     Row("planes disagree", COMPUTE_FIRST, "failed: expired", asked=EXPIRED),
     Row("detached meanwhile", FREE, "detached: already_detached", asked=EXPIRED),
     Row("newer attachment", AGAIN_ATTACHED, "failed: superseded", asked=EXPIRED),
