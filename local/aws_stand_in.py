@@ -109,6 +109,10 @@ class AwsStandIn:
     def put_secret(self, name: str, value: object) -> None:
         self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})
 
+    def rotate_secret(self, name: str, value: object) -> None:
+        """A new current version; the one before stays readable as the previous one."""
+        self.client.call(SECRETS, "PutSecretValue", {"SecretId": name, "SecretString": json.dumps(value)})
+
     def send(self, queue: str, body: str, delay: int = 0) -> str:
         """Put a message on a queue, where it can be received after a `delay` in seconds; its message id."""
         payload = {"QueueUrl": self.queue_urls[queue], "MessageBody": body, "DelaySeconds": delay}

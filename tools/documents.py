@@ -32,7 +32,7 @@ same request can succeed later without anybody changing anything; a new request 
 
 DETAILS: Mapping[Detail, str] = {
     Detail.DETACHED_NOW: "Our DELETE was accepted, and both planes have let go.",
-    Detail.DETACHED_MEANWHILE: "The answer to our DELETE was lost. Both planes have let go; by whose work is unknown.",
+    Detail.DETACHED_MEANWHILE: "A DELETE was sent, its acceptance was not heard of, and both planes have let go.",
     Detail.DETACHED_BY_OTHER: "The attachment was there at the first look. A detach that this one joined took it away.",
     Detail.ALREADY_DETACHED: "The volume was not attached to the server at the first look.",
     Detail.REPLACED_BY_NEWER: "The attachment that was asked for is gone. A newer one is there and was not touched.",

@@ -1,25 +1,31 @@
-"""`make soak`: many requests through the whole local stack, with faults and duplicates, and a reckoning at the end."""
+"""`make soak`: many requests through the whole local stack, and a reckoning at the end.
+
+Meanwhile answers go wrong, requests come twice, servers are moved, secrets change, and the function starts anew.
+"""
 
 import argparse
+import itertools
 import json
 import resource
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 from typing import Any
 
-from local.aws_stand_in import REQUESTS
+from local.aws_stand_in import CLOUD_SECRET, MESSAGE_KEY, REQUESTS
 from local.console import Console
-from local.stack import Stack
+from local.stack import Stack, simulator_credentials
 from local.verdicts import FINAL, watched
 from shared.aws.client import SQS
+from shared.bootstrap.detach import service
 from shared.ports import utc_now
-from simulator import Behaviour, CloudApi, Happened, Kind, World, bodies, faults
+from simulator import Behaviour, CloudApi, Happened, Kind, Refused, World, bodies, faults
 from simulator.exchange import Request
 from simulator.faults import Faults
 from simulator.oracle import disagreement
@@ -54,6 +60,64 @@ class Rain(Faults):
             return super().strike(request)
         self.fallen += 1
         return self._random.choice(WEATHER)
+
+
+TROUBLES_EVERY = 6
+"""Seconds between two things that happen to cloud, secrets and function while the requests are carried out."""
+
+
+@dataclass
+class Troubles:
+    """What happens meanwhile, one thing after the other, until it is stopped; each is counted.
+
+    Tokens die half a minute after the password was changed at the earliest: for so long a secret that was just read is
+    not read again.
+    """
+
+    cloud: CloudApi
+    stack: Stack
+    random: Random
+    counts: Counter[str] = field(default_factory=Counter)
+    memory: list[int] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        happen = itertools.cycle((self._move, self._change_password, self._move, self._restart, self._change_key,
+                                  self._move, self._kill_tokens, self._move))  # fmt: skip
+        while not self._stop.wait(TROUBLES_EVERY):
+            happened = next(happen)
+            with self.cloud.lock:
+                happened()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _move(self) -> None:
+        """A server with disks on it, for some seconds."""
+        world = self.cloud.world
+        servers = sorted({one.server_id for one in world.nova.values()})
+        for server in self.random.sample(servers, min(3, len(servers))):
+            with suppress(Refused):
+                world.move(server, self.random.choice(("resize", "live-migration")), seconds=3, reserved_after=0.5)
+                self.counts["servers moved"] += 1
+
+    def _change_password(self) -> None:
+        self.cloud.identity.change_password(f"password-{self.random.getrandbits(64):x}")
+        self.stack.aws.rotate_secret(CLOUD_SECRET, simulator_credentials(self.cloud))
+        self.counts["passwords changed"] += 1
+
+    def _change_key(self) -> None:
+        self.stack.aws.rotate_secret(MESSAGE_KEY, {"key": f"{self.random.getrandbits(256):064x}"})
+        self.counts["keys of our messages rotated"] += 1
+
+    def _restart(self) -> None:
+        """A new process of the function, as far as it keeps anything: connections, token, secrets, memory."""
+        service.cache_clear()
+        self.counts["function restarted"] += 1
+
+    def _kill_tokens(self) -> None:
+        self.cloud.revoke_tokens()
+        self.counts["all tokens revoked"] += 1
 
 
 @dataclass
@@ -95,13 +159,14 @@ class Soak:
         judged = (disagreement(history[event["data"].get("volume_id")], event) for event in self.events)
         return list(filter(None, judged))
 
-    def report(self, console: Console, drained: float) -> bool:
+    def report(self, console: Console, drained: float, troubles: Troubles) -> bool:
         """Show the reckoning; whether everything is as it has to be."""
         untrue = self.untrue()
         rows = (
             ("requests", len(self.requests), None),
             ("cloud calls", len(self.cloud.calls), None),
             ("faults injected", self.rain.fallen, None),
+            *((name, count, None) for name, count in sorted(troubles.counts.items())),
             ("events emitted", len(self.events), None),
             ("lost (no final verdict)", len(self.requests) - len(self.ids), 0),
             ("requests with two final verdict ids", sum(len(ids) > 1 for ids in self.ids.values()), 0),
@@ -114,6 +179,8 @@ class Soak:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
         console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
+        quarters = " ".join(f"{memory:,}" for memory in troubles.memory)
+        console.say(f"      {'MiB at each quarter, the cloud records it all':<44} {quarters}")
         for wrong in untrue[:5]:
             console.trouble(wrong)
         return all(wanted in (None, value) for _, value, wanted in rows)
@@ -134,18 +201,23 @@ def main() -> int:
     began = told = time.monotonic()
     deadline = began + asked.minutes * 60
     with watched(console, cloud=soak.cloud, under_load=True) as stack:
+        troubles = Troubles(soak.cloud, stack, Random(asked.seed))
+        threading.Thread(target=troubles.run, daemon=True).start()
         threading.Thread(target=soak.send, args=(stack, asked.duplicates, random), daemon=True).start()
         while len(soak.ids) < asked.requests and time.monotonic() < deadline:
             soak.take(stack)
+            if len(soak.ids) * 4 >= asked.requests * (len(troubles.memory) + 1):
+                troubles.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
                 console.at(f"{len(soak.ids):>6} of {asked.requests} requests have their verdict")
         drained = time.monotonic() - began
+        troubles.stop()
         while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
             time.sleep(0.5)
         for _ in range(20):
             soak.take(stack)
-    return 0 if soak.report(console, drained) else 1
+    return 0 if soak.report(console, drained, troubles) else 1
 
 
 def _requests(world: World, count: int, random: Random) -> Iterator[dict[str, Any]]:
