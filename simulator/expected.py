@@ -360,7 +360,10 @@ def _expired(view: View) -> bool:
     over = expires is not None and view.said - promise.ahead >= datetime.fromisoformat(expires.replace("Z", "+00:00"))
     ttl = view.asked.ttl(promise)
     late = any(at - view.asked.requested_at >= ttl - promise.skew for _, at in view.asked.received)
-    return (over or late) and not view.effect and (bool(view.answers) or not all(one.free for one in view.moments))
+    # A copy that first comes when one plane has let go sees no detach that it could follow.
+    unseen = view.asked.deaths and any(one.bindings and one.both is None for one in view.moments)
+    there = bool(view.answers) or not all(one.free for one in view.moments)
+    return (over or late) and there and (unseen or not view.effect)
 
 
 def _superseded(view: View) -> bool:

@@ -379,7 +379,8 @@ def violations_of(mutant: Mutant) -> list[str]:
     story = BY_NAME[mutant.story]
     simulation, stage = story.begin(mutate=mutant.mutate)
     found = judged(simulation, stage)
-    points = range(len(simulation.effects.log))
+    count = len(simulation.effects.log)
+    points = range(0, count, max(1, count // 25))
     for number in points if mutant.act else [None]:
         for death in [None, *points] if mutant.deaths else [None]:
             deaths = frozenset() if death is None else frozenset({(death, "after")})

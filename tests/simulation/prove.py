@@ -8,19 +8,29 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.simulation.reach import Counts, counting, everything, illegal, report, said
 
 STEP = int(os.environ.get("PROOF_STEP", "29"))
 """Every STEP-th case of the long enumerations; 1 takes them all."""
 
+MOST = int(os.environ.get("PROOF_MOST", "40"))
+"""And no more than about so many of one story: some have hundreds of effects."""
+
 SEED = 20261123
+
+T = TypeVar("T")
+
+
+def sampled(cases: Sequence[T], step: int) -> Sequence[T]:
+    """What `make test` takes of an enumeration, evenly from all of it."""
+    return cases[:: max(step, len(cases) // MOST)]
 
 
 @dataclass

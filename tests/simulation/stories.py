@@ -260,11 +260,11 @@ STORIES = tuple(
         ("unauthorized", _unauthorized),
     )
 )
-ALONE = ("marked-late", "marked-very-late", "lost-and-marked-late", "dry-run-unsafe")
+ALONE = ("marked-late", "marked-very-late", "lost-and-marked-late", "dry-run-unsafe", "unauthorized")
 SHARED_STAGE = tuple(story for story in STORIES if story.name not in ALONE)
 """Stories others may act in. Where the cloud marks the volume late, a second DELETE may be accepted meanwhile, though
-without an effect of its own; nobody but the cloud could prevent that. And a dry run that is repeated after a death may
-find its server on the move."""
+without an effect of its own; nobody but the cloud could prevent that. A dry run that is repeated after a death may find
+its server on the move, and nobody but the story may say when Keystone knows the user again."""
 
 SCENARIOS = tuple(Story(name, one.arrange, settings=catalogue.SETTINGS) for name, one in CATALOGUE.items())
 """Every scenario of the catalogue, with its own short times, as a story."""
