@@ -20,7 +20,7 @@ from tests.simulation.reach import Counts, counting, everything, illegal, report
 STEP = int(os.environ.get("PROOF_STEP", "29"))
 """Every STEP-th case of the long enumerations; 1 takes them all."""
 
-MOST = int(os.environ.get("PROOF_MOST", "40"))
+MOST = int(os.environ.get("PROOF_MOST", "8"))
 """And no more than about so many of one story: some have hundreds of effects."""
 
 SEED = 20261123
