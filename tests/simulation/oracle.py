@@ -195,6 +195,8 @@ def no_contradiction(run: Run) -> Iterator[str]:
         )
         later_world |= {("failed", "superseded")} if run.attached_at_once(request) else set()
         later_world |= {("failed", "expired")} if run.rough and request.get("expirytime") else set()
+        if run.rough and ("failed", "expired") in said:  # a redelivery finds the time over, as the one before did
+            later_world |= {("failed", "gave_up")}
         said -= later_world
         if len(said) > 1 and not (run.rough and _world_has_changed(run, request["id"], volume)):
             yield f"{request['id']} was told {sorted(map(str, said))}"
