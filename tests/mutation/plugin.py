@@ -1,0 +1,62 @@
+"""A pytest plugin for `make mutants`: which tests judge a mutant, the nearest first.
+
+mutmut names every test that runs the mutated function. Of these, the tests of the mutated package judge, so that a rule
+is held by its own tests and not only by a run of the whole service.
+"""
+
+import os
+
+import pytest
+
+JUDGES = {
+    "shared.decision": ("case", "gates", "meant", "requeue", "rules", "dead_letters", "model"),
+    "shared.inbox": (
+        "envelope_entries", "inbox", "inbox_fields", "inbox_hostile", "interop", "own_messages", "requesters", "times",
+        "trace",
+    ),
+    "shared.outbox": ("dead_letters", "events", "failure_catalogue", "original", "outbox", "http_sink"),
+    "shared.own_messages": ("own_messages", "inbox"),
+    "shared.visit": ("visits", "detach_volume"),
+}  # fmt: skip
+"""The test modules by which the mutants of a package are judged, without `test_`."""
+
+NEAREST = {"read": "inbox", "envelopes": "inbox", "request": "inbox_fields", "visit": "visits"}
+"""Where a module's tests stand, if not under its own name."""
+
+CHOSEN = pytest.StashKey[set[str]]()
+
+
+def mutant() -> str | None:
+    """The full name of the mutated function; None while mutmut does something else, such as finding who runs what."""
+    name = os.environ.get("MUTANT_UNDER_TEST", "")
+    return name if name.startswith("shared.") else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collect the judges' files as wholes: to find hundreds of tests one by one takes seconds."""
+    name = mutant()
+    if name:
+        config.stash[CHOSEN] = set(config.args)
+        config.args[:] = judges(name, {test.partition("::")[0] for test in config.args})
+
+
+def judges(name: str, files: set[str]) -> list[str]:
+    """Those of the files that judge a mutant, the one with the module's own tests first."""
+    names = next(names for package, names in JUDGES.items() if name.startswith(package))
+    module = name.split(".x")[0].rpartition(".")[2]
+    nearest = NEAREST.get(module, module)
+    return sorted((file for file in files if _stem(file) in names), key=lambda file: (_stem(file) != nearest, file))
+
+
+def _stem(file: str) -> str:
+    return file.rpartition("/")[2].removesuffix(".py").removeprefix("test_")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests that draw their cases at random: a mutant that one draw kills survives the next."""
+    chosen = config.stash.get(CHOSEN, None)
+    items[:] = [item for item in items if not _is_drawn(item) and (chosen is None or item.nodeid in chosen)]
+
+
+def _is_drawn(item: pytest.Item) -> bool:
+    return bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))
