@@ -36,6 +36,11 @@ def decide(look: Look, was: Progress, time: int, broken: Set[str] = frozenset())
     progress = take_in(look, was, broken)
     if (progress.accepted or progress.detaching) and not (was.accepted or was.detaching):
         time = 0  # the clock of a detach runs from when it is known
+    return settle(look, progress, time, broken)
+
+
+def settle(look: Look, progress: Progress, time: int, broken: Set[str] = frozenset()) -> Decision:
+    """The same, once the progress has taken in the look."""
     here, mine = look.shown, look.shown is not None and progress.followed == look.shown
     if not look.server or look.volume == "gone":
         return _missing(look, progress, time)

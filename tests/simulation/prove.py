@@ -15,7 +15,7 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
-from tests.simulation.reach import Counts, counting, everything, illegal, report, said
+from tests.simulation.reach import Counts, by_the_model, counting, everything, illegal, report, said
 
 STEP = int(os.environ.get("PROOF_STEP", "29"))
 """Every STEP-th case of the long enumerations; 1 takes them all."""
@@ -270,6 +270,7 @@ def main() -> int:
     events = sum(count for (kind, _), count in reached.items() if kind == "detail")
     print(f"{'events that were judged':<30} {events:>10,}\n")
     missing = report(reached, print)
+    by_the_model(reached, print)
     for name in missing:
         print(f"        not reached: {name}")
     # Some steps are legal and rare: they are told, and are no failure.

@@ -13,6 +13,7 @@ from shared.decision.rules import RULES, Rule, decide
 from shared.model import Detail, Outcome, Reason
 from shared.policy import Policy
 from shared.service import Service
+from tests.model.traces import check
 
 Counts = Counter[tuple[str, str]]
 
@@ -76,14 +77,27 @@ def counting(counts: Counts) -> Callable[[Service], Service]:
 
         return answer
 
-    decide_counted = partial(decide, rules=tuple(map(counted, RULES)))
+    rules = tuple(map(counted, RULES))
+    watch = watching(counts)
+    return lambda service: watch(replace(service, visits=replace(service.visits, decide=partial(decide, rules=rules))))
 
-    def decide_and_count(case: Case, policy: Policy, now: datetime) -> Decision:
-        decision = decide_counted(case, policy, now)
-        counts["transition", f"{stage_of(case.progress)} → {step_of(decision)}"] += 1
-        return decision
 
-    return lambda service: replace(service, visits=replace(service.visits, decide=decide_and_count))
+def watching(counts: Counts) -> Callable[[Service], Service]:
+    """The same service, with every step counted, and held against the model."""
+
+    def watched(service: Service) -> Service:
+        decides = service.visits.decide
+
+        def decide_and_count(case: Case, policy: Policy, now: datetime) -> Decision:
+            decision = decides(case, policy, now)
+            counts["transition", f"{stage_of(case.progress)} → {step_of(decision)}"] += 1
+            held, of_what = check(case, decision, policy, now)
+            counts[f"model {held}", of_what] += 1
+            return decision
+
+        return replace(service, visits=replace(service.visits, decide=decide_and_count))
+
+    return watched
 
 
 def said(events: list[dict[str, Any]], counts: Counts) -> None:
@@ -106,9 +120,22 @@ def everything() -> Mapping[str, list[str]]:
 
 
 def illegal(counts: Counts) -> Iterator[str]:
-    """Steps that must never be taken, and were."""
+    """Steps that must never be taken, or that the model does not allow, and were."""
     legal = everything()["transition"]
     yield from (f"step {name}" for (kind, name), _ in counts.items() if kind == "transition" and name not in legal)
+    yield from (f"not a step of the model: {name}" for kind, name in counts if kind == "model differs")
+
+
+def by_the_model(counts: Counts, say: Callable[[str], object]) -> None:
+    """Say how many looks the model was asked about, and which it does not know."""
+    kinds = ("allowed", "waits", "outside", "differs")
+    total = {kind: sum(count for (name, _), count in counts.items() if name == f"model {kind}") for kind in kinds}
+    say(
+        f"{sum(total.values()):>7,} looks: {total['allowed']:,} steps the model allows, {total['waits']:,} wait for a"
+        f" later look, {total['outside']:,} are outside of the model, {total['differs']:,} differ"
+    )
+    outside = sorted((count, why) for (name, why), count in counts.items() if name == "model outside")
+    say("        outside: " + ", ".join(f"{why} {count:,}" for count, why in reversed(outside)))
 
 
 def report(counts: Counts, say: Callable[[str], object]) -> list[str]:

@@ -1,0 +1,38 @@
+"""The product's traces are the model's: what is not a step of the model is found, in whatever world it is taken."""
+
+from collections import Counter
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.reach import Counts, illegal, watching
+from tests.simulation.stories import STORIES, Story, judged
+
+BY_RULE = {mutant.rule: mutant for mutant in MUTANTS}
+FOUND = {
+    "rule 1, block storage is not asked": "detached detached_now",
+    "rule 2, one more after an accepted one": "delete",
+    "rule 4, one idle look is a refusal": "failed refused_by_server",
+    "rule 5, unconfirmed is said at once": "announce",
+    "rule 6, no server is success": "detached",
+}
+"""Broken rules, and the step that the model does not allow."""
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_every_step_is_one_of_the_model(story: Story) -> None:
+    counts: Counts = Counter()
+    simulation, stage = story.begin(mutate=watching(counts))
+    assert judged(simulation, stage) == []
+    assert list(illegal(counts)) == []
+    assert sum(count for (kind, _), count in counts.items() if kind.startswith("model")) or story.name == "unauthorized"
+
+
+@pytest.mark.parametrize("rule", FOUND)
+def test_a_step_that_the_model_does_not_allow_is_found(rule: str) -> None:
+    mutant, counts = BY_RULE[rule], Counter[tuple[str, str]]()
+    story = next(story for story in STORIES if story.name == mutant.story)
+    simulation, _ = story.begin(mutate=lambda service: watching(counts)(mutant.mutate(service)))
+    simulation.run()
+    found = [line for line in illegal(counts) if line.startswith("not a step of the model")]
+    assert any(f": {FOUND[rule]}" in line for line in found)
