@@ -3,15 +3,16 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from local.function_url import PortTaken
 from local.play import play
 from local.real_cloud import check_cloud
-from local.run import run, unreadable
+from local.run import run
 from local.serve import serve
 from shared.settings import SettingsError
 from simulator.scenarios import CATALOGUE
+from tools.event_files import STDIN, NoEvents, read_events
+from tools.exit_status import Exit
 from tools.sender import LOCAL_SECRET, LOCAL_URL, send
 from tools.servers import show
 
@@ -20,13 +21,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="send events through the local stack and print the verdicts")
-    run.add_argument("--event", type=Path, help="one event file instead of the samples in events/")
+    run.add_argument("--event", help="a file of yours instead of the samples in events/, or - for standard input")
     run.add_argument("--scenario", help="a scenario by name, `all` of them, or `list`")
     servers = commands.add_parser("servers", help="list servers and their disks")
     serve = commands.add_parser("serve", help="keep the stack up, with the webhook endpoint on a port of this machine")
     serve.add_argument("--port", type=int, default=8080)
     send = commands.add_parser("send", help="sign an event and post it to a webhook endpoint")
-    send.add_argument("--event", type=Path, required=True)
+    send.add_argument("--event", required=True, help="an event, an array or JSON lines; - is standard input")
     send.add_argument("--url", default=LOCAL_URL)
     send.add_argument("--secret", default=os.environ.get("WEBHOOK_SECRET") or LOCAL_SECRET)
     send.set_defaults(cloud=None)
@@ -49,8 +50,6 @@ def objection(asked: argparse.Namespace) -> str | None:
             return f"There is no scenario {asked.scenario}; `make run SCENARIO=list` shows them all."
         if real_cloud and not asked.event:
             return "The samples are for the simulated cloud: with CLOUD=env name an event of yours, EVENT=file.json."
-        if asked.event and (trouble := unreadable(asked.event)):
-            return trouble
     return check_cloud(os.environ) if real_cloud else None
 
 
@@ -58,17 +57,19 @@ def main() -> int:
     asked = arguments()
     if trouble := objection(asked):
         print(trouble, file=sys.stderr)
-        return 2
+        return Exit.USAGE
     match asked.command:
         case "send":
-            return send(asked.event, asked.url, asked.secret)
+            return send(read_events(asked.event), asked.url, asked.secret)
         case "servers":
             return show(asked.cloud == "env", asked.json)
         case "serve":
             return serve(asked.port, asked.cloud == "env", asked.json)
     if asked.scenario:
         return play(asked.scenario, asked.json)
-    return run(asked.event, asked.cloud == "env", asked.json)
+    events = read_events(asked.event) if asked.event else None
+    name = "stdin" if asked.event == STDIN else os.path.basename(asked.event or "")
+    return run(events, name, asked.cloud == "env", asked.json)
 
 
 if __name__ == "__main__":
@@ -76,9 +77,9 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
-    except (SettingsError, PortTaken) as error:
+    except (SettingsError, PortTaken, NoEvents) as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+        sys.exit(Exit.USAGE)
     except BrokenPipeError:
         # Whoever read our lines has had enough; nothing of theirs is lost.
         sys.stderr.close()

@@ -10,8 +10,7 @@ from typing import Any
 from local.console import Console
 from local.stack import Stack, running
 from shared.telemetry.logs import logger
-
-FINAL = ("detached", "failed", "checked")
+from tools.exit_status import FINAL
 
 Key = tuple[str, str | None]
 """A request and one of its volumes, as verdicts name them."""

@@ -5,18 +5,19 @@ import json
 import re
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Self
 
 import requests
 from pydantic import ValidationError
 from standardwebhooks import Webhook
 
+from shared.policy import BATCH_EVENTS
 from shared.signatures import ID, SIGNATURE, TIMESTAMP, Keys
 from shared.webhook.http_binding import BATCHED, STRUCTURED
+from tools.exit_status import Exit, of_all
 
 LOCAL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """The secret of the published test vector: known to everybody, so it is for webhook endpoints on this machine."""
@@ -74,27 +75,43 @@ def deliver(post: Post, url: str) -> requests.Response:
     return requests.post(url, data=post.body, headers=dict(post.headers), timeout=30, allow_redirects=False)
 
 
-def send(event: Path, url: str, secret: str) -> int:
-    """Exit status: 0 if the webhook accepted it, 1 if it said no, 2 if nothing could be sent."""
-    if not event.is_file():
-        return _trouble(f"There is no event file {event}; samples are in events/.")
+def send(events: Sequence[str], url: str, secret: str) -> Exit:
+    """Post events, and show the answers. What is accepted has no verdict yet, so the status is OPEN at best."""
     try:
         Keys.parse([secret])
     except ValidationError:
         return _trouble("SECRET must be whsec_ and the base64 of 24 to 64 bytes.")
-    try:
-        answer = deliver(post_of(event.read_text()).signed(secret, datetime.now(UTC)), url)
-    except requests.RequestException as error:
-        return _trouble(f"{url} does not answer ({type(error).__name__}): run `make serve`, or name another by URL=.")
+    statuses = []
+    for text in _together(events):
+        try:
+            answer = deliver(post_of(text).signed(secret, datetime.now(UTC)), url)
+        except requests.RequestException as error:
+            return _trouble(
+                f"{url} does not answer ({type(error).__name__}): run `make serve`, or name another by URL=."
+            )
+        _show(answer)
+        statuses.append(Exit.OPEN if answer.ok else Exit.FAILED)
+    return of_all(statuses)
+
+
+def _together(events: Sequence[str]) -> list[str]:
+    """Several CloudEvents are one batch, or more; bare requests have no such form, and go one by one."""
+    found = [_json(event) for event in events]
+    if len(events) > 1 and all(isinstance(event, dict) and "specversion" in event for event in found):
+        parts = (found[start : start + BATCH_EVENTS] for start in range(0, len(found), BATCH_EVENTS))
+        return [json.dumps(part, ensure_ascii=False) for part in parts]
+    return list(events)
+
+
+def _show(answer: requests.Response) -> None:
     print(f"{answer.status_code} {answer.reason}")
     for name in ("Retry-After", "WWW-Authenticate", "Allow"):
         if name in answer.headers:
             print(f"{name}: {answer.headers[name]}")
     said = _json(answer.content)
     print(answer.text if said is None else json.dumps(said, indent=2, ensure_ascii=False))
-    return 0 if answer.ok else 1
 
 
-def _trouble(sentence: str) -> int:
+def _trouble(sentence: str) -> Exit:
     print(sentence, file=sys.stderr)
-    return 2
+    return Exit.USAGE

@@ -21,7 +21,7 @@ from typing import Any
 from local.aws_stand_in import CLOUD_SECRET, MESSAGE_KEY, REQUESTS
 from local.console import Console
 from local.stack import Stack, simulator_credentials
-from local.verdicts import FINAL, watched
+from local.verdicts import watched
 from shared.aws.client import SQS
 from shared.bootstrap.detach import service
 from shared.ports import utc_now
@@ -29,6 +29,7 @@ from simulator import Behaviour, CloudApi, Happened, Kind, Refused, World, bodie
 from simulator.exchange import Request
 from simulator.faults import Faults
 from simulator.oracle import disagreement
+from tools.exit_status import FINAL
 
 DISKS_PER_SERVER = 20
 REQUEST = {"specversion": "1.0", "source": "/soak", "type": "bms.volume.detach_requested.v1"}

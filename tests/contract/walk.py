@@ -46,7 +46,7 @@ def main() -> None:
     walk = Walk()
     threading.setprofile(walk.hook)
     sys.setprofile(walk.hook)
-    run(ROOT / "events/detach_bare.json", real_cloud=False, as_json=True)
+    run([(ROOT / "events/detach_bare.json").read_text()], "detach_bare.json", real_cloud=False, as_json=True)
     sys.setprofile(None)
     print(json.dumps({"calls": walk.calls.total(), "files": len(walk.calls), "changes": walk.changes}))
 

@@ -5,7 +5,6 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +15,8 @@ from hypothesis import strategies as st
 
 from functions.receive_webhook.handler import http_request_of
 from local.function_url import LARGEST, FunctionUrl, Page, PortTaken, payload
+from shared.policy import BATCH_EVENTS
+from tools.exit_status import Exit
 from tools.sender import LOCAL_SECRET, send
 
 
@@ -146,19 +147,17 @@ def test_a_port_that_is_taken(url: FunctionUrl) -> None:
         FunctionUrl(Echo(), port)
 
 
-@pytest.mark.parametrize(("status", "expected"), [("202", 0), ("401", 1)])
-def test_send_shows_the_answer(status: str, expected: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit status says whether the request was accepted."""
+@pytest.mark.parametrize(("status", "expected"), [("202", Exit.OPEN), ("401", Exit.FAILED)])
+def test_send_shows_the_answer(status: str, expected: Exit, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status says that what was accepted has no verdict yet, and that what was refused will have none."""
     seen: list[Any] = []
 
     def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
         seen.append(event)
         return {"statusCode": int(status), "headers": {"Retry-After": "7"}, "body": '{"detail": "so"}'}
 
-    file = tmp_path / "event.json"
-    file.write_text('{"server_id": "ü"}', encoding="utf-8")
     with FunctionUrl(handler) as url:
-        assert send(file, url.address, LOCAL_SECRET) == expected
+        assert send(['{"server_id": "ü"}'], url.address, LOCAL_SECRET) is expected
     shown = capsys.readouterr().out
     assert shown.startswith(status)
     assert "Retry-After: 7" in shown
@@ -166,21 +165,37 @@ def test_send_shows_the_answer(status: str, expected: int, tmp_path: Path, capsy
     assert {"webhook-id", "webhook-timestamp", "webhook-signature"} <= set(seen[0]["headers"])
 
 
+def test_several_cloudevents_are_one_batch_and_bare_requests_go_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    seen: list[Any] = []
+
+    def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
+        seen.append((event["headers"]["content-type"], json.loads(event["body"])))
+        return {"statusCode": 202, "headers": {}, "body": "{}"}
+
+    events = [{"specversion": "1.0", "id": str(number)} for number in range(BATCH_EVENTS + 1)]
+    with FunctionUrl(handler) as url:
+        send([json.dumps(event) for event in events], url.address, LOCAL_SECRET)
+        send(['{"server_id": "1"}', '{"server_id": "2"}'], url.address, LOCAL_SECRET)
+    assert seen == [
+        ("application/cloudevents-batch+json", events[:-1]),
+        ("application/cloudevents-batch+json", events[-1:]),
+        ("application/json", {"server_id": "1"}),
+        ("application/json", {"server_id": "2"}),
+    ]
+    assert capsys.readouterr().out.count("202") == 4
+
+
 @pytest.mark.parametrize(
-    ("name", "url", "secret", "said"),
+    ("url", "secret", "said"),
     [
-        ("missing.json", "http://127.0.0.1:1/", LOCAL_SECRET, "There is no event file"),
-        ("event.json", "http://127.0.0.1:1/", LOCAL_SECRET, "make serve"),
-        ("event.json", "nonsense", LOCAL_SECRET, "does not answer"),
-        ("event.json", "http://127.0.0.1:1/", "whsec_x", "SECRET must be"),
+        ("http://127.0.0.1:1/", LOCAL_SECRET, "make serve"),
+        ("nonsense", LOCAL_SECRET, "does not answer"),
+        ("http://127.0.0.1:1/", "whsec_x", "SECRET must be"),
     ],
 )
-def test_send_says_what_is_wrong(
-    name: str, url: str, secret: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One sentence on stderr, no traceback, exit status 2."""
-    (tmp_path / "event.json").write_text("{}")
-    assert send(tmp_path / name, url, secret) == 2
+def test_send_says_what_is_wrong(url: str, secret: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence on stderr, no traceback, and a status that says that nothing was asked for."""
+    assert send(["{}"], url, secret) is Exit.USAGE
     shown = capsys.readouterr()
     assert said in shown.err
     assert shown.err.count("\n") == 1

@@ -1,0 +1,76 @@
+"""Events as people write them: a file or standard input with one event, an array of them, or one on each line."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+STDIN = "-"
+LAMBDA_RECORDS = re.compile(r'\s*\{\s*"Records"\s*:')
+
+
+class NoEvents(ValueError):
+    """There is nothing to send; the text is one sentence for the person who asked."""
+
+
+def read_events(path: str) -> list[str]:
+    """The events of a file, each as JSON text; `-` is standard input. Raises NoEvents."""
+    name = "Standard input" if path == STDIN else f"The event file {path}"
+    return list(events_in(_text(path, name), name))
+
+
+def _text(path: str, name: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+    except FileNotFoundError:
+        raise NoEvents(f"There is no event file {path}; samples are in events/.") from None
+    except OSError as error:
+        raise NoEvents(f"{name} cannot be read ({error.strerror}): name a file with JSON in it.") from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NoEvents(f"{name} is not UTF-8 (byte {error.start}): save it as JSON in UTF-8.") from error
+
+
+def events_in(text: str, name: str) -> Iterator[str]:
+    """Each event of a text, as it is written where it stands alone. Raises NoEvents, which calls the text `name`."""
+    if not text.strip():
+        raise NoEvents(f"{name} is empty: write an event as JSON, such as events/detach_bare.json.")
+    if LAMBDA_RECORDS.match(text):
+        raise NoEvents(f"{name} is a batch as Lambda gets it; a message on the queue is the `body` of a record.")
+    within = name[0].lower() + name[1:]
+    value, why = _parsed(text)
+    if why:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if len(lines) == 1 or _parsed(lines[0][1])[1]:
+            raise NoEvents(f"{name} is no JSON ({why}): write one event, an array of them, or one on each line.")
+        for number, line in lines:
+            yield _event(*_parsed(line), line, f"Line {number} of {within}")
+    elif isinstance(value, list):
+        if not value:
+            raise NoEvents(f"{name} is an empty array: there is nothing to send.")
+        for number, entry in enumerate(value, 1):
+            yield _event(entry, None, json.dumps(entry, ensure_ascii=False), f"Entry {number} of {within}")
+    else:
+        yield _event(value, None, text, name)
+
+
+def _parsed(text: str) -> tuple[Any, str | None]:
+    """The value, and None, or why there is none."""
+    try:
+        return json.loads(text), None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} " if "\n" in text else ""
+        return None, f"{error.msg[0].lower()}{error.msg[1:]}, {where}column {error.colno}"
+    except (ValueError, RecursionError):
+        return None, "it is nested too deeply, or a number in it is too long"
+
+
+def _event(value: Any, why: str | None, text: str, name: str) -> str:
+    if why:
+        raise NoEvents(f"{name} is no JSON ({why}): nothing was sent.")
+    if not isinstance(value, dict):
+        raise NoEvents(f"{name} is no JSON object: an event is one, such as events/detach_bare.json.")
+    return text
