@@ -1,17 +1,19 @@
 # Everything a developer or an operator does. Each target sets up what it needs.
 
+# A shim of a version manager may be there without the Python behind it, so each candidate has to run.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
-VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VERSION := $(shell $(PYTHON) -c 'import sys; v = sys.version_info; print("%d.%d" % v[:2] if v >= (3, 11) else "")' 2>/dev/null)
 ifeq ($(VERSION),)
-$(error No Python >= 3.11 found: install one, or name it with PYTHON=/path/to/python)
+$(error $(if $(PYTHON),PYTHON=$(PYTHON) is no Python that runs here and is 3.11 or newer,No Python 3.11 or newer is found): install one, or name it with PYTHON=/path/to/python)
 endif
 VENV := .venv/$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOCAL := $(VENV)/.local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send redrive prove soak million model test check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run servers serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -23,29 +25,47 @@ help: ## Show this list
 
 setup: $(READY) ## Make the virtual environment from the lock file
 
-$(READY): requirements-dev.lock
-	@echo "Setting up $(VENV) from requirements-dev.lock (once, about a minute) ..." >&2
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+# What is compiled when it is first imported need not be compiled now.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes
+MAKE_VENV = $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "$(PYTHON) has no venv module: install it (Debian, Ubuntu: apt-get install python3-venv)." >&2; exit 2; }; \
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+
+$(LOCAL): requirements-local.lock
+	@echo "Setting up $(VENV): the product and AWS on this machine (once, half a minute) ..." >&2
+	@$(MAKE_VENV)
+	@$(INSTALL) -r requirements-local.lock
 	@touch $@
 
-run: $(READY) ## Run the sample events through the local stack: queue, function, cloud, event bus
+$(READY): requirements-dev.lock
+	@echo "Setting up $(VENV) for development from requirements-dev.lock (once, a minute) ..." >&2
+	@$(MAKE_VENV)
+	@$(INSTALL) -r requirements-dev.lock
+	@touch $(LOCAL) $@
+
+run: $(LOCAL) ## Run the sample events through the local stack: queue, function, cloud, event bus
 	@$(BIN)/python -m local run $(if $(EVENT),--event '$(EVENT)') $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
-servers: $(READY) ## List servers and their disks, from the simulator or with CLOUD=env from yours
-	@$(BIN)/python -m local servers $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+servers: $(LOCAL) ## List servers and their disks, and what would be refused [CLOUD=env] [NAME=part]
+	@$(BIN)/python -m local servers $(if $(NAME),--name '$(NAME)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
-serve: $(READY) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
+serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
-send: $(READY) ## Sign an event and post it to a webhook endpoint: EVENT=file.json [URL=] [SECRET=]
+send: $(LOCAL) ## Sign an event and post it to a webhook endpoint: EVENT=file.json [URL=] [SECRET=]
 	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)') || [ $$? -eq 3 ]  # accepted: the verdict is yet to come
 
-redrive: $(READY) ## Send dead letters back that are safe to be: STACK=name, or QUEUE=url DLQ=url [DRY=1] [YES=1]
+redrive: $(LOCAL) ## Send dead letters back that are safe to be: STACK=name, or QUEUE=url DLQ=url [DRY=1] [YES=1]
 	@$(BIN)/python -m tools.redrive $(if $(STACK),--stack '$(STACK)') $(if $(QUEUE),--queue '$(QUEUE)') $(if $(DLQ),--dlq '$(DLQ)') $(if $(filter-out 0,$(DRY)),--dry) $(if $(filter-out 0,$(YES)),--yes) $(if $(filter-out 0,$(JSON)),--json)
 
-test: $(READY) ## Run all tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+# The lines that pytest prints begin once everything is collected.
+test: $(READY) ## Run the tests, three minutes; `make check` runs slices of the proofs too
+	@echo "Running the tests on all cores, about three minutes on two ..." >&2
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not artifact and not slice" $(ARGS)
+
+slices: $(READY) ## Run slices of the long proofs: simulations, the model, outages, alarms, hostile input
+	@echo "Running slices of the proofs on all cores, some minutes ..." >&2
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m slice $(ARGS)
 
 prove: $(READY) ## The long proofs: crashes, faults, rough worlds, hostile input, and what they reach (an hour) [ONLY=rough]
 	@$(BIN)/python -m tests.simulation.prove $(ONLY)
@@ -56,10 +76,14 @@ million: $(READY) ## Very many requests to one process on virtual time: what gro
 model: $(READY) ## Explore the model of the rules up to the larger bounds, and compare the product with it (minutes)
 	@$(BIN)/python -m tests.model
 
+mutants: $(READY) ## Break the decision, inbox, outbox and visit, one spot at a time: which change no test sees [ONLY=name*] (an hour)
+	@$(BIN)/python -m mutmut run $(if $(ONLY),"$(ONLY)") >&2
+	@$(BIN)/python -m tests.mutation.survivors
+
 soak: $(READY) ## 10,000 requests through the local stack with faults and duplicates [REQUESTS=]
 	@$(BIN)/python -m tools.soak --requests $(or $(REQUESTS),10000)
 
-check: lint types imports validate artifact test ## Run everything CI runs
+check: lint types imports validate artifact test slices ## Run everything CI runs, 15 minutes
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -122,6 +146,8 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 		pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
 		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
+		pyproject.toml --group local -c requirements-dev.lock -o requirements-local.lock
 	@for group in conventional runtime sam; do \
 		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
 			--group pyproject.toml:$$group $$([ $$group = conventional ] && echo -c requirements-dev.lock) \
@@ -130,4 +156,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 		--group pyproject.toml:checkov -o requirements-checkov.lock
 
 clean: ## Remove what can be made again
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,6 +24,7 @@ def arguments() -> argparse.Namespace:
     run.add_argument("--event", help="a file of yours instead of the samples in events/, or - for standard input")
     run.add_argument("--scenario", help="a scenario by name, `all` of them, or `list`")
     servers = commands.add_parser("servers", help="list servers and their disks")
+    servers.add_argument("--name", default="", help="only servers whose name or id contains this")
     serve = commands.add_parser("serve", help="keep the stack up, with the webhook endpoint on a port of this machine")
     serve.add_argument("--port", type=int, default=8080)
     send = commands.add_parser("send", help="sign an event and post it to a webhook endpoint")
@@ -62,7 +63,7 @@ def main() -> int:
         case "send":
             return send(read_events(asked.event), asked.url, asked.secret)
         case "servers":
-            return show(asked.cloud == "env", asked.json)
+            return show(asked.cloud == "env", asked.json, asked.name)
         case "serve":
             return serve(asked.port, asked.cloud == "env", asked.json)
     if asked.scenario:

@@ -180,7 +180,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume as block storage describes it; `attachments` are pairs of a server's id and an attachment to it."""
+    """A volume as block storage describes it; `attachments` are pairs of a server's id and an attachment to it.
+
+    Its `name` and its `size` in GiB are for people; nothing is decided by them.
+    """
 
     id: str
     status: str
@@ -189,6 +192,8 @@ class Volume:
     bootable: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
+    name: str = ""
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

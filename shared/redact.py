@@ -4,7 +4,7 @@ import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from urllib.parse import quote, quote_plus, unquote
 
 REDACTED = "[redacted]"
@@ -88,8 +88,12 @@ SHORTEST_KNOWN = 6
 """Characters. A shorter secret would blank out half of any text."""
 
 
+@lru_cache(maxsize=4)
 def spellings(secret: str) -> tuple[str, ...]:
-    """A secret as it is, escaped as JSON, markup and URLs do it, and in base64, wherever it begins there."""
+    """A secret as it is, escaped as JSON, markup and URLs do it, and in base64, wherever it begins there.
+
+    Kept for the latest few: one is looked for in each text of a message, which may have hundreds.
+    """
     escaped = json.dumps(secret)[1:-1]
     forms = [secret, escaped, escaped.replace("/", "\\/"), quote(secret), quote(secret, safe=""), quote_plus(secret)]
     forms += [form.lower() for form in forms[3:] if "%" in form]

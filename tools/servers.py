@@ -1,62 +1,76 @@
-"""`make servers`: the servers of a project with their disks, where a user finds the ids for a request."""
+"""`make servers`: the servers of a project with their disks, and which of these would be refused and why."""
 
 import json
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 from local.demo import demo_cloud
 from local.real_cloud import cloud_values, connect
 from local.stack import simulator_credentials
-from shared.cloud.openstack import OpenStackCloud
-from shared.decision.gates import is_system_disk, operating_system
-from shared.model import Server
+from shared.policy import RunningServerPolicy
 from shared.ports import CloudTrouble, utc_now
 from simulator import CloudServer
+from tools.exit_status import Exit
+from tools.inventory import Disk, Machine, machines
 
 
-def show(real_cloud: bool, as_json: bool) -> int:
-    """Print the table; exit status 2 with one sentence if the cloud cannot be asked."""
+def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
+    """Print the table as it is read; FAILED if a part could not be read, USAGE with one sentence if nothing could."""
     api = None if real_cloud else demo_cloud(utc_now)
+    rule = RunningServerPolicy(os.environ.get("RUNNING_SERVER_POLICY") or RunningServerPolicy.PLATFORM)
+    broken = shown = 0
     try:
         with CloudServer(api) if api else nullcontext():
             cloud = connect(simulator_credentials(api) if api else cloud_values(os.environ))
-            rows = [_row(cloud, server) for server in cloud.servers().value]
+            for found in machines(cloud, rule, utc_now(), like):
+                shown += 1
+                broken += bool(found.trouble)
+                print(json.dumps(as_data(found)) if as_json else "\n".join(as_text(found)) + "\n", flush=True)
     except CloudTrouble as trouble:
         print(f"The cloud did not answer: {trouble}.", file=sys.stderr)
-        return 2
-    if as_json:
-        for row in rows:
-            print(json.dumps(row))
-        return 0
-    for row in rows:
-        print(f"{row['name'] or '(no name)'}  {row['status']}, {row['os']}\n  server {row['server_id']}")
-        for disk in row["disks"]:
-            kind = "system disk" if disk["system_disk"] else "data disk"
-            print(f"    volume {disk['volume_id']}  {disk['device'] or '?':<10} {kind:<12} {disk['status']}")
-        print()
-    if not rows:
-        print("No servers in this project.")
-    return 0
+        return Exit.USAGE
+    if not shown and not as_json:
+        print(f"No server of this project is called like {like}." if like else "No servers in this project.")
+    if broken:
+        print(f"{broken} of {shown} servers could not be read completely.", file=sys.stderr)
+    return Exit.FAILED if broken else Exit.DETACHED
 
 
-def _row(cloud: OpenStackCloud, found: Server) -> dict[str, Any]:
-    """One server; its own detail is asked for too, since only that leads to the image and so to the system."""
-    server = cloud.server(found.id).value or found
-    disks = []
-    for entry in cloud.listing(server.id).value or ():
-        volume = cloud.volume(entry.volume_id).value
-        attachment = next((a for on, a in volume.attachments if on == server.id), None) if volume else None
-        device = entry.device or (attachment.device if attachment else None)
-        disks.append(
-            {
-                "volume_id": entry.volume_id,
-                "device": device,
-                "status": volume.status if volume else "unknown to block storage",
-                "system_disk": volume is not None and is_system_disk(volume, device, server),
-                "attachment_id": attachment.attachment_id if attachment else None,
-            }
-        )
-    about = {"server_id": server.id, "name": server.name, "status": server.status}
-    return {**about, "os": operating_system(server).value, "disks": disks}
+def as_text(found: Machine) -> Iterator[str]:
+    yield f"{found.name or '(no name)'}  {found.status}, {found.system}"
+    yield f"  server {found.server_id}"
+    names = max((len(disk.name) for disk in found.disks), default=0)
+    for disk in found.disks:
+        yield f"    volume {disk.volume_id}  {disk_line(disk, names)}"
+        if disk.refused:
+            reason, why = disk.refused
+            yield f"           {reason}: {why}"
+    if found.trouble:
+        yield f"    not all of it can be read: {found.trouble}"
+
+
+def disk_line(disk: Disk, names: int = 0) -> str:
+    """What a disk is, in a line of which the name takes at least so many columns."""
+    size = f"{disk.size} GiB" if disk.size is not None else "? GiB"
+    return f"{disk.name or '-':<{names}}  {size:>9}  {disk.device or '?':<9} {disk.kind:<12} {disk.status}".rstrip()
+
+
+def as_data(found: Machine) -> dict[str, Any]:
+    about = {"server_id": found.server_id, "name": found.name, "status": found.status, "os": found.system}
+    disks = [
+        {
+            "volume_id": disk.volume_id,
+            "name": disk.name,
+            "size_gib": disk.size,
+            "device": disk.device,
+            "status": disk.status,
+            "system_disk": disk.system_disk,
+            "attachment_id": disk.attachment_id,
+            "refused": dict(zip(("reason", "why"), disk.refused, strict=True)) if disk.refused else None,
+        }
+        for disk in found.disks
+    ]
+    return {**about, "disks": disks, **({"trouble": found.trouble} if found.trouble else {})}

@@ -85,7 +85,8 @@ def all_detaching(body: Any) -> Mapping[str, Volume] | None:
 
 
 def _volume(found: Mapping[str, Any]) -> Volume:
-    status, attachments = _named(found).get("status"), found.get("attachments")
+    named, attachments, size = _named(found), found.get("attachments"), found.get("size")
+    status = named.get("status")
     if status is None or not isinstance(attachments, list):
         # Without them nothing can be proven, and an absent list must not read as "not attached".
         raise Unreadable("the volume's status or attachments are missing")
@@ -97,6 +98,8 @@ def _volume(found: Mapping[str, Any]) -> Volume:
         bootable=_true(found.get("bootable")),
         metadata=texts_in(found.get("metadata")),
         updated_at=cloud_time(found.get("updated_at")),
+        name=named.get("name", ""),
+        size=size if isinstance(size, int) else None,
     )
 
 

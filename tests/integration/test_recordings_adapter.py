@@ -102,9 +102,14 @@ def _server(server: Server, expected: Expected) -> None:
     assert told == expected.about
 
 
+UNTOLD = {"metadata", "updated_at", "name", "size"}
+"""What differs from run to run, or is for people only."""
+
+
 def _volume(volume: Volume, expected: Expected) -> None:
-    told = {k: v for k, v in _told(volume, unsaid=(None, False)).items() if k not in ("metadata", "updated_at")}
+    told = {k: v for k, v in _told(volume, unsaid=(None, False)).items() if k not in UNTOLD}
     assert volume.updated_at
+    assert volume.size
     assert told == expected.about
     entries = [{"server_id": _text(server), **_told(attachment)} for server, attachment in volume.attachments]
     assert entries == list(expected.entries)

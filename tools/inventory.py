@@ -1,0 +1,150 @@
+"""What a project holds, as a person wants to see it before a detach: servers, their disks, and what would be refused."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from shared.cloud.openstack import OpenStackCloud
+from shared.decision.gates import Hold, Refuse, cloud_refuses, gate, is_system_disk, operating_system
+from shared.model import DetachRequest, Listed, Reason, Server, Volume
+from shared.policy import RunningServerPolicy
+from shared.ports import CloudTrouble
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A volume on a server. `refused` says why a plain request would be refused now, by reason and in words."""
+
+    volume_id: str
+    name: str
+    size: int | None
+    device: str | None
+    status: str
+    system_disk: bool
+    attachment_id: str | None = None
+    refused: tuple[str, str] | None = None
+
+    @property
+    def kind(self) -> str:
+        return "system disk" if self.system_disk else "data disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A server with its disks; `trouble` says what of it could not be read."""
+
+    server_id: str
+    name: str
+    status: str
+    system: str
+    disks: tuple[Disk, ...] = ()
+    trouble: str | None = None
+
+
+class NotFound(LookupError):
+    """There is no such server or volume, or more than one; the text is one sentence for the person who asked."""
+
+
+def machines(cloud: OpenStackCloud, rule: RunningServerPolicy, now: datetime, like: str = "") -> Iterator[Machine]:
+    """The servers of the project whose name or id contains a text, in any case. Raises CloudTrouble for the list only."""
+    for found in cloud.servers().value:
+        if like.lower() in found.name.lower() or like.lower() in found.id:
+            yield machine(cloud, found, rule, now)
+
+
+def machine(cloud: OpenStackCloud, found: Server, rule: RunningServerPolicy, now: datetime) -> Machine:
+    """One server; its own detail is asked for too, since only that leads to the image and so to the system."""
+    told = Machine(found.id, found.name, found.status, operating_system(found).value)
+    try:
+        server = cloud.server(found.id).value or found
+        told = replace(told, status=server.status, system=operating_system(server).value)
+        entries = cloud.listing(server.id).value or ()
+    except CloudTrouble as trouble:
+        return replace(told, trouble=str(trouble))
+    disks, troubles = [], []
+    for entry in entries:
+        try:
+            disks.append(_disk(entry, cloud.volume(entry.volume_id).value, server, rule, now))
+        except CloudTrouble as trouble:
+            disks.append(Disk(entry.volume_id, "", None, entry.device, "not readable", False, entry.attachment_id))
+            troubles.append(str(trouble))
+    return replace(told, disks=tuple(disks), trouble="; ".join(dict.fromkeys(troubles)) or None)
+
+
+def _disk(entry: Listed, volume: Volume | None, server: Server, rule: RunningServerPolicy, now: datetime) -> Disk:
+    if volume is None:
+        return Disk(entry.volume_id, "", None, entry.device, "unknown to block storage", False, entry.attachment_id)
+    attachment = next((one for on, one in volume.attachments if on == server.id), None)
+    devices = {entry.device, attachment.device if attachment else None}
+    device = entry.device or (attachment.device if attachment else None)
+    plain = DetachRequest(str(uuid.uuid4()), "/inventory", server.id, volume.id, now)
+    held = gate(plain, volume, devices, server, rule)
+    refusal = cloud_refuses(server)
+    refused: tuple[str, str] | None = None
+    if isinstance(held, Refuse):
+        refused = held.reason.value, held.explanation
+    elif isinstance(held, Hold):
+        refused = "not now", held.why
+    elif refusal:
+        refused = Reason.API_REJECTED.value, refusal
+    return Disk(
+        volume.id, volume.name, volume.size, device, volume.status, is_system_disk(volume, device, server),
+        entry.attachment_id or (attachment.attachment_id if attachment else None), refused,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ by id or name
+
+
+def server_called(cloud: OpenStackCloud, asked: str) -> Server:
+    """The server of that id or name. Raises NotFound, CloudTrouble."""
+    if _is_id(asked):
+        found = cloud.server(asked.lower()).value
+        if found is None:
+            raise NotFound(f"There is no server {asked} in this project: `make servers` lists them.")
+        return found
+    known = cloud.servers().value
+    named = [server for server in known if server.name == asked] or [
+        server for server in known if server.name.lower() == asked.lower()
+    ]
+    if len(named) > 1:
+        ids = ", ".join(server.id for server in named)
+        raise NotFound(f"{len(named)} servers are called {asked}: name one by its id, of {ids}.")
+    if not named:
+        raise NotFound(f"No server is called {asked}; there {_there([server.name for server in known])}.")
+    return named[0]
+
+
+def disk_called(found: Machine, asked: str) -> Disk | None:
+    """The server's disk of that id, name or device; None for an id that the server does not list. Raises NotFound."""
+    if _is_id(asked):
+        return next((disk for disk in found.disks if disk.volume_id == asked.lower()), None)
+    named = [disk for disk in found.disks if asked in (disk.name, disk.device)]
+    if len(named) > 1:
+        ids = ", ".join(disk.volume_id for disk in named)
+        raise NotFound(f"{len(named)} disks of {found.name} are called {asked}: name one by its id, of {ids}.")
+    if not named:
+        there = _there([disk.name or disk.volume_id for disk in found.disks])
+        why = f" ({found.trouble})" if found.trouble else ""
+        raise NotFound(f"No disk called {asked} is attached to {found.name}{why}; there {there}.")
+    return named[0]
+
+
+MOST_NAMED = 10
+
+
+def _there(names: Sequence[str]) -> str:
+    if not names:
+        return "is none"
+    shown = ", ".join(name or "(no name)" for name in sorted(names)[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{'is' if len(names) == 1 else 'are'} {shown}{more}"
+
+
+def _is_id(text: str) -> bool:
+    """Whether a text is an id as Nova and Cinder give it: 32 hexadecimal digits in groups."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
