@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
 
 RUN = Path("mutants")
 ARGUED = Path(__file__).with_name("survivors.toml")
 
-KILLED = (1, 3, 24, 36, 152, 255, -24, -9)
-"""Exit codes of pytest and of mutmut for a mutant that was found: a test failed, or did not come to an end."""
-SURVIVED, NOT_RUN = 0, (33, 5)
+KILLED = ("killed", "timeout", "segfault")
+"""What mutmut calls a mutant that was found: a test failed, did not come to an end, or took Python down."""
 
 TEXT = re.compile(r"""[rf]*("[^"]*"|'[^']*')""")
 
@@ -79,7 +79,7 @@ def main() -> int:
         package = ".".join(name.split(".x")[0].split(".")[:2])
         counts = table.setdefault(package, Counter())
         counts["mutants"] += 1
-        if code in KILLED:
+        if status_by_exit_code[code] in KILLED:
             counts["killed"] += 1
         elif code is None:
             counts["not run"] += 1
