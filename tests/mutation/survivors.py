@@ -57,14 +57,15 @@ def arguments() -> list[Argument]:
     return [Argument(re.compile(row["where"]), re.compile(row["change"]), row["why"]) for row in rows]
 
 
-def results() -> Iterator[tuple[str, int | None]]:
-    """Every mutant of the latest run, with its exit code; None if it was not run."""
+def results() -> Iterator[tuple[str, int | None, Path]]:
+    """Every mutant of the latest run, with its exit code, None if it was not run, and the file that was mutated."""
     for meta in sorted(RUN.rglob("*.py.meta")):
-        yield from json.loads(meta.read_text())["exit_code_by_key"].items()
+        for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
+            yield name, code, meta.relative_to(RUN).with_suffix("")
 
 
-def read(name: str) -> Mutant:
-    lines = get_diff_for_mutant(name).splitlines()
+def read(name: str, path: Path) -> Mutant:
+    lines = get_diff_for_mutant(name, path=path).splitlines()
     before = " ".join(line[1:].strip() for line in lines if re.match("-(?!--)", line))
     after = " ".join(line[1:].strip() for line in lines if re.match(r"\+(?!\+\+)", line))
     where = re.sub(r"\.(xǁ|x_)", ".", name.rpartition("__mutmut")[0]).replace("ǁ", ".")
@@ -75,7 +76,7 @@ def main() -> int:
     argued, used = arguments(), set[Argument]()
     table: dict[str, Counter[str]] = {}
     left: list[Mutant] = []
-    for name, code in results():
+    for name, code, path in results():
         package = ".".join(name.split(".x")[0].split(".")[:2])
         counts = table.setdefault(package, Counter())
         counts["mutants"] += 1
@@ -84,7 +85,7 @@ def main() -> int:
         elif code is None:
             counts["not run"] += 1
         else:
-            mutant = read(name)
+            mutant = read(name, path)
             argument = next((one for one in argued if one.covers(mutant)), None)
             if argument:
                 used.add(argument)
