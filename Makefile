@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 LOCAL := $(VENV)/.local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status servers serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -48,6 +48,19 @@ run: $(LOCAL) ## Run the sample events through the local stack: queue, function,
 
 servers: $(LOCAL) ## List servers and their disks, and what would be refused [CLOUD=env] [NAME=part]
 	@$(BIN)/python -m local servers $(if $(NAME),--name '$(NAME)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+
+detach: $(LOCAL) ## Detach one volume: SERVER= VOLUME= (ids or names) [CLOUD=env] [STACK=name] [DRY=1] [YES=1] [WAIT=10m]
+	@$(BIN)/python -m tools detach --server '$(or $(SERVER),$(error SERVER is missing: the id or name of the server))' \
+		--volume '$(or $(VOLUME),$(error VOLUME is missing: the id, name or device of the disk))' \
+		$(if $(CLOUD),--cloud '$(CLOUD)') $(if $(STACK),--stack '$(STACK)') $(if $(WAIT),--wait '$(WAIT)') \
+		$(if $(filter-out 0,$(DRY)),--dry) $(if $(filter-out 0,$(YES)),--yes) \
+		$(if $(filter-out 0,$(UNMOUNTED)),--unmounted) $(if $(filter-out 0,$(SYSTEM_DISK)),--allow-system-disk) \
+		$(if $(filter-out 0,$(JSON)),--json)
+
+status: $(LOCAL) ## What became of a request, look by look: REQUEST=id STACK=name [VOLUME=] [SINCE=24h]
+	@$(BIN)/python -m tools status --request '$(or $(REQUEST),$(error REQUEST is missing: the id of the request))' \
+		--stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' \
+		$(if $(VOLUME),--volume '$(VOLUME)') $(if $(SINCE),--since '$(SINCE)') $(if $(filter-out 0,$(JSON)),--json)
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)

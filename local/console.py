@@ -2,14 +2,20 @@
 
 import json
 import logging
+import os
 import re
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 COLOURS = {"detached": "32", "failed": "31", "unconfirmed": "33", "checked": "36", "quiet": "2", "bold": "1"}
+
+
+def is_rich(stream: TextIO) -> bool:
+    """Whether colours and moving lines are welcome there: https://no-color.org, and a terminal that says it is dumb."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Console(logging.Handler):
@@ -22,7 +28,7 @@ class Console(logging.Handler):
         super().__init__()
         self._json = as_json
         self._brief = brief
-        self._colour = not as_json and sys.stdout.isatty()
+        self._colour = not as_json and is_rich(sys.stdout)
         self._started = time.monotonic()
         self._lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""What a project holds, as a person wants to see it before a detach: servers, their disks, and what would be refused."""
+"""What a project holds, as people want to see it before a detach: servers, disks, and what would be refused."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class NotFound(LookupError):
 
 
 def machines(cloud: OpenStackCloud, rule: RunningServerPolicy, now: datetime, like: str = "") -> Iterator[Machine]:
-    """The servers of the project whose name or id contains a text, in any case. Raises CloudTrouble for the list only."""
+    """The servers whose name or id contains a text, in any case. Raises CloudTrouble for the list only."""
     for found in cloud.servers().value:
         if like.lower() in found.name.lower() or like.lower() in found.id:
             yield machine(cloud, found, rule, now)
@@ -78,7 +78,7 @@ def _disk(entry: Listed, volume: Volume | None, server: Server, rule: RunningSer
     attachment = next((one for on, one in volume.attachments if on == server.id), None)
     devices = {entry.device, attachment.device if attachment else None}
     device = entry.device or (attachment.device if attachment else None)
-    plain = DetachRequest(str(uuid.uuid4()), "/inventory", server.id, volume.id, now)
+    plain = DetachRequest("inventory", "/inventory", now, server.id, volume.id)
     held = gate(plain, volume, devices, server, rule)
     refusal = cloud_refuses(server)
     refused: tuple[str, str] | None = None
@@ -99,7 +99,7 @@ def _disk(entry: Listed, volume: Volume | None, server: Server, rule: RunningSer
 
 def server_called(cloud: OpenStackCloud, asked: str) -> Server:
     """The server of that id or name. Raises NotFound, CloudTrouble."""
-    if _is_id(asked):
+    if is_id(asked):
         found = cloud.server(asked.lower()).value
         if found is None:
             raise NotFound(f"There is no server {asked} in this project: `make servers` lists them.")
@@ -118,7 +118,7 @@ def server_called(cloud: OpenStackCloud, asked: str) -> Server:
 
 def disk_called(found: Machine, asked: str) -> Disk | None:
     """The server's disk of that id, name or device; None for an id that the server does not list. Raises NotFound."""
-    if _is_id(asked):
+    if is_id(asked):
         return next((disk for disk in found.disks if disk.volume_id == asked.lower()), None)
     named = [disk for disk in found.disks if asked in (disk.name, disk.device)]
     if len(named) > 1:
@@ -142,7 +142,7 @@ def _there(names: Sequence[str]) -> str:
     return f"{'is' if len(names) == 1 else 'are'} {shown}{more}"
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
     """Whether a text is an id as Nova and Cinder give it: 32 hexadecimal digits in groups."""
     try:
         return str(uuid.UUID(text)) == text.lower()

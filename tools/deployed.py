@@ -1,0 +1,216 @@
+"""A deployed stack, for a person: puts a request on its queue, hears its verdicts, and reads its log."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+
+AwsFailed = (BotoCoreError, ClientError)
+
+NEEDS = (
+    "cloudformation:DescribeStacks and DescribeStackResource on the stack; sqs:SendMessage on its request queue; "
+    "events:PutRule, PutTargets, RemoveTargets, DeleteRule on rule/<bus>/by-hand-*; "
+    "sqs:CreateQueue, SetQueueAttributes, GetQueueAttributes, ReceiveMessage, DeleteMessage, DeleteQueue on by-hand-*"
+)
+"""The permissions with which a verdict is waited for."""
+
+LOG_GROUPS = ("ReceiveWebhookLogs", "DetachVolumeLogs", "ReportDeadLetterLogs")
+LOOK_AT_LOG = 4.0
+"""Seconds between two looks at the log while a verdict is waited for."""
+
+
+class Unknown(LookupError):
+    """There is no such stack, or it lacks what is needed; the text is one sentence."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a stack calls its parts."""
+
+    queue_url: str
+    bus: str
+    prefix: str
+    log_groups: tuple[str, ...]
+
+
+def names_of(stack: str) -> Names:
+    """Raises Unknown, one of AwsFailed."""
+    formation = boto3.client("cloudformation")
+    try:
+        (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
+        resource = formation.describe_stack_resource
+        found = (resource(StackName=stack, LogicalResourceId=name)["StackResourceDetail"] for name in LOG_GROUPS)
+        groups = tuple(one["PhysicalResourceId"] for one in found)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":
+            raise Unknown(f"There is no stack {stack} of this service in this account and region.") from error
+        raise
+    outputs = {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", ())}
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in described.get("Parameters", ())}
+    if missing := [name for name in ("RequestQueueUrl", "EventBusName") if name not in outputs]:
+        raise Unknown(f"The stack {stack} has no output {missing[0]}: is it one of this service?")
+    prefix = parameters.get("EventTypePrefix") or "bms"
+    return Names(outputs["RequestQueueUrl"], outputs["EventBusName"], prefix, groups)
+
+
+# ---------------------------------------------------------------------------------------------- asking and hearing
+
+
+@dataclass
+class Deployed:
+    """Sends requests whose ids begin with `session`, and hears their verdicts by a rule and a queue of its own.
+
+    Both are there on entry and gone on exit. Raises one of AwsFailed.
+    """
+
+    names: Names
+    session: str
+    on_line: Callable[[Mapping[str, Any], str], None] = lambda fields, message: None
+    log: "Log | None" = None
+    _queue: str = ""
+    _read_until: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _looked: float = 0.0
+    _ending: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self._sqs, self._events = boto3.client("sqs"), boto3.client("events")
+
+    @property
+    def prefix(self) -> str:
+        return self.names.prefix
+
+    def __enter__(self) -> Self:
+        try:
+            self._listen()
+        except BaseException:
+            self._ending.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.close()
+
+    def _listen(self) -> None:
+        sqs, events, name, bus = self._sqs, self._events, self.session, self.names.bus
+        self._queue = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": "3600"})["QueueUrl"]
+        self._ending.callback(sqs.delete_queue, QueueUrl=self._queue)
+        asked = sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
+        arn = asked["Attributes"]["QueueArn"]
+        pattern = {"detail": {"data": {"request": {"id": [{"prefix": self.session}]}}}}
+        rule = events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(pattern))["RuleArn"]
+        self._ending.callback(events.delete_rule, Name=name, EventBusName=bus)
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "events.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+            "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+        }
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        sqs.set_queue_attributes(QueueUrl=self._queue, Attributes={"Policy": policy})
+        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "by-hand", "Arn": arn}])
+        self._ending.callback(events.remove_targets, Rule=name, EventBusName=bus, Ids=["by-hand"])
+
+    def ask(self, body: str) -> None:
+        self._sqs.send_message(QueueUrl=self.names.queue_url, MessageBody=body)
+
+    def heard(self) -> list[Mapping[str, Any]]:
+        answer = self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        found = []
+        for message in answer.get("Messages", ()):
+            self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+            found.append(json.loads(message["Body"])["detail"])
+        self._follow()
+        return found
+
+    def _follow(self) -> None:
+        """Hand on what the functions have logged of this session; without the right to read it, nothing."""
+        if self.log is None or time.monotonic() - self._looked < LOOK_AT_LOG:
+            return
+        self._looked = time.monotonic()
+        try:
+            lines = self.log.tail(self.session, self._read_until)
+        except AwsFailed:
+            self.log = None
+            return
+        for at, line in lines:
+            self._read_until = max(self._read_until, at + timedelta(milliseconds=1))
+            self.on_line(line, str(line.get("message") or ""))
+
+
+# ------------------------------------------------------------------------------------------------------- the log
+
+
+@dataclass(frozen=True)
+class Log:
+    """What the functions of a stack have logged. Raises one of AwsFailed."""
+
+    logs: Any
+    groups: tuple[str, ...]
+    sleep: Callable[[float], None] = time.sleep
+
+    def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Every line that holds a text, the oldest first, by CloudWatch Logs Insights. Raises TimeoutError."""
+        quoted = json.dumps(text)
+        query = f"fields @timestamp, @message | filter strcontains(@message, {quoted}) | sort @timestamp asc"
+        asked = self.logs.start_query(
+            logGroupNames=list(self.groups),
+            startTime=int(since.timestamp()),
+            endTime=int(until.timestamp()) + 1,
+            queryString=query,
+            limit=MOST_LINES,
+        )
+        for _ in range(QUERY_PATIENCE):
+            found = self.logs.get_query_results(queryId=asked["queryId"])
+            if found["status"] in ("Complete", "Failed", "Cancelled", "Timeout"):
+                break
+            self.sleep(1)
+        if found["status"] != "Complete":
+            raise TimeoutError(f"CloudWatch Logs Insights did not finish the query ({found['status']})")
+        rows = ({one["field"]: one["value"] for one in row} for row in found["results"])
+        return [line for row in rows if (line := as_line(row.get("@message", "")))]
+
+    def tail(self, text: str, since: datetime) -> list[tuple[datetime, dict[str, Any]]]:
+        """The lines that hold a text and have come since, with their times, sooner than a query would find them."""
+        return sorted(self._events(text, since), key=lambda found: found[0])
+
+    def _events(self, text: str, since: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
+        for group in self.groups:
+            pages = self.logs.get_paginator("filter_log_events").paginate(
+                logGroupName=group, startTime=int(since.timestamp() * 1000), filterPattern=json.dumps(text)
+            )
+            for event in (event for page in pages for event in page["events"]):
+                if line := as_line(event["message"]):
+                    yield datetime.fromtimestamp(event["timestamp"] / 1000, UTC), line
+
+
+MOST_LINES = 10_000
+QUERY_PATIENCE = 60
+"""Seconds that a query may take."""
+
+
+def as_line(text: str) -> dict[str, Any] | None:
+    """A line of our log; None for what Lambda itself writes."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "message" in line else None
+
+
+def explained(error: Exception, stack: str, needs: Sequence[str] = (NEEDS,)) -> str:
+    """One sentence about what AWS did not do."""
+    if isinstance(error, ClientError):
+        told = error.response["Error"]
+        if told["Code"] in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"):
+            return f"AWS does not allow {error.operation_name} ({told.get('Message', '')}). Needed are: {needs[0]}."
+        return (
+            f"AWS did not do {error.operation_name} for {stack}: {told['Code']} {told.get('Message', '')}".strip() + "."
+        )
+    return f"AWS cannot be asked ({error}): check AWS_PROFILE, AWS_REGION and the network."

@@ -1,0 +1,204 @@
+"""`make detach`: one disk off one server, for a person with a ticket: look, ask, detach, and see how it ends."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.cloud.openstack import OpenStackCloud
+from shared.policy import RunningServerPolicy
+from shared.ports import utc_now
+from tools.exit_status import FINAL, Exit, of_events
+from tools.inventory import Disk, Machine, NotFound, disk_called, is_id, machine, server_called
+from tools.progress import Progress, Ticker
+from tools.servers import disk_line
+
+CHECK = 60.0
+"""Seconds that a dry run may take; nothing is waited for in it but the cloud's answers."""
+
+WAIT = re.compile(r"(\d{1,6})([smhd]?)")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Service(Protocol):
+    """The functions, here or in AWS."""
+
+    @property
+    def prefix(self) -> str:
+        """What event types begin with."""
+
+    def ask(self, body: str) -> None:
+        """Put a request on the queue."""
+
+    def heard(self) -> Sequence[Mapping[str, Any]]:
+        """The verdicts that have come since the last call; waits for one up to a second or so."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for on the command line; `wait` is in seconds."""
+
+    server: str
+    volume: str
+    wait: float = 600.0
+    dry: bool = False
+    unmounted: bool = False
+    allow_system_disk: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server and the volume by id; by what else they are called, where a cloud was asked."""
+
+    server_id: str
+    volume_id: str
+    server: str = ""
+    volume: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.volume or self.volume_id} from {self.server or self.server_id}"
+
+
+class Interrupted(Exception):
+    """Ctrl-C while a request is on its way."""
+
+
+def seconds_of(text: str) -> float:
+    """A length of time as people write it: 90, 90s, 10m, 2h. Raises ValueError."""
+    found = WAIT.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text} is no length of time: write 90s, 10m or 2h")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, rule: RunningServerPolicy) -> Target:
+    """Look both up, and show them. Raises NotFound, CloudTrouble."""
+    if cloud is None:
+        if not (is_id(wish.server) and is_id(wish.volume)):
+            raise NotFound("Names are looked up in the cloud: add CLOUD=env with its OS_… variables, or give both ids.")
+        return Target(wish.server.lower(), wish.volume.lower())
+    found = machine(cloud, server_called(cloud, wish.server), rule, utc_now())
+    disk = disk_called(found, wish.volume)
+    for line in _found(found, disk, wish.volume):
+        progress.say(line)
+    if disk is None:
+        return Target(found.server_id, wish.volume.lower(), found.name)
+    return Target(found.server_id, disk.volume_id, found.name, disk.name)
+
+
+def _found(found: Machine, disk: Disk | None, asked: str) -> list[str]:
+    lines = [f"  server  {found.server_id}  {found.name or '(no name)'}  {found.status}, {found.system}"]
+    if disk is None:
+        lines.append(f"  volume  {asked}  the server does not list it")
+    else:
+        lines.append(f"  volume  {disk.volume_id}  {disk_line(disk)}")
+    return [*lines, *([f"          not all of it can be read: {found.trouble}"] if found.trouble else [])]
+
+
+def request(wish: Wish, target: Target, prefix: str, id_: str, now: datetime, dry: bool) -> str:
+    """The request as a CloudEvent."""
+    data: dict[str, Any] = {"server_id": target.server_id, "volume_id": target.volume_id}
+    given = {"dry_run": dry, "unmounted": wish.unmounted, "allow_system_disk": wish.allow_system_disk}
+    event = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": "/by-hand",
+        "type": f"{prefix}.volume.detach_requested.v1",
+        "time": now.isoformat(),
+        "data": data | {name: True for name, value in given.items() if value},
+    }
+    return json.dumps(event)
+
+
+@dataclass(frozen=True)
+class Detach:
+    """Carries one wish out; `session` is the id of the request."""
+
+    service: Service
+    progress: Progress
+    wish: Wish
+    target: Target
+    confirm: Callable[[str], bool]
+    session: str
+
+    def run(self) -> Exit:
+        """Raises Interrupted."""
+        checked = self._asked(dry=True, wait=min(CHECK, self.wish.wait))
+        status = of_events(checked)
+        if self.wish.dry or status is Exit.FAILED or not _is_over(checked):
+            self._tell(checked, status)
+            return status
+        said = checked[-1]["data"]
+        self.progress.say(f"  check   {said['detail']}: {said.get('explanation') or ''}".rstrip(": "))
+        if not self.confirm(f"Detach {self.target.text}?"):
+            self.progress.say("Nothing was sent.")
+            return Exit.USAGE
+        events = self._asked(dry=False, wait=self.wish.wait)
+        status = of_events(events)
+        self._tell(events, status)
+        return status
+
+    def _asked(self, dry: bool, wait: float) -> list[Mapping[str, Any]]:
+        """Send a request, and wait for its final verdict; all that was heard of it."""
+        progress = self.progress
+        id_ = f"{self.session}-check" if dry else self.session
+        body = request(self.wish, self.target, self.service.prefix, id_, utc_now(), dry)
+        events: dict[str, Mapping[str, Any]] = {}
+        progress.begin(id_, quiet=dry)
+        with Ticker(progress):
+            try:
+                self.service.ask(body)
+                while not _is_over(events.values()) and progress.seconds < wait:
+                    for event in self.service.heard():
+                        if event["data"]["request"]["id"] == id_ and event["id"] not in events:
+                            events[event["id"]] = event
+                            progress.heard(event)
+            except KeyboardInterrupt:
+                raise Interrupted(id_) from None
+        return list(events.values())
+
+    def _tell(self, events: Sequence[Mapping[str, Any]], status: Exit) -> None:
+        if status is Exit.OPEN and not _is_over(events):
+            self.progress.trouble(
+                f"No final verdict after {self.progress.seconds:.0f} s (request {self.progress.request_id}): "
+                f"{self.progress.look.text or 'nobody has looked at it yet'}."
+            )
+            return
+        for line in ending(events[-1], self.target, self.progress):
+            self.progress.say(line)
+
+
+def _is_over(events: Any) -> bool:
+    return any(event["data"]["verdict"] in FINAL for event in events)
+
+
+LISTED = {"True": "lists it", "False": "does not list it"}
+HERE = {
+    "attestation_required": "UNMOUNTED=1 (--unmounted)",
+    "system_disk": "SYSTEM_DISK=1 (--allow-system-disk), and the server has to be off",
+}
+"""How a person says on this command what the remedy asks for, by reason."""
+
+
+def ending(event: Mapping[str, Any], target: Target, progress: Progress) -> list[str]:
+    """The verdict, what it rests on in short, and what to do."""
+    data = event["data"]
+    evidence, after = data["evidence"], data["evidence"].get("after") or {}
+    title = f"{data['verdict'].upper()} · {data['detail']}"
+    lines = [f"{progress.paint(title, data['verdict'])}  {target.text}"]
+    listed = LISTED.get(str(after.get("listed_by_server")), "was not asked")
+    servers = [target.server or id_ if id_ == target.server_id else id_ for id_ in after.get("attached_to") or ()]
+    held = ", ".join(servers) or "no server"
+    status = after.get("volume_status")
+    storage = f"{status}, attached to {held}" if status else "does not know it"
+    lines.append(f"  compute {listed}; block storage: {storage}" if after else "  the cloud was not looked at")
+    counts = f"DELETEs sent: {evidence['deletes_sent']}, looks: {evidence['polls']}"
+    lines.append(f"  {data['timing']['seconds']:.1f} s, {counts}, event {event['id']}")
+    if reason := data.get("reason"):
+        lines += [f"  {reason['message']}", f"  → {reason['remedy']}"]
+        lines += [f"  → Here that is {HERE[reason['code']]}."] if reason["code"] in HERE else []
+    lines += [f"  · {fault['field'] or 'message'}: {fault['message']}" for fault in data.get("faults") or ()]
+    return lines

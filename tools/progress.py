@@ -1,0 +1,156 @@
+"""What a person sees while a detach goes on: one moving line on a terminal, a line for each step elsewhere."""
+
+import json
+import logging
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from local.console import Console, is_rich
+
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+STILL = 15
+"""Seconds after which somebody without a terminal is told that nothing has changed."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the latest look saw, as the function logs it. `sent` says whether a DELETE has left."""
+
+    volume: str = ""
+    listed: bool | None = None
+    why: str = ""
+    answer: str = ""
+    sent: bool = False
+
+    @property
+    def text(self) -> str:
+        """Both planes, what was answered to a DELETE, and what is waited for."""
+        plane = {True: "listed by the server", False: "no longer listed by the server", None: ""}[self.listed]
+        seen = f"volume {self.volume}" if self.volume else "no volume seen"
+        return " · ".join(part for part in (seen, plane, self.answer, self.why) if part)
+
+
+def look_of(fields: Mapping[str, Any]) -> Look:
+    """A line "request stepped" of the function's log, by its fields."""
+    calls = [call for call in fields.get("calls") or () if call.startswith("delete_attachment")]
+    answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
+    why = str(fields.get("why") or fields.get("detail") or "")
+    return Look(
+        volume=fields.get("volume_status") or "",
+        listed=fields.get("listed_by_server"),
+        why=why.removeprefix("accepted; ") if answer else why,
+        answer=f"DELETE answered {answer}" if answer else "",
+        sent=bool(fields.get("deletes_sent")),
+    )
+
+
+class Progress(Console):
+    """Shows the looks at one request; the others' are not shown. Nothing at all where stdout carries events."""
+
+    def __init__(self, as_json: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(as_json)
+        self.look = Look()
+        self.request_id = ""
+        self._clock = clock
+        self._since = clock()
+        self._told = clock()
+        self._moving = is_rich(sys.stdout) and not as_json
+        self._drawn = False
+        self._quiet = False
+        self._turns = 0
+
+    def begin(self, request_id: str, quiet: bool = False) -> None:
+        """From now on this request is watched; one that is `quiet` is over soon, and its verdict says it all."""
+        self.request_id, self.look, self._quiet = request_id, Look(), quiet
+        self._since = self._told = self._clock()
+
+    @property
+    def seconds(self) -> float:
+        return self._clock() - self._since
+
+    # ------------------------------------------------------------------------------------------------ lines
+
+    def _print(self, text: str) -> None:
+        """Whoever reads our lines may have had enough: the detach goes on, and the exit status tells how it ended."""
+        try:
+            self._erase()
+            super()._print(text)
+        except BrokenPipeError:
+            self._moving = False
+            sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - for the rest of this process
+
+    def _erase(self) -> None:
+        if self._drawn:
+            sys.stdout.write("\r\x1b[2K")
+            sys.stdout.flush()
+            self._drawn = False
+
+    def tick(self) -> None:
+        """Called some times a second while nothing else happens."""
+        if not self.request_id:
+            return
+        if self._moving:
+            self._turns += 1
+            text = f"{FRAMES[self._turns % len(FRAMES)]} {self.seconds:5.1f}s  {self.look.text or 'in the queue'}"
+            width = shutil.get_terminal_size().columns - 1
+            with self._lock:
+                sys.stdout.write(f"\r\x1b[2K{text[:width]}")
+                sys.stdout.flush()
+                self._drawn = True
+        elif self._clock() - self._told >= STILL:
+            self._tell(f"still {self.look.text or 'in the queue'}")
+
+    def _tell(self, text: str) -> None:
+        self._told = self._clock()
+        self.say(f"{self.seconds:7.1f}s  {text}")
+
+    # --------------------------------------------------------------------------------------------- progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take in one log line of the functions."""
+        self.take(vars(record), record.getMessage(), record.levelno >= logging.WARNING)
+
+    def take(self, fields: Mapping[str, Any], message: str, warning: bool = False) -> None:
+        if message == "request stepped":
+            if fields.get("request_id") == self.request_id:
+                look = look_of(fields)
+                if look != self.look or not self._moving:
+                    self.look = look
+                    if not self._quiet:
+                        self._tell(look.text)
+        elif warning and message not in ("request rejected",):
+            self._tell(self.paint(f"{message}: {fields.get('why') or ''}".rstrip(": "), "failed"))
+
+    def heard(self, event: Mapping[str, Any]) -> None:
+        """Take in a verdict; of one that is final the caller tells more."""
+        if self._json:
+            self._print(json.dumps(event, ensure_ascii=False))
+        elif event["data"]["verdict"] == "unconfirmed":
+            self._tell(self.paint("UNCONFIRMED: not yet known; it is watched further", "unconfirmed"))
+
+
+class Ticker:
+    """Lets a progress move while the main thread waits."""
+
+    def __init__(self, progress: Progress, seconds: float = 0.1) -> None:
+        self._progress, self._seconds, self._over = progress, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Ticker":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._progress._erase()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._seconds):
+            self._progress.tick()
