@@ -12,7 +12,8 @@ TESTS = Path(__file__).parent
 SLICES = (
     "simulation", "model", "integration/test_aws_outages.py", "integration/test_alarms.py",
     "integration/test_schemathesis.py", "integration/test_secrets_stay_in.py", "integration/test_aws_deadlines.py",
-    "contract/test_template_expands.py", "unit/test_what_is_accepted_can_be_finished.py",
+    "integration/test_commands_for_people.py", "contract/test_template_expands.py",
+    "unit/test_what_is_accepted_can_be_finished.py",
 )  # fmt: skip
 """Slices of the long proofs, and what enumerates much: `make slices`, which `make check` and CI run too."""
 

@@ -32,7 +32,7 @@ class Look:
     def text(self) -> str:
         """Both planes, what was answered to a DELETE, and what is waited for."""
         plane = {True: "listed by the server", False: "no longer listed by the server", None: ""}[self.listed]
-        seen = f"volume {self.volume}" if self.volume else "no volume seen"
+        seen = f"volume {self.volume}" if self.volume else "no volume seen" if self.why else ""
         return " · ".join(part for part in (seen, plane, self.answer, self.why) if part)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from shared.aws.secrets import SHORTEST_KEY
 from shared.policy import MAX_RECEIVES
 from tests.contract.expanded import expanded
 from tests.messages import SERVER, VOLUME, bare
+from tools.deployed import Deployed, Log, Unknown, names_of
 from tools.redrive import main as redrive
 
 REGION = "eu-central-1"
@@ -365,6 +367,44 @@ def test_dead_letters_are_sent_back_by_the_stacks_name(stack: Stack, capsys: pyt
     assert functions.get_event_source_mapping(UUID=mapping)["State"] == "Disabled"
     (message,) = sqs.receive_message(QueueUrl=stack.outputs["RequestQueueUrl"])["Messages"]
     assert json.loads(message["Body"])["data"]["volume_id"] == VOLUME
+
+
+def test_a_person_asks_a_stack_by_its_name(stack: Stack) -> None:
+    """A request goes to the queue; its verdicts alone are heard, and nothing of it is left in the account."""
+    boto3.client("lambda").update_event_source_mapping(UUID=stack.outputs["RequestsMappingId"], Enabled=False)
+    events, sqs = boto3.client("events"), boto3.client("sqs")
+    names = names_of(STACK)
+    assert (names.queue_url, names.prefix) == (stack.outputs["RequestQueueUrl"], "bms")
+    assert names.log_groups[1] == stack.names["DetachVolumeLogs"]
+    lines: list[str] = []
+    log = Log(boto3.client("logs"), names.log_groups)
+    with Deployed(names, "by-hand-1", lambda line, message: lines.append(message), log) as deployed:
+        deployed.ask(json.dumps(bare(SERVER, VOLUME)))
+        (message,) = sqs.receive_message(QueueUrl=names.queue_url)["Messages"]
+        assert json.loads(message["Body"])["volume_id"] == VOLUME
+        _log_a_line(names.log_groups[1], {"message": "request stepped", "request_id": "by-hand-1"})
+        for asked in ("4711", "by-hand-1"):
+            verdict = {"data": {"request": {"id": asked}}}
+            entry = {"EventBusName": names.bus, "Source": "/x", "DetailType": "x", "Detail": json.dumps(verdict)}
+            events.put_events(Entries=[entry])
+        assert deployed.heard() == [{"data": {"request": {"id": "by-hand-1"}}}]
+        assert lines == ["request stepped"]
+        assert len(events.list_rules(EventBusName=names.bus, NamePrefix="by-hand")["Rules"]) == 1
+    assert events.list_rules(EventBusName=names.bus, NamePrefix="by-hand")["Rules"] == []
+    assert sqs.list_queues(QueueNamePrefix="by-hand").get("QueueUrls", []) == []
+
+
+def _log_a_line(group: str, line: dict[str, Any]) -> None:
+    logs = boto3.client("logs")
+    logs.create_log_stream(logGroupName=group, logStreamName="by-hand")
+    at = int(time.time() * 1000) + 1000
+    event = {"timestamp": at, "message": json.dumps(line)}
+    logs.put_log_events(logGroupName=group, logStreamName="by-hand", logEvents=[event])
+
+
+def test_a_stack_that_there_is_not() -> None:
+    with mock_aws(), pytest.raises(Unknown, match=r"^There is no stack nothing of this service"):
+        names_of("nothing")
 
 
 def statements_of(queue_url: str) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,104 @@
+"""What people see of a project: servers and disks by id or name, and what would be refused, over real HTTP."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME, demo_cloud
+from local.real_cloud import connect
+from local.stack import simulator_credentials
+from shared.cloud.openstack import OpenStackCloud
+from shared.policy import RunningServerPolicy
+from shared.ports import utc_now
+from simulator import CloudApi, CloudServer, bodies, faults
+from simulator.faults import Fault
+from tools.inventory import Machine, NotFound, disk_called, machine, machines, server_called
+from tools.servers import as_data, as_text
+
+PLATFORM = RunningServerPolicy.PLATFORM
+
+
+@pytest.fixture
+def api() -> Iterator[CloudApi]:
+    api = demo_cloud(utc_now)
+    with CloudServer(api):
+        yield api
+
+
+@pytest.fixture
+def cloud(api: CloudApi) -> OpenStackCloud:
+    return connect(simulator_credentials(api))
+
+
+def read(cloud: OpenStackCloud, name: str, rule: RunningServerPolicy = PLATFORM) -> Machine:
+    return machine(cloud, server_called(cloud, name), rule, utc_now())
+
+
+@pytest.mark.parametrize("asked", [SERVER, SERVER.upper(), "db-01", "DB-01"])
+def test_a_server_is_found_by_id_or_name(asked: str, cloud: OpenStackCloud) -> None:
+    assert server_called(cloud, asked).id == SERVER
+
+
+@pytest.mark.parametrize("asked", [VOLUME, VOLUME.upper(), "db-01-data", "/dev/sdb"])
+def test_a_disk_is_found_by_id_name_or_device(asked: str, cloud: OpenStackCloud) -> None:
+    disk = disk_called(read(cloud, "db-01"), asked)
+    assert disk
+    assert (disk.volume_id, disk.name, disk.size, disk.device, disk.kind) == (
+        VOLUME, "db-01-data", 10, "/dev/sdb", "data disk"
+    )  # fmt: skip
+
+
+def test_what_is_not_there_is_said_with_what_is(api: CloudApi, cloud: OpenStackCloud) -> None:
+    api.world.add_server(name="db-01")
+    twin = api.world.add_volume(name="db-01-data").id
+    api.world.attach(SERVER, twin, device="/dev/sdz")
+    with pytest.raises(NotFound, match=r"^No server is called db-1; there are ad-01, app-01, db-01, db-01.$"):
+        server_called(cloud, "db-1")
+    with pytest.raises(NotFound, match=rf"^2 servers are called db-01: name one by its id, of {SERVER}, "):
+        server_called(cloud, "db-01")
+    with pytest.raises(NotFound, match=r"^There is no server 00000000-0000-4000-8000-000000000000 in this project"):
+        server_called(cloud, "00000000-0000-4000-8000-000000000000")
+    with pytest.raises(NotFound, match=rf"^2 disks of db-01 are called db-01-data: name one by its id, of {VOLUME}, "):
+        disk_called(read(cloud, SERVER), "db-01-data")
+    with pytest.raises(NotFound, match=r"^No disk called x is attached to ad-01; there are ad-01-data, ad-01-system.$"):
+        disk_called(read(cloud, "ad-01"), "x")
+    assert disk_called(read(cloud, "ad-01"), VOLUME) is None
+
+
+def test_it_says_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> None:
+    """By the function's own gates, under the operator's policy."""
+    api.world.set_volume(MOUNTED_VOLUME, metadata={"detach_protection": "true"})
+    refused = {disk.name: disk.refused[0] for disk in read(cloud, "db-01").disks if disk.refused}
+    assert refused == {"db-01-system": "system_disk", "db-01-logs": "volume_protected"}
+    assert [disk.refused[0] for disk in read(cloud, "ad-01").disks if disk.refused] == [
+        "system_disk", "attestation_required"
+    ]  # fmt: skip
+    stopped_only = read(cloud, "db-01", RunningServerPolicy.STOPPED_ONLY).disks
+    assert {disk.refused[0] for disk in stopped_only if disk.refused} >= {"server_running"}
+    api.world.set_server(SERVER, task_state="rebooting")
+    held = {disk.refused[0] for disk in read(cloud, "db-01").disks if disk.refused}
+    assert held == {"not now", "volume_protected"}
+
+
+def test_one_broken_server_does_not_hide_the_others(api: CloudApi, cloud: OpenStackCloud) -> None:
+    """What cannot be read of it is said; a disk that cannot be read is still named."""
+    broken = faults.answer(bodies.nova_fault("computeFault", 500, "Unexpected API Error."))
+    gateway = faults.answer(bodies.html_error(502))
+    api.faults.add(
+        Fault(broken, "list_attachments", server_id=SERVER, times=None),
+        Fault(gateway, "get_volume", volume_id=WINDOWS_VOLUME, times=None),
+    )
+    found = {one.server_id: one for one in machines(cloud, PLATFORM, utc_now())}
+    assert len(found) == 3
+    assert found[SERVER].trouble
+    assert found[SERVER].disks == ()
+    windows = found[WINDOWS_SERVER]
+    assert windows.trouble
+    assert {disk.volume_id: disk.status for disk in windows.disks}[WINDOWS_VOLUME] == "not readable"
+    assert "not all of it can be read" in "\n".join(as_text(windows))
+    assert as_data(windows)["trouble"]
+
+
+@pytest.mark.parametrize(("like", "names"), [("", 3), ("01", 3), ("DB", 1), (SERVER[:8], 1), ("nothing", 0)])
+def test_servers_are_filtered_by_a_part_of_name_or_id(like: str, names: int, cloud: OpenStackCloud) -> None:
+    assert len(list(machines(cloud, PLATFORM, utc_now(), like))) == names
