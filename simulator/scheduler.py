@@ -22,6 +22,10 @@ class Scheduler:
         due = self.now + timedelta(seconds=max(0.0, seconds))
         heapq.heappush(self._due, (due, next(self._order), action))
 
+    def forget(self) -> None:
+        """Nothing of what was scheduled is going to happen."""
+        self._due.clear()
+
     def advance(self) -> None:
         """Run all that is due; each action sees its own due time as `now`."""
         if self._advancing:

@@ -129,6 +129,13 @@ class World:
         self.volumes[volume.id] = volume
         return volume
 
+    def clear(self) -> None:
+        """Begin anew with nothing: what is under way does not happen any more. Ids are not used again."""
+        self.advance()
+        self._scheduler.forget()
+        self.servers, self.volumes, self.nova, self.cinder = {}, {}, {}, {}
+        self.reserved, self.actions, self.images = {}, {}, {}
+
     def set_server(self, server_id: str, **changes: Any) -> Server:
         self.advance()
         self.servers[server_id] = replace(self.server(server_id), **changes)

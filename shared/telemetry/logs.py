@@ -64,6 +64,7 @@ class Logs(Observer):
             "polls": progress.polls,
             "deletes_sent": progress.deletes_sent,
             "volume_status": case.volume.status if case.volume else None,
+            "listed_by_server": case.listed,
             "decision": LOGGED.get(type(step.decision)) or type(step.decision).__name__.lower(),
             "calls": [" ".join(str(part) for part in said if part) for said in calls],
             "openstack_request_ids": [call.openstack_request_id for call in step.calls if call.openstack_request_id],
