@@ -171,12 +171,18 @@ def _index(real_cloud: bool) -> str:
     """The page; with a real cloud there is nothing on it that sends anything."""
     name = "real_cloud.html" if real_cloud else "simulated.html"
     demo = Template((FILES / name).read_text()).substitute(scenarios="\n".join(map(_choice, SCENARIOS)))
-    return Template((FILES / "index.html").read_text()).substitute(demo=demo, api=section(document(), level=2))
+    operations = "\n".join(
+        f'<li><a href="#{found["operationId"]}"><code>{method.upper()} {path}</code></a></li>'
+        for path, methods in document()["paths"].items()
+        for method, found in methods.items()
+    )
+    parts = {"demo": demo, "operations": operations, "api": section(document(), level=2)}
+    return Template((FILES / "index.html").read_text()).substitute(parts)
 
 
 def _choice(name: str) -> str:
     scenario, checked = SCENARIOS[name], " checked" if name == "ordinary" else ""
     return (
-        f'<label class="choice"><input type="radio" name="scenario" value="{name}"{checked}>'
-        f"<span><b>{escape(scenario.label)}</b> <small>{escape(scenario.sentence)}</small></span></label>"
+        f'<label class="choice"><input type="radio" name="scenario" value="{name}"{checked} aria-describedby="scene"'
+        f' data-sentence="{escape(scenario.sentence)}"><b>{escape(scenario.label)}</b></label>'
     )

@@ -83,7 +83,7 @@ function diskOf(server, disk) {
   const radio = element("input", { type: "radio", name: "volume", value: disk.volume_id, required: true });
   radio.dataset.server = server.server_id;
   if (!disk.refused && !disk.waits && !disk.attest) radio.dataset.free = "yes";
-  const facts = [`${disk.size} GB`, disk.device, disk.status, disk.system_disk && "system disk"].filter(Boolean);
+  const facts = [`${disk.size} GB`, disk.device, disk.status].filter(Boolean);
   const badge = disk.refused ? ["bad", `refused: ${words(disk.refused)}`]
     : disk.waits ? ["warn", "would wait"]
     : disk.attest ? ["warn", "if unmounted"] : ["good", "can be detached"];
@@ -92,7 +92,7 @@ function diskOf(server, disk) {
       element("span", { className: "row" }, element("b", {}, disk.name),
         element("span", { className: `badge ${badge[0]}` }, badge[1])),
       element("small", {}, facts.join(" · ")),
-      disk.why ? element("small", {}, disk.why) : ""));
+      disk.why ? element("small", { className: "why" }, sentence(disk.why)) : ""));
 }
 
 function wish() {
@@ -106,13 +106,17 @@ function wish() {
 function showData() {
   const asked = wish();
   find("data").textContent = asked ? JSON.stringify(asked.data, null, 2) : "";
+  find("scene").textContent = find("form").querySelector("input[name=scenario]:checked").dataset.sentence;
   find("send").textContent = find("form").elements.dry_run.checked ? "Check" : "Detach";
 }
 
 async function send(event) {
   event.preventDefault();
   const asked = wish();
-  if (!asked) return;
+  if (!asked) {
+    said("No disk is chosen: the servers have not been read yet.", true);
+    return;
+  }
   said("Sending …");
   try {
     const [ok, told] = await post("/_demo/requests", asked);
@@ -183,9 +187,12 @@ function showVerdict(verdict) {
   const proof = sent === undefined ? "" : `DELETEs sent: ${sent}, looks: ${polls}, ${data.timing.seconds.toFixed(1)} s`;
   card.replaceChildren(element("b", {}, `${data.verdict}`), " ", element("code", {}, data.detail),
     ...[data.reason && data.reason.message, data.reason && data.reason.remedy, proof].filter(Boolean)
-      .map((text) => element("p", {}, text)));
+      .map((text) => element("p", {}, ...marked(text))));
   find("event").textContent = JSON.stringify(verdict.event, null, 2);
 }
+
+// Texts of the product mark code by backticks.
+const marked = (text) => text.split("`").map((part, at) => (at % 2 ? element("code", {}, part) : part));
 
 // The same as the picture, in words: [when, what, more] for each step.
 function told(followed) {
@@ -209,83 +216,99 @@ const sentence = (text) => text ? `${text[0].toUpperCase()}${text.slice(1)}.`.re
 
 const STEPS = [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200];
 const LANES = [
-  { y: 34, label: "compute: server lists it", of: (step) => step.listed_by_server,
+  { label: "compute", more: "server lists it", of: (step) => step.listed_by_server,
     text: { true: "listed", false: "not listed" }, kind: { true: "listed", false: "gone" } },
-  { y: 92, label: "block storage: volume status", of: (step) => step.volume_status,
+  { label: "block storage", more: "volume status", of: (step) => step.volume_status,
     text: {}, kind: { "in-use": "in-use", available: "gone" } },
 ];
-const BAR = 24, LOOKS = 150, AXIS = 190, SIDE = 8;
+const BAR = 26, SIDE = 8, TAIL = 84;
+
+// Where things are: the names of the lanes stand beside them, or above them where that leaves no room.
+function places(width) {
+  return width >= 560 ? { wide: true, left: 132, lanes: [24, 62], line: 112, axis: 134 }
+    : { wide: false, left: SIDE, lanes: [40, 94], line: 154, axis: 174 };
+}
 
 function draw(followed) {
-  const box = find("picture"), width = Math.max(260, Math.floor(box.clientWidth));
+  const box = find("picture"), width = Math.max(240, Math.floor(box.clientWidth)), at = places(width);
   const last = verdictOf(followed), open = isOpen(followed), steps = followed.steps, now = Date.now() / 1000;
   const seen = steps.length ? steps.at(-1).at : followed.at;
-  const next = open && steps.length && steps.at(-1).seconds ? steps.at(-1).at + steps.at(-1).seconds : null;
+  const next = open && steps.length && steps.at(-1).seconds ? seen + steps.at(-1).seconds : null;
   const end = open ? Math.max(seen, now) : last.at;
-  const span = Math.max(2, (next && next > end ? next : end) - followed.at) * 1.03;
-  const x = (at) => SIDE + ((at - followed.at) / span) * (width - 2 * SIDE);
-  const parts = [picture("title", {}, `The course of request ${followed.request_id}; in words in the list below`)];
+  const until = Math.max(2, (next && next > end ? next : end) - followed.at);
+  const room = width - at.left - SIDE;
+  // What the last look saw stands until the verdict and, so that it can be read, a little beyond.
+  const span = open ? until * 1.03 : until / (1 - TAIL / room);
+  const x = (time) => at.left + ((time - followed.at) / span) * room;
+  const drawn = { lines: [], words: [] };
+  const text = (kind, left, top, anchor, said) => drawn.words.push(
+    picture("text", { class: kind, x: left, y: top, "text-anchor": anchor }, said));
+  const line = (kind, left, top, bottom) => drawn.lines.push(
+    picture("line", { class: kind, x1: left, x2: left, y1: top, y2: bottom }));
+  const circle = (kind, left) => drawn.lines.push(picture("circle", { class: kind, cx: left, cy: at.line, r: 6 }));
 
-  const step = STEPS.find((one) => (one / span) * (width - 2 * SIDE) >= 42) || 3600 * Math.ceil(span / 36000);
-  for (let at = 0; at <= span; at += step) {
-    const place = x(followed.at + at);
-    parts.push(picture("line", { class: "axis", x1: place, x2: place, y1: 20, y2: AXIS }));
-    const anchor = at === 0 ? "start" : place > width - 24 ? "end" : "middle";
-    parts.push(picture("text", { x: at === 0 ? 0 : place, y: AXIS + 16, "text-anchor": anchor }, `${at} s`));
+  const tick = STEPS.find((one) => (one / span) * room >= 44) || 3600 * Math.ceil(span / 36000);
+  for (let time = 0; time <= span; time += tick) {
+    const place = x(followed.at + time);
+    line("axis", place, 20, at.axis);
+    text("tick", time ? place : at.left - 4, at.axis + 15, time === 0 ? "start" : place > width - 24 ? "end" : "middle",
+      `${time} s`);
   }
-  for (const lane of LANES) parts.push(...laneOf(lane, steps, end, x));
-  parts.push(picture("text", { class: "lane", x: 0, y: LOOKS - 8 }, "the function"));
-  const line = LOOKS + 12;
-  parts.push(picture("line", { class: "axis", x1: SIDE, x2: x(end), y1: line, y2: line }));
+  const upTo = open ? end : followed.at + span;
+  LANES.forEach((lane, nth) => drawLane(drawn, lane, at, at.lanes[nth], steps, upTo, x, open ? null : x(last.at)));
+  drawn.lines.push(picture("line", { class: "axis", x1: at.left, x2: x(upTo), y1: at.line, y2: at.line }));
+  text("lane", 0, at.wide ? at.line + 4 : at.line - 14, "start", "the function");
+
   let free = -Infinity; // up to where a label at the top reaches
-  steps.forEach((one, at) => {
-    const place = x(one.at);
-    if (one.delete) {
-      const label = `DELETE ${one.delete.split(" ")[0]}`;
-      parts.push(picture("line", { class: "cut", x1: place, x2: place, y1: 16, y2: line }));
+  for (const step of steps) {
+    const place = x(step.at);
+    if (step.delete) {
+      line("cut", place, 16, at.line);
       if (place > free) {
-        const left = place + 80 > width;
-        parts.push(picture("text", { class: "cut-text", x: place, y: 12, "text-anchor": left ? "end" : "start" }, label));
-        free = place + 84;
+        text("cut-text", place, 12, place + TAIL > width ? "end" : "start", `DELETE ${step.delete.split(" ")[0]}`);
+        free = place + TAIL;
       }
     }
-    parts.push(picture("circle", { class: isBlind(one) ? "blind" : "look", cx: place, cy: line, r: 6 },
-      picture("title", {}, `Look ${at + 1}`)));
-  });
-  if (next && next > now) parts.push(picture("circle", { class: "next", cx: x(next), cy: line, r: 6 }));
-  if (open) parts.push(picture("line", { class: "now", x1: x(end), x2: x(end), y1: 20, y2: AXIS }));
-  for (const { at, event } of followed.verdicts) {
-    parts.push(picture("line", { class: "end", x1: x(at), x2: x(at), y1: 16, y2: line + 8 }));
-    const anchor = x(at) > width / 2 ? "end" : "start";
-    parts.push(picture("text", { class: "end-text", x: x(at), y: 12, "text-anchor": anchor }, event.data.verdict));
+    circle(isBlind(step) ? "blind" : "look", place);
   }
-  const drawn = picture("svg", { viewBox: `0 0 ${width} ${AXIS + 22}`, role: "img", "aria-describedby": "steps",
-    "aria-label": `Course of request ${followed.request_id}` }, ...parts);
-  box.replaceChildren(drawn);
+  if (next && next > now) circle("next", x(next));
+  if (open) line("now", x(end), 20, at.axis);
+  for (const { at: time, event } of followed.verdicts) {
+    line("end", x(time), 16, at.line + 8);
+    text("end-text", x(time), 12, x(time) + TAIL > width ? "end" : "start", event.data.verdict);
+  }
+  box.replaceChildren(picture("svg", { viewBox: `0 0 ${width} ${at.axis + 20}`, role: "img",
+    "aria-label": `Course of request ${followed.request_id}, in words in the list of steps`,
+    "aria-describedby": "steps" }, ...drawn.lines, ...drawn.words));
 }
 
 // A lane holds what was last read until the next look; where a look did not read it, the colour is pale.
-function laneOf(lane, steps, end, x) {
-  const parts = [picture("text", { class: "lane", x: 0, y: lane.y - 6 }, lane.label)];
-  let state, from = null, group = null;
+function drawLane(drawn, lane, at, top, steps, end, x, verdict) {
+  const word = (kind, left, y, said) => drawn.words.push(picture("text", { class: kind, x: left, y }, said));
+  if (at.wide) {
+    word("lane", 0, top + 11, lane.label);
+    word("tick", 0, top + 25, lane.more);
+  } else word("lane", 0, top - 6, `${lane.label}: ${lane.more}`);
   const groups = [];
-  steps.forEach((step, at) => {
-    const read = lane.of(step), until = at + 1 < steps.length ? steps[at + 1].at : Math.max(end, step.at);
+  let state;
+  steps.forEach((step, nth) => {
+    const read = lane.of(step), until = nth + 1 < steps.length ? steps[nth + 1].at : Math.max(end, step.at);
     if (read !== undefined) state = read;
     const kind = state === undefined ? "unknown" : lane.kind[state] || (/^error/.test(state) ? "wrong" : "other");
-    const [left, right] = [x(step.at), Math.max(x(until), x(step.at) + 2)];
+    const left = x(step.at), right = Math.max(x(until), left + 2);
     const pale = read === undefined && state !== undefined ? " unread" : "";
-    parts.push(picture("rect", { class: kind + pale, x: left, y: lane.y, width: right - left, height: BAR }));
+    drawn.lines.push(picture("rect", { class: kind + pale, x: left, y: top, width: right - left, height: BAR }));
+    const group = groups.at(-1);
     if (group && group.state === state) group.right = right;
-    else groups.push(group = { state, left, right, kind });
+    else groups.push({ state, left, right, kind });
   });
   for (const { state: what, left, right, kind } of groups) {
-    const text = what === undefined ? "not read" : lane.text[what] || String(what);
-    if (right - left < text.length * 6.6 + 10) continue;
-    const colour = kind === "gone" || kind === "unknown" ? "in out" : "in";
-    parts.push(picture("text", { class: colour, x: left + 6, y: lane.y + 16 }, text));
+    const said = what === undefined ? "not read" : lane.text[what] || String(what);
+    // Not across the mark of the verdict.
+    const from = verdict && left < verdict && right > verdict && verdict - left < TAIL ? verdict : left;
+    if (right - from < said.length * 6.4 + 10) continue;
+    word(kind === "gone" || kind === "unknown" ? "in out" : "in", from + 6, top + 17, said);
   }
-  return parts;
 }
 
 // ------------------------------------------------------------------------------------------------ the last requests
