@@ -212,7 +212,9 @@ function told(followed) {
   return lines.sort((one, other) => one[0] - other[0]);
 }
 
-const sentence = (text) => text ? `${text[0].toUpperCase()}${text.slice(1)}.`.replace(/\.\.$/, ".") : "";
+// A code stays as it is at the beginning of a sentence.
+const sentence = (text) => text ? `${/^[a-z]+[_:]/.test(text) ? text[0] : text[0].toUpperCase()}${text.slice(1)}.`
+  .replace(/\.\.$/, ".") : "";
 
 const STEPS = [0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200];
 const LANES = [
@@ -265,7 +267,8 @@ function draw(followed) {
     if (step.delete) {
       line("cut", place, 16, at.line);
       if (place > free) {
-        text("cut-text", place, 12, place + TAIL > width ? "end" : "start", `DELETE ${step.delete.split(" ")[0]}`);
+        const before = place + TAIL > Math.min(width, ...followed.verdicts.map((verdict) => x(verdict.at)));
+        text("cut-text", place, 12, before && place > TAIL ? "end" : "start", `DELETE ${step.delete.split(" ")[0]}`);
         free = place + TAIL;
       }
     }

@@ -3,10 +3,7 @@
 import http.client
 import json
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,50 +16,9 @@ from local.cloud_controls import CloudControls
 from local.demo import FREE_VOLUME, SERVER, STOPPED_SERVER, STOPPED_VOLUME, VOLUME, WINDOWS_VOLUME
 from local.function_url import Asked
 from local.site import FILES, OWN_HEADER, Site
-from local.stack import Stack, running
 from shared.policy import RunningServerPolicy
+from tests.local_page import OWN, Served, served
 from tools.sender import LOCAL_SECRET
-
-OWN = {OWN_HEADER: "page"}
-
-
-@dataclass(frozen=True)
-class Served:
-    """A stack with its page, as `make serve` has them."""
-
-    stack: Stack
-    site: Site
-
-    def url(self, name: str) -> str:
-        return f"{self.stack.webhook_url}_demo/{name}"
-
-    def post(self, name: str, content: object = None, **headers: str) -> requests.Response:
-        return requests.post(self.url(name), json=content, headers={**OWN, **headers}, timeout=10)
-
-    def disks(self) -> dict[str, Any]:
-        servers = requests.get(self.url("servers"), timeout=10).json()["servers"]
-        return {disk["volume_id"]: disk for server in servers for disk in server["disks"]}
-
-
-@contextmanager
-def served(aws_server: AwsStandIn) -> Iterator[Served]:
-    """With an empty AWS; verdicts are shown as they come off the bus."""
-    assert requests.post(f"{aws_server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=5).status_code == 200
-    site, over = Site(real_cloud=False), threading.Event()
-    with running({}, pages=site.pages(), own=site.answer) as stack, site.showing(stack):
-
-        def relay() -> None:
-            while not over.is_set():
-                for event in stack.aws.verdicts():
-                    site.live.verdict(event)
-
-        relaying = threading.Thread(target=relay)
-        relaying.start()
-        try:
-            yield Served(stack, site)
-        finally:
-            over.set()
-            relaying.join()
 
 
 @pytest.fixture(scope="module")
