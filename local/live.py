@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, count
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -57,7 +58,8 @@ class Live(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._requests: dict[Key, Followed] = {}
+        self._requests: dict[str, Followed] = {}
+        self._latest: dict[Key, Followed] = {}
         self._subscribers: set[SimpleQueue[str | None]] = set()
         self._guard = threading.Lock()
 
@@ -111,16 +113,15 @@ class Live(logging.Handler):
 
     def _of(self, key: Key, now: float, anew: bool = False) -> Followed:
         """The request of that name; what comes `anew` after one has ended is another one, with a name of its own."""
-        known = self._requests.get(key)
+        known = self._latest.get(key)
         if known and not (anew and known.concluded):
             return known
-        names = {followed.name for followed in self._requests.values()}
-        id_ = key[1]
-        name = next(name for name in (id_, *(f"{id_}~{n}" for n in range(2, KEPT + 3))) if name not in names)
-        self._requests.pop(key, None)
-        followed = self._requests[key] = Followed(name, id_, key[2], now)
+        id_, others = key[1], (f"{key[1]}~{number}" for number in count(2))
+        name = next(name for name in chain([id_], others) if name not in self._requests)
+        followed = self._requests[name] = self._latest[key] = Followed(name, id_, key[2], now)
         if len(self._requests) > KEPT:
-            del self._requests[next(iter(self._requests))]
+            oldest = self._requests.pop(next(iter(self._requests)))
+            self._latest = {key: one for key, one in self._latest.items() if one is not oldest}
         return followed
 
     # ----------------------------------------------------------------------------------------------- what goes out

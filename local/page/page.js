@@ -2,6 +2,7 @@
 "use strict";
 
 const OWN = { "content-type": "application/json", "x-demo": "page" };
+const KEPT = 50; // requests, as on the server
 const AGAIN = 250; // ms between two drawings while a request is open
 const requests = new Map(); // by name, oldest first
 const names = new Map(); // what servers and volumes are called
@@ -339,7 +340,13 @@ function listRequests() {
 function byFragment() {
   const found = location.hash.match(/^#request-(.+)$/);
   if (!found) return;
-  show(decodeURIComponent(found[1]), true);
+  let name = found[1];
+  try {
+    name = decodeURIComponent(name);
+  } catch {
+    // Somebody has cut the link: no request is called so.
+  }
+  show(name, true);
   find("course").scrollIntoView({ block: "start" });
   find("course-title").focus({ preventScroll: true });
 }
@@ -360,6 +367,7 @@ function listen() {
   source.addEventListener("request", (event) => {
     const followed = JSON.parse(event.data), known = requests.get(followed.name);
     requests.set(followed.name, followed);
+    if (requests.size > KEPT) requests.delete(requests.keys().next().value);
     if (!ready) return;
     if (!known && !chosen) shown = followed.name;
     if (followed.name === shown) {

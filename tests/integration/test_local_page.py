@@ -2,8 +2,10 @@
 
 import http.client
 import json
+import logging
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,7 @@ from local.aws_stand_in import AwsStandIn
 from local.cloud_controls import CloudControls
 from local.demo import FREE_VOLUME, SERVER, STOPPED_SERVER, STOPPED_VOLUME, VOLUME, WINDOWS_VOLUME
 from local.function_url import Asked
+from local.live import KEPT, Live
 from local.site import FILES, OWN_HEADER, Site
 from shared.policy import RunningServerPolicy
 from tests.local_page import OWN, Served, served
@@ -223,3 +226,58 @@ def test_the_gates_are_the_operators(page: Served) -> None:
     disks = {disk["volume_id"]: disk for server in strict["servers"] for disk in server["disks"]}
     assert disks[VOLUME]["refused"] == "server_running"
     assert "refused" not in disks[STOPPED_VOLUME]
+
+
+# --------------------------------------------------------------------------------------------- what is kept of it all
+
+
+def line(message: str, id_: str = "4711", **fields: object) -> logging.LogRecord:
+    about = {"request_source": "/changes", "request_id": id_, "server_id": SERVER, "volume_id": VOLUME}
+    return logging.makeLogRecord({"msg": message, "levelno": logging.INFO, **about, **fields})
+
+
+def kept(live: Live) -> list[dict[str, Any]]:
+    """What a new stream begins with."""
+    requests_ = []
+    with closing(live.stream()) as stream:
+        for event in stream:
+            name, data = (part.partition(": ")[2] for part in event.strip().split("\n"))
+            if name == "ready":
+                break
+            requests_.append(json.loads(data))
+    return requests_
+
+
+def test_the_same_request_again_is_another_course() -> None:
+    """A copy that is looked at after the verdict does not go on where that one ended, and has a link of its own."""
+    live = Live()
+    live.emit(line("request stepped", decision="conclude", detail="detached_now"))
+    live.emit(line("request stepped", decision="wait", why="w", seconds=1))
+    live.emit(line("request stepped", decision="conclude", detail="already_detached"))
+    assert [(found["name"], len(found["steps"])) for found in kept(live)] == [("4711", 1), ("4711~2", 2)]
+
+
+def test_a_look_that_our_code_failed_on_is_shown() -> None:
+    live = Live()
+    live.emit(line("look failed", failures=1))
+    assert kept(live)[0]["steps"][0]["decision"] == "failed"
+
+
+def test_the_oldest_make_room() -> None:
+    """However many come, so many are kept."""
+    live = Live()
+    for number in range(KEPT + 5):
+        live.emit(line("request stepped", str(number), decision="wait", why="w", seconds=1))
+    assert [found["name"] for found in kept(live)] == [str(number) for number in range(5, KEPT + 5)]
+
+
+def test_a_verdict_without_a_look_is_kept_once() -> None:
+    """A request that was invalid has no look and no volume; an event that comes twice is one."""
+    live = Live()
+    event = {
+        "id": "e",
+        "data": {"verdict": "failed", "detail": "invalid_request", "request": {"id": "m", "source": "s"}},
+    }
+    live.verdict(event)
+    live.verdict(event)
+    assert [(found["name"], len(found["verdicts"])) for found in kept(live)] == [("m", 1)]

@@ -116,7 +116,9 @@ def test_a_detach_by_keyboard_alone(browser: Browser, page: Served) -> None:
             break
     assert [name for name in reached if name in ("volume", "scenario", "unmounted", "dry_run", "send")] == [
         "volume", "scenario", "unmounted", "dry_run", "send"]  # fmt: skip
+    before = browser.value("location.hash")
     browser.press("Enter")
+    assert browser.awaited(f"location.hash != '{before}'")
     assert "would_detach" in browser.awaited(VERDICT)
 
 
