@@ -123,7 +123,10 @@ class Site:
             answer = deliver(post, stack.webhook_url)
         except requests.RequestException as error:
             return _said(502, {"detail": f"The webhook endpoint does not answer ({type(error).__name__})."})
-        return _said(200, {"id": event["id"], "status": answer.status_code, "answer": answer.json()})
+        # What a handler that breaks leads to is plain text, as behind a real Function URL.
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        said = answer.json() if is_json else {"detail": answer.text}
+        return _said(200, {"id": event["id"], "status": answer.status_code, "answer": said})
 
     def _reset(self, _: Asked) -> Answered:
         if self._controls is None:

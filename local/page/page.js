@@ -3,6 +3,7 @@
 
 const OWN = { "content-type": "application/json", "x-demo": "page" };
 const KEPT = 50; // requests, as on the server
+const AWAY = 2000; // ms until a cloud that does not answer is asked again
 const AGAIN = 250; // ms between two drawings while a request is open
 const requests = new Map(); // by name, oldest first
 const names = new Map(); // what servers and volumes are called
@@ -46,6 +47,7 @@ function readServers() {
   reading = setTimeout(async () => {
     const inventory = await (await fetch("/_demo/servers")).json().catch(() => null);
     if (inventory && inventory.simulated) showServers(inventory);
+    if (!inventory || inventory.away) reading = setTimeout(readServers, AWAY);
   }, 200);
 }
 
@@ -150,6 +152,8 @@ async function reset() {
 
 const verdictOf = (followed) => followed.verdicts.at(-1);
 const isFinal = (verdict) => verdict !== undefined && verdict.event.data.verdict !== "unconfirmed";
+// How a verdict looks: a dry run that would not detach is a warning, though the run itself has gone well.
+const lookOf = ({ verdict, detail }) => verdict === "checked" && /fail|wait/.test(detail) ? "unconfirmed" : verdict;
 const isOpen = (followed) => !isFinal(verdictOf(followed));
 const isBlind = (step) => step.volume_status === undefined && step.listed_by_server === undefined;
 
@@ -182,7 +186,7 @@ function redraw() {
 function showVerdict(verdict) {
   if (!verdict) return;
   const data = verdict.event.data, card = find("verdict");
-  card.className = `verdict ${data.verdict}`;
+  card.className = `verdict ${lookOf(data)}`;
   card.hidden = find("raw").hidden = false;
   const { deletes_sent: sent, polls } = data.evidence || {};
   const proof = sent === undefined ? "" : `DELETEs sent: ${sent}, looks: ${polls}, ${data.timing.seconds.toFixed(1)} s`;
@@ -323,13 +327,13 @@ function listRequests() {
   const focused = held && held.hash;
   const rows = [...requests.values()].reverse().map((followed) => {
     const verdict = verdictOf(followed), when = new Date(followed.at * 1000);
-    const result = verdict ? verdict.event.data.verdict : "under way";
+    const data = verdict && verdict.event.data, disk = called(followed.volume_id) || "no volume";
     const link = element("a", { href: `#request-${encodeURIComponent(followed.name)}`, className: "id" }, followed.name);
     const row = element("li", { className: followed.name === shown ? "chosen" : "" },
       element("time", { dateTime: when.toISOString() }, when.toLocaleTimeString([], { hour12: false })), link,
-      element("span", {}, `${called(followed.volume_id) || "no volume"} of ${called(followed.server_id) || "no server"}`),
-      element("span", { className: `badge ${verdict ? result : ""}` },
-        verdict ? `${result}: ${words(verdict.event.data.detail)}` : result));
+      element("span", {}, `${disk} of ${called(followed.server_id) || "no server"}`),
+      element("span", { className: `badge ${data ? lookOf(data) : ""}` },
+        data ? `${data.verdict}: ${words(data.detail)}` : "under way"));
     if (followed.name === shown) link.setAttribute("aria-current", "true");
     return row;
   });
@@ -393,6 +397,7 @@ if (find("form")) {
   find("form").addEventListener("submit", send);
   find("form").addEventListener("change", showData);
   find("reset").addEventListener("click", reset);
+  showData();
 }
 addEventListener("hashchange", byFragment);
 new ResizeObserver(() => requests.has(shown) && draw(requests.get(shown))).observe(find("picture"));

@@ -42,10 +42,12 @@ def browser(one_browser: Browser, page: Served) -> Iterator[Browser]:
     assert one_browser.complaints == []
 
 
-def opened(browser: Browser, page: Served, size: tuple[int, int] = DESK, fragment: str = "") -> None:
+def opened(
+    browser: Browser, page: Served, size: tuple[int, int] = DESK, fragment: str = "", dark: bool = False
+) -> None:
     """The page, when it is connected and has read the servers."""
     browser.open("about:blank", *size)  # another fragment alone would not load it again
-    browser.open(page.stack.webhook_url + fragment, *size)
+    browser.open(page.stack.webhook_url + fragment, *size, dark=dark)
     assert browser.awaited(f"{LISTED} && document.querySelector('#link.live') && true")
 
 
@@ -139,6 +141,37 @@ def test_nothing_overflows(browser: Browser, page: Served, size: tuple[int, int]
         )
         == []
     )
+
+
+FAINT = """(() => {
+    const parts = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(one => one / 255)
+        .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, one, at) => sum + one * [0.2126, 0.7152, 0.0722][at], 0);
+    const ground = found => {
+        const colour = getComputedStyle(found).backgroundColor, [r, g, b, a = 1] = parts(colour);
+        return colour.startsWith("rgb") && a === 1 || !found.parentElement ? [r, g, b] : ground(found.parentElement);
+    };
+    const texts = [...document.querySelectorAll("body *:not(svg *, option)")].filter(found =>
+        found.checkVisibility() && [...found.childNodes].some(node => node.nodeType === 3 && node.data.trim()));
+    return texts.map(found => {
+        const [one, other] = [light(parts(getComputedStyle(found).color)), light(ground(found))];
+        const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+        return [Math.round(ratio * 100) / 100, found.outerHTML.slice(0, 120)];
+    }).filter(([ratio]) => ratio < 4.5);
+})()"""
+"""Texts with less contrast to what they stand on than WCAG 2.2 asks for (1.4.3, AA), and how much they have."""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("volume_id", [VOLUME, WINDOWS_VOLUME], ids=["detached", "failed"])
+def test_every_text_can_be_read(browser: Browser, page: Served, volume_id: str, dark: bool, tmp_path: Path) -> None:
+    """In both colour schemes, whatever the verdict."""
+    opened(browser, page, dark=dark)
+    detach(browser, volume_id)
+    assert browser.awaited(VERDICT)
+    (tmp_path / "page.png").write_bytes(browser.picture())
+    assert browser.value(FAINT) == []
 
 
 def test_headings_names_and_landmarks(browser: Browser, page: Served) -> None:
