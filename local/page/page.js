@@ -328,7 +328,8 @@ function listRequests() {
   const rows = [...requests.values()].reverse().map((followed) => {
     const verdict = verdictOf(followed), when = new Date(followed.at * 1000);
     const data = verdict && verdict.event.data, disk = called(followed.volume_id) || "no volume";
-    const link = element("a", { href: `#request-${encodeURIComponent(followed.name)}`, className: "id" }, followed.name);
+    const href = `#request-${encodeURIComponent(followed.name)}`;
+    const link = element("a", { href, className: "id" }, followed.name);
     const row = element("li", { className: followed.name === shown ? "chosen" : "" },
       element("time", { dateTime: when.toISOString() }, when.toLocaleTimeString([], { hour12: false })), link,
       element("span", {}, `${disk} of ${called(followed.server_id) || "no server"}`),
