@@ -24,6 +24,12 @@ LONG_AGO = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 def demo_cloud(clock: Callable[[], datetime]) -> CloudApi:
     """A project with three bare metal servers, as on Open Telekom Cloud."""
     world = World(clock)
+    furnish(world)
+    return CloudApi(world)
+
+
+def furnish(world: World) -> None:
+    """Put the servers and disks into an empty world."""
     _server(world, SERVER, "db-01", "linux")
     _server(world, WINDOWS_SERVER, "ad-01", "windows")
     _server(world, STOPPED_SERVER, "app-01", "linux", **STOPPED)
@@ -32,7 +38,6 @@ def demo_cloud(clock: Callable[[], datetime]) -> CloudApi:
     _disk(world, WINDOWS_VOLUME, "ad-01-data", WINDOWS_SERVER)
     _disk(world, STOPPED_VOLUME, "app-01-data", STOPPED_SERVER)
     world.add_volume(FREE_VOLUME, name="spare")
-    return CloudApi(world)
 
 
 def _server(world: World, id: str, name: str, system: str, **state: Any) -> None:

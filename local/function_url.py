@@ -5,9 +5,11 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -28,10 +30,41 @@ PLAIN = {"Content-Type": "text/plain"}
 
 @dataclass(frozen=True)
 class Page:
-    """What the local server shows by itself; behind the real URL there is only the function."""
+    """What the local server shows by itself; behind the real URL there is only the function.
+
+    By its `policy` (Content-Security-Policy) a page loads nothing from anywhere.
+    """
 
     content_type: str
     body: str
+    policy: str = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An HTTP request that the local server may answer by itself; names of `headers` are read in any case."""
+
+    method: str
+    path: str
+    headers: Message
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The local server's own answer. A body that comes in parts is sent part by part, until it or the client ends."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str | Generator[str, None, None]
+
+
+Own = Callable[[Asked], Answered | None]
+"""Answers what is the local server's own; None is for the handler."""
+
+
+def nothing_own(_: Asked) -> None:
+    """Everything is for the handler."""
 
 
 class PortTaken(Exception):
@@ -84,8 +117,10 @@ class FunctionUrl(ThreadingHTTPServer):
         pages: Mapping[str, Page] | None = None,
         on_error: OnError = ignore,
         patience: float = PATIENCE,
+        own: Own = nothing_own,
     ) -> None:
         self.handler, self.pages, self.on_error, self.patience = handler, pages or {}, on_error, patience
+        self.own = own
         try:
             super().__init__(("127.0.0.1", port), _Connection)
         except (OSError, OverflowError) as error:
@@ -129,9 +164,8 @@ class _Connection(BaseHTTPRequestHandler):
         lengths = self.headers.get_all("Content-Length", ["0"])
         length = lengths[0].strip() if len(set(lengths)) == 1 else ""  # two of them could be read in two ways
         if page and self.command == "GET":
-            # Nothing is loaded from anywhere, and nothing may be.
-            policy = "default-src 'none'; style-src 'unsafe-inline'"
-            self._send(200, {"Content-Type": page.content_type, "Content-Security-Policy": policy}, page.body)
+            headers = {"Content-Type": page.content_type, "Content-Security-Policy": page.policy}
+            self._send(200, {**headers, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}, page.body)
         elif "Transfer-Encoding" in self.headers or not re.fullmatch(r"[0-9]{1,12}", length):
             self._refuse(411, "Length Required")
         elif int(length) > LARGEST:
@@ -141,10 +175,30 @@ class _Connection(BaseHTTPRequestHandler):
             if body is None:
                 self._refuse(408, "Request Timeout")
                 return
-            answer = self.server.answer(payload(self.command, self.path, self.headers.items(), body))
-            self._send(int(answer["statusCode"]), answer.get("headers") or {}, answer.get("body") or "")
+            self._answer(body)
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_TRACE = do_QUERY = do_GET
+
+    def _answer(self, body: bytes) -> None:
+        own = self.server.own(Asked(self.command, urlsplit(self.path).path, self.headers, body))
+        if own is None:
+            answer = self.server.answer(payload(self.command, self.path, self.headers.items(), body))
+            self._send(int(answer["statusCode"]), answer.get("headers") or {}, answer.get("body") or "")
+        elif isinstance(own.body, str):
+            self._send(own.status, own.headers, own.body)
+        else:
+            self._stream(own.status, own.headers, own.body)
+
+    def _stream(self, status: int, headers: Mapping[str, str], parts: Generator[str, None, None]) -> None:
+        """Without a length: the connection ends with the last part. A client that hangs up ends the parts."""
+        self.close_connection = True
+        self.send_response(status)
+        for name, value in {**headers, "Connection": "close"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with closing(parts), suppress(OSError):
+            for part in parts:
+                self.wfile.write(part.encode())
 
     def _body(self, length: int) -> bytes | None:
         """The whole body; None if it is not there in time, or the sender stops before its end."""

@@ -1,14 +1,11 @@
 """`make serve`: the whole stack stays up, with the webhook endpoint on a fixed port and a page about it."""
 
-import json
 import os
 import signal
 
 from local.console import Console
-from local.function_url import Page
+from local.site import Site
 from local.verdicts import watched
-from tools.openapi import document
-from tools.openapi_page import page
 from tools.sender import LOCAL_SECRET
 
 
@@ -18,16 +15,18 @@ def serve(port: int, real_cloud: bool, as_json: bool) -> int:
     # SIGINT too: a process that a script starts in the background ignores it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    pages = {
-        "/": Page("text/html; charset=utf-8", page(document())),
-        "/openapi.json": Page("application/json", json.dumps(document(), indent=2)),
-    }
+    site = Site(real_cloud)
     try:
-        with watched(console, real_cloud, webhook_port=port, pages=pages) as stack:
+        pages = site.pages()
+        with (
+            watched(console, real_cloud, webhook_port=port, pages=pages, own=site.answer) as stack,
+            site.showing(stack),
+        ):
             _greet(console, stack.webhook_url)
             while True:
                 for event in stack.aws.verdicts():
                     console.verdict(event)
+                    site.live.verdict(event)
     except KeyboardInterrupt:
         console.say("\nstopped")
         return 0

@@ -18,7 +18,7 @@ from local.aws_stand_in import (
     queue_arn,
 )
 from local.demo import PROJECT, demo_cloud
-from local.function_url import FunctionUrl, Page
+from local.function_url import FunctionUrl, Own, Page, nothing_own
 from local.poller import OnError, Poller, ignore
 from local.real_cloud import cloud_values
 from shared.bootstrap.dead_letters import dead_letters
@@ -61,6 +61,7 @@ def running(
     on_error: OnError = ignore,
     webhook_port: int = 0,
     pages: Mapping[str, Page] | None = None,
+    own: Own = nothing_own,
     under_load: bool = False,
 ) -> Iterator[Stack]:
     """Start everything, hand it out, and stop everything again; listens on loopback only.
@@ -101,7 +102,7 @@ def running(
         from functions.receive_webhook.handler import lambda_handler as receive_webhook
         from functions.report_dead_letter.handler import lambda_handler as report_dead_letter
 
-        url = stack.enter_context(FunctionUrl(receive_webhook, webhook_port, pages, on_error))
+        url = stack.enter_context(FunctionUrl(receive_webhook, webhook_port, pages, on_error, own=own))
         poller = partial(Poller, aws.client, on_error=on_error)
         requests = aws.queue_urls[REQUESTS], queue_arn(REQUESTS)
         dead = aws.queue_urls[DEAD_LETTERS], queue_arn(DEAD_LETTERS)

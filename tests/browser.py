@@ -27,15 +27,34 @@ def installed() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "")}
+"""Keys that a test presses: their code, and the text that they write."""
+
+
+def complaints_in(method: str, told: dict[str, Any]) -> list[str]:
+    """What an event says that a console would show as an error."""
+    match method:
+        case "Runtime.exceptionThrown":
+            details = told["exceptionDetails"]
+            return [f"{details['text']} {details.get('exception', {}).get('description', '')}"]
+        case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert"):
+            return [str([argument.get("value") for argument in told["args"]])]
+        case "Log.entryAdded" if told["entry"]["level"] == "error":
+            return [f"{told['entry']['text']} {told['entry'].get('url', '')}"]
+    return []
+
+
 class Browser:
-    """One tab."""
+    """One tab; `complaints` are the errors of its console."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process, self._asked, self._unread = process, 0, b""
         self._session: str | None = None
+        self.complaints: list[str] = []
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.ask("Page.enable")
+        for domain in ("Page", "Runtime", "Log"):
+            self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **parameters: Any) -> Any:
         """The result of one command; events that come before it are passed over."""
@@ -56,8 +75,10 @@ class Browser:
             more = os.read(self._process.stdout.fileno(), 1 << 16)
             assert more, "the browser has gone away"
             self._unread += more
-        message, _, self._unread = self._unread.partition(b"\0")
-        return json.loads(message)
+        text, _, self._unread = self._unread.partition(b"\0")
+        message = json.loads(text)
+        self.complaints += complaints_in(message.get("method", ""), message.get("params", {}))
+        return message
 
     def open(self, url: str, width: int, height: int, dark: bool = False) -> None:
         """Show a page as on a screen of that size; returns when it is loaded."""
@@ -73,13 +94,32 @@ class Browser:
         """What an expression is in the page."""
         return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
+    def awaited(self, script: str, seconds: float = 30) -> Any:
+        """What an expression is in the page as soon as it is anything; None if it is not in time."""
+        until = f"""new Promise(done => {{
+            const end = performance.now() + {seconds * 1000};
+            const look = () => {{
+                const found = ({script});
+                found || performance.now() > end ? done(found || null) : setTimeout(look, 50);
+            }};
+            look();
+        }})"""
+        return self.ask("Runtime.evaluate", expression=until, returnByValue=True, awaitPromise=True)["result"]["value"]
+
+    def press(self, key: str) -> None:
+        """Press a key and let it go: one of KEYS."""
+        code, text = KEYS[key]
+        told: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.ask("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **told)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
+
     def picture(self) -> bytes:
         """What is to be seen, as PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
 
 @contextmanager
-def browsing(executable: str, profile: Path) -> Iterator[Browser]:
+def browsing(executable: str, profile: Path, patience: float = PATIENCE) -> Iterator[Browser]:
     """A browser of its own, ended with all of its processes; it keeps everything it writes in `profile`."""
     process = subprocess.Popen(
         # The protocol is spoken on descriptors 3 and 4.
@@ -88,7 +128,7 @@ def browsing(executable: str, profile: Path) -> Iterator[Browser]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "HOME": str(profile)}, start_new_session=True,
     )  # fmt: skip
-    overdue = threading.Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+    overdue = threading.Timer(patience, os.killpg, (process.pid, signal.SIGKILL))
     overdue.start()
     try:
         yield Browser(process)

@@ -30,47 +30,55 @@ dd { margin: 0; } small { opacity: .75; display: block; }
 
 def page(document: Schema) -> str:
     """The whole page; everything in it comes from the document."""
-    info, schemes = document["info"], document["components"]["securitySchemes"]
-    parts = [
-        f"<h1>{escape(info['title'])}</h1>",
-        *(f"<p>{_marked(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
-        "<h2>Who may send</h2>",
-        _rows((scheme, "", found["description"]) for scheme, found in schemes.items()),
-        *_operations(document),
-        "<h2>What is sent and what is answered</h2>",
-        *_schemas(document["components"]["schemas"]),
-        '<p>The same for machines: <a href="openapi.json">openapi.json</a></p>',
-    ]
+    title = escape(document["info"]["title"])
     return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(info["title"])}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>\n'
-        f"<body>\n<main>\n{chr(10).join(parts)}\n</main>\n</body>\n</html>\n"
+        f"<body>\n<main>\n{section(document)}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _operations(document: Schema) -> Iterator[str]:
+def section(document: Schema, level: int = 1) -> str:
+    """What the page holds, to stand on another page too: its title is a heading of this level."""
+    info, schemes = document["info"], document["components"]["securitySchemes"]
+    title, part = f"h{level}", f"h{level + 1}"
+    parts = [
+        f'<{title} id="api">{escape(info["title"])}</{title}>',
+        *(f"<p>{_marked(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
+        f'<{part} id="senders">Who may send</{part}>',
+        _rows((scheme, "", found["description"]) for scheme, found in schemes.items()),
+        *_operations(document, level + 1),
+        f'<{part} id="bodies">What is sent and what is answered</{part}>',
+        *_schemas(document["components"]["schemas"], level + 2),
+        '<p>The same for machines: <a href="openapi.json">openapi.json</a></p>',
+    ]
+    return "\n".join(parts)
+
+
+def _operations(document: Schema, level: int) -> Iterator[str]:
+    whole, part = f"h{level}", f"h{level + 1}"
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             heading = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
-            yield f'<h2 id="{escape(operation["operationId"])}">{heading} {escape(operation["summary"])}</h2>'
+            yield f'<{whole} id="{escape(operation["operationId"])}">{heading} {escape(operation["summary"])}</{whole}>'
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-                yield f"<h3>Body: <code>{escape(kind)}</code></h3><p>{_type(content['schema'])}</p>"
+                yield f"<{part}>Body: <code>{escape(kind)}</code></{part}><p>{_type(content['schema'])}</p>"
                 if "example" in content:
                     yield f"<pre>{escape(json.dumps(content['example'], indent=2, ensure_ascii=False))}</pre>"
-            yield "<h3>Headers</h3>"
+            yield f"<{part}>Headers</{part}>"
             yield _rows(
                 (p["name"], "required" if p["required"] else "", p["description"]) for p in operation["parameters"]
             )
-            yield "<h3>Answers</h3>"
+            yield f"<{part}>Answers</{part}>"
             answers = operation["responses"].items()
             yield _rows((status, escape(", ".join(a.get("headers", ()))), a["description"]) for status, a in answers)
 
 
-def _schemas(schemas: Schema) -> Iterator[str]:
+def _schemas(schemas: Schema, level: int) -> Iterator[str]:
     for name, schema in schemas.items():
         if "properties" not in schema and "items" not in schema:
             continue
-        yield f'<h3 id="{escape(name)}">{escape(name)}</h3>'
+        yield f'<h{level} id="{escape(name)}">{escape(name)}</h{level}>'
         yield f"<p>{_marked(schema.get('description', '')) or _type(schema)}</p>"
         required = schema.get("required", ())
         rows = [
