@@ -62,7 +62,7 @@ def test_a_block_of_commands_works(block: Block, tmp_path: Path) -> None:
     for call in shell.calls:
         check_what_is_sent(call)
     if ["make", "run"] in shell.calls:
-        (shown,) = [other.text for other in blocks("") if "DETACHED" in other.text]
+        (shown,) = [other.text for other in blocks("") if re.search(r"^ .*DETACHED", other.text, re.MULTILINE)]
         printed = {shape(line) for line in done.stdout.splitlines()}
         # On a machine that is busy the cloud may be done before anybody has looked.
         sure = [line for line in shown.splitlines() if "still lists" not in line]
