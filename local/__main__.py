@@ -10,6 +10,7 @@ from local.play import play
 from local.real_cloud import check_cloud
 from local.run import run, unreadable
 from local.serve import serve
+from local.surroundings import past_proxies
 from shared.settings import SettingsError
 from simulator.scenarios import CATALOGUE
 from tools.sender import LOCAL_SECRET, LOCAL_URL, send
@@ -56,6 +57,7 @@ def objection(asked: argparse.Namespace) -> str | None:
 
 def main() -> int:
     asked = arguments()
+    os.environ |= past_proxies(os.environ)
     if trouble := objection(asked):
         print(trouble, file=sys.stderr)
         return 2
