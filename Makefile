@@ -11,13 +11,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers serve send redrive prove soak million model test check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run servers doctor serve send redrive prove soak million model test check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
 	| if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 	@echo
-	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: the cloud of OS_… variables"
+	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: yours, of OS_… or clouds.yaml"
 	@echo "  make run SCENARIO=list|<name>|all               play what a cloud can do to a detach"
 	@echo "  make test PYTHON=python3.13                     another Python (>= 3.11)"
 
@@ -34,6 +34,9 @@ run: $(READY) ## Run the sample events through the local stack: queue, function,
 
 servers: $(READY) ## List servers and their disks, from the simulator or with CLOUD=env from yours
 	@$(BIN)/python -m local servers $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+
+doctor: $(READY) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
+	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
 serve: $(READY) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
