@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from math import ceil
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -177,7 +178,7 @@ class Examination:
             yield Line("clock", State.OK, found if round(ahead) else "this machine and the cloud agree to the second")
             return
         state = State.WARN if abs(ahead) <= LARGEST_FENCE else State.FAIL
-        wider = f", or FENCE_SKEW to more than {abs(ahead):.0f} if it is the cloud's that is wrong"
+        wider = f", or FENCE_SKEW to {ceil(abs(ahead)) + 1} if it is the cloud's that is wrong"
         remedy = "set this machine's clock (timedatectl set-ntp true)"
         yield Line("clock", state, found, remedy + (wider if state is State.WARN else ""))
 
@@ -273,9 +274,9 @@ class Examination:
         try:
             self.cloud.detaching()
         except CloudTrouble as trouble:
-            status = trouble.calls[-1].status if trouble.calls else 0
+            status, told = trouble.calls[-1].status if trouble.calls else 0, _told(trouble.classified)
             if not 0 < status < 500:
-                return _unreachable(Service.BLOCK_STORAGE, _told(trouble.classified))
+                return _unreachable(Service.BLOCK_STORAGE, f"it answers {status}, {told}" if status else told)
         return Line("block storage", State.OK, "it answers")
 
     def _volumes(self, volume_id: str | None) -> Line:
