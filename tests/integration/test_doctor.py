@@ -4,6 +4,7 @@ import ipaddress
 import json
 import os
 import pty
+import re
 import ssl
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from local.demo import demo_cloud
 from local.stack import simulator_credentials
 from shared.ports import Clock, utc_now
 from simulator import CloudApi, CloudServer, Fault, World, bodies, faults
-from tests.integration.test_local_stack import ROOT
+from tests.contract.documented import ROOT, blocks
 from tools.clouds import Found, find
 from tools.doctor import examined, text, wants_colour
 from tools.examination import Line, State
@@ -194,6 +195,20 @@ def test_every_cure_is_told(api: CloudApi) -> None:
             assert line.cure in text(line, colour=False)
 
 
+def test_the_sample_of_the_page(api: CloudApi) -> None:
+    """What docs/operations.md shows is what is printed, but for addresses and numbers."""
+    for cause in ("no right to read a volume", "no 2.89"):
+        MISSING[cause].spoil(api)
+    lines = looked(api, lambda: utc_now() - timedelta(seconds=42))
+    printed = {shape(row) for line in lines for row in text(line, colour=False).splitlines()}
+    (sample,) = [block.text for block in blocks("") if "read volumes" in block.text]
+    assert [row for row in sample.splitlines() if shape(row) not in printed] == []
+
+
+def shape(row: str) -> str:
+    return re.sub(r"\S*\d\S*", "#", row)
+
+
 # ---------------------------------------------------------------------------------------------------------- TLS
 
 
@@ -227,18 +242,27 @@ def sealed(tmp_path: Path) -> Callable[[CloudServer, int], str]:
     [
         (90, "cacert", State.OK, "valid until", ""),
         (5, "cacert", State.WARN, "5 days", "renew"),
+        (90, "bundle", State.OK, "valid until", ""),
         (90, "nothing", State.FAIL, "the certificate is not trusted", "OS_CACERT"),
         (90, "all", State.WARN, "is not checked", "take OS_INSECURE away"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 def test_certificates(
-    sealed: Callable[[CloudServer, int], str], days: int, trusted: str, state: State, said: str, cure: str
+    sealed: Callable[[CloudServer, int], str],
+    monkeypatch: pytest.MonkeyPatch,
+    days: int,
+    trusted: str,
+    state: State,
+    said: str,
+    cure: str,
 ) -> None:
-    """How long it is good for, and whether it is looked at."""
+    """How long it is good for, and whether it is looked at; REQUESTS_CA_BUNDLE is the machine's own authorities."""
     api = demo_cloud(utc_now)
     with CloudServer(api) as server:
         path = sealed(server, days)
+        if trusted == "bundle":
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", path)
         choice = {"cacert": {"OS_CACERT": path}, "all": {"OS_INSECURE": "true"}}.get(trusted, {})
         lines = looked(api, utc_now, **choice)
     (line,) = [line for line in lines if line.check == "tls"]
