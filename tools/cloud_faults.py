@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from typing import get_args
+from urllib.parse import urlsplit
 
 from shared.settings import BY_CREDENTIAL, BY_TOKEN, CloudCredentials, SettingsError, load
 from tools.cloud_files import CloudsError
@@ -31,8 +32,16 @@ def _auth_url(found: Found) -> Iterator[str]:
     url, name = found.values.get("auth_url"), found.spelt("auth_url")
     if not url:
         yield f"{name} is missing, the address of Keystone such as https://iam.example.com/v3"
-    elif not re.match(r"https?://", url):
-        yield f"{name} is no address that begins with https://"
+    elif not re.match(r"https?://", url) or not _host(url):
+        yield f"{name} is no address that begins with https:// and a host"
+
+
+def _host(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 def _auth_type(found: Found) -> Iterator[str]:

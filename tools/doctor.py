@@ -84,3 +84,7 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our lines has had enough.
+        sys.stderr.close()
+        sys.exit(141)

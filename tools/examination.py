@@ -353,5 +353,6 @@ def _ahead(date: str | None, before: datetime, after: datetime) -> float | None:
         told = parsedate_to_datetime(date or "")
     except ValueError:
         return None
+    told = told if told.tzinfo else told.replace(tzinfo=UTC)
     least, most = (told - after).total_seconds(), (told - before).total_seconds() + 1
     return 0.0 if least <= 0 <= most else min(least, most, key=abs)

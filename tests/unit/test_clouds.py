@@ -260,8 +260,11 @@ WRONG = {
         f"given by name. {SET}",
         {"OS_AUTH_URL": URL, "OS_APPLICATION_CREDENTIAL_NAME": "a", "OS_APPLICATION_CREDENTIAL_SECRET": SECRET}),
     "address without a scheme": Wrong(
-        f"The OS_… variables cannot be used: OS_AUTH_URL is no address that begins with https://. {SET}",
-        variables(OS_AUTH_URL=SECRET)),
+        f"The OS_… variables cannot be used: OS_AUTH_URL is no address that begins with https:// and a host. "
+        f"{SET}", variables(OS_AUTH_URL=SECRET)),
+    "address without a host": Wrong(
+        f"{OF_FILE} cannot be used: auth.auth_url is no address that begins with https:// and a host. {IN_FILE}",
+        entry=auth(auth_url="https://[hunter2-do-not-show/v3")),
     "a way that is not supported": Wrong(
         f"{OF_FILE} cannot be used: auth_type is a way to log in that is not supported; password, v3password, token, "
         f"v3token, v3applicationcredential are. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
