@@ -153,7 +153,7 @@ def _of_entry(
         key: value for key, value in _flat(profile or {}).items() if key in KEYS or key in ("region_name", "regions")
     }
     written = _flat(entry)
-    chosen = _region(place, given.get("OS_REGION_NAME"), {**flat, **written})
+    chosen = _region(place, given.get("OS_REGION_NAME"), written, flat)
     told = {**flat, **written, **_flat(chosen.values)}
     verify = told.pop("verify", None)
     if verify and verify.text.lower() != "true":
@@ -229,10 +229,10 @@ class _Region(NamedTuple):
     values: Mapping[str, Any]
 
 
-def _region(place: str, asked: str | None, told: Mapping[str, _Written]) -> _Region:
-    """The region that is asked for, or else the first one of those that the entry names. Raises CloudsError."""
-    written = told.get("regions") or told.get("region_name")
-    listed = written.value if written else []
+def _region(place: str, asked: str | None, *sides: Mapping[str, _Written]) -> _Region:
+    """The region that is asked for, or the first one that the entry names, or else its profile. Raises CloudsError."""
+    told = next((side[key] for side in sides for key in ("regions", "region_name") if key in side), None)
+    listed = told.value if told else []
     entries = listed if isinstance(listed, list) else str(listed).split(",")
     mappings: list[dict[str, Any]] = [one if isinstance(one, dict) else {"name": str(one).strip()} for one in entries]
     regions = [_Region(str(one.get("name")), one.get("values") or {}) for one in mappings]
