@@ -13,13 +13,13 @@ READY := $(VENV)/.ready
 LOCAL := $(VENV)/.local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status servers serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
 	| if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi
 	@echo
-	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: the cloud of OS_… variables"
+	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: yours, of OS_… or clouds.yaml"
 	@echo "  make run SCENARIO=list|<name>|all               play what a cloud can do to a detach"
 	@echo "  make test PYTHON=python3.13                     another Python (>= 3.11)"
 
@@ -61,6 +61,9 @@ status: $(LOCAL) ## What became of a request, look by look: REQUEST=id STACK=nam
 	@$(BIN)/python -m tools status --request '$(or $(REQUEST),$(error REQUEST is missing: the id of the request))' \
 		--stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' \
 		$(if $(VOLUME),--volume '$(VOLUME)') $(if $(SINCE),--since '$(SINCE)') $(if $(filter-out 0,$(JSON)),--json)
+
+doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
+	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)

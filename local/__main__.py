@@ -9,6 +9,7 @@ from local.play import play
 from local.real_cloud import check_cloud
 from local.run import run
 from local.serve import serve
+from local.surroundings import past_proxies
 from shared.settings import SettingsError
 from simulator.scenarios import CATALOGUE
 from tools.event_files import STDIN, NoEvents, read_events
@@ -56,6 +57,7 @@ def objection(asked: argparse.Namespace) -> str | None:
 
 def main() -> int:
     asked = arguments()
+    os.environ |= past_proxies(os.environ)
     if trouble := objection(asked):
         print(trouble, file=sys.stderr)
         return Exit.USAGE

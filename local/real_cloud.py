@@ -1,21 +1,28 @@
-"""The cloud of the `OS_…` variables, and a look at it before anything is sent to it."""
+"""The cloud of CLOUD=env, by the `OS_…` variables or a clouds.yaml, and a look at it before anything is sent to it."""
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from shared.cloud.openstack import OpenStackCloud
 from shared.cloud.openstack import connect as cloud_of
 from shared.model import Reason
 from shared.ports import CloudTrouble
-from shared.settings import CloudCredentials, SettingsError, load, unread
+from shared.settings import CloudCredentials, load
+from tools.cloud_faults import credentials
+from tools.cloud_files import CloudsError
+from tools.clouds import Found, find
 
-ENDPOINTS = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
+
+def found_in(environment: Mapping[str, str]) -> Found:
+    """The cloud that an environment, and the files of this user, mean. Raises CloudsError."""
+    home = environment.get("SNAP_REAL_HOME") or environment.get("HOME")
+    return find(environment, Path(home) if home else Path.home(), Path.cwd())
 
 
 def cloud_values(environment: Mapping[str, str]) -> dict[str, str]:
-    """The `OS_…` values of an environment, under the names they have in the secret."""
-    values = {name.removeprefix("OS_").lower(): value for name, value in environment.items() if name.startswith("OS_")}
-    return values | {name.lower(): environment[name] for name in ENDPOINTS if environment.get(name)}
+    """What the cloud secret holds for the cloud that an environment means. Raises CloudsError."""
+    return dict(found_in(environment).values)
 
 
 def connect(values: Mapping[str, str]) -> OpenStackCloud:
@@ -25,27 +32,43 @@ def connect(values: Mapping[str, str]) -> OpenStackCloud:
 
 
 def check_cloud(environment: Mapping[str, str]) -> str | None:
-    """Log in; None, or one sentence that says what is wrong and what to do."""
+    """Log in; None, or one line that says what is wrong and what to do."""
     try:
-        values = cloud_values(environment)
-        if names := unread(values):
-            print(f"Nothing reads {', '.join(f'OS_{name.upper()}' for name in names)}.", file=sys.stderr)
-        connect(values).check()
-    except SettingsError as error:
-        return f"The OS_… variables are not complete: {error}."
+        found = found_in(environment)
+        warn(found)
+        known = credentials(found)
+    except CloudsError as error:
+        return str(error)
+    try:
+        cloud_of(lambda _: known).check()
     except CloudTrouble as trouble:
-        return sentence(trouble, environment.get("OS_AUTH_URL", ""))
+        return sentence(trouble, found)
     return None
 
 
-def sentence(trouble: CloudTrouble, auth_url: str) -> str:
-    """What a login that failed means to the person who typed the variables."""
-    found = trouble.classified
-    if found.reason is Reason.UNAUTHORIZED:
-        return (
-            f"Keystone at {auth_url} refused the login ({found.message.rstrip('.')}): check OS_USERNAME, "
-            "OS_PASSWORD and the domain names, and that OS_PROJECT_ID or OS_PROJECT_NAME names a project of this user."
-        )
-    if found.code in ("connection_failure", "timeout", "tls_failure"):
-        return f"Keystone at {auth_url} cannot be reached ({found.code}): check OS_AUTH_URL, the network and OS_CACERT."
-    return f"The cloud at {auth_url} cannot be used: {found.code} {found.message}".rstrip(" .") + "."
+def warn(found: Found) -> None:
+    """One line on stderr, if something is set that nothing reads."""
+    if found.unused:
+        print(f"{found.place}: not used are {', '.join(found.unused)}.", file=sys.stderr)
+
+
+def sentence(trouble: CloudTrouble, found: Found) -> str:
+    """What a login that failed means to the person who wrote the values."""
+    told, url = trouble.classified, found.values.get("auth_url", "")
+    if told.reason is Reason.UNAUTHORIZED:
+        return f"Keystone at {url} refused the login ({told.message.rstrip('.')}): {cure(found)}."
+    if told.code in ("connection_failure", "timeout", "tls_failure"):
+        names = f"{found.spelt('auth_url')}, the network and {found.spelt('cacert')}"
+        return f"Keystone at {url} cannot be reached ({told.code}): check {names}."
+    return f"The cloud at {url} cannot be used: {told.code} {told.message}".rstrip(" .") + "."
+
+
+def cure(found: Found) -> str:
+    """What to look at where a login is refused."""
+    spelt, values = found.spelt, found.values
+    if "application_credential_secret" in values:
+        return f"check {spelt('application_credential_id')} and {spelt('application_credential_secret')}"
+    project = f"that {spelt('project_id')} or {spelt('project_name')} names a project of this user"
+    if "password" in values:
+        return f"check {spelt('username')}, {spelt('password')} and the domain names, and {project}"
+    return f"get another token, since one ends within hours, for {spelt('token')}, and check {project}"

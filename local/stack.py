@@ -21,6 +21,7 @@ from local.demo import PROJECT, demo_cloud
 from local.function_url import FunctionUrl, Own, Page, nothing_own
 from local.poller import OnError, Poller, ignore
 from local.real_cloud import cloud_values
+from local.surroundings import past_proxies, without_aws
 from shared.bootstrap.dead_letters import dead_letters
 from shared.bootstrap.detach import service
 from shared.bootstrap.webhook import webhook_endpoint
@@ -67,9 +68,15 @@ def running(
     """Start everything, hand it out, and stop everything again; listens on loopback only.
 
     The webhook takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples;
-    what goes to the caller's SINK_URL is signed with SINK_SECRET. Raises SettingsError and PortTaken.
+    what goes to the caller's SINK_URL is signed with SINK_SECRET. AWS's variables in this process's environment are set
+    aside, and no proxy is asked for this machine. Raises SettingsError and PortTaken.
     """
     with ExitStack() as stack:
+        before = dict(os.environ)
+        surroundings = without_aws(before) | past_proxies(before)
+        stack.callback(_put_functions_in, before)
+        # First of all: moto and botocore read it when they are loaded.
+        _put_functions_in(surroundings)
         # The stand-in's own request log says nothing about the product.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         aws = stack.enter_context(AwsStandIn(own_process=under_load))
@@ -95,9 +102,7 @@ def running(
             aws.put_secret(SINK_SECRET, [caller["SINK_SECRET"]])
             environment["SINK_SECRET_ID"] = SINK_SECRET
         load(Settings, environment)
-        before = dict(os.environ)
-        stack.callback(_put_functions_in, before)
-        _put_functions_in({**before, **environment})
+        _put_functions_in({**surroundings, **environment})
         from functions.detach_volume.handler import lambda_handler as detach_volume
         from functions.receive_webhook.handler import lambda_handler as receive_webhook
         from functions.report_dead_letter.handler import lambda_handler as report_dead_letter

@@ -25,7 +25,7 @@ def watched(
     target.handlers[:] = [console]
     target.propagate = False
     with running(os.environ | (settings or {}), real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
-        where = "the cloud of OS_AUTH_URL" if real_cloud else "a simulated cloud"
+        where = "the cloud of CLOUD=env" if real_cloud else "a simulated cloud"
         console.say(f"webhook → queue → detach_volume → event bus, with {where}")
         yield stack
 

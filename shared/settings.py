@@ -105,13 +105,19 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "project_id": ("project_id", "tenant_id"),
     "project_name": ("project_name", "tenant_name"),
     "interface": ("interface", "endpoint_type"),
+    "token": ("token", "auth_token"),
 }
 """What OpenStack's loaders call a value that is not called like our field, or has an older name too."""
 
-REFUSED = ("token", "trust_id", "system_scope", "domain_id", "domain_name", "cert", "key", "passcode")
+REFUSED = ("trust_id", "system_scope", "domain_id", "domain_name", "cert", "key", "passcode")
 """OpenStack's own names that would give a login another meaning, or a second factor: not supported, so not ignored."""
 
 BY_CREDENTIAL = "v3applicationcredential"
+BY_TOKEN = ("token", "v3token")
+
+WAYS = {"OS_APPLICATION_CREDENTIAL_": BY_CREDENTIAL, "OS_TOKEN": "token", "OS_AUTH_TOKEN": "token",
+        "OS_PASSWORD": "password"}  # fmt: skip
+"""How the names of what is given begin, and the way to log in that they stand for."""
 
 
 def _variable(key: str) -> str:
@@ -132,7 +138,8 @@ def _without_url(text: object) -> object:
 class CloudCredentials(_FromNames):
     """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    They are the options of keystoneauth1's `password` and `v3applicationcredential`, and those of every login.
+    They are the options of keystoneauth1's `password`, `token` and `v3applicationcredential`, and those of every login.
+    A token is for people: it ends within a day, and then no login succeeds until another one is given.
     """
 
     model_config = ConfigDict(
@@ -140,11 +147,12 @@ class CloudCredentials(_FromNames):
     )
 
     auth_url: str = Field(pattern=r"^https?://")
-    auth_type: Literal["password", "v3password", "v3applicationcredential"] = "password"
+    auth_type: Literal["password", "v3password", "token", "v3token", "v3applicationcredential"] = "password"
     identity_api_version: str = Field("3", pattern=r"^v?3(\.\d+)?$")
     user_id: str | None = None
     username: str | None = None
     password: SecretStr | None = None
+    token: SecretStr | None = None
     user_domain_id: str | None = None
     user_domain_name: str | None = None
     project_id: str | None = None
@@ -166,7 +174,7 @@ class CloudCredentials(_FromNames):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show."""
-        found = (self.password, self.application_credential_secret)
+        found = (self.password, self.token, self.application_credential_secret)
         return tuple(secret.get_secret_value() for secret in found if secret)
 
     @property
@@ -187,12 +195,12 @@ class CloudCredentials(_FromNames):
         for names in SYNONYMS:
             if len({str(told[name]) for name in names if name in told}) > 1:
                 raise ValueError(f"{' and '.join(names)} are two names of one thing, and say different ones")
-        credential = [variable for variable in told if variable.startswith("OS_APPLICATION_CREDENTIAL_")]
-        if not credential or "OS_AUTH_TYPE" in told:
+        given = {way: name for begins, way in WAYS.items() for name in reversed(told) if name.startswith(begins)}
+        if not given or "OS_AUTH_TYPE" in told:
             return values
-        if "OS_PASSWORD" in told:
-            raise ValueError(f"{credential[0]} and OS_PASSWORD are both set: unset one, or set OS_AUTH_TYPE")
-        return {**values, "OS_AUTH_TYPE": BY_CREDENTIAL}
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given.values())} are both set: unset one, or set OS_AUTH_TYPE")
+        return {**values, "OS_AUTH_TYPE": next(iter(given))}
 
     @model_validator(mode="after")
     def _enough_to_log_in(self) -> CloudCredentials:
@@ -204,7 +212,9 @@ class CloudCredentials(_FromNames):
                 "OS_APPLICATION_CREDENTIAL_SECRET": self.application_credential_secret,
             }
         else:
-            needed = {"OS_USERNAME": user, "OS_PASSWORD": self.password, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+            by_token = self.auth_type in BY_TOKEN
+            who = {"OS_TOKEN": self.token} if by_token else {"OS_USERNAME": user, "OS_PASSWORD": self.password}
+            needed = {**who, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
         if missing := [name for name, value in needed.items() if not value]:
             other = "" if self.auth_type == BY_CREDENTIAL else " (or an application credential)"
             raise ValueError(f"{', '.join(missing)} must be set{other}")

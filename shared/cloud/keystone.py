@@ -21,7 +21,7 @@ from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
 from shared.redact import hidden
-from shared.settings import BY_CREDENTIAL, CloudCredentials
+from shared.settings import BY_CREDENTIAL, BY_TOKEN, CloudCredentials
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
 EVERYWHERE = "*"
@@ -53,6 +53,14 @@ class Access:
 
     def missing(self, service: Service) -> str:
         return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
+
+
+class Offered(NamedTuple):
+    """An entry of the catalog; an endpoint without a region is EVERYWHERE."""
+
+    kind: str
+    region: str
+    url: str
 
 
 class _Refused(NamedTuple):
@@ -113,6 +121,13 @@ class Login:
             if self._granted is None or self._granted[0] is not given:
                 self._granted = given, _access(given, self._credentials, self._session.verify)
             return self._granted[1]
+
+    def catalog(self) -> tuple[Offered, ...]:
+        """All that the catalog has with the interface of the credentials; logs in. Raises NoAnswer."""
+        with self._alone(None):
+            if self._credentials is None:
+                self.refresh()
+            return _offered(self._logged_in(None), self._credentials)
 
     @contextmanager
     def _alone(self, deadline: datetime | None) -> Iterator[None]:
@@ -188,17 +203,12 @@ def _access(granted: Any, known: Any, verify: bool | str) -> Access:
     project_id = str(granted.project_id or "")
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
-    listed = [
-        (str(service.get("type")), str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE), endpoint)
-        for service in granted.service_catalog.catalog
-        for endpoint in service.get("endpoints", ())
-        if endpoint.get("interface") == known.interface
-    ]
+    listed = _offered(granted, known)
     region, regions = _region([(kind, at) for kind, at, _ in listed], known)
     offered: dict[str, str] = {}
-    for kind, at, endpoint in listed:
+    for kind, at, url in listed:
         if at in (EVERYWHERE, region):
-            offered.setdefault(kind, str(endpoint["url"]))
+            offered.setdefault(kind, url)
     found = {}
     if compute := NOVA_URL.match(known.compute_endpoint or offered.get("compute", "")):
         # `/v2.1` is forced: behind `/v2` microversions are ignored.
@@ -214,6 +224,19 @@ def _access(granted: Any, known: Any, verify: bool | str) -> Access:
     where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
     remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
     return Access(str(granted.auth_token), project_id, found, verify, f"{where}: set {remedy} or")
+
+
+def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:
+    return tuple(
+        Offered(
+            str(service.get("type")),
+            str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE),
+            str(endpoint.get("url") or ""),
+        )
+        for service in granted.service_catalog.catalog
+        for endpoint in service.get("endpoints", ())
+        if endpoint.get("interface") == known.interface
+    )
 
 
 def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str | None, list[str]]:
@@ -235,7 +258,7 @@ def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str
 # --------------------------------------------------------------------------------------------------- the plugins
 
 
-def _plugin(known: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
+def _plugin(known: CloudCredentials) -> v3.Password | v3.Token | v3.ApplicationCredential:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
     auth_url = re.sub(r"(/v3)?/*$", "", known.auth_url) + "/v3"
     default = known.default_domain_id, known.default_domain_name
@@ -258,6 +281,8 @@ def _plugin(known: CloudCredentials) -> v3.Password | v3.ApplicationCredential:
         project_domain_id, project_domain_name = _first(told, default, (domain_id, domain_name))
         scope = {"project_name": known.project_name, "project_domain_id": project_domain_id}
         scope["project_domain_name"] = project_domain_name
+    if known.auth_type in BY_TOKEN:
+        return v3.Token(auth_url, token=known.token.get_secret_value() if known.token else "", **scope)
     password = known.password.get_secret_value() if known.password else ""
     return v3.Password(auth_url, password=password, **user, **scope)
 

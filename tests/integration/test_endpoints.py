@@ -147,6 +147,10 @@ WAYS: dict[str, dict[str, object]] = {
     "application credential by name and user id": {
         "application_credential_name": "automation", "user_id": "{user}", "username": None, "password": None,
         "application_credential_secret": "{secret}"},
+    "token": {"token": "{token}", "username": None, "password": None},
+    "token by its other name, project by name": {
+        "auth_token": "{token}", "username": None, "password": None, "auth_type": "v3token",
+        "project_id": None, "project_name": "{name}"},
     "both, and a choice": {"application_credential_id": "{credential}", "application_credential_secret": "wrong",
                            "auth_type": "password"},
 }  # fmt: skip
@@ -154,10 +158,10 @@ WAYS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_log_in(site: Site, way: str) -> None:
-    """Each name of `password` and `v3applicationcredential` leads to the project."""
-    known = site.api.identity.application_credential
+    """Each name of `password`, `token` and `v3applicationcredential` leads to the project."""
+    known, token = site.api.identity.application_credential, site.connect().login.access().token
     ids = {"user": known.user.id, "project": site.world.project.id, "name": site.world.project.name,
-           "credential": known.id, "secret": known.secret}  # fmt: skip
+           "credential": known.id, "secret": known.secret, "token": token}  # fmt: skip
     changes = {name: value.format(**ids) if isinstance(value, str) else value for name, value in WAYS[way].items()}
     cloud = site.connect(**changes)
     assert cloud.project_id() == site.world.project.id

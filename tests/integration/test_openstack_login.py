@@ -76,6 +76,17 @@ def test_wrong_credentials_are_unauthorized(site: Site, wrong: dict[str, object]
     assert site.count("get_token") == 2
 
 
+def test_a_token_that_has_ended_is_unauthorized(site: Site) -> None:
+    """A token logs in as long as it lives; a refused one is not shown."""
+    token = site.connect().login.access().token
+    cloud = site.connect(token=token, username=None, password=None)
+    assert cloud.volume(site.volume).value is not None
+    site.api.revoke_tokens()
+    trouble = trouble_of(site.connect(token=token, username=None, password=None))
+    assert trouble.classified.reason is Reason.UNAUTHORIZED
+    assert token not in f"{trouble} {trouble.classified} {trouble.calls}"
+
+
 def test_unreachable_host_is_a_connection_failure(site: Site) -> None:
     """Nobody listening is told from being turned away: it may be better in a moment."""
     site.api.faults.add(Fault(faults.CONNECTION_REFUSED, operation="get_token", times=None))

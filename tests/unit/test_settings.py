@@ -23,6 +23,11 @@ APPLICATION = {
     "OS_APPLICATION_CREDENTIAL_ID": "a1",
     "OS_APPLICATION_CREDENTIAL_SECRET": SECRET,
 }
+TOKEN = {
+    "OS_AUTH_URL": "https://iam.example.com/v3",
+    "OS_TOKEN": SECRET,
+    "OS_PROJECT_ID": "c685484a8cc2416b97260938705deb65",
+}
 
 
 def without(values: dict[str, str], *names: str) -> dict[str, str]:
@@ -136,17 +141,7 @@ def test_auth_url_is_a_url(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "OS_TOKEN",
-        "OS_TRUST_ID",
-        "OS_SYSTEM_SCOPE",
-        "OS_DOMAIN_ID",
-        "OS_DOMAIN_NAME",
-        "OS_CERT",
-        "OS_KEY",
-        "OS_PASSCODE",
-    ],
+    "name", ["OS_TRUST_ID", "OS_SYSTEM_SCOPE", "OS_DOMAIN_ID", "OS_DOMAIN_NAME", "OS_CERT", "OS_KEY", "OS_PASSCODE"]
 )
 def test_what_would_change_the_login_is_refused(name: str) -> None:
     """By name, in a secret too, and set to nothing it is not set."""
@@ -157,7 +152,7 @@ def test_what_would_change_the_login_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("OS_AUTH_TYPE", ("token", "v2password", "v3oidcpassword")), ("OS_IDENTITY_API_VERSION", ("2", "2.0", "v4"))],
+    [("OS_AUTH_TYPE", ("v2token", "v2password", "v3oidcpassword")), ("OS_IDENTITY_API_VERSION", ("2", "2.0", "v4"))],
 )
 def test_what_is_not_supported_is_refused(name: str, values: tuple[str, ...]) -> None:
     """Another way to log in, or another version of the API, is named before anything is sent."""
@@ -171,6 +166,16 @@ def test_version_3_in_every_spelling(version: object) -> None:
     load(CloudCredentials, PASSWORD | {"identity_api_version": version})
 
 
+@pytest.mark.parametrize("name", ["OS_TOKEN", "OS_AUTH_TOKEN", "token", "auth_token"])
+def test_a_token_needs_its_project(name: str) -> None:
+    """It stands for user and password, under either of its names; two names of it agree."""
+    values = without(TOKEN, "OS_TOKEN") | {name: SECRET}
+    assert load(CloudCredentials, values).auth_type == "token"
+    assert "OS_PROJECT_ID" in refusal_of(CloudCredentials, without(values, "OS_PROJECT_ID"))
+    assert "OS_TOKEN" in refusal_of(CloudCredentials, without(values, name) | {"OS_AUTH_TYPE": "token"})
+    assert "OS_AUTH_TOKEN" in refusal_of(CloudCredentials, TOKEN | {"auth_token": "another"})
+
+
 def test_two_ways_to_log_in_are_one_too_many() -> None:
     """Unless the type says which of them counts; both are named."""
     both = PASSWORD | APPLICATION
@@ -179,6 +184,10 @@ def test_two_ways_to_log_in_are_one_too_many() -> None:
     assert "OS_PASSWORD" in message
     assert load(CloudCredentials, both | {"OS_AUTH_TYPE": "v3applicationcredential"}).named_project is None
     assert load(CloudCredentials, both | {"OS_AUTH_TYPE": "password"}).named_project == PASSWORD["OS_PROJECT_ID"]
+    for other, name in ((PASSWORD, "OS_PASSWORD"), (APPLICATION, "OS_APPLICATION_CREDENTIAL_")):
+        message = refusal_of(CloudCredentials, TOKEN | other)
+        assert "OS_TOKEN" in message
+        assert name in message
 
 
 def test_two_names_of_one_value_agree() -> None:
@@ -236,8 +245,8 @@ def test_no_value_is_ever_shown(values: dict[str, str], more: dict[str, str]) ->
 
 
 def test_credentials_do_not_show_their_secrets() -> None:
-    """Printed or logged, credentials show neither password nor secret."""
-    for values in (PASSWORD, APPLICATION):
+    """Printed or logged, credentials show neither password, token nor secret."""
+    for values in (PASSWORD, APPLICATION, TOKEN):
         credentials = load(CloudCredentials, values)
         assert SECRET not in f"{credentials} {credentials!r} {credentials.model_dump()}"
 

@@ -1,0 +1,325 @@
+"""`make doctor`: each thing that can be missing has its line and its cure, and nothing is changed in the cloud."""
+
+import ipaddress
+import json
+import os
+import pty
+import re
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from local.demo import demo_cloud
+from local.stack import simulator_credentials
+from shared.ports import Clock, utc_now
+from simulator import CloudApi, CloudServer, Fault, World, bodies, faults
+from tests.contract.documented import ROOT, blocks
+from tools.clouds import Found, find
+from tools.doctor import examined, text, wants_colour
+from tools.examination import Line, State
+
+
+@pytest.fixture
+def api() -> Iterator[CloudApi]:
+    api = demo_cloud(utc_now)
+    with CloudServer(api, hold=0.05):
+        yield api
+
+
+def variables(api: CloudApi, **changes: str) -> dict[str, str]:
+    known = {f"OS_{name.upper()}": value for name, value in simulator_credentials(api).items()}
+    return {name: value for name, value in {**known, **changes}.items() if value}
+
+
+def found(api: CloudApi, **changes: str) -> Found:
+    nowhere = Path("/nonexistent")
+    return find(variables(api, **changes), nowhere, nowhere, nowhere)
+
+
+def looked(api: CloudApi, clock: Clock = utc_now, **changes: str) -> list[Line]:
+    return list(examined(found(api, **changes), clock))
+
+
+def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.doctor", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# ------------------------------------------------------------------------------------------- a cloud that is fine
+
+
+def test_a_cloud_that_is_fine(api: CloudApi) -> None:
+    """Every check has its line, and all are well; whether one may detach is not tried."""
+    lines = looked(api)
+    assert {line.check: line.state for line in lines if line.state is not State.OK} == {"detach": State.NOT_TRIED}
+    checks = ["cloud", "login", "region", "catalogue", "catalogue", "tls", "clock", "compute", "read servers",
+              "block storage", "read attachments", "read actions", "read volumes", "detach"]  # fmt: skip
+    assert [line.check for line in lines] == checks
+    assert "2.1 to 2.96" in next(line.found for line in lines if line.check == "compute")
+
+
+def test_nothing_is_changed(api: CloudApi) -> None:
+    """One login, and GETs."""
+    looked(api)
+    assert {(call.method, call.operation) for call in api.calls if call.method != "GET"} == {("POST", "get_token")}
+    assert [call.operation for call in api.calls].count("get_token") == 1
+
+
+def test_a_project_without_servers() -> None:
+    """What takes a server or a disk is not tried, and nothing is wrong."""
+    empty = CloudApi(World(utc_now))
+    with CloudServer(empty):
+        lines = looked(empty, OS_PROJECT_ID=empty.world.project.id)
+    waiting = {line.check for line in lines if line.state is State.NOT_TRIED}
+    assert waiting == {"read attachments", "read actions", "detach"}
+    assert [line for line in lines if line.state in (State.WARN, State.FAIL)] == []
+
+
+# ------------------------------------------------------------------------------------------------ what is missing
+
+
+class Missing(NamedTuple):
+    """What is done to the cloud or the variables; the line that tells it, and what stands in it and in its cure."""
+
+    check: str
+    state: State
+    found: str
+    cure: str
+    spoil: Callable[[CloudApi], object] = lambda api: None
+    variables: Mapping[str, str] = {}
+    ahead: float = 0.0
+
+
+def deployed(**changes: Any) -> Callable[[CloudApi], object]:
+    def change(api: CloudApi) -> None:
+        for name, value in changes.items():
+            setattr(api.deployment, name, value)
+
+    return change
+
+
+def refused(operation: str, status: int = 403) -> Callable[[CloudApi], object]:
+    answer = bodies.fault(status, "Policy doesn't allow this to be performed.")
+    return lambda api: api.faults.add(Fault(faults.answer(answer), operation=operation, times=None))
+
+
+def broken(operation: str) -> Callable[[CloudApi], object]:
+    return lambda api: api.faults.add(Fault(faults.READ_TIMEOUT_BEFORE, operation=operation, times=None))
+
+
+MISSING = {
+    "wrong password": Missing(
+        "login", State.FAIL, "http_401", "check OS_USERNAME, OS_PASSWORD and the domain names",
+        variables={"OS_PASSWORD": "hunter2"}),
+    "nobody listens": Missing(
+        "login", State.FAIL, "no connection", "check OS_AUTH_URL, the network",
+        variables={"OS_AUTH_URL": "http://127.0.0.1:9/v3"}),
+    "no volume service": Missing(
+        "catalogue", State.FAIL, "there is no block storage, only compute, identity, image", "set VOLUME_ENDPOINT",
+        deployed(volume_types=())),
+    "no such region": Missing(
+        "region", State.FAIL, "there is no region eu-xx, the catalogue has eu-de", "set OS_REGION_NAME to one of eu-de",
+        variables={"OS_REGION_NAME": "eu-xx"}),
+    "several regions": Missing(
+        "region", State.FAIL, "has several", "set OS_REGION_NAME to one of eu-de, eu-nl",
+        deployed(regions=("eu-nl",)), {"OS_REGION_NAME": ""}),
+    "a clock that is slow": Missing("clock", State.WARN, "s behind the cloud", "FENCE_SKEW to 10", ahead=-100),
+    "a clock that is fast": Missing("clock", State.WARN, "s ahead of the cloud", "set-ntp true", ahead=100),
+    "a clock that is wrong": Missing("clock", State.FAIL, "s ahead of the cloud", "set-ntp true", ahead=4000),
+    "no right to read a volume": Missing(
+        "read volumes", State.FAIL, "Policy doesn't allow", "a role in the project that may read volumes",
+        refused("get_volume")),
+    "no right to read servers": Missing(
+        "read servers", State.FAIL, "Policy doesn't allow", "a role in the project that may read servers",
+        refused("list_servers")),
+    "no right to read attachments": Missing(
+        "read attachments", State.FAIL, "Policy doesn't allow", "a role in the project that may read attachments",
+        refused("list_attachments")),
+    "no right to read actions": Missing(
+        "read actions", State.WARN, "answers 403", "os-instance-actions", refused("list_actions")),
+    "no records": Missing(
+        "read actions", State.WARN, "answers 404", "os-instance-actions", deployed(instance_actions=False)),
+    "no 2.89": Missing(
+        "compute", State.WARN, "2.1 to 2.60, without 2.89 (", "a newer Nova", deployed(max_compute_version=(2, 60))),
+    "a very old Nova": Missing(
+        "compute", State.WARN, "without 2.26 (locked", "detach_unconfirmed", deployed(max_compute_version=(2, 1))),
+    "Nova down": Missing(
+        "compute", State.FAIL, "answers 503", "COMPUTE_ENDPOINT", refused("get_version", 503)),
+    "Nova silent about itself": Missing(
+        "compute", State.WARN, "does not tell its microversions", "nothing to do", refused("get_version", 404)),
+    "Cinder down": Missing(
+        "block storage", State.FAIL, "it answers 503", "VOLUME_ENDPOINT", refused("list_volumes", 503)),
+    "Cinder gone": Missing("block storage", State.FAIL, "no ", "VOLUME_ENDPOINT", broken("list_volumes")),
+    "what nothing reads": Missing(
+        "cloud", State.WARN, "not used are OS_TYPO", "correct their names", variables={"OS_TYPO": "hunter2"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", MISSING)
+def test_what_is_missing(api: CloudApi, cause: str) -> None:
+    """The line of its check says what was found, and what to do; no other check fails for it."""
+    expected = MISSING[cause]
+    expected.spoil(api)
+    lines = looked(api, lambda: utc_now() + timedelta(seconds=expected.ahead), **expected.variables)
+    (line,) = [line for line in lines if line.check == expected.check and line.state is not State.OK]
+    assert line.state is expected.state
+    assert expected.found in line.found
+    assert expected.cure in line.cure
+    others = [other.check for other in lines if other.state in (State.WARN, State.FAIL) and other is not line]
+    assert others == (["tls"] if cause == "nobody listens" else [])
+    assert "hunter2" not in f"{lines}"
+
+
+def test_every_cure_is_told(api: CloudApi) -> None:
+    """Whatever is not ok comes with what to do, and each of it stands in the text."""
+    for line in (*looked(api, OS_PASSWORD="x"), *looked(api, OS_REGION_NAME="x")):
+        if line.state in (State.WARN, State.FAIL):
+            assert line.cure
+            assert line.cure in text(line, colour=False)
+
+
+def test_the_sample_of_the_page(api: CloudApi) -> None:
+    """What docs/operations.md shows is what is printed, but for addresses and numbers."""
+    for cause in ("no right to read a volume", "no 2.89"):
+        MISSING[cause].spoil(api)
+    lines = looked(api, lambda: utc_now() - timedelta(seconds=42))
+    printed = {shape(row) for line in lines for row in text(line, colour=False).splitlines()}
+    (sample,) = [block.text for block in blocks("") if "read volumes" in block.text]
+    assert [row for row in sample.splitlines() if shape(row) not in printed] == []
+
+
+def shape(row: str) -> str:
+    return re.sub(r"\S*\d\S*", "#", row)
+
+
+# ---------------------------------------------------------------------------------------------------------- TLS
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Callable[[CloudServer, int], str]:
+    """Has a cloud speak TLS, with a certificate of its own for so many days; where that certificate is."""
+
+    def seal(server: CloudServer, days: int) -> str:
+        key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        builder = builder.serial_number(1).not_valid_before(now - timedelta(days=1))
+        builder = builder.not_valid_after(now + timedelta(days=days, hours=1))
+        host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        certificate = builder.add_extension(host, critical=False).sign(key, hashes.SHA256())
+        public, private = tmp_path / "ca.pem", tmp_path / "key.pem"
+        public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        private.write_bytes(key.private_bytes(serialization.Encoding.PEM, *plain))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(public, private)
+        server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
+        server.api.deployment.base_url = server.url.replace("http:", "https:")
+        return str(public)
+
+    return seal
+
+
+@pytest.mark.parametrize(
+    ("days", "trusted", "state", "said", "cure"),
+    [
+        (90, "cacert", State.OK, "valid until", ""),
+        (5, "cacert", State.WARN, "5 days", "renew"),
+        (90, "bundle", State.OK, "valid until", ""),
+        (90, "nothing", State.FAIL, "the certificate is not trusted", "OS_CACERT"),
+        (90, "all", State.WARN, "is not checked", "take OS_INSECURE away"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_certificates(
+    sealed: Callable[[CloudServer, int], str],
+    monkeypatch: pytest.MonkeyPatch,
+    days: int,
+    trusted: str,
+    state: State,
+    said: str,
+    cure: str,
+) -> None:
+    """How long it is good for, and whether it is looked at; REQUESTS_CA_BUNDLE is the machine's own authorities."""
+    api = demo_cloud(utc_now)
+    with CloudServer(api) as server:
+        path = sealed(server, days)
+        if trusted == "bundle":
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", path)
+        choice = {"cacert": {"OS_CACERT": path}, "all": {"OS_INSECURE": "true"}}.get(trusted, {})
+        lines = looked(api, utc_now, **choice)
+    (line,) = [line for line in lines if line.check == "tls"]
+    assert line.state is state
+    assert said in line.found
+    assert cure in line.cure
+
+
+# -------------------------------------------------------------------------------------------------- the command
+
+
+def test_without_a_cloud_the_simulated_one_is_looked_at() -> None:
+    """As a demonstration: status 0, no colour in a pipe, the same as JSON."""
+    done, as_json = doctor(), doctor("--json")
+    assert (done.returncode, done.stderr, as_json.returncode) == (0, "", 0)
+    assert "\x1b" not in done.stdout
+    lines = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert [line["check"] for line in lines][:2] == ["cloud", "login"]
+    assert [line["check"] for line in lines] == [
+        line[6:24].strip() for line in done.stdout.splitlines() if line[0] != " "
+    ]
+
+
+def test_exit_status(api: CloudApi) -> None:
+    """0 where all is well or a warning, 1 where something fails, 2 where no cloud is described."""
+    assert doctor("--cloud", "env", **variables(api, OS_TYPO="x")).returncode == 0
+    failed = doctor("--cloud", "env", **variables(api, OS_PASSWORD="hunter2"))
+    assert (failed.returncode, failed.stderr) == (1, "")
+    nothing = doctor("--cloud", "env")
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert nothing.stderr.startswith("The OS_… variables cannot be used: OS_AUTH_URL is missing")
+    assert len(nothing.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "colour"),
+    [
+        ({"TERM": "xterm"}, True, True),
+        ({"TERM": "xterm"}, False, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True, True),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colour(environment: Mapping[str, str], terminal: bool, colour: bool) -> None:
+    """On a terminal, unless it has none or its user wants none."""
+    assert wants_colour(environment, terminal) is colour
+
+
+def test_colour_on_a_terminal() -> None:
+    """The command asks its standard output."""
+    ours, theirs = pty.openpty()
+    shell = {"PATH": os.environ.get("PATH", ""), "TERM": "xterm", "HOME": "/nonexistent"}
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        command = [sys.executable, "-m", "tools.doctor"]
+        process = subprocess.Popen(command, cwd=ROOT, env=shell, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        assert b"\x1b[32mok" in terminal.read(64)
+        process.terminate()
+        process.wait(30)

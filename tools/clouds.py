@@ -1,0 +1,244 @@
+"""The cloud that CLOUD=env means: the `OS_…` variables, or an entry of a clouds.yaml, as openstacksdk finds it.
+
+After openstacksdk's "Configuring OpenStack SDK Applications" and its loader: the variables are a cloud of their own, by
+the name of `envvars`; they are not mixed into one of a file, but for OS_REGION_NAME, which chooses. What it would skip
+in silence (a file that is no YAML, or may not be read) is refused here, since another file would be another cloud.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shared.settings import BY_CREDENTIAL, BY_TOKEN, KEYS, REFUSED
+from tools.cloud_files import CloudsError, Files, merged
+
+SITE = Path("/etc/openstack")
+VARIABLES = "The OS_… variables"
+ENDPOINTS = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
+CONFIG_FILE, SECURE_FILE = "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"
+
+SELECTORS = ("OS_CLOUD", "OS_CLOUD_NAME", "OS_REGION_NAME", CONFIG_FILE, SECURE_FILE)
+"""Variables that choose a cloud; all others describe one."""
+
+OF_OTHERS = ("OS_TEST", "OS_STD", "OS_LOG")
+"""How variables begin that openstacksdk leaves to the tests of OpenStack's own."""
+
+RENAMED: Mapping[str, str] = {
+    "auth_plugin": "auth_type",
+    "compute_endpoint_override": "compute_endpoint",
+    "block_storage_endpoint_override": "volume_endpoint",
+    "volumev3_endpoint_override": "volume_endpoint",
+    "volume_endpoint_override": "volume_endpoint",
+    "domain_id": "default_domain_id",
+    "domain_name": "default_domain_name",
+}
+"""What an entry of a clouds.yaml calls a value of ours. A domain stands for the user's and for the project's there."""
+
+OWN_WINS = re.compile(r"(user_|project_|default_)domain_(id|name)|(project|tenant)_(id|name)|(auth_)?token|passcode")
+"""Where openstacksdk prefers a value beside `auth` to the one in it; of all others the one in `auth` counts."""
+
+BESIDE = ("auth_type", "cacert", "compute_endpoint", "identity_api_version", "insecure", "interface", "region_name",
+          "volume_endpoint")  # fmt: skip
+"""What has its place beside `auth`."""
+
+SECRETS = ("password", "token", "auth_token", "application_credential_secret")
+
+USER = ("user_id", "username", "user_name", "user_domain_id", "user_domain_name")
+PROJECT = ("project_id", "project_name", "tenant_id", "tenant_name", "project_domain_id", "project_domain_name")
+CREDENTIAL = ("application_credential_id", "application_credential_name", "application_credential_secret")
+TOKEN = ("token", "auth_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A cloud: the values as CloudCredentials reads them, where they stand, and what was set but is not used."""
+
+    values: Mapping[str, str]
+    place: str = VARIABLES
+    names: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    remedy: str = "Set them, or name a cloud of a clouds.yaml by OS_CLOUD"
+
+    @property
+    def by_variables(self) -> bool:
+        return self.place == VARIABLES
+
+    def spelt(self, key: str) -> str:
+        """The name under which the reader finds a value, or has to set it."""
+        if self.by_variables:
+            return key.upper() if key.endswith("_endpoint") else f"OS_{key.upper()}"
+        return self.names.get(key, key if key in BESIDE else f"auth.{key}")
+
+
+def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SITE) -> Found:
+    """The cloud that these variables, and the files of this user, mean. Raises CloudsError."""
+    given = {name: value for name, value in environment.items() if value}
+    named, own = given.get("OS_CLOUD"), given.get("OS_CLOUD_NAME", "envvars")
+    described = [name for name in given if name.startswith("OS_") and _describes(name)]
+    if named == own or (described and not named):
+        return _of_variables(given, described)
+    config = home / ".config"
+    folders = dict.fromkeys([cwd, Path(given.get("XDG_CONFIG_HOME", config)) / "openstack", config / "openstack", site])
+    files = Files(given, home, tuple(folders))
+    public = files.clouds("clouds", CONFIG_FILE)
+    if public is None:
+        if not named:
+            return _of_variables(given, described)
+        places = ", ".join(map(str, folders))
+        raise CloudsError(
+            f"OS_CLOUD is {named}, but there is no clouds.yaml in {places}. "
+            f"Name one by {CONFIG_FILE}, or unset OS_CLOUD and set the OS_… variables."
+        )
+    path, clouds = public
+    secure = files.clouds("secure", SECURE_FILE)
+    clouds = merged(clouds, secure[1]) if secure else clouds
+    name = named or (next(iter(clouds)) if len(clouds) == 1 else None)
+    if name is None or name not in clouds:
+        why = f"{path} has no cloud {name}" if name else f"{path} has several clouds, and OS_CLOUD names none"
+        raise CloudsError(f"{why}. Set OS_CLOUD to one of {', '.join(map(str, clouds)) or 'those that you add to it'}.")
+    return _of_entry(given, described, files, path, name, clouds[name])
+
+
+# ------------------------------------------------------------------------------------------------- the variables
+
+
+def _of_variables(given: Mapping[str, str], described: list[str]) -> Found:
+    named = {name.removeprefix("OS_").lower(): name for name in [*described, "OS_REGION_NAME"] if name in given}
+    values = {key: given[name] for key, name in named.items() if key in KEYS or key in REFUSED}
+    values |= _endpoints(given)
+    files = [name for name in (CONFIG_FILE, SECURE_FILE) if name in given]
+    idle = [name for key, name in named.items() if key not in values or key in _idle(values)]
+    return Found(values, unused=tuple(sorted([*idle, *files])))
+
+
+def _describes(name: str) -> bool:
+    return name not in SELECTORS and not name.startswith(OF_OTHERS)
+
+
+def _endpoints(given: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): given[name] for name in ENDPOINTS if name in given}
+
+
+def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
+    """What the way to log in has no use for."""
+    way = way_of(values)
+    if way == BY_CREDENTIAL:
+        return ("password", *TOKEN, *PROJECT, *(USER if values.get("application_credential_id") else ()))
+    return ("password", *USER[:3], *CREDENTIAL) if way in BY_TOKEN else (*TOKEN, *CREDENTIAL)
+
+
+def way_of(values: Mapping[str, str]) -> str:
+    """The way to log in that is asked for, or the one that what is given leads to."""
+    if "auth_type" in values:
+        return values["auth_type"]
+    if any(name in values for name in CREDENTIAL):
+        return BY_CREDENTIAL
+    return BY_TOKEN[0] if any(name in values for name in TOKEN) else "password"
+
+
+# ----------------------------------------------------------------------------------------- an entry of clouds.yaml
+
+
+def _of_entry(
+    given: Mapping[str, str], described: list[str], files: Files, path: Path, name: str, entry: Mapping[str, Any]
+) -> Found:
+    place = f"The cloud {name} of {path}"
+    known = entry.get("profile", entry.get("cloud"))
+    if not isinstance(entry.get("auth") or {}, dict):
+        raise CloudsError(f"{place} has an auth that is no mapping. Give it one line for each value.")
+    profile = files.profile(known) if known else None
+    flat = {
+        key: value for key, value in _flat(profile or {}).items() if key in KEYS or key in ("region_name", "regions")
+    }
+    written = _flat(entry)
+    chosen = _region(place, given.get("OS_REGION_NAME"), written, flat)
+    told = {**flat, **written, **_flat(chosen.values)}
+    verify = told.pop("verify", None)
+    if verify and verify.text.lower() != "true":
+        told["insecure"] = verify.negated()
+    used = {key: value for key, value in told.items() if key in KEYS or key in REFUSED}
+    _check(place, used)
+    values = {key: value.text for key, value in used.items() if value.text}
+    if chosen.name:
+        values["region_name"] = chosen.name
+    if "auth_url" in values:
+        values["auth_url"] = values["auth_url"].replace("{region_name}", chosen.name or "")
+    elif known and profile is None:
+        raise CloudsError(f"{place} is of the profile {known}, which is not known. Give it an auth_url of its own.")
+    if "cacert" in values:
+        values["cacert"] = files.path(values["cacert"])
+    values |= _endpoints(given)
+    spare = {"regions", "region_name", "verify", *(("profile", "cloud") if profile else ())}
+    read = {value.name for key, value in written.items() if key in spare.union(used).difference(_idle(values))}
+    idle = {value.name for side in _sides(entry) for value in side.values()} - read
+    return Found(
+        values,
+        place,
+        {key: value.name for key, value in {**written, **used}.items()},
+        tuple(sorted([*described, *idle])),
+        "Correct it there, or in a secure.yaml",
+    )
+
+
+def _check(place: str, used: Mapping[str, "_Written"]) -> None:
+    """Each is one value, and a secret is what its owner has typed: YAML makes 83 of 0123. Raises CloudsError."""
+    for key, value in used.items():
+        if key in SECRETS and not isinstance(value.value, str):
+            raise CloudsError(f"{place} cannot be used: {value.name} is no text to YAML. Put it into quotes.")
+        if isinstance(value.value, list | dict):
+            raise CloudsError(f"{place} cannot be used: {value.name} is not one value. Write a single one.")
+
+
+class _Written(NamedTuple):
+    """A value as it stands in a file, and under which name."""
+
+    name: str
+    value: Any
+
+    @property
+    def text(self) -> str:
+        return str(self.value).lower() if isinstance(self.value, bool) else str(self.value)
+
+    def negated(self) -> "_Written":
+        return _Written(self.name, {"true": "false", "false": "true"}.get(self.text.lower(), self.value))
+
+
+def _flat(entry: Mapping[str, Any]) -> dict[str, _Written]:
+    """What counts of the values that stand in `auth` and beside it, under our keys."""
+    inside, own = _sides(entry)
+    return {**inside, **{key: value for key, value in own.items() if key not in inside or OWN_WINS.fullmatch(key)}}
+
+
+def _sides(entry: Mapping[str, Any]) -> tuple[dict[str, _Written], dict[str, _Written]]:
+    """What stands in `auth`, and what beside it, without what is set to nothing."""
+    beside = {name: value for name, value in entry.items() if name != "auth"}
+    return _keyed("auth.", entry.get("auth") or {}), _keyed("", beside)
+
+
+def _keyed(prefix: str, values: Mapping[Any, Any]) -> dict[str, _Written]:
+    keys = {name: str(name).replace("-", "_") for name, value in values.items() if value not in (None, "")}
+    return {RENAMED.get(key, key): _Written(f"{prefix}{name}", values[name]) for name, key in keys.items()}
+
+
+class _Region(NamedTuple):
+    """A region, and what an entry says for it alone."""
+
+    name: str | None
+    values: Mapping[str, Any]
+
+
+def _region(place: str, asked: str | None, *sides: Mapping[str, _Written]) -> _Region:
+    """The region that is asked for, or the first one that the entry names, or else its profile. Raises CloudsError."""
+    told = next((side[key] for side in sides for key in ("regions", "region_name") if key in side), None)
+    listed = told.value if told else []
+    entries = listed if isinstance(listed, list) else str(listed).split(",")
+    mappings: list[dict[str, Any]] = [one if isinstance(one, dict) else {"name": str(one).strip()} for one in entries]
+    regions = [_Region(str(one.get("name")), one.get("values") or {}) for one in mappings]
+    if not asked:
+        return regions[0] if regions else _Region(None, {})
+    if regions and asked not in [region.name for region in regions]:
+        names = ", ".join(str(region.name) for region in regions)
+        raise CloudsError(f"{place} has no region {asked}, which OS_REGION_NAME says. Set it to one of {names}.")
+    return next((region for region in regions if region.name == asked), _Region(asked, {}))

@@ -1,0 +1,90 @@
+"""`make doctor`: whether a cloud has what a detach needs, each with a cure if not; nothing is changed there."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from local.demo import demo_cloud
+from local.real_cloud import found_in
+from local.stack import simulator_credentials
+from local.surroundings import past_proxies
+from shared.cloud.openstack import connect
+from shared.ports import Clock, utc_now
+from simulator import CloudServer
+from tools.cloud_faults import credentials
+from tools.cloud_files import CloudsError
+from tools.clouds import Found
+from tools.examination import Examination, Line, State
+
+COLOURS = {State.OK: "32", State.WARN: "33", State.FAIL: "31", State.NOT_TRIED: "2"}
+MARKS = {State.NOT_TRIED: "-"}
+"""How a line begins, if not with its state."""
+
+
+def examined(found: Found, clock: Clock = utc_now) -> Iterator[Line]:
+    """The checks of the cloud that was found, made as they are asked for. Raises CloudsError before the first."""
+    known = credentials(found)
+    verify = False if known.insecure else known.cacert or True
+    return Examination(found, connect(lambda _: known, clock=clock), verify).lines()
+
+
+def report(lines: Iterator[Line], as_json: bool, colour: bool) -> int:
+    """Print each as soon as it is known; exit status 1 if one of them failed, else 0."""
+    failed = False
+    for line in lines:
+        print(json.dumps(asdict(line), ensure_ascii=False) if as_json else text(line, colour), flush=True)
+        failed |= line.state is State.FAIL
+    return 1 if failed else 0
+
+
+def text(line: Line, colour: bool) -> str:
+    mark = f"{MARKS.get(line.state, line.state):<5}"
+    shown = f"\x1b[{COLOURS[line.state]}m{mark}\x1b[0m" if colour else mark
+    told = f"not tried: {line.found}" if line.state is State.NOT_TRIED else line.found
+    return f"{shown} {line.check:<17} {told}" + (f"\n{'':23} → {line.cure}" if line.cure else "")
+
+
+def wants_colour(environment: Mapping[str, str], terminal: bool) -> bool:
+    """On a terminal that has colours, and to somebody who has not asked for none (no-color.org)."""
+    return terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
+@contextmanager
+def cloud(real_cloud: bool) -> Iterator[Found]:
+    """The cloud of this environment, or else a simulated one for as long as it is looked at. Raises CloudsError."""
+    if real_cloud:
+        yield found_in(os.environ)
+        return
+    api = demo_cloud(utc_now)
+    with CloudServer(api):
+        yield Found(simulator_credentials(api), "A simulated cloud; yours is looked at with CLOUD=env")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tools.doctor", description=__doc__)
+    parser.add_argument("--cloud", choices=["simulator", "env"], default="simulator",
+                        help="the simulated cloud, or the real one of the OS_… variables or a clouds.yaml")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
+    asked = parser.parse_args()
+    os.environ |= past_proxies(os.environ)
+    try:
+        with cloud(asked.cloud == "env") as found:
+            return report(examined(found), asked.json, wants_colour(os.environ, sys.stdout.isatty()))
+    except CloudsError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our lines has had enough.
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,358 @@
+"""What a detach needs of a cloud, looked at one by one: with a login and GETs alone, so nothing is changed there."""
+
+import json
+import re
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from math import ceil
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+
+from local.real_cloud import cure
+from local.surroundings import LOOPBACK
+from shared.cloud.http import limit
+from shared.cloud.keystone import CINDER_TYPES, EVERYWHERE, Access, Offered, Service
+from shared.cloud.no_answer import NoAnswer, unanswered
+from shared.cloud.openstack import LIST_VERSION, NOT_SHOWN, RECORD_VERSION, SERVER_VERSION, OpenStackCloud
+from shared.model import Answer, Classified, Reason
+from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL, Policy
+from shared.ports import CloudTrouble, Reading
+from tools.clouds import Found
+
+FENCE = Policy().fence_skew.total_seconds()
+LARGEST_FENCE = 300.0
+"""Seconds: the most that FENCE_SKEW takes. From there on AWS refuses signatures too."""
+
+RENEWAL = 14
+"""Days before its end within which a certificate should have been replaced."""
+
+LOST: Mapping[str, str] = {
+    SERVER_VERSION: "locked servers and tags are not seen before the cloud refuses",
+    RECORD_VERSION: "its records do not tell how a detach or a move ended",
+    LIST_VERSION: "a disk that was moved is not told from one that was attached again, and is left alone",
+}
+"""Nova's microversions that are asked for, and what is missing without."""
+
+SILENCE: Mapping[str, str] = {
+    "connection_failure": "no connection: the name is not known, nobody listens, or something is in between",
+    "timeout": "no answer in time",
+    "tls_failure": "no trusted connection",
+}
+"""What the codes of calls without an answer mean."""
+
+SPOKEN = {Service.COMPUTE: "compute", Service.BLOCK_STORAGE: "block storage"}
+
+
+class State(StrEnum):
+    """What came of a check."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "FAIL"
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One check: what was found, and what to do if that is not as it should be."""
+
+    check: str
+    state: State
+    found: str
+    cure: str = ""
+
+
+class _Seen(NamedTuple):
+    """One address, asked once: how far the cloud's clock is ahead of ours in seconds, and what of its certificate."""
+
+    line: Line
+    ahead: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """Of the cloud that was found, by the adapters that detach; the clock is that of this machine."""
+
+    found: Found
+    cloud: OpenStackCloud
+    verify: bool | str
+
+    def lines(self) -> Iterator[Line]:
+        """All checks, in the order in which one makes the next possible. Never raises what a cloud can cause."""
+        unused = ", ".join(self.found.unused)
+        state, why = (State.WARN, "take them away, or correct their names") if unused else (State.OK, "")
+        yield Line("cloud", state, self.found.place + (f"; not used are {unused}" if unused else ""), why)
+        try:
+            catalog = self.cloud.login.catalog()
+        except NoAnswer as error:
+            yield from self._not_in(self._refused(error.classified))
+            return
+        try:
+            access = self.cloud.login.access()
+        except NoAnswer as error:
+            yield from self._not_in(*self._no_place(error.classified, catalog))
+            return
+        yield Line("login", State.OK, f"{self._auth_url} gives a token for project {access.project_id}")
+        yield from self._places(catalog, access)
+        yield from self._connections(
+            self._auth_url, *(access.services[one] for one in SPOKEN if one in access.services)
+        )
+        yield from self._services(access)
+        yield Line(
+            "detach",
+            State.NOT_TRIED,
+            "whether this user may detach is told by a detach alone",
+            'send a request with "dry_run": true, which checks all else, and then one for a disk that may go',
+        )
+
+    @property
+    def _auth_url(self) -> str:
+        return self.found.values["auth_url"]
+
+    # ------------------------------------------------------------------------------------ login and catalogue
+
+    def _not_in(self, *lines: Line) -> Iterator[Line]:
+        """Without a login, or with one that leads to several regions, nothing behind it can be asked."""
+        yield from lines
+        yield from self._connections(self._auth_url)
+        for check in ("catalogue", "compute", "block storage", "rights", "detach"):
+            yield Line(check, State.NOT_TRIED, "this takes a login, and one region")
+
+    def _refused(self, why: Classified) -> Line:
+        spelt, told = self.found.spelt, _told(why)
+        reach = f"check {spelt('auth_url')}, the network and {spelt('cacert')}"
+        return Line("login", State.FAIL, told, cure(self.found) if why.reason is Reason.UNAUTHORIZED else reach)
+
+    def _no_place(self, why: Classified, catalog: tuple[Offered, ...]) -> tuple[Line, ...]:
+        """A token that is good for no project, or for several regions."""
+        if why.reason is Reason.UNAUTHORIZED:
+            return (self._refused(why),)
+        remedy = f"set {self.found.spelt('region_name')} to one of {', '.join(_regions(catalog))}"
+        return (
+            Line("login", State.OK, f"{self._auth_url} gives a token"),
+            Line("region", State.FAIL, "the catalogue has several, and none is chosen", remedy),
+        )
+
+    def _places(self, catalog: tuple[Offered, ...], access: Access) -> Iterator[Line]:
+        """The region, and the addresses of both services in it."""
+        spelt, asked = self.found.spelt, self.found.values.get("region_name")
+        missing = [service for service in SPOKEN if service not in access.services]
+        regions = _regions(catalog)
+        names = ", ".join(regions)
+        if missing and asked and asked not in regions:
+            there = f"the catalogue has {names}" if names else "the catalogue has none"
+            remedy = f"set {spelt('region_name')} to one of {names}" if names else f"unset {spelt('region_name')}"
+            yield Line("region", State.FAIL, f"there is no region {asked}, {there}", remedy)
+            yield Line("catalogue", State.NOT_TRIED, "this takes a region that there is")
+            return
+        yield Line("region", State.OK, asked or names or "the catalogue makes no difference between regions")
+        for service in SPOKEN:
+            check, name = "catalogue", SPOKEN[service]
+            if service in access.services:
+                yield Line(check, State.OK, f"{name} is at {access.services[service]}")
+                continue
+            kinds = ", ".join(sorted({one.kind for one in catalog})) or "nothing"
+            remedy = f"set {service.value} to its address, or {spelt('interface')} to where the catalogue has it"
+            yield Line(check, State.FAIL, f"there is no {name}, only {kinds}", remedy)
+
+    # ---------------------------------------------------------------------------------------- TLS and clocks
+
+    def _connections(self, *urls: str) -> Iterator[Line]:
+        """One line for each address, and one for the clock that differs most."""
+        origins = dict.fromkeys(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in urls)
+        seen = [self._asked(origin) for origin in origins]
+        yield from (one.line for one in seen)
+        aheads = [one.ahead for one in seen if one.ahead is not None]
+        if not aheads:
+            yield Line("clock", State.NOT_TRIED, "no answer tells the cloud's time")
+            return
+        ahead = max(aheads, key=abs)
+        found = f"this machine is {abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} the cloud"
+        if abs(ahead) <= FENCE:
+            yield Line("clock", State.OK, found if round(ahead) else "this machine and the cloud agree to the second")
+            return
+        state = State.WARN if abs(ahead) <= LARGEST_FENCE else State.FAIL
+        wider = f", or FENCE_SKEW to {ceil(abs(ahead)) + 1} if it is the cloud's that is wrong"
+        remedy = "set this machine's clock (timedatectl set-ntp true)"
+        yield Line("clock", state, found, remedy + (wider if state is State.WARN else ""))
+
+    def _asked(self, origin: str) -> _Seen:
+        """The way to an address, by the same sessions, proxies and certificates as all calls; whatever it answers."""
+        clock = self.cloud.clock
+        before = clock()
+        limit(LONGEST_CALL, None, clock)
+        try:
+            with self.cloud.calls.http.get(
+                f"{origin}/",
+                timeout=(CLOUD_CONNECT, CLOUD_ANSWER),
+                verify=self.verify,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                ahead = _ahead(response.headers.get("Date"), before, clock())
+                return _Seen(self._sealed(origin, response), ahead)
+        except OSError as error:  # of which RequestException is one
+            why = unanswered(error)
+            remedy = f"check the network, and {self.found.spelt('cacert')} if it is the certificate"
+            return _Seen(Line("tls", State.FAIL, f"{origin}: {_told(why)}", remedy))
+
+    def _sealed(self, origin: str, response: requests.Response) -> Line:
+        """What protects the password and the token on the way."""
+        if origin.startswith("http:"):
+            if urlsplit(origin).hostname in LOOPBACK:
+                return Line("tls", State.OK, f"{origin}: plain http, which does not leave this machine")
+            readable = "password and token cross the network readable: use an address with https"
+            return Line("tls", State.WARN, f"{origin}: plain http", readable)
+        sock = getattr(response.raw.connection, "sock", None)
+        certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
+        if not certificate:
+            spelt = self.found.spelt
+            remedy = f"take {spelt('insecure')} away, and set {spelt('cacert')} to the certificates of its authority"
+            return Line("tls", State.WARN, f"{origin}: the certificate is not checked", remedy)
+        until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
+        days = (until - self.cloud.clock()).days
+        found = f"{origin}: the certificate is valid until {until:%Y-%m-%d}, {days} days"
+        if days > RENEWAL:
+            return Line("tls", State.OK, found)
+        return Line("tls", State.WARN, found, "ask the cloud's operator to renew it, or nothing works from then on")
+
+    # --------------------------------------------------------------------------------------------- services
+
+    def _services(self, access: Access) -> Iterator[Line]:
+        servers = volumes = None
+        if Service.COMPUTE in access.services:
+            yield self._compute(access)
+            listed = self._right("read servers", self.cloud.servers, lambda found: f"{len(found)} in this project")
+            yield listed.line
+            servers = listed.value
+        if Service.BLOCK_STORAGE in access.services:
+            yield self._block_storage()
+        first = servers[0].id if servers else None
+        if first is None:
+            for check in ("read attachments", "read actions"):
+                yield Line(check, State.NOT_TRIED, "this takes a server")
+        else:
+            attached = self._right(
+                "read attachments", lambda: self.cloud.listing(first), lambda found: f"{len(found or ())} of {first}"
+            )
+            yield attached.line
+            yield self._actions(first)
+            volumes = attached.value
+        if Service.BLOCK_STORAGE in access.services:
+            yield self._volumes(volumes[0].volume_id if volumes else None)
+
+    def _compute(self, access: Access) -> Line:
+        """Whether Nova answers, and which microversions it speaks."""
+        root = access.services[Service.COMPUTE].removesuffix(f"/{access.project_id}")
+        try:
+            answer = self.cloud.calls.send_once(
+                replace(access, services={Service.COMPUTE: root}), "GET", Service.COMPUTE, ""
+            )
+        except NoAnswer as error:
+            return _unreachable(Service.COMPUTE, _told(error.classified))
+        if answer.status >= 500:
+            return _unreachable(Service.COMPUTE, f"{root} answers {answer.status}")
+        least, most = _versions(answer)
+        if not most:
+            there = f"{root} answers {answer.status} and does not tell its microversions"
+            return Line("compute", State.WARN, there, "nothing to do, if the servers below can be read")
+        found = f"microversions {least} to {most}"
+        lost = [f"{version} ({what})" for version, what in LOST.items() if _number(version) > _number(most)]
+        if not lost:
+            return Line("compute", State.OK, found)
+        newer = "only a newer Nova helps; till then expect more refusals and `detach_unconfirmed`"
+        return Line("compute", State.WARN, f"{found}, without {'; '.join(lost)}", newer)
+
+    def _block_storage(self) -> Line:
+        """Whether Cinder answers; that it refuses something is an answer."""
+        try:
+            self.cloud.detaching()
+        except CloudTrouble as trouble:
+            status, told = trouble.calls[-1].status if trouble.calls else 0, _told(trouble.classified)
+            if not 0 < status < 500:
+                return _unreachable(Service.BLOCK_STORAGE, f"it answers {status}, {told}" if status else told)
+        return Line("block storage", State.OK, "it answers")
+
+    def _volumes(self, volume_id: str | None) -> Line:
+        if volume_id is None:
+            return self._right(
+                "read volumes", self.cloud.detaching, lambda found: "the list, since no disk is attached"
+            ).line
+        return self._right("read volumes", lambda: self.cloud.volume(volume_id), lambda found: f"{volume_id}").line
+
+    def _actions(self, server_id: str) -> Line:
+        """A cloud that keeps no records, or shows them to others only, can be lived with."""
+        read = self._right(
+            "read actions", lambda: self.cloud.actions(server_id), lambda found: f"{len(found)} of {server_id}"
+        )
+        if read.line.state is State.OK and read.status in NOT_SHOWN:
+            less = "ask for the right to read os-instance-actions; without them less is proven"
+            return Line("read actions", State.WARN, f"Nova answers {read.status} and shows no records", less)
+        return read.line
+
+    def _right(self, check: str, read: Callable[[], Reading[Any]], shown: Callable[[Any], str]) -> "_Right":
+        try:
+            reading = read()
+        except CloudTrouble as trouble:
+            why, status = trouble.classified, trouble.calls[-1].status if trouble.calls else 0
+            refused = f"give this user a role in the project that may {check}, such as `reader` or `member`"
+            broken = "try again in a minute, and ask the cloud's operator if it stays"
+            return _Right(Line(check, State.FAIL, _told(why), refused if status == 403 else broken))
+        return _Right(Line(check, State.OK, shown(reading.value)), reading.value, reading.calls[-1].status)
+
+
+class _Right(NamedTuple):
+    """What a read came to, and with which status."""
+
+    line: Line
+    value: Any = None
+    status: int = 0
+
+
+def _told(why: Classified) -> str:
+    """In the cloud's words, or in ours where it has not answered."""
+    distrust = re.search(r"certificate verify failed: ([^(]+)", why.message)
+    if distrust:
+        return f"the certificate is not trusted ({distrust[1].strip()})"
+    return SILENCE.get(why.code, f"{why.code}: {why.message.rstrip('.')}")
+
+
+def _regions(catalog: tuple[Offered, ...]) -> list[str]:
+    """Those in which there is one of both services."""
+    return sorted({one.region for one in catalog if one.kind in ("compute", *CINDER_TYPES)} - {EVERYWHERE})
+
+
+def _unreachable(service: Service, why: str) -> Line:
+    remedy = f"check the network, and whether {service.value} or the catalogue has its right address"
+    return Line(SPOKEN[service], State.FAIL, why, remedy)
+
+
+def _versions(answer: Answer) -> tuple[str, str]:
+    """The least and the most microversion of Nova's description of itself; nothing where it is none."""
+    try:
+        told = json.loads(answer.body)["version"]
+        least, most = str(told["min_version"]), str(told["version"])
+    except (ValueError, KeyError, TypeError):
+        return "", ""
+    return (least, most) if re.fullmatch(r"\d+\.\d+", most) else ("", "")
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def _ahead(date: str | None, before: datetime, after: datetime) -> float | None:
+    """The least number of seconds by which the cloud's clock is ahead: its header names whole seconds."""
+    try:
+        told = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    told = told if told.tzinfo else told.replace(tzinfo=UTC)
+    least, most = (told - after).total_seconds(), (told - before).total_seconds() + 1
+    return 0.0 if least <= 0 <= most else min(least, most, key=abs)
