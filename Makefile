@@ -57,10 +57,9 @@ detach: $(LOCAL) ## Detach one volume: SERVER= VOLUME= (ids or names) [CLOUD=env
 		$(if $(filter-out 0,$(UNMOUNTED)),--unmounted) $(if $(filter-out 0,$(SYSTEM_DISK)),--allow-system-disk) \
 		$(if $(filter-out 0,$(JSON)),--json)
 
-status: $(LOCAL) ## What became of a request, look by look: REQUEST=id STACK=name [VOLUME=] [SINCE=24h]
+status: $(LOCAL) ## What became of a request, look by look: REQUEST=id [STACK=name] [VOLUME=] [SINCE=24h]
 	@$(BIN)/python -m tools status --request '$(or $(REQUEST),$(error REQUEST is missing: the id of the request))' \
-		--stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' \
-		$(if $(VOLUME),--volume '$(VOLUME)') $(if $(SINCE),--since '$(SINCE)') $(if $(filter-out 0,$(JSON)),--json)
+		$(if $(STACK),--stack '$(STACK)') $(if $(VOLUME),--volume '$(VOLUME)') $(if $(SINCE),--since '$(SINCE)') $(if $(filter-out 0,$(JSON)),--json)
 
 doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
 	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)

@@ -30,6 +30,7 @@ class Console(logging.Handler):
         self._brief = brief
         self._colour = not as_json and is_rich(sys.stdout)
         self._started = time.monotonic()
+        self._sent: set[str] = set()
         self._lock = threading.Lock()
 
     # ------------------------------------------------------------------------------------------------ lines
@@ -67,6 +68,7 @@ class Console(logging.Handler):
         """Show one log line of the functions."""
         fields, message, warning = vars(record), record.getMessage(), record.levelno >= logging.WARNING
         if message == "request stepped":
+            self._note(fields)
             if not self._brief:
                 self.at(f"{fields['request_id']:<12.12} {fields['volume_id'][:8]}  {_step(fields)}")
         elif message == "webhook answered":
@@ -75,6 +77,25 @@ class Console(logging.Handler):
         elif warning and message != "request rejected":
             error = f": {record.exc_info[1]}" if record.exc_info else ""
             self.at(f"{message}{error} {fields.get('why', '')}".rstrip(), "failed")
+
+    def _note(self, fields: Mapping[str, Any]) -> None:
+        """Remember whose DELETE has left, as long as it is not known how it ended."""
+        goes_on = fields["decision"] == "wait" and fields.get("deletes_sent")
+        (self._sent.add if goes_on else self._sent.discard)(fields["volume_id"])
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a DELETE has left whose end is not known."""
+        return bool(self._sent)
+
+    def interrupted(self) -> str:
+        """What somebody has to know who stops waiting."""
+        if not self._sent:
+            return "Stopped. No DELETE is under way, as far as is known; to run the same again is safe."
+        return (
+            f"Stopped. The detach of {', '.join(sorted(self._sent))} goes on in the cloud, and nobody watches it here "
+            "any more: run the same again to see how it ended."
+        )
 
     # ------------------------------------------------------------------------------------------- verdicts
 

@@ -44,11 +44,16 @@ def run(events: Sequence[str] | None, name: str, real_cloud: bool, as_json: bool
     else:
         names = [name] if len(events) == 1 else [f"{name} #{number}" for number in range(1, len(events) + 1)]
         wanted = [(one, body, None) for one, body in zip(names, events, strict=True)]
-    with watched(console, real_cloud) as stack:
-        safe = events is not None or refuses_tampered(stack, console, EVENTS / "webhook_cloudevent.json")
-        sent = [(one, expected, key) for one, body, expected in wanted for key in _send(stack, console, one, body)]
-        patience = PATIENCE if events is None else inf
-        verdicts = collect(stack, console, {key for _, _, key in sent if key}, patience)
+    try:
+        with watched(console, real_cloud) as stack:
+            safe = events is not None or refuses_tampered(stack, console, EVENTS / "webhook_cloudevent.json")
+            sent = [(one, expected, key) for one, body, expected in wanted for key in _send(stack, console, one, body)]
+            patience = PATIENCE if events is None else inf
+            verdicts = collect(stack, console, {key for _, _, key in sent if key}, patience)
+    except KeyboardInterrupt:
+        # The functions on this machine have stopped by now, so what is said stays true.
+        console.trouble(console.interrupted())
+        return Exit.OPEN
     if not sent:
         return Exit.USAGE
     console.say()

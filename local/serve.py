@@ -5,7 +5,7 @@ import signal
 
 from local.console import Console
 from local.site import Site
-from local.verdicts import watched
+from local.verdicts import LOG, watched
 from tools.sender import LOCAL_SECRET
 
 
@@ -19,7 +19,7 @@ def serve(port: int, real_cloud: bool, as_json: bool) -> int:
     try:
         pages = site.pages()
         with (
-            watched(console, real_cloud, webhook_port=port, pages=pages, own=site.answer) as stack,
+            watched(console, real_cloud, log=LOG, webhook_port=port, pages=pages, own=site.answer) as stack,
             site.showing(stack),
         ):
             _greet(console, stack.webhook_url)
@@ -28,7 +28,7 @@ def serve(port: int, real_cloud: bool, as_json: bool) -> int:
                     console.verdict(event)
                     site.live.verdict(event)
     except KeyboardInterrupt:
-        console.say("\nstopped")
+        console.say(f"\n{console.interrupted() if console.under_way else 'Stopped.'}")
         return 0
 
 

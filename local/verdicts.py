@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from local.console import Console
@@ -16,14 +17,33 @@ Key = tuple[str, str | None]
 """A request and one of its volumes, as verdicts name them."""
 
 
+LOG = Path("build/serve.log")
+"""What the functions of `make serve` have logged since it was started, one JSON object a line."""
+
+FORMATTER = logger.registered_formatter
+"""How the functions write a line, whoever reads it."""
+
+
 @contextmanager
 def watched(
-    console: Console, real_cloud: bool = False, settings: Mapping[str, str] | None = None, **options: Any
+    console: Console,
+    real_cloud: bool = False,
+    settings: Mapping[str, str] | None = None,
+    log: Path | None = None,
+    **options: Any,
 ) -> Iterator[Stack]:
-    """The running stack; the console shows the functions' log lines instead of standard output, and their errors."""
+    """The running stack; the console shows the functions' log lines instead of standard output, and their errors.
+
+    They are kept in `log`, too, where one is named.
+    """
     target = logging.getLogger(logger.name)
     target.handlers[:] = [console]
     target.propagate = False
+    if log:
+        log.parent.mkdir(exist_ok=True)
+        lines = logging.FileHandler(log, mode="w", encoding="utf-8")
+        lines.setFormatter(FORMATTER)
+        target.addHandler(lines)
     with running(os.environ | (settings or {}), real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
         where = "the cloud of CLOUD=env" if real_cloud else "a simulated cloud"
         console.say(f"webhook → queue → detach_volume → event bus, with {where}")

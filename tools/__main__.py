@@ -16,7 +16,8 @@ from uuid import uuid4
 from local.function_url import PortTaken
 from local.real_cloud import check_cloud, cloud_values, connect
 from local.stack import Stack, simulator_credentials
-from local.verdicts import watched
+from local.surroundings import past_proxies
+from local.verdicts import LOG, watched
 from shared.cloud.openstack import OpenStackCloud
 from shared.ports import CloudTrouble, utc_now
 from shared.settings import Settings, SettingsError, load
@@ -24,6 +25,7 @@ from tools.detach import Detach, Interrupted, Service, Wish, find, seconds_of
 from tools.exit_status import Exit
 from tools.inventory import NotFound
 from tools.progress import Progress
+from tools.status import FileLog, Lines, show
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -45,7 +47,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     status = commands.add_parser("status", help="what became of a request, from the log")
     status.add_argument("--request", required=True, help="the id of the request")
     status.add_argument("--volume", default="", help="only this volume of it")
-    status.add_argument("--stack", required=True, help="the name of the deployed stack")
+    status.add_argument("--stack", help="the name of a deployed stack, instead of `make serve` on this machine")
     status.add_argument("--since", default="24h", help="how far to look back: 90m, 24h (default), 7d")
     status.add_argument("--json", action="store_true", help="print the lines of the log, one a line")
     return parser.parse_args(given)
@@ -135,13 +137,19 @@ def on_terminal(question: str) -> bool:
 
 
 def status(asked: argparse.Namespace) -> Exit:
-    import boto3
+    since = seconds_of(asked.since)
+    log: Lines
+    if asked.stack:
+        import boto3
 
-    from tools.deployed import Log, names_of
-    from tools.status import show
+        from tools.deployed import Log, names_of
 
-    log = Log(boto3.client("logs"), names_of(asked.stack).log_groups)
-    return show(log, asked.request, asked.volume.lower(), seconds_of(asked.since), utc_now(), asked.json)
+        log = Log(boto3.client("logs"), names_of(asked.stack).log_groups)
+    elif LOG.is_file():
+        log = FileLog(LOG)
+    else:
+        return _trouble(f"There is no {LOG}, which `make serve` writes: run that, or name a deployed stack by STACK=.")
+    return show(log, asked.request, asked.volume.lower(), since, utc_now(), asked.json)
 
 
 def _trouble(sentence: str) -> Exit:
@@ -155,6 +163,7 @@ COMMANDS = {"detach": detach, "status": status}
 def main(given: Sequence[str] | None = None) -> Exit:
     """Every error that a person can do something about ends in one sentence and USAGE."""
     asked = arguments(given)
+    os.environ |= past_proxies(os.environ)
     # A process that a script starts in the background ignores SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

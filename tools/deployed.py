@@ -11,6 +11,8 @@ from typing import Any, Self
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from tools.status import as_line
+
 AwsFailed = (BotoCoreError, ClientError)
 
 NEEDS = (
@@ -193,15 +195,6 @@ class Log:
 MOST_LINES = 10_000
 QUERY_PATIENCE = 60
 """Seconds that a query may take."""
-
-
-def as_line(text: str) -> dict[str, Any] | None:
-    """A line of our log; None for what Lambda itself writes."""
-    try:
-        line = json.loads(text)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) and "message" in line else None
 
 
 def explained(error: Exception, stack: str, needs: Sequence[str] = (NEEDS,)) -> str:

@@ -4,10 +4,11 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from local.console import is_rich
 from local.demo import demo_cloud
 from local.real_cloud import found_in
 from local.stack import simulator_credentials
@@ -48,11 +49,6 @@ def text(line: Line, colour: bool) -> str:
     return f"{shown} {line.check:<17} {told}" + (f"\n{'':23} → {line.cure}" if line.cure else "")
 
 
-def wants_colour(environment: Mapping[str, str], terminal: bool) -> bool:
-    """On a terminal that has colours, and to somebody who has not asked for none (no-color.org)."""
-    return terminal and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
-
-
 @contextmanager
 def cloud(real_cloud: bool) -> Iterator[Found]:
     """The cloud of this environment, or else a simulated one for as long as it is looked at. Raises CloudsError."""
@@ -73,7 +69,7 @@ def main() -> int:
     os.environ |= past_proxies(os.environ)
     try:
         with cloud(asked.cloud == "env") as found:
-            return report(examined(found), asked.json, wants_colour(os.environ, sys.stdout.isatty()))
+            return report(examined(found), asked.json, is_rich(sys.stdout))
     except CloudsError as error:
         print(error, file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 from tools.exit_status import FINAL, Exit, of_all
@@ -18,6 +19,27 @@ class Lines(Protocol):
 
     def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
         """Every line that holds a text, the oldest first."""
+
+
+@dataclass(frozen=True)
+class FileLog:
+    """The log of a stack on this machine, one JSON object a line."""
+
+    path: Path
+
+    def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        found = (as_line(line) for line in self.path.read_text(encoding="utf-8").splitlines() if text in line)
+        times = ((datetime.fromisoformat(line["timestamp"]), line) for line in found if line)
+        return [line for at, line in times if since <= at <= until]
+
+
+def as_line(text: str) -> dict[str, Any] | None:
+    """A line of our log; None for what Lambda itself writes."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and "message" in line else None
 
 
 @dataclass(frozen=True)

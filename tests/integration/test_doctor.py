@@ -1,5 +1,6 @@
 """`make doctor`: each thing that can be missing has its line and its cure, and nothing is changed in the cloud."""
 
+import io
 import ipaddress
 import json
 import os
@@ -19,13 +20,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from local.console import is_rich
 from local.demo import demo_cloud
 from local.stack import simulator_credentials
 from shared.ports import Clock, utc_now
 from simulator import CloudApi, CloudServer, Fault, World, bodies, faults
 from tests.contract.documented import ROOT, blocks
 from tools.clouds import Found, find
-from tools.doctor import examined, text, wants_colour
+from tools.doctor import examined, text
 from tools.examination import Line, State
 
 
@@ -307,9 +309,15 @@ def test_exit_status(api: CloudApi) -> None:
         ({"TERM": "dumb"}, True, False),
     ],
 )
-def test_colour(environment: Mapping[str, str], terminal: bool, colour: bool) -> None:
+def test_colour(environment: Mapping[str, str], terminal: bool, colour: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, unless it has none or its user wants none."""
-    assert wants_colour(environment, terminal) is colour
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stream = io.StringIO()
+    stream.isatty = lambda: terminal  # type: ignore[method-assign]
+    assert is_rich(stream) is colour
 
 
 def test_colour_on_a_terminal() -> None:
