@@ -8,12 +8,11 @@ from typing import Any
 from local.demo import furnish
 from local.real_cloud import connect
 from local.stack import simulator_credentials
-from shared.cloud.openstack import OpenStackCloud
-from shared.decision.gates import Hold, Refuse, cloud_refuses, gate, is_system_disk, operating_system
-from shared.model import DetachRequest, Listed, Server, Volume
+from shared.model import Reason
 from shared.policy import RunningServerPolicy
 from shared.ports import utc_now
 from simulator import Behaviour, CloudApi, Fault, Refused, bodies, faults
+from tools.inventory import NOT_NOW, Disk, Machine, machines
 
 MOVE_SECONDS, REFUSING_SECONDS, AWAY_SECONDS = 6.0, 5.0, 8.0
 
@@ -36,8 +35,8 @@ SCENARIOS = {
 
 @dataclass(frozen=True)
 class CloudControls:
-    """Reads through the product's own adapter, and asks the product's own gates; only names and sizes of disks,
-    which the product does not read, are the simulator's word.
+    """Reads through the product's own adapter, and asks the product's own gates; disks on no server, which the product
+    cannot list, are the simulator's word.
     """
 
     cloud: CloudApi
@@ -46,7 +45,7 @@ class CloudControls:
     def inventory(self) -> dict[str, Any]:
         """Servers with their disks, and the disks on no server. Raises CloudTrouble."""
         reader = connect(simulator_credentials(self.cloud))
-        servers = [self._server(reader, found) for found in reader.servers().value]
+        servers = [_server(found) for found in machines(reader, self.rule, utc_now())]
         with self.cloud.lock:
             world = self.cloud.world
             held = {one.volume_id for plane in (world.nova, world.cinder) for one in plane.values()}
@@ -78,48 +77,26 @@ class CloudControls:
             self.cloud.world.clear()
             furnish(self.cloud.world)
 
-    def _server(self, reader: OpenStackCloud, found: Server) -> dict[str, Any]:
-        server = reader.server(found.id).value or found
-        listed = reader.listing(server.id).value or ()
-        return {
-            "server_id": server.id,
-            "name": server.name,
-            "status": server.status,
-            "os": operating_system(server).value,
-            "disks": [self._attached(reader, server, entry) for entry in listed],
-        }
-
-    def _attached(self, reader: OpenStackCloud, server: Server, entry: Listed) -> dict[str, Any]:
-        volume = reader.volume(entry.volume_id).value
-        with self.cloud.lock:
-            told = self._disk(entry.volume_id)
-        if volume is None:
-            return told | {"status": "unknown to block storage", "device": entry.device}
-        devices = {entry.device, *(one.device for on, one in volume.attachments if on == server.id)} - {None}
-        device = min(filter(None, devices), default=None)
-        return told | {
-            "status": volume.status,
-            "device": device,
-            "system_disk": is_system_disk(volume, device, server),
-            **self._judged(server, volume, devices),
-        }
-
     def _disk(self, volume_id: str) -> dict[str, Any]:
-        volume = self.cloud.world.volumes.get(volume_id)
-        known = {"name": volume.name, "size": volume.size, "status": volume.status} if volume else {}
-        return {"volume_id": volume_id, **known}
+        volume = self.cloud.world.volumes[volume_id]
+        return {"volume_id": volume_id, "name": volume.name, "size": volume.size, "status": volume.status}
 
-    def _judged(self, server: Server, volume: Volume, devices: set[str | None]) -> Mapping[str, Any]:
-        """What the gates say to a request for this disk: `refused` with a reason, `attest`, `waits`, or nothing."""
-        asked = partial(DetachRequest, "page", "/page", utc_now(), server.id, volume.id)
-        attested = gate(asked(unmounted=True), volume, devices, server, self.rule)
-        plain = gate(asked(unmounted=False), volume, devices, server, self.rule)
-        match attested, plain:
-            case Refuse(reason, why), _:
-                return {"refused": reason.value, "why": why}
-            case Hold(why), _:
-                return {"waits": True, "why": why}
-            case None, Refuse(_, why):
-                return {"attest": True, "why": why}
-        why_not = cloud_refuses(server)
-        return {"refused": "api_rejected", "why": why_not} if why_not else {}
+
+def _server(found: Machine) -> dict[str, Any]:
+    about = {"server_id": found.server_id, "name": found.name, "status": found.status, "os": found.system}
+    return {**about, "disks": [_attached(disk) for disk in found.disks]}
+
+
+def _attached(disk: Disk) -> dict[str, Any]:
+    """A disk, and what the gates say to a request for it: `refused` by a reason, `attest`, `waits`, or nothing."""
+    about = {"volume_id": disk.volume_id, "name": disk.name, "size": disk.size, "device": disk.device}
+    told = {**about, "status": disk.status, "system_disk": disk.system_disk}
+    if disk.refused is None:
+        return told
+    reason, why = disk.refused
+    said: dict[str, Any] = WORDS.get(reason, {"refused": reason})
+    return {**told, **said, "why": why}
+
+
+WORDS: Mapping[str, dict[str, Any]] = {NOT_NOW: {"waits": True}, Reason.ATTESTATION_REQUIRED: {"attest": True}}
+"""Reasons that are none for good."""

@@ -11,6 +11,9 @@ from shared.model import DetachRequest, Listed, Reason, Server, Volume
 from shared.policy import RunningServerPolicy
 from shared.ports import CloudTrouble
 
+NOT_NOW = "not now"
+"""In the place of a reason: the server is between two states."""
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -85,7 +88,7 @@ def _disk(entry: Listed, volume: Volume | None, server: Server, rule: RunningSer
     if isinstance(held, Refuse):
         refused = held.reason.value, held.explanation
     elif isinstance(held, Hold):
-        refused = "not now", held.why
+        refused = NOT_NOW, held.why
     elif refusal:
         refused = Reason.API_REJECTED.value, refusal
     return Disk(

@@ -86,7 +86,7 @@ function diskOf(server, disk) {
   const radio = element("input", { type: "radio", name: "volume", value: disk.volume_id, required: true });
   radio.dataset.server = server.server_id;
   if (!disk.refused && !disk.waits && !disk.attest) radio.dataset.free = "yes";
-  const facts = [`${disk.size} GB`, disk.device, disk.status].filter(Boolean);
+  const facts = [`${disk.size} GiB`, disk.device, disk.status].filter(Boolean);
   const badge = disk.refused ? ["bad", `refused: ${words(disk.refused)}`]
     : disk.waits ? ["warn", "would wait"]
     : disk.attest ? ["warn", "if unmounted"] : ["good", "can be detached"];
