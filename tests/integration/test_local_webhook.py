@@ -169,7 +169,8 @@ def test_several_cloudevents_are_one_batch_and_bare_requests_go_one_by_one(capsy
     seen: list[Any] = []
 
     def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
-        seen.append((event["headers"]["content-type"], json.loads(event["body"])))
+        body = base64.b64decode(event["body"]) if event["isBase64Encoded"] else event["body"]
+        seen.append((event["headers"]["content-type"], json.loads(body)))
         return {"statusCode": 202, "headers": {}, "body": "{}"}
 
     events = [{"specversion": "1.0", "id": str(number)} for number in range(BATCH_EVENTS + 1)]
