@@ -94,6 +94,20 @@ def told(found: Judged, simulation: Any, stage: Any) -> Judged:
     return found
 
 
+def consumer_cases() -> Iterator[tuple[str, tuple[int, str], int]]:
+    """A death at every point of a request whose verdict a sink and a task wait for; the sink is away at first."""
+    from tests.simulation.test_consumers import ENDINGS, points
+
+    for ending, away in itertools.product(ENDINGS, (0, 2)):
+        yield from ((ending, point, away) for point in points(ending, away))
+
+
+def judge_consumer(case: tuple[str, tuple[int, str], int]) -> list[str]:
+    from tests.simulation.test_consumers import lacking
+
+    return lacking(*case)
+
+
 def scenario_cases() -> Iterator[tuple[str, bool, tuple[int, str] | None]]:
     """Every scenario of the catalogue, for real and as a dry run, undisturbed and with deaths at some points.
 
@@ -220,6 +234,7 @@ def hostile_gaps(counts: Counts) -> list[str]:
 PROOFS = (
     Proof("senders", sender_cases, judge_sender_case, 20),
     Proof("scenarios", scenario_cases, judge_scenario, 900),
+    Proof("deaths among consumers", consumer_cases, judge_consumer, 300),
     Proof("crash schedules", crash_cases, judge_crash, 2000),
     Proof("fault runs", fault_cases, judge_fault, 5000),
     Proof("rough worlds", rough_cases, judge_rough, ROUGH_RUNS),
