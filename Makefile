@@ -68,7 +68,7 @@ serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://12
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
 
 send: $(LOCAL) ## Sign an event and post it to a webhook endpoint: EVENT=file.json [URL=] [SECRET=]
-	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)') || [ $$? -eq 3 ]  # accepted: the verdict is yet to come
+	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)') || { s=$$?; [ $$s -eq 3 ] || exit $$s; }  # 3: accepted, the verdict is yet to come
 
 redrive: $(LOCAL) ## Send dead letters back that are safe to be: STACK=name, or QUEUE=url DLQ=url [DRY=1] [YES=1]
 	@$(BIN)/python -m tools.redrive $(if $(STACK),--stack '$(STACK)') $(if $(QUEUE),--queue '$(QUEUE)') $(if $(DLQ),--dlq '$(DLQ)') $(if $(filter-out 0,$(DRY)),--dry) $(if $(filter-out 0,$(YES)),--yes) $(if $(filter-out 0,$(JSON)),--json)

@@ -31,7 +31,7 @@ class Console(logging.Handler):
         self._colour = not as_json and is_rich(sys.stdout)
         self._started = time.monotonic()
         self._sent: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     # ------------------------------------------------------------------------------------------------ lines
 

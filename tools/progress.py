@@ -79,8 +79,9 @@ class Progress(Console):
     def _print(self, text: str) -> None:
         """Whoever reads our lines may have had enough: the detach goes on, and the exit status tells how it ended."""
         try:
-            self._erase()
-            super()._print(text)
+            with self._lock:
+                self._erase()
+                super()._print(text)
         except BrokenPipeError:
             self._moving = False
             sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - for the rest of this process
