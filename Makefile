@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 LOCAL := $(VENV)/.local
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -63,6 +63,16 @@ status: $(LOCAL) ## What became of a request, look by look: REQUEST=id [STACK=na
 
 doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
 	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+
+pause resume: $(LOCAL)
+	@$(BIN)/python -m tools $@ --stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' $(if $(filter-out 0,$(YES)),--yes)
+
+pause: ## Hand no more requests of a deployed stack to its function: STACK=name [YES=1]
+
+resume: ## Hand them to it again: STACK=name [YES=1]
+
+drain: $(LOCAL) ## Wait until no request of a deployed stack is left: STACK=name [WAIT=7h]
+	@$(BIN)/python -m tools drain --stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' $(if $(WAIT),--wait '$(WAIT)')
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)

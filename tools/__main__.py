@@ -30,7 +30,7 @@ from tools.status import FileLog, Lines, show
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools", description=__doc__, formatter_class=Described)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="detach|status")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="detach|status|pause|resume|drain")
     detach = commands.add_parser("detach", help="detach one volume from one server, and see how it ends",
                                  description=__doc__, formatter_class=Described)  # fmt: skip
     detach.add_argument("--server", required=True, help="the server's id or name")
@@ -50,7 +50,21 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     status.add_argument("--stack", help="the name of a deployed stack, instead of `make serve` on this machine")
     status.add_argument("--since", default="24h", help="how far to look back: 90m, 24h (default), 7d")
     status.add_argument("--json", action="store_true", help="print the lines of the log, one a line")
+    for name, about in HANDS.items():
+        hand = commands.add_parser(name, help=about)
+        hand.add_argument("--stack", required=True, help="the name of the deployed stack")
+        if name == "drain":
+            hand.add_argument("--wait", default="7h", help="how long to wait until nothing is left (default 7h)")
+        else:
+            hand.add_argument("--yes", action="store_true", help="do not ask")
     return parser.parse_args(given)
+
+
+HANDS = {
+    "pause": "hand no more requests to the function; they wait in the queue",
+    "resume": "hand requests to the function again",
+    "drain": "wait until no request is left",
+}
 
 
 class Described(argparse.RawDescriptionHelpFormatter):
@@ -152,12 +166,25 @@ def status(asked: argparse.Namespace) -> Exit:
     return show(log, asked.request, asked.volume.lower(), since, utc_now(), asked.json)
 
 
+def hand(asked: argparse.Namespace) -> Exit:
+    """Pause, resume or drain a deployed stack."""
+    if asked.command != "drain" and not (asked.yes or sys.stdin.isatty()):
+        return _trouble("There is no terminal to ask on: say YES=1 to do it.")
+    from tools.flow import Hands, flow_of
+
+    confirm: Callable[[str], bool] = (lambda question: True) if asked.command == "drain" or asked.yes else on_terminal
+    hands = Hands(flow_of(asked.stack), confirm)
+    if asked.command == "drain":
+        return hands.drain(seconds_of(asked.wait))
+    return hands.pause() if asked.command == "pause" else hands.resume()
+
+
 def _trouble(sentence: str) -> Exit:
     print(sentence, file=sys.stderr)
     return Exit.USAGE
 
 
-COMMANDS = {"detach": detach, "status": status}
+COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand)}
 
 
 def main(given: Sequence[str] | None = None) -> Exit:

@@ -41,20 +41,29 @@ class Names:
     log_groups: tuple[str, ...]
 
 
-def names_of(stack: str) -> Names:
-    """Raises Unknown, one of AwsFailed."""
-    formation = boto3.client("cloudformation")
+def described(stack: str) -> Mapping[str, Any]:
+    """A stack as CloudFormation describes it. Raises Unknown, one of AwsFailed."""
     try:
-        (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
-        resource = formation.describe_stack_resource
-        found = (resource(StackName=stack, LogicalResourceId=name)["StackResourceDetail"] for name in LOG_GROUPS)
-        groups = tuple(one["PhysicalResourceId"] for one in found)
+        (found,) = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     except ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":
             raise Unknown(f"There is no stack {stack} of this service in this account and region.") from error
         raise
-    outputs = {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", ())}
-    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in described.get("Parameters", ())}
+    return dict(found)
+
+
+def outputs_of(stack: str) -> dict[str, str]:
+    """Raises Unknown, one of AwsFailed."""
+    return {one["OutputKey"]: one["OutputValue"] for one in described(stack).get("Outputs", ())}
+
+
+def names_of(stack: str) -> Names:
+    """Raises Unknown, one of AwsFailed."""
+    outputs = outputs_of(stack)
+    parameters = {one["ParameterKey"]: one["ParameterValue"] for one in described(stack).get("Parameters", ())}
+    resource = boto3.client("cloudformation").describe_stack_resource
+    found = (resource(StackName=stack, LogicalResourceId=name)["StackResourceDetail"] for name in LOG_GROUPS)
+    groups = tuple(one["PhysicalResourceId"] for one in found)
     if missing := [name for name in ("RequestQueueUrl", "EventBusName") if name not in outputs]:
         raise Unknown(f"The stack {stack} has no output {missing[0]}: is it one of this service?")
     prefix = parameters.get("EventTypePrefix") or "bms"

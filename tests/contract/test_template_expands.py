@@ -17,7 +17,9 @@ from shared.aws.secrets import SHORTEST_KEY
 from shared.policy import MAX_RECEIVES
 from tests.contract.expanded import expanded
 from tests.messages import SERVER, VOLUME, bare
+from tools.__main__ import main as by_hand
 from tools.deployed import Deployed, Log, Unknown, names_of
+from tools.exit_status import Exit
 from tools.redrive import main as redrive
 
 REGION = "eu-central-1"
@@ -392,6 +394,21 @@ def test_a_person_asks_a_stack_by_its_name(stack: Stack) -> None:
         assert len(events.list_rules(EventBusName=names.bus, NamePrefix="by-hand")["Rules"]) == 1
     assert events.list_rules(EventBusName=names.bus, NamePrefix="by-hand")["Rules"] == []
     assert sqs.list_queues(QueueNamePrefix="by-hand").get("QueueUrls", []) == []
+
+
+def test_a_person_pauses_and_resumes_a_stack(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """By its name; and the template says nothing that a deployment would undo it by."""
+    functions, mapping = boto3.client("lambda"), stack.outputs["RequestsMappingId"]
+    for command, state in (("pause", "Disabled"), ("resume", "Enabled"), ("pause", "Disabled")):
+        assert by_hand([command, "--stack", STACK, "--yes"]) is Exit.DETACHED
+        assert functions.get_event_source_mapping(UUID=mapping)["State"] == state
+    assert "Paused" in capsys.readouterr().out
+    assert by_hand(["drain", "--stack", STACK]) is Exit.USAGE
+
+
+def test_a_deployment_does_not_resume(template: dict[str, Any]) -> None:
+    mappings = of_type(template, "AWS::Lambda::EventSourceMapping")
+    assert all("Enabled" not in properties for properties in mappings.values())
 
 
 def _log_a_line(group: str, line: dict[str, Any]) -> None:

@@ -1,0 +1,123 @@
+"""`make pause`, `make resume`, `make drain`: what they say, do and wait for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tools.exit_status import Exit
+from tools.flow import CHANGING, Hands, Waiting
+
+NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+FOUR_DAYS = timedelta(days=4)
+
+
+@dataclass
+class FakeFlow:
+    """Changes its state after so many questions about it; counts by a script, the last one for ever."""
+
+    now: str = "Enabled"
+    after: int = 2
+    counts: Sequence[int] = (0,)
+    asked: list[bool] = field(default_factory=list)
+    _left: int = 0
+    _script: Iterator[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._script = iter(self.counts)
+
+    def state(self) -> str:
+        if self.asked:
+            self._left -= 1
+            if self._left < 0:
+                self.now = "Enabled" if self.asked[-1] else "Disabled"
+        return self.now
+
+    def let(self, enabled: bool) -> None:
+        self.asked.append(enabled)
+        self.now, self._left = ("Enabling" if enabled else "Disabling"), self.after
+
+    def waiting(self) -> Waiting:
+        return Waiting(next(self._script, self.counts[-1]), 2, 1, FOUR_DAYS) if self.counts != (0,) else NONE
+
+
+NONE = Waiting(0, 0, 0, FOUR_DAYS)
+
+
+@dataclass
+class Person:
+    """Says yes or no, reads, and waits."""
+
+    says: bool = True
+    read: list[str] = field(default_factory=list)
+    now: datetime = NOW
+
+    def hands(self, flow: FakeFlow) -> Hands:
+        return Hands(flow, lambda question: self.says, self.read.append, self.wait, lambda: self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def test_pausing_says_how_long_requests_can_wait_and_waits_until_it_is_so() -> None:
+    flow, person = FakeFlow(counts=(7,)), Person()
+    assert person.hands(flow).pause() is Exit.DETACHED
+    assert (flow.asked, flow.now) == ([False], "Disabled")
+    assert person.read[0] == "Requests: 7 waiting, 2 for a later look, 1 being worked on."
+    assert "kept for 4 days" in person.read[1]
+    assert "2026-11-27 08:00 UTC" in person.read[1]
+    assert person.read[-1] == "Paused: the function does not get requests."
+
+
+def test_resuming_hands_requests_out_again() -> None:
+    flow, person = FakeFlow("Disabled"), Person()
+    assert person.hands(flow).resume() is Exit.DETACHED
+    assert (flow.asked, flow.now) == ([True], "Enabled")
+    assert person.read[-1] == "Resumed: the function gets requests."
+
+
+@pytest.mark.parametrize(("state", "what"), [("Disabled", "pause"), ("Enabled", "resume")])
+def test_what_is_so_already_is_only_said(state: str, what: str) -> None:
+    flow, person = FakeFlow(state), Person()
+    assert getattr(person.hands(flow), what)() is Exit.DETACHED
+    assert flow.asked == []
+    assert "already" in person.read[0]
+
+
+def test_who_says_no_changes_nothing() -> None:
+    flow, person = FakeFlow(), Person(says=False)
+    assert person.hands(flow).pause() is Exit.USAGE
+    assert (flow.asked, person.read[-1]) == ([], "Nothing was changed.")
+
+
+def test_a_change_that_takes_too_long_goes_on_by_itself() -> None:
+    flow, person = FakeFlow(after=10 * CHANGING), Person()
+    assert person.hands(flow).pause() is Exit.OPEN
+    assert person.read[-1].startswith("Lambda says Disabling after 180 s; it goes on by itself")
+
+
+def test_a_queue_is_drained_when_it_is_empty_several_times_in_a_row() -> None:
+    """SQS counts approximately: one count of zero proves nothing."""
+
+    class Counted(FakeFlow):
+        def waiting(self) -> Waiting:
+            return Waiting(next(self._script, 0), 0, 0, FOUR_DAYS)
+
+    flow, person = Counted(counts=(3, 0, 0, 1, 0, 0, 0)), Person()
+    assert person.hands(flow).drain(3600) is Exit.DETACHED
+    assert person.now - NOW == timedelta(seconds=60)
+    assert person.read[-1] == "No request is left."
+    assert sum("waiting" in line for line in person.read[1:]) == 4
+
+
+def test_a_queue_that_is_not_drained_in_time_is_open() -> None:
+    person = Person()
+    assert person.hands(FakeFlow(counts=(7,))).drain(60) is Exit.OPEN
+    assert person.read[-1] == "10 messages are left after 60 s."
+
+
+def test_what_is_paused_is_never_drained() -> None:
+    person = Person()
+    assert person.hands(FakeFlow("Disabled")).drain(60) is Exit.USAGE
+    assert "`make resume` first" in person.read[0]

@@ -1,0 +1,164 @@
+"""`make pause`, `make resume`, `make drain`: stop, start and empty the flow of requests of a deployed stack."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import Any, Protocol
+
+import boto3
+
+from shared.ports import Clock, utc_now
+from tools.deployed import Unknown, outputs_of
+from tools.exit_status import Exit
+
+CHANGING = 180
+"""Seconds within which an event source mapping is enabled or disabled."""
+
+QUIET = 3
+"""A queue counts as empty after so many counts in a row without a message: SQS counts approximately."""
+
+EVERY = 10.0
+"""Seconds between two counts while a queue is drained."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many messages wait: to be received, until their delay is over, or being worked on; for how long at most."""
+
+    visible: int
+    delayed: int
+    in_flight: int
+    retention: timedelta
+
+    @property
+    def total(self) -> int:
+        return self.visible + self.delayed + self.in_flight
+
+    @property
+    def text(self) -> str:
+        return f"{self.visible} waiting, {self.delayed} for a later look, {self.in_flight} being worked on"
+
+
+class Flow(Protocol):
+    """The request queue, and what hands its messages to the function. Raises one of AwsFailed."""
+
+    def state(self) -> str:
+        """What Lambda says of the event source mapping: Enabled, Disabled, or on the way to one of them."""
+
+    def let(self, enabled: bool) -> None:
+        """Begin to enable or disable it."""
+
+    def waiting(self) -> Waiting: ...
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Carries out what a person wants with the flow: says what it is about to do, asks, does it, and waits for it."""
+
+    flow: Flow
+    ask: Callable[[str], bool]
+    say: Callable[[str], None] = print
+    sleep: Callable[[float], None] = time.sleep
+    clock: Clock = utc_now
+
+    def pause(self) -> Exit:
+        waiting = self.flow.waiting()
+        if self.flow.state() == "Disabled":
+            self.say(f"It is paused already; {waiting.text}.")
+            return Exit.DETACHED
+        until = self.clock() + waiting.retention
+        self.say(f"Requests: {waiting.text}.")
+        self.say(
+            "While it is paused nothing is looked at: requests, and what is under way, wait in the queue; senders and "
+            f"the webhook are still served. A message is kept for {_days(waiting.retention)}, so what is sent now is lost "
+            f"if nobody resumes before {until:%Y-%m-%d %H:%M} UTC; what has outlived its time to live by then is given "
+            "up. A deployment does not resume."
+        )
+        return self._let(False, "Pause")
+
+    def resume(self) -> Exit:
+        waiting = self.flow.waiting()
+        if self.flow.state() == "Enabled":
+            self.say(f"It is running already; {waiting.text}.")
+            return Exit.DETACHED
+        self.say(f"Requests: {waiting.text}. They are handed to the function at once.")
+        return self._let(True, "Resume")
+
+    def drain(self, patience: float) -> Exit:
+        """Wait until no message is left. OPEN if some are after `patience` seconds."""
+        if self.flow.state() != "Enabled":
+            self.say("It is paused, so nothing would ever be drained: `make resume` first.")
+            return Exit.USAGE
+        self.say(
+            "Waiting until no request is left; stop the senders, since new ones are worked on as they come. A detach "
+            "that is stuck in the cloud is watched for as long as WatchTimeout says."
+        )
+        until, quiet, told = self.clock() + timedelta(seconds=patience), 0, -1
+        while quiet < QUIET:
+            waiting = self.flow.waiting()
+            quiet = quiet + 1 if waiting.total == 0 else 0
+            if waiting.total != told:
+                self.say(f"  {self.clock().astimezone(UTC):%H:%M:%S}  {waiting.text}")
+                told = waiting.total
+            if quiet < QUIET and self.clock() >= until:
+                self.say(f"{waiting.total} messages are left after {patience:.0f} s.")
+                return Exit.OPEN
+            if quiet < QUIET:
+                self.sleep(EVERY)
+        self.say("No request is left.")
+        return Exit.DETACHED
+
+    def _let(self, enabled: bool, what: str) -> Exit:
+        if not self.ask(f"{what}?"):
+            self.say("Nothing was changed.")
+            return Exit.USAGE
+        wanted = "Enabled" if enabled else "Disabled"
+        self.flow.let(enabled)
+        for _ in range(CHANGING):
+            if (state := self.flow.state()) == wanted:
+                self.say(f"{what}d: the function {'gets' if enabled else 'does not get'} requests.")
+                return Exit.DETACHED
+            self.sleep(1)
+        self.say(f"Lambda says {state} after {CHANGING} s; it goes on by itself: look again by the same command.")
+        return Exit.OPEN
+
+
+def _days(length: timedelta) -> str:
+    return f"{length.days} days" if length.days != 1 else "a day"
+
+
+# -------------------------------------------------------------------------------------------------------- AWS itself
+
+
+@dataclass(frozen=True)
+class StackFlow:
+    """The flow of a deployed stack."""
+
+    functions: Any
+    sqs: Any
+    mapping_id: str
+    queue_url: str
+
+    def state(self) -> str:
+        return str(self.functions.get_event_source_mapping(UUID=self.mapping_id)["State"])
+
+    def let(self, enabled: bool) -> None:
+        self.functions.update_event_source_mapping(UUID=self.mapping_id, Enabled=enabled)
+
+    def waiting(self) -> Waiting:
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "Delayed", "NotVisible")]
+        asked = [*names, "MessageRetentionPeriod"]
+        found = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=asked)["Attributes"]
+        visible, delayed, in_flight = (int(found.get(name, 0)) for name in names)
+        return Waiting(visible, delayed, in_flight, timedelta(seconds=int(found["MessageRetentionPeriod"])))
+
+
+def flow_of(stack: str) -> StackFlow:
+    """Raises Unknown, one of AwsFailed."""
+    outputs = outputs_of(stack)
+    if missing := [name for name in ("RequestsMappingId", "RequestQueueUrl") if name not in outputs]:
+        raise Unknown(f"The stack {stack} has no output {missing[0]}: is it one of this service?")
+    return StackFlow(
+        boto3.client("lambda"), boto3.client("sqs"), outputs["RequestsMappingId"], outputs["RequestQueueUrl"]
+    )
