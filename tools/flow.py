@@ -71,9 +71,9 @@ class Hands:
         self.say(f"Requests: {waiting.text}.")
         self.say(
             "While it is paused nothing is looked at: requests, and what is under way, wait in the queue; senders and "
-            f"the webhook are still served. A message is kept for {_days(waiting.retention)}, so what is sent now is lost "
-            f"if nobody resumes before {until:%Y-%m-%d %H:%M} UTC; what has outlived its time to live by then is given "
-            "up. A deployment does not resume."
+            f"the webhook are still served. A message is kept for {_days(waiting.retention)}, so what is sent now is "
+            f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC; what has outlived its time to live by then is "
+            "given up. A deployment does not resume."
         )
         return self._let(False, "Pause")
 
