@@ -27,6 +27,10 @@ PREFIX = "requests/"
 
 EVENT_TYPE, MARK_TYPE = "application/cloudevents+json", "application/json"
 
+PUT, GET, LIST = "PutObject", "GetObject", "ListObjectsV2"
+METHODS = {PUT: "PUT", GET: "GET", LIST: "GET"}
+"""The operations of S3 that are called, and how."""
+
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
 """Errors of a conditional PUT: something is kept there, or is being put there now (S3, conditional writes)."""
 
@@ -46,9 +50,9 @@ class S3VerdictStore:
 
     def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
         """One attempt: a verdict that is not kept waits in the queue, and is offered again."""
-        once = partial(self._once, "PUT", key_of(event), event.body, {"Content-Type": EVENT_TYPE})
+        once = partial(self._once, PUT, key_of(event), event.body, {"Content-Type": EVENT_TYPE})
         try:
-            self.client.attempted("PutObject", once, AWS_ANSWER, 1, deadline)
+            self.client.attempted(PUT, once, AWS_ANSWER, 1, deadline)
         except AwsTrouble as trouble:  # a policy or a bucket that is not there can be put right, too
             return NotTaken(str(trouble), again=True)
         return None
@@ -59,7 +63,7 @@ class S3VerdictStore:
         """All at once, one attempt each. What has not ended within MARK_PATIENCE is left alone: it does no harm."""
         headers = {"Content-Type": MARK_TYPE, "If-None-Match": "*"}
         putting = [
-            self.client.threads.submit(self._once, "PUT", final_key(id_), mark, headers, MARK_PATIENCE)
+            self.client.threads.submit(self._once, PUT, final_key(id_), mark, headers, MARK_PATIENCE)
             for id_, mark in marks.items()
         ]
         ended, late = wait(putting, MARK_PATIENCE)
@@ -69,7 +73,7 @@ class S3VerdictStore:
         bugs = [no for no in troubles if not isinstance(no, AwsTrouble)]
         if bugs:
             raise bugs[0]
-        why = str(troubles[0]) if troubles else f"PutObject: no answer within {MARK_PATIENCE} s"
+        why = str(troubles[0]) if troubles else f"{PUT}: no answer within {MARK_PATIENCE} s"
         return f"{len(troubles) + len(late)} of {len(putting)} not marked: {why}" if troubles or late else None
 
     def find(self, id_: str) -> Kept:
@@ -82,7 +86,7 @@ class S3VerdictStore:
 
     def _read(self, key: str, ends: datetime) -> str | None:
         try:
-            return self._asked("GetObject", partial(self._once, "GET", key, "", {}), ends)
+            return self._asked(GET, partial(self._once, GET, key, "", {}), ends)
         except AwsError as error:
             if error.code == "NoSuchKey" or (error.code == "AccessDenied" and not self._is_listed(key, ends)):
                 return None
@@ -95,7 +99,7 @@ class S3VerdictStore:
         permissions). We may list it under our prefix, and nothing says that this is enough for GetObject to say more.
         """
         asked = {"list-type": "2", "max-keys": "1", "prefix": key}
-        listing = self._asked("ListObjectsV2", partial(self._once, "GET", "", "", {}, query=asked), ends)
+        listing = self._asked(LIST, partial(self._once, LIST, "", "", {}, query=asked), ends)
         return "<Key>" in listing
 
     def _asked(self, operation: str, once: Callable[[float], str], ends: datetime) -> str:
@@ -104,7 +108,7 @@ class S3VerdictStore:
 
     def _once(
         self,
-        method: str,
+        operation: str,
         key: str,
         body: str,
         headers: Mapping[str, str],
@@ -114,10 +118,9 @@ class S3VerdictStore:
         """One signed request. Raises AwsTrouble."""
         region, auth = self.client.signer("s3")
         url = address(self.bucket, region, self.client.environment.get("AWS_ENDPOINT_URL")) + key
-        operation = f"{method} {key or PREFIX}"
         try:
             response = self.client.http.request(
-                method,
+                METHODS[operation],
                 url + (f"?{urlencode(query, quote_via=quote)}" if query else ""),
                 data=body.encode(),
                 headers=headers,

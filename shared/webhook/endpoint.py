@@ -67,8 +67,7 @@ class WebhookEndpoint:
         return answer
 
     def _received(self, request: HttpRequest) -> HttpAnswer:
-        decide: Callable[[Keys, datetime], Received | Consent | Refusal] = partial(receive, request, self.rules)
-        result = self._with_keys(decide)
+        result = self._with_keys(partial(receive, request, self.rules))
         if isinstance(result, AwsTrouble | Refusal):
             return _refused(result)
         return consent(result.origin) if isinstance(result, Consent) else self._enqueue(result)
@@ -89,7 +88,7 @@ class WebhookEndpoint:
             answer = problem(503, "what is kept of this request cannot be read at the moment", note=str(trouble))
         return replace(answer, about=verdict_id)
 
-    def _with_keys(self, decide: Callable[[Keys, datetime], T | Refusal]) -> T | Refusal | AwsTrouble:
+    def _with_keys(self, decide: Callable[[Keys, datetime], T]) -> T | AwsTrouble:
         """Try the keys at hand; read the newest if the sender's key is not among them, since it may be rotated."""
         now = self.clock()
         try:

@@ -97,16 +97,22 @@ def taking_from(queue: str) -> set[tuple[str, str]]:
     return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage")}
 
 
+BUCKET = "arn:aws:s3:::VerdictBucket"
+KEPT, SOMETHING_ELSE_THERE = f"{BUCKET}/requests/{'0' * 8}.json", f"{BUCKET}/invoices/1.pdf"
+KEEPING_VERDICTS = {("s3:PutObject", KEPT)}
+
 READING_THE_KEY = {(f"secretsmanager:{do}", MESSAGE_KEY) for do in ("GetSecretValue", "DescribeSecret")}
 
 NEEDED: dict[str, set[tuple[str, str]]] = {
     "DetachVolumeFunction": {*taking_from(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
         OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), *READING_THE_KEY, ("states:SendTaskSuccess", TOKEN),
-        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN)},
+        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN), *KEEPING_VERDICTS},
     "ReportDeadLetterFunction": {*taking_from(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
-        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN), *READING_THE_KEY},
+        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN), *READING_THE_KEY,
+        *KEEPING_VERDICTS},
     "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK),
-        ("secretsmanager:GetSecretValue", MESSAGE_KEY)},
+        ("secretsmanager:GetSecretValue", MESSAGE_KEY), *KEEPING_VERDICTS, ("s3:GetObject", KEPT), ("s3:ListBucket",
+        BUCKET)},
 }  # fmt: skip
 """What each function does, by the calls its adapters make, and what Lambda does for it."""
 
@@ -119,7 +125,10 @@ IMAGINABLE = {
       for secret in (CLOUD, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
     *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
-    ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"), ("s3:GetObject", "*"),
+    *((f"s3:{do}", key) for do in ("GetObject", "PutObject", "DeleteObject", "PutObjectAcl")
+      for key in ("*", KEPT, SOMETHING_ELSE_THERE)),
+    *((f"s3:{do}", BUCKET) for do in ("ListBucket", "PutBucketPolicy", "DeleteBucket")),
+    ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"),
 }  # fmt: skip
 """What else a function might try, were it taken over."""
 
