@@ -57,7 +57,7 @@ def _operations(document: Schema) -> Iterator[str]:
                 yield f"<h3>Body: <code>{escape(kind)}</code></h3><p>{_type(content['schema'])}</p>"
                 if "example" in content:
                     yield f"<pre>{escape(json.dumps(content['example'], indent=2, ensure_ascii=False))}</pre>"
-            yield "<h3>Headers</h3>"
+            yield "<h3>Parameters</h3>"
             yield _rows(
                 (p["name"], "required" if p["required"] else "", p["description"]) for p in operation["parameters"]
             )

@@ -20,7 +20,7 @@ from shared.webhook.responses import (
     problem,
     shown,
 )
-from shared.webhook.status import ALLOWED, READS, answer_of, mark_of, may_read, segment_of, verdict_id_in
+from shared.webhook.status import READS, answer_of, mark_of, may_read, segment_of, verdict_id_in
 
 T = TypeVar("T")
 
@@ -59,8 +59,8 @@ class WebhookEndpoint:
         segment = segment_of(request.path)
         if segment is not None and request.method in READS:
             answer = self._status(request, segment)  # to HEAD too: what serves HTTP leaves the body out
-        elif segment is not None and self.store and request.method not in ("OPTIONS", "POST"):
-            answer = problem(405, "what became of a request is asked by GET", {"Allow": ALLOWED})
+        elif segment is not None and self.store and verdict_id_in(segment):
+            answer = problem(405, "what became of a request is asked by GET", {"Allow": ", ".join(READS)})
         else:
             answer = self._received(request)
         self.observe(request, answer)

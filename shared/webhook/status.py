@@ -12,8 +12,7 @@ from shared.webhook.receive import HttpRequest, Refusal, Rules, admitted
 from shared.webhook.responses import HttpAnswer, UnderWay, entry_of, final, problem, under_way
 
 READS = ("GET", "HEAD")
-ALLOWED = "GET, HEAD, OPTIONS, POST"
-"""POST is taken at every path, this one included: senders were given URLs before there was a status resource."""
+"""The methods of the resource. Requests are POSTed to any other path: `requests/detach` may be somebody's route."""
 
 VERDICT_ID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
