@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +21,10 @@ from local.aws_stand_in import CREDENTIALS, REGION, VERDICT_BUCKET, AwsStandIn
 from local.demo import SERVER, VOLUME
 from local.stack import Stack
 from shared.aws.client import AwsClient
+from shared.aws.sqs import SqsQueue
 from shared.aws.verdict_store import S3VerdictStore, address, final_key, key_of, unconfirmed_key
+from shared.bootstrap.detach import build
+from shared.bootstrap.webhook import build_webhook
 from shared.decision.case import Case, Conclude, detached
 from shared.decision.progress import Progress
 from shared.model import DetachRequest, Detail, Message, Outcome, Reason, verdict_id
@@ -336,3 +341,43 @@ def test_what_is_kept_is_what_the_endpoint_tells(store: S3VerdictStore) -> None:
         answer = one.answer(asking(f"/{promised['status_url']}"))
         told.append((answer.status, said(answer).get("status")))
     assert told == [(202, "accepted"), (202, "unconfirmed"), (200, None)]
+
+
+# ------------------------------------------------------------------------------------------------- the wiring
+
+WIRED = """
+import json, sys
+from shared.bootstrap.dead_letters import build as dead_letters
+from shared.bootstrap.detach import build as detach
+from shared.bootstrap.webhook import build_webhook
+environment = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": "c", **json.loads(sys.argv[1])}
+built = [detach(environment).outlets, dead_letters(environment).outlets]
+print(json.dumps({
+    "consumers": [list(outlets.consumers.named) for outlets in built],
+    "store": build_webhook(environment).store is not None,
+    "loaded": "shared.aws.verdict_store" in sys.modules,
+}))
+"""
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_only_who_names_a_bucket_loads_what_writes_to_it(named: bool) -> None:
+    """All three functions then use it, and none otherwise."""
+    settings = {"VERDICT_BUCKET": "verdicts" if named else ""}
+    done = subprocess.run(
+        [sys.executable, "-c", WIRED, json.dumps(settings)], capture_output=True, text=True, timeout=60, check=True
+    )
+    consumers = ["bucket", "task"] if named else ["task"]
+    assert json.loads(done.stdout) == {"consumers": [consumers] * 2, "store": named, "loaded": named}
+
+
+def test_s3_has_threads_and_connections_of_its_own() -> None:
+    """What hangs there holds up neither the queue nor the bus."""
+    environment = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": "c", "VERDICT_BUCKET": "verdicts"}
+    webhook, outlets = build_webhook(environment), build(environment).outlets
+    pairs = ((webhook.store, webhook.queue), (outlets.consumers.named["bucket"], outlets.queue))
+    for store, queue in pairs:
+        assert isinstance(store, S3VerdictStore)
+        assert isinstance(queue, SqsQueue)
+        assert store.client.threads is not queue.client.threads
+        assert store.client.http is not queue.client.http
