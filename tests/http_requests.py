@@ -32,8 +32,10 @@ def cloudevent(data: Mapping[str, Any] = DATA, **attributes: Any) -> dict[str, A
     return {name: value for name, value in event.items() if value is not None}
 
 
-def http_request(method: str, headers: Mapping[str, str], body: bytes = b"", iam: str | None = None) -> HttpRequest:
-    return HttpRequest(method, headers, body, request_id="http-request-1", iam=iam)
+def http_request(
+    method: str, headers: Mapping[str, str], body: bytes = b"", iam: str | None = None, path: str = "/"
+) -> HttpRequest:
+    return HttpRequest(method, headers, body, request_id="http-request-1", iam=iam, path=path)
 
 
 def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpRequest:
