@@ -1,4 +1,4 @@
-"""AWS on this machine: a moto server with the queues, the bus, the rule and the secrets of the template."""
+"""AWS on this machine: a moto server with the queues, the bus, the rule and the secrets, and a bucket for verdicts."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from local.poller import delete, receive
 from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient
-from shared.policy import MAX_RECEIVES, VISIBILITY
+from shared.policy import AWS_ANSWER, MAX_RECEIVES, VISIBILITY
 from shared.ports import AwsTrouble
 
 REGION = "eu-central-1"
@@ -22,6 +22,7 @@ BUS = "volume-detach"
 REQUESTS, DEAD_LETTERS, VERDICTS = "volume-detach-requests", "volume-detach-dead-letters", "verdicts"
 CLOUD_SECRET, WEBHOOK_SECRET = "volume-detach/cloud", "volume-detach/webhook"
 MESSAGE_KEY = "volume-detach/message-key"
+VERDICT_BUCKET = "volume-detach-verdicts"
 
 CREDENTIALS = {
     "AWS_REGION": REGION,
@@ -100,11 +101,22 @@ class AwsStandIn:
             self.queue_urls[name] = call(SQS, "CreateQueue", {"QueueName": name, "Attributes": attributes})["QueueUrl"]
         call(EVENTS, "CreateEventBus", {"Name": BUS})
         self.put_secret(MESSAGE_KEY, {"key": token_hex(32)})
+        self._create_bucket()
         # What is shown has travelled through the bus: a rule hands every event to a queue that is read here.
         every = {"EventPattern": json.dumps({"detail-type": [{"prefix": ""}]})}
         call(EVENTS, "PutRule", {"Name": "verdicts", "EventBusName": BUS, **every})
         target = {"Id": "verdicts", "Arn": queue_arn(VERDICTS)}
         call(EVENTS, "PutTargets", {"Rule": "verdicts", "EventBusName": BUS, "Targets": [target]})
+
+    def _create_bucket(self) -> None:
+        """S3 speaks no JSON: a request as it is."""
+        client = self.client
+        _, auth = client.signer("s3")
+        place = (
+            f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+        )
+        url = f"{self.environment['AWS_ENDPOINT_URL']}/{VERDICT_BUCKET}"
+        client.http.put(url, data=place, auth=auth, timeout=AWS_ANSWER).raise_for_status()
 
     def put_secret(self, name: str, value: object) -> None:
         self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})

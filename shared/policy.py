@@ -135,6 +135,17 @@ LONGEST_OFFER = SINK_CONNECT + SINK_ANSWER + 1
 PATIENCE = 10
 """What one batch spends on consumers that answer slowly. What is left of it is offered by later batches."""
 
+# ------------------------------------------------------------------------------------------------ kept verdicts
+
+MARK_PATIENCE = 1
+"""The marks of one delivery to the webhook, all together. They are a convenience, and its sender waits for the 202."""
+
+STATUS_PATIENCE = 4
+"""To look up what is kept of one request. A sender that polls asks again anyway."""
+
+STATUS_AGAIN = {"accepted": 5, "unconfirmed": 60}
+"""When to ask again: most detaches end in half a minute; one that did not is looked at every 60 s and more."""
+
 # ------------------------------------------------------------------------------------------ sizes of what comes in
 
 BODY_BYTES = 64 * 1024

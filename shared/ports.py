@@ -161,6 +161,31 @@ class NotTaken:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The texts that are kept of one request: the events of its final verdict and of `unconfirmed`, and its mark.
+
+    Where there is a final verdict, the others are not told.
+    """
+
+    verdict: str | None = None
+    unconfirmed: str | None = None
+    mark: str | None = None
+
+
+class VerdictStore(Protocol):
+    """What became of requests, by the id of the final verdict."""
+
+    def mark(self, marks: Mapping[str, str], /) -> str | None:
+        """Keep a text under each id, where none is kept; why some are not, if so. Never raised, and over in a moment.
+
+        Nothing that is kept is overwritten.
+        """
+
+    def find(self, verdict_id: str, /) -> Kept:
+        """What is kept of a request. Raises AwsTrouble."""
+
+
 class Consumer(Protocol):
     """Somebody who is handed events beside the bus; whatever goes wrong on the way is its answer, never raised."""
 

@@ -237,6 +237,10 @@ def unread(values: Mapping[str, object]) -> list[str]:
     return sorted(name for name, value in values.items() if value != "" and NAMES.get(name, name) not in KEYS)
 
 
+BUCKET = "^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
+"""The name of an S3 bucket (S3, bucket naming rules). None with dots: S3's certificate is for names of one label."""
+
+
 class Settings(_FromNames):
     """The operator's settings of the functions."""
 
@@ -255,6 +259,7 @@ class Settings(_FromNames):
     sink_url: Annotated[str, AfterValidator(_sink_url)] | None = None
     sink_secret_id: str | None = None
     sink_mode: SinkMode = SinkMode.STRUCTURED
+    verdict_bucket: Annotated[str, Field(pattern=BUCKET)] | None = None
     delivery_ttl: Seconds = 86400
     confirm_timeout: Seconds = 600
     watch_timeout: Seconds = 21600

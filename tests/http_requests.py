@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.inbox.read import read
 from shared.model import DetachRequest, Message
-from shared.ports import AwsTrouble, K, QueueMessage, Unsent
+from shared.ports import AwsTrouble, K, Kept, QueueMessage, Unsent, VerdictStore
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
 from shared.webhook.http_binding import BATCHED, STRUCTURED
@@ -32,8 +32,10 @@ def cloudevent(data: Mapping[str, Any] = DATA, **attributes: Any) -> dict[str, A
     return {name: value for name, value in event.items() if value is not None}
 
 
-def http_request(method: str, headers: Mapping[str, str], body: bytes = b"", iam: str | None = None) -> HttpRequest:
-    return HttpRequest(method, headers, body, request_id="http-request-1", iam=iam)
+def http_request(
+    method: str, headers: Mapping[str, str], body: bytes = b"", iam: str | None = None, path: str = "/"
+) -> HttpRequest:
+    return HttpRequest(method, headers, body, request_id="http-request-1", iam=iam, path=path)
 
 
 def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpRequest:
@@ -103,9 +105,13 @@ class FakeQueue:
 
 
 def endpoint(
-    queue: FakeQueue | None = None, key_ring: FakeKeyRing | None = None, rules: Rules = RULES, now: datetime = NOW
+    queue: FakeQueue | None = None,
+    key_ring: FakeKeyRing | None = None,
+    rules: Rules = RULES,
+    now: datetime = NOW,
+    store: VerdictStore | None = None,
 ) -> WebhookEndpoint:
-    return WebhookEndpoint(rules, key_ring or FakeKeyRing(), queue or FakeQueue(), MESSAGE_KEYS, lambda: now)
+    return WebhookEndpoint(rules, key_ring or FakeKeyRing(), queue or FakeQueue(), MESSAGE_KEYS, lambda: now, store)
 
 
 def said(answer: HttpAnswer) -> Any:
@@ -133,3 +139,31 @@ def requests_read(queue: FakeQueue) -> list[DetachRequest]:
     found = [read(Message(message.body, "m", "queue", NOW), "bms", NOW, MESSAGE_KEYS) for message in queue.taken]
     assert all(isinstance(cases, list) and len(cases) == 1 and cases[0].fresh for cases in found), found
     return [case.request for cases in found if isinstance(cases, list) for case in cases]
+
+
+@dataclass
+class FakeStore:
+    """Keeps what a test puts there, and the marks; `trouble` says that nobody answers."""
+
+    kept: dict[str, Kept] = field(default_factory=dict)
+    trouble: str | None = None
+    asked: list[str] = field(default_factory=list)
+
+    def mark(self, marks: Mapping[str, str]) -> str | None:
+        if self.trouble:
+            return self.trouble
+        self.kept = {id_: Kept(mark=mark) for id_, mark in marks.items()} | self.kept
+        return None
+
+    def find(self, verdict_id: str) -> Kept:
+        self.asked.append(verdict_id)
+        if self.trouble:
+            raise AwsTrouble(self.trouble)
+        return self.kept.get(verdict_id, Kept())
+
+
+def asking(
+    path: str, method: str = "GET", secret: str = LOCAL_SECRET, at: datetime = NOW, body: bytes = b""
+) -> HttpRequest:
+    """A request for a status, signed over the empty body."""
+    return HttpRequest(method, Post({}, b"").signed(secret, at, "msg_1").headers, body, "http-request-1", path=path)

@@ -40,6 +40,8 @@ class Asked:
 
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
+    path: str = "/"
 
     @property
     def json(self) -> Any:
@@ -74,7 +76,8 @@ class _Connection(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         script = self.server.script
-        script.asked.append(Asked({name.lower(): value for name, value in self.headers.items()}, body))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        script.asked.append(Asked(headers, body, self.command, self.path))
         answer = script.next()
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -84,6 +87,8 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body)
+
+    do_GET = do_PUT = do_POST
 
     def log_message(self, *arguments: Any) -> None:
         """Quiet."""

@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from shared.inbox.request import RequestData
 from shared.policy import BATCH_EVENTS, BODY_BYTES
 from shared.webhook.http_binding import BATCHED, STRUCTURED
-from shared.webhook.responses import PROBLEM_TYPE, Accepted, AcceptedBatch, Problem
+from shared.webhook.responses import EVENT_TYPE, PROBLEM_TYPE, Accepted, AcceptedBatch, Problem, UnderWay
 
 EVENTS = Path(__file__).parent.parent / "events"
 EXAMPLES = ("webhook_bare.json", "detach_cloudevent.json")
@@ -22,7 +22,8 @@ Schema = dict[str, Any]
 DESCRIPTION = f"""\
 Asks for volumes to be detached from a server. The webhook endpoint authenticates the sender, validates \
 the request, puts it on the queue and answers `202`; it never waits for the cloud. What came of a request is said \
-later, by one event on the event bus, under the id that the answer names.
+later, by one event on the event bus, under the id that the answer names. Where the deployment keeps verdicts, \
+`GET requests/{{verdict_id}}` tells it too; `status_url` in the answer says where.
 
 A request comes as a CloudEvent (structured, binary or batched mode of the HTTP binding 1.0.2) or as bare JSON. The \
 content type decides which: `{STRUCTURED}`, `{BATCHED}`, or `application/json`, which is a CloudEvent in binary mode \
@@ -50,6 +51,7 @@ ANSWERS: Mapping[int, str] = {
 }
 
 HEADERS: Mapping[int, Mapping[str, str]] = {
+    202: {"Location": "The `status_url` of a single request, if the deployment keeps verdicts."},
     401: {"WWW-Authenticate": "What a proof may look like."},
     405: {"Allow": "The methods there are."},
     429: {"Retry-After": "Seconds."},
@@ -69,6 +71,21 @@ PARAMETERS: Mapping[str, str] = {
     "ce-expirytime": "Binary mode: when the request is no longer wanted.",
     "ce-correlationid": "Binary mode: echoed in every verdict.",
 }
+
+STATUS_ANSWERS: Mapping[int, str] = {
+    200: "The final verdict: its CloudEvent as the event bus has it. Its `data` is described in `docs/schemas/`.",
+    202: "Not decided yet: in the queue or being worked on (`accepted`), or accepted by the cloud and not proven yet "
+    "(`unconfirmed`). Ask again after `Retry-After` seconds.",
+    401: "No proof of who is asking. The signature is one over the empty body.",
+    403: "The sender is known, and is not among those who may ask (ALLOWED_REQUESTERS).",
+    404: "No request is known whose verdict has this id, or the deployment keeps no verdicts. What is kept expires; "
+    "what came by the queue is known from its first event on.",
+    503: "What is kept, or the keys of the endpoint, cannot be read: ask again after `Retry-After` seconds.",
+}
+
+STATUS_HEADERS: Mapping[int, Mapping[str, str]] = {**HEADERS, 202: {"Retry-After": "Seconds."}}
+
+SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 SENDERS: Mapping[str, Schema] = {
     "standardWebhooks": {"type": "apiKey", "in": "header", "name": "webhook-signature",
@@ -112,7 +129,10 @@ def document() -> Schema:
         "info": {"title": "Webhook for volume detach requests", "version": "1.0.0", "description": DESCRIPTION},
         "servers": [{"url": "/", "description": "The Function URL, or the route of an HTTP API."}],
         "security": [{name: []} for name in SENDERS],
-        "paths": {"/": {"post": _post(), "options": _handshake()}},
+        "paths": {
+            "/": {"post": _post(), "options": _handshake()},
+            "/requests/{verdict_id}": {"get": _status("get"), "head": _status("head")},
+        },
         "components": {"schemas": _schemas(), "securitySchemes": SENDERS},
     }
 
@@ -131,6 +151,53 @@ def _post() -> Schema:
         "requestBody": {"required": True, "content": content},
         "responses": {str(status): _answer(status) for status in ANSWERS},
     }
+
+
+VERDICT_ID: Schema = {
+    "name": "verdict_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "format": "uuid"},
+    "description": "The `verdict_id` of the answer to the POST. What is no UUID is the id of nothing: 404.",
+}
+
+
+def _status(method: str) -> Schema:
+    """What became of a request. HEAD has the same answers without their bodies."""
+    head = method == "head"
+    return {
+        "operationId": "headOfStatus" if head else "status",
+        "summary": "The same without a body" if head else "Ask what became of a request",
+        "parameters": [VERDICT_ID, *(_parameter(name, PARAMETERS[name]) for name in SIGNATURE_HEADERS)],
+        "responses": {str(status): _status_answer(status, head) for status in STATUS_ANSWERS},
+    }
+
+
+def _status_answer(status: int, head: bool) -> Schema:
+    told = {"description": STATUS_ANSWERS[status], **_headers(STATUS_HEADERS.get(status, {}))}
+    content: Schema = {PROBLEM_TYPE: {"schema": _ref("Problem")}}
+    if status == HTTPStatus.OK:
+        verdict = json.loads((EVENTS / "verdicts" / "detached.json").read_text("utf-8"))
+        content = {EVENT_TYPE: {"schema": _ref("VerdictEvent"), "example": verdict}}
+    elif status == HTTPStatus.ACCEPTED:
+        content = {"application/json": {"schema": _ref("UnderWay"), "examples": _under_way()}}
+    return told if head else {**told, "content": content}
+
+
+def _under_way() -> Schema:
+    verdict = json.loads((EVENTS / "verdicts" / "detached.json").read_text("utf-8"))
+    request, timing = verdict["data"]["request"], verdict["data"]["timing"]
+    accepted = {
+        "status": "accepted",
+        "verdict_id": verdict["id"],
+        **request,
+        "server_id": verdict["data"]["server_id"],
+        "volume_id": verdict["data"]["volume_id"],
+        "requested_at": timing["requested_at"],
+        "accepted_at": timing["first_seen_at"],
+    }
+    late = {"unconfirmed_since": verdict["time"], "explanation": "the volume is detaching"}
+    return {"accepted": {"value": accepted}, "unconfirmed": {"value": {**accepted, "status": "unconfirmed", **late}}}
 
 
 def _ref(name: str) -> Schema:
@@ -176,7 +243,8 @@ def _handshake() -> Schema:
 
 
 def _schemas() -> Schema:
-    modes = [(RequestData, "validation"), *((model, "serialization") for model in (Accepted, AcceptedBatch, Problem))]
+    said = (Accepted, AcceptedBatch, UnderWay, Problem)
+    modes = [(RequestData, "validation"), *((model, "serialization") for model in said)]
     _, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: Schema = definitions["$defs"]
     schemas["RequestData"]["oneOf"] = [{"required": ["volume_id"]}, {"required": ["volume_ids"]}]
@@ -187,4 +255,17 @@ def _schemas() -> Schema:
         "properties": ATTRIBUTES,
     }
     batch = {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": _ref("CloudEvent")}
-    return {"CloudEvent": event, "CloudEventBatch": batch, **schemas}
+    verdict = {
+        "type": "object",
+        "description": "A verdict's CloudEvent 1.0; `docs/schemas/` has a schema of each type.",
+        "required": ["specversion", "id", "source", "type", "time", "data"],
+        "properties": {
+            "specversion": ATTRIBUTES["specversion"],
+            "id": {**STRING, "format": "uuid"},
+            "source": {**TEXT, "format": "uri-reference"},
+            "type": {**STRING, "pattern": r"\.volume\.(detached|detach_failed|detach_checked)\.v1$"},
+            "time": TIME,
+            "data": {"type": "object"},
+        },
+    }
+    return {"CloudEvent": event, "CloudEventBatch": batch, "VerdictEvent": verdict, **schemas}

@@ -65,7 +65,7 @@ def _operations(document: Schema, level: int) -> Iterator[str]:
                 yield f"<{part}>Body: <code>{escape(kind)}</code></{part}><p>{_type(content['schema'])}</p>"
                 if "example" in content:
                     yield f"<pre>{escape(json.dumps(content['example'], indent=2, ensure_ascii=False))}</pre>"
-            yield f"<{part}>Headers</{part}>"
+            yield f"<{part}>Parameters</{part}>"
             yield _rows(
                 (p["name"], "required" if p["required"] else "", p["description"]) for p in operation["parameters"]
             )

@@ -23,6 +23,7 @@ def http_request_of(event: dict[str, Any]) -> HttpRequest:
         request_id=context["requestId"],
         iam=(iam.get("userArn") or "") if iam else None,
         too_large=too_large,
+        path=event.get("rawPath") or "/",
     )
 
 

@@ -1,6 +1,6 @@
-"""AWS by signed JSON calls over `requests`, without boto3: adapters of the ports `Queue`, `Bus` and `Consumer`.
+"""AWS by signed calls over `requests`, without boto3: adapters of `Queue`, `Bus`, `Consumer` and `VerdictStore`.
 
 `client` signs, sends and repeats; `sqs`, `event_bus`, `task_tokens` and `secrets` are one service each;
-`webhook_keys` reads the webhook's keys from a secret. It may use `ports`, `settings`, `signatures`, `policy` and
-`model`, and knows no cloud.
+`webhook_keys` reads the webhook's keys from a secret; `verdict_store` keeps verdicts in S3, the one service that speaks
+no JSON. It may use `ports`, `settings`, `signatures`, `policy` and `model`, and knows no cloud.
 """

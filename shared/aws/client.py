@@ -133,7 +133,14 @@ class AwsClient:
         Raises AwsTrouble, also if there is no time left to send anything.
         """
         body = json.dumps(payload, ensure_ascii=False).encode()
-        latest, attempts = self.clock() + timedelta(seconds=service.patience), service.attempts
+        once = partial(self._once, service, operation, body)
+        return self.attempted(operation, once, service.patience, service.attempts, deadline)
+
+    def attempted(
+        self, operation: str, once: Callable[[float], T], patience: float, attempts: int, deadline: datetime | None
+    ) -> T:
+        """What `once` returns, which makes one attempt of so many seconds; raises what the last one raised."""
+        latest = self.clock() + timedelta(seconds=patience)
         ends, stale = min(latest, deadline or latest), False
         for attempt in range(1, attempts + 1):
             left = (ends - self.clock()).total_seconds()
@@ -141,7 +148,7 @@ class AwsClient:
                 raise AwsTrouble(f"{operation}: no time is left, so nothing was sent")
             # An attempt that hangs leaves time for another one, on a new connection.
             seconds = min(left, AWS_ANSWER, max(left / 2, AWS_SHORTEST) if attempt < attempts else left)
-            doing = self.threads.submit(self._once, service, operation, body, seconds)
+            doing = self.threads.submit(once, seconds)
             try:
                 return doing.result(seconds)
             except (AwsError, NoAnswer) as no:
@@ -158,18 +165,23 @@ class AwsClient:
             self.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, service: Protocol, operation: str, body: bytes, seconds: float) -> dict[str, Any]:
+    def signer(self, service: str) -> tuple[str, AWS4Auth]:
+        """The region, and what signs a request to a service there. Raises AwsTrouble."""
         environment = self.environment
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         if not (region and environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
             raise AwsTrouble("AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set")
-        auth = AWS4Auth(
+        return region, AWS4Auth(
             environment["AWS_ACCESS_KEY_ID"],
             environment["AWS_SECRET_ACCESS_KEY"],
             region,
-            service.endpoint,
+            service,
             session_token=environment.get("AWS_SESSION_TOKEN"),
         )
+
+    def _once(self, service: Protocol, operation: str, body: bytes, seconds: float) -> dict[str, Any]:
+        environment = self.environment
+        region, auth = self.signer(service.endpoint)
         url = environment.get("AWS_ENDPOINT_URL") or f"https://{service.endpoint}.{region}.amazonaws.com"
         try:
             response = self.http.post(

@@ -73,6 +73,12 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
 
         keys = WebhookKeys(secrets, settings.sink_secret_id).keys
         consumers = {"sink": HttpSink(settings.sink_url, keys, clock, mode=settings.sink_mode), **consumers}
+    if settings.verdict_bucket:
+        from shared.aws.verdict_store import S3VerdictStore
+
+        # With a client of its own: an outage of S3 must not take the threads and connections of the others.
+        apart = AwsClient(client.environment, clock=clock)
+        consumers = {"bucket": S3VerdictStore(apart, settings.verdict_bucket), **consumers}
     return Outlets(
         bus=EventBus(client, settings.event_bus_name),
         queue=SqsQueue(client, settings.request_queue_url),

@@ -8,7 +8,7 @@ from shared.aws.client import AwsClient
 from shared.aws.secrets import MessageKey, Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.webhook_keys import WebhookKeys
-from shared.ports import Clock, utc_now
+from shared.ports import Clock, VerdictStore, utc_now
 from shared.settings import Settings, load
 from shared.telemetry.logs import log_answer
 from shared.webhook.endpoint import WebhookEndpoint
@@ -34,8 +34,20 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
         queue=SqsQueue(client, settings.request_queue_url),
         macs=MessageKey(secrets, settings.message_key_secret_id),
         clock=clock,
+        store=store_of(settings, environment, clock),
         observe=log_answer,
     )
+
+
+def store_of(settings: Settings, environment: Mapping[str, str], clock: Clock) -> VerdictStore | None:
+    """Where verdicts are kept, if they are."""
+    if not settings.verdict_bucket:
+        return None
+    # Only who keeps verdicts pays for the import at a cold start.
+    from shared.aws.verdict_store import S3VerdictStore
+
+    # With a client of its own: an outage of S3 must not take the threads and connections of the queue's.
+    return S3VerdictStore(AwsClient(environment, clock=clock), settings.verdict_bucket)
 
 
 @lru_cache(maxsize=1)

@@ -1,11 +1,13 @@
 """The webhook endpoint: authenticates a request, puts what it asks for on the queue, and answers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from shared import strict_json
-from shared.ports import AwsTrouble, Clock, Macs, Queue, QueueMessage, Unsent
+from shared.ports import AwsTrouble, Clock, Macs, Queue, QueueMessage, Unsent, VerdictStore
 from shared.signatures import Keys
 from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, receive
 from shared.webhook.responses import (
@@ -18,6 +20,9 @@ from shared.webhook.responses import (
     problem,
     shown,
 )
+from shared.webhook.status import READS, answer_of, mark_of, may_read, segment_of, verdict_id_in
+
+T = TypeVar("T")
 
 WORST_FIRST = (503, 429, 202, 422)
 """The status of a whole batch. 202 only if nothing valid was lost: a sender does not look into a success."""
@@ -37,50 +42,74 @@ class KeyRing(Protocol):
 
 @dataclass(frozen=True)
 class WebhookEndpoint:
-    """Answers HTTP requests; 202 means that the messages are in the queue."""
+    """Answers HTTP requests; 202 to a POST means that the messages are in the queue.
+
+    With a `store` there is a status resource for each of them.
+    """
 
     rules: Rules
     key_ring: KeyRing
     queue: Queue
     macs: Macs
     clock: Clock
+    store: VerdictStore | None = None
     observe: Callable[[HttpRequest, HttpAnswer], None] = lambda request, answer: None
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
-        match self._receive(request):
-            case AwsTrouble() as trouble:
-                detail = "the keys of this webhook endpoint cannot be read at the moment"
-                answer = problem(503, detail, note=str(trouble))
-            case Consent(origin=origin):
-                answer = consent(origin)
-            case Refusal(status, detail, headers, faults):
-                answer = problem(status, detail, headers, errors=shown(faults) or None)
-            case Received() as received:
-                answer = self._enqueue(received)
+        segment = segment_of(request.path)
+        if segment is not None and request.method in READS:
+            answer = self._status(request, segment)  # to HEAD too: what serves HTTP leaves the body out
+        elif segment is not None and self.store and verdict_id_in(segment):
+            answer = problem(405, "what became of a request is asked by GET", {"Allow": ", ".join(READS)})
+        else:
+            answer = self._received(request)
         self.observe(request, answer)
         return answer
 
-    def _receive(self, request: HttpRequest) -> Received | Refusal | Consent | AwsTrouble:
+    def _received(self, request: HttpRequest) -> HttpAnswer:
+        result = self._with_keys(partial(receive, request, self.rules))
+        if isinstance(result, AwsTrouble | Refusal):
+            return _refused(result)
+        return consent(result.origin) if isinstance(result, Consent) else self._enqueue(result)
+
+    def _status(self, request: HttpRequest, segment: str) -> HttpAnswer:
+        """What became of a request; only those who may ask for a detach are told."""
+        if self.store is None:
+            return problem(404, "this deployment keeps no verdicts: they are on the event bus")
+        sender = self._with_keys(partial(may_read, request, self.rules))
+        if isinstance(sender, AwsTrouble | Refusal):
+            return _refused(sender)
+        verdict_id = verdict_id_in(segment)
+        if verdict_id is None:
+            return problem(404, "a verdict id is a UUID, and this is none")
+        try:
+            answer = answer_of(verdict_id, self.store.find(verdict_id))
+        except AwsTrouble as trouble:
+            answer = problem(503, "what is kept of this request cannot be read at the moment", note=str(trouble))
+        return replace(answer, about=verdict_id)
+
+    def _with_keys(self, decide: Callable[[Keys, datetime], T]) -> T | AwsTrouble:
         """Try the keys at hand; read the newest if the sender's key is not among them, since it may be rotated."""
         now = self.clock()
         try:
             keys = self.key_ring.keys()
         except AwsTrouble as trouble:
             return trouble
-        result = receive(request, self.rules, keys, now)
+        result = decide(keys, now)
         if not (isinstance(result, Refusal) and result.unknown_key):
             return result
         try:
             newest = self.key_ring.keys(newest=True)
         except AwsTrouble:
             return result
-        return receive(request, self.rules, newest, now) if newest != keys else result
+        return decide(newest, now) if newest != keys else result
 
     def _enqueue(self, received: Received) -> HttpAnswer:
         entries = [entry for event in received.events if not isinstance(event, Invalid) for entry in event]
         missing = self._sent(entries) if entries else {}
-        note = "; ".join(sorted({unsent.why for unsent in missing.values()}))
-        results = [_result(event, missing) for event in received.events]
+        unmarked = self._marked([entry for entry in entries if entry not in missing])
+        note = "; ".join([*sorted({unsent.why for unsent in missing.values()}), *unmarked])
+        results = [_result(event, missing, linked=self.store is not None) for event in received.events]
         return _batch_answer(results, note) if received.batched else _single_answer(results[0], note)
 
     def _sent(self, entries: list[Entry]) -> Mapping[Entry, Unsent]:
@@ -91,22 +120,36 @@ class WebhookEndpoint:
             return dict.fromkeys(entries, Unsent(str(trouble)))
         return self.queue.send({entry: QueueMessage(body) for entry, body in bodies.items()})
 
+    def _marked(self, entries: list[Entry]) -> list[str]:
+        """Keep that these are in the queue, if that can be done in a moment; what went wrong, for the log."""
+        if not (self.store and entries):
+            return []
+        now = self.clock()
+        why = self.store.mark(dict(mark_of(entry.request, now) for entry in entries))
+        return [why] if why else []
 
-def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent]) -> EventResult:
+
+def _refused(no: AwsTrouble | Refusal) -> HttpAnswer:
+    if isinstance(no, AwsTrouble):
+        return problem(503, "the keys of this webhook endpoint cannot be read at the moment", note=str(no))
+    return problem(no.status, no.detail, no.headers, errors=shown(no.faults) or None)
+
+
+def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent], linked: bool) -> EventResult:
     if isinstance(event, Invalid):
         return EventResult(status=422, errors=shown(event.faults))
     lost = [missing[entry] for entry in event if entry in missing]
     status = 202 if not lost else 429 if all(unsent.throttled for unsent in lost) else 503
     return EventResult(
         status=status,
-        requests=tuple(entry_of(entry.request) for entry in event if entry not in missing) or None,
+        requests=tuple(entry_of(entry.request, linked) for entry in event if entry not in missing) or None,
         missing=tuple(entry_of(entry.request) for entry in event if entry in missing) or None,
     )
 
 
 def _single_answer(result: EventResult, note: str) -> HttpAnswer:
     if result.status == 202:
-        return accepted(result.requests or ())
+        return accepted(result.requests or (), note)
     members: dict[str, Any] = {"errors": result.errors, "enqueued": result.requests, "missing": result.missing}
     return problem(result.status, SUMMARY[result.status], note=note, **members)
 
@@ -114,5 +157,5 @@ def _single_answer(result: EventResult, note: str) -> HttpAnswer:
 def _batch_answer(results: list[EventResult], note: str) -> HttpAnswer:
     status = next(status for status in WORST_FIRST if status in {result.status for result in results})
     if status == 202:
-        return accepted_batch(results)
+        return accepted_batch(results, note)
     return problem(status, SUMMARY[status], note=note, events=tuple(results))

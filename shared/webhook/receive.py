@@ -36,6 +36,7 @@ class HttpRequest:
     request_id: str
     iam: str | None = None
     too_large: bool = False
+    path: str = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +99,9 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
         return Refusal(405, "requests are sent by POST", {"Allow": "OPTIONS, POST"})
     if request.too_large or len(request.body) > BODY_BYTES:
         return Refusal(413, f"the body must be at most {BODY_BYTES} bytes")
-    sender = authenticate(request, rules, keys, now)
-    if isinstance(sender, NotAuthenticated):
-        return Refusal(401, sender.why, unknown_key=sender.unknown_key)
-    if not sender.requester.is_allowed(rules.allowed_requesters):
-        return Refusal(403, f"the requester is {sender.requester.name}, which may not ask for a detach here")
+    sender = admitted(request, rules, keys, now)
+    if isinstance(sender, Refusal):
+        return sender
     try:
         mode, parsed = read_events(request.headers, request.body)
     except Unreadable as unreadable:
@@ -117,6 +116,16 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     origin = Origin(id_, rules.source, signed_at, requester=sender.requester, traceparent=parent, tracestate=state)
     events = tuple(_validated(event, origin, rules.prefix) for event in parsed)
     return Received(mode is Mode.BATCHED, events)
+
+
+def admitted(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | Refusal:
+    """The sender, if it is known and may ask."""
+    sender = authenticate(request, rules, keys, now)
+    if isinstance(sender, NotAuthenticated):
+        return Refusal(401, sender.why, unknown_key=sender.unknown_key)
+    if not sender.requester.is_allowed(rules.allowed_requesters):
+        return Refusal(403, f"the requester is {sender.requester.name}, which may not ask for a detach here")
+    return sender
 
 
 def authenticate(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | NotAuthenticated:

@@ -9,20 +9,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
 from shared.model import DetachRequest, Fault, Frozen, Outcome, verdict_id
-from shared.policy import FAULTS
+from shared.policy import FAULTS, STATUS_AGAIN
 from shared.redact import redact
 
-PROBLEM_TYPE = "application/problem+json"
+PROBLEM_TYPE, EVENT_TYPE = "application/problem+json", "application/cloudevents+json"
 
 TITLES: Mapping[int, str] = {
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
+    404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
@@ -63,6 +64,12 @@ class EnqueuedRequest(Frozen):
         description="The `id` of the event that comes before it if the outcome takes long to be known; "
         "a dry run has none.",
     )
+    status_url: str | None = Field(
+        default=None,
+        description="Where to ask what became of it, relative to the URL of the POST (RFC 3986 §5); "
+        "only if this deployment keeps verdicts.",
+        json_schema_extra={"format": "uri-reference"},
+    )
 
 
 class Accepted(Frozen):
@@ -85,6 +92,36 @@ class EventResult(Frozen):
     requests: tuple[EnqueuedRequest, ...] | None = Field(default=None, description="What is in the queue.")
     missing: tuple[EnqueuedRequest, ...] | None = Field(default=None, description="What the queue did not take.")
     errors: tuple[FieldFault, ...] | None = Field(default=None, description="Every fault of the event at once.")
+
+
+class UnderWay(Frozen):
+    """What is known of a request that has no final verdict yet."""
+
+    status: Literal["accepted", "unconfirmed"] = Field(
+        description="`accepted`: in the queue, or being worked on. `unconfirmed`: the cloud accepted the detach, and "
+        "it is not proven yet; nothing has failed, so do not send the request again."
+    )
+    verdict_id: str = Field(description="The `id` of the final verdict's event.", json_schema_extra={"format": "uuid"})
+    id: str = Field(description="The id of the event that asked.")
+    source: str = Field(description="The source of that event.")
+    server_id: str = Field(json_schema_extra={"format": "uuid"})
+    volume_id: str = Field(json_schema_extra={"format": "uuid"})
+    requested_at: AwareDatetime
+    accepted_at: AwareDatetime | None = Field(
+        default=None, description="When this endpoint put it on the queue; none if it came in another way."
+    )
+    unconfirmed_since: AwareDatetime | None = Field(default=None, description="The time of the `unconfirmed` event.")
+    explanation: str | None = Field(default=None, description="What was found last, for people.")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    """A verdict's CloudEvent, as the bus has it."""
+
+    text: str
+
+    def model_dump_json(self, **_: Any) -> str:
+        return self.text
 
 
 class AcceptedBatch(Frozen):
@@ -110,12 +147,16 @@ class Problem(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """An answer that has no bytes yet; `note` is for the log, not for the sender."""
+    """An answer that has no bytes yet; `note` is for the log, not for the sender.
+
+    `about` is the id of the verdict that was asked for.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    content: Accepted | AcceptedBatch | Problem | None = None
+    content: Accepted | AcceptedBatch | UnderWay | KeptEvent | Problem | None = None
     note: str = ""
+    about: str | None = None
 
     @property
     def body(self) -> str:
@@ -128,6 +169,7 @@ class HttpAnswer:
         requests = content.requests if isinstance(content, Accepted) else ()
         fields = {
             "requests": [f"{request.source} {request.id} {request.volume_id}" for request in requests],
+            "verdict_id": self.about,
             "why": content.detail if isinstance(content, Problem) else None,
             "note": self.note,
         }
@@ -139,8 +181,7 @@ class HttpAnswer:
         headers = {name: re.sub(r"[^ -~]", "", value) for name, value in {**ALWAYS, **self.headers}.items()}
         if self.content is None:
             return headers
-        kind = PROBLEM_TYPE if isinstance(self.content, Problem) else "application/json"
-        return {**headers, "Content-Type": kind}
+        return {**headers, "Content-Type": CONTENT_TYPES.get(type(self.content), "application/json")}
 
 
 def consent(origin: str) -> HttpAnswer:
@@ -148,12 +189,25 @@ def consent(origin: str) -> HttpAnswer:
     return HttpAnswer(200, {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "POST"})
 
 
-def accepted(requests: Sequence[EnqueuedRequest]) -> HttpAnswer:
-    return HttpAnswer(202, content=Accepted(requests=tuple(requests)))
+CONTENT_TYPES: Mapping[type, str] = {Problem: PROBLEM_TYPE, KeptEvent: EVENT_TYPE}
 
 
-def accepted_batch(results: Sequence[EventResult]) -> HttpAnswer:
-    return HttpAnswer(202, content=AcceptedBatch(events=tuple(results)))
+def accepted(requests: Sequence[EnqueuedRequest], note: str = "") -> HttpAnswer:
+    """A single request's `status_url` is in a header too."""
+    only = requests[0].status_url if len(requests) == 1 else None
+    return HttpAnswer(202, {"Location": only} if only else {}, Accepted(requests=tuple(requests)), note)
+
+
+def accepted_batch(results: Sequence[EventResult], note: str = "") -> HttpAnswer:
+    return HttpAnswer(202, content=AcceptedBatch(events=tuple(results)), note=note)
+
+
+def under_way(known: UnderWay) -> HttpAnswer:
+    return HttpAnswer(202, {"Retry-After": str(STATUS_AGAIN[known.status])}, known)
+
+
+def final(event: str) -> HttpAnswer:
+    return HttpAnswer(200, content=KeptEvent(event))
 
 
 def problem(
@@ -166,17 +220,19 @@ def problem(
     return HttpAnswer(status, {**own, **(headers or {})}, content, note)
 
 
-def entry_of(request: DetachRequest) -> EnqueuedRequest:
+def entry_of(request: DetachRequest, linked: bool = False) -> EnqueuedRequest:
     """The request as the sender is told of it; however often it is sent, its verdict has the same id."""
     event = partial(verdict_id, request.source, request.id, request.volume_id)
+    final_id = event(Outcome.CHECKED if request.dry_run else Outcome.DETACHED)
     return EnqueuedRequest(
         id=request.id,
         source=request.source,
         server_id=request.server_id,
         volume_id=request.volume_id,
         requested_at=request.requested_at,
-        verdict_id=event(Outcome.CHECKED if request.dry_run else Outcome.DETACHED),
+        verdict_id=final_id,
         unconfirmed_id=None if request.dry_run else event(Outcome.UNCONFIRMED),
+        status_url=f"requests/{final_id}" if linked else None,
     )
 
 

@@ -186,12 +186,15 @@ def make_faults(arguments: Sequence[str]) -> list[str]:
     return [name for name, variable in named.items() if name not in (VARIABLES if variable else TARGETS)]
 
 
+CALLED = {"s3api": "s3"}
+"""What the command line calls a service, where that is not its name."""
+
 GLOBAL_OPTIONS = {"query", "output", "region", "profile"}
 
 
 @cache
 def aws_service(name: str) -> Any:
-    return botocore.session.get_session().get_service_model(name)
+    return botocore.session.get_session().get_service_model(CALLED.get(name, name))
 
 
 def aws_faults(arguments: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,13 +16,16 @@ from referencing.jsonschema import DRAFT202012
 
 from shared.inbox.request import RequestData, context_faults
 from shared.inbox.times import parse_time
-from shared.ports import Unsent
+from shared.ports import Kept, Unsent
 from shared.webhook.http_binding import STRUCTURED
-from shared.webhook.responses import TITLES
+from shared.webhook.responses import EVENT_TYPE, TITLES, HttpAnswer
 from tests.http_requests import (
     DATA,
+    RULES,
     FakeKeyRing,
     FakeQueue,
+    FakeStore,
+    asking,
     batched,
     cloudevent,
     endpoint,
@@ -31,9 +35,10 @@ from tests.http_requests import (
     unsigned,
 )
 from tools.documents import ROOT, text_of
-from tools.openapi import ANSWERS, document
+from tools.openapi import ANSWERS, STATUS_ANSWERS, document
 
 POST = document()["paths"]["/"]["post"]
+STATUS = document()["paths"]["/requests/{verdict_id}"]["get"]
 BODIES = POST["requestBody"]["content"]
 
 
@@ -57,7 +62,7 @@ def test_the_document_in_the_repository_is_the_generated_one() -> None:
 
 def test_every_answer_is_documented() -> None:
     """The problems the endpoint can give are those of the document, beside 202."""
-    assert set(ANSWERS) == {202, *TITLES}
+    assert {*ANSWERS, *STATUS_ANSWERS} == {200, 202, *TITLES}
 
 
 def test_the_fields_are_those_of_the_model() -> None:
@@ -154,7 +159,7 @@ def test_every_answer_fits_the_document(
     else:
         expected = 202 if trouble is None else 429 if trouble.throttled else 503
         assert answer.status in (expected, 422)
-    assert set(documented.get("headers", {})) == set(answer.headers)
+    assert set(documented.get("headers", {})) - {"Location"} == set(answer.headers)
     assert {answer.all_headers["Content-Type"]} == set(documented["content"])
     of_answer[str(answer.status)].validate(said(answer))
 
@@ -198,3 +203,60 @@ def test_the_handshake_fits() -> None:
     for origin in ("events.example.com", "other.example.com"):
         answer = endpoint().answer(http_request("OPTIONS", {"webhook-request-origin": origin}))
         assert set(responses[str(answer.status)]["headers"]) == set(answer.headers)
+
+
+# -------------------------------------------------------------------------------------------- the status resource
+
+VERDICT = STATUS["responses"]["200"]["content"][EVENT_TYPE]["example"]
+UNDER_WAY = STATUS["responses"]["202"]["content"]["application/json"]
+MARK = UNDER_WAY["examples"]["accepted"]["value"]
+LATE = (ROOT / "events/verdicts/detach_unconfirmed.json").read_text(encoding="utf-8")
+STATUS_PATH = f"/requests/{VERDICT['id']}"
+KEPT = {
+    "a verdict": Kept(verdict=json.dumps(VERDICT)),
+    "a mark": Kept(mark=json.dumps(MARK)),
+    "unconfirmed": Kept(mark=json.dumps(MARK), unconfirmed=LATE),
+    "nothing": Kept(),
+}
+
+
+def check_status(answer: HttpAnswer, status: int) -> None:
+    documented = STATUS["responses"][str(status)]
+    assert answer.status == status
+    assert set(documented.get("headers", {})) == set(answer.headers)
+    assert [answer.all_headers["Content-Type"]] == list(documented["content"])
+    (content,) = documented["content"].values()
+    validator(content["schema"]).validate(said(answer))
+
+
+@pytest.mark.parametrize(("name", "status"), list(zip(KEPT, (200, 202, 202, 404), strict=True)))
+def test_what_is_told_of_a_request_fits(name: str, status: int) -> None:
+    """Whatever is kept, the answer has the documented status, headers, media type and schema."""
+    check_status(endpoint(store=FakeStore({VERDICT["id"]: KEPT[name]})).answer(asking(STATUS_PATH)), status)
+
+
+def test_what_is_refused_of_a_status_fits() -> None:
+    """So do the refusals, and a store that does not answer."""
+    nobody = replace(RULES, allowed_requesters=("user:nobody",))
+    check_status(endpoint(store=FakeStore()).answer(http_request("GET", {}, path=STATUS_PATH)), 401)
+    check_status(endpoint(store=FakeStore(), rules=nobody).answer(asking(STATUS_PATH)), 403)
+    check_status(endpoint(store=FakeStore(trouble="away")).answer(asking(STATUS_PATH)), 503)
+    check_status(endpoint().answer(asking(STATUS_PATH)), 404)
+
+
+def test_the_examples_of_a_status_fit() -> None:
+    """What the document shows fits its own schema; HEAD is documented as GET without bodies."""
+    for example in UNDER_WAY["examples"].values():
+        validator(UNDER_WAY["schema"]).validate(example["value"])
+    head = document()["paths"]["/requests/{verdict_id}"]["head"]["responses"]
+    assert head == {status: {k: v for k, v in a.items() if k != "content"} for status, a in STATUS["responses"].items()}
+
+
+@settings(max_examples=50, deadline=None)
+@given(sent=bodies)
+def test_answers_with_links_fit_the_document(sent: tuple[str, Any]) -> None:
+    """Where verdicts are kept, the answers to a POST have links, and fit as well."""
+    kind, value = sent
+    answer = endpoint(store=FakeStore()).answer(signed(value, kind))
+    assert set(answer.headers) <= set(POST["responses"][str(answer.status)].get("headers", {}))
+    of_answer[str(answer.status)].validate(said(answer))

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from shared.aws import verdict_store
 from shared.bootstrap.detach import outlets
 from shared.policy import INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningServerPolicy
 from shared.settings import Settings, SettingsError, SinkMode, load
@@ -24,8 +25,8 @@ VARIABLES = {name: str(field.alias) for name, field in Settings.model_fields.ite
 NOT_SET = {"DELIVERY_TTL", "FENCE_SKEW", "WEBHOOK_IAM_AUTH"}
 """Settings whose defaults are right wherever this template is deployed as it is."""
 
-IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage"}
-"""Batch operations are permitted by the action of the single one."""
+IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage", "ListObjectsV2": "ListBucket"}
+"""Batch operations are permitted by the action of the single one; S3 has names of its own."""
 
 BY_LAMBDA = {
     "sqs": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
@@ -123,6 +124,51 @@ def statements_of(function: str) -> Iterator[dict[str, Any]]:
             yield statement["If"][1] if "If" in statement else statement
 
 
+KEEPING = {
+    "DetachVolumeFunction": {"s3:PutObject"},
+    "ReportDeadLetterFunction": {"s3:PutObject"},
+    "ReceiveWebhookFunction": {"s3:PutObject", "s3:GetObject", "s3:ListBucket"},
+}
+"""What the functions do with the bucket of verdicts, where there is one."""
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_bucket_of_verdicts_is_used_only_where_it_is_named(name: str) -> None:
+    """Without VerdictBucket no statement names S3; with it those that do go no further than the keys of the code."""
+    statements = [s for policy in documents_of(name) for s in policy["Statement"]]
+    conditional = [s["If"] for s in statements if "If" in s and s["If"][0] == "HasVerdictBucket"]
+    assert [s for s in statements if "s3:" in str(s) and s.get("If") not in conditional] == []
+    assert [otherwise for _, _, otherwise in conditional] == [{"Ref": "AWS::NoValue"}] * len(conditional)
+    then = [statement for _, statement, _ in conditional]
+    actions = [a for s in then for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])]
+    assert sorted(actions) == sorted(KEEPING[name])
+    bucket = "arn:${AWS::Partition}:s3:::${VerdictBucket}"
+    for statement in then:
+        listing = statement["Action"] == "s3:ListBucket"
+        keys = f"{verdict_store.PREFIX}*"
+        assert statement["Resource"] == {"Sub": bucket if listing else f"{bucket}/{keys}"}
+        condition = {"StringEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}}}
+        assert statement["Condition"] == condition | ({"StringLike": {"s3:prefix": keys}} if listing else {})
+    assert TEMPLATE["Conditions"]["HasVerdictBucket"] == {"Not": [{"Equals": [{"Ref": "VerdictBucket"}, ""]}]}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "taken"),
+    [("", True), ("verdicts", True), ("our-verdicts-123456789012", True), ("a" * 63, True), ("a" * 64, False),
+     ("ab", False), ("Verdicts", False), ("ver_dicts", False), ("-verdicts", False), ("verdicts-", False),
+     ("our.verdicts", False), ("verdicts/x", False), ("verdicts\n", False), ("s3://verdicts", False)],
+)  # fmt: skip
+def test_a_bucket_that_the_template_takes_is_one_that_the_settings_take(bucket: str, taken: bool) -> None:
+    """And none that S3 would not, or that its certificate does not cover."""
+    pattern = TEMPLATE["Parameters"]["VerdictBucket"]["AllowedPattern"]
+    assert (re.fullmatch(pattern, bucket) is not None) is taken
+    if taken:
+        assert settings_of("ReceiveWebhookFunction", VerdictBucket=bucket).verdict_bucket == (bucket or None)
+        return
+    with pytest.raises(SettingsError, match="VERDICT_BUCKET"):
+        settings_of("ReceiveWebhookFunction", VerdictBucket=bucket)
+
+
 def actions_of(function: str) -> set[str]:
     found: set[str] = set()
     for statement in statements_of(function):
@@ -138,6 +184,7 @@ def called_by_adapters() -> set[str]:
         f"{SERVICES[service]}:{IAM_ACTION.get(operation, operation)}"
         for service, operation in re.findall(r"\((SQS|EVENTS|SECRETS|STATES), \"(\w+)\"", source)
     }
+    called |= {f"s3:{IAM_ACTION.get(operation, operation)}" for operation in verdict_store.METHODS}
     return called | {f"states:{operation}" for operation in re.findall(r"\"(SendTask\w+)\"", source)}
 
 

@@ -35,6 +35,7 @@ PARAMETERS = {
     "AllowedProjects": "1" * 32,
     "SinkUrl": "https://sink.example.com",
     "SinkSecretId": "sink",
+    "VerdictBucket": "verdicts",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:123456789012:alarms",
 }
 """Everything that is conditional is switched on."""

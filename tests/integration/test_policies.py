@@ -4,14 +4,17 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import iam_backends
 
-from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, AwsStandIn, queue_arn
+from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, VERDICT_BUCKET, AwsStandIn, queue_arn
 from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
+from shared.aws.verdict_store import S3VerdictStore
+from shared.ports import AwsTrouble, Kept
 from tests.contract.test_template import FUNCTIONS, TEMPLATE, documents_of
 
 FUNCTION_NAMES = [name.removesuffix("Function") for name in FUNCTIONS]
@@ -20,6 +23,7 @@ NAMES = {
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
     **{f"{name}Logs.Arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:*" for name in FUNCTION_NAMES},
+    "VerdictBucket": VERDICT_BUCKET,
     "MessageKey": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:MessageKey-AbCdEf",
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
@@ -97,16 +101,22 @@ def taking_from(queue: str) -> set[tuple[str, str]]:
     return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage")}
 
 
+BUCKET = f"arn:aws:s3:::{VERDICT_BUCKET}"
+KEPT, SOMETHING_ELSE_THERE = f"{BUCKET}/requests/{'0' * 8}.json", f"{BUCKET}/invoices/1.pdf"
+KEEPING_VERDICTS = {("s3:PutObject", KEPT)}
+
 READING_THE_KEY = {(f"secretsmanager:{do}", MESSAGE_KEY) for do in ("GetSecretValue", "DescribeSecret")}
 
 NEEDED: dict[str, set[tuple[str, str]]] = {
     "DetachVolumeFunction": {*taking_from(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
         OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), *READING_THE_KEY, ("states:SendTaskSuccess", TOKEN),
-        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN)},
+        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN), *KEEPING_VERDICTS},
     "ReportDeadLetterFunction": {*taking_from(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
-        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN), *READING_THE_KEY},
+        ("events:PutEvents", OUR_BUS), ("states:SendTaskFailure", TOKEN), *READING_THE_KEY,
+        *KEEPING_VERDICTS},
     "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK),
-        ("secretsmanager:GetSecretValue", MESSAGE_KEY)},
+        ("secretsmanager:GetSecretValue", MESSAGE_KEY), *KEEPING_VERDICTS, ("s3:GetObject", KEPT), ("s3:ListBucket",
+        BUCKET)},
 }  # fmt: skip
 """What each function does, by the calls its adapters make, and what Lambda does for it."""
 
@@ -119,7 +129,10 @@ IMAGINABLE = {
       for secret in (CLOUD, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
     *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
-    ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"), ("s3:GetObject", "*"),
+    *((f"s3:{do}", key) for do in ("GetObject", "PutObject", "DeleteObject", "PutObjectAcl")
+      for key in ("*", KEPT, SOMETHING_ELSE_THERE)),
+    *((f"s3:{do}", BUCKET) for do in ("ListBucket", "PutBucketPolicy", "DeleteBucket")),
+    ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"),
 }  # fmt: skip
 """What else a function might try, were it taken over."""
 
@@ -156,3 +169,20 @@ def test_permissions_are_enforced_over_the_wire(
         with pytest.raises(AwsError) as denied:
             client.call(service, operation, payload)
         assert 403 == denied.value.status
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_verdicts_are_kept_with_a_functions_own_permissions(
+    function: str, acting_as: Callable[[str], AwsClient], aws: AwsStandIn
+) -> None:
+    """S3 checks the signature: each function may put an object under the prefix, the webhook alone may read there."""
+    store, there, missing = S3VerdictStore(acting_as(function), VERDICT_BUCKET), str(uuid4()), str(uuid4())
+    assert store.mark({there: "{}"}) is None
+
+    if function == "ReceiveWebhookFunction":
+        assert [Kept(mark="{}"), Kept()] == [store.find(there), store.find(missing)]
+    else:
+        with pytest.raises(AwsTrouble, match="AccessDenied"):
+            store.find(there)
+    stranger = AwsClient({**store.client.environment, "AWS_SECRET_ACCESS_KEY": "another"}, sleep=lambda _: None)
+    assert "SignatureDoesNotMatch" in (S3VerdictStore(stranger, VERDICT_BUCKET).mark({missing: "{}"}) or "")

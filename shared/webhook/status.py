@@ -1,0 +1,86 @@
+"""The status resource, `requests/{verdict id}`: what became of a request, for senders who only have HTTP."""
+
+import re
+from dataclasses import replace
+from datetime import datetime
+from json import dumps, loads
+
+from shared.model import DetachRequest
+from shared.ports import AwsTrouble, Kept
+from shared.signatures import Authenticated, Keys
+from shared.webhook.receive import HttpRequest, Refusal, Rules, admitted
+from shared.webhook.responses import HttpAnswer, UnderWay, entry_of, final, problem, under_way
+
+READS = ("GET", "HEAD")
+"""The methods of the resource. Requests are POSTed to any other path: `requests/detach` may be somebody's route."""
+
+VERDICT_ID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def segment_of(path: str) -> str | None:
+    """What stands in a path for the id, if it is one of the status resource; no part of it is decoded.
+
+    Stages and base paths of an HTTP API may stand before it.
+    """
+    *_, parent, last = ["", *path.split("/")]
+    return last if parent == "requests" and last else None
+
+
+def verdict_id_in(segment: str) -> str | None:
+    """The id in its one spelling; None for what is no UUID, and so the id of nothing."""
+    return segment.lower() if VERDICT_ID.fullmatch(segment) else None
+
+
+def may_read(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | Refusal:
+    """Proven as for a POST, over the empty body whatever was sent: a signature of a POST is none of a GET."""
+    return admitted(replace(request, body=b"", too_large=False), rules, keys, now)
+
+
+def mark_of(request: DetachRequest, now: datetime) -> tuple[str, str]:
+    """The id of the final verdict of a request that is in the queue, and what is kept of it until then.
+
+    It names the request. What else the sender wrote (context, task token) is not kept.
+    """
+    entry = entry_of(request)
+    known = UnderWay(
+        status="accepted",
+        verdict_id=entry.verdict_id,
+        id=entry.id,
+        source=entry.source,
+        server_id=entry.server_id,
+        volume_id=entry.volume_id,
+        requested_at=entry.requested_at,
+        accepted_at=now,
+    )
+    return entry.verdict_id, known.model_dump_json(exclude_none=True)
+
+
+def answer_of(verdict_id: str, kept: Kept) -> HttpAnswer:
+    """What is said of a request. Raises AwsTrouble for what is kept and cannot be read."""
+    if kept.verdict is not None:
+        return final(kept.verdict)
+    try:
+        mark = UnderWay.model_validate_json(kept.mark) if kept.mark is not None else None
+        if kept.unconfirmed is not None:
+            return under_way(_unconfirmed(verdict_id, kept.unconfirmed, mark))
+    except (ValueError, KeyError, TypeError) as error:
+        raise AwsTrouble(f"what is kept of {verdict_id} cannot be read: {type(error).__name__}") from error
+    return under_way(mark) if mark else problem(404, "no request is known whose verdict has this id")
+
+
+def _unconfirmed(verdict_id: str, event: str, mark: UnderWay | None) -> UnderWay:
+    said = loads(event)
+    data = said["data"]
+    told = {
+        "status": "unconfirmed",
+        "verdict_id": verdict_id,
+        "id": data["request"]["id"],
+        "source": data["request"]["source"],
+        "server_id": data["server_id"],
+        "volume_id": data["volume_id"],
+        "requested_at": data["timing"]["requested_at"],
+        "unconfirmed_since": said["time"],
+        "explanation": data.get("explanation"),
+    }
+    known = UnderWay.model_validate_json(dumps(told))
+    return known.model_copy(update={"accepted_at": mark.accepted_at}) if mark else known
