@@ -97,7 +97,7 @@ def running(
             "CLOUD_SECRET_ID": CLOUD_SECRET,
             "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
             "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY,
-            "VERDICT_BUCKET": VERDICT_BUCKET,
+            "VERDICT_BUCKET": caller.get("VERDICT_BUCKET", VERDICT_BUCKET),
             **{name: caller[name] for name in TAKEN_OVER if caller.get(name)},
         }
         if caller.get("SINK_SECRET"):

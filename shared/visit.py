@@ -26,7 +26,7 @@ from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Attachment, Call, Classified, Listed, Seen, Volume
+from shared.model import AnswerClass, Attachment, Call, Classified, Seen, Volume
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
@@ -113,7 +113,8 @@ class Look:
         """The same with the server's list, where that was not read; a volume that came from a list, read for itself."""
         if self.many_under_way and seen.volume and seen.volume.status == "detaching":
             seen = replace(seen, volume=self._told(self._cloud(case).volume(case.request.volume_id)))
-        return replace(seen, listing=self._listing(self._cloud(case), case.request.server_id), listing_read=True)
+        cloud, server_id = self._cloud(case), case.request.server_id
+        return replace(seen, listing=self._shared("listing", lambda: cloud.listing(server_id)), listing_read=True)
 
     def with_actions(self, case: Case, seen: Seen) -> Seen:
         """The same with the server and its action records, which tell whether it was moved, or is being moved."""
@@ -145,11 +146,8 @@ class Look:
     def _everything(self, cloud: Cloud, case: Case) -> Seen:
         server_id, volume_id = case.request.server_id, case.request.volume_id
         server = self._shared("server", lambda: cloud.server(server_id))
-        listing = self._listing(cloud, server_id) if server else None
+        listing = self._shared("listing", lambda: cloud.listing(server_id)) if server else None
         return Seen(self._told(cloud.volume(volume_id)), listing, server)
-
-    def _listing(self, cloud: Cloud, server_id: str) -> tuple[Listed, ...] | None:
-        return self._shared("listing", lambda: cloud.listing(server_id))
 
     def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
         """Many disks under way are asked for at once, and each for itself where that does not settle it."""
@@ -176,11 +174,13 @@ class Look:
         if isinstance(kept[1], CloudTrouble):
             raise kept[1]
         reading: Reading[Value] = kept[1]
-        return self._told(reading)
+        # Of one case a reading that is shared is noted once.
+        self.calls.extend(call for call in reading.calls if call not in self.calls)
+        return reading.value
 
     def _told(self, reading: Reading[Value]) -> Value:
-        """What was read, with its calls noted; for one case a shared reading is noted once."""
-        self.calls.extend(call for call in reading.calls if call not in self.calls)
+        """What was read for this case alone, with its calls noted."""
+        self.calls.extend(reading.calls)
         return reading.value
 
 

@@ -126,21 +126,20 @@ class AwsClient:
     threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, AWS_THREADS, "aws"))
 
     def call(
-        self, service: Protocol, operation: str, payload: Mapping[str, Any], deadline: datetime | None = None
-    ) -> dict[str, Any]:
+        self,
+        service: Protocol,
+        operation: str,
+        payload: Mapping[str, Any],
+        deadline: datetime | None = None,
+        once: Callable[[float], Any] | None = None,
+    ) -> Any:
         """One operation, over within the service's patience and before the deadline; repeated where that can help.
 
-        Raises AwsTrouble, also if there is no time left to send anything.
+        A service that does not speak JSON has its own way to make one attempt of so many seconds, `once`. Raises
+        AwsTrouble, also if there is no time left to send anything.
         """
-        body = json.dumps(payload, ensure_ascii=False).encode()
-        once = partial(self._once, service, operation, body)
-        return self.attempted(operation, once, service.patience, service.attempts, deadline)
-
-    def attempted(
-        self, operation: str, once: Callable[[float], T], patience: float, attempts: int, deadline: datetime | None
-    ) -> T:
-        """What `once` returns, which makes one attempt of so many seconds; raises what the last one raised."""
-        latest = self.clock() + timedelta(seconds=patience)
+        once = once or partial(self._once, service, operation, json.dumps(payload, ensure_ascii=False).encode())
+        attempts, latest = service.attempts, self.clock() + timedelta(seconds=service.patience)
         ends, stale = min(latest, deadline or latest), False
         for attempt in range(1, attempts + 1):
             left = (ends - self.clock()).total_seconds()

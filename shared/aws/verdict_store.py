@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 import requests
 
-from shared.aws.client import AwsClient, AwsError, NoAnswer
+from shared.aws.client import AwsClient, AwsError, NoAnswer, Protocol
 from shared.model import Outcome, verdict_id
 from shared.policy import AWS_ANSWER, AWS_CONNECT, MARK_PATIENCE, STATUS_PATIENCE
 from shared.ports import AwsTrouble, Event, Kept, NotTaken
@@ -30,6 +30,10 @@ EVENT_TYPE, MARK_TYPE = "application/cloudevents+json", "application/json"
 PUT, GET, LIST = "PutObject", "GetObject", "ListObjectsV2"
 METHODS = {PUT: "PUT", GET: "GET", LIST: "GET"}
 """The operations of S3 that are called, and how."""
+
+WRITES = Protocol("s3", "", "", AWS_ANSWER, attempts=1)
+READS = Protocol("s3", "", "", STATUS_PATIENCE, attempts=2)
+"""A verdict that is not kept waits in the queue, and is offered again; a sender who asks waits for the answer."""
 
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
 """Errors of a conditional PUT: something is kept there, or is being put there now (S3, conditional writes)."""
@@ -52,7 +56,7 @@ class S3VerdictStore:
         """One attempt: a verdict that is not kept waits in the queue, and is offered again."""
         once = partial(self._once, PUT, key_of(event), event.body, {"Content-Type": EVENT_TYPE})
         try:
-            self.client.attempted(PUT, once, AWS_ANSWER, 1, deadline)
+            self.client.call(WRITES, PUT, {}, deadline, once)
         except AwsTrouble as trouble:  # a policy or a bucket that is not there can be put right, too
             return NotTaken(str(trouble), again=True)
         return None
@@ -104,7 +108,7 @@ class S3VerdictStore:
 
     def _asked(self, operation: str, once: Callable[[float], str], ends: datetime) -> str:
         """A read, which another attempt may follow."""
-        return self.client.attempted(operation, once, STATUS_PATIENCE, 2, ends)
+        return str(self.client.call(READS, operation, {}, ends, once))
 
     def _once(
         self,

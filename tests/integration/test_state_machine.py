@@ -43,7 +43,8 @@ class Workflows:
         while time.monotonic() < deadline:
             found = self.stack.aws.client.call(STATES, "DescribeExecution", {"executionArn": execution})
             if found["status"] != "RUNNING":
-                return found
+                answer: dict[str, Any] = found
+                return answer
             time.sleep(0.05)
         raise AssertionError("the execution does not end")
 
