@@ -12,6 +12,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCAL := $(VENV)/.local
 
+# A switch is 1 or 0 (or nothing). What would lose data by mistake has to be typed: no variable of the shell grants it.
+on = $(if $(filter-out 0 1,$($1)),$(error $1=$($1) is neither 1 nor 0),$(filter 1,$($1)))
+typed = $(if $(findstring command,$(origin $1)),$(call on,$1))
+# A value as the shell is to get it, whatever is in it.
+said = '$(subst ','\'',$(value $1))'
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run detach status pause resume drain servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
@@ -44,44 +50,44 @@ $(READY): requirements-dev.lock
 	@touch $(LOCAL) $@
 
 run: $(LOCAL) ## Run the sample events through the local stack: queue, function, cloud, event bus
-	@$(BIN)/python -m local run $(if $(EVENT),--event '$(EVENT)') $(if $(SCENARIO),--scenario '$(SCENARIO)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m local run $(if $(EVENT),--event $(call said,EVENT)) $(if $(SCENARIO),--scenario $(call said,SCENARIO)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
 
 servers: $(LOCAL) ## List servers and their disks, and what would be refused [CLOUD=env] [NAME=part]
-	@$(BIN)/python -m local servers $(if $(NAME),--name '$(NAME)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m local servers $(if $(findstring command,$(origin NAME)),--name $(call said,NAME)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
 
 detach: $(LOCAL) ## Detach one volume: SERVER= VOLUME= (ids or names) [CLOUD=env] [STACK=name] [DRY=1] [YES=1] [WAIT=10m]
-	@$(BIN)/python -m tools detach --server '$(or $(SERVER),$(error SERVER is missing: the id or name of the server))' \
-		--volume '$(or $(VOLUME),$(error VOLUME is missing: the id, name or device of the disk))' \
-		$(if $(CLOUD),--cloud '$(CLOUD)') $(if $(STACK),--stack '$(STACK)') $(if $(WAIT),--wait '$(WAIT)') \
-		$(if $(filter-out 0,$(DRY)),--dry) $(if $(filter-out 0,$(YES)),--yes) \
-		$(if $(filter-out 0,$(UNMOUNTED)),--unmounted) $(if $(filter-out 0,$(SYSTEM_DISK)),--allow-system-disk) \
-		$(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m tools detach --server $(if $(SERVER),$(call said,SERVER),$(error SERVER is missing: the id or name of the server)) \
+		--volume $(if $(VOLUME),$(call said,VOLUME),$(error VOLUME is missing: the id, name or device of the disk)) \
+		$(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(STACK),--stack $(call said,STACK)) $(if $(WAIT),--wait $(call said,WAIT)) \
+		$(if $(call on,DRY),--dry) $(if $(call typed,YES),--yes) \
+		$(if $(call typed,UNMOUNTED),--unmounted) $(if $(call typed,SYSTEM_DISK),--allow-system-disk) \
+		$(if $(call on,JSON),--json)
 
 status: $(LOCAL) ## What became of a request, look by look: REQUEST=id [STACK=name] [VOLUME=] [SINCE=24h]
-	@$(BIN)/python -m tools status --request '$(or $(REQUEST),$(error REQUEST is missing: the id of the request))' \
-		$(if $(STACK),--stack '$(STACK)') $(if $(VOLUME),--volume '$(VOLUME)') $(if $(SINCE),--since '$(SINCE)') $(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m tools status --request $(if $(REQUEST),$(call said,REQUEST),$(error REQUEST is missing: the id of the request)) \
+		$(if $(STACK),--stack $(call said,STACK)) $(if $(VOLUME),--volume $(call said,VOLUME)) $(if $(SINCE),--since $(call said,SINCE)) $(if $(call on,JSON),--json)
 
 doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
-	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
 
 pause resume: $(LOCAL)
-	@$(BIN)/python -m tools $@ --stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' $(if $(filter-out 0,$(YES)),--yes)
+	@$(BIN)/python -m tools $@ --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,YES),--yes)
 
 pause: ## Hand no more requests of a deployed stack to its function: STACK=name [YES=1]
 
 resume: ## Hand them to it again: STACK=name [YES=1]
 
 drain: $(LOCAL) ## Wait until no request of a deployed stack is left: STACK=name [WAIT=7h]
-	@$(BIN)/python -m tools drain --stack '$(or $(STACK),$(error STACK is missing: the name of the deployed stack))' $(if $(WAIT),--wait '$(WAIT)')
+	@$(BIN)/python -m tools drain --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(WAIT),--wait $(call said,WAIT))
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
-	@$(BIN)/python -m local serve $(if $(PORT),--port '$(PORT)') $(if $(CLOUD),--cloud '$(CLOUD)') $(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m local serve $(if $(PORT),--port $(call said,PORT)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
 
 send: $(LOCAL) ## Sign an event and post it to a webhook endpoint: EVENT=file.json [URL=] [SECRET=]
-	@$(BIN)/python -m local send --event '$(or $(EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json))' $(if $(URL),--url '$(URL)') $(if $(SECRET),--secret '$(SECRET)') || { s=$$?; [ $$s -eq 3 ] || exit $$s; }  # 3: accepted, the verdict is yet to come
+	@$(BIN)/python -m local send --event $(if $(EVENT),$(call said,EVENT),$(error EVENT=file.json is missing, such as events/detach_cloudevent.json)) $(if $(URL),--url $(call said,URL)) $(if $(SECRET),--secret $(call said,SECRET)) || { s=$$?; [ $$s -eq 3 ] || exit $$s; }  # 3: accepted, the verdict is yet to come
 
 redrive: $(LOCAL) ## Send dead letters back that are safe to be: STACK=name, or QUEUE=url DLQ=url [DRY=1] [YES=1]
-	@$(BIN)/python -m tools.redrive $(if $(STACK),--stack '$(STACK)') $(if $(QUEUE),--queue '$(QUEUE)') $(if $(DLQ),--dlq '$(DLQ)') $(if $(filter-out 0,$(DRY)),--dry) $(if $(filter-out 0,$(YES)),--yes) $(if $(filter-out 0,$(JSON)),--json)
+	@$(BIN)/python -m tools.redrive $(if $(STACK),--stack $(call said,STACK)) $(if $(QUEUE),--queue $(call said,QUEUE)) $(if $(DLQ),--dlq $(call said,DLQ)) $(if $(call on,DRY),--dry) $(if $(call typed,YES),--yes) $(if $(call on,JSON),--json)
 
 # The lines that pytest prints begin once everything is collected.
 test: $(READY) ## Run the tests, three minutes; `make check` runs slices of the proofs too
@@ -137,10 +143,10 @@ validate: template .venv/sam/.ready .venv/checkov/.ready ## Check the template a
 	@touch $@
 
 build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.zip [PLATFORM=host] [BYTECODE=0]
-	@$(BIN)/python -m tools.artifact $(if $(PLATFORM),--platform '$(PLATFORM)') $(if $(filter 0,$(BYTECODE)),--no-bytecode)
+	@$(BIN)/python -m tools.artifact $(if $(PLATFORM),--platform $(call said,PLATFORM)) $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
-	@$(BIN)/python -m tools.artifact --into '$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build))' $(if $(filter 0,$(BYTECODE)),--no-bytecode)
+	@$(BIN)/python -m tools.artifact --into $(if $(ARTIFACTS_DIR),$(call said,ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build)) $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 # How to build is the release's business, so `sam build` keeps to samconfig.toml. A CONFIG that is given and empty, such
 # as a variable that nobody has set, would deploy with the defaults.

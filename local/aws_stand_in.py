@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from secrets import token_hex
 from typing import Any, Self
 
 from local.poller import delete, receive
+from local.private import Guarded
 from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient
 from shared.policy import AWS_ANSWER, MAX_RECEIVES, VISIBILITY
 from shared.ports import AwsTrouble
@@ -42,34 +44,43 @@ class AwsStandIn:
     """Up on entry with everything created, gone on exit; listens on loopback only, on a free port.
 
     A message that was received is hidden for `visibility_seconds`, by default as long as in the template: nobody else
-    gets it while an invocation may still be at work on it.
+    gets it while an invocation may still be at work on it. A `private` one serves only who knows the keys of this run:
+    its secrets are real.
     """
 
     visibility_seconds: int = VISIBILITY
     environment: dict[str, str] = field(default_factory=dict)
     queue_urls: dict[str, str] = field(default_factory=dict)
     own_process: bool = False
+    private: bool = False
     _ending: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
         os.environ.setdefault("MOTO_ACCOUNT_ID", ACCOUNT)
-        port = self._spawn() if self.own_process else self._start()
-        self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        key = f"KEY{token_hex(24)}" if self.private else None
+        port = self._spawn() if self.own_process and not key else self._start(key)
+        mine = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": token_hex(32)} if key else {}
+        self.environment = {**CREDENTIALS, **mine, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
         self._create()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.close()
 
-    def _start(self) -> int:
+    def _start(self, key: str | None) -> int:
         """A server in a thread of this process; its port."""
+        os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # moto would let every web page in
         # moto loads boto3 and flask: only where a stack is wanted.
-        from moto.server import ThreadedMotoServer
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
 
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        self._ending.callback(server.stop)
-        return int(server.get_host_and_port()[1])
+        app = Guarded(DomainDispatcherApplication(create_backend_app), key)
+        server = make_server("127.0.0.1", 0, app, threaded=True)
+        serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        serving.start()
+        self._ending.callback(serving.join, 10)
+        self._ending.callback(server.shutdown)
+        return int(server.server_port)
 
     def _spawn(self) -> int:
         """A server beside this process, so that under load the two do not share one core; its port."""

@@ -8,6 +8,7 @@ from typing import Any
 from local.demo import furnish
 from local.real_cloud import connect
 from local.stack import simulator_credentials
+from shared.bootstrap.detach import service
 from shared.model import Reason
 from shared.policy import RunningServerPolicy
 from shared.ports import utc_now
@@ -76,6 +77,7 @@ class CloudControls:
             self.cloud.faults.clear()
             self.cloud.world.clear()
             furnish(self.cloud.world)
+        service.cache_clear()  # with what it remembers of DELETEs: nothing of that has happened in this cloud
 
     def _disk(self, volume_id: str) -> dict[str, Any]:
         volume = self.cloud.world.volumes[volume_id]

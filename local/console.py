@@ -8,9 +8,20 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 COLOURS = {"detached": "32", "failed": "31", "unconfirmed": "33", "checked": "36", "quiet": "2", "bold": "1"}
+
+
+OURS = re.compile(r"(^\n|\x1b\[\d{1,2}m)")
+
+
+def plain(text: str) -> str:
+    """A text as a terminal may be given it: what the cloud said cannot steer it, or begin a line of its own."""
+    parts = OURS.split(text)
+    parts[::2] = ("".join(one if one.isprintable() else repr(one)[1:-1] for one in part) for part in parts[::2])
+    return "".join(parts)
 
 
 def is_rich(stream: TextIO) -> bool:
@@ -30,7 +41,7 @@ class Console(logging.Handler):
         self._brief = brief
         self._colour = not as_json and is_rich(sys.stdout)
         self._started = time.monotonic()
-        self._sent: set[str] = set()
+        self._sent: dict[tuple[str, str, str], str] = {}
         self._lock = threading.RLock()
 
     # ------------------------------------------------------------------------------------------------ lines
@@ -38,15 +49,15 @@ class Console(logging.Handler):
     def say(self, text: str = "") -> None:
         """A line for people; with JSON=1 stdout carries events only, so it goes nowhere."""
         if not self._json:
-            self._print(text)
+            self._print(plain(text))
 
     def at(self, text: str, colour: str = "") -> None:
         self.say(f"{self.paint(f'{time.monotonic() - self._started:7.1f}s', 'quiet')}  {self.paint(text, colour)}")
 
     def trouble(self, problem: object) -> None:
         """A line on stderr, in every mode."""
-        with self._lock:
-            print(problem, file=sys.stderr, flush=True)
+        with self._lock, suppress(OSError):
+            print(plain(str(problem)), file=sys.stderr, flush=True)
 
     def paint(self, text: str, colour: str) -> str:
         code = COLOURS.get(colour)
@@ -59,13 +70,23 @@ class Console(logging.Handler):
         return self.paint("ok ", "detached") if right else self.paint("NO ", "failed")
 
     def _print(self, text: str) -> None:
+        """Whoever reads our lines may have had enough: what was asked for goes on, and the status tells its end."""
         with self._lock:
-            print(text, flush=True)
+            try:
+                print(text, flush=True)
+            except OSError:
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of this process
 
     # ------------------------------------------------------------------------------------------ progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one log line of the functions."""
+        """Show one log line of the functions, which must not fail on how it is shown."""
+        try:
+            self.shown(record)
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
+
+    def shown(self, record: logging.LogRecord) -> None:
         fields, message, warning = vars(record), record.getMessage(), record.levelno >= logging.WARNING
         if message == "request stepped":
             self._note(fields)
@@ -80,21 +101,21 @@ class Console(logging.Handler):
 
     def _note(self, fields: Mapping[str, Any]) -> None:
         """Remember whose DELETE has left, as long as it is not known how it ended."""
-        goes_on = fields["decision"] == "wait" and fields.get("deletes_sent")
-        (self._sent.add if goes_on else self._sent.discard)(fields["volume_id"])
+        key = fields["request_source"], fields["request_id"], fields["volume_id"]
+        if fields["decision"] == "wait" and fields.get("deletes_sent"):
+            self._sent[key] = fields["volume_id"]
+        else:
+            self._sent.pop(key, None)
 
-    @property
-    def under_way(self) -> bool:
-        """Whether a DELETE has left whose end is not known."""
-        return bool(self._sent)
-
-    def interrupted(self) -> str:
-        """What somebody has to know who stops waiting."""
+    def interrupted(self, real_cloud: bool) -> str:
+        """What somebody has to know who stops waiting, once the functions have stopped."""
+        if not real_cloud:
+            return "Stopped; the simulated cloud has ended with this command."
         if not self._sent:
-            return "Stopped. No DELETE is under way, as far as is known; to run the same again is safe."
+            return "Stopped. No detach is under way, as far as was seen; to run the same again is safe."
         return (
-            f"Stopped. The detach of {', '.join(sorted(self._sent))} goes on in the cloud, and nobody watches it here "
-            "any more: run the same again to see how it ended."
+            f"Stopped. The detach of {', '.join(sorted(set(self._sent.values())))} goes on in the cloud, and nobody "
+            "watches it here any more: run the same again to see how it ended."
         )
 
     # ------------------------------------------------------------------------------------------- verdicts

@@ -15,6 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from local.poller import Handler, OnError, ignore, invoke
+from local.private import is_foreign
 
 LARGEST = 6 * 1024 * 1024
 """What Lambda takes; more it answers itself with 413."""
@@ -106,7 +107,10 @@ def payload(method: str, target: str, headers: Iterable[tuple[str, str]], body: 
 
 
 class FunctionUrl(ThreadingHTTPServer):
-    """Serves a handler on loopback; port 0 is any free one. Raises PortTaken."""
+    """Serves a handler on loopback; port 0 is any free one. A `private` one takes nothing from web pages of others.
+
+    Raises PortTaken.
+    """
 
     daemon_threads = True
 
@@ -118,13 +122,15 @@ class FunctionUrl(ThreadingHTTPServer):
         on_error: OnError = ignore,
         patience: float = PATIENCE,
         own: Own = nothing_own,
+        private: bool = False,
     ) -> None:
         self.handler, self.pages, self.on_error, self.patience = handler, pages or {}, on_error, patience
-        self.own = own
+        self.own, self.private = own, private
         try:
             super().__init__(("127.0.0.1", port), _Connection)
         except (OSError, OverflowError) as error:
-            raise PortTaken(f"Port {port} cannot be had: {error}. Choose another by PORT=.") from error
+            why = (error.strerror or "") if isinstance(error, OSError) else "a port is at most 65535"
+            raise PortTaken(f"Port {port} cannot be had ({why}): choose another by PORT=.") from error
 
     @property
     def address(self) -> str:
@@ -163,7 +169,9 @@ class _Connection(BaseHTTPRequestHandler):
         page = self.server.pages.get(urlsplit(self.path).path)
         lengths = self.headers.get_all("Content-Length", ["0"])
         length = lengths[0].strip() if len(set(lengths)) == 1 else ""  # two of them could be read in two ways
-        if page and self.command == "GET":
+        if self.server.private and is_foreign(dict(self.headers), self.server.server_port):
+            self._refuse(403, "Forbidden")
+        elif page and self.command == "GET":
             headers = {"Content-Type": page.content_type, "Content-Security-Policy": page.policy}
             self._send(200, {**headers, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}, page.body)
         elif "Transfer-Encoding" in self.headers or not re.fullmatch(r"[0-9]{1,12}", length):

@@ -88,9 +88,10 @@ class Poller:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """No batch is begun any more; one that has begun is over when its invocation is."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=self.wait_seconds + 5)
+            thread.join(timeout=self.wait_seconds + INVOCATION)
 
     def _loop(self) -> None:
         while not self._stop.is_set():

@@ -52,10 +52,8 @@ def run(events: Sequence[str] | None, name: str, real_cloud: bool, as_json: bool
             verdicts = collect(stack, console, {key for _, _, key in sent if key}, patience)
     except KeyboardInterrupt:
         # The functions on this machine have stopped by now, so what is said stays true.
-        console.trouble(console.interrupted())
+        console.trouble(console.interrupted(real_cloud))
         return Exit.OPEN
-    if not sent:
-        return Exit.USAGE
     console.say()
     found = [verdicts[key] if key else [] for _, _, key in sent]
     right = [_summary(console, *one[:2], events) for one, events in zip(sent, found, strict=True)]
@@ -80,7 +78,7 @@ def _send(stack: Stack, console: Console, name: str, body: str) -> list[Key | No
         return [(found.origin.id or message_id, found.volume_id)]
     why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
     console.trouble(f"{name}: {why}; it is not answered")
-    return []
+    return [None]
 
 
 def post_signed(stack: Stack, console: Console, name: str, body: str) -> list[Key | None]:

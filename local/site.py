@@ -153,10 +153,10 @@ def _wish(body: bytes) -> tuple[str, dict[str, Any]] | None:
     """Scenario and data of a request; what else is wrong with the data, the webhook endpoint says."""
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     data = said.get("data") if isinstance(said, dict) else None
-    if not isinstance(data, dict) or said.get("scenario") not in SCENARIOS:
+    if not isinstance(data, dict) or said.get("scenario") not in list(SCENARIOS):
         return None
     named = all(isinstance(data.get(name), str) for name in ("server_id", "volume_id"))
     return (said["scenario"], data) if named else None

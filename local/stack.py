@@ -29,7 +29,7 @@ from shared.bootstrap.webhook import webhook_endpoint
 from shared.ports import utc_now
 from shared.settings import Settings, load
 from simulator import CloudApi, CloudServer
-from tools.sender import LOCAL_SECRET
+from tools.sender import LOCAL_SECRET, new_secret
 
 TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "REQUEST_TTL_LIMIT", "FENCE_SKEW",
               "RUNNING_SERVER_POLICY", "EVENT_SOURCE", "EVENT_TYPE_PREFIX", "WEBHOOK_ALLOWED_ORIGINS",
@@ -68,7 +68,8 @@ def running(
 ) -> Iterator[Stack]:
     """Start everything, hand it out, and stop everything again; listens on loopback only.
 
-    The webhook takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples;
+    The webhook takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples, and
+    with a real cloud with one of this run alone: what it takes detaches real disks. Others' web pages are then refused;
     what goes to the caller's SINK_URL is signed with SINK_SECRET. AWS's variables in this process's environment are set
     aside, and no proxy is asked for this machine. Raises SettingsError and PortTaken.
     """
@@ -80,14 +81,14 @@ def running(
         _put_functions_in(surroundings)
         # The stand-in's own request log says nothing about the product.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        aws = stack.enter_context(AwsStandIn(own_process=under_load))
+        aws = stack.enter_context(AwsStandIn(own_process=under_load, private=real_cloud))
         if real_cloud:
             aws.put_secret(CLOUD_SECRET, cloud_values(caller))
         else:
             cloud = cloud or demo_cloud(utc_now)
             stack.enter_context(CloudServer(cloud))
             aws.put_secret(CLOUD_SECRET, simulator_credentials(cloud))
-        webhook_secret = caller.get("WEBHOOK_SECRET") or LOCAL_SECRET
+        webhook_secret = caller.get("WEBHOOK_SECRET") or (new_secret() if real_cloud else LOCAL_SECRET)
         aws.put_secret(WEBHOOK_SECRET, {"secrets": [webhook_secret]})
         environment = {
             **aws.environment,
@@ -109,7 +110,9 @@ def running(
         from functions.receive_webhook.handler import lambda_handler as receive_webhook
         from functions.report_dead_letter.handler import lambda_handler as report_dead_letter
 
-        url = stack.enter_context(FunctionUrl(receive_webhook, webhook_port, pages, on_error, own=own))
+        url = stack.enter_context(
+            FunctionUrl(receive_webhook, webhook_port, pages, on_error, own=own, private=real_cloud)
+        )
         poller = partial(Poller, aws.client, on_error=on_error)
         requests = aws.queue_urls[REQUESTS], queue_arn(REQUESTS)
         dead = aws.queue_urls[DEAD_LETTERS], queue_arn(DEAD_LETTERS)

@@ -17,8 +17,8 @@ Key = tuple[str, str | None]
 """A request and one of its volumes, as verdicts name them."""
 
 
-LOG = Path("build/serve.log")
-"""What the functions of `make serve` have logged since it was started, one JSON object a line."""
+LOGS = Path("build")
+"""Where `make serve` keeps what its functions log, one JSON object a line, in a file for each port."""
 
 FORMATTER = logger.registered_formatter
 """How the functions write a line, whoever reads it."""
@@ -39,12 +39,12 @@ def watched(
     target = logging.getLogger(logger.name)
     target.handlers[:] = [console]
     target.propagate = False
-    if log:
-        log.parent.mkdir(exist_ok=True)
-        lines = logging.FileHandler(log, mode="w", encoding="utf-8")
-        lines.setFormatter(FORMATTER)
-        target.addHandler(lines)
     with running(os.environ | (settings or {}), real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
+        if log:  # not before the port is ours, and with it the file
+            log.parent.mkdir(exist_ok=True)
+            lines = logging.FileHandler(log, mode="w", encoding="utf-8")
+            lines.setFormatter(FORMATTER)
+            target.addHandler(lines)
         where = "the cloud of CLOUD=env" if real_cloud else "a simulated cloud"
         console.say(f"webhook → queue → detach_volume → event bus, with {where}")
         yield stack

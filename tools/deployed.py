@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
-from tools.status import as_line
+from tools.status import as_line, is_about
 
 AwsFailed = (BotoCoreError, ClientError)
 
@@ -108,14 +108,15 @@ class Deployed:
         self._ending.close()
 
     def _listen(self) -> None:
+        """What is removed again is noted before it is made: an answer may be lost, and a person may interrupt."""
         sqs, events, name, bus = self._sqs, self._events, self.session, self.names.bus
+        self._ending.callback(self._remove_queue)
         self._queue = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": "3600"})["QueueUrl"]
-        self._ending.callback(sqs.delete_queue, QueueUrl=self._queue)
         asked = sqs.get_queue_attributes(QueueUrl=self._queue, AttributeNames=["QueueArn"])
         arn = asked["Attributes"]["QueueArn"]
-        pattern = {"detail": {"data": {"request": {"id": [{"prefix": self.session}]}}}}
+        self._ending.callback(self._remove_rule)
+        pattern = {"detail": {"data": {"request": {"id": [{"prefix": self.session}], "source": ["/by-hand"]}}}}
         rule = events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(pattern))["RuleArn"]
-        self._ending.callback(events.delete_rule, Name=name, EventBusName=bus)
         statement = {
             "Effect": "Allow",
             "Principal": {"Service": "events.amazonaws.com"},
@@ -125,8 +126,20 @@ class Deployed:
         }
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         sqs.set_queue_attributes(QueueUrl=self._queue, Attributes={"Policy": policy})
-        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "by-hand", "Arn": arn}])
-        self._ending.callback(events.remove_targets, Rule=name, EventBusName=bus, Ids=["by-hand"])
+        put = events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": TARGET, "Arn": arn}])
+        if put.get("FailedEntryCount"):
+            raise Unknown(f"EventBridge did not take the queue as a target of rule {name}: {put['FailedEntries']}.")
+
+    def _remove_queue(self) -> None:
+        with _unless_gone():
+            url = self._queue or self._sqs.get_queue_url(QueueName=self.session)["QueueUrl"]
+            self._sqs.delete_queue(QueueUrl=url)
+
+    def _remove_rule(self) -> None:
+        with _unless_gone():
+            self._events.remove_targets(Rule=self.session, EventBusName=self.names.bus, Ids=[TARGET])
+        with _unless_gone():
+            self._events.delete_rule(Name=self.session, EventBusName=self.names.bus)
 
     def ask(self, body: str) -> None:
         self._sqs.send_message(QueueUrl=self.names.queue_url, MessageBody=body)
@@ -155,6 +168,20 @@ class Deployed:
             self.on_line(line, str(line.get("message") or ""))
 
 
+TARGET = "by-hand"
+GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """What is not there need not be removed."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in GONE:
+            raise
+
+
 # ------------------------------------------------------------------------------------------------------- the log
 
 
@@ -166,10 +193,14 @@ class Log:
     groups: tuple[str, ...]
     sleep: Callable[[float], None] = time.sleep
 
-    def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Every line that holds a text, the oldest first, by CloudWatch Logs Insights. Raises TimeoutError."""
-        quoted = json.dumps(text)
-        query = f"fields @timestamp, @message | filter strcontains(@message, {quoted}) | sort @timestamp asc"
+    def lines(self, request_id: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Every line about a request, the oldest first, by CloudWatch Logs Insights. Raises TimeoutError.
+
+        The webhook's answer names requests in a list, of which Insights knows the first entries by their numbers only.
+        """
+        quoted = json.dumps(request_id)
+        webhook = f'message = "webhook answered" and strcontains(@message, {json.dumps(quoted[1:-1])})'
+        query = f"fields @timestamp, @message | filter request_id = {quoted} or ({webhook}) | sort @timestamp asc"
         asked = self.logs.start_query(
             logGroupNames=list(self.groups),
             startTime=int(since.timestamp()),
@@ -184,8 +215,11 @@ class Log:
             self.sleep(1)
         if found["status"] != "Complete":
             raise TimeoutError(f"CloudWatch Logs Insights did not finish the query ({found['status']})")
+        if len(found["results"]) >= MOST_LINES:
+            raise TimeoutError(f"the log has more than {MOST_LINES} lines about it: look at less, by SINCE=")
         rows = ({one["field"]: one["value"] for one in row} for row in found["results"])
-        return [line for row in rows if (line := as_line(row.get("@message", "")))]
+        told = (as_line(row.get("@message", "")) for row in rows)
+        return [line for line in told if line and is_about(line, request_id)]
 
     def tail(self, text: str, since: datetime) -> list[tuple[datetime, dict[str, Any]]]:
         """The lines that hold a text and have come since, with their times, sooner than a query would find them."""

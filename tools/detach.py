@@ -19,6 +19,7 @@ CHECK = 60.0
 """Seconds that a dry run may take; nothing is waited for in it but the cloud's answers."""
 
 WAIT = re.compile(r"(\d{1,6})([smhd]?)")
+LONGEST = 366 * 86400
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -62,16 +63,15 @@ class Target:
         return f"{self.volume or self.volume_id} from {self.server or self.server_id}"
 
 
-class Interrupted(Exception):
-    """Ctrl-C while a request is on its way."""
-
-
 def seconds_of(text: str) -> float:
     """A length of time as people write it: 90, 90s, 10m, 2h. Raises ValueError."""
     found = WAIT.fullmatch(text.strip())
     if not found:
         raise ValueError(f"{text} is no length of time: write 90s, 10m or 2h")
-    return float(found[1]) * UNITS[found[2]]
+    seconds = float(found[1]) * UNITS[found[2]]
+    if not 1 <= seconds <= LONGEST:
+        raise ValueError(f"{text} is not between a second and a year")
+    return seconds
 
 
 def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, rule: RunningServerPolicy) -> Target:
@@ -125,21 +125,23 @@ class Detach:
     session: str
 
     def run(self) -> Exit:
-        """Raises Interrupted."""
-        checked = self._asked(dry=True, wait=min(CHECK, self.wish.wait))
+        """OPEN also if time is over without a final verdict: `Progress` knows what was asked for and seen."""
+        checked = self._asked(dry=True, wait=CHECK)
         status = of_events(checked)
-        if self.wish.dry or status is Exit.FAILED or not _is_over(checked):
-            self._tell(checked, status)
+        if not _is_over(checked):
             return status
-        said = checked[-1]["data"]
+        if self.wish.dry or status is Exit.FAILED:
+            self._tell(self.progress.final[-1])
+            return status
+        said = self.progress.final[-1]["data"]
         self.progress.say(f"  check   {said['detail']}: {said.get('explanation') or ''}".rstrip(": "))
         if not self.confirm(f"Detach {self.target.text}?"):
-            self.progress.say("Nothing was sent.")
+            self.progress.say("Nothing was asked for.")
             return Exit.USAGE
         events = self._asked(dry=False, wait=self.wish.wait)
-        status = of_events(events)
-        self._tell(events, status)
-        return status
+        if _is_over(events):
+            self._tell(self.progress.final[-1])
+        return of_events(events)
 
     def _asked(self, dry: bool, wait: float) -> list[Mapping[str, Any]]:
         """Send a request, and wait for its final verdict; all that was heard of it."""
@@ -147,27 +149,18 @@ class Detach:
         id_ = f"{self.session}-check" if dry else self.session
         body = request(self.wish, self.target, self.service.prefix, id_, utc_now(), dry)
         events: dict[str, Mapping[str, Any]] = {}
-        progress.begin(id_, quiet=dry)
+        progress.begin(id_, dry)
         with Ticker(progress):
-            try:
-                self.service.ask(body)
-                while not _is_over(events.values()) and progress.seconds < wait:
-                    for event in self.service.heard():
-                        if event["data"]["request"]["id"] == id_ and event["id"] not in events:
-                            events[event["id"]] = event
-                            progress.heard(event)
-            except KeyboardInterrupt:
-                raise Interrupted(id_) from None
+            self.service.ask(body)
+            while not _is_over(events.values()) and progress.seconds < wait:
+                for event in self.service.heard():
+                    if event["data"]["request"]["id"] == id_ and event["id"] not in events:
+                        events[event["id"]] = event
+                        progress.heard(event)
         return list(events.values())
 
-    def _tell(self, events: Sequence[Mapping[str, Any]], status: Exit) -> None:
-        if status is Exit.OPEN and not _is_over(events):
-            self.progress.trouble(
-                f"No final verdict after {self.progress.seconds:.0f} s (request {self.progress.request_id}): "
-                f"{self.progress.look.text or 'nobody has looked at it yet'}."
-            )
-            return
-        for line in ending(events[-1], self.target, self.progress):
+    def _tell(self, event: Mapping[str, Any]) -> None:
+        for line in ending(event, self.wish, self.target, self.progress):
             self.progress.say(line)
 
 
@@ -177,18 +170,22 @@ def _is_over(events: Any) -> bool:
 
 LISTED = {"True": "lists it", "False": "does not list it"}
 HERE = {
-    "attestation_required": "UNMOUNTED=1 (--unmounted)",
-    "system_disk": "SYSTEM_DISK=1 (--allow-system-disk), and the server has to be off",
+    "attestation_required": ("unmounted", "--unmounted (make: UNMOUNTED=1)"),
+    "system_disk": ("allow_system_disk", "--allow-system-disk (make: SYSTEM_DISK=1), and the server has to be off"),
 }
-"""How a person says on this command what the remedy asks for, by reason."""
+"""How a person says here what the remedy asks for, by reason; and where it stands that it was said."""
 
 
-def ending(event: Mapping[str, Any], target: Target, progress: Progress) -> list[str]:
+def ending(event: Mapping[str, Any], wish: Wish, target: Target, progress: Progress) -> list[str]:
     """The verdict, what it rests on in short, and what to do."""
     data = event["data"]
     evidence, after = data["evidence"], data["evidence"].get("after") or {}
-    title = f"{data['verdict'].upper()} · {data['detail']}"
-    lines = [f"{progress.paint(title, data['verdict'])}  {target.text}"]
+    reason = data.get("reason") or {}
+    title = f"{data['verdict'].upper()} · {data['detail']}" + (f" · {reason['code']}" if wish.dry and reason else "")
+    if data["detail"] == "would_fail" and not wish.dry:
+        title = f"NOT DETACHED · {reason.get('code')}: the check says no, so no detach was asked for"
+    colour = "failed" if reason else data["verdict"]
+    lines = [f"{progress.paint(title, colour)}  {target.text}"]
     listed = LISTED.get(str(after.get("listed_by_server")), "was not asked")
     servers = [target.server or id_ if id_ == target.server_id else id_ for id_ in after.get("attached_to") or ()]
     held = ", ".join(servers) or "no server"
@@ -197,8 +194,9 @@ def ending(event: Mapping[str, Any], target: Target, progress: Progress) -> list
     lines.append(f"  compute {listed}; block storage: {storage}" if after else "  the cloud was not looked at")
     counts = f"DELETEs sent: {evidence['deletes_sent']}, looks: {evidence['polls']}"
     lines.append(f"  {data['timing']['seconds']:.1f} s, {counts}, event {event['id']}")
-    if reason := data.get("reason"):
+    if reason:
         lines += [f"  {reason['message']}", f"  → {reason['remedy']}"]
-        lines += [f"  → Here that is {HERE[reason['code']]}."] if reason["code"] in HERE else []
+        switch, words = HERE.get(reason["code"], ("", ""))
+        lines += [f"  → Here that is {words}."] if switch and not getattr(wish, switch) else []
     lines += [f"  · {fault['field'] or 'message'}: {fault['message']}" for fault in data.get("faults") or ()]
     return lines

@@ -43,7 +43,8 @@ def events_in(text: str, name: str) -> Iterator[str]:
     within = name[0].lower() + name[1:]
     value, why = _parsed(text)
     if why:
-        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        lines = [(number, line.rstrip("\r")) for number, line in lines]
         if len(lines) == 1 or _parsed(lines[0][1])[1]:
             raise NoEvents(f"{name} is no JSON ({why}): write one event, an array of them, or one on each line.")
         for number, line in lines:
@@ -51,10 +52,23 @@ def events_in(text: str, name: str) -> Iterator[str]:
     elif isinstance(value, list):
         if not value:
             raise NoEvents(f"{name} is an empty array: there is nothing to send.")
-        for number, entry in enumerate(value, 1):
-            yield _event(entry, None, json.dumps(entry, ensure_ascii=False), f"Entry {number} of {within}")
+        for number, (entry, written) in enumerate(zip(value, _entries(text), strict=True), 1):
+            yield _event(entry, None, written, f"Entry {number} of {within}")
     else:
         yield _event(value, None, text, name)
+
+
+def _entries(text: str) -> Iterator[str]:
+    """The entries of an array as they are written: what stands twice in one of them is for the service to refuse."""
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    while (at := BLANK.match(text, at).end()) < len(text) and text[at] != "]":  # type: ignore[union-attr]
+        _, end = decoder.raw_decode(text, at)
+        yield text[at:end]
+        at = BLANK.match(text, end).end()  # type: ignore[union-attr]
+        at += text[at] == ","
+
+
+BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def _parsed(text: str) -> tuple[Any, str | None]:

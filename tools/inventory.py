@@ -108,8 +108,8 @@ def server_called(cloud: OpenStackCloud, asked: str) -> Server:
             raise NotFound(f"There is no server {asked} in this project: `make servers` lists them.")
         return found
     known = cloud.servers().value
-    named = [server for server in known if server.name == asked] or [
-        server for server in known if server.name.lower() == asked.lower()
+    named = [server for server in known if asked and server.name == asked] or [
+        server for server in known if asked and server.name.lower() == asked.lower()
     ]
     if len(named) > 1:
         ids = ", ".join(server.id for server in named)
@@ -123,7 +123,7 @@ def disk_called(found: Machine, asked: str) -> Disk | None:
     """The server's disk of that id, name or device; None for an id that the server does not list. Raises NotFound."""
     if is_id(asked):
         return next((disk for disk in found.disks if disk.volume_id == asked.lower()), None)
-    named = [disk for disk in found.disks if asked in (disk.name, disk.device)]
+    named = [disk for disk in found.disks if asked and asked in (disk.name, disk.device)]
     if len(named) > 1:
         ids = ", ".join(disk.volume_id for disk in named)
         raise NotFound(f"{len(named)} disks of {found.name} are called {asked}: name one by its id, of {ids}.")

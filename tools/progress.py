@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.console import Console, is_rich
+from tools.exit_status import FINAL
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 STILL = 15
@@ -31,7 +32,7 @@ class Look:
     @property
     def text(self) -> str:
         """Both planes, what was answered to a DELETE, and what is waited for."""
-        plane = {True: "listed by the server", False: "no longer listed by the server", None: ""}[self.listed]
+        plane = {True: "listed by the server", False: "not listed by the server", None: ""}[self.listed]
         seen = f"volume {self.volume}" if self.volume else "no volume seen" if self.why else ""
         return " · ".join(part for part in (seen, plane, self.answer, self.why) if part)
 
@@ -61,30 +62,39 @@ class Progress(Console):
         self._since = clock()
         self._told = clock()
         self._moving = is_rich(sys.stdout) and not as_json
+        self.asked: str | None = None
+        self.final: list[Mapping[str, Any]] = []
+        self._stopped: float | None = None
         self._drawn = False
         self._quiet = False
         self._turns = 0
 
-    def begin(self, request_id: str, quiet: bool = False) -> None:
-        """From now on this request is watched; one that is `quiet` is over soon, and its verdict says it all."""
-        self.request_id, self.look, self._quiet = request_id, Look(), quiet
+    def begin(self, request_id: str, dry: bool = False) -> None:
+        """From now on this request is watched. A dry run is over soon, and its verdict says it all.
+
+        `asked` is the id of the request that is none, from before it is sent: it may have left even if that fails.
+        """
+        self.request_id, self.look, self._quiet, self._stopped = request_id, Look(), dry, None
+        self.asked = None if dry else request_id
+        self.final = []
         self._since = self._told = self._clock()
 
     @property
     def seconds(self) -> float:
-        return self._clock() - self._since
+        """Since this request is watched, until that was over."""
+        return (self._stopped or self._clock()) - self._since
+
+    def stop(self) -> None:
+        """Nobody watches it any more."""
+        self._stopped = self._clock()
+        self._erase()
 
     # ------------------------------------------------------------------------------------------------ lines
 
     def _print(self, text: str) -> None:
-        """Whoever reads our lines may have had enough: the detach goes on, and the exit status tells how it ended."""
-        try:
-            with self._lock:
-                self._erase()
-                super()._print(text)
-        except BrokenPipeError:
-            self._moving = False
-            sys.stdout = open("/dev/null", "w")  # noqa: SIM115 - for the rest of this process
+        with self._lock:
+            self._erase()
+            super()._print(text)
 
     def _erase(self) -> None:
         if self._drawn:
@@ -129,10 +139,12 @@ class Progress(Console):
             self._tell(self.paint(f"{message}: {fields.get('why') or ''}".rstrip(": "), "failed"))
 
     def heard(self, event: Mapping[str, Any]) -> None:
-        """Take in a verdict; of one that is final the caller tells more."""
+        """Take in a verdict; those that are final are kept, and the caller tells more of them."""
+        if event["data"]["verdict"] in FINAL:
+            self.final.append(event)
         if self._json:
             self._print(json.dumps(event, ensure_ascii=False))
-        elif event["data"]["verdict"] == "unconfirmed":
+        elif event["data"]["verdict"] == "unconfirmed" and not self.final:
             self._tell(self.paint("UNCONFIRMED: not yet known; it is watched further", "unconfirmed"))
 
 
@@ -150,7 +162,7 @@ class Ticker:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._progress._erase()
+        self._progress.stop()
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import sys
 import uuid
@@ -21,6 +22,12 @@ from tools.exit_status import Exit, of_all
 
 LOCAL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """The secret of the published test vector: known to everybody, so it is for webhook endpoints on this machine."""
+
+
+def new_secret() -> str:
+    """A secret for signatures that nobody else knows."""
+    return f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
+
 
 LOCAL_URL = "http://127.0.0.1:8080/"
 
@@ -81,25 +88,45 @@ def send(events: Sequence[str], url: str, secret: str) -> Exit:
         Keys.parse([secret])
     except ValidationError:
         return _trouble("SECRET must be whsec_ and the base64 of 24 to 64 bytes.")
-    statuses = []
+    statuses: list[Exit] = []
     for text in _together(events):
         try:
-            answer = deliver(post_of(text).signed(secret, datetime.now(UTC)), url)
+            post = post_of(text).signed(secret, datetime.now(UTC))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return of_all([*statuses, _trouble("The event is no HTTP request that Lambda could have handed over.")])
+        try:
+            answer = deliver(post, url)
         except requests.RequestException as error:
-            return _trouble(
-                f"{url} does not answer ({type(error).__name__}): run `make serve`, or name another by URL=."
-            )
+            sentence, may_be_taken = _unanswered(url, error)
+            _trouble(sentence)
+            return Exit.OPEN if may_be_taken or Exit.OPEN in statuses else of_all([*statuses, Exit.USAGE])
         _show(answer)
-        statuses.append(Exit.OPEN if answer.ok else Exit.FAILED)
+        statuses.append(Exit.OPEN if answer.status_code == 202 else Exit.FAILED)
+    if Exit.OPEN in statuses:
+        print("Accepted, with no verdict yet: it comes under the verdict_id; `make status REQUEST=id` tells more.",
+              file=sys.stderr)  # fmt: skip
     return of_all(statuses)
+
+
+NO_URL = (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
+
+
+def _unanswered(url: str, error: requests.RequestException) -> tuple[str, bool]:
+    """What to tell of a POST that was not answered, and whether it may have been taken all the same."""
+    if isinstance(error, NO_URL):
+        return f"{url} is no URL: it has to begin with http:// or https://.", False
+    reached = not isinstance(error, requests.exceptions.ConnectTimeout) and "NewConnectionError" not in repr(error)
+    if reached:
+        return f"{url} did not answer, and may have taken the request: to send the same again does no harm.", True
+    return f"Nobody listens at {url}: run `make serve`, or name another by URL=.", False
 
 
 def _together(events: Sequence[str]) -> list[str]:
     """Several CloudEvents are one batch, or more; bare requests have no such form, and go one by one."""
     found = [_json(event) for event in events]
     if len(events) > 1 and all(isinstance(event, dict) and "specversion" in event for event in found):
-        parts = (found[start : start + BATCH_EVENTS] for start in range(0, len(found), BATCH_EVENTS))
-        return [json.dumps(part, ensure_ascii=False) for part in parts]
+        parts = (events[start : start + BATCH_EVENTS] for start in range(0, len(events), BATCH_EVENTS))
+        return [f"[{','.join(part)}]" for part in parts]  # as they are written
     return list(events)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from local.demo import demo_cloud
 from local.real_cloud import cloud_values, connect
 from local.stack import simulator_credentials
-from shared.policy import RunningServerPolicy
 from shared.ports import CloudTrouble, utc_now
+from shared.settings import Settings, load
 from simulator import CloudServer
 from tools.exit_status import Exit
 from tools.inventory import Disk, Machine, machines
@@ -20,8 +20,11 @@ from tools.inventory import Disk, Machine, machines
 def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
     """Print the table as it is read; FAILED if a part could not be read, USAGE with one sentence if nothing could."""
     api = None if real_cloud else demo_cloud(utc_now)
-    rule = RunningServerPolicy(os.environ.get("RUNNING_SERVER_POLICY") or RunningServerPolicy.PLATFORM)
+    set_ = {"RUNNING_SERVER_POLICY": value} if (value := os.environ.get("RUNNING_SERVER_POLICY")) else {}
+    rule = load(Settings, {"REQUEST_QUEUE_URL": "unused", **set_}).running_server_policy
     broken = shown = 0
+    if api:
+        print("A simulated cloud, made anew by each command; CLOUD=env lists yours.", file=sys.stderr)
     try:
         with CloudServer(api) if api else nullcontext():
             cloud = connect(simulator_credentials(api) if api else cloud_values(os.environ))
@@ -33,7 +36,7 @@ def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
         print(f"The cloud did not answer: {trouble}.", file=sys.stderr)
         return Exit.USAGE
     if not shown and not as_json:
-        print(f"No server of this project is called like {like}." if like else "No servers in this project.")
+        print(f"No server of this project has {like} in its name or id." if like else "No servers in this project.")
     if broken:
         print(f"{broken} of {shown} servers could not be read completely.", file=sys.stderr)
     return Exit.FAILED if broken else Exit.DETACHED

@@ -1,6 +1,7 @@
 """`make status`: what became of a request, look by look, from the functions' log."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from local.console import plain
 from tools.exit_status import FINAL, Exit, of_all
 from tools.progress import look_of
 
@@ -17,20 +19,22 @@ DAY = 86_400.0
 class Lines(Protocol):
     """A log that can be searched."""
 
-    def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Every line that holds a text, the oldest first."""
+    def lines(self, request_id: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """Every line about a request, the oldest first."""
 
 
 @dataclass(frozen=True)
 class FileLog:
-    """The log of a stack on this machine, one JSON object a line."""
+    """The logs of stacks on this machine, one JSON object a line."""
 
-    path: Path
+    paths: tuple[Path, ...]
 
-    def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        found = (as_line(line) for line in self.path.read_text(encoding="utf-8").splitlines() if text in line)
-        times = ((datetime.fromisoformat(line["timestamp"]), line) for line in found if line)
-        return [line for at, line in times if since <= at <= until]
+    def lines(self, request_id: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        texts = (path.read_text(encoding="utf-8") for path in self.paths)
+        told = (as_line(line) for text in texts for line in text.split("\n"))
+        times = [(datetime.fromisoformat(line["timestamp"]), line) for line in told if line]
+        found = [(at, line) for at, line in times if since <= at <= until and is_about(line, request_id)]
+        return [line for _, line in sorted(found, key=lambda one: one[0])]
 
 
 def as_line(text: str) -> dict[str, Any] | None:
@@ -52,23 +56,25 @@ class Step:
 
 
 Volume = str | None
+About = tuple[str, Volume]
+"""The source of a request, and a volume of it; None for lines about all of it."""
 
 
-def of_request(lines: Iterable[Mapping[str, Any]], request_id: str, volume: str = "") -> dict[Volume, list[Step]]:
-    """The steps of a request, by volume; those of its delivery, which are about all of it, under None."""
-    found: dict[Volume, list[Step]] = {}
+def is_about(line: Mapping[str, Any], request_id: str) -> bool:
+    """Whether a line is about a request; the webhook's answer names source, id and volume of each."""
+    told = line.get("requests") or ()
+    named = any(isinstance(one, str) and one.split(" ")[1:2] == [request_id] for one in told)
+    return line.get("request_id") == request_id or named
+
+
+def grouped(lines: Iterable[Mapping[str, Any]], volume: str = "") -> dict[About, list[Mapping[str, Any]]]:
+    """The lines of one id, by who asked and by volume: two senders may use the same id."""
+    found: dict[About, list[Mapping[str, Any]]] = {}
     for line in lines:
         about = line.get("volume_id")
-        mine = line.get("request_id") == request_id or _answered(line, request_id)
-        if mine and (not volume or about in (None, volume)):
-            found.setdefault(about, []).append(_step(line))
+        if not volume or about in (None, volume):
+            found.setdefault((str(line.get("request_source") or ""), about), []).append(line)
     return found
-
-
-def _answered(line: Mapping[str, Any], request_id: str) -> bool:
-    """Whether it is the webhook's answer to that request; it names source, id and volume of each."""
-    told = line.get("requests") or ()
-    return any(isinstance(one, str) and one.split(" ")[1:2] == [request_id] for one in told)
 
 
 def _step(line: Mapping[str, Any]) -> Step:
@@ -77,7 +83,7 @@ def _step(line: Mapping[str, Any]) -> Step:
     match message:
         case "request stepped":
             look = look_of(line)
-            calls = tuple(str(call) for call in line.get("calls") or ())
+            calls = tuple(re.sub(r" http_\d+", "", str(call)) for call in line.get("calls") or ())
             if line.get("decision") == "wait":
                 announced = ("an unconfirmed verdict is sent",) if line.get("unconfirmed") else ()
                 return Step(at, look.text, (*calls, *announced, f"waits {line.get('seconds')} s"))
@@ -100,44 +106,60 @@ def as_text(steps: Sequence[Step]) -> Iterator[str]:
         yield from (f"{'':24}{more}" for more in step.more if more)
 
 
+FINAL_TYPES = re.compile(r"\.volume\.(detached|detach_failed|detach_checked)\.v\d+$")
+
+
 def status_of(lines: Iterable[Mapping[str, Any]]) -> Exit:
-    """What the log says of one volume of a request: of dry runs, only whether they were answered."""
-    final = [line for line in lines if line.get("outcome") in FINAL]
-    if not final:
-        return Exit.OPEN
-    detail = str(final[-1].get("detail"))
-    failed = final[-1]["outcome"] == "failed" or detail == "would_fail"
-    return Exit.FAILED if failed else Exit.OPEN if detail == "would_wait" else Exit.DETACHED
+    """What the log says of one volume of a request: by its conclusion, or else by the verdict that was delivered."""
+    status = Exit.OPEN
+    for line in lines:
+        delivered = (
+            FINAL_TYPES.search(str(line.get("event_type") or "")) if line["message"] == "event delivered" else None
+        )
+        if line.get("outcome") in FINAL:
+            detail = str(line.get("detail"))
+            failed = line["outcome"] == "failed" or detail == "would_fail"
+            status = Exit.FAILED if failed else Exit.OPEN if detail == "would_wait" else Exit.DETACHED
+        elif delivered and status is Exit.OPEN:
+            status = Exit.FAILED if delivered[1] == "detach_failed" else Exit.DETACHED
+    return status
 
 
 def show(log: Lines, request_id: str, volume: str, since: float, now: datetime, as_json: bool = False) -> Exit:
-    """Print what became of a request. USAGE if the log knows nothing of it."""
+    """Print what became of a request. USAGE if the log knows nothing of it, or of that volume of it."""
     lines = log.lines(request_id, now - timedelta(seconds=since), now)
-    found = of_request(lines, request_id, volume)
-    if not found:
-        about = f"request {request_id}" + (f" and volume {volume}" if volume else "")
-        print(
-            f"The log of the last {since / 3600:g} h knows nothing of {about}: check the id, or look further back "
-            "with SINCE=7d.",
-            file=sys.stderr,
+    found = grouped(lines, volume)
+    if not lines or (volume and all(about is None for _, about in found)):
+        others = sorted({line["volume_id"] for line in lines if line.get("volume_id")})
+        unknown = f"volume {volume} of request {request_id}" if volume and lines else f"request {request_id}"
+        there = (
+            f"; it names {', '.join(others)}"
+            if volume and others
+            else ": check the id, or look further back (SINCE=7d)"
         )
+        print(f"The log of the last {_length(since)} knows nothing of {unknown}{there}.", file=sys.stderr)
         return Exit.USAGE
-    mine = [line for line in lines if line.get("request_id") == request_id or _answered(line, request_id)]
-    if as_json:
-        for line in mine:
-            print(json.dumps(line, ensure_ascii=False))
-    else:
-        _print(found, mine, request_id)
-    volumes: list[Volume] = [about for about in found if about is not None] or [None]
-    return of_all(status_of([line for line in mine if line.get("volume_id") == about]) for about in volumes)
+    for about, mine in found.items():
+        if as_json:
+            print("\n".join(json.dumps(line, ensure_ascii=False) for line in mine))
+        else:
+            _print(about, mine, request_id)
+    volumes = [about for about in found if about[1] is not None] or list(found)
+    return of_all(status_of(found[about]) for about in volumes)
 
 
-def _print(found: Mapping[Volume, list[Step]], lines: Sequence[Mapping[str, Any]], request_id: str) -> None:
-    for about, steps in found.items():
-        first = next((line for line in lines if line.get("volume_id") == about and line.get("server_id")), {})
-        of = f" of {first['request_source']}" if first.get("request_source") else ""
-        print(f"request {request_id}{of}" + (f", server {first.get('server_id')}, volume {about}" if about else ""))
-        print("\n".join(as_text(steps)))
-        if about and status_of([line for line in lines if line.get("volume_id") == about]) is Exit.OPEN:
-            print("  no final verdict yet")
-        print()
+def _length(seconds: float) -> str:
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= size), ("s", 1))
+    return f"{seconds / size:g} {unit}"
+
+
+def _print(about: About, lines: Sequence[Mapping[str, Any]], request_id: str) -> None:
+    source, volume = about
+    server = next((line["server_id"] for line in lines if line.get("server_id")), None)
+    of, what = (f" of {source}" if source else ""), (f", server {server}, volume {volume}" if volume else "")
+    print(plain(f"request {request_id}{of}{what}"))
+    for row in as_text([_step(line) for line in lines]):
+        print(plain(row))
+    if volume and status_of(lines) is Exit.OPEN:
+        print("  no final verdict yet")
+    print()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import requests
 
@@ -113,8 +114,17 @@ class OpenStackCloud:
         return Reading(told, (*reading.calls, *calls))
 
     def servers(self) -> Reading[list[Server]]:
-        """All servers of the project, for people who look for an id."""
-        return self._read(SERVERS)
+        """All servers of the project, page by page, for people who look for an id."""
+        found: list[Server] = []
+        calls: tuple[Call, ...] = ()
+        page = SERVERS
+        while True:
+            reading: Reading[tuple[list[Server], bool]] = self._read(page)
+            servers, more = reading.value
+            found, calls = [*found, *servers], (*calls, *reading.calls)
+            if not (more and servers):
+                return Reading(found, calls)
+            page = SERVERS._replace(path=f"{SERVERS.path}?marker={quote(servers[-1].id, safe='')}")
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
         """How our DELETE ended, by the cloud's own record; unknown where the cloud keeps none."""

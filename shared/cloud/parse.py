@@ -138,8 +138,11 @@ def server(body: Any) -> Server:
     return _server(_part(body, "server"))
 
 
-def servers(body: Any) -> list[Server]:
-    return [_server(entry) for entry in _parts(body, "servers")]
+def servers(body: Any) -> tuple[list[Server], bool]:
+    """A page of servers, and whether there is another one (Nova, API guide, paginated collections)."""
+    links = body.get("servers_links") if isinstance(body, dict) else None
+    more = isinstance(links, list) and any(isinstance(link, dict) and link.get("rel") == "next" for link in links)
+    return [_server(entry) for entry in _parts(body, "servers")], more
 
 
 def _server(found: Mapping[str, Any]) -> Server:

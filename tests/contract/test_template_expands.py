@@ -17,7 +17,7 @@ from shared.aws.secrets import SHORTEST_KEY
 from shared.policy import MAX_RECEIVES
 from tests.contract.expanded import expanded
 from tests.messages import SERVER, VOLUME, bare
-from tools.__main__ import main as by_hand
+from tools.commands import main as by_hand
 from tools.deployed import Deployed, Log, Unknown, names_of
 from tools.exit_status import Exit
 from tools.redrive import main as redrive

@@ -7,11 +7,14 @@ import select
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from local.demo import SERVER, VOLUME
+from local.demo import SERVER, VOLUME, demo_cloud
+from local.stack import simulator_credentials
+from shared.ports import utc_now
+from simulator import Behaviour, CloudServer, What
+from tests.contract.documented import plain_environment
 from tests.integration.test_local_stack import ROOT
 from tests.messages import bare
 
@@ -40,10 +43,7 @@ NOWHERE = {
 REFUSED = {
     "nobody to ask": (
         ON_THE_DEMO, {},
-        "There is no terminal to ask on: say YES=1 to detach, or DRY=1 to see what would happen.",
-    ),
-    "no length of time": (
-        (*ON_THE_DEMO, "--yes", "--wait", "soon"), {}, "soon is no length of time: write 90s, 10m or 2h."
+        "There is no terminal to ask on: say --yes (make: YES=1) to detach, or --dry (DRY=1) to check.",
     ),
     "two clouds": (
         (*ON_THE_DEMO, "--yes", "--stack", "x", "--cloud", "simulator"), {},
@@ -70,12 +70,19 @@ def test_what_cannot_be_asked_for_is_one_sentence_and_status_2(
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
     assert said in sentence
-    assert sentence[0].isupper() or sentence.startswith("soon")
+    assert sentence[0].isupper()
     assert sentence.endswith(".")
     assert not any(word in sentence for word in ("Traceback", "hunter2", "validation error", "pydantic"))
 
 
-@pytest.mark.parametrize("arguments", [("detach",), ("detach", "--server", "x"), ("nothing",), ()])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("detach",), ("detach", "--server", "x"), ("nothing",), (), (*ON_THE_DEMO, "--wait", "soon"),
+        ("detach", *ON_THE_DEMO, "--wait", "0"), ("detach", "--server", "db-01", "--volume", "", "--yes"),
+        ("detach", *ON_THE_DEMO, "--yes", "--stack", ""),
+    ],
+)  # fmt: skip
 def test_usage_is_shown_with_status_2(arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
@@ -92,7 +99,7 @@ def test_a_detach_by_name_with_events_alone_on_stdout() -> None:
 def test_a_refusal_is_status_1() -> None:
     done = command("detach", "--server", "ad-01", "--volume", "/dev/sdb", "--yes")
     assert done.returncode == 1
-    assert "CHECKED · would_fail" in done.stdout
+    assert "NOT DETACHED · attestation_required" in done.stdout
     assert "UNMOUNTED=1" in done.stdout
 
 
@@ -167,15 +174,88 @@ def test_who_wants_no_colour_gets_plain_lines(environment: dict[str, str]) -> No
 
 
 def test_an_interruption_says_what_is_under_way() -> None:
-    """Once a DELETE has left, the detach goes on in the cloud; there is no final verdict yet."""
+    """There is no final verdict yet; and the cloud that was made for this command has ended with it."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03"})
     assert status == 3
-    assert "A DELETE was sent, and the detach goes on in the cloud" in shown
+    assert "No final verdict after" in shown
+    assert "The simulated cloud has ended with this command." in shown
     assert "Traceback" not in shown
 
 
-def test_an_interruption_at_the_question_has_sent_nothing(tmp_path: Path) -> None:
+def test_impatience_changes_nothing() -> None:
+    """Ctrl-C again and again: what had been asked for stays asked for."""
+    status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03\x03\x03"})
+    assert status == 3
+    assert "nothing was" not in shown
+    assert "No final verdict after" in shown
+
+
+def test_an_interruption_at_the_question_has_asked_for_nothing() -> None:
     status, shown = on_terminal(("detach", *ON_THE_DEMO), {b"[y/N]": b"\x03"})
     assert status == 2
-    assert "Stopped; nothing was sent." in shown
+    assert "Stopped before a detach was asked for." in shown
     assert "Traceback" not in shown
+
+
+def on_a_real_cloud(**more: str) -> dict[str, str]:
+    return {f"OS_{name.upper()}": value for name, value in more.items()}
+
+
+def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
+    """Nothing is said to be over before the functions on this machine have stopped."""
+    api = demo_cloud(utc_now)
+    api.world.set_volume(VOLUME, behaviour=Behaviour(seconds=60))
+    with CloudServer(api):
+        real = on_a_real_cloud(**simulator_credentials(api))
+        arguments = ("detach", *ON_THE_DEMO, "--yes", "--cloud", "env")
+        status, shown = on_terminal(arguments, {b"DELETE answered 202": b"\x03\x03"}, **real)
+        sent = [entry for entry in api.world.history if entry.what is What.DELETE_RECEIVED]
+    assert status == 3
+    assert "A DELETE was sent, and the detach goes on in the cloud" in shown
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_a_stream_that_is_closed_is_no_error(name: str) -> None:
+    """Nobody to ask, or nobody to tell: no traceback, and the status tells the rest."""
+    closed = {"stdin": "0<&-", "stdout": ">&-"}[name]
+    line = f"exec {sys.executable} -m tools detach {' '.join(ON_THE_DEMO)} {closed}" + (
+        " --yes" if name == "stdout" else ""
+    )
+    done = subprocess.run(["/bin/sh", "-c", line], cwd=ROOT, env=BARE, capture_output=True, text=True, timeout=90,
+                          check=False)  # fmt: skip
+    assert done.returncode == (2 if name == "stdin" else 0)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_encoding_that_lacks_a_character_harms_no_detach() -> None:
+    done = command("detach", *ON_THE_DEMO, "--yes", PYTHONIOENCODING="ascii")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "DETACHED" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"UNMOUNTED": "no"}, "UNMOUNTED=no is neither 1 nor 0"),
+        ({"YES": "yes"}, "YES=yes is neither 1 nor 0"),
+        ({"DRY": "true"}, "DRY=true is neither 1 nor 0"),
+    ],
+)
+def test_a_switch_is_1_or_0(given: dict[str, str], said: str) -> None:
+    """`no` is not yes."""
+    words = [f"{name}={value}" for name, value in given.items()]
+    done = subprocess.run(["make", "-n", "detach", "SERVER=a", "VOLUME=b", *words], cwd=ROOT, env=plain_environment(),
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_no_variable_of_the_shell_grants_what_could_lose_data() -> None:
+    """And what is typed arrives as it was typed."""
+    words = ["make", "-n", "detach", "SERVER=o'brien", "VOLUME=data$1"]
+    environment = plain_environment() | {"YES": "1", "UNMOUNTED": "1", "SYSTEM_DISK": "1"}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert not any(word in done.stdout for word in ("--yes", "--unmounted", "--allow-system-disk"))
+    assert "'o'\\''brien'" in done.stdout
+    assert "'data$1'" in done.stdout

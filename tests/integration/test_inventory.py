@@ -102,3 +102,22 @@ def test_one_broken_server_does_not_hide_the_others(api: CloudApi, cloud: OpenSt
 @pytest.mark.parametrize(("like", "names"), [("", 3), ("01", 3), ("DB", 1), (SERVER[:8], 1), ("nothing", 0)])
 def test_servers_are_filtered_by_a_part_of_name_or_id(like: str, names: int, cloud: OpenStackCloud) -> None:
     assert len(list(machines(cloud, PLATFORM, utc_now(), like))) == names
+
+
+def test_servers_beyond_the_first_page_are_found(api: CloudApi, cloud: OpenStackCloud) -> None:
+    """A cloud tells a thousand at once; a name that stands on two pages is still ambiguous."""
+    for number in range(1005):
+        api.world.add_server(name=f"server-{number:04}")
+    api.world.add_server(name="db-01")
+    assert server_called(cloud, "server-1004").name == "server-1004"
+    with pytest.raises(NotFound, match=r"^2 servers are called db-01"):
+        server_called(cloud, "db-01")
+
+
+def test_nothing_is_called_by_no_name(api: CloudApi, cloud: OpenStackCloud) -> None:
+    """A variable that nobody has set finds no disk without a name."""
+    api.world.attach(SERVER, api.world.add_volume(name="").id)
+    with pytest.raises(NotFound):
+        disk_called(read(cloud, "db-01"), "")
+    with pytest.raises(NotFound):
+        server_called(cloud, "")

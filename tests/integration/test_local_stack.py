@@ -134,7 +134,8 @@ def test_servers_of_the_simulator() -> None:
 def test_servers_for_people() -> None:
     """Without JSON the same is a table."""
     done = local("servers")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "A simulated cloud" in done.stderr
     assert f"server {SERVER}" in done.stdout
     assert f"volume {VOLUME}" in done.stdout
     assert "system disk" in done.stdout

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from functions.receive_webhook.handler import http_request_of
 from local.function_url import LARGEST, FunctionUrl, Page, PortTaken, payload
 from shared.policy import BATCH_EVENTS
+from tests.scripted import Reply, scripted_server
 from tools.exit_status import Exit
 from tools.sender import LOCAL_SECRET, send
 
@@ -147,7 +148,9 @@ def test_a_port_that_is_taken(url: FunctionUrl) -> None:
         FunctionUrl(Echo(), port)
 
 
-@pytest.mark.parametrize(("status", "expected"), [("202", Exit.OPEN), ("401", Exit.FAILED)])
+@pytest.mark.parametrize(
+    ("status", "expected"), [("202", Exit.OPEN), ("401", Exit.FAILED), ("200", Exit.FAILED), ("301", Exit.FAILED)]
+)
 def test_send_shows_the_answer(status: str, expected: Exit, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit status says that what was accepted has no verdict yet, and that what was refused will have none."""
     seen: list[Any] = []
@@ -190,7 +193,7 @@ def test_several_cloudevents_are_one_batch_and_bare_requests_go_one_by_one(capsy
     ("url", "secret", "said"),
     [
         ("http://127.0.0.1:1/", LOCAL_SECRET, "make serve"),
-        ("nonsense", LOCAL_SECRET, "does not answer"),
+        ("nonsense", LOCAL_SECRET, "has to begin with http:// or https://"),
         ("http://127.0.0.1:1/", "whsec_x", "SECRET must be"),
     ],
 )
@@ -201,3 +204,12 @@ def test_send_says_what_is_wrong(url: str, secret: str, said: str, capsys: pytes
     assert said in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+def test_what_may_have_been_taken_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    """A connection that breaks after the request has left tells nothing; to be asked again does no harm."""
+
+    with scripted_server() as script:
+        script.replies = [Reply(reset=True)]
+        assert send(['{"server_id": "1"}'], script.url, LOCAL_SECRET) is Exit.OPEN
+    assert "may have taken the request" in capsys.readouterr().err

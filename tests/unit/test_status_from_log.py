@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -15,7 +16,7 @@ from tests.messages import START
 from tests.simulation.stories import BY_NAME, SETTINGS, Story, one
 from tools.deployed import MOST_LINES, Log
 from tools.exit_status import Exit
-from tools.status import as_text, of_request, show
+from tools.status import FileLog, is_about, show
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 
@@ -27,9 +28,9 @@ class FakeLog:
     found: list[dict[str, Any]]
     asked: list[tuple[str, datetime, datetime]] = field(default_factory=list)
 
-    def lines(self, text: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        self.asked.append((text, since, until))
-        return [line for line in self.found if text in json.dumps(line)]
+    def lines(self, request_id: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        self.asked.append((request_id, since, until))
+        return [line for line in self.found if is_about(line, request_id)]
 
 
 def played(story: Story, dry: bool = False) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
@@ -53,7 +54,7 @@ def test_a_detach_is_told_look_by_look(capsys: pytest.CaptureFixture[str]) -> No
     assert rows[0].startswith("request ")
     assert "DELETE answered 202 req-" in text
     assert "listed by the server" in text
-    assert "no longer listed by the server" in text
+    assert "not listed by the server" in text
     assert "DETACHED · detached_now" in text
     for call in ("get_server 200", "list_attachments 200", "get_volume 200", "delete_attachment 202"):
         assert call in text
@@ -99,12 +100,61 @@ def test_one_volume_of_several(capsys: pytest.CaptureFixture[str]) -> None:
     assert "volume c" not in text
 
 
-def test_the_webhooks_answer_is_part_of_it() -> None:
+def line_of(message: str, **fields: Any) -> dict[str, Any]:
+    return {"timestamp": START.isoformat(), "message": message, "request_id": "4711", "request_source": "/a", **fields}
+
+
+def test_a_volume_that_the_request_does_not_name(capsys: pytest.CaptureFixture[str]) -> None:
+    log = FakeLog([line_of("request stepped", volume_id="a", decision="wait")])
+    assert show(log, "4711", "db-01-data", 3600, NOW) is Exit.USAGE
+    assert capsys.readouterr().err.endswith("knows nothing of volume db-01-data of request 4711; it names a.\n")
+
+
+def test_two_senders_with_one_id_are_two_requests(capsys: pytest.CaptureFixture[str]) -> None:
+    """One failure is a failure."""
+    ends = {"volume_id": "a", "decision": "conclude", "detail": "x"}
+    log = FakeLog([
+        line_of("request stepped", outcome="failed", **ends),
+        line_of("request stepped", request_source="/b", outcome="detached", **ends),
+    ])  # fmt: skip
+    assert show(log, "4711", "", 3600, NOW) is Exit.FAILED
+    text = capsys.readouterr().out
+    assert "4711 of /a" in text
+    assert "4711 of /b" in text
+
+
+def test_a_verdict_that_was_delivered_is_final(capsys: pytest.CaptureFixture[str]) -> None:
+    """Invalid requests and dead letters have no look that concluded them."""
+    delivered = line_of("event delivered", to="bus", event_type="bms.volume.detach_failed.v1", volume_id="a")
+    assert show(FakeLog([line_of("request rejected", volume_id="a"), delivered]), "4711", "", 60, NOW) is Exit.FAILED
+    assert "no final verdict yet" not in capsys.readouterr().out
+
+
+def test_what_the_cloud_said_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    said = line_of("request stepped", volume_id="a", decision="wait", why="no \x1b]0;x\x07\nDETACHED")
+    show(FakeLog([said]), "4711", "", 60, NOW)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert not any(line.startswith("DETACHED") for line in text.splitlines())
+
+
+def test_the_webhooks_answer_is_part_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     line = {"timestamp": START.isoformat(), "message": "webhook answered", "http_status": 202,
             "requests": ["/changes 4711 a"]}  # fmt: skip
-    (steps,) = of_request([line], "4711").values()
-    assert list(as_text(steps)) == [f"  {START:%H:%M:%S}      +0.0 s  webhook answered 202"]
-    assert of_request([line], "471") == {}
+    assert show(FakeLog([line]), "4711", "", 60, NOW) is Exit.OPEN
+    assert f"  {START:%H:%M:%S}      +0.0 s  webhook answered 202" in capsys.readouterr().out
+    assert show(FakeLog([line]), "471", "", 60, NOW) is Exit.USAGE
+
+
+def test_the_logs_of_stacks_on_this_machine_are_one(tmp_path: Path) -> None:
+    """In the order of time, with what stands in a line whatever it is."""
+    odd = line_of("request stepped", why="a\u2028b", request_id='4711"\\')
+    for number, at in ((1, START + timedelta(seconds=1)), (2, START)):
+        line = odd | {"timestamp": at.isoformat(), "number": number}
+        (tmp_path / f"serve-{number}.log").write_text(f"REPORT\n{json.dumps(line, ensure_ascii=False)}\n")
+    log = FileLog(tuple(sorted(tmp_path.glob("*.log"))))
+    assert [line["number"] for line in log.lines('4711"\\', START, NOW)] == [2, 1]
+    assert log.lines("4711", START, NOW) == []
 
 
 def test_a_request_that_the_log_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +162,7 @@ def test_a_request_that_the_log_does_not_know(capsys: pytest.CaptureFixture[str]
     assert show(log, "4711", "", 7200, NOW) is Exit.USAGE
     assert log.asked == [("4711", NOW - timedelta(hours=2), NOW)]
     assert capsys.readouterr().err == (
-        "The log of the last 2 h knows nothing of request 4711: check the id, or look further back with SINCE=7d.\n"
+        "The log of the last 2 h knows nothing of request 4711: check the id, or look further back (SINCE=7d).\n"
     )
 
 
@@ -129,14 +179,17 @@ def test_with_json_the_lines_themselves_are_printed(capsys: pytest.CaptureFixtur
 def test_the_log_is_searched_by_insights() -> None:
     """The query is one that CloudWatch takes, as far as botocore's model of it says; it is waited for."""
     logs = boto3.client("logs", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x")
-    line = {"message": "request stepped", "timestamp": "2026-11-23T08:00:00Z"}
+    line = {"message": "request stepped", "timestamp": "2026-11-23T08:00:00Z", "request_id": '47"11'}
     rows = [
         [{"field": "@timestamp", "value": "x"}, {"field": "@message", "value": json.dumps(line)}],
         [{"field": "@message", "value": "REPORT RequestId: x"}],
     ]
     paused: list[float] = []
     with Stubber(logs) as stub:
-        query = 'fields @timestamp, @message | filter strcontains(@message, "47\\"11") | sort @timestamp asc'
+        query = (
+            'fields @timestamp, @message | filter request_id = "47\\"11" or (message = "webhook answered" and '
+            'strcontains(@message, "47\\\\\\"11")) | sort @timestamp asc'
+        )
         asked = {"logGroupNames": ["a", "b"], "startTime": int(START.timestamp()), "endTime": int(NOW.timestamp()) + 1,
                  "queryString": query, "limit": MOST_LINES}  # fmt: skip
         stub.add_response("start_query", {"queryId": "q-1"}, asked)

@@ -1,0 +1,77 @@
+"""With a real cloud the local stack holds a real password: it is for the command that started it, and nobody else."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from local.aws_stand_in import CLOUD_SECRET, AwsStandIn
+from local.demo import SERVER, VOLUME, demo_cloud
+from local.stack import Stack, running, simulator_credentials
+from shared.aws.client import SECRETS
+from shared.ports import utc_now
+from simulator import CloudServer
+from tests.messages import bare
+from tools.sender import LOCAL_SECRET, deliver, post_of
+
+EVIL = "https://evil.example"
+
+
+@pytest.fixture(scope="module")
+def stack(aws_server: AwsStandIn) -> Iterator[Stack]:
+    # The stand-in keeps its state per process.
+    assert requests.post(f"{aws_server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=5).ok
+    api = demo_cloud(utc_now)
+    with CloudServer(api):
+        real = {f"OS_{name.upper()}": value for name, value in simulator_credentials(api).items()}
+        with running(real, real_cloud=True) as stack:
+            yield stack
+
+
+def asked(aws: AwsStandIn, key: str, **headers: str) -> requests.Response:
+    """The cloud's credentials, asked for with an access key."""
+    scope = "20261123/eu-central-1/secretsmanager/aws4_request"
+    signed = {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/{scope}",
+        "X-Amz-Target": "secretsmanager.GetSecretValue",
+        "Content-Type": "application/x-amz-json-1.1",
+    }
+    return requests.post(
+        aws.environment["AWS_ENDPOINT_URL"], json.dumps({"SecretId": CLOUD_SECRET}), headers=signed | headers, timeout=5
+    )
+
+
+def test_who_has_the_key_of_this_run_is_served(stack: Stack) -> None:
+    secret = stack.aws.client.call(SECRETS, "GetSecretValue", {"SecretId": CLOUD_SECRET})
+    assert json.loads(secret["SecretString"])["password"]
+    assert asked(stack.aws, stack.aws.environment["AWS_ACCESS_KEY_ID"]).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": EVIL}, {"Host": "evil.example"}, {"Host": "127.0.0.1:1"}], ids=str)
+@pytest.mark.parametrize("known", [True, False])
+def test_nobody_else_is(stack: Stack, known: bool, headers: dict[str, str]) -> None:
+    """Neither another user of this machine, nor a web page, even one that knows the key."""
+    key = stack.aws.environment["AWS_ACCESS_KEY_ID"] if known else "local"
+    if known and not headers:
+        return
+    answer = asked(stack.aws, key, **headers)
+    assert answer.status_code == 403
+    assert "password" not in answer.text
+    assert not any(name.lower().startswith("access-control") for name in answer.headers)
+
+
+def test_nobody_else_resets_it(stack: Stack) -> None:
+    endpoint = stack.aws.environment["AWS_ENDPOINT_URL"]
+    assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 403
+
+
+def test_the_public_secret_is_no_good_for_a_real_cloud(stack: Stack) -> None:
+    """Everybody knows it. The one of this run is."""
+    post = post_of(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
+    assert deliver(post.signed(LOCAL_SECRET, utc_now()), stack.webhook_url).status_code == 401
+    signed = post.signed(stack.webhook_secret, utc_now())
+    assert deliver(signed, stack.webhook_url).status_code == 202
+    for headers in ({"Origin": EVIL}, {"Host": "evil.example:1"}):
+        answer = requests.post(stack.webhook_url, signed.body, headers={**signed.headers, **headers}, timeout=5)
+        assert answer.status_code == 403

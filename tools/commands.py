@@ -1,0 +1,252 @@
+"""Commands for a person: `python -m tools detach|status …`, the same as `make detach` and `make status`.
+
+Exit status: 0 detached (or a dry run says that it would be), 1 a final failure, 2 usage or configuration, and nothing
+was asked for, 3 no final verdict yet.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+from local.function_url import PortTaken
+from local.interrupts import unexpected
+from local.real_cloud import check_cloud, cloud_values, connect
+from local.stack import Stack, simulator_credentials
+from local.surroundings import past_proxies
+from local.verdicts import LOGS, watched
+from shared.cloud.openstack import OpenStackCloud
+from shared.ports import CloudTrouble, utc_now
+from shared.settings import Settings, SettingsError, load
+from tools.detach import Detach, Service, Wish, find, seconds_of
+from tools.exit_status import Exit, of_events
+from tools.inventory import NotFound
+from tools.progress import Progress
+from tools.status import FileLog, Lines, show
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools", description=__doc__, formatter_class=Described)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="detach|status|pause|resume|drain")
+    detach = commands.add_parser("detach", help="detach one volume from one server, and see how it ends",
+                                 description=__doc__, formatter_class=Described)  # fmt: skip
+    detach.add_argument("--server", required=True, type=named, help="the server's id or name")
+    detach.add_argument("--volume", required=True, type=named, help="the volume's id, name or device")
+    detach.add_argument("--cloud", choices=["simulator", "env"], help="the simulated cloud (the default without "
+                        "--stack), or the one of OS_… variables")  # fmt: skip
+    detach.add_argument("--stack", type=named, help="ask a deployed stack, instead of the function on this machine")
+    detach.add_argument("--dry", action="store_true", help="only say what would happen")
+    detach.add_argument("--yes", action="store_true", help="do not ask")
+    detach.add_argument("--unmounted", action="store_true", help="you attest that the disk is not mounted")
+    detach.add_argument("--allow-system-disk", action="store_true", help="the system disk too, of a server that is off")
+    detach.add_argument("--wait", type=length, default="10m", help="how long to wait: 90s, 10m (default), 2h")
+    detach.add_argument("--json", action="store_true", help="print the events alone, one a line")
+    status = commands.add_parser("status", help="what became of a request, from the log")
+    status.add_argument("--request", required=True, type=named, help="the id of the request")
+    status.add_argument("--volume", default="", help="only this volume of it")
+    status.add_argument("--stack", type=named, help="a deployed stack, instead of `make serve` on this machine")
+    status.add_argument("--since", type=length, default="24h", help="how far to look back: 90m, 24h (default), 7d")
+    status.add_argument("--json", action="store_true", help="print the lines of the log, one a line")
+    for name, about in HANDS.items():
+        hand = commands.add_parser(name, help=about)
+        hand.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
+        if name == "drain":
+            hand.add_argument("--wait", type=length, default="7h", help="how long to wait (default 7h)")
+        else:
+            hand.add_argument("--yes", action="store_true", help="do not ask")
+    return parser.parse_args(given)
+
+
+HANDS = {
+    "pause": "hand no more requests to the function; they wait in the queue",
+    "resume": "hand requests to the function again",
+    "drain": "wait until no request is left",
+}
+
+
+def named(text: str) -> str:
+    """An argument that names something; not an empty one, as of a variable that nobody has set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
+def length(text: str) -> float:
+    """A length of time in seconds. Raises ArgumentTypeError."""
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+class Described(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """The functions on this machine."""
+
+    stack: Stack
+
+    @property
+    def prefix(self) -> str:
+        return self.stack.environment.get("EVENT_TYPE_PREFIX", "bms")
+
+    def ask(self, body: str) -> None:
+        self.stack.request(body)
+
+    def heard(self) -> list[dict[str, object]]:
+        return self.stack.aws.verdicts()
+
+
+@contextmanager
+def opened(
+    asked: argparse.Namespace, progress: Progress, session: str
+) -> Iterator[tuple[Service, OpenStackCloud | None]]:
+    """The functions that are asked, and the cloud that names are looked up in."""
+    if asked.stack:
+        import boto3
+
+        from tools.deployed import Deployed, Log, names_of
+
+        names = names_of(asked.stack)
+        log = Log(boto3.client("logs"), names.log_groups)
+        cloud = connect(cloud_values(os.environ)) if asked.cloud == "env" else None
+        with Deployed(names, session, progress.take, log) as deployed:
+            yield deployed, cloud
+        return
+    real = asked.cloud == "env"
+    with watched(progress, real) as stack:
+        values = cloud_values(os.environ) if real else simulator_credentials(stack.cloud) if stack.cloud else {}
+        yield Here(stack), connect(values)
+
+
+def detach(asked: argparse.Namespace) -> Exit:
+    if asked.stack and asked.cloud == "simulator":
+        return _trouble("A deployed stack has a cloud of its own: leave out CLOUD, or say CLOUD=env to look names up.")
+    if not (asked.dry or asked.yes or sys.stdin.isatty()):
+        return _trouble("There is no terminal to ask on: say --yes (make: YES=1) to detach, or --dry (DRY=1) to check.")
+    if asked.cloud == "env" and (trouble := check_cloud(os.environ)):
+        return _trouble(trouble)
+    wish = Wish(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
+    set_ = {"RUNNING_SERVER_POLICY": value} if (value := os.environ.get("RUNNING_SERVER_POLICY")) else {}
+    rule = load(Settings, {"REQUEST_QUEUE_URL": "unused", **set_}).running_server_policy
+    progress = Progress(asked.json)
+    session = f"by-hand-{uuid4().hex[:12]}"
+    confirm: Callable[[str], bool] = (lambda question: True) if asked.yes else on_terminal
+    status, why = Exit.OPEN, ""
+    try:
+        with opened(asked, progress, session) as (service, cloud):
+            target = find(cloud, wish, progress, rule)
+            status = Detach(service, progress, wish, target, confirm, session).run()
+    except KeyboardInterrupt:
+        why = "Stopped."
+    except Exception as error:
+        # Whatever went wrong: once a request has left, what it comes to is what counts.
+        if progress.asked is None:
+            raise
+        why = sentence(error, asked)
+    if progress.asked:
+        status = of_events(progress.final)
+    elif why:
+        return _trouble("Stopped before a detach was asked for.")
+    if not progress.final and status is Exit.OPEN:
+        progress.trouble(left_open(progress, why, asked))
+    elif why:
+        progress.trouble(why)
+    return status
+
+
+def left_open(progress: Progress, why: str, asked: argparse.Namespace) -> str:
+    """What is under way when nobody waits any more; the functions on this machine have stopped by now."""
+    id_ = progress.asked or progress.request_id
+    seen = progress.look.text or "nobody has looked at it yet"
+    said = [why] if why else []
+    said.append(f"No final verdict after {progress.seconds:.0f} s for request {id_}; last seen: {seen}.")
+    if progress.asked is None:
+        said.append("That was the dry run; no detach was asked for.")
+    elif asked.stack:
+        said.append(f"The request goes on: `make status REQUEST={id_} STACK={asked.stack}` tells how it ends.")
+    elif asked.cloud != "env":
+        said.append("The simulated cloud has ended with this command.")
+    elif progress.look.sent:
+        said.append("A DELETE was sent, and the detach goes on in the cloud; run the same again to see how it ends.")
+    else:
+        said.append("No DELETE was sent, and none will be; to run the same again is safe.")
+    return " ".join(said)
+
+
+def on_terminal(question: str) -> bool:
+    """Asked on stderr: stdout may be read by a program."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def status(asked: argparse.Namespace) -> Exit:
+    log: Lines
+    if asked.stack:
+        import boto3
+
+        from tools.deployed import Log, names_of
+
+        log = Log(boto3.client("logs"), names_of(asked.stack).log_groups)
+    elif logs := sorted(LOGS.glob("serve-*.log")):
+        log = FileLog(tuple(logs))
+    else:
+        return _trouble("There is no log of `make serve` on this machine: run that, or name a deployed stack (STACK=).")
+    return show(log, asked.request, asked.volume.lower(), asked.since, utc_now(), asked.json)
+
+
+def hand(asked: argparse.Namespace) -> Exit:
+    """Pause, resume or drain a deployed stack."""
+    if asked.command != "drain" and not (asked.yes or sys.stdin.isatty()):
+        return _trouble("There is no terminal to ask on: say --yes (make: YES=1) to do it.")
+    from tools.flow import Hands, flow_of
+
+    confirm: Callable[[str], bool] = (lambda question: True) if asked.command == "drain" or asked.yes else on_terminal
+    hands = Hands(flow_of(asked.stack), confirm)
+    if asked.command == "drain":
+        return hands.drain(asked.wait)
+    return hands.pause() if asked.command == "pause" else hands.resume()
+
+
+def _trouble(sentence: str) -> Exit:
+    print(sentence, file=sys.stderr)
+    return Exit.USAGE
+
+
+COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand)}
+
+
+EXPECTED = (NotFound, SettingsError, PortTaken)
+"""Errors whose text is a sentence for a person."""
+
+
+def sentence(error: Exception, asked: argparse.Namespace) -> str:
+    """What went wrong, and what to do."""
+    if isinstance(error, EXPECTED):
+        return f"{str(error).rstrip('.')}."
+    if isinstance(error, CloudTrouble):
+        return f"The cloud did not answer: {error}."
+    if getattr(asked, "stack", None):
+        from tools.deployed import AwsFailed, Unknown, explained
+
+        if isinstance(error, Unknown):
+            return str(error)
+        if isinstance(error, (*AwsFailed, TimeoutError)):
+            return explained(error, asked.stack)
+    return unexpected(error)
+
+
+def main(given: Sequence[str] | None = None) -> Exit:
+    """An error before anything was asked for ends in one sentence and USAGE."""
+    asked = arguments(given)
+    os.environ |= past_proxies(os.environ)
+    try:
+        return COMMANDS[asked.command](asked)
+    except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it is
+        return _trouble(sentence(error, asked))
