@@ -229,10 +229,10 @@ def _offloaded(seen: Seen) -> bool:
     return seen.server is not None and seen.server.offloaded and not seen.server.task_state
 
 
-def _chosen(here: list[Attachment], followed: Attachment | None, asked: str | None) -> Attachment | None:
-    """The attachment to the server; of two, the one followed or named."""
+def _chosen(here: list[Attachment], followed: Attachment | None, asked: str | None) -> Attachment:
+    """Of several attachments to the server, the one followed or named, or else the first."""
     same = [one for one in here if followed and identity(one) == identity(followed)]
-    return next(iter(same or [one for one in here if asked == one.attachment_id] or here), None)
+    return (same or [one for one in here if asked == one.attachment_id] or here)[0]
 
 
 def _bound(ours: Attachment | None, entry: Listed | None, followed: Attachment | None) -> Attachment | None:

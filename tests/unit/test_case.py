@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from shared.decision.case import Conclude, Requeue, failed, kept_calls
 from shared.decision.meant import identity
-from shared.decision.progress import Progress, State
-from shared.model import AnswerClass, Attachment, Call, Outcome, Reason, Seen, verdict_id
+from shared.decision.progress import Denial, Progress, State
+from shared.model import AnswerClass, Attachment, Call, Classified, Outcome, Reason, Seen, verdict_id
 from shared.policy import CALLS_KEPT, Policy
 from tests.builders import (
     ATTACHED,
@@ -35,6 +35,7 @@ from tests.builders import (
     joined,
     lost,
     progress,
+    request,
     seen,
     throttled,
     unread,
@@ -76,6 +77,24 @@ def test_first_attachment_that_shows_is_followed(looks: list[Seen]) -> None:
 def test_attachment_without_id_is_told_by_its_time(attached: Attachment, name: str) -> None:
     """Where a cloud gives no attachment id, the moment of attaching tells one attachment from the next."""
     assert name == identity(attached)
+
+
+@pytest.mark.parametrize(
+    ("so_far", "named", "expected"),
+    [
+        pytest.param(FOLLOWING, OTHER_ATTACHMENT, attachment(), id="the one that is followed"),
+        pytest.param(FRESH, ATTACHMENT, attachment(), id="the one that is named"),
+        pytest.param(FRESH, None, ANOTHER, id="the first"),
+    ],
+)
+def test_evidence_of_two_attachments_shows_the_one_that_matters(
+    so_far: Progress, named: str | None, expected: Attachment
+) -> None:
+    """While a server is moved, the state that is told names the attachment followed, or else the one asked for."""
+    both = seen(volume("in-use", ANOTHER, attachment()))
+    after = case(so_far, request(attachment_id=named)).saw(both, Policy(), NOW)
+    assert after.state is not None
+    assert after.state.attachment == expected
 
 
 def test_state_before_is_kept_from_the_first_look() -> None:
@@ -193,6 +212,30 @@ def test_what_the_reads_must_settle_is_counted(kind: AnswerClass, reason: Reason
     after = case(FOLLOWING).sent(answer(kind, reason), None, NOW).progress
     assert (1, unsettled, NOW, None) == (after.deletes_sent, after.unsettled, after.last_delete_at, after.accepted_at)
     assert after.last_error == f"test.{kind}: as the cloud put it"
+
+
+def test_clear_no_is_kept_until_it_can_be_told() -> None:
+    """What the cloud said is kept word for word, and the looks that are held against it are counted anew."""
+    before = replace(FOLLOWING, idle_reads=3, attempt=4, error_reads=1)
+    forbidden = answer(AnswerClass.PERMANENT, Reason.FORBIDDEN)
+    after = case(before).sent(forbidden, "req-1", NOW).progress
+    sent = replace(before, deletes_sent=1, unsettled=1, last_delete_at=NOW, receipt="req-1")
+    denial = Denial(reason=Reason.FORBIDDEN, why="DELETE: test.permanent as the cloud put it")
+    last_error = "test.permanent: as the cloud put it"
+    assert after == replace(sent, idle_reads=0, attempt=0, last_error=last_error, denied=denial)
+
+
+@pytest.mark.parametrize("code", ["no_token", "no_time"])
+def test_delete_that_did_not_leave_is_not_counted(code: str) -> None:
+    """Nothing was sent: only what kept it back is noted."""
+    kept_back = Classified(AnswerClass.RETRY, code, "not now")
+    assert case(FOLLOWING).sent(kept_back, None, NOW).progress == replace(FOLLOWING, last_error=f"{code}: not now")
+
+
+@pytest.mark.parametrize("kind", set(AnswerClass) - {AnswerClass.PERMANENT, AnswerClass.ACCEPTED})
+def test_only_a_clear_no_is_passed_on(kind: AnswerClass) -> None:
+    """An answer that says no more than "not now" is no reason for a verdict."""
+    assert case(FOLLOWING).sent(answer(kind, Reason.FORBIDDEN), None, NOW).progress.denied is None
 
 
 def test_receipt_is_that_of_the_last_delete() -> None:

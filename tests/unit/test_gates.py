@@ -13,6 +13,7 @@ from shared.decision.gates import (
     OperatingSystem,
     Power,
     Refuse,
+    cloud_refuses,
     gate,
     is_system_disk,
     operating_system,
@@ -233,6 +234,24 @@ def test_refusal_says_that_no_device_is_known() -> None:
     answer = gate(request(), volume(bootable=True), {None}, server(), RunningServerPolicy.PLATFORM)
     assert isinstance(answer, Refuse)
     assert "bootable, device not known" in answer.explanation
+
+
+@pytest.mark.parametrize(
+    ("status", "vm_state", "refused"),
+    [
+        ("SUSPENDED", None, True),
+        ("rescue", "active", True),
+        ("ACTIVE", "rescued", True),
+        ("ACTIVE", "ERROR", True),
+        ("ERROR", "error", True),
+        ("ACTIVE", None, False),
+        ("PAUSED", "paused", False),
+    ],
+)
+def test_what_the_cloud_refuses_is_told_by_either_state(status: str, vm_state: str | None, refused: bool) -> None:
+    """Status or vm_state, in whichever case a cloud writes them; the status is told in its own word."""
+    words = f"the cloud detaches nothing from a server that is {status}" if refused else None
+    assert words == cloud_refuses(server(status=status, vm_state=vm_state))
 
 
 # ----------------------------------------------------------------------------------------- the operating system
