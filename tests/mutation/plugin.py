@@ -9,13 +9,13 @@ import os
 import pytest
 
 JUDGES = {
-    "shared.decision": ("case", "gates", "meant", "requeue", "rules", "dead_letters", "model"),
+    "shared.decision": ("case", "failures", "gates", "meant", "requeue", "rules", "dead_letters", "model"),
     "shared.inbox": (
         "envelope_entries", "inbox", "inbox_fields", "inbox_hostile", "interop", "own_messages", "requesters", "times",
         "trace",
     ),
     "shared.outbox": ("dead_letters", "events", "failure_catalogue", "original", "outbox", "http_sink"),
-    "shared.own_messages": ("own_messages", "inbox"),
+    "shared.own_messages": ("own_messages", "inbox", "requesters"),
     "shared.visit": ("visits", "detach_volume"),
 }  # fmt: skip
 """The test modules by which the mutants of a package are judged, without `test_`."""
