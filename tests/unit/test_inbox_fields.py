@@ -260,6 +260,7 @@ def test_the_earlier_time_counts() -> None:
 def test_an_id_that_is_too_long_is_refused() -> None:
     """An event id that fits into no verdict is a fault of the request, not a crash."""
     assert fields(cloudevent(DATA, id="x" * 513)) == ["id"]
+    assert [case.request.id for case in found_in(cloudevent(DATA, id="x" * 512))] == ["x" * 512]
 
 
 TOKEN = "AQC-a-token-of-a-task"

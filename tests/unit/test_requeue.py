@@ -269,7 +269,7 @@ def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> No
     [
         pytest.param(ACCEPTANCE, LATE, "accepted", id="accepted"),
         pytest.param(FORBIDDEN, FOLLOWING, "DELETE: test.permanent as the cloud put it", id="a clear no"),
-        pytest.param(replace(FORBIDDEN, retry_after=60), LATE, "DELETE: test.permanent as the cloud put it",
+        pytest.param(replace(FORBIDDEN, retry_after=60), FOLLOWING, "DELETE: test.permanent as the cloud put it",
             id="a clear no, whatever it says of later"),
         pytest.param(DOWN, LATE, "DELETE: test.reconcile as the cloud put it", id="nobody knows"),
         pytest.param(replace(DOWN, message=""), FOLLOWING, "DELETE: test.reconcile", id="no words"),
@@ -360,6 +360,7 @@ AS_PUT = "as the cloud put it"
         (FORBIDDEN, FRESH, request(), failed(Reason.FORBIDDEN, f"test.permanent: {AS_PUT}")),
         (UNAUTHORIZED, FRESH, request(), failed(Reason.UNAUTHORIZED, f"test.reauthenticate: {AS_PUT}")),
         (replace(FORBIDDEN, message=""), FRESH, request(), failed(Reason.FORBIDDEN, "test.permanent")),
+        (replace(FORBIDDEN, message="not in X"), FRESH, request(), failed(Reason.FORBIDDEN, "test.permanent: not in X")),
         (DOWN, FRESH, EXPIRED,
             failed(Reason.EXPIRED, f"expired at 2026-11-23T09:00:00+00:00; test.reconcile: {AS_PUT}")),
         (DOWN, FRESH, replace(EXPIRED, dry_run=True), Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.EXPIRED,

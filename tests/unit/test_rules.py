@@ -311,6 +311,8 @@ def test_attachment_whose_time_does_not_decide(row: Row) -> None:
 @table(
     Row("a copy of two hours ago", IDLE, "failed: expired", asked=TWO_HOURS_OLD),
     Row("a copy of two hours ago, detached already", FREE, "detached: already_detached", asked=TWO_HOURS_OLD),
+    Row("a copy of an hour ago", IDLE, "failed: expired", asked=HOUR_AGO),
+    Row("seen in time, looked at when its time is up", IDLE, "failed: gave_up", HOUR_OLD, HOUR_AGO),
     Row("one minute short of it", IDLE, "delete", asked=request(requested_at=ago(minutes=59))),
     Row(
         "received in time, redelivered late", IDLE, "delete", progress(redelivered_since=ago(minutes=90)), TWO_HOURS_OLD
@@ -350,6 +352,7 @@ def test_server_or_volume_gone(row: Row) -> None:
     row.check()
 
 
+VOLUME_ERROR = "failed: volume_error"
 HISTORIES = (("never sent", FRESH), ("accepted", accepted(60)))
 BUSY = (
     *("creating", "attaching", "restoring-backup", "backing-up", "uploading", "downloading", "extending", "deleting"),
@@ -373,6 +376,15 @@ BUSY = (
         "wait",
         accepted(5, error_reads=5),
     ),
+    Row(
+        "error, the record says running, a while later",
+        replace(seen(volume("error")), ended=Ended.RUNNING),
+        "wait",
+        accepted(60, error_reads=5),
+    ),
+    Row("error, the record says failed", replace(seen(volume("error")), ended=Ended.FAILED), VOLUME_ERROR, accepted(5)),
+    Row("error, 29 s after the DELETE", seen(volume("error")), "wait", accepted(29, error_reads=5)),
+    Row("error, 30 s after the DELETE", seen(volume("error")), VOLUME_ERROR, accepted(30, error_reads=5)),
     *(
         Row(f"{status}, {history}", seen(volume(status, attachment())), "wait", so_far)
         for status in (*BUSY, "available")
@@ -396,8 +408,20 @@ def test_error_ends_it_and_any_other_status_is_waited_for(row: Row) -> None:
     Row("twice, list not read", unread(volume()), "wait", accepted(60, idle_reads=1, **SHOWN)),
     Row("once, the record says failed", RECORD_SAYS_FAILED, "failed: refused_by_server", accepted(2)),
     Row("twice, record: running", RECORD_SAYS_RUNNING, "wait", accepted(90, idle_reads=5, **SHOWN)),
+    Row(
+        "twice, record: running, after 10 min",
+        RECORD_SAYS_RUNNING,
+        "failed: refused_by_server",
+        accepted(600, idle_reads=5, **SHOWN),
+    ),
     Row("twice, record: succeeded", RECORD_SAYS_SUCCEEDED, "wait", accepted(90, idle_reads=5, **SHOWN)),
     Row("detaching, record: failed", STUCK, "failed: stuck_detaching", accepted(30)),
+    Row(
+        "detaching, record: failed, changed a slack later",
+        replace(STUCK, volume=volume("detaching", updated_at=ago(seconds=25))),
+        "failed: stuck_detaching",
+        accepted(30),
+    ),
     Row("detaching, record: failed, a later change", replace(STUCK, volume=DETACHING_AGAIN), "wait", accepted(30)),
     Row("detaching, record: failed, no time of change", replace(DETACHING, ended=Ended.FAILED), "wait", accepted(30)),
     Row("detaching, record: running", replace(DETACHING, ended=Ended.RUNNING), "wait", accepted(30)),
@@ -488,6 +512,7 @@ def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
     Row("never sent", IDLE, "failed: expired", asked=EXPIRED),
     Row("someone else detaching", DETACHING, "wait", asked=EXPIRED),
     Row("another's detach joined, block storage has let go", seen(volume("available")), "wait", joined(5), EXPIRED),
+    Row("someone else detaching, compute has let go", COMPUTE_FIRST_DETACHING, "wait", asked=EXPIRED),
     Row("planes disagree", COMPUTE_FIRST, "failed: expired", asked=EXPIRED),
     Row("detached meanwhile", FREE, "detached: already_detached", asked=EXPIRED),
     Row("newer attachment", AGAIN_ATTACHED, "failed: superseded", asked=EXPIRED),
@@ -587,6 +612,8 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
         FOLLOWING),
     Row("server, reserved", seen(RESERVED, None),
         FIRST + ": compute does not know the server, the volume is reserved"),
+    Row("server, attaching", seen(replace(RESERVED, status="attaching"), None),
+        FIRST + ": compute does not know the server, the volume is attaching"),
     Row("server, named", NO_SERVER_BUT_NAMED, FIRST + ": the volume names a server that compute does not know"),
     Row("volume, listed", NO_VOLUME_BUT_LISTED, FIRST + ": the server lists a volume that block storage does not know"),
     Row("two here", BOTH_HERE, FIRST + f": the volume has two attachments to the server{TWO}"),
@@ -615,6 +642,9 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("gone, in error, accepted", seen(ERROR_FREE, NOT_LISTED), "detached: detached_now; the volume is error",
         accepted(5)),
     Row("gone", FREE, "detached: detached_now; ", accepted(5)),
+    Row("gone, still detaching when time is up", FREE_AND_DETACHING,
+        "detached: detached_now; the volume is detaching", accepted(600)),
+    Row("elsewhere by now", ELSEWHERE_SINCE, "detached: already_detached; "),
     Row("expired", IDLE, FAILED + "expired; expired at 2026-11-23T09:00:00+00:00", asked=EXPIRED),
     Row("too old", IDLE, FAILED + "expired; issued at 2026-11-23T07:00:00+00:00 and first seen at "
         "2026-11-23T09:00:00+00:00, when its time to live (1:00:00) was over", asked=TWO_HOURS_OLD),
@@ -659,6 +689,8 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("dry run, detached", NO_SERVER, "checked: would_report_server_gone; the server does not exist, the volume is "
         "not attached to it", asked=DRY_RUN),
     Row("dry run, would fail", LOCKED, "checked: would_fail server_locked; the server is locked", asked=DRY_RUN),
+    Row("dry run, would fail before the cloud refuses", machine(status="RESCUE", vm_state="rescued", locked=True),
+        "checked: would_fail server_locked; the server is locked", asked=DRY_RUN),
     Row("dry run, the cloud refuses", machine(status="RESCUE", vm_state="rescued"), "checked: would_fail api_rejected; "
         "the cloud detaches nothing from a server that is RESCUE", asked=replace(DRY_RUN, unmounted=True)),
 )  # fmt: skip
