@@ -186,6 +186,22 @@ def test_context_may_be_four_kilobytes() -> None:
     assert fields({**DATA, "context": {"a": "ä" * (room // 2 + 1)}}) == ["context"]
 
 
+@pytest.mark.parametrize(
+    ("data", "faults"),
+    [
+        ({"volume_ids": [VOLUME], "volume_id": VOLUME}, [("volume_ids", "must not stand beside volume_id")]),
+        ({"volume_ids": [VOLUME, VOLUME.upper()]}, [("volume_ids", "names a volume twice")]),
+        (
+            {"volume_ids": [VOLUME], "attachment_id": SERVER, "task_token": "t"},
+            [(name, "goes with a single volume_id only") for name in ("attachment_id", "task_token")],
+        ),
+    ],
+)
+def test_faults_between_fields_are_said(data: dict[str, object], faults: list[tuple[str, str]]) -> None:
+    """Each field is right by itself, and they do not go together."""
+    assert faults_of({"server_id": SERVER, **data}) == faults
+
+
 def nested(levels: int) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for _ in range(levels - 1):

@@ -146,7 +146,8 @@ def test_a_case_goes_on_while_its_event_waits_for_the_bus() -> None:
     assert 1 == len(post.bus.events)
     assert [60, 5] == [case.delay for case in post.queue.sent if "continuation" in json.loads(case.body)]
     (kept,) = kept_for("bus", post)
-    assert json.loads(kept.body)["event"]["outcome"] == "unconfirmed"
+    waits = json.loads(kept.body)["event"]
+    assert (waits["outcome"], json.loads(waits["body"])["data"]["explanation"]) == ("unconfirmed", "detaching")
 
 
 def test_a_continuation_is_sent_before_a_slow_consumer_is_asked() -> None:
@@ -448,6 +449,9 @@ def test_each_no_of_the_bus_is_told_and_kept() -> None:
 # -------------------------------------------------------------------------------------------- what is given back
 
 
+NAMED = f"request /changes 4711, servers/{REQUEST.server_id}/volumes/{REQUEST.volume_id}"
+
+
 def test_what_goes_back_says_why() -> None:
     """In the log, with the request's own names where it is known, and with what was at the bottom of it."""
     post, bug = Post(), ZeroDivisionError("a bug")
@@ -461,10 +465,9 @@ def test_what_goes_back_says_why() -> None:
         "continuation not sent: QueueDoesNotExist",
         "event not emitted (InternalFailure), and not kept: QueueDoesNotExist",
     ]
-    named = f"request /changes 4711, servers/{REQUEST.server_id}/volumes/{REQUEST.volume_id}"
     for why, error in told.values():
         assert error
-        assert error.__notes__ == [named]
+        assert error.__notes__ == [NAMED]
         assert why == str(error)
 
 
@@ -539,16 +542,24 @@ def test_a_step_that_cannot_be_written_is_a_failure_of_its_case() -> None:
     assert step.decision.then.why.startswith("our own code failed: ValidationError")
 
 
-def test_a_case_that_can_never_be_written_is_answered() -> None:
-    """After so many failures in a row, as a dead letter would be, with what was sent."""
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_case_that_can_never_be_written_is_answered(dry_run: bool) -> None:
+    """After so many failures in a row, as a dead letter would be: with what was sent, if it was no dry run."""
     post = Post()
-    so_far = replace(CASE, progress=replace(CASE.progress, failures=FAILURES - 1, polls=3))
+    so_far = replace(CASE.progress, failures=FAILURES - 1, polls=3)
+    dying = replace(CASE, request=replace(REQUEST, dry_run=dry_run), progress=so_far, message=message('{"a": 1}'))
     outbox = Outbox(post.outlets)
-    outbox.take(Step(replace(so_far, message=message(body='{"a": 1}')), NONSENSE))
+    outbox.take(Step(dying, NONSENSE))
     assert {} == outbox.send().unsent
     (data,) = post.bus.data
-    assert (data["detail"], data["original"]) == ("dead_lettered", '{"a": 1}')
-    assert data["reason"]["cause"] == "code_failed"
+    assert (data["reason"]["code"], data["reason"]["cause"]) == ("dead_lettered", "code_failed")
+    assert data.get("original") == (None if dry_run else '{"a": 1}')
+    post.bus.refuse, post.queue.refuse = lambda event: True, lambda message: True
+    outbox = Outbox(post.outlets)
+    outbox.take(Step(dying, NONSENSE))
+    (unsent,) = outbox.send().unsent.values()
+    assert unsent.cause
+    assert unsent.cause.__notes__ == [NAMED]
 
 
 def test_a_case_that_not_even_a_failure_can_be_written_of_goes_back() -> None:
