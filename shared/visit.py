@@ -288,8 +288,6 @@ class Visit:
             self.look.calls, self.look.sent = [], None
             try:
                 step = self._step(case)
-            except (AwsTrouble, SettingsError) as error:
-                step = Step(case, Broken(error), tuple(self.look.calls))
             except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
                 step = self._failed(case, error)
             self.done.append(step)

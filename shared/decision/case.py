@@ -266,7 +266,7 @@ class NotLookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The look was not finished: AWS did not answer, our own code failed, or the invocation ended in the middle.
+    """The look was not finished: our own code failed, or the invocation ended in the middle.
 
     `then` is what follows a failure of our own code (`decision.failures`); without it the message comes again.
     """

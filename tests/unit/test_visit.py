@@ -250,6 +250,20 @@ def test_what_is_read_and_in_which_order(so_far: Progress, cloud: Any, asked: st
     assert [call.operation for call in step.calls] == [word.split()[0] for word in asked.split(", ")]
 
 
+@pytest.mark.parametrize(
+    ("so_far", "cloud"),
+    [
+        (FRESH, {"shows": DETACHING}),
+        (accepted(600), {"shows": DETACHING}),
+        (accepted(60), {"shows": volume("detaching", NEWER), "records": RESIZED}),
+    ],
+)
+def test_a_detach_that_shows_is_timed(so_far: Progress, cloud: Any) -> None:
+    """From the look that sees it first, whatever else that look has to read."""
+    seen_first = Desk(**cloud).one(so_far).case.progress
+    assert (seen_first.detaching_since, seen_first.polls) == (NOW, 1)
+
+
 def test_what_changes_while_the_records_are_read_is_looked_at_again() -> None:
     """The records are of before it changed."""
     desk = Desk(shows=[volume("in-use", NEWER), volume("detaching", NEWER)], records=RESIZED)
@@ -414,16 +428,19 @@ def test_no_delete_is_sent_by_who_is_no_longer_waited_for() -> None:
 
 def test_who_is_not_done_in_time_comes_again() -> None:
     """The case in the middle is not known to be done; those behind it were not begun."""
-    desk = Desk(shows=both(), lists=BOTH_LISTED)
-    third = case(FRESH, request(id="4712"))
+    desk, third = Desk(shows=[*both(), volume()], lists=BOTH_LISTED), case(FRESH, request(id="4712"))
     visit = Visit(desk.visits, [case(), second(), third], desk.look())
-    done = Step(case(), NotLookedAt())
-    visit.done, visit.begun = [done], 2
-    first, middle, last = visit.steps()
-    assert (first, last) == (done, Step(third, NotLookedAt()))
+    at_each_look: list[list[Step]] = []
+    desk.cloud.looked = lambda: at_each_look.append(visit.steps())
+    visit.run()
+    before, meanwhile, _ = at_each_look
+    done, middle, last = meanwhile
+    assert (done.decision, last) == (Requeue(1, "accepted"), Step(third, NotLookedAt()))
     assert middle.case == second()
     assert isinstance(middle.decision, Broken)
     assert isinstance(middle.decision.error, OutOfTime)
+    assert [type(step.decision) for step in before] == [Broken, NotLookedAt, NotLookedAt]
+    assert [type(step.decision) for step in visit.steps()] == [Requeue] * 3
 
 
 @pytest.mark.parametrize(("later", "sent"), [(0, False), (UNSETTLED_PAUSE - 1, False), (UNSETTLED_PAUSE, True)])
