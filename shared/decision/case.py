@@ -143,7 +143,7 @@ class Case:
         offloaded = bool(not here and entry and kept) and _offloaded(seen)
         if offloaded and entry:
             here = [Attachment(entry.attachment_id, None, entry.device)]
-        chosen = _chosen(here, was.followed, request.attachment_id) if len(here) > 1 else next(iter(here), None)
+        chosen = _chosen(here, was.followed, request.attachment_id) if here else None
         ours = _bound(chosen, entry, was.followed)
         how = None
         if ours and len(here) == 1:
