@@ -343,18 +343,18 @@ UNCONFIRMED = verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
 @pytest.mark.parametrize(
     ("decision", "changes"),
     [
-        pytest.param(Requeue(5, "busy"), {"attempt": 4}, id="requeued"),
+        pytest.param(Requeue(5, "busy"), {"attempt": 4, "failures": 0}, id="requeued"),
         pytest.param(
             Requeue(5, "slow", announce_unconfirmed=True),
-            {"attempt": 0, "unconfirmed_id": UNCONFIRMED},
+            {"attempt": 0, "failures": 0, "unconfirmed_id": UNCONFIRMED},
             id="announced: the watch begins anew",
         ),
         pytest.param(failed(Reason.GAVE_UP), {}, id="concluded"),
     ],
 )
 def test_step_is_counted(decision: Requeue | Conclude, changes: dict[str, Any]) -> None:
-    """A case that comes back counts one attempt more, or anew once it was said to be unconfirmed."""
-    before = progress(attempt=3, redelivered_since=NOW)
+    """A case that comes back counts one attempt more, or anew once it was said to be unconfirmed, and no failure."""
+    before = progress(attempt=3, redelivered_since=NOW, failures=2)
     after = case(before).stepped(decision, (call(),)).progress
     assert after == replace(before, calls=(call(),), **changes)
 

@@ -279,6 +279,44 @@ def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None
         assert fault.message.startswith(f"must be a JSON object, is {kind}")
 
 
+def test_a_text_of_a_text_of_a_text_is_a_text() -> None:
+    """Nobody means it so."""
+    found = rejected(json.dumps(json.dumps(json.dumps("a"))))
+    assert found.faults == (Fault("", "must be a JSON object, is a string"),)
+
+
+def test_what_is_quoted_of_a_message_is_short() -> None:
+    """Whatever it takes to write its characters."""
+    name = "\\u0000" * 64
+    found = read(Message(f'{{"{name}": 1, "{name}": 2}}', "m-1", QUEUE_ARN, SENT), "bms", SENT, MESSAGE_KEYS)
+    assert isinstance(found, Rejected)
+    assert [(fault.field, len(fault.message)) for fault in found.faults] == [("", 256)]
+
+
+TEXT = "must be a non-empty string without control characters"
+TIME = "must be an RFC 3339 time with a zone, such as 2026-11-23T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"id": ...}, ("id", f"is required and {TEXT}")),
+        ({"type": 5}, ("type", f"is required and {TEXT}")),
+        ({"subject": ""}, ("subject", TEXT)),
+        ({"time": "today"}, ("time", TIME)),
+        ({"expirytime": 5}, ("expirytime", TIME)),
+        ({"data_base64": "e30="}, ("data_base64", "must not stand beside data")),
+        ({"datacontenttype": "application/xml"}, ("datacontenttype", "must be JSON")),
+        ({"data": [5]}, ("data", "must be a JSON object")),
+        ({"data": ..., "data_base64": "WzFd"}, ("data_base64", "must be the base64 of a JSON object")),
+    ],
+)
+def test_faults_of_an_event_say_what_would_be_right(changes: dict[str, Any], fault: tuple[str, str]) -> None:
+    """One sentence for each attribute."""
+    found = rejected(cloudevent(**{"data": DATA, **changes}))
+    assert fault in [(one.field, one.message) for one in found.faults]
+
+
 def test_text_that_is_no_json_says_why() -> None:
     """Under the identity of what it came in."""
     found = rejected(eventbridge("please"))
@@ -360,7 +398,7 @@ def test_data_beside_attributes_has_a_type(read_with: Any, name: str) -> None:
 @pytest.mark.parametrize("read_with", [with_attributes, by_sns])
 def test_event_that_is_whole_needs_no_attributes(read_with: Any) -> None:
     """A structured event is what it is, and attributes without a version make none of bare data."""
-    (case,) = read_with(cloudevent(DATA, id="inner"), BESIDE)
+    (case,) = read_with(cloudevent(DATA, id="inner"), BESIDE | {"ce-time": "today"})
     assert case.request.id == "inner"
     (case,) = read_with(DATA, {name: value for name, value in BESIDE.items() if name != "ce-specversion"})
     assert case.request.source != "/changes"
@@ -381,7 +419,7 @@ def encoded(value: object) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
-PADDED = encoded(DATA | {"context": {"": "xx"}})
+PADDED = [encoded(DATA | {"context": {"": "x" * length}}) for length in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -390,8 +428,8 @@ PADDED = encoded(DATA | {"context": {"": "xx"}})
         DATA,
         json.dumps(DATA),
         encoded(DATA),
-        PADDED,
-        PADDED[:76] + "\r\n" + PADDED[76:] + "\r\n",
+        *PADDED,
+        *(f"{text[:76]}\r\n{text[76:]}\r\n" for text in PADDED),
         {"header": {}, "body": DATA},
         encoded({"header": {"X": ["1"]}, "body": DATA}),
     ],

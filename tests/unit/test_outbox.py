@@ -21,7 +21,7 @@ from shared.outbox.outbox import Outbox, Outlets
 from shared.own_messages import WaitingDelivery
 from shared.policy import EMIT_AGAIN, FAILURES, LONGEST_DELAY, LONGEST_OFFER, OFFER_AGAIN, PATIENCE
 from shared.ports import AwsTrouble, Event, K, NotTaken, QueueMessage, Unsent
-from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, ours
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, continuation, ours
 from tests.stack import Clock, VirtualBus, VirtualQueue
 
 LATER = NotTaken("HTTP 503", again=True)
@@ -165,6 +165,19 @@ def test_messages_of_a_batch_fail_apart() -> None:
     post.queue.refuse = lambda message: message.delay == 7
     assert ["m-2", "m-1"] == post.take(Requeue(5, "busy"), Requeue(7, "busy"), Broken(ZeroDivisionError("a bug")), DONE)
     assert (1, 1) == (len(post.bus.events), len(post.queue.sent))
+
+
+def test_a_continuation_holds_what_is_known_and_no_more() -> None:
+    """Under the names that every release reads, and signed."""
+    post = Post()
+    so_far = replace(CASE.progress, receipt="req-1", deletes_sent=1)
+    assert [] == post.take(Requeue(5, "accepted"), case=replace(CASE, progress=so_far))
+    (sent,) = post.queue.sent
+    told = json.loads(sent.body)
+    assert sent.body == continuation(REQUEST, so_far)
+    assert told["request"].keys() == {"id", "source", "requested_at", "server_id", "volume_id"}
+    assert told["progress"] == {"first_seen_at": "2026-11-23T08:00:00Z", "attempt": 3, "deletes_sent": 1,
+        "delete_request_id": "req-1", "redelivered_since": "2026-11-23T08:00:00Z"}  # fmt: skip
 
 
 def test_what_was_not_looked_at_is_put_back_as_it_was() -> None:

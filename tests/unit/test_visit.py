@@ -14,6 +14,7 @@ from shared.decision.requeue import pause
 from shared.model import (
     Action,
     AnswerClass,
+    Attachment,
     Call,
     Classified,
     DetachRequest,
@@ -236,6 +237,10 @@ WITH_RECEIPT = {"receipt": "r"}
         pytest.param(FOLLOWING, {"shows": volume("in-use", NEWER), "records": RESIZED},
             "server S, list S, volume V, records S, volume V, DELETE S V",
             Seen(volume("in-use", NEWER), LISTED, server(), actions=RESIZED), id="another attachment"),
+        pytest.param(accepted(600, followed=Attachment()), {"shows": volume("detaching", Attachment()),
+            "records": RESIZED}, "volume V, server S, records S, volume V, list S",
+            Seen(volume("detaching", Attachment()), LISTED, server(), actions=RESIZED),
+            id="about to be told, of one without a name"),
         pytest.param(accepted(60), {"shows": volume("detaching", NEWER), "records": RESIZED},
             "volume V, list S, server S, records S, volume V",
             Seen(volume("detaching", NEWER), LISTED, server(), actions=RESIZED), id="another, detaching"),
