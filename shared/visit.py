@@ -264,7 +264,7 @@ class Visits:
             key = self.clouds.key(case.request.project_id), case.request.server_id
             grouped.setdefault(key, []).append(case)
         return [
-            Visit(self, group, Look(self.clouds, self.clock, deadline, len(group) > 1 and _many_under_way(group)))
+            Visit(self, group, Look(self.clouds, self.clock, deadline, _many_under_way(group)))
             for group in grouped.values()
         ]
 

@@ -382,6 +382,7 @@ def test_what_our_code_fails_on_is_answered() -> None:
     assert [event["id"] for event in letters.bus.events] == [
         verdict_id("/changes", "4711", volume, Outcome.FAILED) for volume in (VOLUME, OTHER_VOLUME)
     ]
+    assert [data["faults"][0]["message"] for data in letters.bus.data] == ["could not be read: ZeroDivisionError"] * 2
     assert (letters.told.found, letters.told.messages) == ([BUG], ["m-0"])
 
 

@@ -1,7 +1,10 @@
 """A visit step by step: what is read in which order, what is made of it, and what the next case need not read again."""
 
 import re
+import threading
+import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -87,7 +90,7 @@ class FakeCloud:
     back: Classified = ACCEPTED
     where: str | None = None
     deleting: float = 0
-    looked: Callable[[], None] = lambda: None
+    looked: Callable[[str], object] = lambda volume_id: None
     asked: list[str] = field(default_factory=list)
 
     def _told(self, asked: str, value: Any) -> Reading[Any]:
@@ -98,7 +101,7 @@ class FakeCloud:
         return Reading(value, (call,))
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
-        self.looked()
+        self.looked(volume_id)
         shown = self.shows.pop(0) if isinstance(self.shows, list) else self.shows
         return self._told(f"volume {short(volume_id)}", shown)
 
@@ -388,6 +391,54 @@ def test_disks_that_no_list_tells_are_read_one_by_one(under_way: Any) -> None:
     assert [[call.operation for call in step.calls] for step in steps] == [["detaching", "volume"], alone]
 
 
+def test_servers_and_projects_share_nothing() -> None:
+    """Neither what was read nor what failed."""
+    for other in ({"server_id": "another"}, {"project_id": "p"}):
+        desk = Desk(shows=FREE, machine=None)
+        desk.visits = replace(desk.visits, at_once=1)
+        desk.visit(case(), case(FRESH, request(id="4712", **other)))
+        assert desk.asked == f"server S, volume V, server {other.get('server_id', 'S')}, volume V"
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_so_many_servers_are_visited_at_once(at_once: int) -> None:
+    """And no more."""
+    met, meeting = [], threading.Barrier(2)
+
+    def meet(_: str) -> None:
+        with suppress(threading.BrokenBarrierError):
+            meeting.wait(1 if at_once > 1 else 0.1)
+            met.append(1)
+
+    desk = Desk(shows=FREE, machine=None, looked=meet)
+    desk.visits = replace(desk.visits, at_once=at_once)
+    desk.visit(case(), case(FRESH, request(server_id="another")))
+    assert len(met) == (2 if at_once > 1 else 0)
+
+
+def test_a_server_that_hangs_is_left_behind() -> None:
+    """A second after the deadline its cases are given back; others are done, and nothing more is sent by it."""
+    desk, released = Desk(), threading.Event()
+    deadline = NOW + timedelta(seconds=60)
+    readings = iter([deadline])
+    desk.visits = replace(desk.visits, clock=lambda: next(readings, NOW))
+    desk.cloud.looked = lambda volume_id: volume_id == VOLUME and released.wait(5)
+    begun = time.monotonic()
+    hanging, last, other = desk.visits.all(
+        [case(), second(), case(FRESH, request(server_id="another", volume_id="other"))], deadline
+    )
+    assert 0.9 < time.monotonic() - begun < 3
+    assert isinstance(hanging.decision, Broken)
+    assert isinstance(hanging.decision.error, OutOfTime)
+    assert last == Step(second(), NotLookedAt())
+    assert isinstance(other.decision, Conclude)
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(5)
+    assert "DELETE" not in desk.asked
+
+
 # ------------------------------------------------------------------------------------------------------ the DELETE
 
 
@@ -425,7 +476,7 @@ def test_no_delete_is_sent_by_who_is_no_longer_waited_for() -> None:
     """The message was put back meanwhile: another invocation may be at work on it."""
     desk = Desk()
     visit = Visit(desk.visits, [case(), second()], desk.look())
-    desk.cloud.looked = lambda: setattr(visit, "stopped", True)
+    desk.cloud.looked = lambda _: setattr(visit, "stopped", True)
     visit.run()
     assert desk.asked == "server S, list S, volume V"
     assert [type(step.decision) for step in visit.steps()] == [Requeue, NotLookedAt]
@@ -436,7 +487,7 @@ def test_who_is_not_done_in_time_comes_again() -> None:
     desk, third = Desk(shows=[*both(), volume()], lists=BOTH_LISTED), case(FRESH, request(id="4712"))
     visit = Visit(desk.visits, [case(), second(), third], desk.look())
     at_each_look: list[list[Step]] = []
-    desk.cloud.looked = lambda: at_each_look.append(visit.steps())
+    desk.cloud.looked = lambda _: at_each_look.append(visit.steps())
     visit.run()
     before, meanwhile, _ = at_each_look
     done, middle, last = meanwhile
