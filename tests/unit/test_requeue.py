@@ -78,6 +78,12 @@ def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest:
     assert (shortest, longest) == ([min(each) for each in waits], [max(each) for each in waits])
 
 
+def test_steps_are_taken_as_they_are() -> None:
+    """The last one goes on for ever; and nobody waits for less than a second."""
+    assert [pause(POLL, attempt, "any") for attempt in (0, 1, 2, 11, 12, 19, 20, 100)] == [1, 1, 2, 3, 4, 15, 15, 15]
+    assert pause(Backoff(first=0.1, factor=1, cap=1), 3, "any") == 1
+
+
 def test_end_of_a_detach_is_seen_soon() -> None:
     """Looks are 3 s apart at most in the first half minute, 15 s later; one is right after a detach of 20 s."""
     due, at = [], 0.0
