@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.case import Conclude, Requeue, failed, kept_calls
+from shared.decision.case import Conclude, Requeue, detached, failed, kept_calls
 from shared.decision.meant import Standing, identity
 from shared.decision.progress import Denial, Progress, State
-from shared.model import AnswerClass, Attachment, Call, Classified, Listed, Outcome, Reason, Seen, verdict_id
+from shared.model import AnswerClass, Attachment, Call, Classified, Detail, Listed, Outcome, Reason, Seen, verdict_id
 from shared.policy import CALLS_KEPT, Policy
 from tests.builders import (
     ATTACHED,
@@ -332,6 +332,13 @@ def test_receipt_is_that_of_the_last_delete() -> None:
     first = case(FOLLOWING).sent(answer(AnswerClass.RECONCILE), "req-1", NOW)
     assert first.progress.receipt == "req-1"
     assert first.sent(answer(AnswerClass.RECONCILE), None, NOW).progress.receipt is None
+
+
+def test_conclusion_says_no_more_than_it_is_told() -> None:
+    """An explanation that nobody gave is none."""
+    assert detached(Detail.DETACHED_NOW) == Conclude(Outcome.DETACHED, Detail.DETACHED_NOW, None, "", None)
+    assert failed(Reason.GAVE_UP) == Conclude(Outcome.FAILED, Reason.GAVE_UP, Reason.GAVE_UP, "", None)
+    assert failed(Reason.GAVE_UP, "x").explanation == detached(Detail.DETACHED_NOW, "x").explanation == "x"
 
 
 # ----------------------------------------------------------------------------------------- what a step books

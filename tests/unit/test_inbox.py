@@ -11,7 +11,7 @@ import pytest
 
 from shared.decision.case import Case
 from shared.inbox.read import Ignored, Rejected, read
-from shared.model import DetachRequest, Fault, Message, Origin
+from shared.model import DetachRequest, Fault, Message, Origin, Reason
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, TRACE, VOLUME, bare, cloudevent
 
 DATA = bare(SERVER, VOLUME)
@@ -275,8 +275,15 @@ def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None
     for wrapped, id_ in ((value, "m-1"), (eventbridge(value), "eb-1"), (sns(value), "sns-1")):
         found = rejected(wrapped)
         (fault,) = found.faults
-        assert (fault.field, found.origin.id) == ("", id_)
+        assert (fault.field, found.origin.id, found.own) == ("", id_, None)
         assert fault.message.startswith(f"must be a JSON object, is {kind}")
+
+
+@pytest.mark.parametrize("name", ["continuation", "progress", "pending_delivery", "event"])
+def test_one_name_of_ours_does_not_make_a_message_ours(name: str) -> None:
+    """It is a request with a field that there is not."""
+    found = rejected(DATA | {name: {}})
+    assert (found.reason, found.own, fields(found)) == (Reason.INVALID_REQUEST, None, [name])
 
 
 def test_a_text_of_a_text_of_a_text_is_a_text() -> None:

@@ -299,3 +299,32 @@ def test_a_plain_token_is_known_by_what_it_is(value: Any) -> None:
     """In lists and names, in the message and in the context that is echoed."""
     assert "hunter-2" not in shown(json.dumps(value), "hunter-2/+")
     assert "hunter-2" not in json.dumps(echoed({"c": value}, "hunter-2/+"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("my password=x and all the rest", f"my password={REDACTED} and all the rest"),
+        ('{"note": "password=x and all the rest"}', f'{{"note": "password={REDACTED} and all the rest"}}'),
+        ("\ufeff[1]", "\ufeff[1]"),
+        ("\ufeff" + '{"pin": 5}', f'{{"pin": "{REDACTED}"}}'),
+    ],
+)
+def test_nothing_is_lost_behind_a_secret(text: str, expected: str) -> None:
+    """What is shown in its place may be longer than it was."""
+    assert shown(text) == expected
+
+
+@pytest.mark.parametrize(("levels", "opened"), [(1, True), (12, True), (13, False)])
+def test_base64_within_base64_is_opened_twelve_times(levels: int, opened: bool) -> None:
+    """And shown as it was written, line breaks and all."""
+    text = "no secret"
+    for _ in range(levels):
+        text = base64.encodebytes(text.encode()).decode()
+    assert (shown(text) == text) is opened
+
+
+def test_a_large_message_is_shown_by_its_beginning() -> None:
+    """As far as no half of a secret can stand at the cut, and without what is known to be one."""
+    assert shown("ab " * 50_000) == ("ab " * 50_000)[: 16 * 1024 - 3000]
+    assert shown("hunter-2/+ " + "ab " * 50_000, "hunter-2/+").startswith(f"{REDACTED} ab")
