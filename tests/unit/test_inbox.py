@@ -80,8 +80,8 @@ def test_innermost_envelope_names_the_request(name: str) -> None:
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_redelivery_is_the_same_request(name: str) -> None:
     """A message that is delivered again holds an equal request, and the case knows since when it was tried."""
-    delivery = delivered(ENVELOPES[name][0])
-    again = replace(delivery, receive_count=2, first_received_at=SENT)
+    delivery = replace(delivered(ENVELOPES[name][0]), first_received_at=SENT)
+    again = replace(delivery, receive_count=2)
     found: list[Any] = [read(delivery, "bms", SENT, MESSAGE_KEYS), read(again, "bms", SENT, MESSAGE_KEYS)]
     (first,), (second,) = found
     assert first.request == second.request
@@ -282,8 +282,16 @@ def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None
 @pytest.mark.parametrize("name", ["continuation", "progress", "pending_delivery", "event"])
 def test_one_name_of_ours_does_not_make_a_message_ours(name: str) -> None:
     """It is a request with a field that there is not."""
-    found = rejected(DATA | {name: {}})
+    found = rejected(DATA | {name: {"unconfirmed_id": "u"}})
     assert (found.reason, found.own, fields(found)) == (Reason.INVALID_REQUEST, None, [name])
+    assert found.unconfirmed_id is None
+
+
+def test_a_batch_of_one_event_is_the_event() -> None:
+    """As some brokers deliver each event; of two, or of what is no event, nobody knows what to answer."""
+    assert request_of([cloudevent(DATA)]).id == "4711"
+    for value in ([cloudevent(DATA)] * 2, [DATA], []):
+        assert rejected(value).faults == (Fault("", "must be a JSON object, is an array"),)
 
 
 def test_a_text_of_a_text_of_a_text_is_a_text() -> None:
