@@ -255,7 +255,8 @@ def test_wrapping_has_a_limit() -> None:
     for _ in range(4):
         value = eventbridge(value)
     assert request_of(value).volume_id == VOLUME
-    assert rejected(eventbridge(value)).faults[0].message == "wrapped more than 4 times"
+    found = rejected(eventbridge(value))
+    assert (found.origin.id, found.faults) == ("eb-1", (Fault("", "wrapped more than 4 times"),))
 
 
 @pytest.mark.parametrize("value", [[], [DATA], "text", 5, True, None])

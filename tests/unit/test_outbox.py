@@ -19,7 +19,18 @@ from shared.outbox.events import EventFactory
 from shared.outbox.observer import Attempt, Observer
 from shared.outbox.outbox import Outbox, Outlets
 from shared.own_messages import WaitingDelivery
-from shared.policy import EMIT_AGAIN, FAILURES, LONGEST_DELAY, LONGEST_OFFER, OFFER_AGAIN, PATIENCE
+from shared.policy import (
+    BUS_SHARE,
+    CONTINUATIONS_SHARE,
+    EMIT_AGAIN,
+    FAILURES,
+    LONGEST_DELAY,
+    LONGEST_OFFER,
+    OFFER_AGAIN,
+    PATIENCE,
+    SPARE,
+    TIME_TO_SEND,
+)
 from shared.ports import AwsTrouble, Event, K, NotTaken, QueueMessage, Unsent
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, continuation, ours
 from tests.stack import Clock, VirtualBus, VirtualQueue
@@ -507,6 +518,55 @@ def test_a_queue_that_is_overrun_is_told_apart() -> None:
     assert unsent == Unsent("continuation not sent: Throttling", throttled=True)
     assert isinstance(unsent.cause, AwsTrouble)
     assert str(unsent.cause.__cause__) == "slow"
+
+
+def test_a_verdict_that_cannot_be_kept_for_a_consumer_says_so() -> None:
+    """The log tells it from a case that could not go on."""
+    post = Post()
+    post.sink.answers = [LATER]
+    post.queue.refuse = lambda message: True
+    assert ["m-0"] == post.emit(event())
+    assert [why for _, why, _ in post.observer.given_back] == ["waiting delivery not sent: QueueDoesNotExist"]
+
+
+class TimedBus(VirtualBus):
+    """Remembers until when each call may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: list[datetime | None] = []
+
+    def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        self.until.append(deadline)
+        return super().emit(events, deadline)
+
+
+class TimedQueue(VirtualQueue):
+    """As the bus."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.until: list[datetime | None] = []
+
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        self.until.append(deadline)
+        return super().send(messages, deadline)
+
+
+@pytest.mark.parametrize("seconds", [20, None])
+def test_each_call_has_its_share_of_the_time(seconds: int | None) -> None:
+    """So that the bus leaves time for what goes on, and that for what waits; who is not needed is not called."""
+    post, deadline = Post(), START + timedelta(seconds=seconds) if seconds else None
+    post.sink.answers = [LATER]
+    bus, queue = TimedBus(), TimedQueue(post.clock)
+    for events in (True, False):
+        outbox = Outbox(replace(post.outlets, bus=bus, queue=queue), deadline)
+        outbox.take(Step(CASE, Requeue(5, "busy", announce_unconfirmed=events)))
+        assert {} == outbox.send().unsent
+    shares = (BUS_SHARE, CONTINUATIONS_SHARE, 1)
+    whole = timedelta(seconds=(seconds or 0) + TIME_TO_SEND - SPARE)
+    at_bus, going_on, waiting = (START + whole * share if seconds else None for share in shares)
+    assert (bus.until, queue.until) == ([at_bus], [going_on, waiting, going_on])
 
 
 def test_an_event_that_waited_and_is_not_kept_goes_back_with_its_message() -> None:
