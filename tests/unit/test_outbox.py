@@ -529,6 +529,31 @@ def test_a_verdict_that_cannot_be_kept_for_a_consumer_says_so() -> None:
     assert [why for _, why, _ in post.observer.given_back] == ["waiting delivery not sent: QueueDoesNotExist"]
 
 
+class NoKeys:
+    """The key of our own messages cannot be read just now."""
+
+    def mac(self, text: str) -> str:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        return False
+
+    def since(self) -> datetime:
+        return START
+
+
+def test_what_cannot_be_signed_goes_back() -> None:
+    """Nothing of ours is sent without a MAC; what the bus takes is sent all the same."""
+    post = Post()
+    outbox = Outbox(replace(post.outlets, macs=NoKeys()))
+    outbox.take(Step(CASE, Requeue(5, "busy", announce_unconfirmed=True)))
+    (unsent,) = outbox.send().unsent.values()
+    assert unsent == Unsent("continuation not sent: GetSecretValue: no answer")
+    assert unsent.cause
+    assert str(unsent.cause.__cause__) == "GetSecretValue: no answer"
+    assert (len(post.bus.events), post.queue.sent) == (1, [])
+
+
 class TimedBus(VirtualBus):
     """Remembers until when each call may take."""
 
