@@ -592,6 +592,10 @@ def test_each_call_has_its_share_of_the_time(seconds: int | None) -> None:
     whole = timedelta(seconds=(seconds or 0) + TIME_TO_SEND - SPARE)
     at_bus, going_on, waiting = (START + whole * share if seconds else None for share in shares)
     assert (bus.until, queue.until) == ([at_bus], [going_on, waiting, going_on])
+    quiet = Outbox(replace(post.outlets, bus=bus, queue=queue, consumers=Consumers()), deadline)
+    quiet.take(Step(CASE, DONE))
+    assert {} == quiet.send().unsent
+    assert (len(bus.until), len(queue.until)) == (2, 3)
 
 
 def test_an_event_that_waited_and_is_not_kept_goes_back_with_its_message() -> None:
