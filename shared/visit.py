@@ -264,7 +264,7 @@ class Visits:
             key = self.clouds.key(case.request.project_id), case.request.server_id
             grouped.setdefault(key, []).append(case)
         return [
-            Visit(self, group, Look(self.clouds, self.clock, deadline, len(group) > 1 and _many_under_way(group)))
+            Visit(self, group, Look(self.clouds, self.clock, deadline, _many_under_way(group)))
             for group in grouped.values()
         ]
 
@@ -288,8 +288,6 @@ class Visit:
             self.look.calls, self.look.sent = [], None
             try:
                 step = self._step(case)
-            except (AwsTrouble, SettingsError) as error:
-                step = Step(case, Broken(error), tuple(self.look.calls))
             except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
                 step = self._failed(case, error)
             self.done.append(step)

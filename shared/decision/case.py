@@ -143,7 +143,7 @@ class Case:
         offloaded = bool(not here and entry and kept) and _offloaded(seen)
         if offloaded and entry:
             here = [Attachment(entry.attachment_id, None, entry.device)]
-        chosen = _chosen(here, was.followed, request.attachment_id) if len(here) > 1 else next(iter(here), None)
+        chosen = _chosen(here, was.followed, request.attachment_id) if here else None
         ours = _bound(chosen, entry, was.followed)
         how = None
         if ours and len(here) == 1:
@@ -229,10 +229,10 @@ def _offloaded(seen: Seen) -> bool:
     return seen.server is not None and seen.server.offloaded and not seen.server.task_state
 
 
-def _chosen(here: list[Attachment], followed: Attachment | None, asked: str | None) -> Attachment | None:
-    """The attachment to the server; of two, the one followed or named."""
+def _chosen(here: list[Attachment], followed: Attachment | None, asked: str | None) -> Attachment:
+    """Of several attachments to the server, the one followed or named, or else the first."""
     same = [one for one in here if followed and identity(one) == identity(followed)]
-    return next(iter(same or [one for one in here if asked == one.attachment_id] or here), None)
+    return (same or [one for one in here if asked == one.attachment_id] or here)[0]
 
 
 def _bound(ours: Attachment | None, entry: Listed | None, followed: Attachment | None) -> Attachment | None:
@@ -266,7 +266,7 @@ class NotLookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The look was not finished: AWS did not answer, our own code failed, or the invocation ended in the middle.
+    """The look was not finished: our own code failed, or the invocation ended in the middle.
 
     `then` is what follows a failure of our own code (`decision.failures`); without it the message comes again.
     """

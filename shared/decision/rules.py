@@ -28,13 +28,13 @@ Rule = Callable[[Case, Policy, datetime], Decision | None]
 
 
 def how_detached(case: Case) -> Detail:
-    """Whose work it was: ours, perhaps ours (a DELETE was not accepted, as far as we heard), another's, or nobody's."""
+    """Whose work it was: ours, perhaps ours (a DELETE was not accepted, as far as we heard), or another's."""
     progress = case.progress
     if progress.accepted_at:
         return Detail.DETACHED_NOW
     if progress.deletes_sent:
         return Detail.DETACHED_MEANWHILE
-    return Detail.DETACHED_BY_OTHER if progress.followed else Detail.ALREADY_DETACHED
+    return Detail.DETACHED_BY_OTHER
 
 
 def nothing_there(case: Case, policy: Policy, now: datetime) -> Decision | None:

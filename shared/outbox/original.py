@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from base64 import b64decode, b64encode
 from typing import Any
 
@@ -38,6 +39,9 @@ LONGEST_SECRET = 3000
 
 DEEPEST = 12
 """So many texts of JSON, or in base64, are opened one within the other."""
+
+WHOLE = sys.maxsize
+"""Characters. Nothing is cut here: a text may become longer than it was where a secret stood."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n_-]{8,}={0,2}")
 
@@ -114,7 +118,7 @@ def _of_value(value: Any, depth: int, token: str | None) -> Any:
 
 
 def _of_plain(text: str, token: str | None) -> str:
-    return redact(text, len(text), [token] if token else ())
+    return redact(text, WHOLE, [token] if token else ())
 
 
 def _of_member(name: str, item: Any, depth: int, token: str | None) -> Any:

@@ -1,6 +1,12 @@
 """The HTTP sink against a real server: what is sent, how it is signed, and what each answer means."""
 
 import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -133,6 +139,106 @@ def test_without_a_secret_nothing_is_sent(script: Script) -> None:
         verdict()
     )
     assert [] == script.asked
+
+
+def test_a_date_of_retry_after_is_counted_from_now(script: Script) -> None:
+    """By the clock of whoever is asked to wait."""
+    script.then(Reply(503, b"", (("Retry-After", "Mon, 23 Nov 2026 08:01:00 GMT"),)))
+    assert NotTaken("HTTP 503", again=True, retry_after=60) == sink(script, clock=lambda: START).deliver(verdict())
+
+
+def test_a_sink_wants_everything(script: Script) -> None:
+    """It filters for itself."""
+    assert sink(script).wants(verdict())
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_without_time_nothing_is_sent(script: Script, late: float) -> None:
+    """The verdict waits for another invocation."""
+    late_sink = sink(script, clock=lambda: START)
+    told = late_sink.deliver(verdict(), START - timedelta(seconds=late))
+    assert told == NotTaken("no time was left to send it", again=True)
+    assert [] == script.asked
+
+
+def test_half_a_second_may_do(script: Script) -> None:
+    """A sink on the same network answers in less."""
+    assert sink(script, clock=lambda: START).deliver(verdict(), START + timedelta(seconds=0.9)) is None
+
+
+@contextmanager
+def dripping(first: bytes = b"") -> Iterator[str]:
+    """The URL of a server that begins its answer so, and goes on a byte at a time."""
+    ended = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(first)
+            while not ended.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+        thread.join(5)
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for() -> None:
+    """The batch goes on when the time that was left is over."""
+    with dripping() as url:
+        slow = sink(Script(url), clock=lambda: START)
+        told = slow.deliver(verdict(), START + timedelta(seconds=0.3))
+    assert told == NotTaken("no answer within 0.3 s", again=True)
+
+
+def test_the_rest_of_an_answer_is_not_waited_for() -> None:
+    """A yes is a yes, however much is said beyond it."""
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") as url:
+        slow = sink(Script(url), clock=lambda: START)
+        assert slow.deliver(verdict(), START + timedelta(seconds=1)) is None
+
+
+def test_a_sink_that_says_nothing_keeps_no_thread() -> None:
+    """The connection is given up with the offer, so that later verdicts find a thread to be sent by."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        quiet = replace(
+            sink(Script(f"http://127.0.0.1:{silent.getsockname()[1]}"), clock=lambda: START),
+            threads=ThreadPoolExecutor(1),
+        )
+        told = quiet.deliver(verdict(), START + timedelta(seconds=0.2))
+        assert told
+        assert told.again
+        assert quiet.threads.submit(lambda: "free").result(5) == "free"
+
+
+def test_binary_headers_hold_the_attributes_and_nothing_else(script: Script) -> None:
+    """As the binding has them: with all but visible ASCII escaped, and the data byte for byte."""
+    sink(script, mode=SinkMode.BINARY).deliver(verdict())
+    (asked,) = script.asked
+    event = json.loads(verdict().body)
+    told = {name.removeprefix("ce-"): value for name, value in asked.headers.items() if name.startswith("ce-")}
+    assert told.keys() == event.keys() - {"data", "datacontenttype"}
+    assert told["correlationid"] == "ticket%20%C3%A4%22%25"
+    assert (told["subject"], told["dataschema"]) == (event["subject"], event["dataschema"])
+    assert asked.body == json.dumps(event["data"], ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("trace", "sent"),
+    [
+        ({"tracestate": "a=b"}, {}),
+        ({"traceparent": TRACE}, {"traceparent": TRACE}),
+        ({"traceparent": TRACE, "tracestate": "ü=1"}, {"traceparent": TRACE}),
+    ],
+)
+def test_only_a_whole_trace_stands_in_the_headers(script: Script, trace: dict[str, str], sent: dict[str, str]) -> None:
+    """A state without its parent means nothing, and a header takes ASCII alone."""
+    body = {name: value for name, value in json.loads(verdict().body).items() if not name.startswith("trace")}
+    assert sink(script).deliver(replace(verdict(), body=json.dumps(body | trace))) is None
+    assert sent == {name: value for name, value in script.asked[0].headers.items() if name.startswith("trace")}
 
 
 @pytest.mark.parametrize(

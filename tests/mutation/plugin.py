@@ -9,18 +9,18 @@ import os
 import pytest
 
 JUDGES = {
-    "shared.decision": ("case", "gates", "meant", "requeue", "rules", "dead_letters", "model"),
+    "shared.decision": ("case", "failures", "gates", "meant", "requeue", "rules", "dead_letters", "model"),
     "shared.inbox": (
         "envelope_entries", "inbox", "inbox_fields", "inbox_hostile", "interop", "own_messages", "requesters", "times",
         "trace",
     ),
     "shared.outbox": ("dead_letters", "events", "failure_catalogue", "original", "outbox", "http_sink"),
-    "shared.own_messages": ("own_messages", "inbox"),
-    "shared.visit": ("visits", "detach_volume"),
+    "shared.own_messages": ("own_messages", "inbox", "requesters", "outbox"),
+    "shared.visit": ("visit", "visits", "detach_volume"),
 }  # fmt: skip
 """The test modules by which the mutants of a package are judged, without `test_`."""
 
-NEAREST = {"read": "inbox", "envelopes": "inbox", "request": "inbox_fields", "visit": "visits"}
+NEAREST = {"read": "inbox", "envelopes": "inbox", "request": "inbox_fields"}
 """Where a module's tests stand, if not under its own name."""
 
 CHOSEN = pytest.StashKey[set[str]]()

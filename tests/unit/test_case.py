@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.decision.case import Conclude, Requeue, failed, kept_calls
-from shared.decision.meant import identity
-from shared.decision.progress import Progress, State
-from shared.model import AnswerClass, Attachment, Call, Outcome, Reason, Seen, verdict_id
+from shared.decision.case import Conclude, Requeue, detached, failed, kept_calls
+from shared.decision.meant import Standing, identity
+from shared.decision.progress import Denial, Progress, State
+from shared.model import AnswerClass, Attachment, Call, Classified, Detail, Listed, Outcome, Reason, Seen, verdict_id
 from shared.policy import CALLS_KEPT, Policy
 from tests.builders import (
     ATTACHED,
@@ -35,7 +35,10 @@ from tests.builders import (
     joined,
     lost,
     progress,
+    record,
+    request,
     seen,
+    server,
     throttled,
     unread,
     volume,
@@ -78,6 +81,24 @@ def test_attachment_without_id_is_told_by_its_time(attached: Attachment, name: s
     assert name == identity(attached)
 
 
+@pytest.mark.parametrize(
+    ("so_far", "named", "expected"),
+    [
+        pytest.param(FOLLOWING, OTHER_ATTACHMENT, attachment(), id="the one that is followed"),
+        pytest.param(FRESH, ATTACHMENT, attachment(), id="the one that is named"),
+        pytest.param(FRESH, None, ANOTHER, id="the first"),
+    ],
+)
+def test_evidence_of_two_attachments_shows_the_one_that_matters(
+    so_far: Progress, named: str | None, expected: Attachment
+) -> None:
+    """While a server is moved, the state that is told names the attachment followed, or else the one asked for."""
+    both = seen(volume("in-use", ANOTHER, attachment()))
+    after = case(so_far, request(attachment_id=named)).saw(both, Policy(), NOW)
+    assert after.state is not None
+    assert after.state.attachment == expected
+
+
 def test_state_before_is_kept_from_the_first_look() -> None:
     """The verdict's "before" is what the first look showed, and each look is counted as a poll."""
     after = look(progress(polls=4), seen(volume("in-use", elsewhere(), attachment())), DETACHING, FREE)
@@ -90,6 +111,93 @@ def test_state_of_nothing_is_null() -> None:
     """What is gone, or was not read, is null in the evidence, and not false."""
     assert look(FRESH, seen(None, None)).before == State()
     assert look(FRESH, unread(volume("available"))).before == State(volume_status="available")
+
+
+# ------------------------------------------------------------------------------------- what a look makes of a case
+
+OFFLOADED = server(status="SHELVED_OFFLOADED", vm_state="shelved_offloaded")
+NAMED_ENTRY = Listed(VOLUME, "/dev/sdb", ATTACHMENT, "b")
+NAMED_LIST, FREE_OF_HOSTS = (NAMED_ENTRY,), replace(volume("available"), status="reserved")
+BY_COMPUTE = Attachment(ATTACHMENT, None, "/dev/sdb", "b")
+BOUND = attachment(bdm_uuid="b")
+SHARED_ELSEWHERE = volume("in-use", elsewhere(), multiattach=True)
+NEWER = attachment(attachment_id=OTHER_ATTACHMENT, attached_at=ago(minutes=10))
+RESIZED = (record("resize", ago(minutes=11), ago(minutes=9)),)
+MEANT = {"ours": attachment(), "standing": Standing.MEANT, "listed": True}
+FOUND = {"followed": attachment()}
+
+
+@pytest.mark.parametrize(
+    ("so_far", "named", "cloud", "told", "booked"),
+    [
+        pytest.param(FRESH, None, IDLE, MEANT, {**FOUND, "idle_reads": 1}, id="idle"),
+        pytest.param(FRESH, ATTACHMENT, IDLE, MEANT, {**FOUND, "idle_reads": 1}, id="idle, and named"),
+        pytest.param(FRESH, OTHER_ATTACHMENT, IDLE, {**MEANT, "standing": Standing.ASK}, {}, id="another is named"),
+        pytest.param(FRESH, None, seen(volume("in-use", attachment(attached_at=None))),
+            {**MEANT, "ours": attachment(attached_at=None), "standing": Standing.ASK}, {}, id="without a time"),
+        pytest.param(FRESH, None, seen(volume("in-use", NEWER), actions=RESIZED),
+            {"ours": NEWER, "standing": Standing.MOVED, "listed": True}, {"followed": NEWER, "idle_reads": 1},
+            id="moved"),
+        pytest.param(FRESH, None, COMPUTE_FIRST, {**MEANT, "listed": False}, FOUND, id="let go by compute"),
+        pytest.param(FRESH, None, STORAGE_FIRST, {"listed": True}, {}, id="let go by storage"),
+        pytest.param(FRESH, None, FREE, {"listed": False}, {}, id="free"),
+        pytest.param(FRESH, None, unread(volume()), {**MEANT, "listed": None}, FOUND, id="list not read"),
+        pytest.param(progress(place="a", polls=4), None, replace(IDLE, place="b"), MEANT,
+            {**FOUND, "idle_reads": 1, "polls": 5}, id="another place"),
+        pytest.param(FRESH, None, replace(IDLE, place="b"), MEANT, {**FOUND, "idle_reads": 1, "place": "b"},
+            id="the first place"),
+        pytest.param(progress(error_reads=1, idle_reads=1), None, seen(volume("error_extending")), MEANT,
+            {**FOUND, "error_reads": 2, "idle_reads": 0}, id="in error"),
+        pytest.param(progress(error_reads=1), None, seen(volume("error"), NOT_LISTED), {**MEANT, "listed": False},
+            {**FOUND, "error_reads": 0}, id="in error, let go by compute"),
+        pytest.param(progress(error_reads=1), None, IDLE, MEANT, {**FOUND, "error_reads": 0, "idle_reads": 1},
+            id="in error before"),
+        pytest.param(FRESH, None, DETACHING, MEANT, {**FOUND, "detaching_seen": True, "detaching_since": NOW},
+            id="detaching"),
+        pytest.param(joined(60), None, IDLE, MEANT,
+            {"idle_reads": 1, "detaching_seen": False, "detaching_since": None}, id="idle again"),
+        pytest.param(accepted(60, detaching_seen=True), None, IDLE, MEANT, {"idle_reads": 1}, id="idle, accepted"),
+        pytest.param(lost(1, 60, attempt=3), None, DETACHING, MEANT, {"detaching_seen": True, "detaching_since": NOW,
+            "accepted_at": NOW, "attempt": 0}, id="detaching, an answer lost"),
+        pytest.param(FRESH, None, seen(volume("in-use", NEWER, attachment())),
+            {"ours": NEWER, "several": True, "listed": True}, {}, id="two"),
+        pytest.param(FRESH, None, seen(volume("in-use", NEWER, attachment(), attachment(attachment_id="3"))),
+            {"ours": NEWER, "several": True, "listed": True}, {}, id="three"),
+        pytest.param(FRESH, None, seen(volume("in-use", NEWER), NAMED_LIST),
+            {"ours": NEWER, "standing": Standing.ASK, "apart": True, "listed": True}, {}, id="planes apart"),
+        pytest.param(FRESH, None, seen(volume(), NAMED_LIST), {**MEANT, "ours": BOUND},
+            {"followed": BOUND, "idle_reads": 1}, id="planes agree"),
+        pytest.param(progress(followed=BOUND), None, IDLE, {**MEANT, "ours": BOUND}, {"idle_reads": 1},
+            id="bound before"),
+        pytest.param(progress(followed=BOUND), None, seen(volume("in-use", NEWER)),
+            {"ours": NEWER, "standing": Standing.ASK, "listed": True}, {}, id="another was bound before"),
+        pytest.param(progress(followed=BY_COMPUTE), None, seen(FREE_OF_HOSTS, NAMED_LIST, server=OFFLOADED),
+            {"ours": BY_COMPUTE, "standing": Standing.MEANT, "offloaded": True, "listed": True}, {}, id="offloaded"),
+        pytest.param(progress(followed=BY_COMPUTE), None, seen(SHARED_ELSEWHERE, NAMED_LIST, server=OFFLOADED),
+            {"ours": BY_COMPUTE, "standing": Standing.MEANT, "offloaded": True, "listed": True}, {"idle_reads": 1},
+            id="offloaded, a shared disk"),
+        pytest.param(FRESH, None, seen(replace(FREE_OF_HOSTS, status="available"), NAMED_LIST, server=OFFLOADED),
+            {"listed": True}, {}, id="offloaded, let go by storage"),
+        pytest.param(FRESH, None, seen(FREE_OF_HOSTS, (), server=OFFLOADED), {"listed": False}, {},
+            id="offloaded, let go by compute"),
+        pytest.param(FRESH, None, seen(volume("reserved"), NAMED_LIST, server=OFFLOADED), {**MEANT, "ours": BOUND},
+            {"followed": BOUND}, id="offloaded, and held by storage"),
+        pytest.param(FRESH, None, seen(FREE_OF_HOSTS, NAMED_LIST, server=replace(OFFLOADED, task_state="spawning")),
+            {"listed": True}, {}, id="about to be unshelved"),
+        pytest.param(FRESH, None, seen(FREE_OF_HOSTS, NAMED_LIST), {"listed": True}, {}, id="not offloaded"),
+        pytest.param(FRESH, None, seen(None, None), {"listed": False}, {}, id="neither"),
+        pytest.param(FRESH, None, seen(None, NAMED_LIST, server=OFFLOADED), {"listed": True}, {}, id="no volume"),
+    ],
+)  # fmt: skip
+def test_look_is_taken_in(
+    so_far: Progress, named: str | None, cloud: Seen, told: dict[str, Any], booked: dict[str, Any]
+) -> None:
+    """All that the rules decide by, and all that the next look is to know of this one."""
+    before = case(so_far, request(attachment_id=named))
+    after = before.saw(cloud, Policy(), NOW)
+    expected = replace(before, seen=cloud, volume=cloud.volume, **told)
+    first = {"polls": so_far.polls + 1, "before": after.state}
+    assert after == replace(expected, progress=replace(so_far, **{**first, **booked}))
 
 
 # ------------------------------------------------------------------------------- idle, detaching, accepted
@@ -195,11 +303,42 @@ def test_what_the_reads_must_settle_is_counted(kind: AnswerClass, reason: Reason
     assert after.last_error == f"test.{kind}: as the cloud put it"
 
 
+def test_clear_no_is_kept_until_it_can_be_told() -> None:
+    """What the cloud said is kept word for word, and the looks that are held against it are counted anew."""
+    before = replace(FOLLOWING, idle_reads=3, attempt=4, error_reads=1)
+    forbidden = answer(AnswerClass.PERMANENT, Reason.FORBIDDEN)
+    after = case(before).sent(forbidden, "req-1", NOW).progress
+    sent = replace(before, deletes_sent=1, unsettled=1, last_delete_at=NOW, receipt="req-1")
+    denial = Denial(reason=Reason.FORBIDDEN, why="DELETE: test.permanent as the cloud put it")
+    last_error = "test.permanent: as the cloud put it"
+    assert after == replace(sent, idle_reads=0, attempt=0, last_error=last_error, denied=denial)
+
+
+@pytest.mark.parametrize("code", ["no_token", "no_time"])
+def test_delete_that_did_not_leave_is_not_counted(code: str) -> None:
+    """Nothing was sent: only what kept it back is noted."""
+    kept_back = Classified(AnswerClass.RETRY, code, "not now")
+    assert case(FOLLOWING).sent(kept_back, None, NOW).progress == replace(FOLLOWING, last_error=f"{code}: not now")
+
+
+@pytest.mark.parametrize("kind", set(AnswerClass) - {AnswerClass.PERMANENT, AnswerClass.ACCEPTED})
+def test_only_a_clear_no_is_passed_on(kind: AnswerClass) -> None:
+    """An answer that says no more than "not now" is no reason for a verdict."""
+    assert case(FOLLOWING).sent(answer(kind, Reason.FORBIDDEN), None, NOW).progress.denied is None
+
+
 def test_receipt_is_that_of_the_last_delete() -> None:
     """How a DELETE ended is asked with its own receipt, never with an earlier one's."""
     first = case(FOLLOWING).sent(answer(AnswerClass.RECONCILE), "req-1", NOW)
     assert first.progress.receipt == "req-1"
     assert first.sent(answer(AnswerClass.RECONCILE), None, NOW).progress.receipt is None
+
+
+def test_conclusion_says_no_more_than_it_is_told() -> None:
+    """An explanation that nobody gave is none."""
+    assert detached(Detail.DETACHED_NOW) == Conclude(Outcome.DETACHED, Detail.DETACHED_NOW, None, "", None)
+    assert failed(Reason.GAVE_UP) == Conclude(Outcome.FAILED, Reason.GAVE_UP, Reason.GAVE_UP, "", None)
+    assert failed(Reason.GAVE_UP, "x").explanation == detached(Detail.DETACHED_NOW, "x").explanation == "x"
 
 
 # ----------------------------------------------------------------------------------------- what a step books
@@ -211,18 +350,18 @@ UNCONFIRMED = verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
 @pytest.mark.parametrize(
     ("decision", "changes"),
     [
-        pytest.param(Requeue(5, "busy"), {"attempt": 4}, id="requeued"),
+        pytest.param(Requeue(5, "busy"), {"attempt": 4, "failures": 0}, id="requeued"),
         pytest.param(
             Requeue(5, "slow", announce_unconfirmed=True),
-            {"attempt": 0, "unconfirmed_id": UNCONFIRMED},
+            {"attempt": 0, "failures": 0, "unconfirmed_id": UNCONFIRMED},
             id="announced: the watch begins anew",
         ),
         pytest.param(failed(Reason.GAVE_UP), {}, id="concluded"),
     ],
 )
 def test_step_is_counted(decision: Requeue | Conclude, changes: dict[str, Any]) -> None:
-    """A case that comes back counts one attempt more, or anew once it was said to be unconfirmed."""
-    before = progress(attempt=3, redelivered_since=NOW)
+    """A case that comes back counts one attempt more, or anew once it was said to be unconfirmed, and no failure."""
+    before = progress(attempt=3, redelivered_since=NOW, failures=2)
     after = case(before).stepped(decision, (call(),)).progress
     assert after == replace(before, calls=(call(),), **changes)
 

@@ -10,14 +10,26 @@ import pytest
 
 from shared.decision.case import Case, detached
 from shared.decision.progress import Progress
-from shared.inbox.read import Found
-from shared.model import Cause, DetachRequest, Detail, Message, Outcome, Reason, verdict_id
+from shared.inbox.read import Found, Rejected
+from shared.model import (
+    AuthType,
+    Cause,
+    DetachRequest,
+    Detail,
+    Fault,
+    Message,
+    Origin,
+    Outcome,
+    Reason,
+    Requester,
+    verdict_id,
+)
 from shared.outbox.consumers import Consumers
 from shared.outbox.dead_letters import DeadLetters, unread
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outlets
-from shared.ports import AwsTrouble, Event
+from shared.ports import AwsTrouble, Event, Unsent
 from shared.webhook.responses import entry_of
 from tests.contract.consumer import faults
 from tests.messages import (
@@ -64,8 +76,10 @@ class Told(Observer):
 
     def __init__(self) -> None:
         self.found: list[Found | Exception] = []
+        self.messages: list[str] = []
 
     def dead_letter(self, message: Message, found: Found | Exception) -> None:
+        self.messages.append(message.id)
         self.found.append(found)
 
 
@@ -326,3 +340,92 @@ def test_a_task_that_cannot_be_told_now_waits() -> None:
     letters.task.answers = [LATER]
     assert [] == letters.receive(CONTINUED)
     assert ["task"] == [json.loads(message.body)["to"] for message in letters.queue.sent]
+
+
+def test_what_cannot_be_told_to_be_ours_says_why() -> None:
+    """The log names the call to AWS that failed."""
+    letters = Letters()
+    letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=NoKeys()))
+    unsent = letters.handler.handle([Message(CONTINUED, "m-0", QUEUE_ARN, START)]).unsent
+    assert unsent == {"m-0": Unsent("GetSecretValue: no answer")}
+    assert isinstance(unsent["m-0"].cause, AwsTrouble)
+    assert letters.told.found == []
+
+
+def test_a_verdict_that_nobody_has_yet_is_sent() -> None:
+    """What waited for the bus until its message died is no answer to be lost; what waited for a consumer is on it."""
+    letters = Letters()
+    event = EventFactory().verdict(
+        Case(REQUEST, Message("", "m", QUEUE_ARN, START), SENT), detached(Detail.DETACHED_NOW), START
+    )
+    assert [] == letters.receive(waiting("bus", event), waiting("sink", event))
+    assert letters.bus.events == [json.loads(event.body)]
+    assert letters.task.taken == [event]
+    assert letters.told.messages == ["m-0", "m-1"]
+
+
+class BrokenKeys(NoKeys):
+    """Our own code fails on them."""
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        raise BUG
+
+
+def test_what_our_code_fails_on_is_answered() -> None:
+    """Once for each volume, as dead-lettered, and told as the error that it was."""
+    letters = Letters()
+    letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=BrokenKeys()))
+    body = json.dumps(json.loads(asked(volume_ids=[VOLUME, OTHER_VOLUME])) | {"mac": "0"})
+    assert [] == letters.receive(body)
+    told = [(data["volume_id"], data["detail"], data["reason"]["cause"]) for data in letters.bus.data]
+    assert told == [(volume, "dead_lettered", "unreadable") for volume in (VOLUME, OTHER_VOLUME)]
+    assert [event["id"] for event in letters.bus.events] == [
+        verdict_id("/changes", "4711", volume, Outcome.FAILED) for volume in (VOLUME, OTHER_VOLUME)
+    ]
+    assert [data["faults"][0]["message"] for data in letters.bus.data] == ["could not be read: ZeroDivisionError"] * 2
+    assert (letters.told.found, letters.told.messages) == ([BUG], ["m-0"])
+
+
+def test_a_forgery_stays_one() -> None:
+    """It was answered as what it is, and is again."""
+    letters = Letters()
+    assert [] == letters.receive(json.dumps(json.loads(CONTINUED) | {"mac": "0"}))
+    assert [data["detail"] for data in letters.bus.data] == ["not_authentic"]
+
+
+SENDER = Requester(AuthType.USER, "AIDA")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(
+            cloudevent({"server_id": SERVER, "volume_id": VOLUME, "task_token": "AQC", "dry_run": True},
+                correlationid="c-1", traceparent=TRACE, tracestate="a=1"),
+            {"origin": Origin("4711", "/changes", START, None, "c-1", TRACE, "a=1", SENDER), "server_id": SERVER,
+                "volume_id": VOLUME, "task_token": "AQC", "dry_run": True}, id="event"),
+        pytest.param(bare(SERVER, VOLUME, dry_run="yes", task_token=5), {"server_id": SERVER, "volume_id": VOLUME},
+            id="bare"),
+        pytest.param(cloudevent(bare(SERVER, VOLUME), source=""), {"server_id": SERVER, "volume_id": VOLUME},
+            id="event without a source"),
+        pytest.param(bare(SERVER, VOLUME, id="4711", source="/changes"), {"server_id": SERVER, "volume_id": VOLUME},
+            id="bare, and says that it is an event"),
+        pytest.param({"continuation": 1, "progress": {}, **bare(SERVER, VOLUME)}, {}, id="like one of ours"),
+        pytest.param({"continuation": 1, **bare(SERVER, VOLUME)}, {"server_id": SERVER, "volume_id": VOLUME},
+            id="not quite like one of ours"),
+        pytest.param({"progress": {}, **bare(SERVER, VOLUME)}, {"server_id": SERVER, "volume_id": VOLUME},
+            id="not at all like one of ours"),
+        pytest.param({"server_id": SERVER, "volume_ids": VOLUME, "volume_id": VOLUME},
+            {"server_id": SERVER, "volume_id": VOLUME}, id="a list that is none"),
+        pytest.param({"server_id": SERVER, "volume_ids": [], "volume_id": VOLUME},
+            {"server_id": SERVER, "volume_id": VOLUME}, id="a list of none"),
+        pytest.param(["x"], {}, id="no object"),
+    ],
+)  # fmt: skip
+def test_all_that_can_be_believed_of_what_we_fail_to_read(value: object, expected: dict[str, Any]) -> None:
+    """Its own identity, or that of its message and its sender; the ids that are ids, and the task that waits."""
+    body = json.dumps(value)
+    by_message = Origin("m-1", QUEUE_ARN, START, requester=SENDER)
+    fault = Fault("", "could not be read: ZeroDivisionError")
+    whole: dict[str, Any] = {"origin": by_message, "faults": (fault,), "original": body, **expected}
+    assert unread(replace(MESSAGE, body=body, sender=SENDER), BUG) == [Rejected(**whole)]

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from shared.decision.case import Case, Conclude, detached, failed
-from shared.decision.progress import Progress
+from shared.decision.progress import Progress, State
 from shared.inbox.read import Rejected
 from shared.model import (
     Attachment,
+    AuthType,
     Call,
     DetachRequest,
     Detail,
@@ -21,12 +22,16 @@ from shared.model import (
     Origin,
     Outcome,
     Reason,
+    Requester,
     Seen,
+    Via,
     Volume,
+    verdict_id,
 )
 from shared.outbox.events import EventFactory, cut
 from shared.outbox.reasons import catalogue
 from shared.ports import Event
+from shared.redact import REDACTED
 from tests.messages import SERVER, START, TRACE, VOLUME, cloudevent_faults, is_uuid, nulls_in
 
 ATTACHMENT = "00000000-0000-4000-8000-000000000001"
@@ -148,7 +153,8 @@ def test_cause_of_a_late_verdict_is_the_unconfirmed_one(kind: str) -> None:
     unconfirmed = made("unconfirmed")
     late = made(kind, progress=replace(PROGRESS, unconfirmed_id=unconfirmed.id))
     assert parsed(late)["causationid"] == unconfirmed.id
-    assert [parsed(made(kind))["causationid"], parsed(unconfirmed)["causationid"]] == ["4711", "4711"]
+    again = made("unconfirmed", progress=replace(PROGRESS, unconfirmed_id=unconfirmed.id))
+    assert [parsed(one)["causationid"] for one in (made(kind), unconfirmed, again)] == ["4711"] * 3
 
 
 @pytest.mark.parametrize("context", [None, {}, {"ticket": "CHG-1"}, {"a": None, "b": [None, {"c": "\x00ä😀"}]}])
@@ -228,3 +234,153 @@ def test_original_is_cut_at_8_kb(character: str) -> None:
     original = parsed(FACTORY.rejected(bad, NOW))["data"]["original"]
     assert 8192 - 4 < len(original.encode()) <= 8192
     assert set(original[1:]) == {character}
+
+
+# ------------------------------------------------------------------------------------------------- the whole event
+
+BY = Requester(AuthType.API_KEY, "ci", Via.WEBHOOK_BEARER)
+ASKED = replace(FULL, requester=BY, project_id="p", task_token="hunter-2/+", context={"a": ["hunter-2/+", None]})
+STATE = {"volume_status": "in-use", "listed_by_server": True, "attached_to": [SERVER]}
+WENT = replace(
+    PROGRESS, followed=Attachment(attachment_id=ATTACHMENT), deletes_sent=1, polls=3, last_error="http_502: bad",
+    accepted_at=START + timedelta(seconds=1), calls=(Call(operation="get_volume", at=START, status=503),),
+)  # fmt: skip
+
+
+def attributes(kind: str, **changes: object) -> dict[str, object]:
+    """Those of an event that answers FULL."""
+    name = {"failed": "detach_failed", "unconfirmed": "detach_unconfirmed", "checked": "detach_checked"}[kind]
+    event: dict[str, object] = {
+        "id": verdict_id("/changes", "4711", VOLUME, Outcome(kind)), "source": "/bms-volume-detach",
+        "type": f"bms.volume.{name}.v1", "specversion": "1.0", "time": "2026-11-23T08:00:02.345678Z",
+        "subject": f"servers/{SERVER}/volumes/{VOLUME}", "datacontenttype": "application/json",
+        "dataschema": f"urn:bms-volume-detach:schema:volume.{name}:v1", "correlationid": "CHG-1",
+        "causationid": "4711", "authtype": "api_key", "authid": "ci", "traceparent": TRACE, "tracestate": "a=b",
+        **changes,
+    }  # fmt: skip
+    return {name: value for name, value in event.items() if value is not ...}
+
+
+def refused(reason: Reason, found: str) -> dict[str, object]:
+    text = catalogue()[reason]
+    said = {"message": f"{text.message}{found}", "remedy": text.remedy, "retryable": text.retryable}
+    return {"code": reason.value, **said}
+
+
+def test_a_failed_verdict_is_this() -> None:
+    """Each attribute and each field of the data."""
+    told = FACTORY.verdict(case_of(ASKED, WENT), failed(Reason.REFUSED_BY_SERVER, "as before"), NOW, "see hunter-2/+")
+    data = parsed(told)["data"]
+    (call,), states = data["evidence"].pop("calls"), [data["evidence"].pop(name) for name in ("before", "after")]
+    assert (call["operation"], call["at"], call["status"]) == ("get_volume", "2026-11-23T08:00:00Z", 503)
+    assert all(state.items() >= STATE.items() for state in states)
+    assert parsed(told) | {"data": None} == attributes("failed") | {"data": None}
+    assert data == {
+        "verdict": "failed", "detail": "refused_by_server", "explanation": "as before",
+        "reason": refused(Reason.REFUSED_BY_SERVER, " (as before)"), "server_id": SERVER, "volume_id": VOLUME,
+        "project_id": "p", "attachment_id": ATTACHMENT, "request": {"id": "4711", "source": "/changes"},
+        "requester": {"type": "api_key", "id": "ci", "via": "webhook_bearer"}, "context": {"a": [REDACTED, None]},
+        "evidence": {"deletes_sent": 1, "polls": 3, "last_error": "http_502: bad"},
+        "timing": {"requested_at": "2026-11-23T08:00:00Z", "first_seen_at": "2026-11-23T08:00:00Z",
+            "accepted_at": "2026-11-23T08:00:01Z", "concluded_at": "2026-11-23T08:00:02.345678Z", "seconds": 2.346},
+        "original": f"see {REDACTED}",
+    }  # fmt: skip
+    assert (told.outcome, told.reason, told.task_token) == (Outcome.FAILED, Reason.REFUSED_BY_SERVER, "hunter-2/+")
+    assert (told.time, told.subject) == ("2026-11-23T08:00:02.345678+00:00", parsed(told)["subject"])
+
+
+def test_an_unconfirmed_verdict_says_what_is_waited_for() -> None:
+    """It is no failure, and the workflow's task goes on."""
+    told = FACTORY.unconfirmed(case_of(ASKED, WENT), "the volume is detaching", NOW)
+    data = parsed(told)["data"]
+    assert parsed(told) | {"data": None} == attributes("unconfirmed") | {"data": None}
+    assert (data["verdict"], data["detail"]) == ("unconfirmed", "still_watching")
+    assert (data["explanation"], "reason" in data, told.reason) == ("the volume is detaching", False, None)
+
+
+def test_a_reason_without_more_to_say_is_that_of_the_catalogue() -> None:
+    """No empty brackets."""
+    event = FACTORY.verdict(case_of(), failed(Reason.VOLUME_NOT_FOUND), NOW)
+    assert parsed(event)["data"]["reason"] == refused(Reason.VOLUME_NOT_FOUND, "")
+    assert "explanation" not in parsed(event)["data"]
+
+
+OF = Origin("4711", "/changes", START - timedelta(hours=1), None, "CHG-1", TRACE, "a=b", BY)
+
+
+@pytest.mark.parametrize("volume_id", [VOLUME, None])
+@pytest.mark.parametrize("reason", [None, Reason.DEAD_LETTERED])
+def test_a_rejection_is_this(volume_id: str | None, reason: Reason | None) -> None:
+    """Each attribute and each field of the data; a dead letter is told why it died."""
+    bad = Rejected(OF, FAULTS, '{"a": "hunter-2/+"}', SERVER, volume_id, {"a": ["hunter-2/+"]}, "hunter-2/+")
+    told = FACTORY.rejected(bad, NOW, reason)
+    ended, found = reason or Reason.INVALID_REQUEST, " (server_id must be a UUID; message is odd)"
+    data = {
+        "verdict": "failed", "detail": ended.value,
+        "reason": refused(ended, found) | ({"cause": "unreadable"} if reason else {}),
+        "server_id": SERVER, "volume_id": volume_id, "request": {"id": "4711", "source": "/changes"},
+        "requester": {"type": "api_key", "id": "ci", "via": "webhook_bearer"}, "context": {"a": [REDACTED]},
+        "evidence": {"deletes_sent": 0, "polls": 0, "calls": []},
+        "timing": {"requested_at": "2026-11-23T07:00:00Z", "first_seen_at": "2026-11-23T08:00:02.345678Z",
+            "concluded_at": "2026-11-23T08:00:02.345678Z", "seconds": 0.0},
+        "faults": [{"field": "server_id", "message": "must be a UUID"}, {"field": "", "message": "is odd"}],
+        "original": json.dumps({"a": REDACTED}),
+    }  # fmt: skip
+    named: dict[str, object] = {"id": verdict_id("/changes", "4711", volume_id, Outcome.FAILED)}
+    expected = attributes("failed", **named, **({} if volume_id else {"subject": ...}))
+    assert parsed(told) == expected | {"data": {name: value for name, value in data.items() if value is not None}}
+    assert (told.outcome, told.reason, told.task_token) == (Outcome.FAILED, ended, "hunter-2/+")
+
+
+@pytest.mark.parametrize("volume_id", [VOLUME, None])
+def test_a_dead_dry_run_is_a_checked_one(volume_id: str | None) -> None:
+    """If it is known what it was about; its event has no room for faults or the original."""
+    bad = replace(BAD, origin=OF, server_id=SERVER, volume_id=volume_id, dry_run=True, unconfirmed_id="u")
+    told = parsed(FACTORY.rejected(bad, NOW, Reason.DEAD_LETTERED))
+    checked = volume_id is not None
+    assert (told["data"]["verdict"], told["causationid"]) == ("checked" if checked else "failed", "u")
+    assert told["data"]["detail"] == ("would_fail" if checked else "dead_lettered")
+    assert ("faults" in told["data"], "original" in told["data"]) == (not checked, not checked)
+    assert parsed(FACTORY.rejected(bad, NOW))["data"]["verdict"] == "failed"
+
+
+def test_what_was_wrong_is_summed_up_in_two_kilobytes() -> None:
+    """However many faults there are; each of them stands in the list."""
+    many = tuple(Fault(f"f{number}", "x" * 300) for number in range(20))
+    data = parsed(FACTORY.rejected(replace(BAD, faults=many), NOW))["data"]
+    summary = "; ".join(f"{fault.field} {fault.message}" for fault in many)
+    assert data["reason"]["message"] == f"{catalogue()[Reason.INVALID_REQUEST].message} ({summary[:2048]})"
+    assert len(data["faults"]) == 20
+
+
+# ------------------------------------------------------------------------------- what is too long for an event bus
+
+
+def test_a_verdict_that_is_too_long_says_the_same_in_fewer_words() -> None:
+    """What the cloud and the sender wrote is cut; what is proven stands, and the calls are left out."""
+    state = State(volume_status="s" * 100, attachment=Attachment(device="d" * 100), attached_to=("a" * 100,) * 30)
+    went = replace(WENT, last_error="l" * 70_000, before=state)
+    case = replace(case_of(ASKED), progress=went)
+    short = FACTORY.verdict(
+        replace(case, progress=replace(went, last_error="l")), failed(Reason.EXPIRED, "e"), NOW, "o"
+    )
+    long = FACTORY.verdict(case, failed(Reason.EXPIRED, "e" * 3000), NOW, "o" * 5000)
+    said, plain = parsed(long), parsed(short)
+    message = f"{catalogue()[Reason.EXPIRED].message} ({'e' * 3000}"
+    remedy = cut(plain["data"]["reason"]["remedy"], 512)
+    evidence = {name: value for name, value in plain["data"]["evidence"].items() if name not in ("calls", "last_error")}
+    before = {"volume_status": "s" * 64, "attachment": {"device": "d" * 64}, "attached_to": ["a" * 64] * 20}
+    assert said["data"] == plain["data"] | {
+        "explanation": "e" * 256, "reason": plain["data"]["reason"] | {"message": message[:512], "remedy": remedy},
+        "original": "o" * 1024, "evidence": evidence | {"last_error": "l" * 64, "before": before},
+    }  # fmt: skip
+    assert said | {"data": None} == plain | {"data": None}
+    assert "explanation" not in parsed(FACTORY.verdict(case, detached(Detail.DETACHED_NOW), NOW))["data"]
+
+
+def test_a_rejection_that_is_too_long_names_twenty_faults() -> None:
+    """A bus takes only so much."""
+    faults = tuple(Fault(f"{number:02}" + "f" * 200, "m" * 3000) for number in range(50))
+    data = parsed(FACTORY.rejected(replace(BAD, faults=faults), NOW))["data"]
+    assert data["faults"] == [{"field": f"{n:02}" + "f" * 62, "message": "m" * 64} for n in range(20)]
+    assert data["evidence"] == {"deletes_sent": 0, "polls": 0}

@@ -13,14 +13,15 @@ from shared.decision.gates import (
     OperatingSystem,
     Power,
     Refuse,
+    cloud_refuses,
     gate,
     is_system_disk,
     operating_system,
     state,
 )
-from shared.model import Server, Volume
+from shared.model import DetachRequest, Reason, Server, Volume
 from shared.policy import RunningServerPolicy
-from tests.builders import request, server, volume
+from tests.builders import STOPPED, request, server, volume
 
 # --------------------------------------------------------------------------------------------- the whole table
 
@@ -228,11 +229,70 @@ def test_refusals_name_state_and_device(states: dict[str, Any], devices: set[str
     assert "is running" not in answer.explanation
 
 
+ON_WINDOWS: dict[str, Any] = {"metadata": {"os_type": "Windows"}}
+NOT_TOLD: dict[str, Any] = {"metadata": {}}
+RUNS = "the server is ACTIVE (power state 1)"
+
+
+@pytest.mark.parametrize(
+    ("disk", "machine", "wish", "policy", "expected"),
+    [
+        (volume(metadata={"detach_protection": "true"}), server(), request(), "platform",
+            Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")),
+        (volume(), server(locked=True), request(), "platform", Refuse(Reason.SERVER_LOCKED, "the server is locked")),
+        (volume(), server(task_state="powering-off"), request(), "platform",
+            Hold("the server is ACTIVE (task state powering-off)")),
+        (volume(), server(root_device="/dev/sdb"), request(allow_system_disk=True), "platform",
+            Refuse(Reason.SYSTEM_DISK, f"the volume (/dev/sdb) is the system disk; {RUNS}")),
+        (volume(), server(root_device="/dev/sdb", **STOPPED), request(), "platform",
+            Refuse(Reason.SYSTEM_DISK, "the volume (/dev/sdb) is the system disk, and the request does not allow it; "
+                "the server is SHUTOFF (vm state stopped)")),
+        (volume(), server(), request(), "stopped_only",
+            Refuse(Reason.SERVER_RUNNING, f"{RUNS}, and the operator allows detaching from stopped servers only; "
+                "asked for was the volume (/dev/sdb)")),
+        (volume(), server(**ON_WINDOWS), request(), "platform",
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is windows; nobody attests that the "
+                "volume (/dev/sdb) is unmounted")),
+        (volume(), server(), request(), "attest",
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is linux; nobody attests that the "
+                "volume (/dev/sdb) is unmounted")),
+        (volume(), server(**NOT_TOLD, image_unread=True), request(), "platform",
+            Hold(f"{RUNS}; its image, which may tell its operating system, could not be read")),
+        (volume(), server(**NOT_TOLD), request(), "platform",
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is unknown; nobody attests that the "
+                "volume (/dev/sdb) is unmounted")),
+        (volume(), server(**NOT_TOLD, image_unread=True), request(unmounted=True), "platform", None),
+        (volume(), server(image_unread=True), request(), "platform", None),
+    ],
+)  # fmt: skip
+def test_answer_in_full(disk: Volume, machine: Server, wish: DetachRequest, policy: str, expected: Gate) -> None:
+    """What people read in the verdict, or in the log while it is waited for."""
+    assert gate(wish, disk, {"/dev/sdb"}, machine, RunningServerPolicy(policy)) == expected
+
+
 def test_refusal_says_that_no_device_is_known() -> None:
     """A bootable volume without a device is refused for that, and the reader can tell why."""
     answer = gate(request(), volume(bootable=True), {None}, server(), RunningServerPolicy.PLATFORM)
     assert isinstance(answer, Refuse)
     assert "bootable, device not known" in answer.explanation
+
+
+@pytest.mark.parametrize(
+    ("status", "vm_state", "refused"),
+    [
+        ("SUSPENDED", None, True),
+        ("rescue", "active", True),
+        ("ACTIVE", "rescued", True),
+        ("ACTIVE", "ERROR", True),
+        ("ERROR", "error", True),
+        ("ACTIVE", None, False),
+        ("PAUSED", "paused", False),
+    ],
+)
+def test_what_the_cloud_refuses_is_told_by_either_state(status: str, vm_state: str | None, refused: bool) -> None:
+    """Status or vm_state, in whichever case a cloud writes them; the status is told in its own word."""
+    words = f"the cloud detaches nothing from a server that is {status}" if refused else None
+    assert words == cloud_refuses(server(status=status, vm_state=vm_state))
 
 
 # ----------------------------------------------------------------------------------------- the operating system

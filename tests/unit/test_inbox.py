@@ -11,8 +11,8 @@ import pytest
 
 from shared.decision.case import Case
 from shared.inbox.read import Ignored, Rejected, read
-from shared.model import DetachRequest, Message
-from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
+from shared.model import DetachRequest, Fault, Message, Origin, Reason
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, TRACE, VOLUME, bare, cloudevent
 
 DATA = bare(SERVER, VOLUME)
 SENT = START + timedelta(minutes=1)
@@ -80,8 +80,8 @@ def test_innermost_envelope_names_the_request(name: str) -> None:
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_redelivery_is_the_same_request(name: str) -> None:
     """A message that is delivered again holds an equal request, and the case knows since when it was tried."""
-    delivery = delivered(ENVELOPES[name][0])
-    again = replace(delivery, receive_count=2, first_received_at=SENT)
+    delivery = replace(delivered(ENVELOPES[name][0]), first_received_at=SENT)
+    again = replace(delivery, receive_count=2)
     found: list[Any] = [read(delivery, "bms", SENT, MESSAGE_KEYS), read(again, "bms", SENT, MESSAGE_KEYS)]
     (first,), (second,) = found
     assert first.request == second.request
@@ -255,7 +255,8 @@ def test_wrapping_has_a_limit() -> None:
     for _ in range(4):
         value = eventbridge(value)
     assert request_of(value).volume_id == VOLUME
-    assert rejected(eventbridge(value)).faults[0].message == "wrapped more than 4 times"
+    found = rejected(eventbridge(value))
+    assert (found.origin.id, found.faults) == ("eb-1", (Fault("", "wrapped more than 4 times"),))
 
 
 @pytest.mark.parametrize("value", [[], [DATA], "text", 5, True, None])
@@ -266,10 +267,209 @@ def test_a_request_is_an_object(value: object) -> None:
         assert "must be a JSON object, is " in fault.message
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [([], "an array"), ("", "a string"), (5, "a number"), (0.5, "a number"), (True, "a boolean"), (None, "null")],
+)
+def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None:
+    """In the words of JSON, under the identity of the envelope that held it."""
+    for wrapped, id_ in ((value, "m-1"), (eventbridge(value), "eb-1"), (sns(value), "sns-1")):
+        found = rejected(wrapped)
+        (fault,) = found.faults
+        assert (fault.field, found.origin.id, found.own) == ("", id_, None)
+        assert fault.message.startswith(f"must be a JSON object, is {kind}")
+
+
+@pytest.mark.parametrize("name", ["continuation", "progress", "pending_delivery", "event"])
+def test_one_name_of_ours_does_not_make_a_message_ours(name: str) -> None:
+    """It is a request with a field that there is not."""
+    found = rejected(DATA | {name: {"unconfirmed_id": "u"}})
+    assert (found.reason, found.own, fields(found)) == (Reason.INVALID_REQUEST, None, [name])
+    assert found.unconfirmed_id is None
+
+
+def test_a_batch_of_one_event_is_the_event() -> None:
+    """As some brokers deliver each event; of two, or of what is no event, nobody knows what to answer."""
+    assert request_of([cloudevent(DATA)]).id == "4711"
+    for value in ([cloudevent(DATA)] * 2, [DATA], []):
+        assert rejected(value).faults == (Fault("", "must be a JSON object, is an array"),)
+
+
+def test_a_text_of_a_text_of_a_text_is_a_text() -> None:
+    """Nobody means it so."""
+    found = rejected(json.dumps(json.dumps(json.dumps("a"))))
+    assert found.faults == (Fault("", "must be a JSON object, is a string"),)
+
+
+def test_what_is_quoted_of_a_message_is_short() -> None:
+    """Whatever it takes to write its characters."""
+    name = "\\u0000" * 64
+    found = read(Message(f'{{"{name}": 1, "{name}": 2}}', "m-1", QUEUE_ARN, SENT), "bms", SENT, MESSAGE_KEYS)
+    assert isinstance(found, Rejected)
+    assert [(fault.field, len(fault.message)) for fault in found.faults] == [("", 256)]
+
+
+TEXT = "must be a non-empty string without control characters"
+TIME = "must be an RFC 3339 time with a zone, such as 2026-11-23T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"id": ...}, ("id", f"is required and {TEXT}")),
+        ({"type": 5}, ("type", f"is required and {TEXT}")),
+        ({"subject": ""}, ("subject", TEXT)),
+        ({"time": "today"}, ("time", TIME)),
+        ({"expirytime": 5}, ("expirytime", TIME)),
+        ({"data_base64": "e30="}, ("data_base64", "must not stand beside data")),
+        ({"datacontenttype": "application/xml"}, ("datacontenttype", "must be JSON")),
+        ({"data": [5]}, ("data", "must be a JSON object")),
+        ({"data": ..., "data_base64": "WzFd"}, ("data_base64", "must be the base64 of a JSON object")),
+    ],
+)
+def test_faults_of_an_event_say_what_would_be_right(changes: dict[str, Any], fault: tuple[str, str]) -> None:
+    """One sentence for each attribute."""
+    found = rejected(cloudevent(**{"data": DATA, **changes}))
+    assert fault in [(one.field, one.message) for one in found.faults]
+
+
+def test_text_that_is_no_json_says_why() -> None:
+    """Under the identity of what it came in."""
+    found = rejected(eventbridge("please"))
+    names = ("eb-1", "com.example.changes", START - timedelta(minutes=30))
+    assert (found.origin.id, found.origin.source, found.origin.time) == names
+    (fault,) = found.faults
+    assert fault.field == ""
+    assert fault.message.startswith("must be a JSON object, is a string: ")
+    assert "line 1" in fault.message
+
+
+def test_wrong_cloudevent_keeps_what_it_says_of_itself() -> None:
+    """Identity, trace and data are those of the event, whatever else is wrong with it; a wrong extension is unsaid."""
+    event = cloudevent({**DATA, "context": {"a": 1}}, specversion="2.0", correlationid=5, traceparent=TRACE)
+    assert rejected(event) == Rejected(
+        Origin("4711", "/changes", START, traceparent=TRACE),
+        (
+            Fault("specversion", 'must be "1.0"'),
+            Fault("correlationid", "must be a non-empty string without control characters"),
+        ),
+        json.dumps(event), SERVER, VOLUME, {"a": 1},
+    )  # fmt: skip
+
+
+def test_own_verdict_is_called_one() -> None:
+    """The log says why nothing is answered."""
+    found = read(delivered(cloudevent({}, type="bms.volume.detached.v1")), "bms", SENT, MESSAGE_KEYS)
+    assert found == Ignored("bms.volume.detached.v1 is a verdict of this service, not a request")
+
+
+@pytest.mark.parametrize("inner", [{}, {"traceparent": "broken", "tracestate": "b=2"}])
+def test_trace_of_the_outer_event_goes_on(inner: dict[str, Any]) -> None:
+    """Where the inner event has none that can be read."""
+    request = request_of(cloudevent(cloudevent(DATA, **inner), traceparent=TRACE, tracestate="a=1"))
+    assert (request.traceparent, request.tracestate) == (TRACE, "a=1")
+
+
+@pytest.mark.parametrize(("length", "text"), [(2048, "x"), (1024, "ä")])
+def test_attributes_have_two_kilobytes(length: int, text: str) -> None:
+    """In bytes of UTF-8, and not one more."""
+    assert request_of(cloudevent(DATA, correlationid=text * length)).correlation_id == text * length
+    assert fields(rejected(cloudevent(DATA, correlationid=text * (length + 1)))) == ["correlationid"]
+
+
+# ---------------------------------------------------------------------------- attributes beside the data, and Argo
+
+BESIDE = {"ce-specversion": "1.0", "ce_id": "4711", "cloudEvents_source": "/changes", "ce-time": EIGHT,
+    "ce-type": "bms.volume.detach_requested.v1", "id": "not an attribute of the event"}  # fmt: skip
+
+
+def with_attributes(value: object, attributes: dict[str, str]) -> Any:
+    message = replace(delivered(value), attributes=attributes)
+    return read(message, "bms", SENT, MESSAGE_KEYS)
+
+
+def by_sns(value: object, attributes: dict[str, Any]) -> Any:
+    told = {name: {"Type": "String", "Value": text} for name, text in attributes.items()}
+    odd = {"ce-subject": "no entry", "ce-expirytime": {"Type": "Binary"}, "ce-correlationid": {"Value": 5}}
+    return read(delivered(sns(value, MessageAttributes={**told, **odd})), "bms", SENT, MESSAGE_KEYS)
+
+
+@pytest.mark.parametrize("read_with", [with_attributes, by_sns])
+@pytest.mark.parametrize("content_type", [{}, {"Content-Type": "application/json"}, {"contentType": "text/json"}])
+def test_attributes_of_a_message_make_an_event_of_its_data(read_with: Any, content_type: dict[str, str]) -> None:
+    """As the bindings of CloudEvents have it, by SQS's own attributes or by those of an SNS notification."""
+    (case,) = read_with(DATA, {**BESIDE, **content_type})
+    assert (case.request.id, case.request.source, case.request.requested_at) == CE
+    assert case.request.volume_id == VOLUME
+
+
+@pytest.mark.parametrize("read_with", [with_attributes, by_sns])
+@pytest.mark.parametrize("name", ["content-type", "Content-Type", "contenttype", "CONTENT_TYPE"])
+def test_data_beside_attributes_has_a_type(read_with: Any, name: str) -> None:
+    """Another type than JSON is refused, whoever writes its name how."""
+    found = read_with(DATA, {**BESIDE, name: "application/xml"})
+    assert [fault.field for fault in found.faults] == ["datacontenttype"]
+
+
+@pytest.mark.parametrize("read_with", [with_attributes, by_sns])
+def test_event_that_is_whole_needs_no_attributes(read_with: Any) -> None:
+    """A structured event is what it is, and attributes without a version make none of bare data."""
+    (case,) = read_with(cloudevent(DATA, id="inner"), BESIDE | {"ce-time": "today"})
+    assert case.request.id == "inner"
+    (case,) = read_with(DATA, {name: value for name, value in BESIDE.items() if name != "ce-specversion"})
+    assert case.request.source != "/changes"
+
+
+@pytest.mark.parametrize("attributes", ["text", [BESIDE], None, 5])
+def test_odd_attributes_of_a_notification_are_none(attributes: object) -> None:
+    """Whoever writes them so, the notification is read."""
+    assert request_of(sns(DATA, MessageAttributes=attributes)).id == "sns-1"
+
+
+def argo(data: object, **attributes: object) -> dict[str, Any]:
+    context = cloudevent(..., **attributes)
+    return {"context": context, "data": data}
+
+
+def encoded(value: object) -> str:
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+PADDED = [encoded(DATA | {"context": {"": "x" * length}}) for length in range(3)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DATA,
+        json.dumps(DATA),
+        encoded(DATA),
+        *PADDED,
+        *(f"{text[:76]}\r\n{text[76:]}\r\n" for text in PADDED),
+        {"header": {}, "body": DATA},
+        encoded({"header": {"X": ["1"]}, "body": DATA}),
+    ],
+)
+def test_events_of_argo_are_read(data: object) -> None:
+    """Data as JSON, as a text of it or in base64; of a webhook event source, the payload of its request."""
+    request = request_of(argo(data))
+    assert (request.id, request.source, request.requested_at, request.volume_id) == (*CE, VOLUME)
+
+
+@pytest.mark.parametrize(
+    ("data", "field"), [(encoded(DATA) + " ", "data"), ("please", "data_base64"), ("", "data"), (5, "data")]
+)
+def test_other_data_of_argo_is_refused(data: object, field: str) -> None:
+    """What is neither JSON nor its base64 is not guessed at."""
+    found = rejected(argo(data))
+    assert (found.origin.id, fields(found)) == ("4711", [field])
+
+
 def test_sns_message_is_json() -> None:
     """A notification whose message is text is answered under the notification's own id."""
     found = rejected({**sns({}), "Message": "please detach my disk"})
     assert (found.origin.id, fields(found)) == ("sns-1", ["Message"])
+    assert "line 1" in found.faults[0].message
 
 
 @pytest.mark.parametrize("time", ["2026-11-23T10:00:00Z", "9999-12-31T23:59:59Z"])

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from shared.inbox.read import Rejected, read
-from shared.model import DetachRequest, Message
-from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, bare, cloudevent
+from shared.model import DetachRequest, Fault, Message, Origin
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, TRACE, VOLUME, bare, cloudevent
 
 PROJECT = "c685484a8cc2416b97260938705deb65"
 DATA = bare(SERVER, VOLUME)
@@ -186,6 +186,73 @@ def test_context_may_be_four_kilobytes() -> None:
     assert fields({**DATA, "context": {"a": "ä" * (room // 2 + 1)}}) == ["context"]
 
 
+@pytest.mark.parametrize(
+    ("data", "faults"),
+    [
+        ({"volume_ids": [VOLUME], "volume_id": VOLUME}, [("volume_ids", "must not stand beside volume_id")]),
+        ({"volume_ids": [VOLUME, VOLUME.upper()]}, [("volume_ids", "names a volume twice")]),
+        (
+            {"volume_ids": [VOLUME], "attachment_id": SERVER, "task_token": "t"},
+            [(name, "goes with a single volume_id only") for name in ("attachment_id", "task_token")],
+        ),
+    ],
+)
+def test_faults_between_fields_are_said(data: dict[str, object], faults: list[tuple[str, str]]) -> None:
+    """Each field is right by itself, and they do not go together."""
+    assert faults_of({"server_id": SERVER, **data}) == faults
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("context", "fault"),
+    [
+        ({"n": [2**63 - 1, -(2**63)]}, None),
+        ({"n": [2**63]}, "must hold no integer of more than 64 bits"),
+        ({"n": {"m": -(2**63) - 1}}, "must hold no integer of more than 64 bits"),
+        (nested(30), None),
+        (nested(31), "must be nested at most 30 deep"),
+        ({"a": "x" * 4096}, "must be at most 4096 bytes as JSON"),
+    ],
+)
+def test_context_can_be_carried_on(context: dict[str, Any], fault: str | None) -> None:
+    """What EventBridge would not take, or we could not send to ourselves, is refused at once, with the limit."""
+    if fault is None:
+        assert [request.context for request in requests_of(**DATA, context=context)] == [context]
+    else:
+        assert faults_of({**DATA, "context": context}) == [("context", fault)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("server_id", 5, "must be a UUID as a string"),
+        ("server_id", "x", "must be a UUID, such as 95bf2490-5428-432c-ad9b-5e3406f869dd"),
+        ("server_id", "{" + SERVER + "}", "must be a UUID without braces or prefix"),
+        ("requested_at", "today", "must be an RFC 3339 time with a zone, such as 2026-11-23T08:00:00Z"),
+        ("unmounted", "yes", "must be true or false"),
+        ("context", [], "must be an object"),
+        ("task_token", 5, "must be a text"),
+    ],
+)
+def test_fault_says_what_would_be_right(name: str, value: object, fault: str) -> None:
+    """In the words of JSON, and not of the library that found it."""
+    assert faults_of({**DATA, name: value}) == [(name, fault)]
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"), [("t", True), ("t" * 2048, True), ("", False), ("t" * 2049, False), (5, False), (None, False)]
+)
+def test_waiting_task_is_told_of_a_wrong_request(value: object, valid: bool) -> None:
+    """Whoever waits hears of it, if the token is one that can be answered."""
+    assert found_in({**DATA, "dryrun": True, "task_token": value}).task_token == (value if valid else None)
+
+
 @pytest.mark.parametrize("value", ["text", [1], 5, True])
 def test_context_is_an_object(value: object) -> None:
     """What is echoed is an object."""
@@ -209,3 +276,35 @@ def test_the_earlier_time_counts() -> None:
 def test_an_id_that_is_too_long_is_refused() -> None:
     """An event id that fits into no verdict is a fault of the request, not a crash."""
     assert fields(cloudevent(DATA, id="x" * 513)) == ["id"]
+    assert [case.request.id for case in found_in(cloudevent(DATA, id="x" * 512))] == ["x" * 512]
+
+
+TOKEN = "AQC-a-token-of-a-task"
+
+
+def test_wrong_request_is_answered_with_all_that_is_right_in_it() -> None:
+    """Every field of the answer, and the task token stands nowhere but where it is needed."""
+    event = cloudevent({**DATA, "context": {"a": 1}, "dry_run": True, "task_token": TOKEN, "dryrun": True},
+        id=f"run/{TOKEN}", correlationid=f"of {TOKEN}", traceparent=TRACE, tracestate="a=1",
+        expirytime="2026-11-23T09:00:00Z")  # fmt: skip
+    origin = Origin("run/[redacted]", "/changes", START, START + timedelta(hours=1), "of [redacted]", TRACE, "a=1")
+    held = "must not hold the task token, since every event shows it"
+    faults = (Fault("dryrun", "is not a field of a request"), Fault("id", held), Fault("correlationid", held))
+    assert found_in(event) == Rejected(
+        origin, faults, json.dumps(event), SERVER, VOLUME, {"a": 1}, TOKEN, None, dry_run=True
+    )
+
+
+@pytest.mark.parametrize("dry_run", ["true", 1, None, False, ...])
+def test_only_a_dry_run_is_answered_as_one(dry_run: object) -> None:
+    """A wrong request whose dry run is not certain fails."""
+    said = {} if dry_run is ... else {"dry_run": dry_run}
+    assert found_in({**DATA, "dryrun": True, **said}).dry_run is False
+
+
+def test_what_is_told_of_faults_is_bounded() -> None:
+    """Names are the sender's and of any length, and so is their number."""
+    found = found_in({**DATA, **{f"{number:03}{'x' * 200}": 1 for number in range(60)}})
+    assert len(found.faults) == 51
+    assert {len(fault.field) for fault in found.faults[:50]} == {128}
+    assert found.faults[50] == Fault("", "has 10 more faults")

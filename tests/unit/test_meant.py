@@ -4,13 +4,14 @@ The request was made at REQUESTED, half an hour ago. FOLLOWED was there; OTHER i
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from shared.decision.meant import Standing, standing
 from shared.decision.progress import Progress
 from shared.model import Action, Attachment, DetachRequest
-from shared.policy import Policy
+from shared.policy import RECORD_SLACK, Policy
 from tests.builders import (
     ATTACHMENT,
     CREATED,
@@ -41,6 +42,8 @@ LONG_OVER = record("resize", ago(minutes=20), ago(minutes=19))
 STILL_OPEN = record("evacuate", ago(minutes=10.5), ago(minutes=10.5), open=True)
 BEGUN = record("unshelve", ago(minutes=11))
 BEGUN_LATER = record("attach_volume", ago(minutes=10.5))
+SKEW, SLACK = Policy().fence_skew, timedelta(seconds=RECORD_SLACK)
+UNNAMED, ALIKE = Attachment(attached_at=ago(days=30)), Attachment()
 BEFORE_IT = record("attach_volume", ago(days=30.01), ago(days=30))
 ANOTHER_DISK = record("attach_volume", ago(minutes=5), ago(minutes=5))
 
@@ -76,6 +79,17 @@ def bound(one: Attachment, binding: str) -> Attachment:
     # The binding tells, whatever the records say.
     Row("another id, the same binding", "moved", bound(OTHER, "b"), progress(followed=bound(FOLLOWED, "b"))),
     Row("another id and binding", "reattached", bound(OTHER, "b"), progress(followed=bound(FOLLOWED, "a"))),
+    Row("the same id and binding", "meant", bound(FOLLOWED, "b"), progress(followed=bound(FOLLOWED, "b"))),
+    # One id, or one time, is the same attachment.
+    Row("the same id, no times", "meant", UNDATED, progress(followed=UNDATED)),
+    Row("the same time, no ids", "meant", UNNAMED, progress(followed=UNNAMED)),
+    # Neither id nor time: they look alike, and it is the one followed unless an attach has begun since the request.
+    Row("alike, records not read yet", "ask", ALIKE, progress(followed=ALIKE)),
+    Row("alike, no records", "unknown", ALIKE, progress(followed=ALIKE), actions=NO_RECORDS),
+    Row("alike, no attach since", "meant", ALIKE, progress(followed=ALIKE), actions=records()),
+    Row("alike, an attach since", "unknown", ALIKE, progress(followed=ALIKE), actions=records(ANOTHER_DISK)),
+    Row("alike, an attach just before the request", "unknown", ALIKE, progress(followed=ALIKE),
+        actions=records(record("attach_volume", REQUESTED - SKEW / 2))),
     # Else the records are asked.
     Row("newer than the request", "ask"),
     Row("another than the one followed", "ask", so_far=FOLLOWING),
@@ -97,7 +111,20 @@ def bound(one: Attachment, binding: str) -> Attachment:
     Row("followed, moved, another disk attached before", "moved", so_far=FOLLOWING,
         actions=records(record("attach_volume", ago(days=1), ago(days=1)), MOVED)),
     Row("without a time, followed, moved", "moved", UNDATED, FOLLOWING, actions=records(MOVED)),
+    Row("followed since lately, moved, attached before that", "moved",
+        so_far=progress(followed=attachment(attached_at=ago(minutes=15))),
+        actions=records(record("attach_volume", ago(minutes=20)), MOVED)),
+    Row("without a time, a move that has begun since", "moved", UNDATED, FOLLOWING, actions=records(BEGUN)),
+    Row("without a time, a move from before that is not over", "moved", UNDATED, FOLLOWING,
+        actions=records(replace(STILL_OPEN, started_at=ago(minutes=40), updated_at=None))),
+    Row("without a time, a move from before, over since", "moved", UNDATED, FOLLOWING,
+        actions=records(record("resize", ago(minutes=40), ago(minutes=9)))),
+    Row("without a time, a move that was over before", "unknown", UNDATED, FOLLOWING,
+        actions=records(record("resize", ago(minutes=40), ago(minutes=39)))),
+    Row("without a time, a move from before whose end is not told", "unknown", UNDATED, FOLLOWING,
+        actions=records(record("resize", ago(minutes=40)))),
     # An attach accounts for it, and no move does.
+    Row("without a time, attached again", "reattached", UNDATED, FOLLOWING, actions=records(ATTACHED)),
     Row("newer, attached again", "reattached", actions=records(ATTACHED)),
     Row("followed, attached again", "reattached", so_far=FOLLOWING, actions=records(ATTACHED)),
     Row("attached again, long after a move", "reattached", so_far=FOLLOWING, actions=records(LONG_OVER, ATTACHED)),
@@ -115,6 +142,14 @@ def bound(one: Attachment, binding: str) -> Attachment:
         actions=records(MOVED, record("detach_volume", ago(minutes=1)))),
     Row("named, attached again", "reattached", asked=NAMED, actions=records(DETACHED_BEFORE, ATTACHED)),
     Row("named, which may never have been", "unknown", FOLLOWED, asked=NAMED_OTHER, actions=records()),
+    Row("named, moved, and an attach of whichever disk", "unknown", asked=NAMED,
+        actions=records(MOVED, ANOTHER_DISK)),
+    Row("named, moved, something detached at the very beginning", "unknown", asked=NAMED,
+        actions=(DETACHED_BEFORE, MOVED)),
+    Row("named, no action accounts for it", "unknown", asked=NAMED, actions=records()),
+    Row("named, an attach whose end is not told", "reattached", asked=NAMED, actions=records(BEGUN, BEGUN_LATER)),
+    Row("named, without a time, moved", "moved", UNDATED, asked=NAMED, actions=records(MOVED)),
+    Row("named, without a time, attached again", "unknown", UNDATED, asked=NAMED, actions=records(ATTACHED)),
     # No time: what was there before the request has no attach since.
     Row("without a time, no attach since", "meant", UNDATED, actions=records()),
     Row("without a time, an attach since", "unknown", UNDATED, actions=records(ANOTHER_DISK)),
@@ -131,3 +166,37 @@ def test_how_an_attachment_stands_to_the_one_that_is_meant(row: Row) -> None:
     """Adopted only if it is proven to be the same, called newer only if that is proven; else it is not known."""
     found = standing(row.ours, row.asked, row.so_far, row.actions, Policy(), NOW)
     assert Standing(row.expected) is found
+
+
+MADE = OTHER.attached_at or NOW
+
+
+def attached_at(moment: datetime) -> tuple[Action, ...]:
+    return records(record("attach_volume", moment, moment + SLACK))
+
+
+def resized(began: datetime, ended: datetime | None = None) -> tuple[Action, ...]:
+    return records(record("resize", began, ended))
+
+
+@pytest.mark.parametrize("row", [
+    Row("an attach as the skew begins", "moved", actions=(*attached_at(REQUESTED - SKEW), MOVED)),
+    Row("named, an attach as the skew begins", "moved", asked=NAMED, actions=(*attached_at(REQUESTED - SKEW), MOVED)),
+    Row("named, made as the skew begins", "unknown", replace(OTHER, attached_at=REQUESTED - SKEW), asked=NAMED,
+        actions=attached_at(REQUESTED - SKEW)),
+    Row("without a time, an attach as it was asked", "meant", UNDATED, actions=attached_at(REQUESTED)),
+    Row("redelivered, made as it was asked", "meant", replace(OTHER, attached_at=REQUESTED), AGAIN),
+    Row("without a time, the skew just over", "meant", UNDATED, asked=request(requested_at=NOW - SKEW)),
+    Row("named, moved, something detached a slack later", "unknown", asked=NAMED,
+        actions=(*resized(ago(minutes=11), ago(minutes=9)), record("detach_volume", MADE + SLACK))),
+    Row("moved, begun a slack later", "moved", actions=resized(MADE + SLACK, MADE + 2 * SLACK)),
+    Row("moved, ended a slack earlier", "moved", actions=resized(MADE - 2 * SLACK, MADE - SLACK)),
+    Row("a move whose end is not told, an attach as it was made", "reattached",
+        actions=(*resized(ago(minutes=11)), record("attach_volume", MADE))),
+    Row("without a time, a move as the skew begins", "unknown", UNDATED, FOLLOWING, actions=resized(REQUESTED - SKEW)),
+    Row("without a time, a move that ends as the skew begins", "unknown", UNDATED, FOLLOWING,
+        actions=resized(ago(days=1), REQUESTED - SKEW)),
+], ids=lambda row: row.name)  # fmt: skip
+def test_clouds_tell_whole_seconds(row: Row) -> None:
+    """Two things at one and the same second: neither came before the other."""
+    assert Standing(row.expected) is standing(row.ours, row.asked, row.so_far, row.actions, Policy(), NOW)

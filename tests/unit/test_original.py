@@ -224,3 +224,107 @@ def test_nothing_is_shown_up_to_the_cut_of_a_large_message() -> None:
     """Half of a secret may stand there."""
     text = "x" * 15_000 + " " + "hunter2 " * 20_000
     assert "hunter2" not in shown(text)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "to-ken", "API.KEY", "X_JWT", "userPin", "SK", "HMAC"])
+def test_a_plain_secret_is_known_by_its_name(name: str) -> None:
+    """However short it is, and however the name is spelt; nothing of it is kept."""
+    assert json.loads(shown(json.dumps({name: "hunter2", "a": 1}))) == {name: REDACTED, "a": 1}
+
+
+@pytest.mark.parametrize("name", ["volume_id", "pinned", "compass", "machine", "keyboard", "ticket", "authored"])
+def test_other_names_hide_nothing(name: str) -> None:
+    """What only looks a little like the name of a secret is shown."""
+    text = json.dumps({name: "hunter2"})
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param('{"token": null, "pin": true, "sig": 5, "mac": [1], "jwt": "x"}',
+            '{"token": null, "pin": true, "sig": "[redacted]", "mac": "[redacted]", "jwt": "[redacted]"}',
+            id="what is there and what is not"),
+        pytest.param('{"a":[1,"ä",{"pin":"x","b":[1.5,[],{}]}],"c":null}',
+            '{"a": [1, "ä", {"pin": "[redacted]", "b": [1.5, [], {}]}], "c": null}', id="all around it"),
+        pytest.param('{"name": "X-Auth-Token", "value": "hunter2", "more": [null, "x"]}',
+            '{"name": "X-Auth-Token", "value": "[redacted]", "more": "[redacted]"}', id="a label"),
+        pytest.param('{"Key": "password", "Value": "hunter2", "shown": false}',
+            '{"Key": "password", "Value": "[redacted]", "shown": false}', id="a label in capitals"),
+        pytest.param('{"name": "volume", "value": "hunter2"}', '{"name": "volume", "value": "hunter2"}',
+            id="a label of something else"),
+        pytest.param('{"value": "password", "other": "hunter2"}', '{"value": "password", "other": "hunter2"}',
+            id="no label"),
+        pytest.param('{"name": 5, "value": "hunter2"}', '{"name": 5, "value": "hunter2"}', id="an odd label"),
+        pytest.param('["a", "--password", "hunter2", null, true]', '["a", "--password", "[redacted]", null, true]',
+            id="arguments"),
+        pytest.param('["--volume", "hunter2"]', '["--volume", "hunter2"]', id="other arguments"),
+        pytest.param("{the volume please, my password is hunter2",
+            "{the volume please, my [redacted] (no JSON: what follows is not shown)", id="no JSON"),
+        pytest.param("{the volume please", "{the volume please", id="no JSON, and no secret"),
+    ],
+)  # fmt: skip
+def test_all_else_is_shown(text: str, expected: str) -> None:
+    """To the letter, so that whoever sent it finds what is wrong."""
+    assert shown(text) == expected
+
+
+def urlsafe(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("encode", [
+    urlsafe, lambda text: urlsafe(text).rstrip("="), lambda text: base64.encodebytes(text.encode()).decode(),
+    lambda text: base64.b64encode(text.encode()).decode(),
+])  # fmt: skip
+@pytest.mark.parametrize("filling", ["", "?", "??", "~~~???>>>" * 9])
+def test_a_plain_secret_is_found_in_every_base64(encode: Callable[[str], str], filling: str) -> None:
+    """For URLs, in lines, with and without its end; what is shown is base64 again."""
+    inner = json.dumps({"note": filling, "password": "hunter2"})
+    told = json.loads(shown(json.dumps({"d": encode(inner)})))["d"]
+    assert json.loads(base64.b64decode(told)) == {"note": filling, "password": REDACTED}
+
+
+@pytest.mark.parametrize(("levels", "opened"), [(1, True), (12, True), (13, False)])
+def test_texts_within_texts_are_opened_twelve_times(levels: int, opened: bool) -> None:
+    """Nobody means more, and what is not looked through is not shown."""
+    text = "a"
+    for _ in range(levels):
+        text = json.dumps(text)
+    assert (shown(text) == text, REDACTED in shown(text)) == (opened, not opened)
+
+
+@pytest.mark.parametrize("value", [["see hunter-2/+"], {"a": [["hunter-2/+"]]}, {"hunter-2/+": [None, 1]}])
+def test_a_plain_token_is_known_by_what_it_is(value: Any) -> None:
+    """In lists and names, in the message and in the context that is echoed."""
+    assert "hunter-2" not in shown(json.dumps(value), "hunter-2/+")
+    assert "hunter-2" not in json.dumps(echoed({"c": value}, "hunter-2/+"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("my password=x and all the rest", f"my password={REDACTED} and all the rest"),
+        ('{"note": "password=x and all the rest"}', f'{{"note": "password={REDACTED} and all the rest"}}'),
+        ("\ufeff[1]", "\ufeff[1]"),
+        ("\ufeff" + '{"pin": 5}', f'{{"pin": "{REDACTED}"}}'),
+    ],
+)
+def test_nothing_is_lost_behind_a_secret(text: str, expected: str) -> None:
+    """What is shown in its place may be longer than it was."""
+    assert shown(text) == expected
+
+
+@pytest.mark.parametrize(("levels", "opened"), [(1, True), (12, True), (13, False)])
+def test_base64_within_base64_is_opened_twelve_times(levels: int, opened: bool) -> None:
+    """And shown as it was written, line breaks and all."""
+    text = "no secret"
+    for _ in range(levels):
+        text = base64.encodebytes(text.encode()).decode()
+    assert (shown(text) == text) is opened
+
+
+def test_a_large_message_is_shown_by_its_beginning() -> None:
+    """As far as no half of a secret can stand at the cut, and without what is known to be one."""
+    assert shown("ab " * 50_000) == ("ab " * 50_000)[: 16 * 1024 - 3000]
+    assert shown("hunter-2/+ " + "ab " * 50_000, "hunter-2/+").startswith(f"{REDACTED} ab")

@@ -1,26 +1,38 @@
 """A verdict reaches everybody who wants it, each at its own pace, and nobody holds up the bus."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from shared.decision.case import Broken, Case, NotLookedAt, Requeue, Step, detached
 from shared.decision.progress import Progress
+from shared.decision.requeue import pause
 from shared.inbox.read import Rejected, read
-from shared.model import DetachRequest, Detail, Message, Outcome
+from shared.model import DetachRequest, Detail, Fault, Message, Origin, Outcome
 from shared.outbox.consumers import Consumers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Attempt, Observer
 from shared.outbox.outbox import Outbox, Outlets
 from shared.own_messages import WaitingDelivery
-from shared.policy import EMIT_AGAIN, LONGEST_DELAY, PATIENCE
-from shared.ports import Event, NotTaken, QueueMessage
-from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, ours
+from shared.policy import (
+    BUS_SHARE,
+    CONTINUATIONS_SHARE,
+    EMIT_AGAIN,
+    FAILURES,
+    LONGEST_DELAY,
+    LONGEST_OFFER,
+    OFFER_AGAIN,
+    PATIENCE,
+    SPARE,
+    TIME_TO_SEND,
+)
+from shared.ports import AwsTrouble, Event, K, NotTaken, QueueMessage, Unsent
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, continuation, ours
 from tests.stack import Clock, VirtualBus, VirtualQueue
 
 LATER = NotTaken("HTTP 503", again=True)
@@ -41,6 +53,7 @@ class Listener:
     pause: Callable[[], None] = lambda: None
     asked: list[str] = field(default_factory=list)
     taken: list[Event] = field(default_factory=list)
+    deadlines: list[datetime | None] = field(default_factory=list)
 
     def wants(self, event: Event, /) -> bool:
         return self.wanted(event)
@@ -49,6 +62,7 @@ class Listener:
         self.pause()
         answer = self.answers[min(len(self.asked), len(self.answers) - 1)]
         self.asked.append(event.id)
+        self.deadlines.append(deadline)
         if answer is None:
             self.taken.append(event)
         return answer
@@ -56,12 +70,20 @@ class Listener:
 
 @dataclass
 class Attempts(Observer):
-    """Remembers every offer."""
+    """Remembers every offer, every step, and what was given back."""
 
     made: list[Attempt] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    given_back: list[tuple[str, str, BaseException | None]] = field(default_factory=list)
 
     def attempt(self, attempt: Attempt) -> None:
         self.made.append(attempt)
+
+    def step(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
+        self.given_back.append((message_id, why, error))
 
 
 class Post:
@@ -135,7 +157,8 @@ def test_a_case_goes_on_while_its_event_waits_for_the_bus() -> None:
     assert 1 == len(post.bus.events)
     assert [60, 5] == [case.delay for case in post.queue.sent if "continuation" in json.loads(case.body)]
     (kept,) = kept_for("bus", post)
-    assert json.loads(kept.body)["event"]["outcome"] == "unconfirmed"
+    waits = json.loads(kept.body)["event"]
+    assert (waits["outcome"], json.loads(waits["body"])["data"]["explanation"]) == ("unconfirmed", "detaching")
 
 
 def test_a_continuation_is_sent_before_a_slow_consumer_is_asked() -> None:
@@ -153,6 +176,19 @@ def test_messages_of_a_batch_fail_apart() -> None:
     post.queue.refuse = lambda message: message.delay == 7
     assert ["m-2", "m-1"] == post.take(Requeue(5, "busy"), Requeue(7, "busy"), Broken(ZeroDivisionError("a bug")), DONE)
     assert (1, 1) == (len(post.bus.events), len(post.queue.sent))
+
+
+def test_a_continuation_holds_what_is_known_and_no_more() -> None:
+    """Under the names that every release reads, and signed."""
+    post = Post()
+    so_far = replace(CASE.progress, receipt="req-1", deletes_sent=1)
+    assert [] == post.take(Requeue(5, "accepted"), case=replace(CASE, progress=so_far))
+    (sent,) = post.queue.sent
+    told = json.loads(sent.body)
+    assert sent.body == continuation(REQUEST, so_far)
+    assert told["request"].keys() == {"id", "source", "requested_at", "server_id", "volume_id"}
+    assert told["progress"] == {"first_seen_at": "2026-11-23T08:00:00Z", "attempt": 3, "deletes_sent": 1,
+        "delete_request_id": "req-1", "redelivered_since": "2026-11-23T08:00:00Z"}  # fmt: skip
 
 
 def test_what_was_not_looked_at_is_put_back_as_it_was() -> None:
@@ -332,3 +368,308 @@ def test_a_broken_waiting_delivery_is_known_as_ours() -> None:
     found = read(message(ours({"pending_delivery": 2, "event": {}})), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
     assert "pending_delivery" == found.own
+
+
+# ---------------------------------------------------------------------------------------- what is told and kept
+
+LIFE = timedelta(hours=24)
+
+
+def offered(post: Post, waiting: WaitingDelivery, deadline: datetime | None = None) -> list[tuple[Any, int]]:
+    """Offer what waited; what is kept of it, and for how long."""
+    outbox = Outbox(post.outlets, deadline)
+    outbox.offer_again(message(), waiting)
+    assert {} == outbox.send().unsent
+    return [(json.loads(kept.body), kept.delay) for kept in post.queue.sent]
+
+
+def to_sink(**changes: Any) -> WaitingDelivery:
+    return WaitingDelivery(**{"to": "sink", "event": event(), "since": START, **changes})
+
+
+def kept(waiting: WaitingDelivery) -> Any:
+    return json.loads(ours(waiting.model_dump(mode="json")))
+
+
+FIRST, SECOND = (pause(OFFER_AGAIN, attempt, "sink e-1") for attempt in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "waiting", "again_in", "later"),
+    [
+        pytest.param(LATER, to_sink(), FIRST, to_sink(attempt=1), id="later"),
+        pytest.param(LATER, to_sink(attempt=1), SECOND, to_sink(attempt=2), id="later, for the second time"),
+        pytest.param(NotTaken("busy", again=True, retry_after=900), to_sink(), 900, to_sink(attempt=1),
+            id="in a quarter of an hour"),
+        pytest.param(NotTaken("busy", again=True, retry_after=901.5), to_sink(), 902,
+            to_sink(attempt=1, not_before=START + timedelta(seconds=902)), id="later than a queue can hold it back"),
+        pytest.param(NotTaken("busy", again=True, retry_after=1), to_sink(), FIRST, to_sink(attempt=1),
+            id="sooner than we like"),
+        pytest.param(LATER, to_sink(since=START - LIFE + timedelta(seconds=0.5)), 1,
+            to_sink(since=START - LIFE + timedelta(seconds=0.5), attempt=1), id="half a second before its end"),
+        pytest.param(LATER, to_sink(since=START - LIFE), None, None, id="at its end"),
+        pytest.param(NEVER, to_sink(attempt=4), None, None, id="never"),
+        pytest.param(None, to_sink(attempt=4), None, None, id="taken"),
+    ],
+)  # fmt: skip
+def test_each_answer_is_told_and_what_follows_is_kept(
+    answer: NotTaken | None, waiting: WaitingDelivery, again_in: int | None, later: WaitingDelivery | None
+) -> None:
+    """How often it was offered, what was said, and when it is offered again: the log, and the message that waits."""
+    post = Post()
+    post.sink.answers = [answer]
+    found = offered(post, waiting)
+    assert post.attempts == [Attempt("sink", event(), waiting.attempt + 1, answer, again_in)]
+    assert found == ([(kept(later), min(900, again_in or 0))] if later else [])
+
+
+def test_what_comes_too_early_is_held_back_again() -> None:
+    """As it was, and nobody is asked."""
+    post = Post()
+    early = to_sink(attempt=3, not_before=START + timedelta(seconds=60.5))
+    assert offered(post, early) == [(kept(early), 61)]
+    assert (post.sink.asked, post.attempts) == ([], [])
+    assert offered(Post(), to_sink(not_before=START)) == []
+
+
+def test_a_consumer_has_its_time_and_no_more() -> None:
+    """What one answer may take, or what is left of the invocation."""
+    post, longest = Post(), timedelta(seconds=LONGEST_OFFER)
+    offered(post, to_sink())
+    offered(post, to_sink(), START + longest + timedelta(seconds=1))
+    assert post.sink.deadlines == [START + longest, START + longest]
+
+
+def test_nobody_is_asked_whose_answer_might_not_come_in_time() -> None:
+    """The event waits, and the log says why."""
+    post = Post()
+    offered(post, to_sink(), START + timedelta(seconds=LONGEST_OFFER))
+    why = NotTaken("not asked: this batch has no time left for slow consumers", again=True)
+    assert (post.sink.asked, post.attempts) == ([], [Attempt("sink", event(), 1, why, FIRST)])
+
+
+def test_a_consumer_that_is_gone_is_named() -> None:
+    """The log says whom the verdict did not reach."""
+    post = Post()
+    assert [] == offered(post, to_sink(to="fax"))
+    why = NotTaken("nobody of that name is configured any more", again=False)
+    assert post.attempts == [Attempt("fax", event(), 1, why)]
+
+
+def test_each_no_of_the_bus_is_told_and_kept() -> None:
+    """With its own words, and the message that waits says how often it was asked."""
+    post = Post()
+    post.bus.refuse = lambda event: True
+    assert [] == post.emit(event())
+    seconds = pause(EMIT_AGAIN, 0, "bus e-1")
+    assert post.attempts == [Attempt("bus", event(), 1, NotTaken("InternalFailure", again=True), seconds)]
+    later = kept(to_sink(to="bus", attempt=1))
+    assert [(json.loads(kept.body), kept.delay) for kept in post.queue.sent] == [(later, seconds)]
+    post.bus.refuse = lambda event: False
+    post.resume_next()
+    assert post.attempts[1:] == [Attempt("bus", event(), 2), Attempt("sink", event()), Attempt("task", event())]
+
+
+# -------------------------------------------------------------------------------------------- what is given back
+
+
+NAMED = f"request /changes 4711, servers/{REQUEST.server_id}/volumes/{REQUEST.volume_id}"
+
+
+def test_what_goes_back_says_why() -> None:
+    """In the log, with the request's own names where it is known, and with what was at the bottom of it."""
+    post, bug = Post(), ZeroDivisionError("a bug")
+    post.queue.refuse = lambda message: True
+    post.bus.refuse = lambda event: True
+    assert ["m-3", "m-0", "m-1", "m-2"] == post.take(Requeue(5, "busy"), NotLookedAt(), DONE, Broken(bug))
+    told = {id_: (why, error) for id_, why, error in post.observer.given_back}
+    assert told["m-3"] == ("a bug", bug)
+    assert [told[id_][0] for id_ in ("m-0", "m-1", "m-2")] == [
+        "continuation not sent: QueueDoesNotExist",
+        "continuation not sent: QueueDoesNotExist",
+        "event not emitted (InternalFailure), and not kept: QueueDoesNotExist",
+    ]
+    for why, error in told.values():
+        assert error
+        assert error.__notes__ == [NAMED]
+        assert why == str(error)
+
+
+def test_an_error_without_words_is_told_by_its_kind() -> None:
+    """Something must stand in the log."""
+    post = Post()
+    post.take(Broken(ZeroDivisionError()))
+    assert [(id_, why) for id_, why, _ in post.observer.given_back] == [("m-0", "ZeroDivisionError")]
+
+
+class Throttled(VirtualQueue):
+    """A queue that takes nothing just now."""
+
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        return dict.fromkeys(messages, Unsent("Throttling", True, TimeoutError("slow")))
+
+
+def test_a_queue_that_is_overrun_is_told_apart() -> None:
+    """What is given back because too much came at once may be held back for longer."""
+    post = Post()
+    outbox = Outbox(replace(post.outlets, queue=Throttled(post.clock)))
+    outbox.take(Step(CASE, Requeue(5, "busy")))
+    (unsent,) = outbox.send().unsent.values()
+    assert unsent == Unsent("continuation not sent: Throttling", throttled=True)
+    assert isinstance(unsent.cause, AwsTrouble)
+    assert str(unsent.cause.__cause__) == "slow"
+
+
+def test_a_verdict_that_cannot_be_kept_for_a_consumer_says_so() -> None:
+    """The log tells it from a case that could not go on."""
+    post = Post()
+    post.sink.answers = [LATER]
+    post.queue.refuse = lambda message: True
+    assert ["m-0"] == post.emit(event())
+    assert [why for _, why, _ in post.observer.given_back] == ["waiting delivery not sent: QueueDoesNotExist"]
+
+
+class NoKeys:
+    """The key of our own messages cannot be read just now."""
+
+    def mac(self, text: str) -> str:
+        raise AwsTrouble("GetSecretValue: no answer")
+
+    def is_mac(self, text: str, mac: str) -> bool:
+        return False
+
+    def since(self) -> datetime:
+        return START
+
+
+def test_what_cannot_be_signed_goes_back() -> None:
+    """Nothing of ours is sent without a MAC; what the bus takes is sent all the same."""
+    post = Post()
+    outbox = Outbox(replace(post.outlets, macs=NoKeys()))
+    outbox.take(Step(CASE, Requeue(5, "busy", announce_unconfirmed=True)))
+    (unsent,) = outbox.send().unsent.values()
+    assert unsent == Unsent("continuation not sent: GetSecretValue: no answer")
+    assert unsent.cause
+    assert str(unsent.cause.__cause__) == "GetSecretValue: no answer"
+    assert (len(post.bus.events), post.queue.sent) == (1, [])
+
+
+class TimedBus(VirtualBus):
+    """Remembers until when each call may take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.until: list[datetime | None] = []
+
+    def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        self.until.append(deadline)
+        return super().emit(events, deadline)
+
+
+class TimedQueue(VirtualQueue):
+    """As the bus."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.until: list[datetime | None] = []
+
+    def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
+        self.until.append(deadline)
+        return super().send(messages, deadline)
+
+
+@pytest.mark.parametrize("seconds", [20, None])
+def test_each_call_has_its_share_of_the_time(seconds: int | None) -> None:
+    """So that the bus leaves time for what goes on, and that for what waits; who is not needed is not called."""
+    post, deadline = Post(), START + timedelta(seconds=seconds) if seconds else None
+    post.sink.answers = [LATER]
+    bus, queue = TimedBus(), TimedQueue(post.clock)
+    for events in (True, False):
+        outbox = Outbox(replace(post.outlets, bus=bus, queue=queue), deadline)
+        outbox.take(Step(CASE, Requeue(5, "busy", announce_unconfirmed=events)))
+        assert {} == outbox.send().unsent
+    shares = (BUS_SHARE, CONTINUATIONS_SHARE, 1)
+    whole = timedelta(seconds=(seconds or 0) + TIME_TO_SEND - SPARE)
+    at_bus, going_on, waiting = (START + whole * share if seconds else None for share in shares)
+    assert (bus.until, queue.until) == ([at_bus], [going_on, waiting, going_on])
+    quiet = Outbox(replace(post.outlets, bus=bus, queue=queue, consumers=Consumers()), deadline)
+    quiet.take(Step(CASE, DONE))
+    assert {} == quiet.send().unsent
+    assert (len(bus.until), len(queue.until)) == (2, 3)
+
+
+def test_an_event_that_waited_and_is_not_kept_goes_back_with_its_message() -> None:
+    """It comes again from the queue that it waited in."""
+    post = Post()
+    post.bus.refuse = lambda event: True
+    post.queue.refuse = lambda message: True
+    outbox = Outbox(post.outlets)
+    outbox.offer_again(message(id="m-7"), to_sink(to="bus", attempt=2))
+    assert list(outbox.send().unsent) == ["m-7"]
+
+
+def test_the_answer_to_what_is_no_request_leaves_by_the_bus() -> None:
+    """And where it cannot, its message comes again."""
+    bad = Rejected(Origin("4715", "/changes", START), (Fault("", "is odd"),), "{}")
+    post = Post()
+    outbox = Outbox(post.outlets)
+    outbox.reject(message(id="m-7"), bad)
+    assert {} == outbox.send().unsent
+    assert post.bus.events == [json.loads(EventFactory().rejected(bad, START).body)]
+    post.bus.refuse, post.queue.refuse = lambda event: True, lambda message: True
+    outbox = Outbox(post.outlets)
+    outbox.reject(message(id="m-7"), bad)
+    assert list(outbox.send().unsent) == ["m-7"]
+
+
+# ------------------------------------------------------------------------------------------ what cannot be written
+
+NONSENSE = replace(DONE, detail=cast(Any, "nonsense"))
+
+
+def test_a_step_that_cannot_be_written_is_a_failure_of_its_case() -> None:
+    """The case comes again with that on record, the observers hear of it, and other cases are not harmed."""
+    post = Post()
+    assert [] == post.take(NONSENSE, DONE)
+    assert 1 == len(post.bus.events)
+    (step,) = post.observer.steps
+    assert isinstance(step.decision, Broken)
+    assert isinstance(step.decision.error, ValueError)
+    assert isinstance(step.decision.then, Requeue)
+    progress = replace(CASE.progress, failures=1, last_error=step.decision.then.why)
+    assert step.case == replace(CASE, progress=progress, message=message(id="m-0"), fresh=False)
+    (again,) = continued(post)
+    assert (again.request, again.progress) == (CASE.request, progress)
+    assert [step.decision.then.seconds] == [kept.delay for kept in post.queue.sent]
+    assert step.decision.then.why.startswith("our own code failed: ValidationError")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_case_that_can_never_be_written_is_answered(dry_run: bool) -> None:
+    """After so many failures in a row, as a dead letter would be: with what was sent, if it was no dry run."""
+    post = Post()
+    so_far = replace(CASE.progress, failures=FAILURES - 1, polls=3)
+    dying = replace(CASE, request=replace(REQUEST, dry_run=dry_run), progress=so_far, message=message('{"a": 1}'))
+    outbox = Outbox(post.outlets)
+    outbox.take(Step(dying, NONSENSE))
+    assert {} == outbox.send().unsent
+    (data,) = post.bus.data
+    assert (data["reason"]["code"], data["reason"]["cause"]) == ("dead_lettered", "code_failed")
+    assert data.get("original") == (None if dry_run else '{"a": 1}')
+    post.bus.refuse, post.queue.refuse = lambda event: True, lambda message: True
+    outbox = Outbox(post.outlets)
+    outbox.take(Step(dying, NONSENSE))
+    (unsent,) = outbox.send().unsent.values()
+    assert unsent.cause
+    assert unsent.cause.__notes__ == [NAMED]
+
+
+def test_a_case_that_not_even_a_failure_can_be_written_of_goes_back() -> None:
+    """Nothing is lost: its message comes again, and the log has the second error."""
+    post = Post()
+    unwritable = replace(CASE, request=replace(REQUEST, context=cast(Any, {"a": object()})))
+    assert ["m-0"] == post.take(NONSENSE, case=unwritable)
+    assert (post.bus.events, post.queue.sent, post.observer.steps) == ([], [], [])
+    ((id_, why, error),) = post.observer.given_back
+    assert (id_, why) == ("m-0", str(error))
+    assert "serialize" in why

@@ -15,11 +15,26 @@ from local.message_keys import FixedKeys
 from shared.decision.case import Case, detached
 from shared.decision.progress import Progress, State
 from shared.inbox.read import Rejected, read
-from shared.model import Attachment, Call, DetachRequest, Detail, Message, Outcome, Reason, verdict_id
+from shared.model import (
+    Attachment,
+    AuthType,
+    Call,
+    DetachRequest,
+    Detail,
+    Fault,
+    Message,
+    Origin,
+    Outcome,
+    Reason,
+    Requester,
+    Via,
+    verdict_id,
+)
 from shared.outbox.events import EventFactory
+from shared.own_messages import WaitingDelivery, as_attributes, requester_in, without_mac
 from shared.ports import AwsTrouble, Event
 from shared.strict_json import signed
-from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, VOLUME, continuation, ours, waiting
+from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, TRACE, VOLUME, continuation, ours, waiting
 from tests.stack import Bench
 
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=START, server_id=SERVER, volume_id=VOLUME)
@@ -35,6 +50,13 @@ PROGRESS = Progress(
 
 CASE = Case(REQUEST, Message("", "m", QUEUE_ARN, START), PROGRESS)
 EVENT = EventFactory().verdict(CASE, detached(Detail.DETACHED_NOW), START)
+GENUINE = json.loads(continuation(REQUEST, PROGRESS))
+WAITING = json.loads(waiting("sink", EVENT))
+SENT = START + timedelta(minutes=5)
+
+
+def without(message: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if key != name}
 
 
 class NoKeys:
@@ -73,7 +95,7 @@ JSON = st.recursive(
 
 
 def received(body: str, receive_count: int = 1) -> Message:
-    return Message(body, "m-2", QUEUE_ARN, START + timedelta(minutes=5), START + timedelta(minutes=6), receive_count)
+    return Message(body, "m-2", QUEUE_ARN, SENT, START + timedelta(minutes=6), receive_count)
 
 
 def back(body: str) -> Any:
@@ -168,19 +190,91 @@ def test_what_cannot_be_read_still_names_its_request() -> None:
         "/changes", SERVER, VOLUME)  # fmt: skip
 
 
+SAID = {"type": "user", "id": "root", "via": "webhook_iam"}
+ASKER = Requester(AuthType.USER, "root", Via.WEBHOOK_IAM)
+
+
+@pytest.mark.parametrize(
+    ("told", "asked_by"),
+    [
+        ({}, Origin("4711", "/changes", SENT)),
+        ({"correlation_id": "c", "traceparent": TRACE, "tracestate": "a=1", "requester": SAID},
+            Origin("4711", "/changes", SENT, None, "c", TRACE, "a=1", ASKER)),
+        ({"id": 5, "source": "", "correlation_id": "a\nb", "requester": "root"}, Origin("m-2", QUEUE_ARN, SENT)),
+    ],
+)  # fmt: skip
+def test_continuation_that_cannot_be_read_says_whose_it_was(told: dict[str, Any], asked_by: Origin) -> None:
+    """All that the verdict needs: who asked, for which volume, whose task waits, and what was announced."""
+    request = {**message()["request"], "task_token": "AQC-token", "context": {"a": 1}, "dry_run": True, **told}
+    body = message(continuation=2, request=request)
+    expected = Rejected(
+        asked_by, (), json.dumps(body), SERVER, VOLUME, {"a": 1}, "AQC-token", "continuation", True, "u"
+    )
+    found = back(ours(body))
+    assert replace(found, faults=(), original="") == replace(expected, original="")
+    assert Fault("continuation", "Input should be 1") in found.faults
+    assert "mac" not in json.loads(found.original)
+
+
+@pytest.mark.parametrize("progress", [[], None, {}, {"unconfirmed_id": 5}, {"unconfirmed_id": ""}, ["unconfirmed_id"]])
+def test_nothing_was_announced_that_cannot_be_read(progress: object) -> None:
+    """A verdict follows no other that it cannot name."""
+    assert back(ours(message(continuation=2, progress=progress))).unconfirmed_id is None
+
+
+def test_waiting_delivery_comes_back() -> None:
+    """Whole; and of one that cannot be read every fault is named."""
+    assert back(waiting("sink", EVENT)) == WaitingDelivery(to="sink", event=EVENT, since=START)
+    found = back(ours(without(WAITING, "to") | {"pending_delivery": 2, "surprise": 1}))
+    assert found.own == "pending_delivery"
+    assert {"pending_delivery", "to", "surprise"} == {fault.field for fault in found.faults}
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "5", '{"a": 1}', '{"mac": 1, "mac": 2}'])
+def test_what_has_no_mac_is_shown_as_it_is(body: str) -> None:
+    """To the byte."""
+    assert without_mac(body) == body
+
+
+def test_message_is_shown_without_its_mac() -> None:
+    """Whoever reads it could send it again."""
+    assert json.loads(without_mac(json.dumps(GENUINE))) == without(GENUINE, "mac")
+
+
+USER = {"authtype": "user", "authid": "root"}
+
+
+@pytest.mark.parametrize(
+    ("event", "asked_by"),
+    [
+        (USER, Requester(AuthType.USER, "root", Via.QUEUE)),
+        ({**USER, "authvia": "webhook_iam"}, Requester(AuthType.USER, "root", Via.WEBHOOK_IAM)),
+        ({"authtype": "api_key", "authid": 5, "authvia": "webhook_bearer"},
+            Requester(AuthType.API_KEY, None, Via.WEBHOOK_BEARER)),
+        ({"authtype": "of a later release", "authid": "x"}, Requester(AuthType.UNKNOWN, "x")),
+        ({**USER, "authvia": "of a later release"}, None),
+        ({"authid": "root", "authvia": "queue"}, None),
+        ({"authtype": 5, "authvia": "queue"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_requester_of_a_signed_request(event: dict[str, Any], asked_by: Requester | None) -> None:
+    """Who the webhook endpoint says it was; a way of proof that nobody knows proves nothing."""
+    assert requester_in(event) == asked_by
+
+
+def test_requester_is_told_as_it_is_read() -> None:
+    """What is not known is no attribute."""
+    assert as_attributes(ASKER) == {"authtype": "user", "authid": "root", "authvia": "webhook_iam"}
+    assert as_attributes(Requester(AuthType.UNKNOWN)) == {"authtype": "unknown", "authvia": "queue"}
+    assert requester_in(as_attributes(ASKER)) == ASKER
+
+
 def forged(body: str) -> Rejected:
     found = back(body)
     assert isinstance(found, Rejected)
     assert (found.reason, found.own) == (Reason.NOT_AUTHENTIC, None)
     return found
-
-
-GENUINE = json.loads(continuation(REQUEST, PROGRESS))
-WAITING = json.loads(waiting("sink", EVENT))
-
-
-def without(message: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in message.items() if key != name}
 
 
 @pytest.mark.parametrize(
@@ -211,6 +305,9 @@ def test_what_carries_no_mac_of_ours_is_not_believed(body: dict[str, Any]) -> No
     found = forged(json.dumps(body))
     assert (found.origin.id, found.origin.source) == ("m-2", QUEUE_ARN)
     assert (found.server_id, found.volume_id, found.context, found.task_token) == (None, None, None, None)
+    kind = "continuation" if "continuation" in body else "pending_delivery"
+    fault = Fault("mac", f"must be the MAC of this service, since the message says that it is its own {kind}")
+    assert (found.faults, found.original) == ((fault,), json.dumps(body))
 
 
 @pytest.mark.parametrize("dump", [partial(json.dumps, indent=2), partial(json.dumps, ensure_ascii=False)])
@@ -238,7 +335,7 @@ def test_the_key_before_is_accepted_and_one_before_that_is_not() -> None:
     assert found.forged
 
 
-@pytest.mark.parametrize(("made_after", "believed"), [(-901, False), (-899, True), (3600, True)])
+@pytest.mark.parametrize(("made_after", "believed"), [(-901, False), (-900, True), (3600, True)])
 def test_the_release_before_signed_nothing(made_after: int, believed: bool) -> None:
     """What was sent before there was a key is read, and what the release before still sent while it was replaced."""
     message = received(json.dumps(without(GENUINE, "mac")))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from shared.decision.case import Conclude, Decision, Delete, Requeue, failed
 from shared.decision.progress import Progress
-from shared.decision.requeue import after_delete, pause, requeue, until_next_look, when_unreadable
+from shared.decision.requeue import after_delete, as_check, pause, requeue, until_next_look, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Classified, DetachRequest, Reason, Seen
+from shared.model import AnswerClass, Cause, Classified, DetachRequest, Detail, Outcome, Reason, Seen, Volume
 from shared.policy import OFFER_AGAIN, POLL, RETRY, WATCH, Backoff, Policy
 from tests.builders import (
     FOLLOWING,
@@ -38,6 +38,11 @@ SAID = {"unconfirmed_id": "said"}
 HOUR_AGO = request(requested_at=ago(hours=1))
 ACCEPTED, WATCHED = accepted(0), accepted(0, **SAID)
 BOTH_CLOCKS = accepted(0, detaching_since=ago(seconds=-9))
+
+
+def let_go(status: str = "available", **span: float) -> Volume:
+    """VOLUME, free of servers for so long."""
+    return replace(volume("available", updated_at=ago(**span)), status=status)
 
 
 def again(so_far: Progress, now: datetime = NOW, least: float = 0) -> Requeue | Conclude:
@@ -73,6 +78,12 @@ def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest:
     assert (shortest, longest) == ([min(each) for each in waits], [max(each) for each in waits])
 
 
+def test_steps_are_taken_as_they_are() -> None:
+    """The last one goes on for ever; and nobody waits for less than a second."""
+    assert [pause(POLL, attempt, "any") for attempt in (0, 1, 2, 11, 12, 19, 20, 100)] == [1, 1, 2, 3, 4, 15, 15, 15]
+    assert pause(Backoff(first=0.1, factor=1, cap=1), 3, "any") == 1
+
+
 def test_end_of_a_detach_is_seen_soon() -> None:
     """Looks are 3 s apart at most in the first half minute, 15 s later; one is right after a detach of 20 s."""
     due, at = [], 0.0
@@ -86,7 +97,10 @@ def test_end_of_a_detach_is_seen_soon() -> None:
     assert (9, 12) == (sum(look <= 22 for look in due), sum(look <= 31 for look in due))
 
 
-@pytest.mark.parametrize(("elapsed", "seconds"), [(0, 1), (0.3, 1), (0.6, 1), (1.2, 1), (3.9, 2), (21, 3), (22.4, 2)])
+@pytest.mark.parametrize(
+    ("elapsed", "seconds"),
+    [(0, 1), (0.3, 1), (0.5, 2), (0.6, 1), (1.2, 1), (3.9, 2), (21, 3), (22.4, 2), (96.4, 1), (96.6, 15), (1000, 15)],
+)
 def test_next_look_is_due_by_the_time_that_has_passed(elapsed: float, seconds: int) -> None:
     """A look that comes late, or twice, does not put off those after it."""
     assert until_next_look(elapsed) == seconds
@@ -97,8 +111,11 @@ def test_next_look_is_due_by_the_time_that_has_passed(elapsed: float, seconds: i
     [
         pytest.param(seen(volume("detaching")), 3, id="nothing new"),
         pytest.param(seen(volume()), 1, id="idle again: once more tells a refusal"),
-        pytest.param(seen(replace(volume("available"), updated_at=ago(seconds=2))), 1, id="let go by storage just now"),
-        pytest.param(seen(replace(volume("available"), updated_at=ago(minutes=2))), 3, id="let go by storage long ago"),
+        pytest.param(seen(let_go(seconds=2)), 1, id="let go by storage just now"),
+        pytest.param(seen(let_go(seconds=9)), 1, id="let go by storage 9 s ago"),
+        pytest.param(seen(let_go(seconds=10)), 3, id="let go by storage 10 s ago"),
+        pytest.param(seen(let_go("detaching", seconds=2)), 3, id="let go just now, still detaching"),
+        pytest.param(seen(let_go(minutes=2)), 3, id="let go by storage long ago"),
     ],
 )
 def test_what_the_volume_shows_brings_the_next_look_near(seen_now: Seen, seconds: int) -> None:
@@ -253,6 +270,22 @@ def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> No
     assert expected == said(after(back, so_far))
 
 
+@pytest.mark.parametrize(
+    ("back", "so_far", "why"),
+    [
+        pytest.param(ACCEPTANCE, LATE, "accepted", id="accepted"),
+        pytest.param(FORBIDDEN, FOLLOWING, "DELETE: test.permanent as the cloud put it", id="a clear no"),
+        pytest.param(replace(FORBIDDEN, retry_after=60), FOLLOWING, "DELETE: test.permanent as the cloud put it",
+            id="a clear no, whatever it says of later"),
+        pytest.param(DOWN, LATE, "DELETE: test.reconcile as the cloud put it", id="nobody knows"),
+        pytest.param(replace(DOWN, message=""), FOLLOWING, "DELETE: test.reconcile", id="no words"),
+    ],
+)  # fmt: skip
+def test_what_a_delete_did_is_looked_at_after_a_second(back: Classified, so_far: Progress, why: str) -> None:
+    """However late it is: the next look tells, and the log says what came back."""
+    assert after(back, so_far) == Requeue(1, why)
+
+
 @pytest.mark.parametrize("kind", [AnswerClass.RETRY, AnswerClass.WAIT, AnswerClass.RECONCILE])
 @pytest.mark.parametrize(("asked_for", "expected"), [(60, 60), (29.2, 30), (3600, 900)])
 def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float, expected: int) -> None:
@@ -322,3 +355,53 @@ def test_retry_after_of_a_read_is_honoured() -> None:
     """A cloud that asks for time is given it."""
     busy = answer(AnswerClass.RETRY, retry_after=120)
     assert when_unreadable(case(), busy, POLICY, NOW) == Requeue(120, "test.retry: as the cloud put it")
+
+
+AS_PUT = "as the cloud put it"
+
+
+@pytest.mark.parametrize(
+    ("back", "so_far", "asked", "expected"),
+    [
+        (FORBIDDEN, FRESH, request(), failed(Reason.FORBIDDEN, f"test.permanent: {AS_PUT}")),
+        (UNAUTHORIZED, FRESH, request(), failed(Reason.UNAUTHORIZED, f"test.reauthenticate: {AS_PUT}")),
+        (replace(FORBIDDEN, message=""), FRESH, request(), failed(Reason.FORBIDDEN, "test.permanent")),
+        (replace(FORBIDDEN, message="not in X"), FRESH, request(),
+            failed(Reason.FORBIDDEN, "test.permanent: not in X")),
+        (DOWN, FRESH, EXPIRED,
+            failed(Reason.EXPIRED, f"expired at 2026-11-23T09:00:00+00:00; test.reconcile: {AS_PUT}")),
+        (DOWN, FRESH, replace(EXPIRED, dry_run=True), Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.EXPIRED,
+            f"expired at 2026-11-23T09:00:00+00:00; test.reconcile: {AS_PUT}")),
+        (DOWN, HOUR_OLD, HOUR_AGO, failed(Reason.GAVE_UP, f"last: test.reconcile: {AS_PUT}")),
+        (DOWN, LONG_ACCEPTED, request(),
+            failed(Reason.GAVE_UP, f"the cloud could not be read any more: test.reconcile: {AS_PUT}")),
+        (DOWN, LONG_JOINED, request(),
+            failed(Reason.GAVE_UP, f"the cloud could not be read any more: test.reconcile: {AS_PUT}")),
+        (FORBIDDEN, LONG_ACCEPTED, request(),
+            failed(Reason.FORBIDDEN, f"the cloud could not be read any more: test.permanent: {AS_PUT}")),
+    ],
+)  # fmt: skip
+def test_people_are_told_what_the_cloud_said(
+    back: Classified, so_far: Progress, asked: DetachRequest, expected: Conclude
+) -> None:
+    """The verdict on a request that could not be read to its end has the cloud's own words."""
+    assert when_unreadable(case(so_far, asked), back, POLICY, NOW) == expected
+
+
+# -------------------------------------------------------------------------------------------------- a dry run
+
+
+@pytest.mark.parametrize(
+    ("decision", "expected"),
+    [
+        (Delete(), Conclude(Outcome.CHECKED, Detail.WOULD_DETACH, None, "all checks passed", None)),
+        (Requeue(5, "busy"), Conclude(Outcome.CHECKED, Detail.WOULD_WAIT, None, "busy", None)),
+        (Conclude(Outcome.DETACHED, Detail.SERVER_GONE, None, "no server"),
+            Conclude(Outcome.CHECKED, Detail.WOULD_REPORT_SERVER_GONE, None, "no server", None)),
+        (Conclude(Outcome.FAILED, Reason.DEAD_LETTERED, Reason.DEAD_LETTERED, "died", Cause.CODE_FAILED),
+            Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.DEAD_LETTERED, "died", Cause.CODE_FAILED)),
+    ],
+)  # fmt: skip
+def test_dry_run_says_what_would_happen(decision: Decision, expected: Conclude) -> None:
+    """Whatever would begin, be waited for or be told, and nothing of it happens."""
+    assert as_check(decision) == expected

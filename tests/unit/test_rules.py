@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from shared.decision.case import Requeue
+from shared.decision.case import Conclude, Decision, Requeue
 from shared.decision.progress import Denial, Progress
+from shared.decision.requeue import pause
 from shared.decision.rules import decide
 from shared.model import DetachRequest, Ended, Listed, Reason, Seen
-from shared.policy import Policy, RunningServerPolicy
+from shared.policy import RETRY, WATCH, Policy, RunningServerPolicy
 from tests.builders import (
     ATTACHMENT,
     CREATED,
@@ -24,6 +25,7 @@ from tests.builders import (
     NOT_LISTED,
     NOW,
     OTHER_ATTACHMENT,
+    OTHER_SERVER,
     REQUESTED,
     STOPPED,
     VOLUME,
@@ -117,6 +119,7 @@ STOPPED_ONLY = Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY)
 NAMED = request(attachment_id=ATTACHMENT)
 OTHER_NAMED = request(attachment_id=OTHER_ATTACHMENT)
 EXPIRED = request(expires_at=NOW)
+DRY_RUN = request(dry_run=True)
 TWO_HOURS_OLD = request(requested_at=ago(hours=2))
 HOUR_AGO = request(requested_at=ago(hours=1))
 LONG_AGO = request(requested_at=datetime(1970, 1, 1, tzinfo=UTC))
@@ -308,6 +311,8 @@ def test_attachment_whose_time_does_not_decide(row: Row) -> None:
 @table(
     Row("a copy of two hours ago", IDLE, "failed: expired", asked=TWO_HOURS_OLD),
     Row("a copy of two hours ago, detached already", FREE, "detached: already_detached", asked=TWO_HOURS_OLD),
+    Row("a copy of an hour ago", IDLE, "failed: expired", asked=HOUR_AGO),
+    Row("seen in time, looked at when its time is up", IDLE, "failed: gave_up", HOUR_OLD, HOUR_AGO),
     Row("one minute short of it", IDLE, "delete", asked=request(requested_at=ago(minutes=59))),
     Row(
         "received in time, redelivered late", IDLE, "delete", progress(redelivered_since=ago(minutes=90)), TWO_HOURS_OLD
@@ -347,6 +352,7 @@ def test_server_or_volume_gone(row: Row) -> None:
     row.check()
 
 
+VOLUME_ERROR = "failed: volume_error"
 HISTORIES = (("never sent", FRESH), ("accepted", accepted(60)))
 BUSY = (
     *("creating", "attaching", "restoring-backup", "backing-up", "uploading", "downloading", "extending", "deleting"),
@@ -370,6 +376,15 @@ BUSY = (
         "wait",
         accepted(5, error_reads=5),
     ),
+    Row(
+        "error, the record says running, a while later",
+        replace(seen(volume("error")), ended=Ended.RUNNING),
+        "wait",
+        accepted(60, error_reads=5),
+    ),
+    Row("error, the record says failed", replace(seen(volume("error")), ended=Ended.FAILED), VOLUME_ERROR, accepted(5)),
+    Row("error, 29 s after the DELETE", seen(volume("error")), "wait", accepted(29, error_reads=5)),
+    Row("error, 30 s after the DELETE", seen(volume("error")), VOLUME_ERROR, accepted(30, error_reads=5)),
     *(
         Row(f"{status}, {history}", seen(volume(status, attachment())), "wait", so_far)
         for status in (*BUSY, "available")
@@ -393,8 +408,20 @@ def test_error_ends_it_and_any_other_status_is_waited_for(row: Row) -> None:
     Row("twice, list not read", unread(volume()), "wait", accepted(60, idle_reads=1, **SHOWN)),
     Row("once, the record says failed", RECORD_SAYS_FAILED, "failed: refused_by_server", accepted(2)),
     Row("twice, record: running", RECORD_SAYS_RUNNING, "wait", accepted(90, idle_reads=5, **SHOWN)),
+    Row(
+        "twice, record: running, after 10 min",
+        RECORD_SAYS_RUNNING,
+        "failed: refused_by_server",
+        accepted(600, idle_reads=5, **SHOWN),
+    ),
     Row("twice, record: succeeded", RECORD_SAYS_SUCCEEDED, "wait", accepted(90, idle_reads=5, **SHOWN)),
     Row("detaching, record: failed", STUCK, "failed: stuck_detaching", accepted(30)),
+    Row(
+        "detaching, record: failed, changed a slack later",
+        replace(STUCK, volume=volume("detaching", updated_at=ago(seconds=25))),
+        "failed: stuck_detaching",
+        accepted(30),
+    ),
     Row("detaching, record: failed, a later change", replace(STUCK, volume=DETACHING_AGAIN), "wait", accepted(30)),
     Row("detaching, record: failed, no time of change", replace(DETACHING, ended=Ended.FAILED), "wait", accepted(30)),
     Row("detaching, record: running", replace(DETACHING, ended=Ended.RUNNING), "wait", accepted(30)),
@@ -485,6 +512,7 @@ def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
     Row("never sent", IDLE, "failed: expired", asked=EXPIRED),
     Row("someone else detaching", DETACHING, "wait", asked=EXPIRED),
     Row("another's detach joined, block storage has let go", seen(volume("available")), "wait", joined(5), EXPIRED),
+    Row("someone else detaching, compute has let go", COMPUTE_FIRST_DETACHING, "wait", asked=EXPIRED),
     Row("planes disagree", COMPUTE_FIRST, "failed: expired", asked=EXPIRED),
     Row("detached meanwhile", FREE, "detached: already_detached", asked=EXPIRED),
     Row("newer attachment", AGAIN_ATTACHED, "failed: superseded", asked=EXPIRED),
@@ -541,3 +569,132 @@ def test_time_runs_out(row: Row) -> None:
 def test_safety_gates_are_asked_before_each_delete(row: Row) -> None:
     """What would lose data is refused at the moment of the DELETE, and only then asked."""
     row.check()
+
+
+# ----------------------------------------------------------------------------------------------- what people read
+
+
+def in_full(decision: Decision) -> str:
+    """A decision with its seconds and its explanation."""
+    match decision:
+        case Requeue(seconds, why):
+            return f"{said(decision)} {seconds} s: {why}"
+        case Conclude(explanation=explanation):
+            return f"{said(decision)}; {explanation}"
+    return said(decision)
+
+
+FIRST = f"wait {pause(RETRY, 0, f'{ASKED.source} {ASKED.id} {VOLUME}')} s"
+RARELY = f"{pause(WATCH, 0, f'{ASKED.source} {ASKED.id} {VOLUME}')} s"
+NEW = f"attachment {OTHER_ATTACHMENT}, made at 2026-11-23T08:59:30+00:00"
+OLD = "made at 2026-10-24T09:00:00+00:00"
+NEWER_ONE = f"{NEW}, is a newer one and was not touched"
+ISSUED = "the request was issued (2026-11-23T08:30:00+00:00)"
+NOT_KNOWN = "and whether the server was moved or somebody attached the volume again is not known"
+KNOWN_THEN = f"it is not the one that is known to have been there when {ISSUED}, {NOT_KNOWN}"
+NO_TIME = replace(UNDATED, actions=ATTACHED_AGAIN)
+ON_TWO = seen(volume("in-use", elsewhere(), ("another", attachment(attachment_id="3"))), NOT_LISTED)
+APART = seen(volume(), (Listed(VOLUME, "/dev/sdb", attachment_id=OTHER_ATTACHMENT),))
+FAILED, TWO = "failed: ", ", as during a migration"
+AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has let go, compute has not"
+
+
+@table(
+    Row("gone, no error", NO_VOLUME, FAILED + "volume_not_found; "),
+    Row("server and volume", NEITHER,
+        FAILED + "server_not_found; the volume is not to be found either: check the project"),
+    Row("server", seen(ERROR_FREE, None), FAILED + "server_not_found; the volume is error and attached to no server"),
+    Row("on two others", ON_TWO,
+        FAILED + f"attached_elsewhere; the volume is in-use and attached to {OTHER_SERVER}, another"),
+    Row("server, free", NO_SERVER,
+        "detached: server_gone; the server does not exist, the volume is not attached to it"),
+    Row("volume, followed", NO_VOLUME, "detached: volume_gone; the volume was deleted, the server does not list it",
+        FOLLOWING),
+    Row("server, reserved", seen(RESERVED, None),
+        FIRST + ": compute does not know the server, the volume is reserved"),
+    Row("server, attaching", seen(replace(RESERVED, status="attaching"), None),
+        FIRST + ": compute does not know the server, the volume is attaching"),
+    Row("server, named", NO_SERVER_BUT_NAMED, FIRST + ": the volume names a server that compute does not know"),
+    Row("volume, listed", NO_VOLUME_BUT_LISTED, FIRST + ": the server lists a volume that block storage does not know"),
+    Row("two here", BOTH_HERE, FIRST + f": the volume has two attachments to the server{TWO}"),
+    Row("planes apart", APART, FIRST + f": the planes name two attachments{TWO}"),
+    Row("for an hour", APART, FAILED + f"inconsistent_state; the planes name two attachments{TWO}", HOUR_OLD, HOUR_AGO),
+    Row("newer", AGAIN_ATTACHED, FAILED + f"superseded; {NEWER_ONE}: somebody attached the volume after {ISSUED}"),
+    Row("newer than the one named", AGAIN_ATTACHED, FAILED + f"superseded; {NEWER_ONE}: somebody attached the volume "
+        f"after {ATTACHMENT}, which the request names", asked=NAMED),
+    Row("newer, named itself", replace(NAMED_AND_NEWER, actions=ATTACHED_AGAIN), FAILED + "superseded; attachment "
+        f"{ATTACHMENT}, made at 2026-11-23T08:59:30+00:00, is a newer one and was not touched: somebody attached the "
+        f"volume after {ISSUED}", asked=NAMED),
+    Row("followed one replaced", AGAIN_ATTACHED,
+        f"detached: replaced_by_newer; attachment {ATTACHMENT} is gone; {NEWER_ONE}", FOLLOWING),
+    Row("newer than the first delivery", AGAIN_ATTACHED, f"detached: replaced_by_newer; {NEWER_ONE}", AGAIN),
+    Row("not known", REPLACED, FAILED + f"superseded; {NEW}, was not touched: {KNOWN_THEN}"),
+    Row("not known, followed", REPLACED, FAILED + f"superseded; {NEW}, was not touched: it is not the one that was "
+        f"followed ({ATTACHMENT}, {OLD}), {NOT_KNOWN}", FOLLOWING),
+    Row("not known, named", IDLE_UNRECORDED, FAILED + f"superseded; attachment {ATTACHMENT}, {OLD}, was not touched: "
+        f"it is not the one that the request names ({OTHER_ATTACHMENT}), {NOT_KNOWN}", asked=OTHER_NAMED),
+    Row("not known, undated", NO_TIME, FAILED + f"superseded; attachment {ATTACHMENT}, made at a time that the cloud "
+        f"does not tell, was not touched: {KNOWN_THEN}"),
+    Row("moving", UNDATED, FIRST + f": the server may be moving; the volume is attached as {ATTACHMENT}"),
+    Row("free, still detaching", FREE_AND_DETACHING, "wait 1 s: the volume is free of servers and still detaching",
+        accepted(5)),
+    Row("gone, in error", seen(ERROR_FREE, NOT_LISTED), "detached: already_detached; the volume is error"),
+    Row("gone, in error, accepted", seen(ERROR_FREE, NOT_LISTED), "detached: detached_now; the volume is error",
+        accepted(5)),
+    Row("gone", FREE, "detached: detached_now; ", accepted(5)),
+    Row("gone, still detaching when time is up", FREE_AND_DETACHING,
+        "detached: detached_now; the volume is detaching", accepted(600)),
+    Row("elsewhere by now", ELSEWHERE_SINCE, "detached: already_detached; "),
+    Row("expired", IDLE, FAILED + "expired; expired at 2026-11-23T09:00:00+00:00", asked=EXPIRED),
+    Row("too old", IDLE, FAILED + "expired; issued at 2026-11-23T07:00:00+00:00 and first seen at "
+        "2026-11-23T09:00:00+00:00, when its time to live (1:00:00) was over", asked=TWO_HOURS_OLD),
+    Row("compute ahead", COMPUTE_FIRST, f"{FIRST}: {AHEAD}"),
+    Row("storage ahead", STORAGE_FIRST, f"{FIRST}: {BEHIND}"),
+    Row("storage ahead for an hour", STORAGE_FIRST, FAILED + f"inconsistent_state; {BEHIND}", HOUR_OLD, HOUR_AGO),
+    Row("storage ahead, in error", seen(ERROR_FREE), f"{FIRST}: {BEHIND}"),
+    Row("reserved", seen(RESERVED), FIRST + ": the volume is reserved, compute still holds it"),
+    Row("attaching", seen(replace(RESERVED, status="attaching")),
+        FIRST + ": the volume is attaching, compute still holds it"),
+    Row("detaching", DETACHING, "wait 1 s: the volume is detaching"),
+    Row("joined 10 min ago", DETACHING, f"wait, say unconfirmed {RARELY}: the volume is detaching", joined(600)),
+    Row("joined 6 h ago", DETACHING, FAILED + "stuck_detaching; the volume is detaching; watched for 6:00:00",
+        joined(6 * HOUR, **SAID)),
+    Row("stuck", STUCK, FAILED + "stuck_detaching; the server's action record says that the detach failed, and the "
+        "volume is still detaching", accepted(30)),
+    Row("error", seen(volume("error")), FAILED + "volume_error; the volume's status is error", progress(error_reads=1)),
+    Row("error, once", seen(volume("error")), "wait 2 s: the volume's status is error", progress(attempt=3)),
+    Row("backing up", BACKING_UP, FIRST + ": the volume is backing-up"),
+    Row("accepted", IDLE, "wait 10 s: accepted; the volume is in-use", accepted(60)),
+    Row("accepted, gone", unread(None), "wait 10 s: accepted; the volume is gone", accepted(60)),
+    Row("refused, by the record", RECORD_SAYS_FAILED, FAILED + "refused_by_server; the server's action record says "
+        "that the detach failed; the volume is in-use", accepted(2)),
+    Row("refused", IDLE, FAILED + "refused_by_server; the volume went back to in-use with the same attachment",
+        accepted(5, idle_reads=1, **SHOWN)),
+    Row("refused, not seen detaching", IDLE, FAILED + "refused_by_server; the volume has stayed in-use with the same "
+        "attachment", accepted(60, idle_reads=1)),
+    Row("denied", IDLE, FAILED + "forbidden; DELETE: http_403 no", refused(3, idle_reads=1)),
+    Row("denied, once idle", IDLE, "wait 2 s: DELETE: http_403 no; whether it had an effect is looked at",
+        refused(1, attempt=3)),
+    Row("lost", IDLE, "wait 25 s: the outcome of the last DELETE is unknown", lost(1, 5)),
+    Row("lost thrice", IDLE, FIRST + ": 3 DELETEs without a known outcome; not sending another", lost(3, 600)),
+    Row("not looked at in time", IDLE, FAILED + "gave_up; last: nobody looked in time",
+        progress(first_seen_at=ago(minutes=70)), TWO_HOURS_OLD),
+    Row("in trouble all the time", IDLE, FAILED + "gave_up; last: http_503: busy",
+        progress(first_seen_at=ago(minutes=70), last_error="http_503: busy"), TWO_HOURS_OLD),
+    Row("server not read", replace(IDLE, server=None), FIRST + ": the server or its list was not read"),
+    Row("stopping", STOPPING, FIRST + ": the server is ACTIVE (task state powering-off)"),
+    Row("locked", LOCKED, FAILED + "server_locked; the server is locked"),
+    Row("dry run", IDLE, "checked: would_detach; all checks passed", asked=DRY_RUN),
+    Row("dry run, would wait", BACKING_UP, "checked: would_wait; the volume is backing-up", asked=DRY_RUN),
+    Row("dry run, detached", NO_SERVER, "checked: would_report_server_gone; the server does not exist, the volume is "
+        "not attached to it", asked=DRY_RUN),
+    Row("dry run, would fail", LOCKED, "checked: would_fail server_locked; the server is locked", asked=DRY_RUN),
+    Row("dry run, would fail before the cloud refuses", machine(status="RESCUE", vm_state="rescued", locked=True),
+        "checked: would_fail server_locked; the server is locked", asked=DRY_RUN),
+    Row("dry run, the cloud refuses", machine(status="RESCUE", vm_state="rescued"), "checked: would_fail api_rejected; "
+        "the cloud detaches nothing from a server that is RESCUE", asked=replace(DRY_RUN, unmounted=True)),
+)  # fmt: skip
+def test_people_are_told_what_was_read_and_when_it_is_looked_at_again(row: Row) -> None:
+    """The whole decision, in the words that stand in the verdict, the log and the evidence."""
+    now = case(row.so_far, row.asked).saw(row.cloud, row.policy, NOW)
+    assert row.then == in_full(decide(now, row.policy, NOW))

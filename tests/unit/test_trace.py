@@ -35,6 +35,7 @@ REST = TRACE[2:]
         (TRACE.replace("-", "_"), None),
         (TRACE.replace("a", "\uff41"), None),
         (f"{TRACE}\n", None),
+        (f"X{TRACE}X", None),
         (f"{TRACE},{TRACE}", None),
         ("", None),
         (" ", None),
@@ -49,6 +50,10 @@ def test_traceparent(sent: Any, passed_on: str | None) -> None:
 
 
 LONG = "b=" + "x" * 200
+NOT_LONG = "c=" + "x" * 126
+THREE = ",".join(f"k{number}={'v' * 100}" for number in range(3))
+FOUR = f"{THREE},k4={'v' * 100}"
+SIZED = ",".join(f"{letter * 100}=1" for letter in "cdef")
 MANY = [f"k{number}={number}" for number in range(32)]
 
 
@@ -80,6 +85,12 @@ MANY = [f"k{number}={number}" for number in range(32)]
         ("x" * 257 + "=1", None),
         ("x" * 256 + "=1", "x" * 256 + "=1"),
         (f"a=1,{LONG},{LONG},{LONG}", f"a=1,{LONG},{LONG}"),
+        (f"{LONG},{LONG},{LONG},a=1", f"{LONG},{LONG},a=1"),
+        (f"{NOT_LONG},{FOUR}", f"{NOT_LONG},{THREE}"),
+        (f"{SIZED},{'b' * 98}=1", f"{SIZED},{'b' * 98}=1"),
+        (f"{SIZED},{'b' * 99}=1", SIZED),
+        ("a=1X,b=2", "a=1X,b=2"),
+        ("a=1\n,b=2", None),
         (",".join(f"k{n}={'v' * 100}" for n in range(6)), ",".join(f"k{n}={'v' * 100}" for n in range(4))),
         (None, None),
         (5, None),
