@@ -27,6 +27,8 @@ help: ## Show this list
 	@echo
 	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: yours, of OS_… or clouds.yaml"
 	@echo "  make run SCENARIO=list|<name>|all               play what a cloud can do to a detach"
+	@echo "  make detach UNMOUNTED=1 [SYSTEM_DISK=1]         you attest that the disk is not mounted; allow the system disk"
+	@echo "  JSON=1                                          run, detach, servers, status, doctor, redrive: JSON lines alone"
 	@echo "  make test PYTHON=python3.13                     another Python (>= 3.11)"
 
 setup: $(READY) ## Make the virtual environment from the lock file
@@ -107,7 +109,7 @@ million: $(READY) ## Very many requests to one process on virtual time: what gro
 model: $(READY) ## Explore the model of the rules up to the larger bounds, and compare the product with it (minutes)
 	@$(BIN)/python -m tests.model
 
-mutants: $(READY) ## Break the decision, inbox, outbox and visit, one spot at a time: which change no test sees [ONLY=name*] (an hour)
+mutants: $(READY) ## Break the decision, inbox, outbox and visit, one spot at a time: what no test sees [ONLY=name*] (an hour)
 	@$(BIN)/python -m mutmut run $(if $(ONLY),"$(ONLY)") >&2
 	@$(BIN)/python -m tests.mutation.survivors
 

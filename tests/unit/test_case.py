@@ -321,7 +321,7 @@ def test_delete_that_did_not_leave_is_not_counted(code: str) -> None:
     assert case(FOLLOWING).sent(kept_back, None, NOW).progress == replace(FOLLOWING, last_error=f"{code}: not now")
 
 
-@pytest.mark.parametrize("kind", set(AnswerClass) - {AnswerClass.PERMANENT, AnswerClass.ACCEPTED})
+@pytest.mark.parametrize("kind", sorted(set(AnswerClass) - {AnswerClass.PERMANENT, AnswerClass.ACCEPTED}))
 def test_only_a_clear_no_is_passed_on(kind: AnswerClass) -> None:
     """An answer that says no more than "not now" is no reason for a verdict."""
     assert case(FOLLOWING).sent(answer(kind, Reason.FORBIDDEN), None, NOW).progress.denied is None
