@@ -43,7 +43,16 @@ def check_cloud(environment: Mapping[str, str]) -> str | None:
         cloud_of(lambda _: known).check()
     except CloudTrouble as trouble:
         return sentence(trouble, found)
+    place = found.place[0].lower() + found.place[1:]
+    print(f"The cloud is {shown(found.values['auth_url'])}, by {place}.", file=sys.stderr)
     return None
+
+
+def shown(url: str) -> str:
+    """An address without a user and a password in it."""
+    scheme, separator, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def warn(found: Found) -> None:
@@ -54,7 +63,7 @@ def warn(found: Found) -> None:
 
 def sentence(trouble: CloudTrouble, found: Found) -> str:
     """What a login that failed means to the person who wrote the values."""
-    told, url = trouble.classified, found.values.get("auth_url", "")
+    told, url = trouble.classified, shown(found.values.get("auth_url", ""))
     if told.reason is Reason.UNAUTHORIZED:
         return f"Keystone at {url} refused the login ({told.message.rstrip('.')}): {cure(found)}."
     if told.code in ("connection_failure", "timeout", "tls_failure"):

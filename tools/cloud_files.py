@@ -48,7 +48,7 @@ class Files(NamedTuple):
         path = self._first("clouds-public")
         body = _read(path) if path else None
         public = body.get("public-clouds") if isinstance(body, dict) else None
-        found = public.get(name) if isinstance(public, dict) else None
+        found = public.get(name) if isinstance(public, dict) and isinstance(name, str) else None
         return found if isinstance(found, dict) else PROFILES.get(str(name))
 
     def _named(self, variable: str) -> Path | None:

@@ -93,12 +93,23 @@ def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SIT
         )
     path, clouds = public
     secure = files.clouds("secure", SECURE_FILE)
+    if secure and _is_a_strangers(path, secure[0], cwd, given):
+        raise CloudsError(
+            f"{path} would get what {secure[0]} keeps secret, and lies in the current directory, where it may be of "
+            f"somebody else. Name it by {CONFIG_FILE} if it is yours."
+        )
     clouds = merged(clouds, secure[1]) if secure else clouds
     name = named or (next(iter(clouds)) if len(clouds) == 1 else None)
     if name is None or name not in clouds:
         why = f"{path} has no cloud {name}" if name else f"{path} has several clouds, and OS_CLOUD names none"
         raise CloudsError(f"{why}. Set OS_CLOUD to one of {', '.join(map(str, clouds)) or 'those that you add to it'}.")
     return _of_entry(given, described, files, path, name, clouds[name])
+
+
+def _is_a_strangers(clouds: Path, secure: Path, cwd: Path, given: Mapping[str, str]) -> bool:
+    """Whether a clouds.yaml of the current directory, such as of a clone, is merged with secrets from elsewhere."""
+    named = CONFIG_FILE in given or SECURE_FILE in given
+    return not named and clouds.parent == cwd and secure.parent != cwd
 
 
 # ------------------------------------------------------------------------------------------------- the variables

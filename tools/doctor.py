@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from local.console import is_rich
 from local.demo import demo_cloud
+from local.interrupts import carried_out
 from local.real_cloud import found_in
 from local.stack import simulator_credentials
 from local.surroundings import past_proxies
@@ -76,11 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read our lines has had enough.
-        sys.stderr.close()
-        sys.exit(141)
+    sys.exit(carried_out(main))

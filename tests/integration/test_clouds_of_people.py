@@ -64,10 +64,11 @@ def test_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
     path = written(tmp_path, api)
     chosen = {"HOME": str(tmp_path), "OS_CLOUD": "here"}
     done = local("servers", "--cloud", "env", "--json", **chosen)
-    assert (SERVER in servers_in(done), done.stderr) == (True, "")
+    place = f"The cloud is {api.deployment.auth_url}, by the cloud here of {path}.\n"
+    assert (SERVER in servers_in(done), done.stderr) == (True, place)
     done = local("servers", "--cloud", "env", "--json", **chosen, OS_USERNAME="x", OS_VOLUME_API_VERSION="3")
     assert SERVER in servers_in(done)
-    assert done.stderr == f"The cloud here of {path}: not used are OS_USERNAME, OS_VOLUME_API_VERSION.\n"
+    assert done.stderr == f"The cloud here of {path}: not used are OS_USERNAME, OS_VOLUME_API_VERSION.\n{place}"
 
 
 def test_a_request_to_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
@@ -167,5 +168,6 @@ def test_the_way_to_the_cloud_is_by_the_proxy(tmp_path: Path) -> None:
 def test_a_shell_full_of_other_settings(command: str) -> None:
     """Whatever AWS profile, endpoint and proxy the caller has, the samples and the webhook run as ever."""
     done = local(command, **OTHERS)
-    assert (done.returncode, done.stderr) == (0, "")
+    told = "" if command == "run" else "A simulated cloud, made anew by each command; CLOUD=env lists yours.\n"
+    assert (done.returncode, done.stderr) == (0, told)
     assert ("DETACHED" if command == "run" else SERVER) in done.stdout

@@ -56,6 +56,16 @@ def named(name: str) -> Mapping[str, Any]:
 # ------------------------------------------------------------------------------------------------ what is found
 
 
+def test_a_file_of_the_current_directory_gets_no_secret_from_elsewhere(machine: Machine) -> None:
+    """It may have come with somebody's clone, and lead the password to an address of theirs."""
+    machine.write(machine.cwd / "clouds.yaml", otc={"auth": {**AUTH, "auth_url": "http://evil.example/v3"}})
+    machine.write("secure.yaml", otc={"auth": {"password": SECRET}})
+    with pytest.raises(CloudsError, match="lies in the current directory, where it may be of somebody else") as told:
+        machine.find(OS_CLOUD="otc")
+    assert SECRET not in str(told.value)
+    machine.find(OS_CLOUD="otc", OS_CLIENT_CONFIG_FILE=str(machine.cwd / "clouds.yaml"))
+
+
 def test_variables_alone(machine: Machine) -> None:
     """The OS_… variables are a cloud, with our own names of the endpoints beside them."""
     found = machine.find(**VARIABLES, OS_REGION_NAME="eu-de", COMPUTE_ENDPOINT="https://nova", HOME="/x")
