@@ -333,7 +333,7 @@ class Visit:
     def _delete(self, case: Case) -> tuple[Case, Requeue | Conclude]:
         policy = self.visits.policy
         if self.visits.sent_at and self.visits.just_sent(case):
-            why = "another request has just sent the DELETE"
+            why = f"another request sent a DELETE less than {UNSETTLED_PAUSE} s ago"
             return case, requeue(case, policy, self.visits.clock(), why, schedule=POLL)
         sent = None if self.stopped else self.look.delete(case)
         now = self.visits.clock()

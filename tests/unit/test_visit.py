@@ -508,7 +508,7 @@ def test_a_disk_whose_delete_was_just_sent_is_left_alone(later: float, sent: boo
     (step,) = desk.visit(case(progress(attempt=3), request(id="4712")))
     assert ("DELETE" in desk.asked) is sent
     if not sent:
-        assert step.decision == Requeue(2, "another request has just sent the DELETE")
+        assert step.decision == Requeue(2, "another request sent a DELETE less than 30 s ago")
 
 
 @pytest.mark.parametrize("fresh", [True, False])
