@@ -60,7 +60,8 @@ def _operations(document: Schema, level: int) -> Iterator[str]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             heading = f'<span class="method">{method.upper()}</span> <code>{escape(path)}</code>'
-            yield f'<{whole} id="{escape(operation["operationId"])}">{heading} {escape(operation["summary"])}</{whole}>'
+            id_ = f"operation-{escape(operation['operationId'])}"
+            yield f'<{whole} id="{id_}">{heading} {escape(operation["summary"])}</{whole}>'
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<{part}>Body: <code>{escape(kind)}</code></{part}><p>{_type(content['schema'])}</p>"
                 if "example" in content:

@@ -207,7 +207,7 @@ def test_a_real_cloud_gets_nothing_from_the_page() -> None:
     assert "for the simulated cloud" in index
     assert "<form" not in index
     assert 'id="list"' in index
-    assert 'id="requestDetach"' in index
+    assert 'id="operation-requestDetach"' in index
     headers = Message()
     headers["Host"], headers[OWN_HEADER] = "127.0.0.1:8080", "page"
     for name in ("requests", "reset"):
