@@ -175,7 +175,7 @@ def _index(real_cloud: bool) -> str:
     name = "real_cloud.html" if real_cloud else "simulated.html"
     demo = Template((FILES / name).read_text()).substitute(scenarios="\n".join(map(_choice, SCENARIOS)))
     operations = "\n".join(
-        f'<li><a href="#{found["operationId"]}"><code>{method.upper()} {path}</code></a></li>'
+        f'<li><a href="#operation-{found["operationId"]}"><code>{method.upper()} {path}</code></a></li>'
         for path, methods in document()["paths"].items()
         for method, found in methods.items()
     )

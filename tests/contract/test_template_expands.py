@@ -380,17 +380,18 @@ def test_a_person_asks_a_stack_by_its_name(stack: Stack) -> None:
     assert (names.queue_url, names.prefix) == (stack.outputs["RequestQueueUrl"], "bms")
     assert names.log_groups[1] == stack.names["DetachVolumeLogs"]
     lines: list[str] = []
+    mine = {"id": "by-hand-1", "source": "/by-hand"}
     log = Log(boto3.client("logs"), names.log_groups)
     with Deployed(names, "by-hand-1", lambda line, message: lines.append(message), log) as deployed:
         deployed.ask(json.dumps(bare(SERVER, VOLUME)))
         (message,) = sqs.receive_message(QueueUrl=names.queue_url)["Messages"]
         assert json.loads(message["Body"])["volume_id"] == VOLUME
         _log_a_line(names.log_groups[1], {"message": "request stepped", "request_id": "by-hand-1"})
-        for asked in ("4711", "by-hand-1"):
-            verdict = {"data": {"request": {"id": asked}}}
+        for asked in ({"id": "4711", "source": "/by-hand"}, {"id": "by-hand-1", "source": "/x"}, mine):
+            verdict = {"data": {"request": asked}}
             entry = {"EventBusName": names.bus, "Source": "/x", "DetailType": "x", "Detail": json.dumps(verdict)}
             events.put_events(Entries=[entry])
-        assert deployed.heard() == [{"data": {"request": {"id": "by-hand-1"}}}]
+        assert deployed.heard() == [{"data": {"request": mine}}]
         assert lines == ["request stepped"]
         assert len(events.list_rules(EventBusName=names.bus, NamePrefix="by-hand")["Rules"]) == 1
     assert events.list_rules(EventBusName=names.bus, NamePrefix="by-hand")["Rules"] == []
