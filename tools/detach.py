@@ -15,8 +15,12 @@ from tools.inventory import Disk, Machine, NotFound, disk_called, is_id, machine
 from tools.progress import Progress, Ticker
 from tools.servers import disk_line
 
-CHECK = 60.0
+CHECK = 90.0
 """Seconds that a dry run may take; nothing is waited for in it but the cloud's answers."""
+
+AGAIN = 20.0
+"""Seconds after which a dry run is asked for again, as the same request: a rule of EventBridge that has just been made
+may let the first verdicts pass by (EventBridge, PutRule)."""
 
 WAIT = re.compile(r"(\d{1,6})([smhd]?)")
 LONGEST = 366 * 86400
@@ -51,12 +55,16 @@ class Wish:
 
 @dataclass(frozen=True)
 class Target:
-    """The server and the volume by id; by what else they are called, where a cloud was asked."""
+    """The server and the volume by id; where a cloud was asked, what they are called, and the attachment that was seen.
+
+    A person may think for a while before the answer: what somebody has attached meanwhile was not meant.
+    """
 
     server_id: str
     volume_id: str
     server: str = ""
     volume: str = ""
+    attachment_id: str | None = None
 
     @property
     def text(self) -> str:
@@ -86,7 +94,7 @@ def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, rule: Run
         progress.say(line)
     if disk is None:
         return Target(found.server_id, wish.volume.lower(), found.name)
-    return Target(found.server_id, disk.volume_id, found.name, disk.name)
+    return Target(found.server_id, disk.volume_id, found.name, disk.name, disk.attachment_id)
 
 
 def _found(found: Machine, disk: Disk | None, asked: str) -> list[str]:
@@ -101,6 +109,7 @@ def _found(found: Machine, disk: Disk | None, asked: str) -> list[str]:
 def request(wish: Wish, target: Target, prefix: str, id_: str, now: datetime, dry: bool) -> str:
     """The request as a CloudEvent."""
     data: dict[str, Any] = {"server_id": target.server_id, "volume_id": target.volume_id}
+    data |= {"attachment_id": target.attachment_id} if target.attachment_id else {}
     given = {"dry_run": dry, "unmounted": wish.unmounted, "allow_system_disk": wish.allow_system_disk}
     event = {
         "specversion": "1.0",
@@ -152,7 +161,11 @@ class Detach:
         progress.begin(id_, dry)
         with Ticker(progress):
             self.service.ask(body)
+            again = AGAIN
             while not _is_over(events.values()) and progress.seconds < wait:
+                if dry and progress.seconds >= again:
+                    self.service.ask(body)
+                    again += AGAIN
                 for event in self.service.heard():
                     if event["data"]["request"]["id"] == id_ and event["id"] not in events:
                         events[event["id"]] = event

@@ -124,13 +124,17 @@ def disk_called(found: Machine, asked: str) -> Disk | None:
     if is_id(asked):
         return next((disk for disk in found.disks if disk.volume_id == asked.lower()), None)
     named = [disk for disk in found.disks if asked and asked in (disk.name, disk.device)]
+    if found.trouble:
+        raise NotFound(
+            f"Not all disks of {found.name} can be read, so a name may be that of another one ({found.trouble}): "
+            "name the volume by its id."
+        )
     if len(named) > 1:
         ids = ", ".join(disk.volume_id for disk in named)
         raise NotFound(f"{len(named)} disks of {found.name} are called {asked}: name one by its id, of {ids}.")
     if not named:
         there = _there([disk.name or disk.volume_id for disk in found.disks])
-        why = f" ({found.trouble})" if found.trouble else ""
-        raise NotFound(f"No disk called {asked} is attached to {found.name}{why}; there {there}.")
+        raise NotFound(f"No disk called {asked} is attached to {found.name}; there {there}.")
     return named[0]
 
 

@@ -96,6 +96,9 @@ def test_one_broken_server_does_not_hide_the_others(api: CloudApi, cloud: OpenSt
     assert windows.trouble
     assert {disk.volume_id: disk.status for disk in windows.disks}[WINDOWS_VOLUME] == "not readable"
     assert "not all of it can be read" in "\n".join(as_text(windows))
+    with pytest.raises(NotFound, match="a name may be that of another one"):
+        disk_called(windows, "ad-01-system")
+    assert disk_called(windows, WINDOWS_VOLUME)
     assert as_data(windows)["trouble"]
 
 

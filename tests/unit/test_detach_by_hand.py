@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from tests.messages import SERVER, VOLUME
-from tools.detach import Detach, Target, Wish, seconds_of
+from tools.detach import CHECK, Detach, Target, Wish, seconds_of
 from tools.exit_status import Exit
 from tools.progress import STILL, Progress
 
@@ -73,11 +73,13 @@ Play = Callable[..., Run]
 
 @pytest.fixture
 def play() -> Play:
-    def run(*scripts: Iterable[Any], wish: Wish = WISH, says: bool = True, as_json: bool = False) -> Run:
+    def run(
+        *scripts: Iterable[Any], wish: Wish = WISH, says: bool = True, as_json: bool = False, target: Target = TARGET
+    ) -> Run:
         clock = Clock()
         progress = Progress(as_json, clock)
         service = FakeService(progress, clock, iter([list(script) for script in scripts]))
-        detach = Detach(service, progress, wish, TARGET, lambda question: says, "by-hand-1")
+        detach = Detach(service, progress, wish, target, lambda question: says, "by-hand-1")
         return detach.run(), service
 
     return run
@@ -154,9 +156,25 @@ def test_without_a_final_verdict_in_time_it_is_open(play: Play, capsys: pytest.C
 
 
 def test_a_check_that_nobody_answers_asks_for_nothing(play: Play) -> None:
-    status, service = play([])
-    assert (status, len(service.asked)) == (Exit.OPEN, 1)
-    assert (service.progress.asked, service.progress.seconds) == (None, 60)
+    status, service = play([], [], [], [], [])
+    assert status is Exit.OPEN
+    assert {one["id"] for one in service.asked} == {"by-hand-1-check"}
+    assert (service.progress.asked, service.progress.seconds) == (None, CHECK)
+
+
+def test_a_check_whose_verdict_went_by_is_asked_for_again(play: Play) -> None:
+    """As the same request, so that it has the same verdict; a detach is asked for once."""
+    status, service = play([None] * 20, [WOULD], [None] * 60 + [("detached", "detached_now", GONE)])
+    assert status is Exit.DETACHED
+    assert [one["id"] for one in service.asked] == ["by-hand-1-check", "by-hand-1-check", "by-hand-1"]
+    assert service.asked[0] == service.asked[1]
+
+
+def test_the_attachment_that_was_seen_is_the_one_that_is_meant(play: Play) -> None:
+    """Whoever attaches the disk anew while the person thinks keeps it."""
+    wanted = replace(TARGET, attachment_id="259f4329-e6f4-490b-9a16-4106cf6a659e")
+    _, service = play([WOULD], [("detached", "detached_now", GONE)], target=wanted)
+    assert [one["data"]["attachment_id"] for one in service.asked] == [wanted.attachment_id] * 2
 
 
 def test_a_final_verdict_stands_whatever_comes_with_it(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
