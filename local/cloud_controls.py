@@ -1,7 +1,7 @@
 """The simulated cloud in the hands of the page: what is in it, what would be refused, scenarios, and a reset."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,8 @@ class CloudControls:
 
     cloud: CloudApi
     rule: RunningServerPolicy
+    usual: dict[str, Behaviour] = field(default_factory=dict)
+    """How the disks behave that refuse just now, when they do not."""
 
     def inventory(self) -> dict[str, Any]:
         """Servers with their disks, and the disks on no server. Raises CloudTrouble."""
@@ -65,16 +67,22 @@ class CloudControls:
                     if (volume := world.volumes.get(volume_id)) is None:
                         raise Refused(f"no volume {volume_id}")
                     # For so long that the DELETE comes meanwhile; another request finds the disk as it was.
+                    self.usual.setdefault(volume_id, volume.behaviour)
                     world.set_volume(volume_id, behaviour=Behaviour(seconds=2, refuse=True))
-                    world.at(REFUSING_SECONDS, partial(world.set_volume, volume_id, behaviour=volume.behaviour))
+                    world.at(REFUSING_SECONDS, partial(self._as_usual, volume_id))
                 case "away":
                     broken.add(Fault(faults.answer(bodies.html_error(503)), times=None))
                     world.at(AWAY_SECONDS, broken.clear)
+
+    def _as_usual(self, volume_id: str) -> None:
+        if (usual := self.usual.pop(volume_id, None)) and volume_id in self.cloud.world.volumes:
+            self.cloud.world.set_volume(volume_id, behaviour=usual)
 
     def reset(self) -> None:
         """Put the cloud back as it was at the start; requests that are under way find that out by themselves."""
         with self.cloud.lock:
             self.cloud.faults.clear()
+            self.usual.clear()
             self.cloud.world.clear()
             furnish(self.cloud.world)
         service.cache_clear()  # with what it remembers of DELETEs: nothing of that has happened in this cloud

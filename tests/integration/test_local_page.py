@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import requests
 
 from local.aws_stand_in import AwsStandIn
 from local.cloud_controls import CloudControls
-from local.demo import FREE_VOLUME, SERVER, STOPPED_SERVER, STOPPED_VOLUME, VOLUME, WINDOWS_VOLUME
+from local.demo import FREE_VOLUME, SERVER, STOPPED_SERVER, STOPPED_VOLUME, VOLUME, WINDOWS_VOLUME, demo_cloud
 from local.function_url import Asked
 from local.live import KEPT, Live
 from local.site import FILES, OWN_HEADER, Site
@@ -281,3 +282,17 @@ def test_a_verdict_without_a_look_is_kept_once() -> None:
     live.verdict(event)
     live.verdict(event)
     assert [(found["name"], len(found["verdicts"])) for found in kept(live)] == [("m", 1)]
+
+
+def test_a_disk_that_was_to_refuse_is_as_usual_afterwards() -> None:
+    """Also if it was to refuse twice."""
+    now = [datetime(2026, 11, 23, 8, tzinfo=UTC)]
+    cloud = demo_cloud(lambda: now[0])
+    usual, controls = cloud.world.volumes[VOLUME].behaviour, CloudControls(cloud, RunningServerPolicy.PLATFORM)
+    for _ in range(2):
+        controls.arrange("refuses", SERVER, VOLUME)
+        assert cloud.world.volumes[VOLUME].behaviour.refuse
+        now[0] += timedelta(seconds=1)
+    now[0] += timedelta(minutes=1)
+    cloud.world.advance()
+    assert cloud.world.volumes[VOLUME].behaviour == usual
