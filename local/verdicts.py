@@ -30,6 +30,7 @@ def watched(
     real_cloud: bool = False,
     settings: Mapping[str, str] | None = None,
     log: Path | None = None,
+    introduced: bool = True,
     **options: Any,
 ) -> Iterator[Stack]:
     """The running stack; the console shows the functions' log lines instead of standard output, and their errors.
@@ -46,7 +47,8 @@ def watched(
             lines.setFormatter(FORMATTER)
             target.addHandler(lines)
         where = "the cloud of CLOUD=env" if real_cloud else "a simulated cloud"
-        console.say(f"webhook → queue → detach_volume → event bus, with {where}")
+        if introduced:
+            console.say(f"webhook → queue → detach_volume → event bus, with {where}")
         yield stack
 
 

@@ -120,7 +120,9 @@ def opened(
             yield deployed, cloud
         return
     real = asked.cloud == "env"
-    with watched(progress, real) as stack:
+    if sys.stderr.isatty():
+        print("Starting the function on this machine ...", file=sys.stderr)
+    with watched(progress, real, introduced=False) as stack:
         values = cloud_values(os.environ) if real else simulator_credentials(stack.cloud) if stack.cloud else {}
         yield Here(stack), connect(values)
 
