@@ -15,7 +15,9 @@ def serve(port: int, real_cloud: bool, as_json: bool) -> int:
     try:
         pages = site.pages()
         with (
-            watched(console, real_cloud, log=log, webhook_port=port, pages=pages, own=site.answer) as stack,
+            watched(
+                console, real_cloud, log=log, keeps_verdicts=True, webhook_port=port, pages=pages, own=site.answer
+            ) as stack,
             site.showing(stack),
         ):
             _greet(console, stack.webhook_url, stack.webhook_secret)

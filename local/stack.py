@@ -65,9 +65,11 @@ def running(
     pages: Mapping[str, Page] | None = None,
     own: Own = nothing_own,
     under_load: bool = False,
+    keeps_verdicts: bool = False,
 ) -> Iterator[Stack]:
     """Start everything, hand it out, and stop everything again; listens on loopback only.
 
+    With a bucket that `keeps_verdicts` the webhook tells what became of a request; a deployment has none by default.
     The webhook takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples, and
     with a real cloud with one of this run alone: what it takes detaches real disks. Others' web pages are then refused;
     what goes to the caller's SINK_URL is signed with SINK_SECRET. AWS's variables in this process's environment are set
@@ -98,7 +100,7 @@ def running(
             "CLOUD_SECRET_ID": CLOUD_SECRET,
             "WEBHOOK_SECRET_ID": WEBHOOK_SECRET,
             "MESSAGE_KEY_SECRET_ID": MESSAGE_KEY,
-            "VERDICT_BUCKET": caller.get("VERDICT_BUCKET", VERDICT_BUCKET),
+            "VERDICT_BUCKET": VERDICT_BUCKET if keeps_verdicts else "",
             **{name: caller[name] for name in TAKEN_OVER if caller.get(name)},
         }
         if caller.get("SINK_SECRET"):

@@ -4,7 +4,6 @@ Run as a module it plays one event through the local stack, as `make run` does, 
 """
 
 import json
-import os
 import sys
 import threading
 from collections import Counter
@@ -46,7 +45,6 @@ class Walk:
 def main() -> None:
     from local.run import run
 
-    os.environ["VERDICT_BUCKET"] = ""  # as it is deployed if nobody asks for more
     walk = Walk()
     threading.setprofile(walk.hook)
     sys.setprofile(walk.hook)

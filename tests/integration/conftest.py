@@ -71,5 +71,5 @@ def stack(aws_server: AwsStandIn) -> Iterator[Stack]:
     """Queue, function, simulated cloud and bus, running as `make run` has them."""
     endpoint = aws_server.environment["AWS_ENDPOINT_URL"]
     assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 200
-    with running({}) as stack:
+    with running({}, keeps_verdicts=True) as stack:
         yield stack

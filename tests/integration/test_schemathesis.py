@@ -110,7 +110,7 @@ def served(aws_server: AwsStandIn) -> Iterator[Served]:
         for source in sources:
             source.addHandler(log)
         try:
-            with running({}, on_error=broken.append) as stack:
+            with running({}, on_error=broken.append, keeps_verdicts=True) as stack:
                 yield Served(stack, log, broken)
         finally:
             for source in sources:
