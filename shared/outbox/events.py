@@ -131,7 +131,7 @@ class EventFactory:
 def _shortened(said: dict[str, Any]) -> dict[str, Any]:
     """The same in fewer words: what the cloud and the sender wrote is cut, and what is proven stands."""
     evidence = dict(said["evidence"])
-    evidence.pop("calls", None)
+    evidence.pop("calls")
     shorter = {**said, "evidence": _cut_all(evidence, 64)}
     for name, limit in (("explanation", 256), ("reason", 512), ("original", 1024), ("faults", 64)):
         if name in said:
