@@ -82,8 +82,8 @@ class Served:
 
     @property
     def has_been_asked(self) -> bool:
-        """False where another process had the tests of POST."""
-        return any(method == "POST" for method, _ in self.statuses)
+        """False where another process had the tests of POST; where a status is, every POST is answered 405."""
+        return any(method == "POST" and status != 405 for method, status in self.statuses)
 
     def taken(self) -> list[Any]:
         """Everything in the queue, which is empty then."""
