@@ -13,7 +13,8 @@ SLICES = (
     "simulation", "model", "integration/test_aws_outages.py", "integration/test_alarms.py",
     "integration/test_schemathesis.py", "integration/test_secrets_stay_in.py", "integration/test_aws_deadlines.py",
     "integration/test_commands_for_people.py", "integration/test_clouds_of_people.py",
-    "integration/test_local_page_browser.py", "contract/test_commands.py", "contract/test_template_expands.py",
+    "integration/test_local_page.py", "integration/test_local_page_browser.py", "contract/test_commands.py",
+    "contract/test_template_expands.py",
     "unit/test_what_is_accepted_can_be_finished.py",
 )  # fmt: skip
 """Slices of the long proofs, what enumerates much, and what starts whole commands: `make slices`, which CI runs too."""
