@@ -74,7 +74,7 @@ class Site:
         }
 
     def answer(self, asked: Asked) -> Answered | None:
-        """None for what is not under `/_demo/`: that is the function's."""
+        """The answer to a request under `/_demo/`; None for any other path, which the function answers."""
         if not asked.path.startswith(PREFIX):
             return None
         if objection := _foreign(asked):

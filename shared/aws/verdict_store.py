@@ -64,7 +64,7 @@ class S3VerdictStore:
     # ------------------------------------------------------------------------------- for the webhook endpoint
 
     def mark(self, marks: Mapping[str, str]) -> str | None:
-        """All at once, one attempt each. What has not ended within MARK_PATIENCE is left alone: it does no harm."""
+        """All at once, one attempt each. After MARK_PATIENCE nobody waits any more: a late mark is harmless."""
         headers = {"Content-Type": MARK_TYPE, "If-None-Match": "*"}
         putting = [
             self.client.threads.submit(self._once, PUT, final_key(id_), mark, headers, MARK_PATIENCE)

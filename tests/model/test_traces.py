@@ -1,4 +1,4 @@
-"""The product's traces are the model's: what is not a step of the model is found, in whatever world it is taken."""
+"""Every step of the product in a simulation is one that the model allows, and any other step is found."""
 
 from collections import Counter
 

@@ -244,7 +244,7 @@ def test_other_names_hide_nothing(name: str) -> None:
     [
         pytest.param('{"token": null, "pin": true, "sig": 5, "mac": [1], "jwt": "x"}',
             '{"token": null, "pin": true, "sig": "[redacted]", "mac": "[redacted]", "jwt": "[redacted]"}',
-            id="what is there and what is not"),
+            id="values and nulls"),
         pytest.param('{"a":[1,"ä",{"pin":"x","b":[1.5,[],{}]}],"c":null}',
             '{"a": [1, "ä", {"pin": "[redacted]", "b": [1.5, [], {}]}], "c": null}', id="all around it"),
         pytest.param('{"name": "X-Auth-Token", "value": "hunter2", "more": [null, "x"]}',
@@ -287,7 +287,7 @@ def test_a_plain_secret_is_found_in_every_base64(encode: Callable[[str], str], f
 
 @pytest.mark.parametrize(("levels", "opened"), [(1, True), (12, True), (13, False)])
 def test_texts_within_texts_are_opened_twelve_times(levels: int, opened: bool) -> None:
-    """Nobody means more, and what is not looked through is not shown."""
+    """A text that is nested deeper is blanked out unread."""
     text = "a"
     for _ in range(levels):
         text = json.dumps(text)

@@ -264,7 +264,7 @@ def test_requester_of_a_signed_request(event: dict[str, Any], asked_by: Requeste
 
 
 def test_requester_is_told_as_it_is_read() -> None:
-    """What is not known is no attribute."""
+    """A requester without an id has no `authid`."""
     assert as_attributes(ASKER) == {"authtype": "user", "authid": "root", "authvia": "webhook_iam"}
     assert as_attributes(Requester(AuthType.UNKNOWN)) == {"authtype": "unknown", "authvia": "queue"}
     assert requester_in(as_attributes(ASKER)) == ASKER
