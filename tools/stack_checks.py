@@ -24,7 +24,7 @@ STALLED = timedelta(minutes=30)
 """An oldest message of this age raises `QueueStalledAlarm`."""
 
 AWS_OWN_KEY = "alias/aws/sns"
-"""CloudWatch may not use this key of SNS, so alarms never arrive at a topic that has it (Amazon SNS, key management)."""
+"""CloudWatch may not use this key of SNS, so no alarm arrives at a topic that has it (Amazon SNS, key management)."""
 
 EVENTS = "`aws cloudformation describe-stack-events --stack-name {stack}` names the resource"
 STATUSES: Mapping[str, tuple[State, str, str]] = {
@@ -65,9 +65,7 @@ def oldest(age: timedelta | None, retention: timedelta, stack: str) -> Line:
     """How long the oldest message has been in the queue; None where CloudWatch has no figure."""
     check = "oldest request"
     if age is None:
-        return Line(
-            check, State.NOT_TRIED, "CloudWatch has no figure of the last 15 minutes; it has none of idle queues"
-        )
+        return Line(check, State.NOT_TRIED, "CloudWatch has no figure of the last 15 minutes, as of an idle queue")
     found = f"{told(age)} in the queue"
     if age >= retention / 2:
         lost = f"{found}; it is lost after {told(retention)}"
@@ -95,7 +93,7 @@ def mapping(check: str, found: SourceMapping, cure: str) -> Line:
         return Line(check, State.WARN, f"{found.state}{last}", "look again in a minute")
     if found.last.startswith("PROBLEM"):
         return Line(
-            check, State.FAIL, f"enabled{last}", "give the function's role its policy on the queue back: deploy"
+            check, State.FAIL, f"enabled{last}", "deploy again: the function's role needs its rights on the queue"
         )
     return Line(check, State.OK, f"enabled{last}")
 
@@ -120,9 +118,7 @@ def versions(found: Mapping[str, Alias | None], stack: str) -> Iterator[Line]:
     """Which version of each function takes the messages."""
     for name, alias in found.items():
         if alias is None:
-            yield Line(
-                "versions", State.WARN, f"{name} has no alias `live`, so it cannot be rolled back", "deploy again"
-            )
+            yield Line("versions", State.WARN, f"{name} has no alias `live`, so it cannot go back", "deploy again")
         elif alias.shifted:
             shares = ", ".join(f"{share:.0%} to version {version}" for version, share in alias.shifted.items())
             found_so = f"{name}: version {alias.version}, and {shares}: a gradual deployment is under way"

@@ -1,4 +1,4 @@
-"""What is known of a deployed stack, as values: `tools/stack_reader.py` reads them, `tools/stack_checks.py` judges them."""
+"""What is known of a deployed stack, as values: read by `stack_reader.py`, judged by `stack_checks.py`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

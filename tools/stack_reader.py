@@ -205,8 +205,8 @@ class StackReader:
             if told["Code"] in NO_TOPIC:
                 return TopicFacts(arn, trouble=f"{told['Code']}: {told.get('Message', '')}".rstrip(": "))
             raise
-        counts = (int(found.get(f"Subscriptions{what}", 0)) for what in ("Confirmed", "Pending"))
-        return TopicFacts(arn, *counts, key=found.get("KmsMasterKeyId", ""))
+        confirmed, pending = (int(found.get(f"Subscriptions{what}", 0)) for what in ("Confirmed", "Pending"))
+        return TopicFacts(arn, confirmed, pending, found.get("KmsMasterKeyId", ""))
 
     def alarms(self) -> list[AlarmFacts]:
         names = [one.physical for one in self.resources.values() if one.kind in ALARMS]
