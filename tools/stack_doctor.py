@@ -18,8 +18,8 @@ from tools.examination import Line, State
 from tools.stack_facts import Asked
 from tools.stack_reader import READS, StackReader
 
-SHORTEST_TTL = 60
-"""Seconds for which the function tries a dry run: the least that a request may ask for."""
+DRY_TTL = 60
+"""Seconds for which the function tries a dry run, where the cloud does not answer."""
 
 PATIENCE = 120.0
 """Seconds within which a dry run has its verdict: its time to live, and the way in and out."""
@@ -122,7 +122,7 @@ class StackExamination:
         data: dict[str, Any] = {"server_id": str(uuid4()), "volume_id": str(uuid4())}
         if not project and self.server_id and self.volume_id:
             data = {"server_id": self.server_id, "volume_id": self.volume_id}
-        data |= {"dry_run": True, "request_ttl": SHORTEST_TTL} | ({"project_id": project} if project else {})
+        data |= {"dry_run": True, "request_ttl": DRY_TTL} | ({"project_id": project} if project else {})
         event = {
             "specversion": "1.0",
             "id": id_,

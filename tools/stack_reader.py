@@ -1,6 +1,6 @@
 """Reads what is known of a deployed stack from AWS; nothing is changed, and no secret's value is read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -10,8 +10,8 @@ import boto3
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from shared.ports import Clock, utc_now
-from tools.deployed import Unknown, described
-from tools.flow import StackFlow, Waiting
+from tools.deployed import Unknown, described, is_denied
+from tools.flow import Waiting, oldest_in, waiting_in
 from tools.stack_facts import (
     AlarmFacts,
     Alias,
@@ -29,7 +29,6 @@ ALIAS = "live"
 
 FUNCTION = "AWS::Lambda::Function"
 ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
-RECENT = timedelta(minutes=15)
 NAMESPACE = "BmsVolumeDetach"
 
 READS = (
@@ -99,7 +98,7 @@ class StackReader:
 
     def waiting(self, output: str) -> Waiting:
         """Of the queue whose URL is that output."""
-        return StackFlow(None, self.client("sqs"), "", self.output(output)).waiting()
+        return waiting_in(self.client("sqs"), self.output(output))
 
     def queue_arn(self) -> str:
         asked = {"QueueUrl": self.output("RequestQueueUrl"), "AttributeNames": ["QueueArn"]}
@@ -107,10 +106,16 @@ class StackReader:
 
     def oldest(self) -> timedelta | None:
         """The age of the oldest message of the request queue, as CloudWatch last knew it."""
-        name = self.output("RequestQueueUrl").rpartition("/")[2]
-        points = self._metric("AWS/SQS", "ApproximateAgeOfOldestMessage", {"QueueName": name}, "Maximum", RECENT, 60)
-        latest = max(points, key=lambda point: point["Timestamp"], default=None)
-        return timedelta(seconds=latest["Maximum"]) if latest else None
+        return oldest_in(self.client("cloudwatch"), self.output("RequestQueueUrl"), self.clock())
+
+    def oldest_if_allowed(self) -> timedelta | None:
+        """The same; None too where CloudWatch may not be asked."""
+        try:
+            return self.oldest()
+        except ClientError as error:
+            if is_denied(error):
+                return None
+            raise
 
     def mapping(self, output: str) -> SourceMapping:
         id_ = self.output(output)
@@ -194,8 +199,17 @@ class StackReader:
     def refused_by_sink(self) -> float:
         """How many verdicts the sink has refused for good in the last day."""
         of = {"service": self.stack.name, "to": "sink"}
-        points = self._metric(NAMESPACE, "EmitFailures", of, "Sum", timedelta(days=1), 3600)
-        return float(sum(point["Sum"] for point in points))
+        now = self.clock()
+        found = self.client("cloudwatch").get_metric_statistics(
+            Namespace=NAMESPACE,
+            MetricName="EmitFailures",
+            Dimensions=[{"Name": key, "Value": value} for key, value in of.items()],
+            StartTime=now - timedelta(days=1),
+            EndTime=now,
+            Period=3600,
+            Statistics=["Sum"],
+        )
+        return float(sum(point["Sum"] for point in found["Datapoints"]))
 
     def topic(self, arn: str) -> TopicFacts:
         try:
@@ -216,21 +230,6 @@ class StackReader:
             answer = ask(AlarmNames=names[start : start + 100], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
             found += answer.get("MetricAlarms", ()) + answer.get("CompositeAlarms", [])
         return [_alarm(one) for one in found]
-
-    def _metric(
-        self, namespace: str, name: str, of: Mapping[str, str], statistic: str, back: timedelta, period: int
-    ) -> Sequence[Mapping[str, Any]]:
-        now = self.clock()
-        found = self.client("cloudwatch").get_metric_statistics(
-            Namespace=namespace,
-            MetricName=name,
-            Dimensions=[{"Name": key, "Value": value} for key, value in of.items()],
-            StartTime=now - back,
-            EndTime=now,
-            Period=period,
-            Statistics=[statistic],
-        )
-        return list(found["Datapoints"])
 
 
 def _function(name: str, found: Mapping[str, Any]) -> FunctionFacts:
