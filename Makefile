@@ -19,7 +19,7 @@ typed = $(if $(findstring command,$(origin $1)),$(call on,$1))
 said = '$(subst ','\'',$(value $1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain rollback remove servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -69,8 +69,9 @@ status: $(LOCAL) ## What became of a request, look by look: REQUEST=id [STACK=na
 	@$(BIN)/python -m tools status --request $(if $(REQUEST),$(call said,REQUEST),$(error REQUEST is missing: the id of the request)) \
 		$(if $(STACK),--stack $(call said,STACK)) $(if $(VOLUME),--volume $(call said,VOLUME)) $(if $(SINCE),--since $(call said,SINCE)) $(if $(call on,JSON),--json)
 
-doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
-	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
+doctor: $(LOCAL) ## What a cloud lacks for a detach; CLOUD=env: yours; STACK=name: what a deployed stack lacks [SERVER= VOLUME=]
+	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json) \
+		$(if $(STACK),--stack $(call said,STACK) $(if $(SERVER),--server $(call said,SERVER)) $(if $(VOLUME),--volume $(call said,VOLUME)))
 
 pause resume: $(LOCAL)
 	@$(BIN)/python -m tools $@ --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,YES),--yes)
@@ -81,6 +82,13 @@ resume: ## Hand them to it again: STACK=name [YES=1]
 
 drain: $(LOCAL) ## Wait until no request of a deployed stack is left: STACK=name [WAIT=7h]
 	@$(BIN)/python -m tools drain --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(WAIT),--wait $(call said,WAIT))
+
+rollback: $(LOCAL) ## Let the functions of a deployed stack go back to an earlier version: STACK=name [TO=version] [YES=1]
+	@$(BIN)/python -m tools rollback --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(TO),--to $(call said,TO)) $(if $(call typed,YES),--yes)
+
+remove: $(LOCAL) ## Delete a deployed stack, and say what stays: STACK=name [ALSO=logs] [LOSE_REQUESTS=1] [YES=1]
+	@$(BIN)/python -m tools remove --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(ALSO),--also $(call said,ALSO)) \
+		$(if $(call typed,LOSE_REQUESTS),--lose-requests) $(if $(WAIT),--wait $(call said,WAIT)) $(if $(call typed,YES),--yes)
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port $(call said,PORT)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
