@@ -79,7 +79,7 @@ def obstacles(estate: Estate, lose_requests: bool) -> list[str]:
         found.append(f"{stack.name} is {stack.status}: wait until that has ended.")
     if estate.rules:
         found.append(
-            f"The bus has rules of others, so CloudFormation could not delete it: {', '.join(estate.rules)}. Remove them "
+            f"The bus has rules of others, so CloudFormation would fail: {', '.join(estate.rules)}. Remove them "
             "where they were made."
         )
     if (left := estate.requests.total + estate.dead.total) and not lose_requests:

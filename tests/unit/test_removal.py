@@ -93,7 +93,7 @@ def test_a_no_changes_nothing() -> None:
     [
         (replace(ESTATE, requests=Waiting(1, 0, 0, timedelta(days=14))), "1 messages would be lost"),
         (replace(ESTATE, dead=Waiting(0, 0, 2, timedelta(days=14))), "2 messages would be lost"),
-        (replace(ESTATE, rules=("theirs",)), "rules of others, so CloudFormation could not delete it: theirs"),
+        (replace(ESTATE, rules=("theirs",)), "rules of others, so CloudFormation would fail: theirs"),
         (replace(ESTATE, stack=replace(STACK, protected=True)), "--no-enable-termination-protection"),
         (replace(ESTATE, stack=replace(STACK, status="UPDATE_IN_PROGRESS")), "wait until that has ended"),
     ],
