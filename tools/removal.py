@@ -17,7 +17,10 @@ from tools.flow import Waiting
 from tools.stack_facts import StackFacts
 from tools.stack_reader import StackReader, described_stack
 
-LOG_GROUP = "AWS::Logs::LogGroup"
+LOG_GROUP, KEY = "AWS::Logs::LogGroup", "AWS::KMS::Key"
+STAY = (LOG_GROUP, KEY)
+"""Resources that the template keeps when the stack is deleted."""
+
 EVERY = 10.0
 """Seconds between two looks at a stack that is being deleted."""
 
@@ -31,6 +34,7 @@ class Estate:
     stack: StackFacts
     kinds: tuple[str, ...]
     log_groups: tuple[str, ...]
+    keys: tuple[str, ...]
     secrets: tuple[tuple[str, str], ...]
     rules: tuple[str, ...]
     requests: Waiting
@@ -42,7 +46,7 @@ class Estate:
 
 def shown(estate: Estate) -> list[str]:
     """What is deleted, and what is lost with it."""
-    counted = Counter(kind.removeprefix("AWS::") for kind in estate.kinds if kind != LOG_GROUP)
+    counted = Counter(kind.removeprefix("AWS::") for kind in estate.kinds if kind not in STAY)
     gone = ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items()))
     return [
         f"Deleted: {gone}.",
@@ -61,8 +65,9 @@ def staying(estate: Estate, with_logs: bool) -> list[str]:
     ]
     if bucket := given.get("VerdictBucket"):
         lines.append(f"  aws s3 rb --force s3://{bucket}   # verdicts")
+    lines += [f"  aws kms schedule-key-deletion --key-id {key}   # the logs need it" for key in estate.keys]
     lines += [f"  the topic {given[name]}" for name in ("AlarmTopicArn", "TicketTopicArn") if given.get(name)]
-    lines += [f"  the key {value}" for name, value in given.items() if "Kms" in name and value]
+    lines += [f"  the key {value}" for name, value in given.items() if name == "KmsKey" and value.startswith("arn:")]
     lines.append("  the artifacts, in the bucket that sam shares among all stacks of the region")
     return ["What stays, for you to keep or to remove:", *lines]
 
@@ -173,6 +178,7 @@ class DeployedStack:
             read.stack,
             tuple(one.kind for one in made.values()),
             tuple(one.physical for one in made.values() if one.kind == LOG_GROUP),
+            tuple(one.physical for one in made.values() if one.kind == KEY),
             tuple((name, purpose) for name, purpose in read.secret_names().items() if name not in own),
             self._rules({one.physical.rpartition("|")[2] for one in made.values()}),
             read.waiting("RequestQueueUrl"),

@@ -12,11 +12,17 @@ from tools.removal import Estate, Removal
 from tools.stack_facts import StackFacts
 
 EMPTY = Waiting(0, 0, 0, timedelta(days=14))
-STACK = StackFacts("s", "UPDATE_COMPLETE", {"VerdictBucket": "verdicts", "AlarmTopicArn": "arn:aws:sns:x"}, {})
+STACK = StackFacts(
+    "s",
+    "UPDATE_COMPLETE",
+    {"VerdictBucket": "verdicts", "AlarmTopicArn": "arn:aws:sns:x", "KmsKey": "arn:aws:kms:x"},
+    {},
+)
 ESTATE = Estate(
     STACK,
-    ("AWS::Lambda::Function", "AWS::Lambda::Function", "AWS::SQS::Queue", "AWS::Logs::LogGroup"),
+    ("AWS::Lambda::Function", "AWS::Lambda::Function", "AWS::SQS::Queue", "AWS::Logs::LogGroup", "AWS::KMS::Key"),
     ("worker-logs",),
+    ("key-1",),
     (("volume-detach/cloud", "the cloud"),),
     (),
     EMPTY,
@@ -70,7 +76,7 @@ def test_a_stack_is_deleted_and_what_stays_is_named() -> None:
     text = "\n".join(person.read)
     assert "Deleted: 2 Lambda::Function, 1 SQS::Queue." in text
     for stays in ("delete-log-group --log-group-name worker-logs", "delete-secret --secret-id volume-detach/cloud",
-                  "s3://verdicts", "arn:aws:sns:x", "artifacts"):  # fmt: skip
+                  "s3://verdicts", "arn:aws:sns:x", "arn:aws:kms:x", "--key-id key-1", "artifacts"):  # fmt: skip
         assert stays in text
     assert person.read[-1] == "s is deleted."
 
