@@ -23,6 +23,7 @@ QUIET = 3
 EVERY = 10.0
 """Seconds between two counts while a queue is drained."""
 
+NOW = timedelta()
 RECENT = timedelta(minutes=15)
 """How far back the last figure of CloudWatch counts: SQS hands it one every minute while a queue is in use."""
 
@@ -75,13 +76,14 @@ class Hands:
         if self.flow.state() == "Disabled":
             self.say(f"It is paused already; {waiting.text}.")
             return Exit.DETACHED
-        until = self.clock() + waiting.retention
-        self._show(waiting)
+        until, age = self.clock() + waiting.retention, self.flow.oldest()
+        oldest = "" if age is None else f", and the oldest message in {told(max(waiting.retention - age, NOW))}"
+        self._show(waiting, age)
         self.say(
             "While it is paused nothing is looked at: requests, and what is under way, wait in the queue; senders and "
             f"the webhook are still served. A message is kept for {told(waiting.retention)}, so what is sent now is "
-            f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC; what has outlived its time to live by then is "
-            "given up. A deployment does not resume."
+            f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC{oldest}. What has outlived its "
+            "time to live by then is given up. A deployment does not resume."
         )
         return self._let(False, "Pause")
 
@@ -90,14 +92,13 @@ class Hands:
         if self.flow.state() == "Enabled":
             self.say(f"It is running already; {waiting.text}.")
             return Exit.DETACHED
-        self._show(waiting)
+        self._show(waiting, self.flow.oldest())
         self.say("They are handed to the function at once; what has outlived its time to live is given up.")
         return self._let(True, "Resume")
 
-    def _show(self, waiting: Waiting) -> None:
+    def _show(self, waiting: Waiting, age: timedelta | None) -> None:
         """What waits, and for how long it has."""
-        age = self.flow.oldest() if waiting.total else None
-        since = f"; the oldest message is {told(age)} old" if age is not None else ""
+        since = f"; the oldest message is {told(age)} old" if age is not None and waiting.total else ""
         self.say(f"Requests: {waiting.text}{since}.")
 
     def drain(self, patience: float) -> Exit:

@@ -69,7 +69,7 @@ def staying(estate: Estate, with_logs: bool) -> list[str]:
     lines += [f"  the topic {given[name]}" for name in ("AlarmTopicArn", "TicketTopicArn") if given.get(name)]
     lines += [f"  the key {value}" for name, value in given.items() if name == "KmsKey" and value.startswith("arn:")]
     lines.append("  the artifacts, in the bucket that sam shares among all stacks of the region")
-    return ["What stays, for you to keep or to remove:", *lines]
+    return ["What stays, for you to keep or to remove; other stacks may use the secrets too:", *lines]
 
 
 def obstacles(estate: Estate, lose_requests: bool) -> list[str]:

@@ -71,14 +71,15 @@ class Move:
 
     @property
     def text(self) -> str:
+        differ = self.now.description != self.to.description
         if self.now.number == self.to.number:
             return f"  {self.function.name:26} stays at {_shown(self.now)}"
-        return f"  {self.function.name:26} {_shown(self.now)}  →  {_shown(self.to)}"
+        return f"  {self.function.name:26} {_shown(self.now, differ)}  →  {_shown(self.to, differ)}"
 
 
-def _shown(version: Version) -> str:
-    described = f", {version.description}" if version.description else ""
-    return f"version {version.number} ({version.published:%Y-%m-%d %H:%M} UTC{described})"
+def _shown(version: Version, described: bool = False) -> str:
+    about = f", {version.description}" if described and version.description else ""
+    return f"version {version.number} ({version.published:%Y-%m-%d %H:%M} UTC{about})"
 
 
 class Refused(Exception):

@@ -80,6 +80,8 @@ def test_each_says_how_old_the_oldest_message_is_where_it_is_known() -> None:
         person = Person(says=False)
         getattr(person.hands(FakeFlow(state, counts=(7,), age=timedelta(hours=3))), what)()
         assert person.read[0].endswith("1 being worked on; the oldest message is 3 h old.")
+        if what == "pause":
+            assert "UTC, and the oldest message in 13 days. What has outlived" in person.read[1]
     person = Person()
     person.hands(FakeFlow(counts=(7,), age=timedelta(minutes=4))).drain(60)
     assert person.read[0].startswith("Waiting up to 60 s until no request is left; the oldest message is 4 min old.")

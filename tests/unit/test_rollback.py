@@ -18,7 +18,7 @@ NOBODY = Waiting(0, 0, 0, timedelta(days=14))
 
 
 def function(name: str, published: Mapping[int, datetime], live: int) -> Versioned:
-    versions = {number: Version(number, at, "") for number, at in published.items()}
+    versions = {number: Version(number, at, "Detaches") for number, at in published.items()}
     return Versioned(name, f"stack-{name}-X", Alias(str(live), {}, "r-1"), versions)
 
 
