@@ -256,13 +256,18 @@ def no_topic(stack: str) -> Line:
     return Line("alarm topic", State.WARN, "none: nobody hears an alarm", cure)
 
 
+TICKET = "TICKET"
+"""How the description of an alarm begins that can wait until somebody is at work."""
+
+
 def alarms(found: Sequence[AlarmFacts]) -> Iterator[Line]:
     """What raises an alarm now; the cure is the runbook that the alarm names."""
     for one in found:
         if one.state == "ALARM":
             since = f" since {one.since:%Y-%m-%d %H:%M} UTC" if one.since else ""
             runbook = one.about.rpartition("Runbook: ")[2] or "docs/operations.md#alarms"
-            yield Line("alarm", State.FAIL, f"{one.name}{since}: {one.reason}", runbook)
+            state = State.WARN if one.about.startswith(TICKET) else State.FAIL
+            yield Line("alarm", state, f"{one.name}{since}: {one.reason}", runbook)
         if not one.tells:
             cure = f"`aws cloudwatch enable-alarm-actions --alarm-names {one.name}`"
             yield Line("alarm", State.WARN, f"{one.name}: its actions are disabled", cure)

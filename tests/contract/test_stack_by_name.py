@@ -21,6 +21,7 @@ from tests.contract.documented import ROOT
 from tests.contract.expanded import expanded
 from tests.contract.test_template_expands import ENVIRONMENT, PARAMETERS, REGION, STACK, Stack, create
 from tools.commands import main as by_hand
+from tools.commands import needs_of
 from tools.deployed import Deployed, names_of
 from tools.detach import Service
 from tools.doctor import main as doctor
@@ -32,7 +33,10 @@ from tools.stack_doctor import StackExamination
 from tools.stack_facts import Resource
 from tools.stack_reader import ALIAS, READS, StackReader, described_stack, listed_resources
 
-FUNCTIONS = ("DetachVolumeFunction", "ReceiveWebhookFunction", "ReportDeadLetterFunction")
+
+def functions_of(made: Stack) -> dict[str, str]:
+    """What the stack's functions are called, by their logical names."""
+    return {name: made.names[name] for name, kind in sorted(made.types.items()) if kind == "AWS::Lambda::Function"}
 
 
 @pytest.fixture
@@ -46,8 +50,8 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             secrets.create_secret(Name=name, SecretString="x")
         boto3.client("sns").create_topic(Name="alarms")
         sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[PARAMETERS["AlarmTopicArn"]].subscriptions_confimed = 1
-        for name in FUNCTIONS:
-            _publish(made.names[name], 1)
+        for function in functions_of(made).values():
+            _publish(function, 1)
         yield made
 
 
@@ -73,8 +77,8 @@ def _publish(function: str, version: int) -> None:
 
 def live(made: Stack) -> dict[str, str]:
     client = boto3.client("lambda")
-    found = {name: client.get_alias(FunctionName=made.names[name], Name=ALIAS) for name in FUNCTIONS}
-    return {name: alias["FunctionVersion"] for name, alias in found.items()}
+    names = functions_of(made).items()
+    return {name: client.get_alias(FunctionName=called, Name=ALIAS)["FunctionVersion"] for name, called in names}
 
 
 class Answered(Deployed):
@@ -136,7 +140,7 @@ def test_a_stack_that_is_well_has_nothing_to_cure(stack: Stack) -> None:
     bad = {line.check: line for lines in found.values() for line in lines if line.state is not State.OK}
     assert set(bad) <= {"oldest request", "canary"}
     assert len(found["secret"]) == 5
-    assert found["versions"][0].found.startswith("DetachVolumeFunction 1, ReceiveWebhookFunction 1, ")
+    assert found["versions"][0].found.startswith("DetachVolumeFunction 1, ")
     bus = stack.outputs["EventBusName"]
     assert boto3.client("events").list_rules(EventBusName=bus, NamePrefix="by-hand")["Rules"] == []
     assert boto3.client("sqs").list_queues(QueueNamePrefix="by-hand").get("QueueUrls", []) == []
@@ -275,18 +279,34 @@ def test_the_doctor_prints_its_lines_and_its_status(
     assert [line["state"] for line in lines if line["check"] == "dead letters"] == ["FAIL"]
 
 
+@pytest.mark.parametrize("command", ["pause", "resume", "rollback", "remove"])
+def test_nothing_is_changed_without_a_yes_or_somebody_to_ask(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script that forgot to say yes gets a sentence, before AWS is asked for anything."""
+    assert by_hand([command, "--stack", STACK]) is Exit.USAGE
+    assert "say --yes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["detach", "pause", "resume", "drain", "rollback", "remove"])
+def test_each_command_knows_what_it_needs(command: str) -> None:
+    """What AWS denies is answered with the permissions of that command, which the operator's page lists."""
+    actions = re.findall(r"\w+:\w+", needs_of(command))
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert "cloudformation:DescribeStacks" in actions
+    assert [action for action in actions if f"`{action}`" not in page] == []
+
+
 # ---------------------------------------------------------------------------------------------------- roll back
 
 
 def test_a_stack_is_rolled_back_and_forward_by_its_name(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """All functions go to the release before, and on to any other; nothing else of them changes."""
-    for name in FUNCTIONS:
-        _publish(stack.names[name], 2)
+    for function in functions_of(stack).values():
+        _publish(function, 2)
     assert by_hand(["rollback", "--stack", STACK, "--yes"]) is Exit.DETACHED
     assert set(live(stack).values()) == {"1"}
     told = capsys.readouterr().out
     assert "version 2 (2026-11-22 08:00 UTC, release 2)  →  version 1 (2026-11-21 08:00 UTC" in told
-    assert "Moved 3 of 3 functions in" in told
+    assert f"Moved {len(live(stack))} of {len(live(stack))} functions in" in told
     assert by_hand(["rollback", "--stack", STACK, "--yes"]) is Exit.USAGE
     assert by_hand(["rollback", "--stack", STACK, "--to", "2", "--yes"]) is Exit.DETACHED
     assert set(live(stack).values()) == {"2"}
@@ -294,8 +314,8 @@ def test_a_stack_is_rolled_back_and_forward_by_its_name(stack: Stack, capsys: py
 
 def test_a_shift_of_traffic_refuses_a_rollback(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights on an alias are CodeDeploy's, and are left as they are."""
-    for name in FUNCTIONS:
-        _publish(stack.names[name], 2)
+    for function in functions_of(stack).values():
+        _publish(function, 2)
     worker, weights = stack.names["DetachVolumeFunction"], {"AdditionalVersionWeights": {"2": 0.1}}
     boto3.client("lambda").update_alias(FunctionName=worker, Name=ALIAS, FunctionVersion="1", RoutingConfig=weights)
     assert by_hand(["rollback", "--stack", STACK, "--yes"]) is Exit.USAGE

@@ -158,6 +158,8 @@ def test_an_alarm_that_is_raised_names_its_runbook() -> None:
     raised = AlarmFacts("q", "ALARM", "too old", "It stands. Runbook: docs/operations.md#the-queue-stands-still")
     (line,) = checks.alarms([raised, AlarmFacts("r", "OK")])
     assert (line.state, line.cure) == (State.FAIL, "docs/operations.md#the-queue-stands-still")
+    (ticket,) = checks.alarms([AlarmFacts("t", "ALARM", "late", "TICKET: It can wait. Runbook: docs/x")])
+    assert ticket.state is State.WARN
     (muted,) = checks.alarms([AlarmFacts("r", "OK", tells=False)])
     assert (muted.state, "enable-alarm-actions --alarm-names r" in muted.cure) == (State.WARN, True)
     (fine,) = checks.alarms([AlarmFacts("q", "OK"), AlarmFacts("r", "INSUFFICIENT_DATA")])
