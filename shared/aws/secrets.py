@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.aws.client import SECRETS, AwsClient, AwsError, NoAnswer
+from shared.aws.client import SECRETS, AwsClient
+from shared.aws.errors import AwsError, NoAnswer
 from shared.policy import SECRET_AWAY, SECRET_KEPT, SECRET_KEPT_AT_MOST, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.settings import CloudCredentials, SettingsError, load

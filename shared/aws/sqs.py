@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all, throttles
+from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all
+from shared.aws.errors import throttles
 from shared.model import Message
 from shared.policy import AWS_ANSWER
 from shared.ports import AwsTrouble, K, QueueMessage, Unsent

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from shared.aws.client import AwsError
+from shared.aws.errors import AwsError
 from shared.aws.secrets import ABSENT, Secrets
 from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble

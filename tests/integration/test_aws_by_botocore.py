@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from local.aws_stand_in import CREDENTIALS
-from shared.aws.client import SQS, AwsClient, AwsError
+from shared.aws.client import SQS, AwsClient
+from shared.aws.errors import AwsError
 from shared.aws.event_bus import EventBus
 from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from local.aws_stand_in import CREDENTIALS
-from shared.aws.client import SQS, AwsClient, NoAnswer
+from shared.aws.client import SQS, AwsClient
+from shared.aws.errors import NoAnswer
 from shared.aws.event_bus import EventBus
 from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue

@@ -12,7 +12,8 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import iam_backends
 
 from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, VERDICT_BUCKET, AwsStandIn, queue_arn
-from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
+from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient
+from shared.aws.errors import AwsError
 from shared.aws.verdict_store import S3VerdictStore
 from shared.ports import AwsTrouble, Kept
 from tests.contract.test_template import FUNCTIONS, TEMPLATE, documents_of

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from shared.aws.client import AwsClient, AwsError, Protocol
+from shared.aws.client import AwsClient, Protocol
+from shared.aws.errors import AwsError
 from shared.aws.secrets import Secrets
 from shared.bootstrap.detach import projects
 from shared.cloud.keystone import ReadCredentials
