@@ -252,6 +252,7 @@ class Settings(_FromNames):
     cloud_secret_id: str | None = None
     cloud_secret_pattern: str = "volume-detach/cloud/{project_id}"  # noqa: S105 - a name
     allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = frozenset()
+    allowed_projects_secret_id: str | None = None
     allowed_requesters: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)] = ()
     webhook_secret_id: str | None = None
     webhook_allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_parted)] = ()
@@ -274,12 +275,17 @@ class Settings(_FromNames):
             raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
         if self.cloud_secret_pattern.count(PROJECT) != 1:
             raise ValueError(f"CLOUD_SECRET_PATTERN must contain {PROJECT} once: each project has its own secret")
+        if self.allowed_projects and self.allowed_projects_secret_id:
+            raise ValueError("ALLOWED_PROJECTS and ALLOWED_PROJECTS_SECRET_ID are both set: unset one of them")
         return self
 
     @property
     def project_secrets(self) -> dict[str, str]:
         """The secret of each project that is served beside the default one."""
-        return {project: self.cloud_secret_pattern.replace(PROJECT, project) for project in self.allowed_projects}
+        return {project: self.project_secret(project) for project in self.allowed_projects}
+
+    def project_secret(self, project_id: str) -> str:
+        return self.cloud_secret_pattern.replace(PROJECT, project_id)
 
     @property
     def policy(self) -> Policy:
