@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from shared.certificates import file_of, pem_or_file
 from shared.model import AuthType, ProjectId
 from shared.policy import Policy, RunningServerPolicy
 
@@ -166,7 +167,7 @@ class CloudCredentials(_FromNames):
     application_credential_secret: SecretStr | None = None
     region: str | None = None
     interface: Annotated[str, BeforeValidator(_without_url)] = "public"
-    cacert: str | None = None
+    cacert: Annotated[str, AfterValidator(pem_or_file)] | None = None
     insecure: bool = False
     compute_endpoint: str | None = None
     volume_endpoint: str | None = None
@@ -176,6 +177,11 @@ class CloudCredentials(_FromNames):
         """What no text may show."""
         found = (self.password, self.token, self.application_credential_secret)
         return tuple(secret.get_secret_value() for secret in found if secret)
+
+    @property
+    def verify(self) -> str | bool:
+        """What requests takes as `verify`: by which certificates the cloud's own are checked."""
+        return False if self.insecure else file_of(self.cacert) if self.cacert else True
 
     @property
     def named_project(self) -> str | None:

@@ -73,7 +73,7 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
         from shared.aws.webhook_keys import WebhookKeys
         from shared.outbox.http_sink import HttpSink
 
-        keys = WebhookKeys(secrets, settings.sink_secret_id).keys
+        keys = WebhookKeys(secrets, settings.sink_secret_id).of_sink
         consumers = {"sink": HttpSink(settings.sink_url, keys, clock, mode=settings.sink_mode), **consumers}
     if settings.verdict_bucket:
         from shared.aws.verdict_store import S3VerdictStore
