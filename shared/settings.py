@@ -288,10 +288,7 @@ class Settings(_FromNames):
     @property
     def project_secrets(self) -> dict[str, str]:
         """The secret of each project that is served beside the default one."""
-        return {project: self.project_secret(project) for project in self.allowed_projects}
-
-    def project_secret(self, project_id: str) -> str:
-        return self.cloud_secret_pattern.replace(PROJECT, project_id)
+        return {project: self.cloud_secret_pattern.replace(PROJECT, project) for project in self.allowed_projects}
 
     @property
     def policy(self) -> Policy:

@@ -15,7 +15,7 @@ from shared.aws.errors import AwsError, NoAnswer
 from shared.model import ProjectId
 from shared.policy import SECRET_AWAY, SECRET_KEPT, SECRET_KEPT_AT_MOST, SECRET_NEWEST
 from shared.ports import AwsTrouble
-from shared.settings import CloudCredentials, SettingsError, load
+from shared.settings import PROJECT, CloudCredentials, SettingsError, load
 
 
 class NotJsonSecret(AwsTrouble):
@@ -128,7 +128,7 @@ class ProjectList:
 
     secrets: Secrets
     secret_id: str
-    pattern: Callable[[str], str]
+    pattern: str
 
     def __call__(self, project_id: str) -> CloudSecret | None:
         """The credentials of a project that is on the list; one that is not has the newest list read.
@@ -136,7 +136,7 @@ class ProjectList:
         Raises SettingsError, or AwsTrouble if AWS does not answer.
         """
         if any(project_id in self._read(kept) for kept in (SECRET_KEPT, SECRET_NEWEST)):
-            return CloudSecret(self.secrets, self.pattern(project_id), project_id)
+            return CloudSecret(self.secrets, self.pattern.replace(PROJECT, project_id), project_id)
         return None
 
     def _read(self, kept_seconds: float) -> frozenset[str]:

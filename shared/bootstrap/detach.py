@@ -52,7 +52,7 @@ def projects(settings: Settings, environment: Mapping[str, str], secrets: Secret
 
     listed = {project: CloudSecret(secrets, name, project) for project, name in settings.project_secrets.items()}
     in_secret = settings.allowed_projects_secret_id
-    find = ProjectList(secrets, in_secret, settings.project_secret) if in_secret else None
+    find = ProjectList(secrets, in_secret, settings.cloud_secret_pattern) if in_secret else None
     default: ReadCredentials | None = None
     if settings.cloud_secret_id:
         default = CloudSecret(secrets, settings.cloud_secret_id)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,8 +290,8 @@ def test_a_receiver_with_certificates_of_its_own(tmp_path: Path) -> None:
     with scripted_server(context) as script:
         for cacert, expected in ((ca.read_text(), None), (None, NotTaken("no answer (SSLError)", again=True))):
             keys = SinkKeys.parse({"secrets": [NEW], "cacert": cacert})
-            found = HttpSink(script.url, lambda keys=keys: keys, lambda: datetime.now(UTC)).deliver(verdict())
-            assert found == expected
+            receiver = HttpSink(script.url, partial(SinkKeys.model_copy, keys), lambda: datetime.now(UTC))
+            assert receiver.deliver(verdict()) == expected
         assert len(script.asked) == 1
 
 
