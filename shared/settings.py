@@ -267,6 +267,7 @@ class Settings(_FromNames):
     sink_secret_id: str | None = None
     sink_mode: SinkMode = SinkMode.STRUCTURED
     verdict_bucket: Annotated[str, Field(pattern=BUCKET)] | None = None
+    fair_queue: bool = False
     delivery_ttl: Seconds = 86400
     confirm_timeout: Seconds = 600
     watch_timeout: Seconds = 21600

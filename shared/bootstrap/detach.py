@@ -83,7 +83,7 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
         consumers = {"bucket": S3VerdictStore(apart, settings.verdict_bucket), **consumers}
     return Outlets(
         bus=EventBus(client, settings.event_bus_name),
-        queue=SqsQueue(client, settings.request_queue_url),
+        queue=SqsQueue(client, settings.request_queue_url, settings.fair_queue),
         macs=MessageKey(secrets, settings.message_key_secret_id),
         events=EventFactory(settings.event_source, settings.event_type_prefix),
         clock=clock,

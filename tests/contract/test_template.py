@@ -366,6 +366,8 @@ def settings_of(function: str, **parameters: str) -> Settings:
                 return values.get(name, name)
             case {"Sub": str(text)}:
                 return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
+            case {"FindInMap": ["Partitions", _, str(key)]}:
+                return str(TEMPLATE["Mappings"]["Partitions"]["aws"][key])
             case {"If": [str(condition), then, otherwise]}:
                 return value(then if holds(TEMPLATE["Conditions"][condition], values) else otherwise)
         return str(item)
