@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
 
+from shared.policy import SECRET_KEPT
 from tools.costs.counted import CHECK, between
 from tools.costs.measured import VCPU_MB, Bench, Deployed
 from tools.costs.prices import Prices, WrongNumber
@@ -32,9 +33,6 @@ PLATFORM_BYTES = 500
 
 WEBHOOK_BYTES = 1_500
 """What the webhook function logs of a request, metrics included. About so much; an assumption."""
-
-SECRET_KEPT = 300
-"""Seconds for which a process keeps a secret (`SECRET_KEPT` in shared/policy.py)."""
 
 SECRETS = 2
 """Credentials of the cloud, and the key of our own messages. The webhook has one more."""

@@ -5,7 +5,26 @@ from dataclasses import fields, replace
 from math import log
 from pathlib import Path
 
-from tools.costs.bill import IDLE, MONTH, NUMBERS, Usage, bill, cold_share, not_deployed, vcpu, works
+from shared.policy import SECRET_KEPT
+from tools.costs.bill import (
+    IDLE,
+    KEY_REUSED,
+    MAPPINGS,
+    MONTH,
+    NUMBERS,
+    PLATFORM_BYTES,
+    POLL,
+    POLLERS,
+    SECRETS,
+    TRACED_REST,
+    WEBHOOK_BYTES,
+    Usage,
+    bill,
+    cold_share,
+    not_deployed,
+    vcpu,
+    works,
+)
 from tools.costs.counted import CHECK, DETACHES
 from tools.costs.measured import Bench, Deployed, deployed, our_bench, our_call_times, our_template
 from tools.costs.prices import CHECKED, UNITS, Prices
