@@ -10,8 +10,8 @@ import pytest
 from tools.costs.__main__ import main
 from tools.costs.bill import MONTH, NUMBERS, Usage, bill, cold_share, not_deployed, traced, vcpu, works
 from tools.costs.counted import CHECK, between
-from tools.costs.measured import Bench, Deployed, call_times, deployed, our_bench, our_template
-from tools.costs.page import most_a_day, page
+from tools.costs.measured import ROOT, Bench, Deployed, call_times, deployed, our_bench, our_template
+from tools.costs.page import most_a_day
 from tools.costs.prices import UNITS, Prices, WrongNumber
 from tools.exit_status import Exit
 
@@ -75,13 +75,16 @@ def test_batches_share_invocations_and_waiting() -> None:
 
 
 def test_a_canary_adds_its_own_looks() -> None:
-    """Every quarter of an hour: two invocations, all of them cold, and one event each."""
+    """Every quarter of an hour: two invocations, both of them cold, one event, and messages in two queues."""
     before, after = quantities(PLAIN), quantities(replace(PLAIN, canary=2920))
 
     assert after["Lambda, requests"] - before["Lambda, requests"] == 2 * 2920
     assert after["EventBridge, events"] - before["EventBridge, events"] == 2920
+    assert after["SQS, requests"] - before["SQS, requests"] == 6 * 2920
+    # The look: 3 calls of 100 ms, CPU and a call to AWS; the canary waits for it, and for 500 ms of queue and bus.
+    assert after["Lambda, duration"] - before["Lambda, duration"] == pytest.approx(2920 * (0.320 + 0.860) * 2)
     init = "Lambda, cold starts (INIT, login)"
-    assert after[init] - before[init] == pytest.approx(2920 * (2 * 0.100 + 0.100) * 2)
+    assert after[init] - before[init] == pytest.approx(2920 * (3 * 0.100 + 2 * 0.100) * 2)
 
 
 def test_a_canary_every_five_minutes_keeps_the_function_warm() -> None:
@@ -258,9 +261,12 @@ def test_every_number_and_every_price_is_explained() -> None:
 # ------------------------------------------------------------------------------------------------ the page
 
 
+PAGE = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+
+
 def formula(quantity: str) -> str:
     """The formula of a quantity in the page, as Python."""
-    (found,) = re.findall(rf"^\| {re.escape(quantity)} \| (.*) \|$", page(), re.MULTILINE)
+    (found,) = re.findall(rf"^\| {re.escape(quantity)} \| (.*) \|$", PAGE, re.MULTILINE)
     first = re.split(r"[:;]|, with|, kept", found)[0].replace("·", "*").replace(" kB", "")
     return first.rpartition(" = ")[2]
 
@@ -300,4 +306,4 @@ def test_the_formula_of_the_page_is_the_arithmetic(usage: Usage) -> None:
 
 
 def test_the_page_says_what_a_dry_run_is() -> None:
-    assert f"| a dry run | {CHECK.invocations} | {CHECK.calls} |" in page()
+    assert f"| a dry run | {CHECK.invocations} | {CHECK.calls} |" in PAGE

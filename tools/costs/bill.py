@@ -31,8 +31,14 @@ MAPPINGS = 2
 PLATFORM_BYTES = 500
 """What Lambda itself logs of an invocation: START, END, REPORT. About so much; an assumption."""
 
-WEBHOOK_BYTES = 1_500
-"""What the webhook function logs of a request, metrics included. About so much; an assumption."""
+OTHER_BYTES = 1_500
+"""What the webhook or the canary logs of a request, metrics included. About so much; an assumption."""
+
+CANARY_WAY = 500
+"""Milliseconds that a canary waits for queue and bus, beside the look itself. An assumption."""
+
+CANARY_METRICS = 2
+"""Custom metrics of the canary itself."""
 
 SECRETS = 2
 """Credentials of the cloud, and the key of our own messages. The webhook has one more."""
@@ -183,7 +189,7 @@ def canary_keeps_warm(usage: Usage) -> bool:
 
 
 def works(usage: Usage, bench: Bench, memory: float) -> Works:
-    """A cold process also logs in to the cloud, which is one call more."""
+    """A cold process also logs in to the cloud, which is one call more; the canary waits for all of that."""
     core = vcpu(memory)
     init = bench.init / core if usage.init_ms is None else usage.init_ms
     cold = init + usage.cloud_ms
@@ -192,6 +198,9 @@ def works(usage: Usage, bench: Bench, memory: float) -> Works:
     cold_looks = 0.0 if canary_keeps_warm(usage) else looks
     cpu = (bench.per_invocation / usage.batch + bench.per_message) / core
     alone = bench.cpu_1 / core + usage.aws_ms
+    check = CHECK.calls * usage.cloud_ms + alone
+    # It sends a request, waits for the verdict, and takes it off its queue.
+    canary = alone + 2 * usage.aws_ms + check + CANARY_WAY
     waiting = (one.calls * usage.cloud_ms + one.invocations * usage.aws_ms) / usage.batch
     return Works(
         detaches=Work(
@@ -200,8 +209,8 @@ def works(usage: Usage, bench: Bench, memory: float) -> Works:
             usage.detaches * share_of_cold_starts(usage) / usage.batch,
             cold,
         ),
-        checks=Work(looks, looks * (CHECK.calls * usage.cloud_ms + alone), cold_looks, cold),
-        canary=Work(looks, looks * alone, cold_looks, init),
+        checks=Work(looks, looks * check, cold_looks, cold),
+        canary=Work(looks, looks * canary, cold_looks, init + cold),
         webhook=Work(by_http, by_http * alone, by_http * cold_share(by_http), init),
     )
 
@@ -232,7 +241,8 @@ def _lambda(done: Works, gb: float, prices: Prices) -> Iterator[Line]:
 def _messages(usage: Usage, done: Works, prices: Prices) -> Iterator[Line]:
     one, invocations = between(usage.seconds), done.detaches.invocations
     # Each request is sent; each invocation receives and deletes, and all but the last of a detach send what goes on.
-    messages = usage.detaches + 3 * invocations - usage.detaches / usage.batch + 3 * usage.canary
+    # A canary's verdict goes through a queue as well.
+    messages = usage.detaches + 3 * invocations - usage.detaches / usage.batch + 6 * usage.canary
     polls = MAPPINGS * POLLERS * MONTH / POLL
     events = one.events * usage.detaches + CHECK.events * usage.canary
     archived = (one.event_bytes * usage.detaches + CHECK.event_bytes * usage.canary) / 1e9
@@ -246,10 +256,10 @@ def _observed(usage: Usage, done: Works, prices: Prices, deployed: Deployed) -> 
     one, hours = between(usage.seconds), MONTH / 3600
     invocations = sum(work.invocations for work in done.all)
     logged = one.log_bytes * usage.detaches + CHECK.log_bytes * usage.canary
-    logged += WEBHOOK_BYTES * done.webhook.invocations + PLATFORM_BYTES * invocations
+    logged += OTHER_BYTES * (done.webhook.invocations + done.canary.invocations) + PLATFORM_BYTES * invocations
     logs = logged / 1e9
     # A metric is billed for the hours in which it was written; at the most each request is in an hour of its own.
-    written = min(hours, usage.detaches) * one.metrics + min(hours, usage.canary) * CHECK.metrics
+    written = min(hours, usage.detaches) * one.metrics + min(hours, usage.canary) * (CHECK.metrics + CANARY_METRICS)
     metrics = written / hours
     alarms = deployed.alarm_metrics * prices.alarm_month + deployed.composite_alarms * prices.composite_alarm_month
     watched = deployed.alarm_metrics + deployed.composite_alarms

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -96,9 +97,16 @@ def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any] | 
 _Loader.add_multi_constructor("!", _short_form)
 
 
+@cache
+def _parsed(text: str) -> dict[str, Any]:
+    """Once for a template: it takes a second."""
+    template: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    return template
+
+
 def deployed(text: str, without: Collection[str] = ()) -> Deployed:
     """What is in a template where the conditions of these names do not hold, and all others do."""
-    template: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    template = _parsed(text)
     there = [one for one in template["Resources"].values() if one.get("Condition") not in without]
     by_type = [one["Type"] for one in there]
     alarms = [one["Properties"] for one in there if one["Type"] == "AWS::CloudWatch::Alarm"]

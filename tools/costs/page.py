@@ -7,17 +7,19 @@ from pathlib import Path
 
 from shared.policy import SECRET_KEPT
 from tools.costs.bill import (
+    CANARY_METRICS,
+    CANARY_WAY,
     IDLE,
     KEY_REUSED,
     MAPPINGS,
     MONTH,
     NUMBERS,
+    OTHER_BYTES,
     PLATFORM_BYTES,
     POLL,
     POLLERS,
     SECRETS,
     TRACED_REST,
-    WEBHOOK_BYTES,
     Usage,
     bill,
     cold_share,
@@ -60,6 +62,7 @@ def page() -> str:
     core = vcpu(usual.memory)
     return TEXT.read_text(encoding="utf-8").format(
         bill=bill_table(bench, usual),
+        options=options_table(bench),
         variable=variable_table(bench, usual),
         counts=counts_table(),
         cold=cold_table(bench, usual),
@@ -94,8 +97,9 @@ def page() -> str:
         poll=POLL,
         check_calls=f"{CHECK.calls:g}",
         check_log=CHECK.log_bytes / 1000,
-        check_metrics=f"{CHECK.metrics:g}",
-        webhook_log=WEBHOOK_BYTES / 1000,
+        check_metrics=f"{CHECK.metrics + CANARY_METRICS:g}",
+        canary_way=CANARY_WAY,
+        other_log=OTHER_BYTES / 1000,
         platform_log=PLATFORM_BYTES / 1000,
         rest=f"{TRACED_REST:.0%}",
         traces_usd=f"{MONTH * Prices().trace:.0f}",
@@ -124,6 +128,28 @@ def bill_table(bench: Bench, usual: Deployed) -> str:
     )
 
 
+OPTIONS = {
+    "a canary every hour": {"canary": 730},
+    "a canary every 15 minutes": {"canary": 2920},
+    "a canary every 5 minutes": {"canary": 8760},
+    "every request by the webhook": {"webhook": 1},
+    "a KMS key of your own": {"keys": 1},
+    "one VPC endpoint in two zones": {"endpoints": 2},
+    "one NAT gateway": {"nats": 1},
+}
+
+
+def options_table(bench: Bench) -> str:
+    """What each adds to the smallest of the bills."""
+
+    def month(usage: Usage) -> float:
+        return bill(usage, Prices(), bench, deployed(our_template(), not_deployed(usage))).usd
+
+    plain = Usage(detaches=MONTHS[0])
+    rows = [[name, f"{month(replace(plain, **option)) - month(plain):.2f}"] for name, option in OPTIONS.items()]
+    return table([f"beside {MONTHS[0]} detaches", "USD a month more"], rows)
+
+
 def variable_table(bench: Bench, usual: Deployed) -> str:
     """A million warm detaches: what each more costs, where metrics and traces are at their most."""
 
@@ -136,7 +162,7 @@ def variable_table(bench: Bench, usual: Deployed) -> str:
     return table(
         ["the cloud takes", *(f"{one:,} ms a call" for one in CLOUDS), "300 ms, batches of ten"],
         [
-            [f"{one.seconds:g} s", *(million(one.seconds, ms, 1) for ms in CLOUDS), million(one.seconds, 300, 10)]
+            [f"{one.seconds:,g} s", *(million(one.seconds, ms, 1) for ms in CLOUDS), million(one.seconds, 300, 10)]
             for one in DETACHES
         ],
     )
