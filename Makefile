@@ -161,11 +161,12 @@ build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFu
 # as a variable that nobody has set, would deploy with the defaults.
 OWN_CONFIG = $(if $(filter-out undefined,$(origin CONFIG)),--config-file '$(abspath $(or $(CONFIG),$(error CONFIG names no file)))')
 
-deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="…"]
+deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="…"] [TAGS="…"]
 	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets, roles are made in your account;" >&2
 	@echo "what changes is shown first, and asked about. How to go on: docs/operations.md" >&2
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
-	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+	@$(BIN)/python -m tools.release --config '$(abspath $(or $(CONFIG),samconfig.toml))' -- $(PARAMETERS)
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)) $(if $(TAGS),--tags $(TAGS))
 
 # Two at a time: one test waits for most of a minute, since Lambda's clock is what it is about.
 artifact: $(READY) .venv/sam/.ready ## Build the artifact for Lambda and for this machine, test it
