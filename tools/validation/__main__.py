@@ -32,9 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
     for finding in findings:
         print(finding.line(defaults_of(template)))
     for entry in vain:
-        print(
-            f"accepted {entry.where}: {entry.rule} is not found any more; take it out of tools/validation/accepted.py"
-        )
+        print(f"accepted {entry.where}: {entry.rule} is found no more; take it out of tools/validation/accepted.py")
     print(
         f"{report.combinations} combinations of {report.switches} switches and {report.regions} regions, "
         f"{report.templates} distinct templates: {len(findings) + len(vain)} findings "

@@ -17,9 +17,11 @@ class Combination:
     linted: bool
     """By cfn-lint and checkov, too; the rules of our own look at all."""
 
+    def changed(self, defaults: Values) -> list[str]:
+        return [f"{name}={value}" for name, value in self.values.items() if value != defaults[name]]
+
     def named(self, defaults: Values) -> str:
-        changed = [f"{name}={value}" for name, value in self.values.items() if value != defaults[name]]
-        return f"{' '.join(changed) or 'the defaults'} in {self.place.region}"
+        return f"{' '.join(self.changed(defaults)) or 'the defaults'} in {self.place.region}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Finding:
     combinations: tuple[Combination, ...] = ()
 
     def line(self, defaults: Values) -> str:
-        simplest = min(self.combinations, key=lambda one: len(one.named(defaults)))
+        simplest = min(self.combinations, key=lambda one: len(one.changed(defaults)))
         more = f" and {len(self.combinations) - 1} more" if len(self.combinations) > 1 else ""
         return f"{self.rule} {self.where}: {self.message}\n    with {simplest.named(defaults)}{more}"
 

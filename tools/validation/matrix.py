@@ -6,6 +6,7 @@ that needs another one beside it is combined with that, and a pair that no permi
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 from tools.validation.switches import Switch
@@ -55,9 +56,13 @@ def _single(switches: Sequence[Switch], permitted: Permitted) -> Iterator[tuple[
               ("all on", {}, {s.name: s.on for s in switches}),
               *(("alone", {s.name: v}, defaults) for s in switches for v in s.values if v != s.default)]  # fmt: skip
     for kind, fixed, otherwise in wanted:
-        found = _completed(fixed, switches, permitted, lambda switch, _, otherwise=otherwise: otherwise[switch.name])
+        found = _completed(fixed, switches, permitted, partial(_as_in, otherwise))
         if found is not None:
             yield kind, found
+
+
+def _as_in(otherwise: Chosen, switch: Switch, _: Chosen) -> str:
+    return otherwise[switch.name]
 
 
 def _pairs(switches: Sequence[Switch], present: Iterable[Chosen], permitted: Permitted) -> Iterator[Chosen]:
@@ -65,8 +70,8 @@ def _pairs(switches: Sequence[Switch], present: Iterable[Chosen], permitted: Per
     missing = dict.fromkeys(
         frozenset({(a.name, x), (b.name, y)}) for a, b in combinations(switches, 2) for x in a.values for y in b.values
     )
-    for row in present:
-        _strike(row, missing)
+    for one in present:
+        _strike(one, missing)
     while missing:
         first = next(iter(missing))
 

@@ -10,6 +10,7 @@ from tools.validation.conditions import UNKNOWN, holds, value
 from tools.validation.template import Json, Place, Values
 
 NOTHING = object()
+KEPT = ("AWSTemplateFormatVersion", "Description", "Metadata")
 LISTS = ("CommaDelimitedList", "List<")
 
 
@@ -31,12 +32,11 @@ class _Resolver:
         resources = self._present("Resources")
         for resource in resources.values():
             if depends := resource.pop("DependsOn", None):
-                kept = [name for name in ([depends] if isinstance(depends, str) else depends) if name in resources]
-                resource |= {"DependsOn": kept} if kept else {}
-        kept = {name: self.source[name] for name in ("AWSTemplateFormatVersion", "Description", "Metadata")
-                if name in self.source}  # fmt: skip
+                named = [name for name in ([depends] if isinstance(depends, str) else depends) if name in resources]
+                resource |= {"DependsOn": named} if named else {}
+        made = {name: self.source[name] for name in KEPT if name in self.source} | {"Resources": resources}
         outputs = self._present("Outputs")
-        return {**kept, "Resources": resources} | ({"Outputs": outputs} if outputs else {})
+        return made | ({"Outputs": outputs} if outputs else {})
 
     def _present(self, section: str) -> Json:
         """What is there in a section: all whose condition holds."""

@@ -56,7 +56,11 @@ def at(place: Place, value: str) -> str:
 def matching(pattern: str) -> str:
     """A text that a pattern is made for: what is optional is there, what is repeated is so a few times."""
     parser: Any = import_module("re._parser")
-    return "".join(_text(str(op), given) for op, given in parser.parse(pattern))
+    return _joined(parser.parse(pattern))
+
+
+def _joined(parsed: Any) -> str:
+    return "".join(_text(str(op), given) for op, given in parsed)
 
 
 def _text(op: str, given: Any) -> str:
@@ -65,17 +69,19 @@ def _text(op: str, given: Any) -> str:
             return chr(given)
         case "ANY":
             return PREFERRED[0]
+        case "NOT_LITERAL":
+            return next(char for char in PREFERRED if ord(char) != given)
         case "IN":
             return _one_of(given)
         case "SUBPATTERN":
-            return "".join(_text(str(o), g) for o, g in given[-1])
+            return _joined(given[-1])
         case "BRANCH":
-            return max(("".join(_text(str(o), g) for o, g in branch) for branch in given[1]), key=len)
+            return max((_joined(branch) for branch in given[1]), key=len)
         case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
             least, most, repeated = given
             [*_, (kind, _)] = repeated
             wanted = LENGTH if str(kind) in ("IN", "ANY") else 1
-            return "".join(_text(str(o), g) for o, g in repeated) * max(least, min(int(most), wanted))
+            return _joined(repeated) * max(int(least), min(int(most), wanted))
         case "AT" | "ASSERT" | "ASSERT_NOT":
             return ""
     raise ValueError(f"a pattern with {op} cannot be made up for")

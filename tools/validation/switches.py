@@ -30,7 +30,7 @@ def defaults_of(template: Json) -> Values:
 
 
 def switches_of(template: Json) -> tuple[Switch, ...]:
-    """Parameters with AllowedValues, and those that a condition or rule compares: each value, or given and not given."""
+    """Parameters with AllowedValues, and those that a condition or rule compares, which are given or not."""
     literals, defaults = compared(template), defaults_of(template)
     switches = []
     for name, parameter in template.get("Parameters", {}).items():
