@@ -138,9 +138,9 @@ imports: $(READY)
 template: $(READY)
 	@$(BIN)/cfn-lint template.yaml && echo "template.yaml: no findings of cfn-lint"
 
-validate: template .venv/sam/.ready .venv/checkov/.ready ## Check the template as sam and checkov do (offline; installs both once)
+validate: template .venv/sam/.ready .venv/checkov/.ready ## Lint what each switch deploys in each partition, offline [FULL=1: all]
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam validate --lint
-	@.venv/checkov/bin/checkov --config-file .checkov.yaml
+	@$(BIN)/python -m tools.validation $(if $(call on,FULL),--full)
 
 # Tools that pin what nothing else here should: each in an environment of its own.
 .venv/sam/.ready: benchmarks/sam.lock
