@@ -282,6 +282,8 @@ class Settings(_FromNames):
             raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
         if self.cloud_secret_pattern.count(PROJECT) != 1:
             raise ValueError(f"CLOUD_SECRET_PATTERN must contain {PROJECT} once: each project has its own secret")
+        if self.confirm_timeout > self.watch_timeout:
+            raise ValueError("CONFIRM_TIMEOUT must not be longer than WATCH_TIMEOUT, after which a detach has failed")
         if self.allowed_projects and self.allowed_projects_secret_id:
             raise ValueError("ALLOWED_PROJECTS and ALLOWED_PROJECTS_SECRET_ID are both set: unset one of them")
         return self
