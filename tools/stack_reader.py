@@ -158,7 +158,8 @@ class StackReader:
         named = {given.get("CloudSecretId", ""): "the cloud"}
         for project in self.projects():
             named[f"{given.get('CloudSecretPrefix', '')}{project}"] = f"project {project}"
-        if "ReceiveWebhookFunction" in self.resources:
+        named[given.get("AllowedProjectsSecretId", "")] = "the projects that are served"
+        if "ReceiveWebhookFunction" in self.resources and given.get("Webhook") != "iam":
             named[given.get("WebhookSecretId", "")] = "the webhook"
         if given.get("SinkUrl"):
             named[given.get("SinkSecretId", "")] = "the sink"
