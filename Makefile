@@ -21,7 +21,7 @@ said = '$(subst ','\'',$(value $1))'
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain schemas servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -88,6 +88,9 @@ resume: ## Hand them to it again: STACK=name [YES=1]
 
 drain: $(LOCAL) ## Wait until no request of a deployed stack is left: STACK=name [WAIT=7h]
 	@$(BIN)/python -m tools drain --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(WAIT),--wait $(call said,WAIT))
+
+schemas: $(LOCAL) ## Put the schemas of the events into the schema registry of a deployed stack: STACK=name [REMOVE=1]
+	@$(BIN)/python -m tools schemas --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,REMOVE),--remove)
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port $(call said,PORT)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)

@@ -1,4 +1,4 @@
-"""`python -m tools detach|status|pause|resume|drain …`; `--help` tells more."""
+"""`python -m tools detach|status|pause|resume|drain|schemas …`; `--help` tells more."""
 
 import sys
 

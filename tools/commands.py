@@ -30,7 +30,7 @@ from tools.status import FileLog, Lines, show
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools", description=__doc__, formatter_class=Described)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="detach|status|pause|resume|drain")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="detach|status|pause|resume|drain|schemas")
     detach = commands.add_parser("detach", help="detach one volume from one server, and see how it ends",
                                  description=__doc__, formatter_class=Described)  # fmt: skip
     detach.add_argument("--server", required=True, type=named, help="the server's id or name")
@@ -57,6 +57,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
             hand.add_argument("--wait", type=length, default="7h", help="how long to wait (default 7h)")
         else:
             hand.add_argument("--yes", action="store_true", help="do not ask")
+    schemas = commands.add_parser("schemas", help="put the schemas of the events into the stack's schema registry")
+    schemas.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
+    schemas.add_argument("--remove", action="store_true", help="remove them from it, before the stack is deleted")
     return parser.parse_args(given)
 
 
@@ -216,12 +219,19 @@ def hand(asked: argparse.Namespace) -> Exit:
     return hands.pause() if asked.command == "pause" else hands.resume()
 
 
+def schemas(asked: argparse.Namespace) -> Exit:
+    """Put the schemas of the events into the schema registry of a deployed stack, or remove them from it."""
+    from tools.schemas import run
+
+    return run(asked.stack, asked.remove, _trouble)
+
+
 def _trouble(sentence: str) -> Exit:
     print(sentence, file=sys.stderr)
     return Exit.USAGE
 
 
-COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand)}
+COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand), "schemas": schemas}
 
 
 EXPECTED = (NotFound, SettingsError, PortTaken)

@@ -240,11 +240,17 @@ QUERY_PATIENCE = 60
 """Seconds that a query may take."""
 
 
+FORBIDDEN = (
+    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "ForbiddenException", "UnauthorizedException"
+)  # fmt: skip
+"""Error codes of a permission that is missing; the last two are those of EventBridge Schemas."""
+
+
 def explained(error: Exception, stack: str, needs: Sequence[str] = (NEEDS,)) -> str:
     """One sentence about what AWS did not do."""
     if isinstance(error, ClientError):
         told = error.response["Error"]
-        if told["Code"] in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"):
+        if told["Code"] in FORBIDDEN:
             return f"AWS does not allow {error.operation_name} ({told.get('Message', '')}). Needed are: {needs[0]}."
         return (
             f"AWS did not do {error.operation_name} for {stack}: {told['Code']} {told.get('Message', '')}".strip() + "."
