@@ -72,7 +72,7 @@ def differs(found: EventSchema, wanted: EventSchema) -> bool:
     return bool(content != json.loads(wanted.content) or found.description != wanted.description)
 
 
-def run(stack: str, removing: bool, trouble: Callable[[str], None], say: Callable[[str], None] = print) -> Exit:
+def run(stack: str, removing: bool, trouble: Callable[[str], object], say: Callable[[str], None] = print) -> Exit:
     """USAGE if nothing was changed for a reason that `trouble` is told, FAILED if some of it was.
 
     Raises Unknown.

@@ -17,7 +17,7 @@ from tools.contract.schemas import NAMES, REQUEST, request_event, verdict_event
 TYPE = "OpenApi3"
 
 LONGEST_CONTENT, LONGEST_DESCRIPTION, LONGEST_NAME = 100_000, 256, 385
-"""Characters that the registry takes (EventBridge Schemas, CreateSchema; of the name, as Terraform's provider has it)."""
+"""Characters that the registry takes (EventBridge Schemas, CreateSchema; the name's by Terraform's provider)."""
 
 TEXT = {"type": "string"}
 ENVELOPE: Schema = {
