@@ -1,4 +1,4 @@
-"""What goes into EventBridge's schema registry: valid OpenAPI, true of every event, and as strict as the JSON Schemas."""
+"""What goes into the schema registry: valid OpenAPI, true of every event, and as strict as the JSON Schemas."""
 
 import json
 import re
@@ -132,13 +132,16 @@ def test_the_envelope_is_complete(lost: str) -> None:
 # ------------------------------------------------------------------------------- as strict as the JSON Schemas
 
 
+ANYTHING: tuple[Any, ...] = (5, "?", None, True, [], {})
+
+
 def broken(value: Any) -> Iterator[Any]:
     """The value with one thing in it gone, or of another kind, at every place that there is."""
     match value:
         case dict():
             for name, item in value.items():
                 yield {key: other for key, other in value.items() if key != name}
-                for instead in (5, "?", None, True, [], {}):
+                for instead in ANYTHING:
                     yield {**value, name: instead}
                 for changed in broken(item):
                     yield {**value, name: changed}
