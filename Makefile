@@ -21,7 +21,7 @@ said = '$(subst ','\'',$(value $1))'
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain rollback remove servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain rollback remove schemas servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -96,6 +96,9 @@ rollback: $(LOCAL) ## Let the functions of a deployed stack go back to an earlie
 remove: $(LOCAL) ## Delete a deployed stack, and say what stays: STACK=name [ALSO=logs] [LOSE_REQUESTS=1] [YES=1]
 	@$(BIN)/python -m tools remove --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(ALSO),--also $(call said,ALSO)) \
 		$(if $(call typed,LOSE_REQUESTS),--lose-requests) $(if $(WAIT),--wait $(call said,WAIT)) $(if $(call typed,YES),--yes)
+
+schemas: $(LOCAL) ## Put the schemas of the events into the schema registry of a deployed stack: STACK=name [REMOVE=1]
+	@$(BIN)/python -m tools schemas --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,REMOVE),--remove)
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port $(call said,PORT)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)

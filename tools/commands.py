@@ -31,7 +31,7 @@ from tools.status import FileLog, Lines, show
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools", description=__doc__, formatter_class=Described)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="detach|status|pause|resume|drain|rollback|remove"
+        dest="command", required=True, metavar="detach|status|pause|resume|drain|rollback|remove|schemas"
     )
     detach = commands.add_parser("detach", help="detach one volume from one server, and see how it ends",
                                  description=__doc__, formatter_class=Described)  # fmt: skip
@@ -69,6 +69,9 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
             hand.add_argument(
                 "--lose-requests", action="store_true", help="even if messages are lost without a verdict"
             )
+    schemas = commands.add_parser("schemas", help="put the schemas of the events into the stack's schema registry")
+    schemas.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
+    schemas.add_argument("--remove", action="store_true", help="remove them from it, before the stack is deleted")
     return parser.parse_args(given)
 
 
@@ -234,6 +237,13 @@ def flow(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
     return hands.pause() if asked.command == "pause" else hands.resume()
 
 
+def schemas(asked: argparse.Namespace) -> Exit:
+    """Put the schemas of the events into the schema registry of a deployed stack, or remove them from it."""
+    from tools.schemas import run
+
+    return run(asked.stack, asked.remove, _trouble)
+
+
 def rollback(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
     from tools.rollback import Rollback, of_stack
 
@@ -266,7 +276,7 @@ def _trouble(sentence: str) -> Exit:
     return Exit.USAGE
 
 
-COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand)}
+COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand), "schemas": schemas}
 
 
 EXPECTED = (NotFound, SettingsError, PortTaken)

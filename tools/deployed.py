@@ -240,7 +240,11 @@ QUERY_PATIENCE = 60
 """Seconds that a query may take."""
 
 
-DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError")
+DENIED = (
+    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "ForbiddenException",
+    "UnauthorizedException",
+)  # fmt: skip
+"""Error codes of a permission that is missing; the last two are those of EventBridge Schemas."""
 
 
 def is_denied(error: Exception) -> bool:
