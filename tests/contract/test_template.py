@@ -383,6 +383,10 @@ def test_defaults_make_sense(name: str) -> None:
     assert settings.project_secrets == {}
 
 
+WITH = {"ConfirmTimeout": {"WatchTimeout": "604800"}, "WatchTimeout": {"ConfirmTimeout": "30"}}
+"""What another parameter has to be for each value of this one to make sense."""
+
+
 def test_parameters_stay_within_settings() -> None:
     """Every choice and every bound of a parameter is one that the settings take, and no choice of theirs is missing."""
     variables = variables_of("DetachVolumeFunction").items()
@@ -391,7 +395,7 @@ def test_parameters_stay_within_settings() -> None:
     for name, parameter in parameters.items():
         bounds = [parameter[bound] for bound in ("MinValue", "MaxValue") if bound in parameter]
         for taken in [*bounds, *parameter.get("AllowedValues", [])]:
-            settings_of("DetachVolumeFunction", **{name: str(taken)})
+            settings_of("DetachVolumeFunction", **WITH.get(name, {}), **{name: str(taken)})
     assert parameters["SinkMode"]["AllowedValues"] == list(SinkMode)
     assert parameters["RunningServerPolicy"]["AllowedValues"] == list(RunningServerPolicy)
 
