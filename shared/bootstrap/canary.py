@@ -24,7 +24,6 @@ def build_canary(
     client = AwsClient(environment, clock=clock)
     requests = SqsQueue(client, settings.request_queue_url)
     asked = Asked(
-        # The rule of the canary's verdicts in the template knows them by this source.
         source=f"{settings.event_source}/canary",
         prefix=settings.event_type_prefix,
         server_id=server_id,

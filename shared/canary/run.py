@@ -109,9 +109,16 @@ class Canary:
             trouble = None
             self.verdicts.delete(found)
             for data in map(verdict_in, found):
-                if data and data["request"] == {"id": id_, "source": self.asked.source}:
+                if data and data["context"].get(MARK) == id_:
                     return data, None
         return None, trouble
+
+
+MARK = "canary"
+"""The name in the request's `context` that holds its id. Every verdict echoes it, and the rule knows verdicts by it.
+
+The request's own id will not do: one that may not ask is answered under the id of its message.
+"""
 
 
 def message(asked: Asked, id_: str, now: datetime) -> str:
@@ -125,6 +132,7 @@ def message(asked: Asked, id_: str, now: datetime) -> str:
         "volume_id": asked.volume_id,
         **({"project_id": asked.project_id} if asked.project_id else {}),
         "dry_run": True,
+        "context": {MARK: id_},
         "request_ttl": max(1, int(asked.bound / 2)),
     }
     event = {
@@ -141,9 +149,9 @@ def message(asked: Asked, id_: str, now: datetime) -> str:
 
 
 def verdict_in(message: Message) -> Mapping[str, Any] | None:
-    """The `data` of the verdict in a message of EventBridge; None for what is no verdict."""
+    """The `data` of the verdict in a message of EventBridge; None for what answers no canary."""
     try:
         data = json.loads(message.body)["detail"]["data"]
     except (ValueError, TypeError, LookupError):
         return None
-    return data if isinstance(data, dict) and isinstance(data.get("request"), dict) else None
+    return data if isinstance(data, dict) and isinstance(data.get("context"), dict) else None
