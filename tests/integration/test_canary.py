@@ -369,7 +369,7 @@ def test_a_no_of_the_webhook_is_an_answer(world: World, script: Script, status: 
 
 @pytest.mark.parametrize("name", ["CANARY_SERVER_ID", "CANARY_VOLUME_ID", "CANARY_QUEUE_URL"])
 def test_a_canary_that_is_not_set_up(world: World, name: str) -> None:
-    world.deploy(**{name: ""})
+    world.deploy(None, **{name: ""})
     with pytest.raises(SettingsError, match=name):
         world.run()
 

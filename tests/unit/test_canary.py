@@ -99,8 +99,9 @@ def test_a_silence_is_explained_by_what_is_known(silence: Silence, stage: Stage,
 
 def test_the_request_is_one_that_the_service_takes() -> None:
     """A dry run, tried for half of the bound, and worth nothing after it."""
-    (case,) = read(Message(message(ASKED, "c-1", START), "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)  # type: ignore[misc]
-    request = case.request
+    found = read(Message(message(ASKED, "c-1", START), "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
+    assert isinstance(found, list)
+    (request,) = (case.request for case in found)
     assert (request.id, request.source, request.dry_run) == ("c-1", "/ours/canary", True)
     assert (request.server_id, request.volume_id, request.project_id) == (SERVER, VOLUME, None)
     assert request.request_ttl == 120
