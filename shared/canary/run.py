@@ -125,7 +125,7 @@ def message(asked: Asked, id_: str, now: datetime) -> str:
     """The dry run as a CloudEvent.
 
     It is tried for half of the bound, so that a cloud that does not answer is told of by a verdict before the bound is
-    over. It expires at the bound, so that what waits in a paused queue is answered without asking the cloud.
+    over. It expires at the bound: nobody waits for what a paused queue held back.
     """
     data = {
         "server_id": asked.server_id,

@@ -133,7 +133,7 @@ SIGNS: tuple[tuple[Sign, Stage, str, str], ...] = (
         "`make resume` if it was paused; if a deployment is under way, wait for it",
     ),
     (
-        lambda s: s.rule not in (None, "ENABLED"),
+        lambda s: s.rule is not None and not s.rule.startswith("ENABLED"),
         Stage.BUS,
         "the rule that puts verdicts on the canary's queue is {rule}, so none can be heard",
         "enable the rule, or make it and its bus again as the template has them; others may miss verdicts, too",
@@ -147,8 +147,8 @@ SIGNS: tuple[tuple[Sign, Stage, str, str], ...] = (
     (
         lambda s: bool(s.waiting),
         Stage.QUEUE,
-        "{waiting} messages wait in the request queue and no function takes them; the last result of the mapping is "
-        "{processed}",
+        "{waiting} messages wait in the request queue, and the canary's may be one of them; the last result of the "
+        "mapping is {processed}",
         "see whether the function is throttled (its Throttles) or may not read the queue, and whether more comes in "
         "than MaximumConcurrency can work on",
     ),

@@ -2,17 +2,20 @@
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 import requests
 from botocore.model import ServiceModel  # type: ignore[import-untyped]
+from moto.events.models import EventPattern
 
 from functions.detach_volume.handler import lambda_handler as detach_volume
 from functions.run_canary.handler import lambda_handler as run_canary
@@ -159,6 +162,16 @@ def test_a_canary_comes_back(world: World) -> None:
     (told,) = world.aws.verdicts()
     assert (told["type"], told["data"]["request"]["id"]) == ("bms.volume.detach_checked.v1", answer["request_id"])
     assert world.aws.waiting(CANARY_VERDICTS) == 0
+
+
+def test_consumers_can_pass_over_it() -> None:
+    """The pattern in the operator's page lets all verdicts through but the canary's."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (shown,) = re.findall(r'`("detail": \{"data": \{"context": .*?)`', page)
+    pattern = EventPattern.load(f"{{{shown}}}")
+    contexts = ({"canary": "c-1"}, {"ticket": "CHG-1"}, None)
+    events: list[Any] = [{"detail": {"data": {"verdict": "checked"} | ({"context": c} if c else {})}} for c in contexts]
+    assert [pattern.matches_event(event) for event in events] == [False, True, True]
 
 
 def test_verdicts_of_other_runs_are_passed_over(world: World) -> None:

@@ -74,11 +74,16 @@ GOOD = Silence(mapping="Enabled", processed="OK", rule="ENABLED", waiting=0, in_
     ("silence", "stage", "said"),
     [
         (replace(GOOD, mapping="Disabled", waiting=3), Stage.QUEUE, "mapping of the request queue is Disabled"),
+        (replace(GOOD, rule="ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS", delayed=1), Stage.FUNCTION, "1 delayed"),
         (replace(GOOD, mapping="Updating"), Stage.QUEUE, "mapping of the request queue is Updating"),
         (replace(GOOD, rule="DISABLED", waiting=3), Stage.BUS, "the canary's queue is DISABLED"),
         (replace(GOOD, rule="gone"), Stage.BUS, "the canary's queue is gone"),
         (replace(GOOD, unheard="denied", waiting=3), Stage.BUS, "cannot be read: denied"),
-        (replace(GOOD, waiting=3, in_flight=1), Stage.QUEUE, "3 messages wait in the request queue and no function"),
+        (
+            replace(GOOD, waiting=3, in_flight=1),
+            Stage.QUEUE,
+            "3 messages wait in the request queue, and the canary's may be one",
+        ),
         (replace(GOOD, processed=None, waiting=1), Stage.QUEUE, "the last result of the mapping is not known"),
         (replace(GOOD, in_flight=1), Stage.FUNCTION, "1 messages are in flight and 0 delayed"),
         (replace(GOOD, delayed=2), Stage.FUNCTION, "0 messages are in flight and 2 delayed"),
