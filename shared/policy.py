@@ -157,6 +157,9 @@ CANARY_BOUND = 240
 CANARY_WAIT, CANARY_PAUSE = 2, 1
 """To wait for a message in one call, which has to end within AWS_ANSWER; and the pause after a call that failed."""
 
+CANARY_COUNTS = 3
+"""How often the messages of the request queue are counted, each time after such a pause."""
+
 CANARY_EVIDENCE = 15
 """To ask AWS what is known of a request that was not answered."""
 

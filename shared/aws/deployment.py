@@ -10,16 +10,17 @@ from urllib.parse import quote
 
 import requests
 
-from shared.aws.client import EVENTS, AwsClient, AwsError, NoAnswer, Protocol
+from shared.aws.client import EVENTS, AwsClient, Protocol
+from shared.aws.errors import AwsError, NoAnswer
 from shared.aws.sqs import SqsQueue
 from shared.canary.stages import RULE_GONE, Silence
-from shared.policy import AWS_ANSWER, AWS_CONNECT, CANARY_WEBHOOK
+from shared.policy import AWS_ANSWER, AWS_CONNECT, CANARY_COUNTS, CANARY_PAUSE, CANARY_WEBHOOK
 from shared.ports import AwsTrouble
 
 GET_MAPPING, MAPPINGS = "GetEventSourceMapping", "/2015-03-31/event-source-mappings/"
 """An operation of Lambda, which speaks REST, and where it is found (Lambda API reference)."""
 
-LAMBDA = Protocol("lambda", "", "", AWS_ANSWER, attempts=2)
+LAMBDA = Protocol("lambda", "AWS_ENDPOINT_URL_LAMBDA", "", "", AWS_ANSWER, attempts=2)
 
 CANNOT_TAKE = 429
 """Lambda's answer at a function URL while the function is throttled (Lambda, function URLs, throttling)."""
@@ -73,14 +74,11 @@ class Deployment:
 
     def _mapping_once(self, mapping_id: str, seconds: float) -> dict[str, Any]:
         """One signed request. Raises AwsTrouble."""
-        region, auth = self.client.signer("lambda")
-        suffix = ".cn" if region.startswith("cn-") else ""
-        own = self.client.environment.get("AWS_ENDPOINT_URL")
-        url = (own or f"https://lambda.{region}.amazonaws.com{suffix}").rstrip("/")
+        place = self.client.place(LAMBDA)
         try:
             response = self.client.http.get(
-                f"{url}{MAPPINGS}{quote(mapping_id, safe='')}",
-                auth=auth,
+                f"{place.url}{MAPPINGS}{quote(mapping_id, safe='')}",
+                auth=place.auth,
                 timeout=(min(AWS_CONNECT, seconds), seconds),
                 verify=self.client.environment.get("AWS_CA_BUNDLE") or True,
                 allow_redirects=False,
@@ -110,8 +108,13 @@ class Deployment:
         return replace(found, rule=_text(told.get("State")))
 
     def _of_queue(self, found: Silence, deadline: datetime) -> Silence:
-        waiting, in_flight, delayed = self.requests.counts(deadline)
-        return replace(found, waiting=waiting, in_flight=in_flight, delayed=delayed)
+        """Counted several times: what waits for a moment only is taken by somebody."""
+        counts = [self.requests.counts(deadline)]
+        for _ in range(CANARY_COUNTS - 1):
+            self.client.sleep(CANARY_PAUSE)
+            counts.append(self.requests.counts(deadline))
+        waiting, in_flight, delayed = zip(*counts, strict=True)
+        return replace(found, waiting=min(waiting), in_flight=max(in_flight), delayed=max(delayed))
 
 
 def _text(value: object) -> str | None:

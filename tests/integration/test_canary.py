@@ -24,8 +24,9 @@ from local.aws_stand_in import BUS, CANARY_RULE, CANARY_VERDICTS, REGION, REQUES
 from local.demo import FREE_VOLUME, PROJECT, SERVER, VOLUME, demo_cloud
 from local.poller import Handler, LambdaContext, Poller
 from local.stack import simulator_credentials
-from shared.aws.client import EVENTS, SQS, NoAnswer
+from shared.aws.client import EVENTS, SQS
 from shared.aws.deployment import GET_MAPPING, MAPPINGS, Deployment
+from shared.aws.errors import NoAnswer
 from shared.aws.sqs import SqsQueue
 from shared.bootstrap.canary import canary
 from shared.bootstrap.detach import build
