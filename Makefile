@@ -165,7 +165,7 @@ validate: template .venv/sam/.ready .venv/checkov/.ready ## Lint what each switc
 build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.zip [PLATFORM=host] [BYTECODE=0]
 	@$(BIN)/python -m tools.artifact $(if $(PLATFORM),--platform $(call said,PLATFORM)) $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
-build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
+build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction build-RunCanaryFunction: $(READY) # `sam build` calls these
 	@$(BIN)/python -m tools.artifact --into $(if $(ARTIFACTS_DIR),$(call said,ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build)) $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 # How to build is the release's business, so `sam build` keeps to samconfig.toml. A CONFIG that is given and empty, such
