@@ -21,8 +21,9 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from random import Random
+from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 from shared.telemetry.logs import SERVICE
 from tests.simulation.measured import Samples
@@ -52,7 +53,7 @@ class Lag:
     def of(self, key: Key, minute: int) -> int:
         if self.least == self.most:
             return self.most
-        return Random(f"{key[:2]} {minute}").randint(self.least, self.most)
+        return self.least + crc32(f"{key[1]} {minute}".encode()) % (self.most - self.least + 1)
 
 
 PROMPT = Lag()
@@ -86,25 +87,31 @@ class Timeline:
         self.ends = max(self.ends, other.ends + shift * MINUTE)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Known:
-    """What CloudWatch knows at a moment (seconds): what has been written, and has arrived."""
+    """What CloudWatch knows of it: what was written, once it has arrived. What has arrived whole is computed once."""
 
     happened: Timeline
     lag: Lag
-    now: int
+    _whole: dict[tuple[Key, str, int, int], float | None] = field(default_factory=dict)
 
-    def statistic(self, key: Key, stat: str, start: int, end: int) -> float | None:
-        """Over the minutes from `start` to `end`, which are seconds; None without any value."""
+    def statistic(self, key: Key, stat: str, start: int, end: int, now: int) -> float | None:
+        """Over the minutes from `start` to `end`, as far as known by `now`, all in seconds; None without any value."""
         minutes = self.happened.metrics.get(key)
         if not minutes:
             return None
+        asked, whole = (key, stat, start, end), now >= end + self.lag.most
+        if whole and asked in self._whole:
+            return self._whole[asked]
         known = [
             minutes[at]
             for at in range(start // MINUTE, end // MINUTE)
-            if at in minutes and (at + 1) * MINUTE + self.lag.of(key, at) <= self.now
+            if at in minutes and (whole or (at + 1) * MINUTE + self.lag.of(key, at) <= now)
         ]
-        return {"Sum": _total, "Maximum": _most}[stat](known) if known else None
+        value = {"Sum": _total, "Maximum": _most}[stat](known) if known else None
+        if whole:
+            self._whole[asked] = value
+        return value
 
 
 def _total(known: list[Minute]) -> float:
@@ -138,7 +145,7 @@ class Alarm:
 
     properties: Mapping[str, Any]
 
-    @property
+    @cached_property
     def period(self) -> int:
         """Seconds; those of metric math have one in common."""
         stats = [entry["MetricStat"] for entry in self.properties.get("Metrics", ()) if "MetricStat" in entry]
@@ -155,33 +162,35 @@ class Alarm:
         """DatapointsToAlarm: M of "M of N"."""
         return int(self.properties.get("DatapointsToAlarm", self.window))
 
-    @property
-    def keys(self) -> list[Key]:
-        """The metrics that it watches."""
-        stats = [entry["MetricStat"] for entry in self.properties.get("Metrics", ()) if "MetricStat" in entry]
-        return [key_of(stat["Metric"]) for stat in stats] or [key_of(self.properties)]
+    @cached_property
+    def asked(self) -> dict[str, tuple[Key, str]]:
+        """The metrics that it watches, and the statistic of each, by their names in metric math."""
+        if "Metrics" not in self.properties:
+            return {"": (key_of(self.properties), self.properties["Statistic"])}
+        stats = {entry["Id"]: entry["MetricStat"] for entry in self.properties["Metrics"] if "MetricStat" in entry}
+        return {id_: (key_of(stat["Metric"]), stat["Stat"]) for id_, stat in stats.items()}
 
-    def is_on(self, known: Known, more: int) -> bool:
+    def is_on(self, known: Known, now: int, more: int) -> bool:
         """What CloudWatch decides with an evaluation range of so many periods `more` than the alarm evaluates."""
-        ends = (known.now - at * self.period for at in range(self.window + more))
-        datapoints = [value for end in ends if (value := self.datapoint(known, end - self.period, end)) is not None]
+        ends = (now - at * self.period for at in range(self.window + more))
+        datapoints = [value for end in ends if (value := self.datapoint(known, end, now)) is not None]
         compared, threshold = COMPARED[self.properties["ComparisonOperator"]], self.properties["Threshold"]
         breaching = sum(compared(value, threshold) for value in datapoints[: self.window])
         missing = max(0, self.window - len(datapoints))
         return breaching + missing * FILLED[self.properties["TreatMissingData"]] >= self.needed
 
-    def datapoint(self, known: Known, start: int, end: int) -> float | None:
-        if "Metrics" in self.properties:
-            return self._calculated(known, start, end)
-        return known.statistic(key_of(self.properties), self.properties["Statistic"], start, end)
+    def datapoint(self, known: Known, end: int, now: int) -> float | None:
+        """Of the period that ends then, as it is known now."""
+        values = {
+            id_: known.statistic(key, stat, end - self.period, end, now) for id_, (key, stat) in self.asked.items()
+        }
+        return self._calculated(values) if "Metrics" in self.properties else values[""]
 
-    def _calculated(self, known: Known, start: int, end: int) -> float | None:
+    def _calculated(self, values: Mapping[str, float | None]) -> float | None:
         """Metric math, as far as the template uses it: IF, FILL, AND and the operators mean what they mean in Python.
 
         Where a metric without a datapoint is not filled, there is no result.
         """
-        stats = {entry["Id"]: entry["MetricStat"] for entry in self.properties["Metrics"] if "MetricStat" in entry}
-        values = {id_: known.statistic(key_of(s["Metric"]), s["Stat"], start, end) for id_, s in stats.items()}
         (expression,) = [entry["Expression"] for entry in self.properties["Metrics"] if "Expression" in entry]
         assert re.fullmatch(r"[A-Za-z0-9_(),<>+ ]+", expression)
         functions = {"IF": lambda asked, then, other: then if asked else other,
@@ -191,12 +200,12 @@ class Alarm:
         except TypeError:
             return None
 
-    def on_at(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> Iterator[int]:
-        """The second of each evaluation at which the alarm is on, up to when nothing is left in its range."""
+    def states(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> Iterator[tuple[int, bool]]:
+        """The second of each evaluation, and whether the alarm is on, up to when nothing is left in its range."""
         span = (self.window + more + 1) * self.period + lag.most
+        known = Known(happened, lag)
         for now in range(MINUTE, math.ceil(happened.ends / MINUTE) * MINUTE + span, MINUTE):
-            if self.is_on(Known(happened, lag, now), more):
-                yield now
+            yield now, self.is_on(known, now, more)
 
     def fires(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> bool:
-        return next(self.on_at(happened, lag, more), None) is not None
+        return any(is_on for _, is_on in self.states(happened, lag, more))

@@ -237,7 +237,7 @@ def test_alarms_on_the_rule_name_it(stack: Stack) -> None:
 
 @pytest.mark.usefixtures("account")
 def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its defaults alone the template is created, too; neither sink nor webhook is watched, and alarms tell nobody."""
+    """With its defaults alone the template is created, too; nothing is watched that is off, and alarms tell nobody."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # beside the other stack
     stack = create(template, {})
     apart = {*BY_ITS_OWN_API, SECRET}

@@ -27,10 +27,11 @@ class Measured(Stack):
         make_cloud: Callable[[Callable[[], datetime]], CloudApi],
         settings: Mapping[str, str] | None = None,
         consumers: Mapping[str, Consumer] | None = None,
+        **options: Any,
     ) -> None:
         policy = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})}).policy
         observers = (Logs(), Metrics(meters, policy, lambda: self.clock()))
-        super().__init__(make_cloud, settings, observers=observers, consumers=consumers)
+        super().__init__(make_cloud, settings, observers=observers, consumers=consumers, **options)
 
 
 @dataclass(frozen=True)
