@@ -50,7 +50,7 @@ def is_on(asked: Alarm, datapoints: str) -> bool:
 def test_missing_data_are_treated_as_documented(
     needed: int, datapoints: str, breaching: bool, not_breaching: bool
 ) -> None:
-    """The rows of both tables of "Configuring how CloudWatch alarms treat missing data"; five are retrieved for three."""
+    """The rows of the tables of "Configuring how CloudWatch alarms treat missing data": five retrieved for three."""
     decided = [is_on(alarm(needed, 3, missing), datapoints) for missing in ("breaching", "notBreaching")]
     assert decided == [breaching, not_breaching]
 
