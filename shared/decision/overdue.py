@@ -29,7 +29,7 @@ def bound(case: Case, policy: Policy) -> datetime:
 def _ends_at_expiry(case: Case) -> bool:
     """A DELETE that may have had its effect is followed past the expiry, and so is a disk that may be moving."""
     progress, seen = case.progress, case.seen
-    clear = seen is None or (case.standing in OURS and not case.several and not case.apart and seen.server is not None)
+    clear = seen is None or (case.standing in OURS and not case.apart and seen.server is not None)
     return clear and not progress.unsettled and progress.detaching_since is None
 
 
