@@ -91,8 +91,8 @@ class Login:
             if credentials == self._credentials:
                 return False
             # No redirect is followed: the password would go along.
-            verify = False if credentials.insecure else credentials.cacert or True
-            self._session = Session(auth=_plugin(credentials), session=self.http, verify=verify, redirect=False)
+            auth, verify = _plugin(credentials), credentials.verify
+            self._session = Session(auth=auth, session=self.http, verify=verify, redirect=False)
             self._credentials, self._granted, self._refused = credentials, None, None
             return True
 

@@ -182,6 +182,8 @@ def resolved(value: Any, outputs: dict[str, str], switched_on: bool) -> Any:
             return resolved(then if switched_on else otherwise, outputs, switched_on)
         case {"Fn::Split": [separator, text]}:
             return resolved(text, outputs, switched_on).split(separator)
+        case {"Fn::FindInMap": [mapping, parameter, name]}:
+            return expanded()["Mappings"][mapping][resolved(parameter, outputs, switched_on)][name]
         case {"Fn::Select": [at, listed]}:
             return resolved(listed, outputs, switched_on)[int(at)]
         case dict():

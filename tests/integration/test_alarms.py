@@ -27,7 +27,7 @@ from shared.bootstrap.dead_letters import dead_letters
 from shared.bootstrap.detach import service
 from shared.bootstrap.webhook import webhook_endpoint
 from shared.decision.case import Requeue
-from shared.policy import LATE_LOOK, LATE_VERDICT, LONGEST_DELAY, VISIBILITY
+from shared.policy import INVOCATION, LATE_LOOK, LATE_VERDICT, LONGEST_DELAY, MAX_RECEIVES, VISIBILITY
 from shared.ports import Consumer, Event, NotTaken
 from shared.service import Service
 from shared.settings import SettingsError
@@ -37,12 +37,31 @@ from simulator import RUNNING, Behaviour, Fault, bodies, faults
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from simulator.scenarios.stage import PROMPT, Stage
 from tests.cloudwatch import Alarm, Key, Lag, Timeline
-from tests.contract.test_template import RESOURCES
+from tests.contract.test_template import RESOURCES, TEMPLATE
 from tests.messages import START, ours, sqs_record
 from tests.simulation.measured import Measured, Samples
 
 ROOT = Path(__file__).parents[2]
-ALARMS = {name: Alarm(r["Properties"]) for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+TIMEOUTS: Mapping[str, Mapping[str, int]] = TEMPLATE["Mappings"]["Timeouts"]
+
+
+def with_timeout(value: Any, timeout: str) -> Any:
+    """The value with what follows from the functions' timeout."""
+    match value:
+        case {"FindInMap": ["Timeouts", {"Ref": "Timeout"}, str(key)]}:
+            return TIMEOUTS[timeout][key]
+        case dict():
+            return {name: with_timeout(item, timeout) for name, item in value.items()}
+    return value
+
+
+def alarms(timeout: str = str(INVOCATION)) -> dict[str, Alarm]:
+    """The alarms of a stack whose functions have this timeout."""
+    found = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    return {name: Alarm(with_timeout(properties, timeout)) for name, properties in found.items()}
+
+
+ALARMS = alarms()
 PAGES = [name for name, alarm in ALARMS.items() if alarm.properties["AlarmDescription"].startswith("PAGE: ")]
 HANDLERS = {
     "DetachVolumeFunction": detach_volume,
@@ -160,15 +179,11 @@ class Watch:
         return self.run(simulation, until=seconds)
 
     def records_returned(self, seconds: float) -> Timeline:
-        """Nobody can be told anything, as there are no credentials of AWS: SQS hands the message out again and again.
-
-        Both are the template's: for how long it is held back each time, and how often it is handed out.
-        """
+        """Nobody can be told anything, as there are no credentials of AWS: SQS hands the message out each time."""
         self._settings(REQUEST_QUEUE_URL="https://queue.example", OS_AUTH_URL="http://127.0.0.1:9", OS_USERNAME="u",
                        OS_PASSWORD="p", OS_PROJECT_ID="0" * 32)  # fmt: skip
-        queue = RESOURCES["RequestQueue"]["Properties"]
-        for received in range(queue["RedrivePolicy"]["maxReceiveCount"]):
-            at = received * queue["VisibilityTimeout"]
+        for received in range(MAX_RECEIVES):
+            at = received * VISIBILITY
             if at < seconds:
                 answer = detach_volume({"Records": [sqs_record("{not json", "m-1")]}, LambdaContext("detach-volume"))
                 assert answer == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
@@ -540,6 +555,23 @@ def test_one_sender_is_enough_to_hear_of_the_webhook(watch: Watch) -> None:
     tries, url = (0, 5, 305, 2105), {"FunctionName": WEBHOOK}
     happened = watch.counted("AWS/Lambda", "Url5xxCount", url, tries)
     assert all(ALARMS["WebhookFailuresAlarm"].fires(happened, lag) for lag in LAGS)
+
+
+@pytest.mark.parametrize("timeout", TIMEOUTS)
+def test_windows_follow_the_timeout(timeout: str, watch: Watch) -> None:
+    """With a longer timeout messages come again later: what fails each time is still heard of, two failures are not."""
+    visibility, worker = TIMEOUTS[timeout]["Visibility"], {"FunctionName": WORKER}
+    errors = alarms(timeout)["DetachVolumeErrorsAlarm"]
+    for deliveries, heard in ((3, True), (2, False)):
+        watch.happened = Timeline()
+        happened = watch.counted("AWS/Lambda", "Errors", worker, range(0, deliveries * visibility, visibility))
+        assert {errors.fires(happened, lag, more) for lag in LAGS for more in MORE} == {heard}
+    watch.happened = Timeline()
+    usual = watch.stalled(LONGEST_DELAY + 2 * visibility + int(timeout))
+    assert not any(alarms(timeout)["QueueStalledAlarm"].fires(usual, lag) for lag in LAGS)
+    watch.happened = Timeline()
+    stalled = watch.stalled(LONGEST_DELAY + 2 * visibility + HOUR)
+    assert all(alarms(timeout)["QueueStalledAlarm"].fires(stalled, lag) for lag in LAGS)
 
 
 def test_a_sink_that_is_away_for_a_day_is_told_of(watch: Watch) -> None:

@@ -58,7 +58,9 @@ def test_missing_data_are_treated_as_documented(
 @pytest.mark.parametrize(("needed", "window", "fires"), [(5, 5, False), (5, 10, True)])
 def test_what_is_filled_is_not_missing(needed: int, window: int, fires: bool) -> None:
     """With FILL the latest datapoints are zeros as long as data are late: five of five are never breaching."""
-    filled = {"Metrics": [{"Id": "filled", "Expression": "FILL(m, 0) + 0"}, {"Id": "m", "MetricStat": STAT}]}
+    filled: dict[str, Any] = {
+        "Metrics": [{"Id": "filled", "Expression": "FILL(m, 0) + 0"}, {"Id": "m", "MetricStat": STAT}]
+    }
     assert alarm(needed, window, **filled).fires(minutes("X " * 30), Lag(120, 120)) is fires
 
 

@@ -1,0 +1,46 @@
+"""Findings that are let be, each with its reason. One that nothing is found for any more is a finding itself."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from tools.validation.findings import Finding
+
+
+class Accepted(NamedTuple):
+    rule: str
+    where: str
+    """A pattern of the spot."""
+    message: str
+    """A pattern of what is said."""
+    reason: str
+
+
+_WEBHOOK = "Lambda has no function URLs there, which docs/accounts.md says; without the parameter Webhook none is made."
+_VPC = (
+    "Lambda makes network interfaces that are not there yet; the next statement denies it to the function's own code."
+)
+
+ACCEPTED = (
+    Accepted("region", "Resources/ReceiveWebhookFunctionUrl", ".*'(eu-south-2|us-gov-west-1)'", _WEBHOOK),
+    Accepted("E3006", "Resources/ReceiveWebhookFunctionUrl/Type", ".*'us-gov-west-1'", _WEBHOOK),
+    Accepted("CKV_AWS_111", "Resources/(DetachVolume|ReportDeadLetter|ReceiveWebhook)Role", ".*", _VPC),
+)
+
+
+def left(found: Iterable[Finding], accepted: Iterable[Accepted] = ACCEPTED) -> tuple[list[Finding], list[Accepted]]:
+    """What is not accepted, and what was accepted in vain."""
+    entries = tuple(accepted)
+    used: set[Accepted] = set()
+    rest = []
+    for one in found:
+        by = [entry for entry in entries if _matches(entry, one)]
+        used.update(by)
+        if not by:
+            rest.append(one)
+    return rest, [entry for entry in entries if entry not in used]
+
+
+def _matches(entry: Accepted, found: Finding) -> bool:
+    same = entry.rule == found.rule and re.fullmatch(entry.where, found.where)
+    return bool(same and re.fullmatch(entry.message, found.message, re.DOTALL))
