@@ -39,8 +39,8 @@ FILLED: Mapping[str, float] = {"breaching": 1, "notBreaching": 0}
 Key = tuple[str, str, frozenset[tuple[str, str]]]
 """A metric: its namespace, its name and its dimensions."""
 
-Minute = tuple[float, float]
-"""The sum of the values of one minute, and the largest."""
+Minute = tuple[float, float, int]
+"""The sum of the values of one minute, the largest, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,21 @@ class Timeline:
     def add(self, at: float, samples: Samples) -> None:
         self.ends = max(self.ends, at)
         for key, values in samples.values.items():
-            self.put(key, at, sum(values), max(values))
+            self.put(key, at, sum(values), max(values), len(values))
 
-    def put(self, key: Key, at: float, total: float, most: float | None = None) -> None:
+    def put(self, key: Key, at: float, total: float, most: float | None = None, count: int = 1) -> None:
         """One value, or several by their sum and the largest."""
         self.ends = max(self.ends, at)
         minutes, minute = self.metrics.setdefault(key, {}), math.floor(at / MINUTE)
-        was = minutes.get(minute, (0.0, -math.inf))
-        minutes[minute] = was[0] + total, max(was[1], total if most is None else most)
+        was = minutes.get(minute, (0.0, -math.inf, 0))
+        minutes[minute] = was[0] + total, max(was[1], total if most is None else most), was[2] + count
 
     def lay(self, other: "Timeline", at: float) -> None:
         """What happened elsewhere, from the second `at` on; whole minutes."""
         shift = round(at / MINUTE)
         for key, minutes in other.metrics.items():
-            for minute, (total, most) in minutes.items():
-                self.put(key, (minute + shift) * MINUTE, total, most)
+            for minute, (total, most, count) in minutes.items():
+                self.put(key, (minute + shift) * MINUTE, total, most, count)
         self.ends = max(self.ends, other.ends + shift * MINUTE)
 
 
@@ -108,18 +108,25 @@ class Known:
             for at in range(start // MINUTE, end // MINUTE)
             if at in minutes and (whole or (at + 1) * MINUTE + self.lag.of(key, at) <= now)
         ]
-        value = {"Sum": _total, "Maximum": _most}[stat](known) if known else None
+        value = STATISTICS[stat](known) if known else None
         if whole:
             self._whole[asked] = value
         return value
 
 
 def _total(known: list[Minute]) -> float:
-    return sum(total for total, _ in known)
+    return sum(total for total, _, _ in known)
 
 
 def _most(known: list[Minute]) -> float:
-    return max(most for _, most in known)
+    return max(most for _, most, _ in known)
+
+
+def _count(known: list[Minute]) -> float:
+    return sum(count for _, _, count in known)
+
+
+STATISTICS = {"Sum": _total, "Maximum": _most, "SampleCount": _count}
 
 
 def named(value: Any) -> str:

@@ -47,7 +47,7 @@ def test_make_puts_the_artifact_where_sam_wants_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not SAM.exists(), reason="needs `make .venv/sam/.ready` (300 MB)")
 def test_sam_builds(tmp_path: Path) -> None:
-    """All three functions, the same in each."""
+    """All functions, the same in each."""
     recipe = product(bytecode=False)
     build(recipe)
     quiet = {"SAM_CLI_TELEMETRY": "0", "BYTECODE": "0", "AWS_DEFAULT_REGION": "eu-central-1", "HOME": str(tmp_path)}

@@ -62,6 +62,9 @@ def alarms(timeout: str = str(INVOCATION)) -> dict[str, Alarm]:
 
 
 ALARMS = alarms()
+CANARY = ALARMS.pop("CanaryAlarm")
+"""It fires where nothing happens, so it has tests of its own: test_canary_alarm.py."""
+
 PAGES = [name for name, alarm in ALARMS.items() if alarm.properties["AlarmDescription"].startswith("PAGE: ")]
 HANDLERS = {
     "DetachVolumeFunction": detach_volume,
@@ -492,7 +495,7 @@ def test_a_healthy_day_is_silent(requests: int, watch: Watch) -> None:
     ways = usual(watch)
     day = a_day(ways, [random.randrange(DAY - HOUR) for _ in range(requests)], random)
     happenings(day, random)
-    assert sum(total for total, _ in day.metrics[REQUESTS].values()) == requests
+    assert sum(total for total, _, _ in day.metrics[REQUESTS].values()) == requests
     fired = [
         (n, lag, more) for n, a in ALARMS.items() for lag in LAGS[:2] for more in (0, 5) if a.fires(day, lag, more)
     ]
@@ -599,21 +602,18 @@ def test_slow_detaches_are_not_without_verdicts(watch: Watch) -> None:
 # --------------------------------------------------------------------------------------------- who is told
 
 
-def told(name: str) -> tuple[Any, Any]:
-    return ALARMS[name].properties["AlarmActions"], ALARMS[name].properties["OKActions"]
-
-
 PAGED = {"If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
 TICKETED = {"If": ["HasTicketTopic", [{"Ref": "TicketTopicArn"}], PAGED]}
 
 
-@pytest.mark.parametrize("name", ALARMS)
+@pytest.mark.parametrize("name", [*ALARMS, "CanaryAlarm"])
 def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
     """Its topic is that of its tier, when it fires and when it ends; the table of alarms has both, and a way there."""
     page = (ROOT / "docs" / "operations.md").read_text()
-    tier, _, words = ALARMS[name].properties["AlarmDescription"].partition(": ")
+    properties = alarms()[name].properties
+    tier, _, words = properties["AlarmDescription"].partition(": ")
     (anchor,) = re.findall(r"docs/operations\.md#([a-z0-9-]+)", words)
-    assert told(name) == ({"PAGE": PAGED, "TICKET": TICKETED}[tier],) * 2
+    assert (properties["AlarmActions"], properties["OKActions"]) == ({"PAGE": PAGED, "TICKET": TICKETED}[tier],) * 2
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
