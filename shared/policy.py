@@ -256,6 +256,13 @@ OFFER_AGAIN = Backoff(first=5, factor=3, cap=900)
 EMIT_AGAIN = Backoff(first=5, factor=2, cap=120)
 """For the bus, which is asked until it takes the verdict: nobody else can say how a request ended."""
 
+LATE_LOOK = LONGEST_DELAY
+"""A request is overdue so long after the moment that ends it. The look that meets the moment may be delivered late, or
+three times, VISIBILITY apart."""
+
+LATE_VERDICT = 1800
+"""A verdict is overdue that the bus has not taken for so long. Its alarm has fired by then (`EmitFailuresAlarm`)."""
+
 
 # --------------------------------------------------------------------------------------------- the operator's part
 

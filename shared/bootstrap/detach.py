@@ -88,5 +88,5 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
         events=EventFactory(settings.event_source, settings.event_type_prefix),
         clock=clock,
         consumers=Consumers(consumers, timedelta(seconds=settings.delivery_ttl)),
-        observers=(Logs(), Metrics(meters)),
+        observers=(Logs(), Metrics(meters, settings.policy, clock)),
     )

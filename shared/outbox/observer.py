@@ -12,13 +12,17 @@ BUS = "bus"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One event offered to one consumer: `refusal` is its no, `again_in` the seconds until it is asked again."""
+    """One event offered to one consumer: `refusal` is its no, `again_in` the seconds until it is asked again.
+
+    `waited` is for how many seconds the bus has not taken it.
+    """
 
     to: str
     event: Event
     number: int = 1
     refusal: NotTaken | None = None
     again_in: int | None = None
+    waited: float = 0
 
 
 class Observer:

@@ -169,7 +169,8 @@ class Outbox:
                 self._observed(Attempt(BUS, event, number))
                 continue
             seconds = pause(EMIT_AGAIN, waited.attempt, f"{BUS} {event.id}")
-            self._observed(Attempt(BUS, event, number, NotTaken(refused.why, again=True), seconds))
+            no, so_far = NotTaken(refused.why, again=True), (now - waited.since).total_seconds()
+            self._observed(Attempt(BUS, event, number, no, seconds, so_far))
             later = waited.model_copy(update={"attempt": number})
             what = f"event not emitted ({refused.why}), and not kept"
             kept.append(replace(letter, message=(later.model_dump(mode="json"), seconds), what=what))

@@ -13,10 +13,13 @@ from functools import partial
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from shared.decision.case import CREDENTIALS_UNREAD, Broken, Conclude, Requeue, Step
+from shared.decision.overdue import seconds_overdue, seconds_undelivered
 from shared.inbox.read import Found, Ignored, Rejected
 from shared.model import Call, Message, Outcome, Reason
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import WaitingDelivery
+from shared.policy import Policy
+from shared.ports import Clock
 from shared.telemetry.logs import SERVICE
 
 NAMESPACE = "BmsVolumeDetach"
@@ -80,6 +83,8 @@ class Metrics(Observer):
     """Counts and times what is observed."""
 
     meters: Meters
+    policy: Policy
+    clock: Clock
 
     def step(self, step: Step) -> None:
         """One look at one case; the time of the look is that of its last call."""
@@ -96,6 +101,8 @@ class Metrics(Observer):
             counted.append(("CloudCalls", {"operation": call.operation, "answer": answer}))
             if call.status == 429 or call.code in THROTTLES:
                 counted.append(("Throttled", {}))
+        if not _is_over(step):
+            seconds.append(("SecondsOverdue", seconds_overdue(step.case, self.policy, self.clock())))
         match step.decision:
             case Broken(then=Requeue()):
                 counted.append(("RecordsReturned", {}))
@@ -116,6 +123,8 @@ class Metrics(Observer):
         if attempt.refusal:
             if attempt.again_in is None or attempt.to == BUS:
                 meters.count("EmitFailures", to=attempt.to)
+            if attempt.to == BUS:
+                meters.seconds("SecondsOverdue", seconds_undelivered(attempt.waited))
             return
         if attempt.to != BUS:
             return
@@ -147,6 +156,12 @@ class Metrics(Observer):
 
     def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
         self.meters.count("RecordsReturned")
+
+
+def _is_over(step: Step) -> bool:
+    """Whether the step ends its request; else the request waits for another look."""
+    decision = step.decision
+    return isinstance(decision.then if isinstance(decision, Broken) else decision, Conclude)
 
 
 meters = Meters()

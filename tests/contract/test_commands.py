@@ -209,7 +209,9 @@ def test_names_in_a_page_exist(page: Path) -> None:
 # ----------------------------------------------------------------------------------------- the operator's page
 
 OF_AWS = {"SendMessage", "Errors", "FilterArns", "MemorySize", "Throttles", "Timeout", "VisibilityTimeout",
-          "AccessDeniedException", "Disabled", "ThrottlingException"}  # fmt: skip
+          "AccessDeniedException", "Disabled", "FailedInvocations", "InvalidToken", "InvocationsFailedToBeSentToDlq",
+          "TaskDoesNotExist", "TaskTimedOut", "ThrottledRules", "ThrottlingException",
+          "ValidationException"}  # fmt: skip
 """Words of AWS's that the page uses as AWS does."""
 
 

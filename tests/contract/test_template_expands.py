@@ -37,6 +37,8 @@ PARAMETERS = {
     "SinkSecretId": "sink",
     "VerdictBucket": "verdicts",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:123456789012:alarms",
+    "TicketTopicArn": f"arn:aws:sns:{REGION}:123456789012:tickets",
+    "Webhook": "public",
     "Canary": "5m",
     "CanaryServerId": SERVER,
     "CanaryVolumeId": VOLUME,
@@ -193,6 +195,10 @@ def resolved(value: Any, outputs: dict[str, str], switched_on: bool) -> Any:
             return resolved(then if switched_on else otherwise, outputs, switched_on)
         case {"Fn::Split": [separator, text]}:
             return resolved(text, outputs, switched_on).split(separator)
+        case {"Fn::FindInMap": [mapping, parameter, name]}:
+            return expanded()["Mappings"][mapping][resolved(parameter, outputs, switched_on)][name]
+        case {"Fn::Select": [at, listed]}:
+            return resolved(listed, outputs, switched_on)[int(at)]
         case dict():
             items = {name: resolved(item, outputs, switched_on) for name, item in value.items()}
             return {name: item for name, item in items.items() if item is not None}
@@ -228,12 +234,25 @@ def test_everything_is_created(stack: Stack, template: dict[str, Any]) -> None:
     assert stack.types == {name: type_ for name, type_ in types.items() if type_ not in {*BY_ITS_OWN_API, SECRET}}
     alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
     assert {a["AlarmName"] for a in alarms} == set(of_type(template, "AWS::CloudWatch::Alarm"))
-    assert {tuple(a["AlarmActions"]) for a in alarms} == {(PARAMETERS["AlarmTopicArn"],)}
+    topics = {"PAGE": [PARAMETERS["AlarmTopicArn"]], "TICKET": [PARAMETERS["TicketTopicArn"]]}
+    for alarm in alarms:
+        told = topics[alarm["AlarmDescription"].partition(":")[0]]
+        assert (alarm["AlarmActions"], alarm["OKActions"]) == (told, told)
+
+
+def test_alarms_on_the_rule_name_it(stack: Stack) -> None:
+    """EventBridge counts under the names of the bus and of the rule, without its ARN."""
+    rules = boto3.client("events").list_rules(EventBusName=stack.outputs["EventBusName"])["Rules"]
+    (rule,) = [rule["Name"] for rule in rules if "RequestsFromBus" in rule["Name"]]
+    alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    named = [a["Dimensions"] for a in alarms if a.get("Namespace") == "AWS/Events"]
+    expected = {"EventBusName": stack.outputs["EventBusName"], "RuleName": rule}
+    assert [{d["Name"]: d["Value"] for d in dimensions} for dimensions in named] == [expected] * 3
 
 
 @pytest.mark.usefixtures("account")
 def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its defaults alone the template is created, too; there is no sink to watch, and alarms tell nobody."""
+    """With its defaults alone the template is created, too; nothing is watched that is off, and alarms tell nobody."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # beside the other stack
     stack = create(template, {})
     apart, there = (
@@ -242,7 +261,9 @@ def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.Mo
     )
     assert set(stack.types) == {n for n, r in there.items() if r["Type"] not in apart}
     alarms = {a["AlarmName"]: a for a in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
-    assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {"CanaryAlarm", "SinkFailuresAlarm"}
+    assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {
+        "CanaryAlarm", "SinkFailuresAlarm", "WebhookFailuresAlarm", "WebhookThrottlesAlarm"
+    }  # fmt: skip
     assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
     assert set(statements_of(stack.outputs["RequestQueueUrl"])) == {"RequestsFromBus", "NothingInTheClear"}
 

@@ -1,13 +1,17 @@
-"""Each alarm of the template fires when what it watches for happens, and is silent when all goes well."""
+"""Each alarm of the template fires when what it watches for happens, with data as late as CloudWatch's are; it goes
+back, and is silent when all goes well. `tests.cloudwatch` is the model of CloudWatch.
+
+To try one more alarm: how it is set off stands in CAUSES, what it has to be silent about in PASSING.
+"""
 
 import json
 import math
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,54 +26,63 @@ from shared.aws.client import SQS
 from shared.bootstrap.dead_letters import dead_letters
 from shared.bootstrap.detach import service
 from shared.bootstrap.webhook import webhook_endpoint
+from shared.decision.case import Requeue
+from shared.policy import INVOCATION, LATE_LOOK, LATE_VERDICT, LONGEST_DELAY, MAX_RECEIVES, VISIBILITY
 from shared.ports import Consumer, Event, NotTaken
+from shared.service import Service
 from shared.settings import SettingsError
 from shared.telemetry.logs import SERVICE
-from shared.telemetry.metrics import meters
-from simulator import RUNNING, Behaviour, bodies, faults
+from shared.telemetry.metrics import NAMESPACE, meters
+from simulator import RUNNING, Behaviour, Fault, bodies, faults
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from simulator.scenarios.stage import PROMPT, Stage
-from tests.contract.test_template import RESOURCES
+from tests.cloudwatch import Alarm, Key, Lag, Timeline
+from tests.contract.test_template import RESOURCES, TEMPLATE
 from tests.messages import START, ours, sqs_record
 from tests.simulation.measured import Measured, Samples
 
 ROOT = Path(__file__).parents[2]
-ALARMS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+TIMEOUTS: Mapping[str, Mapping[str, int]] = TEMPLATE["Mappings"]["Timeouts"]
+
+
+def with_timeout(value: Any, timeout: str) -> Any:
+    """The value with what follows from the functions' timeout."""
+    match value:
+        case {"FindInMap": ["Timeouts", {"Ref": "Timeout"}, str(key)]}:
+            return TIMEOUTS[timeout][key]
+        case dict():
+            return {name: with_timeout(item, timeout) for name, item in value.items()}
+    return value
+
+
+def alarms(timeout: str = str(INVOCATION)) -> dict[str, Alarm]:
+    """The alarms of a stack whose functions have this timeout."""
+    found = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    return {name: Alarm(with_timeout(properties, timeout)) for name, properties in found.items()}
+
+
+ALARMS = alarms()
 CANARY = ALARMS.pop("CanaryAlarm")
 """It fires where nothing happens, so it has tests of its own: test_canary_alarm.py."""
+
+PAGES = [name for name, alarm in ALARMS.items() if alarm.properties["AlarmDescription"].startswith("PAGE: ")]
 HANDLERS = {
     "DetachVolumeFunction": detach_volume,
     "ReportDeadLetterFunction": report_dead_letter,
     "ReceiveWebhookFunction": receive_webhook,
 }
-COMPARED: Mapping[str, Callable[[float, float], bool]] = {
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "GreaterThanThreshold": operator.gt,
-    "LessThanThreshold": operator.lt,
-}
 REBOOTING = {**RUNNING, "status": "REBOOT"}
 BY_DEFAULT: Mapping[str, str] = {}
 """The settings that a deployment has if nobody sets any."""
 
-Key = tuple[str, str, frozenset[tuple[str, str]]]
+LAGS = (Lag(), Lag(0, 300), Lag(300, 300))
+"""Data that are there at once, that come when they come, and that are five minutes late, as those of SQS may be."""
 
+MORE = (0, 2, 5)
+"""By how many periods more than the alarm evaluates CloudWatch may look back."""
 
-@dataclass
-class Timeline:
-    """Values of metrics, each with the second after START at which it was written."""
-
-    values: dict[Key, list[tuple[float, float]]] = field(default_factory=dict)
-
-    def add(self, at: float, samples: Samples) -> None:
-        for key, values in samples.values.items():
-            self.values.setdefault(key, []).extend((at, value) for value in values)
-
-    def between(self, key: Key, start: float, end: float) -> Samples:
-        return Samples({key: [value for at, value in self.values.get(key, ()) if start <= at < end]})
-
-    @property
-    def ends(self) -> float:
-        return max((at for values in self.values.values() for at, _ in values), default=0)
+HOUR = 3600
+DAY = 24 * HOUR
 
 
 class Watch:
@@ -83,11 +96,11 @@ class Watch:
 
     def scenario(self, name: str, settings: Mapping[str, str] = SETTINGS) -> Timeline:
         simulation = Measured(scenario_cloud, settings)
-        return self._run(simulation, CATALOGUE[name].on(simulation.cloud))
+        return self.run(simulation, CATALOGUE[name].on(simulation.cloud))
 
     def throttled(self, seconds: float) -> Timeline:
         """Twelve requests, and a cloud that answers each of them "not so fast" until it has had enough of that."""
-        simulation, stage = self._stage(BY_DEFAULT)
+        simulation, stage = self.staged(BY_DEFAULT)
         for _ in range(12):
             server = stage.server()
             disk = stage.disk(server)
@@ -95,7 +108,7 @@ class Watch:
             stage.fault(slow_down, "get_volume", volume_id=disk, times=None)
             stage.request(server, disk)
         stage.later(seconds, stage.cloud.faults.clear)
-        return self._run(simulation, stage)
+        return self.run(simulation, stage)
 
     def sink_refuses(self) -> Timeline:
         return self._told(sink=Deaf(NotTaken("HTTP 404", again=False)))
@@ -106,41 +119,74 @@ class Watch:
     def task_cannot_be_told(self) -> Timeline:
         return self._told(task=Deaf(NotTaken("SendTaskSuccess: AccessDeniedException (400)", again=True)))
 
-    def bus_refuses(self) -> Timeline:
-        simulation, stage = self._stage()
+    def bus_refuses(self, seconds: float) -> Timeline:
+        """One verdict, which the bus takes after so long; it is told apart by its time from the verdicts of others."""
+        simulation, stage = self.staged()
         stage.request(stage.server(), stage.disk())
-        simulation.bus.refuse = lambda event: True
-        return self._run(simulation, stage, until=1)
+        simulation.bus.refuse = lambda event: (simulation.clock() - START).total_seconds() < seconds
+        return self.run(simulation, stage)
+
+    def never_ends(self) -> Timeline:
+        """A mistake in the rules: a request that nothing ends. It is looked at for two hours."""
+        simulation, stage = self.staged(BY_DEFAULT, mutate=endless)
+        stage.request(stage.server(), stage.disk())
+        return self.run(simulation, stage, until=2 * HOUR)
+
+    def refused_login(self) -> Timeline:
+        """Keystone refuses the password, and goes on doing so."""
+        simulation, stage = self.staged()
+        no = faults.answer(bodies.unauthorized("http://keystone"))
+        simulation.cloud.faults.add(Fault(no, "get_token", times=None))
+        stage.request(stage.server(), stage.disk())
+        return self.run(simulation, stage)
+
+    def stuck(self, detaches: int) -> Timeline:
+        """So many detaches at one time that the cloud does not finish, for an hour."""
+        simulation, stage = self.staged(BY_DEFAULT)
+        for _ in range(detaches):
+            stage.request(*stage.attached(behaviour=Behaviour(stuck=True)))
+        return self.run(simulation, stage, until=HOUR)
 
     def dead_letter(self) -> Timeline:
-        simulation, stage = self._stage()
+        simulation, stage = self.staged()
         simulation.queue.put(ours({"continuation": 99, "request": {}, "progress": {}}))  # of a release to come
-        return self._run(simulation, stage)
+        return self.run(simulation, stage)
 
     def forged(self) -> Timeline:
-        simulation, stage = self._stage()
+        simulation, stage = self.staged()
         simulation.queue.put('{"continuation": 1, "request": {}, "progress": {}}')
-        return self._run(simulation, stage)
+        return self.run(simulation, stage)
+
+    def slow(self, detaches: int) -> Timeline:
+        """So many detaches at one time that take a quarter of an hour."""
+        simulation, stage = self.staged(BY_DEFAULT)
+        for _ in range(detaches):
+            stage.request(*stage.attached(behaviour=Behaviour(seconds=900)))
+        return self.run(simulation, stage)
+
+    def reboots(self, seconds: float) -> Timeline:
+        """One request, for a server that reboots for so long."""
+        simulation, stage = self.staged(BY_DEFAULT)
+        server = stage.server(state=REBOOTING)
+        stage.request(server, stage.disk(server))
+        stage.later(seconds, lambda: stage.world.set_server(server, status="ACTIVE"))
+        return self.run(simulation, stage)
 
     def no_verdict(self, seconds: float, behaviour: Behaviour | None = None) -> Timeline:
-        """A request every five minutes, none of which gets anywhere as long as servers do nothing but reboot."""
-        simulation, stage = self._stage(BY_DEFAULT)
+        """A request every ten minutes, none of which gets anywhere as long as servers do nothing but reboot."""
+        simulation, stage = self.staged(BY_DEFAULT)
         server = stage.server(state=RUNNING if behaviour else REBOOTING)
-        for at in range(0, round(seconds), 300):
+        for at in range(0, round(seconds), 600):
             stage.request(server, stage.disk(server, behaviour=behaviour or PROMPT))
             simulation.queue.put(stage.bodies()[-1], delay=at)
-        return self._run(simulation, until=seconds)
+        return self.run(simulation, until=seconds)
 
     def records_returned(self, seconds: float) -> Timeline:
-        """Nobody can be told anything, as there are no credentials of AWS: SQS hands the message out again and again.
-
-        Both are the template's: for how long it is held back each time, and how often it is handed out.
-        """
+        """Nobody can be told anything, as there are no credentials of AWS: SQS hands the message out each time."""
         self._settings(REQUEST_QUEUE_URL="https://queue.example", OS_AUTH_URL="http://127.0.0.1:9", OS_USERNAME="u",
                        OS_PASSWORD="p", OS_PROJECT_ID="0" * 32)  # fmt: skip
-        queue = RESOURCES["RequestQueue"]["Properties"]
-        for received in range(queue["RedrivePolicy"]["maxReceiveCount"]):
-            at = received * queue["VisibilityTimeout"]
+        for received in range(MAX_RECEIVES):
+            at = received * VISIBILITY
             if at < seconds:
                 answer = detach_volume({"Records": [sqs_record("{not json", "m-1")]}, LambdaContext("detach-volume"))
                 assert answer == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
@@ -149,13 +195,33 @@ class Watch:
 
     # ------------------------------------------------------------------------------ AWS's own metrics
 
-    def failing(self, function: str) -> Timeline:
-        """Lambda itself counts errors, one for each invocation that raises: that it raises is what is shown here."""
+    def failing(self, function: str, metric: str, seconds: float) -> Timeline:
+        """Lambda itself counts errors, one for each invocation that raises: that it raises is what is shown here.
+
+        The message of a failed invocation comes again, and fails again, after its visibility timeout.
+        """
         self._settings(REQUEST_QUEUE_URL="")
         event = payload("POST", "/", [], b"") if function.startswith("Receive") else {"Records": []}
         with pytest.raises(SettingsError):
             HANDLERS[function](event, LambdaContext(function))
-        self._of_aws(0, "AWS/Lambda", "Errors", ("FunctionName", function), 1)
+        return self.counted("AWS/Lambda", metric, {"FunctionName": function}, range(0, round(seconds), VISIBILITY))
+
+    def throttles(self, function: str, seconds: float) -> Timeline:
+        """An account without concurrency to spare: each delivery is throttled, and comes again."""
+        at = range(0, round(seconds), VISIBILITY)
+        return self.counted("AWS/Lambda", "Throttles", {"FunctionName": function}, at)
+
+    def rule(self, metric: str, seconds: float = 60) -> Timeline:
+        """EventBridge counts each minute what its rule, or the target of it, did not take."""
+        dimensions = {"EventBusName": "EventBus.Name", "RuleName": "RequestsFromBus.Arn"}
+        return self.counted("AWS/Events", metric, dimensions, range(0, round(seconds), 60))
+
+    def counted(
+        self, namespace: str, metric: str, dimensions: Mapping[str, str], at: Iterable[int], value: float = 1
+    ) -> Timeline:
+        """What AWS itself counts: the value at each of these seconds."""
+        for second in at:
+            self.happened.put((namespace, metric, frozenset(dimensions.items())), second, value)
         return self.happened
 
     def letters(self, seconds: float) -> Timeline:
@@ -168,35 +234,32 @@ class Watch:
         counted = self.aws.client.call(SQS, "GetQueueAttributes", asked)["Attributes"]
         for at in range(0, round(seconds), 60):
             for attribute, metric in names.items():
-                self._of_aws(
-                    at, "AWS/SQS", f"ApproximateNumberOfMessages{metric}", ("QueueName", "DeadLetterQueue.QueueName"),
-                    float(counted[f"ApproximateNumberOfMessages{attribute}"]),
-                )  # fmt: skip
+                value = float(counted[f"ApproximateNumberOfMessages{attribute}"])
+                queue = {"QueueName": "DeadLetterQueue.QueueName"}
+                self.counted("AWS/SQS", f"ApproximateNumberOfMessages{metric}", queue, [at], value)
         return self.happened
 
     def stalled(self, seconds: float) -> Timeline:
-        """SQS itself measures ages, once a minute: that of a message which nobody takes, half an hour and longer."""
-        simulation, _ = self._stage()
-        message = simulation.queue.put("{}")
-        threshold = ALARMS["QueueStalledAlarm"]["Threshold"]
-        for _ in range(0, round(threshold + seconds), 60):
-            age = (simulation.clock() - message.sent_at).total_seconds()
-            self._of_aws(age, "AWS/SQS", "ApproximateAgeOfOldestMessage", ("QueueName", "RequestQueue.QueueName"), age)
+        """SQS itself measures ages, once a minute: that of a message which nobody takes for so long."""
+        simulation, _ = self.staged()
+        message, queue = simulation.queue.put("{}"), {"QueueName": "RequestQueue.QueueName"}
+        while (age := (simulation.clock() - message.sent_at).total_seconds()) < seconds:
+            self.counted("AWS/SQS", "ApproximateAgeOfOldestMessage", queue, [round(age)], age)
             simulation.clock.sleep(60)
         return self.happened
 
     # ------------------------------------------------------------------------------------------ how
 
-    def _stage(self, settings: Mapping[str, str] = SETTINGS, **options: Any) -> tuple[Measured, Stage]:
+    def staged(self, settings: Mapping[str, str] = SETTINGS, **options: Any) -> tuple[Measured, Stage]:
         simulation = Measured(scenario_cloud, settings, **options)
         return simulation, Stage(simulation.cloud, "alarm")
 
     def _told(self, **consumers: Consumer) -> Timeline:
-        simulation, stage = self._stage(consumers=consumers)
+        simulation, stage = self.staged(consumers=consumers)
         stage.request(stage.server(), stage.disk())
-        return self._run(simulation, stage)
+        return self.run(simulation, stage)
 
-    def _run(self, simulation: Measured, stage: Stage | None = None, until: float = math.inf) -> Timeline:
+    def run(self, simulation: Measured, stage: Stage | None = None, until: float = math.inf) -> Timeline:
         """Each delivery an invocation, whose metrics bear the time at which it ended."""
         for body in stage.bodies() if stage else ():
             simulation.queue.put(body)
@@ -207,9 +270,6 @@ class Watch:
     def _write(self, at: float) -> None:
         meters.flush()
         self.happened.add(at, Samples.of(self.written()))
-
-    def _of_aws(self, at: float, namespace: str, metric: str, dimension: tuple[str, str], value: float) -> None:
-        self.happened.add(at, Samples({(namespace, metric, frozenset({dimension})): [value]}))
 
     def _settings(self, **values: str) -> None:
         for name, value in values.items():
@@ -231,29 +291,65 @@ class Deaf:
         return self.no
 
 
-AT_ONCE: Mapping[str, Callable[[Watch], Timeline]] = {
+def endless(wired: Service) -> Service:
+    """The service with rules that always wait."""
+    return replace(wired, visits=replace(wired.visits, decide=lambda case, policy, now: Requeue(LONGEST_DELAY, "why")))
+
+
+WORKER, REPORTER, WEBHOOK = HANDLERS
+Cause = Callable[[Watch], Timeline]
+
+CAUSES: Mapping[str, Cause] = {
+    "RequestOverdueAlarm": Watch.never_ends,
+    "QueueStalledAlarm": lambda watch: watch.stalled(HOUR),
+    "NoVerdictsAlarm": lambda watch: watch.no_verdict(HOUR),
+    "DeadLetterQueueAlarm": lambda watch: watch.letters(900),
+    "EmitFailuresAlarm": lambda watch: watch.bus_refuses(HOUR),
+    "UnauthorizedAlarm": Watch.refused_login,
+    "RecordsReturnedAlarm": lambda watch: watch.records_returned(HOUR),
+    "DetachVolumeErrorsAlarm": lambda watch: watch.failing(WORKER, "Errors", HOUR),
+    "DetachVolumeThrottlesAlarm": lambda watch: watch.throttles(WORKER, HOUR),
+    "RequestsRuleAlarm": lambda watch: watch.rule("FailedInvocations"),
+    "RequestsLostAlarm": lambda watch: watch.rule("InvocationsFailedToBeSentToDlq"),
+    "WebhookFailuresAlarm": lambda watch: watch.failing(WEBHOOK, "Url5xxCount", HOUR),
     "DeadLettersAlarm": Watch.dead_letter,
-    "ForgedMessagesAlarm": Watch.forged,
     "StuckInDetachingAlarm": lambda watch: watch.scenario("stuck-for-ever", BY_DEFAULT),
-    "UnconfirmedAlarm": lambda watch: watch.scenario("stuck-then-late-success"),
+    "UnconfirmedAlarm": lambda watch: watch.stuck(3),
     "AuthorisationAlarm": lambda watch: watch.scenario("forbidden"),
-    "EmitFailuresAlarm": Watch.bus_refuses,
+    "ForgedMessagesAlarm": Watch.forged,
     "SinkFailuresAlarm": Watch.sink_refuses,
     "TaskFailuresAlarm": Watch.task_cannot_be_told,
-    "DetachVolumeErrorsAlarm": lambda watch: watch.failing("DetachVolumeFunction"),
-    "ReportDeadLetterErrorsAlarm": lambda watch: watch.failing("ReportDeadLetterFunction"),
-    "ReceiveWebhookErrorsAlarm": lambda watch: watch.failing("ReceiveWebhookFunction"),
+    "ThrottlingAlarm": lambda watch: watch.throttled(1500),
+    "ReportDeadLetterErrorsAlarm": lambda watch: watch.failing(REPORTER, "Errors", HOUR),
+    "ReportDeadLetterThrottlesAlarm": lambda watch: watch.throttles(REPORTER, HOUR),
+    "WebhookThrottlesAlarm": lambda watch: watch.throttles(WEBHOOK, HOUR),
+    "RequestsRuleThrottledAlarm": lambda watch: watch.rule("ThrottledRules", HOUR),
 }
-"""What sets off the alarms that one period is enough for."""
+"""What sets off each alarm."""
 
-LASTING: Mapping[str, Callable[[Watch, float], Timeline]] = {
-    "DeadLetterQueueAlarm": Watch.letters,
-    "ThrottlingAlarm": Watch.throttled,
-    "RecordsReturnedAlarm": Watch.records_returned,
-    "QueueStalledAlarm": Watch.stalled,
-    "NoVerdictsAlarm": Watch.no_verdict,
+PASSING: Mapping[str, Cause] = {
+    "one cold start that takes too long": lambda watch: watch.failing(WORKER, "Errors", 60),
+    "one throttled delivery": lambda watch: watch.throttles(WORKER, 60),
+    "two answers with 5xx, five minutes apart": lambda watch: watch.failing(WEBHOOK, "Url5xxCount", VISIBILITY + 1),
+    "a burst at the webhook": lambda watch: watch.throttles(WEBHOOK, 60),
+    "one failed invocation of the reporter": lambda watch: watch.failing(REPORTER, "Errors", 60),
+    "a letter that is answered after two minutes": lambda watch: watch.letters(120),
+    "a bus that is away for four minutes": lambda watch: watch.bus_refuses(240),
+    "AWS away for five minutes": lambda watch: watch.records_returned(300),
+    "a cloud that throttles for five minutes": lambda watch: watch.throttled(300),
+    "a delay of fifteen minutes and two redeliveries": lambda watch: watch.stalled(LONGEST_DELAY + 2 * VISIBILITY + 60),
+    "two detaches that take long": lambda watch: watch.slow(2),
+    "a rule that is throttled for five minutes": lambda watch: watch.rule("ThrottledRules", 300),
+    "a request that waits for a reboot of half an hour": lambda watch: watch.reboots(1740),
 }
-"""What sets off the others, if it lasts."""
+"""What happens and passes, and that nobody has to hear of."""
+
+ITSELF: Mapping[str, float] = {
+    "RequestOverdueAlarm": HOUR + LATE_LOOK,
+    "QueueStalledAlarm": 1800,
+    "NoVerdictsAlarm": 900,
+}
+"""For so long a page waits by what it means, or by what it is set off by here."""
 
 
 @pytest.fixture
@@ -273,173 +369,268 @@ def json_lines(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.startswith("{"))
 
 
-def named(value: Any) -> str:
-    """A dimension's value: the stack's name is the service, other things go by their names in the template."""
-    match value:
-        case {"Ref": "AWS::StackName"}:
-            return SERVICE
-        case {"Ref": str(name)} | {"GetAtt": str(name)}:
-            return name
-    return str(value)
+MADE: dict[str, Timeline] = {}
 
 
-def statistic(metric: Mapping[str, Any], stat: str, happened: Timeline, start: float, end: float) -> float | None:
-    """What CloudWatch makes of the values of one period; None without any."""
-    dimensions = {entry["Name"]: named(entry["Value"]) for entry in metric["Dimensions"]}
-    key = metric["Namespace"], metric["MetricName"], frozenset(dimensions.items())
-    samples = happened.between(key, start, end)
-    return samples.get(metric["MetricName"], stat, namespace=metric["Namespace"], **dimensions)
+def cause_of(name: str, watch: Watch) -> Timeline:
+    """What sets off the alarm; it is played once."""
+    if name not in MADE:
+        MADE[name] = CAUSES[name](watch)
+    return MADE[name]
 
 
-def period_of(alarm: Mapping[str, Any]) -> int:
-    """The length of its periods; those of metric math have one in common."""
-    periods = {e["MetricStat"]["Period"] for e in alarm.get("Metrics", ()) if "MetricStat" in e} or {alarm["Period"]}
-    (period,) = periods
-    return int(period)
-
-
-def needed_of(alarm: Mapping[str, Any]) -> int:
-    """How many of the last EvaluationPeriods have to be breaching."""
-    return int(alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"]))
-
-
-def breached(alarm: Mapping[str, Any], happened: Timeline, start: float) -> bool:
-    """Whether the period that begins at `start` is breaching; one without data is not, as each alarm says."""
-    assert alarm["TreatMissingData"] == "notBreaching"
-    math = alarm.get("Metrics")
-    end = start + period_of(alarm)
-    value = (
-        calculated(math, happened, start, end) if math else statistic(alarm, alarm["Statistic"], happened, start, end)
-    )
-    return False if value is None else COMPARED[alarm["ComparisonOperator"]](value, alarm["Threshold"])
-
-
-def states(alarm: Mapping[str, Any], happened: Timeline, phase: float = 0) -> list[bool]:
-    """In alarm or not, after each period: enough of the last EvaluationPeriods are breaching.
-
-    CloudWatch's window slides: it asks anew each minute, and periods begin whenever they have to for that. `phase` is
-    by how much one begins before START.
-    """
-    period, window = period_of(alarm), alarm["EvaluationPeriods"]
-    count = math.floor((happened.ends + phase) / period) + 1
-    found = [False] * (window - 1) + [breached(alarm, happened, at * period - phase) for at in range(count)]
-    return [sum(found[at : at + window]) >= needed_of(alarm) for at in range(count)]
-
-
-def fires(alarm: Mapping[str, Any], happened: Timeline, phase: float = 0) -> bool:
-    return any(states(alarm, happened, phase))
-
-
-def calculated(metrics: Sequence[Mapping[str, Any]], happened: Timeline, start: float, end: float) -> float:
-    """Metric math, as far as the template uses it: IF, FILL, AND and the operators mean what they mean in Python."""
-    values: dict[str, float | None] = {}
-    for entry in metrics:
-        if stat := entry.get("MetricStat"):
-            values[entry["Id"]] = statistic(stat["Metric"], stat["Stat"], happened, start, end)
-    (expression,) = [entry["Expression"] for entry in metrics if "Expression" in entry]
-    assert re.fullmatch(r"[A-Za-z0-9_(),<>+ ]+", expression)
-    known = {"IF": lambda asked, then, other: then if asked else other, "FILL": lambda v, d: d if v is None else v}
-    return float(eval(expression.replace("AND", "and"), {"__builtins__": {}}, {**known, **values}))
-
-
-def lasting(name: str, periods: int) -> float:
-    return float(periods * period_of(ALARMS[name]))
+def evaluations(name: str, happened: Timeline, lag: Lag, more: int) -> tuple[list[int], list[int]]:
+    """The seconds at which the alarm is on, and those after that at which it is not any more."""
+    states = list(ALARMS[name].states(happened, lag, more))
+    on = [now for now, is_on in states if is_on]
+    return on, [now for now, is_on in states if not is_on and on and now > on[-1]]
 
 
 def test_every_alarm_is_tried() -> None:
-    """An alarm that nobody has seen firing is none, and one that has to last is seen not to fire too early."""
-    assert {name for name, alarm in ALARMS.items() if alarm["EvaluationPeriods"] == 1} == set(AT_ONCE)
-    assert {name for name, alarm in ALARMS.items() if alarm["EvaluationPeriods"] > 1} == set(LASTING)
+    """An alarm that nobody has seen firing is none."""
+    assert set(ALARMS) == set(CAUSES)
 
 
-@pytest.mark.parametrize("name", AT_ONCE)
-def test_an_alarm_fires(name: str, watch: Watch) -> None:
-    """What it watches for sets it off at once, over the metrics that are really written."""
-    assert fires(ALARMS[name], AT_ONCE[name](watch))
+@pytest.mark.parametrize("name", CAUSES)
+def test_an_alarm_fires_and_goes_back(name: str, watch: Watch) -> None:
+    """Over what is really written, with data that are late, wherever its periods begin, and however far back it looks.
+
+    CloudWatch lets periods slide from minute to minute. An alarm that is on at as many minutes in a row as a period has
+    would fire as well if they began at the same minutes each time.
+    """
+    happened, period = cause_of(name, watch), ALARMS[name].period
+    for lag in LAGS:
+        for more in MORE:
+            on, after = evaluations(name, happened, lag, more)
+            assert {now % period for now in on} == set(range(0, period, 60)), (lag, more)
+            assert after, (lag, more)
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_an_alarm_fires_if_it_lasts(name: str, watch: Watch) -> None:
-    """What lasts for all of its periods sets it off."""
-    assert fires(ALARMS[name], LASTING[name](watch, lasting(name, ALARMS[name]["EvaluationPeriods"])))
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_comes_within_half_an_hour(name: str, watch: Watch) -> None:
+    """From what it means on, with data that are five minutes late, and without more of them than it evaluates."""
+    happened = cause_of(name, watch)
+    on, _ = evaluations(name, happened, Lag(300, 300), 0)
+    assert on[0] <= ITSELF.get(name, 0) + 1800
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_an_alarm_fires_wherever_its_periods_begin(name: str, watch: Watch) -> None:
-    """What lasts for one period more sets it off whenever it began."""
-    happened = LASTING[name](watch, lasting(name, ALARMS[name]["EvaluationPeriods"] + 1))
-    phases = range(0, period_of(ALARMS[name]), 60)
-    assert [phase for phase in phases if not fires(ALARMS[name], happened, phase)] == []
+@pytest.mark.parametrize("what", PASSING)
+def test_what_passes_wakes_nobody(what: str, watch: Watch) -> None:
+    """No alarm fires, not even a ticket, though something has happened."""
+    happened = PASSING[what](watch)
+    assert happened.metrics
+    fired = [
+        name for name, alarm in ALARMS.items() for lag in LAGS for more in MORE if alarm.fires(happened, lag, more)
+    ]
+    assert fired == []
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_an_alarm_is_silent_if_it_does_not_last(name: str, watch: Watch) -> None:
-    """One period less than is needed wakes nobody, though something has happened."""
-    happened = LASTING[name](watch, lasting(name, needed_of(ALARMS[name]) - 1))
-    assert happened.values
-    assert not fires(ALARMS[name], happened)
+# --------------------------------------------------------------------------------------------- a healthy day
+
+
+def usual(watch: Watch) -> list[Timeline]:
+    """What one request writes, for each way in which requests end on a good day; all with a deployment's own times."""
+    found: list[Timeline] = []
+    for seconds in (1.5, 5, 30, 60, 120, 540):
+        watch.happened = Timeline()
+        simulation, stage = watch.staged(BY_DEFAULT)
+        stage.request(*stage.attached(behaviour=Behaviour(seconds=seconds)))
+        found.append(watch.run(simulation, stage))
+    for scenario in ("windows-running", "silent-refusal", "already-detached", "volume-busy", "migrated-live", "joined",
+                     "throttled-429", "expired", "dry-run", "token-expired", "html-502"):  # fmt: skip
+        watch.happened = Timeline()
+        found.append(watch.scenario(scenario, BY_DEFAULT))
+    watch.happened = Timeline()
+    return [*found, watch.reboots(600)]
+
+
+QUEUES = ("RequestQueue", "DeadLetterQueue")
+
+
+def a_day(ways: list[Timeline], starts: list[int], random: Random) -> Timeline:
+    """Requests that begin at these seconds, each as one of `ways`, and what AWS itself counts in the meantime.
+
+    Lambda counts errors and throttles where it runs a function, and answers of the endpoint where there is one. SQS
+    counts each minute, since the pollers keep both queues active; the oldest message may be at the end of its delay.
+    """
+    day = Timeline()
+    for start in starts:
+        day.lay(random.choice(ways), start)
+    for minute in sorted({start // 60 for start in starts}):
+        for function in HANDLERS:
+            for metric in ("Errors", "Throttles", *(["Url5xxCount"] if function == WEBHOOK else [])):
+                day.put(("AWS/Lambda", metric, frozenset({("FunctionName", function)})), 60 * minute, 0)
+    for minute in range(DAY // 60):
+        for queue in QUEUES:
+            of = frozenset({("QueueName", f"{queue}.QueueName")})
+            for state in ("Visible", "NotVisible"):
+                waiting = random.randint(0, 9) if queue == QUEUES[0] else 0
+                day.put(("AWS/SQS", f"ApproximateNumberOfMessages{state}", of), 60 * minute, waiting)
+        age = frozenset({("QueueName", f"{QUEUES[0]}.QueueName")})
+        day.put(("AWS/SQS", "ApproximateAgeOfOldestMessage", age), 60 * minute, random.randint(0, LONGEST_DELAY + 60))
+    return day
+
+
+def happenings(day: Timeline, random: Random) -> None:
+    """What happens once on a day, at any time of it, and passes."""
+    worker, reporter, webhook = ({"FunctionName": function} for function in HANDLERS)
+    once: list[tuple[str, str, Mapping[str, str]]] = [
+        ("AWS/Lambda", "Errors", worker),
+        ("AWS/Lambda", "Errors", reporter),
+        ("AWS/Lambda", "Throttles", worker),
+        ("AWS/Lambda", "Throttles", webhook),
+        ("AWS/Lambda", "Url5xxCount", webhook),
+        (NAMESPACE, "RecordsReturned", {"service": SERVICE}),
+        (NAMESPACE, "Unconfirmed", {"service": SERVICE}),
+        (NAMESPACE, "EmitFailures", {"service": SERVICE, "to": "bus"}),
+    ]
+    for namespace, metric, dimensions in once:
+        day.put((namespace, metric, frozenset(dimensions.items())), random.randrange(DAY), 1)
+
+
+@pytest.mark.parametrize("requests", [10_000, 3])
+def test_a_healthy_day_is_silent(requests: int, watch: Watch) -> None:
+    """However busy it is, with the usual failures of requests, and what happens once a day and passes."""
+    random = Random(requests)
+    ways = usual(watch)
+    day = a_day(ways, [random.randrange(DAY - HOUR) for _ in range(requests)], random)
+    happenings(day, random)
+    assert sum(total for total, _, _ in day.metrics[REQUESTS].values()) == requests
+    fired = [
+        (n, lag, more) for n, a in ALARMS.items() for lag in LAGS[:2] for more in (0, 5) if a.fires(day, lag, more)
+    ]
+    assert fired == []
+
+
+def of_ours(metric: str) -> Key:
+    return NAMESPACE, metric, frozenset({("service", SERVICE)})
+
+
+REQUESTS = of_ours("Requests")
+
+
+def test_a_page_is_heard_on_a_busy_day(watch: Watch) -> None:
+    """What nine thousand good verdicts stand beside is one request that nothing ends."""
+    random = Random(1)
+    day = a_day(usual(watch), [random.randrange(DAY - HOUR) for _ in range(9_000)], random)
+    watch.happened = Timeline()
+    day.lay(watch.never_ends(), 6 * HOUR)
+    assert ALARMS["RequestOverdueAlarm"].fires(day, LAGS[1])
+
+
+# --------------------------------------------------------------------------------------------- one by one
 
 
 def test_nothing_fires_when_all_goes_well(watch: Watch) -> None:
     """A detach that succeeds, and one that is refused for a good reason, wake nobody."""
     for scenario in ("accepted-202", "windows-running", "silent-refusal"):
         happened = watch.scenario(scenario)
-        assert [name for name, alarm in ALARMS.items() if fires(alarm, happened)] == []
+        assert [name for name, alarm in ALARMS.items() if alarm.fires(happened)] == []
 
 
 def test_a_stuck_detach_is_one_alarm(watch: Watch) -> None:
-    """From half an hour after its acceptance to its verdict the alarm stays as it is, wherever its periods begin."""
-    alarm = ALARMS["StuckInDetachingAlarm"]
+    """From half an hour after its acceptance to its verdict the alarm stays as it is, however late data are."""
     happened = watch.scenario("stuck-for-ever", BY_DEFAULT)
-    assert happened.ends > 6 * 3600
-    for phase in range(0, period_of(alarm), 60):
-        after = states(alarm, happened, phase)
-        first = after.index(True)
-        assert first * period_of(alarm) - phase <= 2 * alarm["Threshold"]
-        assert all(after[first:])
+    assert happened.ends > 6 * HOUR
+    for lag in LAGS:
+        on, _ = evaluations("StuckInDetachingAlarm", happened, lag, 0)
+        assert on[0] <= HOUR
+        assert on == list(range(on[0], on[-1] + 60, 60))
+
+
+def test_an_overdue_request_is_one_alarm(watch: Watch) -> None:
+    """It is on as long as the request is looked at, which is every quarter of an hour."""
+    for lag in LAGS:
+        watch.happened = Timeline()
+        on, _ = evaluations("RequestOverdueAlarm", watch.never_ends(), lag, 0)
+        assert on == list(range(on[0], on[-1] + 60, 60))
+
+
+def test_a_verdict_that_the_bus_does_not_take_is_overdue(watch: Watch) -> None:
+    """After the alarm that says why, and no later than a few minutes after its time."""
+    happened = watch.bus_refuses(HOUR)
+    late, why = (evaluations(name, happened, LAGS[0], 0)[0] for name in ("RequestOverdueAlarm", "EmitFailuresAlarm"))
+    assert why[0] < LATE_VERDICT < late[0] <= LATE_VERDICT + 300
+
+
+def test_one_sender_is_enough_to_hear_of_the_webhook(watch: Watch) -> None:
+    """It tries four times in the first hour, as Standard Webhooks has it, and is answered 5xx each time."""
+    tries, url = (0, 5, 305, 2105), {"FunctionName": WEBHOOK}
+    happened = watch.counted("AWS/Lambda", "Url5xxCount", url, tries)
+    assert all(ALARMS["WebhookFailuresAlarm"].fires(happened, lag) for lag in LAGS)
+
+
+@pytest.mark.parametrize("timeout", TIMEOUTS)
+def test_windows_follow_the_timeout(timeout: str, watch: Watch) -> None:
+    """With a longer timeout messages come again later: what fails each time is still heard of, two failures are not."""
+    visibility, worker = TIMEOUTS[timeout]["Visibility"], {"FunctionName": WORKER}
+    errors = alarms(timeout)["DetachVolumeErrorsAlarm"]
+    for deliveries, heard in ((3, True), (2, False)):
+        watch.happened = Timeline()
+        happened = watch.counted("AWS/Lambda", "Errors", worker, range(0, deliveries * visibility, visibility))
+        assert {errors.fires(happened, lag, more) for lag in LAGS for more in MORE} == {heard}
+    watch.happened = Timeline()
+    usual = watch.stalled(LONGEST_DELAY + 2 * visibility + int(timeout))
+    assert not any(alarms(timeout)["QueueStalledAlarm"].fires(usual, lag) for lag in LAGS)
+    watch.happened = Timeline()
+    stalled = watch.stalled(LONGEST_DELAY + 2 * visibility + HOUR)
+    assert all(alarms(timeout)["QueueStalledAlarm"].fires(stalled, lag) for lag in LAGS)
 
 
 def test_a_sink_that_is_away_for_a_day_is_told_of(watch: Watch) -> None:
     """A verdict that nobody took in all that time is a failure, like one that was refused."""
     happened = watch.sink_is_away()
-    assert happened.ends >= 24 * 3600
-    assert fires(ALARMS["SinkFailuresAlarm"], happened)
+    assert happened.ends >= DAY
+    assert ALARMS["SinkFailuresAlarm"].fires(happened)
 
 
 def test_no_verdicts_are_told_of_before_requests_give_up(watch: Watch) -> None:
-    """The alarm is on, wherever its periods begin, in half the time after which `gave_up` ends the silence."""
-    alarm = ALARMS["NoVerdictsAlarm"]
-    period = period_of(alarm)
-    happened = watch.no_verdict(2 * 3600)
-    (silent, _), *_ = happened.values["BmsVolumeDetach", "Verdicts", frozenset({("service", SERVICE)})]
-    assert 3600 <= silent < 3700
-    on = [period * (states(alarm, happened, phase).index(True) + 1) - phase for phase in range(0, period, 60)]
-    assert max(on) <= silent / 2
+    """The alarm is on well before `gave_up` ends the silence."""
+    happened = watch.no_verdict(2 * HOUR)
+    silent = 60 * min(happened.metrics[of_ours("Verdicts")])
+    assert HOUR <= silent < 3720
+    on, _ = evaluations("NoVerdictsAlarm", happened, Lag(300, 300), 0)
+    assert on[0] <= silent / 2
 
 
 def test_slow_detaches_are_not_without_verdicts(watch: Watch) -> None:
     """What the cloud has accepted is told of as unconfirmed in time, however long it takes."""
-    alarm = ALARMS["NoVerdictsAlarm"]
-    happened = watch.no_verdict(2 * 3600, Behaviour(stuck=True))
-    assert [phase for phase in range(0, period_of(alarm), 60) if fires(alarm, happened, phase)] == []
+    happened = watch.no_verdict(2 * HOUR, Behaviour(stuck=True))
+    assert [lag for lag in LAGS for more in MORE if ALARMS["NoVerdictsAlarm"].fires(happened, lag, more)] == []
+
+
+# --------------------------------------------------------------------------------------------- who is told
+
+
+PAGED = {"If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+TICKETED = {"If": ["HasTicketTopic", [{"Ref": "TicketTopicArn"}], PAGED]}
 
 
 @pytest.mark.parametrize("name", [*ALARMS, "CanaryAlarm"])
-def test_an_alarm_names_its_runbook(name: str) -> None:
-    """The description leads to a section that is there, and that the table of alarms names."""
+def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
+    """Its topic is that of its tier, when it fires and when it ends; the table of alarms has both, and a way there."""
     page = (ROOT / "docs" / "operations.md").read_text()
-    (anchor,) = re.findall(
-        r"docs/operations\.md#([a-z0-9-]+)", (ALARMS | {"CanaryAlarm": CANARY})[name]["AlarmDescription"]
-    )
+    properties = alarms()[name].properties
+    tier, _, words = properties["AlarmDescription"].partition(": ")
+    (anchor,) = re.findall(r"docs/operations\.md#([a-z0-9-]+)", words)
+    assert (properties["AlarmActions"], properties["OKActions"]) == ({"PAGE": PAGED, "TICKET": TICKETED}[tier],) * 2
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert f"`{name}`" in page
-    assert f"(#{anchor})" in page
+    (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
+    assert row.split("|")[2].strip() == tier.lower()
+    assert f"(#{anchor})" in row
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_on_the_webhook_is_there_with_it(name: str) -> None:
+    """What does not exist is not watched, nor paid for."""
+    of_webhook = any((("FunctionName", WEBHOOK) in dimensions) for (_, _, dimensions), _ in ALARMS[name].asked.values())
+    assert (RESOURCES[name].get("Condition") == "HasWebhook") is of_webhook
 
 
 def test_the_dashboard_shows_what_is_written(watch: Watch) -> None:
     """Every metric of ours on the dashboard is one that the code writes, with those dimensions."""
-    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Sub"]
+    body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Sub"][0]
     shown = set(re.findall(r'\["BmsVolumeDetach", "(\w+)"', body)) | set(re.findall(r'MetricName=\\\\?"(\w+)', body))
     for name in ("stuck-then-late-success", "forbidden"):
         watch.scenario(name)
@@ -448,5 +639,5 @@ def test_the_dashboard_shows_what_is_written(watch: Watch) -> None:
     watch.dead_letter()
     watch.forged()
     watch.records_returned(60)
-    assert shown == {metric for _, metric, _ in watch.happened.values}
+    assert shown == {metric for _, metric, _ in watch.happened.metrics}
     assert json.loads(body)["widgets"]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from shared.telemetry.logs import SERVICE
+from tests.cloudwatch import Alarm, Timeline
 from tests.contract.test_template import TEMPLATE
-from tests.integration.test_alarms import CANARY, COMPARED, Timeline, calculated, needed_of
+from tests.integration.test_alarms import CANARY
 from tests.simulation.measured import Samples
 
 EVERY = {name: int(each["Seconds"]) for name, each in TEMPLATE["Mappings"]["CanaryEvery"].items() if name != "off"}
@@ -21,29 +22,31 @@ def runs(every: int, passed: Sequence[bool]) -> Timeline:
     for number, good in enumerate(passed):
         if good:
             happened.add(number * every + LATE * (number % 2), Samples({PASSED: [2.5]}))
+    happened.ends = len(passed) * every
     return happened
 
 
-def in_alarm(happened: Timeline, every: int, now: float) -> bool:
-    """What CloudWatch makes of the last three periods before `now`: FILL leaves none of them without a value."""
-    last = range(1, CANARY["EvaluationPeriods"] + 1)
-    values = [calculated(CANARY["Metrics"], happened, now - every * ago, now - every * (ago - 1)) for ago in last]
-    breaching = [COMPARED[CANARY["ComparisonOperator"]](value, CANARY["Threshold"]) for value in values]
-    return sum(breaching) >= needed_of(CANARY)
+def of_period(every: int) -> Alarm:
+    """The alarm of a canary that runs so often."""
+    told = [
+        {**one, "MetricStat": {**one["MetricStat"], "Period": every}} if "MetricStat" in one else one
+        for one in CANARY.properties["Metrics"]
+    ]
+    return Alarm({**CANARY.properties, "Metrics": told})
 
 
 def alarms(every: int, passed: Sequence[bool]) -> list[int]:
     """The minutes, from the fourth run on, in which the alarm is on; CloudWatch asks each minute."""
-    happened = runs(every, passed)
-    return [at for at in range(3 * every, len(passed) * every, 60) if in_alarm(happened, every, at)]
+    states = of_period(every).states(runs(every, passed))
+    return [at for at, on in states if on and 3 * every <= at < len(passed) * every]
 
 
 def test_its_periods_are_those_of_the_schedule() -> None:
     """And what is missing is breaching: a metric that was never written cannot be filled."""
-    (seen,) = (entry["MetricStat"] for entry in CANARY["Metrics"] if "MetricStat" in entry)
+    (seen,) = (entry["MetricStat"] for entry in CANARY.properties["Metrics"] if "MetricStat" in entry)
     assert seen["Period"] == {"FindInMap": ["CanaryEvery", {"Ref": "Canary"}, "Seconds"]}
     assert (seen["Metric"]["MetricName"], seen["Stat"]) == ("CanarySeconds", "SampleCount")
-    assert CANARY["TreatMissingData"] == "breaching"
+    assert CANARY.properties["TreatMissingData"] == "breaching"
 
 
 @pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)

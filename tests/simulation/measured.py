@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.ports import Consumer
+from shared.settings import Settings, load
 from shared.telemetry.logs import SERVICE, Logs
 from shared.telemetry.metrics import NAMESPACE, Metrics, meters
 from simulator import CloudApi
@@ -31,8 +32,11 @@ class Measured(Stack):
         make_cloud: Callable[[Callable[[], datetime]], CloudApi],
         settings: Mapping[str, str] | None = None,
         consumers: Mapping[str, Consumer] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(make_cloud, settings, observers=(Logs(), Metrics(meters)), consumers=consumers)
+        policy = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})}).policy
+        observers = (Logs(), Metrics(meters, policy, lambda: self.clock()))
+        super().__init__(make_cloud, settings, observers=observers, consumers=consumers, **options)
 
 
 @dataclass(frozen=True)

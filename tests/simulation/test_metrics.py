@@ -38,6 +38,7 @@ def test_a_detach_that_goes_well(written: Capture) -> None:
     assert 1.5 <= took <= 8
     assert 0 < (metrics.get("SecondsInDetaching", "Maximum") or 0) <= took
     assert 0 <= (metrics.get("OldestInFlight", "Maximum") or 0) <= took
+    assert metrics.get("SecondsOverdue", "Maximum") == 0
     trouble = ("Throttled", "Unconfirmed", "EmitFailures", "AuthorisationFailures", "DeadLetters", "RecordsReturned")
     assert [metrics.get(name) for name in trouble] == [None] * len(trouble)
 

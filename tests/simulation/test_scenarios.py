@@ -1,7 +1,14 @@
 """Every scenario on virtual time: the expected verdicts, and each of them true by the cloud's own record."""
 
+from dataclasses import dataclass, field
+
 import pytest
 
+from shared.decision.case import Broken, Conclude, Step
+from shared.decision.overdue import bound
+from shared.outbox.observer import Observer
+from shared.policy import Policy
+from shared.ports import Clock
 from simulator import What
 from simulator.oracle import disagreement
 from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, Stage, scenario_cloud
@@ -50,3 +57,30 @@ def test_scenario_follows_a_disk_through_a_move(name: str) -> None:
     ]
     assert data["evidence"]["before"]["attachment"]["attachment_id"] == move.detail
     assert data["attachment_id"] == move.attachment_id
+
+
+@dataclass(eq=False)
+class Waits(Observer):
+    """By how many seconds each request that goes on waiting is past its bound, without any slack."""
+
+    policy: Policy
+    clock: Clock
+    past: list[float] = field(default_factory=list)
+
+    def step(self, step: Step) -> None:
+        then = step.decision.then if isinstance(step.decision, Broken) else step.decision
+        if not isinstance(then, Conclude):
+            self.past.append((self.clock() - bound(step.case, self.policy)).total_seconds())
+
+
+@pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
+def test_no_scenario_waits_past_its_bound(scenario: Scenario) -> None:
+    """Whatever the cloud does, the look that meets the bound ends the request: the slack is for the queue alone."""
+    waits: list[Waits] = []
+    simulation = Stack(scenario_cloud, SETTINGS, observers=waits)
+    waits.append(Waits(simulation.settings.policy, simulation.clock))
+    stage = scenario.on(simulation.cloud)
+    for body, delay in zip(stage.bodies(), stage.delays, strict=True):
+        simulation.queue.put(body, delay)
+    simulation.run()
+    assert max(waits[0].past, default=-1) <= 0

@@ -51,7 +51,7 @@ def test_a_plain_month() -> None:
             "EventBridge, archive": 0.00195 * 0.123,
             # 20 kB of our own and 14 times 500 bytes of Lambda's
             "CloudWatch, logs": 0.027 * 0.53,
-            "CloudWatch, custom metrics": 10 * 0.30,
+            "CloudWatch, custom metrics": 11 * 0.30,
             "CloudWatch, alarms": 17 * 0.10 + 2 * 0.50,
             "CloudWatch, dashboard": 3.00,
             "X-Ray, traces": 14_000 * 5e-6,
@@ -121,7 +121,7 @@ def test_a_price_of_ones_own() -> None:
 
 def test_metrics_are_billed_by_the_hour() -> None:
     """Three detaches a day write in 90 of 730 hours."""
-    assert quantities(replace(PLAIN, detaches=90))["CloudWatch, custom metrics"] == pytest.approx(10 * 90 / 730)
+    assert quantities(replace(PLAIN, detaches=90))["CloudWatch, custom metrics"] == pytest.approx(11 * 90 / 730)
 
 
 def test_the_less_often_the_colder() -> None:
@@ -157,7 +157,7 @@ def test_traces_beyond_one_a_second_are_sampled() -> None:
 def test_between_two_lengths() -> None:
     """Halfway between 30 s and 60 s there are 16.5 invocations; what is outside of the table is its end."""
     assert (between(45).invocations, between(45).calls) == (16.5, 23)
-    assert between(45).metrics == 11
+    assert between(45).metrics == 12
     assert between(0.1).invocations == between(1).invocations
     assert between(9e9).invocations == between(3600).invocations
 

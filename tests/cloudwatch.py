@@ -1,0 +1,218 @@
+"""CloudWatch, as far as alarms go: what it keeps of the values of a metric, when it knows of them, and what it decides.
+
+The model is that of the CloudWatch User Guide ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing
+data", "Metric math syntax and functions"):
+
+- An alarm is evaluated every minute. A datapoint is the statistic over one period; the periods of an evaluation end at
+  the moment of it, so they slide.
+- CloudWatch retrieves more periods than EvaluationPeriods, the *evaluation range*. By how many more is not documented
+  (five for three in its example), so it is a parameter here, and an alarm has to do with any.
+- Of the datapoints that there are, the most recent EvaluationPeriods count. Only if there are fewer, missing ones fill
+  up, as TreatMissingData says. The alarm is on if DatapointsToAlarm of them are breaching.
+- FILL makes a datapoint of each period without one, the latest included: it is filled, and not missing, although its
+  data may only be late.
+
+What a minute brought arrives late as a whole: by how much is a parameter too (`Lag`), since AWS promises nothing. What
+the model leaves out: values of one minute that arrive in parts, and data that never come.
+"""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from zlib import crc32
+
+from shared.telemetry.logs import SERVICE
+from tests.simulation.measured import Samples
+
+MINUTE = 60
+COMPARED: Mapping[str, Callable[[float, float], bool]] = {
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "GreaterThanThreshold": operator.gt,
+    "LessThanThreshold": operator.lt,
+}
+FILLED: Mapping[str, float] = {"breaching": 1, "notBreaching": 0}
+
+Key = tuple[str, str, frozenset[tuple[str, str]]]
+"""A metric: its namespace, its name and its dimensions."""
+
+Minute = tuple[float, float, int]
+"""The sum of the values of one minute, the largest, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Lag:
+    """After how many seconds the data of a minute are known: from `least` to `most`, another one for each minute."""
+
+    least: int = 0
+    most: int = 0
+
+    def of(self, key: Key, minute: int) -> int:
+        if self.least == self.most:
+            return self.most
+        return self.least + crc32(f"{key[1]} {minute}".encode()) % (self.most - self.least + 1)
+
+
+PROMPT = Lag()
+
+
+@dataclass
+class Timeline:
+    """Values of metrics by the minute in which they were written, counted from the start; seconds go in."""
+
+    metrics: dict[Key, dict[int, Minute]] = field(default_factory=dict)
+    ends: float = 0
+
+    def add(self, at: float, samples: Samples) -> None:
+        self.ends = max(self.ends, at)
+        for key, values in samples.values.items():
+            self.put(key, at, sum(values), max(values), len(values))
+
+    def put(self, key: Key, at: float, total: float, most: float | None = None, count: int = 1) -> None:
+        """One value, or several by their sum and the largest."""
+        self.ends = max(self.ends, at)
+        minutes, minute = self.metrics.setdefault(key, {}), math.floor(at / MINUTE)
+        was = minutes.get(minute, (0.0, -math.inf, 0))
+        minutes[minute] = was[0] + total, max(was[1], total if most is None else most), was[2] + count
+
+    def lay(self, other: "Timeline", at: float) -> None:
+        """What happened elsewhere, from the second `at` on; whole minutes."""
+        shift = round(at / MINUTE)
+        for key, minutes in other.metrics.items():
+            for minute, (total, most, count) in minutes.items():
+                self.put(key, (minute + shift) * MINUTE, total, most, count)
+        self.ends = max(self.ends, other.ends + shift * MINUTE)
+
+
+@dataclass
+class Known:
+    """What CloudWatch knows of it: what was written, once it has arrived. What has arrived whole is computed once."""
+
+    happened: Timeline
+    lag: Lag
+    _whole: dict[tuple[Key, str, int, int], float | None] = field(default_factory=dict)
+
+    def statistic(self, key: Key, stat: str, start: int, end: int, now: int) -> float | None:
+        """Over the minutes from `start` to `end`, as far as known by `now`, all in seconds; None without any value."""
+        minutes = self.happened.metrics.get(key)
+        if not minutes:
+            return None
+        asked, whole = (key, stat, start, end), now >= end + self.lag.most
+        if whole and asked in self._whole:
+            return self._whole[asked]
+        known = [
+            minutes[at]
+            for at in range(start // MINUTE, end // MINUTE)
+            if at in minutes and (whole or (at + 1) * MINUTE + self.lag.of(key, at) <= now)
+        ]
+        value = STATISTICS[stat](known) if known else None
+        if whole:
+            self._whole[asked] = value
+        return value
+
+
+def _total(known: list[Minute]) -> float:
+    return sum(total for total, _, _ in known)
+
+
+def _most(known: list[Minute]) -> float:
+    return max(most for _, most, _ in known)
+
+
+def _count(known: list[Minute]) -> float:
+    return sum(count for _, _, count in known)
+
+
+STATISTICS = {"Sum": _total, "Maximum": _most, "SampleCount": _count}
+
+
+def named(value: Any) -> str:
+    """A dimension's value: the stack's name is the service, other things go by their names in the template."""
+    match value:
+        case {"Ref": "AWS::StackName"}:
+            return SERVICE
+        case {"Ref": str(name)} | {"GetAtt": str(name)}:
+            return name
+        case {"Select": [_, {"Split": [_, inner]}]}:
+            return named(inner)
+    return str(value)
+
+
+def key_of(metric: Mapping[str, Any]) -> Key:
+    dimensions = frozenset((entry["Name"], named(entry["Value"])) for entry in metric["Dimensions"])
+    return metric["Namespace"], metric["MetricName"], dimensions
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An alarm of the template, by its properties."""
+
+    properties: Mapping[str, Any]
+
+    @cached_property
+    def period(self) -> int:
+        """Seconds; those of metric math have one in common."""
+        stats = [entry["MetricStat"] for entry in self.properties.get("Metrics", ()) if "MetricStat" in entry]
+        (period,) = {stat["Period"] for stat in stats or [self.properties]}
+        return int(period)
+
+    @property
+    def window(self) -> int:
+        """EvaluationPeriods: N of "M of N"."""
+        return int(self.properties["EvaluationPeriods"])
+
+    @property
+    def needed(self) -> int:
+        """DatapointsToAlarm: M of "M of N"."""
+        return int(self.properties.get("DatapointsToAlarm", self.window))
+
+    @cached_property
+    def asked(self) -> dict[str, tuple[Key, str]]:
+        """The metrics that it watches, and the statistic of each, by their names in metric math."""
+        if "Metrics" not in self.properties:
+            return {"": (key_of(self.properties), self.properties["Statistic"])}
+        stats = {entry["Id"]: entry["MetricStat"] for entry in self.properties["Metrics"] if "MetricStat" in entry}
+        return {id_: (key_of(stat["Metric"]), stat["Stat"]) for id_, stat in stats.items()}
+
+    def is_on(self, known: Known, now: int, more: int) -> bool:
+        """What CloudWatch decides with an evaluation range of so many periods `more` than the alarm evaluates."""
+        ends = (now - at * self.period for at in range(self.window + more))
+        datapoints = [value for end in ends if (value := self.datapoint(known, end, now)) is not None]
+        compared, threshold = COMPARED[self.properties["ComparisonOperator"]], self.properties["Threshold"]
+        breaching = sum(compared(value, threshold) for value in datapoints[: self.window])
+        missing = max(0, self.window - len(datapoints))
+        return breaching + missing * FILLED[self.properties["TreatMissingData"]] >= self.needed
+
+    def datapoint(self, known: Known, end: int, now: int) -> float | None:
+        """Of the period that ends then, as it is known now."""
+        values = {
+            id_: known.statistic(key, stat, end - self.period, end, now) for id_, (key, stat) in self.asked.items()
+        }
+        return self._calculated(values) if "Metrics" in self.properties else values[""]
+
+    def _calculated(self, values: Mapping[str, float | None]) -> float | None:
+        """Metric math, as far as the template uses it: IF, FILL, AND and the operators mean what they mean in Python.
+
+        Where a metric without a datapoint is not filled, there is no result.
+        """
+        (expression,) = [entry["Expression"] for entry in self.properties["Metrics"] if "Expression" in entry]
+        assert re.fullmatch(r"[A-Za-z0-9_(),<>+ ]+", expression)
+        functions = {"IF": lambda asked, then, other: then if asked else other,
+                     "FILL": lambda value, other: other if value is None else value}  # fmt: skip
+        try:
+            return float(eval(expression.replace("AND", "and"), {"__builtins__": {}}, {**functions, **values}))
+        except TypeError:
+            return None
+
+    def states(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> Iterator[tuple[int, bool]]:
+        """The second of each evaluation, and whether the alarm is on, up to when nothing is left in its range."""
+        span = (self.window + more + 1) * self.period + lag.most
+        known = Known(happened, lag)
+        for now in range(MINUTE, math.ceil(happened.ends / MINUTE) * MINUTE + span, MINUTE):
+            yield now, self.is_on(known, now, more)
+
+    def fires(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> bool:
+        return any(is_on for _, is_on in self.states(happened, lag, more))
