@@ -17,9 +17,11 @@ on = $(if $(filter-out 0 1,$($1)),$(error $1=$($1) is neither 1 nor 0),$(filter 
 typed = $(if $(findstring command,$(origin $1)),$(call on,$1))
 # A value as the shell is to get it, whatever is in it.
 said = '$(subst ','\'',$(value $1))'
+# NAME=value as it was typed, or nothing: shells have variables of such names (SECONDS).
+given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain servers doctor serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -28,7 +30,7 @@ help: ## Show this list
 	@echo "  make run EVENT=file.json [CLOUD=env] [JSON=1]   one event of yours; CLOUD=env: yours, of OS_… or clouds.yaml"
 	@echo "  make run SCENARIO=list|<name>|all               play what a cloud can do to a detach"
 	@echo "  make detach UNMOUNTED=1 [SYSTEM_DISK=1]         you attest that the disk is not mounted; allow the system disk"
-	@echo "  JSON=1                                          run, detach, servers, status, doctor, redrive: JSON lines alone"
+	@echo "  JSON=1                                          run, detach, servers, status, doctor, costs, redrive: JSON alone"
 	@echo "  make test PYTHON=python3.13                     another Python (>= 3.11)"
 
 setup: $(READY) ## Make the virtual environment from the lock file
@@ -71,6 +73,11 @@ status: $(LOCAL) ## What became of a request, look by look: REQUEST=id [STACK=na
 
 doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
 	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
+
+costs: $(LOCAL) ## What it costs a month, with your numbers: [DETACHES=1000] [SECONDS=30] [CLOUD_MS=300] (docs/costs.md)
+	@$(BIN)/python -m tools.costs $(call given,DETACHES) $(call given,SECONDS) $(call given,CLOUD_MS) $(call given,AWS_MS) \
+		$(call given,BATCH) $(call given,MEMORY) $(call given,COLD) $(call given,INIT_MS) $(call given,CANARY) $(call given,WEBHOOK) \
+		$(call given,KEYS) $(call given,ENDPOINTS) $(call given,NATS) $(call given,PRICES) $(if $(call on,JSON),--json)
 
 pause resume: $(LOCAL)
 	@$(BIN)/python -m tools $@ --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,YES),--yes)
@@ -154,11 +161,12 @@ build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFu
 # as a variable that nobody has set, would deploy with the defaults.
 OWN_CONFIG = $(if $(filter-out undefined,$(origin CONFIG)),--config-file '$(abspath $(or $(CONFIG),$(error CONFIG names no file)))')
 
-deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="…"]
+deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="…"] [TAGS="…"]
 	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets, roles are made in your account;" >&2
 	@echo "what changes is shown first, and asked about. How to go on: docs/operations.md" >&2
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
-	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
+	@$(BIN)/python -m tools.release --config '$(abspath $(or $(CONFIG),samconfig.toml))' -- $(PARAMETERS)
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)) $(if $(TAGS),--tags $(TAGS))
 
 deploy-rehearsal: build .venv/sam/.ready ## Play a deployment through, up to its change set, without an account [CONFIG=] [PARAMETERS=]
 	@$(BIN)/python -m tools.rehearsal $(if $(CONFIG),--config $(call said,CONFIG)) $(if $(PARAMETERS),--parameters $(call said,PARAMETERS))

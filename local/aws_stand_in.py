@@ -15,6 +15,7 @@ from typing import Any, Self
 from local.poller import delete, receive
 from local.private import Guarded
 from shared.aws.client import EVENTS, SECRETS, SQS, AwsClient
+from shared.aws.verdict_store import WRITES, address
 from shared.policy import AWS_ANSWER, MAX_RECEIVES, VISIBILITY
 from shared.ports import AwsTrouble
 
@@ -121,13 +122,12 @@ class AwsStandIn:
 
     def _create_bucket(self) -> None:
         """S3 speaks no JSON: a request as it is."""
-        client = self.client
-        _, auth = client.signer("s3")
-        place = (
+        place = self.client.place(WRITES)
+        body = (
             f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
         )
-        url = f"{self.environment['AWS_ENDPOINT_URL']}/{VERDICT_BUCKET}"
-        client.http.put(url, data=place, auth=auth, timeout=AWS_ANSWER).raise_for_status()
+        url = address(VERDICT_BUCKET, place)
+        self.client.http.put(url, data=body, auth=place.auth, timeout=AWS_ANSWER).raise_for_status()
 
     def put_secret(self, name: str, value: object) -> None:
         self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})

@@ -131,6 +131,10 @@ class Fault:
     message: str
 
 
+UNNAMED_PROJECT = "default"
+"""What the project of a request that names none is called where something has to be told apart by project."""
+
+
 @dataclass(frozen=True, slots=True)
 class DetachRequest:
     """One wish to have one volume off one server, with the identity and the time of the event it came in."""

@@ -103,10 +103,14 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class QueueMessage:
-    """A message for the request queue, to be delivered after `delay` seconds (0 to 900)."""
+    """A message for the request queue, to be delivered after `delay` seconds (0 to 900).
+
+    Those of one `project` do not hold up those of others, where the queue can see to that.
+    """
 
     body: str
     delay: int = 0
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from shared.certificates import file_of, pem_or_file
 from shared.model import AuthType, ProjectId
 from shared.policy import Policy, RunningServerPolicy
 
@@ -166,7 +167,7 @@ class CloudCredentials(_FromNames):
     application_credential_secret: SecretStr | None = None
     region: str | None = None
     interface: Annotated[str, BeforeValidator(_without_url)] = "public"
-    cacert: str | None = None
+    cacert: Annotated[str, AfterValidator(pem_or_file)] | None = None
     insecure: bool = False
     compute_endpoint: str | None = None
     volume_endpoint: str | None = None
@@ -176,6 +177,11 @@ class CloudCredentials(_FromNames):
         """What no text may show."""
         found = (self.password, self.token, self.application_credential_secret)
         return tuple(secret.get_secret_value() for secret in found if secret)
+
+    @property
+    def verify(self) -> str | bool:
+        """What requests takes as `verify`: by which certificates the cloud's own are checked."""
+        return False if self.insecure else file_of(self.cacert) if self.cacert else True
 
     @property
     def named_project(self) -> str | None:
@@ -252,6 +258,7 @@ class Settings(_FromNames):
     cloud_secret_id: str | None = None
     cloud_secret_pattern: str = "volume-detach/cloud/{project_id}"  # noqa: S105 - a name
     allowed_projects: Annotated[frozenset[ProjectId], BeforeValidator(_parted)] = frozenset()
+    allowed_projects_secret_id: str | None = None
     allowed_requesters: Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)] = ()
     webhook_secret_id: str | None = None
     webhook_allowed_origins: Annotated[tuple[str, ...], BeforeValidator(_parted)] = ()
@@ -260,6 +267,7 @@ class Settings(_FromNames):
     sink_secret_id: str | None = None
     sink_mode: SinkMode = SinkMode.STRUCTURED
     verdict_bucket: Annotated[str, Field(pattern=BUCKET)] | None = None
+    fair_queue: bool = False
     delivery_ttl: Seconds = 86400
     confirm_timeout: Seconds = 600
     watch_timeout: Seconds = 21600
@@ -274,6 +282,10 @@ class Settings(_FromNames):
             raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
         if self.cloud_secret_pattern.count(PROJECT) != 1:
             raise ValueError(f"CLOUD_SECRET_PATTERN must contain {PROJECT} once: each project has its own secret")
+        if self.confirm_timeout > self.watch_timeout:
+            raise ValueError("CONFIRM_TIMEOUT must not be longer than WATCH_TIMEOUT, after which a detach has failed")
+        if self.allowed_projects and self.allowed_projects_secret_id:
+            raise ValueError("ALLOWED_PROJECTS and ALLOWED_PROJECTS_SECRET_ID are both set: unset one of them")
         return self
 
     @property

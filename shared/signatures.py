@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from standardwebhooks import Webhook
 
+from shared.certificates import file_of, pem
 from shared.model import AuthType, Requester, Via
 from shared.policy import SIGNATURE_TOLERANCE
 
@@ -77,12 +78,23 @@ class Keys(BaseModel):
     bearer_tokens: tuple[Annotated[TokenKey, BeforeValidator(_keyed)], ...] = ()
 
     @classmethod
-    def parse(cls, value: Any) -> Keys:
+    def parse(cls, value: Any) -> Self:
         """From a secret's JSON: an object of both, or a plain list of signing secrets. Raises ValidationError.
 
         Each key is a text, or `{"name": ..., "secret": ...}`.
         """
         return cls.model_validate({"secrets": value} if isinstance(value, list) else value)
+
+
+class SinkKeys(Keys):
+    """What verdicts are signed with, and by which certificates (PEM) the receiver's own are checked, if not public."""
+
+    cacert: Annotated[str, AfterValidator(pem)] | None = None
+
+    @property
+    def verify(self) -> str | bool:
+        """What requests takes as `verify`."""
+        return file_of(self.cacert) if self.cacert else True
 
 
 @dataclass(frozen=True, slots=True)

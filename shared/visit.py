@@ -312,7 +312,7 @@ class Visit:
                 seen = look.with_actions(case, seen)
                 case = before.saw(seen, policy, clock())
             decision = self.visits.decide(case, policy, clock())
-            if _says_something(decision) and not seen.listing_read:
+            if not seen.listing_read and _says_something(decision):
                 # Whatever is said rests on both planes.
                 case = before.saw(look.with_list(case, seen), policy, clock())
                 decision = self.visits.decide(case, policy, clock())

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -101,10 +102,12 @@ def client_of(script: Script, naps: list[float] | None = None, **more: str) -> A
 
 
 @contextmanager
-def scripted_server() -> Iterator[Script]:
+def scripted_server(tls: ssl.SSLContext | None = None) -> Iterator[Script]:
     """A server on a free port of this machine."""
     server = _Listener(("127.0.0.1", 0), _Connection)
-    server.script = Script(f"http://127.0.0.1:{server.server_port}")
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    server.script = Script(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

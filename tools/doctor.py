@@ -30,8 +30,7 @@ MARKS = {State.NOT_TRIED: "-"}
 def examined(found: Found, clock: Clock = utc_now) -> Iterator[Line]:
     """The checks of the cloud that was found, made as they are asked for. Raises CloudsError before the first."""
     known = credentials(found)
-    verify = False if known.insecure else known.cacert or True
-    return Examination(found, connect(lambda _: known, clock=clock), verify).lines()
+    return Examination(found, connect(lambda _: known, clock=clock), known.verify).lines()
 
 
 def report(lines: Iterator[Line], as_json: bool, colour: bool) -> int:

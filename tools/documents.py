@@ -8,6 +8,7 @@ from shared.model import Detail
 from shared.outbox.reasons import catalogue
 from tools import openapi
 from tools.contract import asyncapi, samples, schemas
+from tools.costs.page import page as costs
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,6 +73,7 @@ def _page(text: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 DOCUMENTS: Mapping[str, Callable[[], object]] = {
+    "docs/costs.md": costs,
     "docs/details.md": details,
     "docs/failure-reasons.md": failure_reasons,
     "docs/openapi.json": openapi.document,

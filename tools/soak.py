@@ -66,6 +66,9 @@ class Rain(Faults):
 TROUBLES_EVERY = 6
 """Seconds between two things that happen to cloud, secrets and function while the requests are carried out."""
 
+KEY_LASTS = 300
+"""Seconds that a key of our messages is the current one at least; they lie in the queue for less."""
+
 
 @dataclass
 class Troubles:
@@ -81,11 +84,13 @@ class Troubles:
     counts: Counter[str] = field(default_factory=Counter)
     memory: list[int] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
+    _waited: float = 0
 
     def run(self) -> None:
         happen = itertools.cycle((self._move, self._change_password, self._move, self._restart, self._change_key,
                                   self._move, self._kill_tokens, self._move))  # fmt: skip
         while not self._stop.wait(TROUBLES_EVERY):
+            self._waited += TROUBLES_EVERY
             happened = next(happen)
             with self.cloud.lock:
                 happened()
@@ -108,6 +113,9 @@ class Troubles:
         self.counts["passwords changed"] += 1
 
     def _change_key(self) -> None:
+        """Not twice while a message may lie in the queue, as the operators are told."""
+        if self.counts["keys of our messages rotated"] * KEY_LASTS > self._waited:
+            return
         self.stack.aws.rotate_secret(MESSAGE_KEY, {"key": f"{self.random.getrandbits(256):064x}"})
         self.counts["keys of our messages rotated"] += 1
 
@@ -132,11 +140,19 @@ class Soak:
     ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     said: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
+    @property
+    def asked(self) -> set[str]:
+        return {request["id"] for request in self.requests}
+
+    @property
+    def answered(self) -> int:
+        return len(self.asked & self.ids.keys())
+
     def send(self, stack: Stack, duplicates: float, random: Random) -> None:
         """Keep a wave of requests on their way, some of them twice."""
         client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
         for first in range(0, len(self.requests), 8):
-            while first - len(self.ids) > WAVE:
+            while first - self.answered > WAVE:
                 time.sleep(0.05)
             batch = self.requests[first : first + 8]
             batch += [request for request in batch if random.random() < duplicates][:2]
@@ -162,14 +178,15 @@ class Soak:
 
     def report(self, console: Console, drained: float, troubles: Troubles) -> bool:
         """Show the reckoning; whether everything is as it has to be."""
-        untrue = self.untrue()
+        untrue, asked = self.untrue(), self.asked
         rows = (
             ("requests", len(self.requests), None),
             ("cloud calls", len(self.cloud.calls), None),
             ("faults injected", self.rain.fallen, None),
             *((name, count, None) for name, count in sorted(troubles.counts.items())),
             ("events emitted", len(self.events), None),
-            ("lost (no final verdict)", len(self.requests) - len(self.ids), 0),
+            ("lost (no final verdict)", len(asked - self.ids.keys()), 0),
+            ("verdicts of what nobody asked for", len(self.ids.keys() - asked), 0),
             ("requests with two final verdict ids", sum(len(ids) > 1 for ids in self.ids.values()), 0),
             ("requests told two different things", sum(len(said) > 1 for said in self.said.values()), 0),
             ("verdicts the cloud's record disagrees with", len(untrue), 0),
@@ -205,13 +222,13 @@ def main() -> int:
         troubles = Troubles(soak.cloud, stack, Random(asked.seed))
         threading.Thread(target=troubles.run, daemon=True).start()
         threading.Thread(target=soak.send, args=(stack, asked.duplicates, random), daemon=True).start()
-        while len(soak.ids) < asked.requests and time.monotonic() < deadline:
+        while soak.answered < asked.requests and time.monotonic() < deadline:
             soak.take(stack)
-            if len(soak.ids) * 4 >= asked.requests * (len(troubles.memory) + 1):
+            if soak.answered * 4 >= asked.requests * (len(troubles.memory) + 1):
                 troubles.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
             if time.monotonic() - told > 5:
                 told = time.monotonic()
-                console.at(f"{len(soak.ids):>6} of {asked.requests} requests have their verdict")
+                console.at(f"{soak.answered:>6} of {asked.requests} requests have their verdict")
         drained = time.monotonic() - began
         troubles.stop()
         while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:

@@ -5,7 +5,6 @@ A call has a limit for all of it: name resolution, connecting, headers, body, at
 
 import json
 import random
-import re
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests_aws4auth import AWS4Auth
 
+from shared.aws.errors import AwsError, NoAnswer
+from shared.aws.hosts import host
 from shared.policy import (
     AWS_ANSWER,
     AWS_ATTEMPTS,
@@ -36,70 +37,36 @@ T = TypeVar("T")
 
 
 class Protocol(NamedTuple):
-    """How a service wants to be called, for how many seconds a call may last, and how often it is attempted."""
+    """How a service wants to be called, for how many seconds a call may last, and how often it is attempted.
 
-    endpoint: str
+    `name` is the service's in its address and its signatures, `variable` the one that holds another address of it.
+    """
+
+    name: str
+    variable: str
     target: str
     json_version: str
     patience: float = AWS_PATIENCE
     attempts: int = AWS_ATTEMPTS
 
 
-SQS = Protocol("sqs", "AmazonSQS", "1.0")
-EVENTS = Protocol("events", "AWSEvents", "1.1")
-SECRETS = Protocol("secretsmanager", "secretsmanager", "1.1", SECRET_PATIENCE)
-STATES = Protocol("states", "AWSStepFunctions", "1.0", attempts=1)
+SQS = Protocol("sqs", "AWS_ENDPOINT_URL_SQS", "AmazonSQS", "1.0")
+EVENTS = Protocol("events", "AWS_ENDPOINT_URL_EVENTBRIDGE", "AWSEvents", "1.1")
+SECRETS = Protocol("secretsmanager", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager", "1.1", SECRET_PATIENCE)
+STATES = Protocol("states", "AWS_ENDPOINT_URL_SFN", "AWSStepFunctions", "1.0", attempts=1)
 """One attempt: an answer to a task that is not taken waits in the queue, and is given again."""
 
 
-class NoAnswer(AwsTrouble):
-    """No answer came in time, or none that can be read: what was asked may have been done."""
+class Place(NamedTuple):
+    """Where a service is, without a slash at the end, and what signs requests to it."""
 
-    passing = True
-
-
-class AwsError(AwsTrouble):
-    """An answer of AWS that is a no; `code` is the service's own."""
-
-    def __init__(self, operation: str, status: int, code: str, message: str) -> None:
-        super().__init__(f"{operation}: {code} ({status}) {message}".strip())
-        self.status = status
-        self.code = code
-
-    @property
-    def passing(self) -> bool:
-        """Whether the same call may succeed in a moment: server errors and throttling in its several names."""
-        return self.status >= 500 or self.throttled or self.code in PASSING
-
-    @property
-    def throttled(self) -> bool:
-        return self.status == 429 or throttles(self.code)
-
-    @property
-    def of_entries(self) -> bool:
-        """Whether something in the call was refused, so that a part of it may be taken."""
-        return self.status in (400, 413) and not self.passing and not OF_CALLER_OR_ADDRESSEE.match(self.code)
+    auth: AWS4Auth
+    url: str
+    is_own: bool = False
+    """Whether the environment names the address; then it is none of AWS's own form."""
 
 
-def throttles(code: str) -> bool:
-    """Whether an error code of AWS means "not so fast": `ThrottlingException`, `RequestThrottled`, and so on."""
-    return "Throttl" in code or code in THROTTLES
-
-
-THROTTLES = {"TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown",
-             "LimitExceededException"}  # fmt: skip
-PASSING = {"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete", "InternalFailure"}
-
-STALE = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException",
-         "SignatureDoesNotMatch"}  # fmt: skip
-"""Credentials or a clock that were wrong a moment ago. Both are read anew at each attempt, so one more may succeed."""
-
-OF_CALLER_OR_ADDRESSEE = re.compile(
-    r"(AWS\.SimpleQueueService\.)?(NonExistentQueue|Queue|Kms|KMS|Access|Unrecognized|Unknown(Operation|Error)|Invalid"
-    r"(Signature|ClientTokenId|Security|Address|Action)|IncompleteSignature|Signature|Missing|OptIn|Expired|Request(Exp"
-    r"|Time)|ResourceNotFound|Unsupported|NotAuthorized)"
-)
-"""Errors of a whole call that no part of it escapes."""
+KINDS = ("FIPS", "DUALSTACK")
 
 
 def _session() -> requests.Session:
@@ -155,7 +122,7 @@ class AwsClient:
             except TimeoutError:
                 doing.cancel()
                 trouble = NoAnswer(f"{operation}: no answer within {seconds:.1f} s")
-            once_more = isinstance(trouble, AwsError) and trouble.code in STALE and not stale
+            once_more = isinstance(trouble, AwsError) and trouble.stale and not stale
             pause = random.uniform(0, 0.1 * 2**attempt)  # noqa: S311 - jitter, no secret
             in_time = self.clock() + timedelta(seconds=pause) < ends
             if attempt == attempts or not (trouble.passing or once_more) or not in_time:
@@ -164,36 +131,41 @@ class AwsClient:
             self.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def signer(self, service: str) -> tuple[str, AWS4Auth]:
-        """The region, and what signs a request to a service there. Raises AwsTrouble."""
+    def place(self, service: Protocol) -> Place:
+        """Where the service is in our region, and what signs a request to it. Raises AwsTrouble."""
         environment = self.environment
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         if not (region and environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
             raise AwsTrouble("AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set")
-        return region, AWS4Auth(
+        auth = AWS4Auth(
             environment["AWS_ACCESS_KEY_ID"],
             environment["AWS_SECRET_ACCESS_KEY"],
             region,
-            service,
+            service.name,
             session_token=environment.get("AWS_SESSION_TOKEN"),
         )
+        own = None
+        if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+            own = environment.get(service.variable) or environment.get("AWS_ENDPOINT_URL")
+        if own:
+            return Place(auth, own.rstrip("/"), is_own=True)
+        fips, dual_stack = (environment.get(f"AWS_USE_{kind}_ENDPOINT", "").lower() == "true" for kind in KINDS)
+        return Place(auth, f"https://{host(service.name, region, fips, dual_stack)}")
 
     def _once(self, service: Protocol, operation: str, body: bytes, seconds: float) -> dict[str, Any]:
-        environment = self.environment
-        region, auth = self.signer(service.endpoint)
-        url = environment.get("AWS_ENDPOINT_URL") or f"https://{service.endpoint}.{region}.amazonaws.com"
+        place = self.place(service)
         try:
             response = self.http.post(
-                url.rstrip("/") + "/",
+                f"{place.url}/",
                 data=body,
                 headers={
                     "Content-Type": f"application/x-amz-json-{service.json_version}",
                     "X-Amz-Target": f"{service.target}.{operation}",
                 },
-                auth=auth,
+                auth=place.auth,
                 timeout=(min(AWS_CONNECT, seconds), seconds),
                 # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
-                verify=environment.get("AWS_CA_BUNDLE") or True,
+                verify=self.environment.get("AWS_CA_BUNDLE") or True,
                 allow_redirects=False,
             )
             answer = response.json() if response.content else {}

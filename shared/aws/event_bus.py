@@ -4,17 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.aws.client import (
-    EVENTS,
-    LONGEST_TRACE_HEADER,
-    TRACE_HEADER,
-    AwsClient,
-    Left,
-    NoAnswer,
-    lists_in,
-    send_all,
-    throttles,
-)
+from shared.aws.client import EVENTS, LONGEST_TRACE_HEADER, TRACE_HEADER, AwsClient, Left, lists_in, send_all
+from shared.aws.errors import NoAnswer, throttles
 from shared.ports import Event, K, Unsent
 
 TRANSIENT = ("InternalFailure", "InternalException", "ServiceUnavailable")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all, throttles
+from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all
+from shared.aws.errors import throttles
 from shared.model import Message
 from shared.policy import AWS_ANSWER
 from shared.ports import AwsTrouble, K, QueueMessage, Unsent
@@ -21,6 +22,8 @@ class SqsQueue:
 
     client: AwsClient
     url: str
+    fair: bool = False
+    """Whether messages bear their project as MessageGroupId, by which SQS shares a standard queue (fair queues)."""
 
     def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         return send_all(self.client, messages, lambda message: len(message.body.encode()), self._offer, deadline)
@@ -40,15 +43,16 @@ class SqsQueue:
         trace = self.client.environment.get(TRACE_HEADER)
         traced = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}
         more: dict[str, Any] = {"MessageSystemAttributes": traced} if trace else {}
-        entries = [
-            {"Id": id_, "MessageBody": messages[key].body, "DelaySeconds": messages[key].delay, **more}
-            for id_, key in keys.items()
-        ]
+        entries = [self._entry(id_, messages[key]) | more for id_, key in keys.items()]
         answer = self.client.call(SQS, "SendMessageBatch", {"QueueUrl": self.url, "Entries": entries}, ends)
         successful, failed = lists_in(answer, "Successful", "Failed")
         taken = {str(entry.get("Id")) for entry in successful}
         errors = {str(entry.get("Id")): entry for entry in failed}
         return {key: _left(errors.get(id_, {})) for id_, key in keys.items() if id_ not in taken}
+
+    def _entry(self, id_: str, message: QueueMessage) -> dict[str, Any]:
+        group = {"MessageGroupId": message.project} if self.fair and message.project else {}
+        return {"Id": id_, "MessageBody": message.body, "DelaySeconds": message.delay, **group}
 
 
 def _left(error: Mapping[str, object]) -> Left:

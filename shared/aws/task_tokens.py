@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared.aws.client import STATES, AwsClient, AwsError
+from shared.aws.client import STATES, AwsClient
+from shared.aws.errors import AwsError
 from shared.model import Outcome
 from shared.ports import AwsTrouble, Event, NotTaken
 

@@ -17,7 +17,8 @@ from urllib.parse import quote, urlencode
 
 import requests
 
-from shared.aws.client import AwsClient, AwsError, NoAnswer, Protocol
+from shared.aws.client import AwsClient, Place, Protocol
+from shared.aws.errors import AwsError, NoAnswer
 from shared.model import Outcome, verdict_id
 from shared.policy import AWS_ANSWER, AWS_CONNECT, MARK_PATIENCE, STATUS_PATIENCE
 from shared.ports import AwsTrouble, Event, Kept, NotTaken
@@ -31,8 +32,8 @@ PUT, GET, LIST = "PutObject", "GetObject", "ListObjectsV2"
 METHODS = {PUT: "PUT", GET: "GET", LIST: "GET"}
 """The operations of S3 that are called, and how."""
 
-WRITES = Protocol("s3", "", "", AWS_ANSWER, attempts=1)
-READS = Protocol("s3", "", "", STATUS_PATIENCE, attempts=2)
+WRITES = Protocol("s3", "AWS_ENDPOINT_URL_S3", "", "", AWS_ANSWER, attempts=1)
+READS = WRITES._replace(patience=STATUS_PATIENCE, attempts=2)
 """A verdict that is not kept waits in the queue, and is offered again; a sender who asks waits for the answer."""
 
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
@@ -120,15 +121,15 @@ class S3VerdictStore:
         query: Mapping[str, str] | None = None,
     ) -> str:
         """One signed request. Raises AwsTrouble."""
-        region, auth = self.client.signer("s3")
-        url = address(self.bucket, region, self.client.environment.get("AWS_ENDPOINT_URL")) + key
+        place = self.client.place(WRITES)
+        url = address(self.bucket, place) + key
         try:
             response = self.client.http.request(
                 METHODS[operation],
                 url + (f"?{urlencode(query, quote_via=quote)}" if query else ""),
                 data=body.encode(),
                 headers=headers,
-                auth=auth,
+                auth=place.auth,
                 timeout=(min(AWS_CONNECT, seconds), seconds),
                 verify=self.client.environment.get("AWS_CA_BUNDLE") or True,
                 allow_redirects=False,
@@ -149,11 +150,9 @@ def error_in(text: str, response: requests.Response) -> tuple[str, str]:
     return code[1] if code else response.reason or "UnknownError", message[1] if message else ""
 
 
-def address(bucket: str, region: str, endpoint: str | None) -> str:
+def address(bucket: str, place: Place) -> str:
     """Where the bucket's keys begin: virtual-hosted style, as AWS asks for; path style at an endpoint of one's own."""
-    if endpoint:
-        return f"{endpoint.rstrip('/')}/{bucket}/"
-    return f"https://{bucket}.s3.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}/"
+    return f"{place.url}/{bucket}/" if place.is_own else f"{place.url.replace('://', f'://{bucket}.', 1)}/"
 
 
 def final_key(id_: str) -> str:

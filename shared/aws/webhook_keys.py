@@ -1,15 +1,18 @@
-"""The keys of the webhook endpoint, from one secret."""
+"""The keys of the webhook endpoint, and those of the sink, each from one secret."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from shared.aws.client import AwsError
+from shared.aws.errors import AwsError
 from shared.aws.secrets import ABSENT, Secrets
 from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.settings import faults_in
-from shared.signatures import Keys
+from shared.signatures import Keys, SinkKeys
+
+K = TypeVar("K", bound=Keys)
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,21 @@ class WebhookKeys:
 
     def keys(self, newest: bool = False) -> Keys:
         """Raises AwsTrouble, also for a secret that holds something else; the message shows none of it."""
-        if not self.secret_id:
-            return Keys()
-        try:
-            return Keys.parse(self.secrets.read(self.secret_id, SECRET_NEWEST if newest else SECRET_KEPT))
-        except AwsError as error:
-            if error.code in ABSENT:
-                return Keys()
-            raise
-        except ValidationError as error:
-            faults = faults_in(error, " ")
-            raise AwsTrouble(f"the secret {self.secret_id} holds no webhook keys: {faults}") from None
+        return _read(Keys, self.secrets, self.secret_id, SECRET_NEWEST if newest else SECRET_KEPT)
+
+    def of_sink(self) -> SinkKeys:
+        """The same for the secret of a sink."""
+        return _read(SinkKeys, self.secrets, self.secret_id, SECRET_KEPT)
+
+
+def _read(kind: type[K], secrets: Secrets, secret_id: str | None, kept_seconds: float) -> K:
+    if not secret_id:
+        return kind()
+    try:
+        return kind.parse(secrets.read(secret_id, kept_seconds))
+    except AwsError as error:
+        if error.code in ABSENT:
+            return kind()
+        raise
+    except ValidationError as error:
+        raise AwsTrouble(f"the secret {secret_id} holds no webhook keys: {faults_in(error, ' ')}") from None

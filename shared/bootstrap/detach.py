@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shared.aws.client import AwsClient
 from shared.aws.event_bus import EventBus
-from shared.aws.secrets import CloudSecret, MessageKey, Secrets
+from shared.aws.secrets import CloudSecret, MessageKey, ProjectList, Secrets
 from shared.aws.sqs import SqsQueue
 from shared.aws.task_tokens import TaskTokens
 from shared.outbox.consumers import Consumers
@@ -46,22 +46,24 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
 
 
 def projects(settings: Settings, environment: Mapping[str, str], secrets: Secrets, clock: Clock) -> Projects:
-    """The default cloud and those of ALLOWED_PROJECTS; with the latter alone every request has to name its project."""
+    """The default cloud and those that are listed; with the latter alone every request has to name its project."""
     # Whoever answers dead letters asks no cloud, and does not load what can.
     from shared.cloud.openstack import Projects, connect
 
     listed = {project: CloudSecret(secrets, name, project) for project, name in settings.project_secrets.items()}
+    in_secret = settings.allowed_projects_secret_id
+    find = ProjectList(secrets, in_secret, settings.cloud_secret_pattern) if in_secret else None
     default: ReadCredentials | None = None
     if settings.cloud_secret_id:
         default = CloudSecret(secrets, settings.cloud_secret_id)
-    elif not listed or environment.get("OS_AUTH_URL"):
+    elif not (listed or find) or environment.get("OS_AUTH_URL"):
         # These do not change while a process lives. One that is missing is said now, not at the first request.
         variables = cloud_variables(environment)
         credentials = load(CloudCredentials, variables)
         if names := unread(variables):
             logger.warning("settings not read", names=names)
         default = lambda _: credentials  # noqa: E731
-    return Projects(partial(connect, clock=clock), default, listed)
+    return Projects(partial(connect, clock=clock), default, listed, find)
 
 
 def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Clock) -> Outlets:
@@ -71,7 +73,7 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
         from shared.aws.webhook_keys import WebhookKeys
         from shared.outbox.http_sink import HttpSink
 
-        keys = WebhookKeys(secrets, settings.sink_secret_id).keys
+        keys = WebhookKeys(secrets, settings.sink_secret_id).of_sink
         consumers = {"sink": HttpSink(settings.sink_url, keys, clock, mode=settings.sink_mode), **consumers}
     if settings.verdict_bucket:
         from shared.aws.verdict_store import S3VerdictStore
@@ -81,7 +83,7 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
         consumers = {"bucket": S3VerdictStore(apart, settings.verdict_bucket), **consumers}
     return Outlets(
         bus=EventBus(client, settings.event_bus_name),
-        queue=SqsQueue(client, settings.request_queue_url),
+        queue=SqsQueue(client, settings.request_queue_url, settings.fair_queue),
         macs=MessageKey(secrets, settings.message_key_secret_id),
         events=EventFactory(settings.event_source, settings.event_type_prefix),
         clock=clock,

@@ -31,7 +31,7 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
     return WebhookEndpoint(
         rules=rules,
         key_ring=WebhookKeys(secrets, settings.webhook_secret_id),
-        queue=SqsQueue(client, settings.request_queue_url),
+        queue=SqsQueue(client, settings.request_queue_url, settings.fair_queue),
         macs=MessageKey(secrets, settings.message_key_secret_id),
         clock=clock,
         store=store_of(settings, environment, clock),

@@ -91,8 +91,9 @@ class Login:
             if credentials == self._credentials:
                 return False
             # No redirect is followed: the password would go along.
-            verify = False if credentials.insecure else credentials.cacert or True
-            self._session = Session(auth=_plugin(credentials), session=self.http, verify=verify, redirect=False)
+            auth = _plugin(credentials)
+            verify = credentials.verify if credentials.cacert or credentials.insecure else True
+            self._session = Session(auth=auth, session=self.http, verify=verify, redirect=False)
             self._credentials, self._granted, self._refused = credentials, None, None
             return True
 
@@ -114,26 +115,33 @@ class Login:
         granted = self._granted
         if granted and not granted[0].will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
             return granted[1]
-        with self._alone(deadline):
+        self._wait(deadline)
+        try:
             if self._credentials is None:
                 self.refresh()
             given = self._logged_in(deadline)
             if self._granted is None or self._granted[0] is not given:
                 self._granted = given, _access(given, self._credentials, self._session.verify)
             return self._granted[1]
+        finally:
+            self._lock.release()
 
     def catalog(self) -> tuple[Offered, ...]:
         """All that the catalog has with the interface of the credentials; logs in. Raises NoAnswer."""
-        with self._alone(None):
+        with self._lock:
             if self._credentials is None:
                 self.refresh()
             return _offered(self._logged_in(None), self._credentials)
 
-    @contextmanager
-    def _alone(self, deadline: datetime | None) -> Iterator[None]:
+    def _wait(self, deadline: datetime | None) -> None:
+        """Take the lock, which another thread may hold for a login. Raises NoAnswer at the deadline."""
         left = max((deadline - self.clock()).total_seconds(), 0) if deadline else -1
         if not self._lock.acquire(timeout=left):
             raise NoAnswer(unanswered(TimeoutError("the login of another call took until the deadline")))
+
+    @contextmanager
+    def _alone(self, deadline: datetime | None) -> Iterator[None]:
+        self._wait(deadline)
         try:
             yield
         finally:

@@ -263,11 +263,15 @@ def connect(read: ReadCredentials, http: requests.Session | None = None, clock: 
 
 @dataclass
 class Projects:
-    """One cloud for each project of `projects`, and the default one for requests that name none or its own."""
+    """One cloud for each project of `projects`, and the default one for requests that name none or its own.
+
+    Instead of `projects`, `listed` may tell the credentials of each project that is served, as often as it is asked.
+    """
 
     connect: Callable[[ReadCredentials], OpenStackCloud]
     default: ReadCredentials | None
     projects: Mapping[str, ReadCredentials] = field(default_factory=dict)
+    listed: Callable[[str], ReadCredentials | None] | None = None
     _clouds: dict[str | None, OpenStackCloud] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -276,7 +280,7 @@ class Projects:
             self._clouds[None] = self.connect(self.default)
 
     def key(self, project_id: str | None) -> str | None:
-        return project_id if project_id in self._clouds else None
+        return project_id if self.listed or project_id in self._clouds else None
 
     def select(self, project_id: str | None, deadline: datetime | None) -> Cloud:
         """A request for a project that is not served costs no call to any cloud.
@@ -284,7 +288,8 @@ class Projects:
         Where there is a list, a project that is not in it is served if it is the one the default credentials name;
         those that name none by its id are not logged in with to find out.
         """
-        found = self._clouds.get(project_id) or self._clouds.get(None)
+        own = self._own(project_id) if project_id and self.listed else self._clouds.get(project_id)
+        found = own or self._clouds.get(None)
         if found is None:
             raise _not_served(project_id)
         found.login.refresh()
@@ -292,13 +297,22 @@ class Projects:
         if project_id is None:
             return cloud
         named = found.login.named_project
-        if self.projects and project_id not in self.projects and project_id != named:
+        if (self.projects or self.listed) and own is None and project_id != named:
             raise _not_served(project_id)
-        own = named or cloud.project_id()
-        if own == project_id:
+        is_for = named or cloud.project_id()
+        if is_for == project_id:
             return cloud
-        message = f"the request names project {project_id}, the credentials are for {own}"
+        message = f"the request names project {project_id}, the credentials are for {is_for}"
         raise CloudTrouble(Classified(AnswerClass.PERMANENT, "wrong_project", message, Reason.WRONG_PROJECT))
+
+    def _own(self, project_id: str) -> OpenStackCloud | None:
+        """The cloud of a project on the list; kept, since its login is."""
+        read = self.listed(project_id) if self.listed else None
+        if read is None:
+            return None
+        if project_id not in self._clouds:  # several threads may come at once, and there is to be one login
+            self._clouds.setdefault(project_id, self.connect(read))
+        return self._clouds[project_id]
 
 
 def _not_served(project_id: str | None) -> CloudTrouble:

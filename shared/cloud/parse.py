@@ -56,9 +56,10 @@ def _named(found: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _true(value: Any) -> bool:
-    """`bootable` is a string everywhere, `multiattach` a string on one page."""
-    return value is True or (isinstance(value, str) and value.strip().lower() == "true")
+def _true(found: Mapping[str, Any]) -> set[str]:
+    """The members that are true: `bootable` is a string everywhere, `multiattach` a string on one page."""
+    flags = {name: value for name, value in found.items() if isinstance(value, bool | str)}
+    return {name for name, value in flags.items() if str(value).strip().lower() == "true"}
 
 
 def cloud_time(value: Any) -> datetime | None:
@@ -85,7 +86,8 @@ def all_detaching(body: Any) -> Mapping[str, Volume] | None:
 
 
 def _volume(found: Mapping[str, Any]) -> Volume:
-    named, attachments, size = _named(found), found.get("attachments"), found.get("size")
+    named, true = _named(found), _true(found)
+    attachments, size = found.get("attachments"), found.get("size")
     status = named.get("status")
     if status is None or not isinstance(attachments, list):
         # Without them nothing can be proven, and an absent list must not read as "not attached".
@@ -94,8 +96,8 @@ def _volume(found: Mapping[str, Any]) -> Volume:
         id=str(found.get("id")),
         status=status,
         attachments=tuple(filter(None, map(_attachment, attachments))),
-        multiattach=_true(found.get("multiattach")) or _true(found.get("shareable")),
-        bootable=_true(found.get("bootable")),
+        multiattach=not true.isdisjoint(("multiattach", "shareable")),
+        bootable="bootable" in true,
         metadata=texts_in(found.get("metadata")),
         updated_at=cloud_time(found.get("updated_at")),
         name=named.get("name", ""),
@@ -157,7 +159,7 @@ def _server(found: Mapping[str, Any]) -> Server:
         task_state=named.get("OS-EXT-STS:task_state"),
         vm_state=named.get("OS-EXT-STS:vm_state"),
         power_state=power if isinstance(power, int) else None,
-        locked=None if locked is None else _true(locked),
+        locked=None if locked is None else "locked" in _true(found),
         root_device=named.get("OS-EXT-SRV-ATTR:root_device_name"),
         image_id=_named(image).get("id") if isinstance(image, dict) else None,
         metadata=texts_in(found.get("metadata")),

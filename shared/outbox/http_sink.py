@@ -15,7 +15,7 @@ from shared.policy import LONGEST_OFFER, SINK_ANSWER, SINK_CONNECT
 from shared.ports import AwsTrouble, Event, NotTaken
 from shared.retry_after import seconds
 from shared.settings import SinkMode
-from shared.signatures import ID, SIGNATURE, TIMESTAMP, Keys
+from shared.signatures import ID, SIGNATURE, TIMESTAMP, SinkKeys
 
 TRY_AGAIN = {408, 425, 429}
 """And every 5xx: what may be different the next time."""
@@ -29,7 +29,7 @@ class HttpSink:
     """POSTs every event to `url`; the event's id is the webhook's id, so a repeated delivery is known as one."""
 
     url: str
-    keys: Callable[[], Keys]
+    keys: Callable[[], SinkKeys]
     clock: Callable[[], datetime]
     mode: SinkMode = SinkMode.STRUCTURED
     http: requests.Session = field(default_factory=requests.Session)
@@ -48,11 +48,12 @@ class HttpSink:
         headers, body = CONTENT[self.mode](json.loads(event.body), event.body)
         latest = self.clock() + timedelta(seconds=LONGEST_OFFER)
         try:
-            signed = self._signature(event.id, body)
+            keys = self.keys()
+            signed = self._signature(keys, event.id, body)
             left = (min(latest, deadline or latest) - self.clock()).total_seconds()
             if left <= 0:
                 return NotTaken("no time was left to send it", again=True)
-            posting = self.threads.submit(self._posted, {**headers, **signed}, body, left)
+            posting = self.threads.submit(self._posted, {**headers, **signed}, body, keys.verify, left)
             return posting.result(left)
         except AwsTrouble as trouble:
             return NotTaken(str(trouble), again=True)
@@ -62,12 +63,13 @@ class HttpSink:
         except requests.RequestException as error:
             return NotTaken(f"no answer ({type(error).__name__})", again=True)
 
-    def _posted(self, headers: Mapping[str, str], body: str, seconds: float) -> NotTaken | None:
+    def _posted(self, headers: Mapping[str, str], body: str, verify: str | bool, seconds: float) -> NotTaken | None:
         with self.http.post(
             self.url,
             data=body.encode(),
             headers=headers,
             timeout=(min(SINK_CONNECT, seconds), min(SINK_ANSWER, seconds)),
+            verify=verify,
             allow_redirects=False,
             stream=True,  # what the answer says beyond its status is not read, however long it is
         ) as response:
@@ -81,9 +83,9 @@ class HttpSink:
         retry_after = seconds(response.headers.get("Retry-After"), self.clock()) if again else None
         return NotTaken(f"HTTP {status}", again, retry_after)
 
-    def _signature(self, id: str, body: str) -> Mapping[str, str]:
+    def _signature(self, keys: SinkKeys, id: str, body: str) -> Mapping[str, str]:
         """Signed with every secret there is, so that the receiver can change over to a new one at leisure."""
-        secrets = [key.text for key in self.keys().secrets]
+        secrets = [key.text for key in keys.secrets]
         if not secrets:
             raise AwsTrouble("there is no secret to sign with")
         now = self.clock().astimezone(UTC)

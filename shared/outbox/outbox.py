@@ -15,7 +15,7 @@ from shared import strict_json
 from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
 from shared.decision.requeue import pause
 from shared.inbox.read import Rejected
-from shared.model import DetachRequest, Message, Outcome
+from shared.model import UNNAMED_PROJECT, DetachRequest, Message, Outcome
 from shared.outbox.consumers import Consumers, Offers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
@@ -194,7 +194,8 @@ class Outbox:
             signed = partial(strict_json.signed, mac=self.outlets.macs.mac)
             for letter in letters:
                 if letter.message:
-                    ours[letter] = QueueMessage(signed(letter.message[0]), letter.message[1])
+                    project = (letter.request.project_id or UNNAMED_PROJECT) if letter.request else None
+                    ours[letter] = QueueMessage(signed(letter.message[0]), letter.message[1], project)
             unsent = self.outlets.queue.send(ours, until) if ours else {}
         except AwsTrouble as trouble:  # there is no key to sign with
             unsent = dict.fromkeys(letters, Unsent(str(trouble), cause=trouble))

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from shared import strict_json
+from shared.model import UNNAMED_PROJECT
 from shared.ports import AwsTrouble, Clock, Macs, Queue, QueueMessage, Unsent, VerdictStore
 from shared.signatures import Keys
 from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, receive
@@ -118,7 +119,10 @@ class WebhookEndpoint:
             bodies = {entry: strict_json.signed(entry.event, self.macs.mac) for entry in entries}
         except AwsTrouble as trouble:
             return dict.fromkeys(entries, Unsent(str(trouble)))
-        return self.queue.send({entry: QueueMessage(body) for entry, body in bodies.items()})
+        messages = {
+            entry: QueueMessage(body, 0, entry.request.project_id or UNNAMED_PROJECT) for entry, body in bodies.items()
+        }
+        return self.queue.send(messages)
 
     def _marked(self, entries: list[Entry]) -> list[str]:
         """Keep that these are in the queue, if that can be done in a moment; what went wrong, for the log."""

@@ -16,13 +16,15 @@ from shared.policy import INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningS
 from shared.settings import Settings, SettingsError, SinkMode, load
 
 ROOT = Path(__file__).parents[2]
-ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
-"""Variables that libraries read."""
+ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "REVISION", "AWS_USE_FIPS_ENDPOINT",
+             "AWS_USE_DUALSTACK_ENDPOINT", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_EVENTBRIDGE",
+             "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SFN", "AWS_ENDPOINT_URL_S3"}  # fmt: skip
+"""Variables that libraries and the client of AWS read, and what tells a version from another."""
 
 VARIABLES = {name: str(field.alias) for name, field in Settings.model_fields.items()}
 """What each setting is called in the environment."""
 
-NOT_SET = {"DELIVERY_TTL", "FENCE_SKEW", "WEBHOOK_IAM_AUTH"}
+NOT_SET = {"FENCE_SKEW"}
 """Settings whose defaults are right wherever this template is deployed as it is."""
 
 IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage", "ListObjectsV2": "ListBucket"}
@@ -34,6 +36,10 @@ BY_LAMBDA = {
     "xray": {"xray:PutTraceSegments", "xray:PutTelemetryRecords"},
 }
 """What Lambda does in a function's name: with the queue that it reads for it, its log, its traces."""
+
+IN_A_VPC = {f"ec2:{do}" for do in ("CreateNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets",
+            "DeleteNetworkInterface", "AssignPrivateIpAddresses", "UnassignPrivateIpAddresses")}  # fmt: skip
+"""What Lambda does where the functions are in a VPC (Lambda, execution role permissions)."""
 
 SERVICES = {"SQS": "sqs", "EVENTS": "events", "SECRETS": "secretsmanager", "STATES": "states"}
 
@@ -65,8 +71,16 @@ CONSUMERS = [
 ]
 
 
-def timeout_of(function: str) -> int:
-    return int(FUNCTIONS[function].get("Timeout", DEFAULTS["Timeout"]))
+def timeout_of(function: str, asked: str | None = None) -> int:
+    """The timeout, where the parameter says `asked`, or nothing."""
+    value = FUNCTIONS[function].get("Timeout", DEFAULTS["Timeout"])
+    return int(value if isinstance(value, int) else asked or TEMPLATE["Parameters"][value["Ref"]]["Default"])
+
+
+def visibility_of(queue: Mapping[str, Any], asked: str | None = None) -> int:
+    """How long a queue hides a message, where the parameter says `asked`, or nothing."""
+    name, parameter, key = queue["VisibilityTimeout"]["FindInMap"]
+    return int(TEMPLATE["Mappings"][name][asked or TEMPLATE["Parameters"][parameter["Ref"]]["Default"]][key])
 
 
 def snake(name: str) -> str:
@@ -113,7 +127,8 @@ def queue_of(source: dict[str, Any]) -> dict[str, Any]:
 def documents_of(function: str) -> list[dict[str, Any]]:
     """The policies of a function's role."""
     role = RESOURCES[FUNCTIONS[function]["Role"]["GetAtt"].removesuffix(".Arn")]["Properties"]
-    assert set(role) == {"AssumeRolePolicyDocument", "Policies", "Tags"}  # and no policy of AWS's, which knows no names
+    # And no policy of AWS's, which knows no names.
+    assert set(role) == {"AssumeRolePolicyDocument", "PermissionsBoundary", "Policies", "Tags"}
     return [policy["PolicyDocument"] for policy in role["Policies"]]
 
 
@@ -170,8 +185,11 @@ def test_a_bucket_that_the_template_takes_is_one_that_the_settings_take(bucket: 
 
 
 def actions_of(function: str) -> set[str]:
+    """What the function may do, but for a VPC and a key."""
     found: set[str] = set()
     for statement in statements_of(function):
+        if statement["Effect"] != "Allow" or statement["Sid"] in ("LambdaJoinsTheVpc", "UseTheKey"):
+            continue
         action = statement["Action"]
         found |= {action} if isinstance(action, str) else set(action)
     return found
@@ -224,9 +242,10 @@ def test_no_setting_is_forgotten() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_variables_are_their_parameters(name: str) -> None:
     """A variable that is a parameter's is the one of that name: no timeout stands for another."""
-    parameters = {
-        v: value["Ref"] for v, value in variables_of(name).items() if value.get("Ref") in TEMPLATE["Parameters"]
+    referring = {
+        v: value["Ref"] for v, value in variables_of(name).items() if isinstance(value, dict) and "Ref" in value
     }
+    parameters = {v: p for v, p in referring.items() if p in TEMPLATE["Parameters"] and v not in ELSEWHERE}
     assert parameters
     assert {v: snake(parameter).upper() for v, parameter in parameters.items()} == {v: v for v in parameters}
 
@@ -240,14 +259,15 @@ def test_parameters_allow_what_settings_allow() -> None:
 def test_times_are_those_of_the_policy() -> None:
     """The template's numbers are the ones that the code computes with."""
     queue = QUEUES["RequestQueue"]
-    numbers = timeout_of("DetachVolumeFunction"), queue["VisibilityTimeout"], queue["RedrivePolicy"]["maxReceiveCount"]
+    numbers = timeout_of("DetachVolumeFunction"), visibility_of(queue), queue["RedrivePolicy"]["maxReceiveCount"]
     assert numbers == (INVOCATION, VISIBILITY, MAX_RECEIVES)
 
 
 @pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
 def test_visibility_outlasts_the_function(function: str, source: dict[str, Any]) -> None:
-    """Six times the timeout, as AWS advises: no batch is handed out twice while it is worked on."""
-    assert queue_of(source)["VisibilityTimeout"] >= 6 * timeout_of(function)
+    """Six times the timeout, as AWS advises, whatever it is: no batch is handed out twice while it is worked on."""
+    for asked in TEMPLATE["Parameters"]["Timeout"]["AllowedValues"]:
+        assert visibility_of(queue_of(source), asked) == 6 * timeout_of(function, asked)
 
 
 @pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
@@ -259,19 +279,19 @@ def test_partial_failures_are_reported(function: str, source: dict[str, Any]) ->
 
 
 def test_requests_have_dead_letters() -> None:
-    """What the code cannot cope with is kept, and longer than it could wait as a request."""
+    """What the code cannot cope with is kept for as long as SQS can keep it, as a request is while nobody takes it."""
     redrive = QUEUES["RequestQueue"]["RedrivePolicy"]
     assert redrive["deadLetterTargetArn"] == {"GetAtt": "DeadLetterQueue.Arn"}
-    times, hidden = redrive["maxReceiveCount"], QUEUES["RequestQueue"]["VisibilityTimeout"]
+    times, hidden = redrive["maxReceiveCount"], visibility_of(QUEUES["RequestQueue"])
     assert 2 * 3600 < (times - 1) * hidden < 4 * 3600  # AWS away for two hours is no reason to give up
-    retention = "MessageRetentionPeriod"
-    assert QUEUES["DeadLetterQueue"][retention] > QUEUES["RequestQueue"][retention]
+    assert {queue["MessageRetentionPeriod"] for queue in QUEUES.values()} == {14 * 86400}
 
 
 @pytest.mark.parametrize("name", QUEUES)
 def test_queues_are_encrypted(name: str) -> None:
-    """Requests name servers and may carry a task token."""
-    assert QUEUES[name]["SqsManagedSseEnabled"] is True
+    """Requests name servers and may carry a task token: with a key of KMS if there is one, else with SQS's own."""
+    assert QUEUES[name]["SqsManagedSseEnabled"] == {"If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}
+    assert QUEUES[name]["KmsMasterKeyId"]["If"][0] == "HasKey"
 
 
 def test_the_loop_is_allowed() -> None:
@@ -291,7 +311,8 @@ def test_policies_allow_what_is_called() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_roles_let_lambda_do_its_part(name: str) -> None:
     """Messages are taken from the function's own queue, if it has one, and its log goes to its own group."""
-    of = {action: s["Resource"] for s in statements_of(name) for action in s["Action"] if isinstance(s["Action"], list)}
+    allowed = [s for s in statements_of(name) if s["Effect"] == "Allow" and isinstance(s["Action"], list)]
+    of = {action: s["Resource"] for s in allowed for action in s["Action"]}
     queues = [source["Queue"] for function, source in CONSUMERS if function == name]
     assert [of.get(action) for action in sorted(BY_LAMBDA["sqs"])] == [queues[0] if queues else None] * 3
     group = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
@@ -309,10 +330,30 @@ def test_the_worker_has_what_it_needs() -> None:
 def test_policies_name_their_resources(name: str) -> None:
     """Nothing is allowed on everything, but for task tokens and traces, for which IAM has no resource."""
     wide = [s for s in statements_of(name) if s["Resource"] == "*"]
-    actions = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in wide]
-    allowed = [a for group in actions for a in group]
-    assert [a for a in allowed if not a.startswith("states:SendTask") and a not in BY_LAMBDA["xray"]] == []
-    assert all(s["Effect"] == "Allow" and "*" not in str(s["Action"]) for s in statements_of(name))
+    actions = [s["Action"] if isinstance(s["Action"], list) else [s["Action"]] for s in wide if s["Effect"] == "Allow"]
+    allowed = [a for group in actions for a in group if a not in {*BY_LAMBDA["xray"], *IN_A_VPC}]
+    assert [a for a in allowed if not a.startswith("states:SendTask")] == []
+    assert all("*" not in str(s["Action"]) for s in statements_of(name) if s["Effect"] == "Allow")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_vpc_is_joined_by_lambda_alone(name: str) -> None:
+    """With the function's role, as Lambda has it; the function's own code may not, whatever takes it over."""
+    conditional = [s["If"] for policy in documents_of(name) for s in policy["Statement"] if "If" in s]
+    allow, deny = (then for condition, then, _ in conditional if condition == "HasVpc")
+    assert (allow["Effect"], set(allow["Action"])) == ("Allow", IN_A_VPC)
+    assert (deny["Effect"], deny["Action"], deny["Resource"]) == ("Deny", "ec2:*", "*")
+    assert set(deny["Condition"]["ArnLike"]) == {"lambda:SourceFunctionArn"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_key_is_used_by_way_of_its_services(name: str) -> None:
+    """The role may use the key of the stack for queues and secrets, and for nothing else."""
+    conditional = [s["If"] for policy in documents_of(name) for s in policy["Statement"] if "If" in s]
+    (statement,) = (then for condition, then, _ in conditional if condition == "HasKey")
+    assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
+    services = [via["Sub"].split(".")[0] for via in statement["Condition"]["StringEquals"]["kms:ViaService"]]
+    assert services == ["sqs", "secretsmanager"]
 
 
 def settings_of(function: str, **parameters: str) -> Settings:
@@ -325,6 +366,10 @@ def settings_of(function: str, **parameters: str) -> Settings:
                 return values.get(name, name)
             case {"Sub": str(text)}:
                 return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
+            case {"FindInMap": ["Partitions", _, str(key)]}:
+                return str(TEMPLATE["Mappings"]["Partitions"]["aws"][key])
+            case {"If": [str(condition), then, otherwise]}:
+                return value(then if holds(TEMPLATE["Conditions"][condition], values) else otherwise)
         return str(item)
 
     return load(Settings, {name: value(v) for name, v in variables_of(function).items()})
@@ -340,7 +385,8 @@ def test_defaults_make_sense(name: str) -> None:
 
 def test_parameters_stay_within_settings() -> None:
     """Every choice and every bound of a parameter is one that the settings take, and no choice of theirs is missing."""
-    used = {value["Ref"] for value in variables_of("DetachVolumeFunction").values() if "Ref" in value}
+    variables = variables_of("DetachVolumeFunction").items()
+    used = {v["Ref"] for name, v in variables if isinstance(v, dict) and "Ref" in v and name not in ELSEWHERE}
     parameters = {name: p for name, p in TEMPLATE["Parameters"].items() if name in used}
     for name, parameter in parameters.items():
         bounds = [parameter[bound] for bound in ("MinValue", "MaxValue") if bound in parameter]

@@ -85,6 +85,17 @@ def test_a_delay_is_kept(aws: AwsStandIn) -> None:
     assert aws.receive(REQUESTS, wait_seconds=0) == []
 
 
+@pytest.mark.parametrize(("fair", "groups"), [(True, ["p1", None, "p2"]), (False, [None] * 3)])
+def test_messages_of_a_project_are_a_group(fair: bool, groups: list[str | None], aws: AwsStandIn) -> None:
+    """So SQS shares the queue among projects (fair queues), where it is told to; elsewhere there is no group."""
+    sent = {project: QueueMessage(f'"{project}"', project=project) for project in ("p1", None, "p2")}
+    assert SqsQueue(aws.client, aws.queue_urls[REQUESTS], fair).send(sent) == {}
+    asked = {"QueueUrl": aws.queue_urls[REQUESTS], "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
+    taken = aws.client.call(SQS, "ReceiveMessage", asked)["Messages"]
+    found = {json.loads(message["Body"]): message["Attributes"].get("MessageGroupId") for message in taken}
+    assert found == dict(zip(("p1", "None", "p2"), groups, strict=True))
+
+
 def test_large_messages_go_in_several_calls(script: Script) -> None:
     """Bytes count as well as numbers."""
     script.then(Reply(403))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from local.aws_stand_in import CREDENTIALS
-from shared.aws.client import SQS, AwsClient, AwsError
+from shared.aws.client import SQS, AwsClient
+from shared.aws.errors import AwsError
 from shared.aws.event_bus import EventBus
 from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue
@@ -33,10 +34,10 @@ def client(judge: Judge) -> AwsClient:
     return AwsClient(environment, sleep=lambda seconds: None)
 
 
-def sends(judge: Judge, messages: dict[int, QueueMessage]) -> object:
+def sends(judge: Judge, messages: dict[int, QueueMessage], fair: bool = False) -> object:
     taken = [{"Id": str(number), "MessageId": "m", "MD5OfMessageBody": "x"} for number in range(len(messages))]
     judge.answers["SendMessageBatch"] = {"Failed": [], "Successful": taken}
-    return SqsQueue(client(judge), URL).send(messages)
+    return SqsQueue(client(judge), URL, fair).send(messages)
 
 
 def sends_largest(judge: Judge) -> object:
@@ -71,6 +72,10 @@ def ends_a_task(outcome: Outcome, judge: Judge) -> object:
 
 CALLS: dict[str, tuple[str, Callable[[Judge], object]]] = {
     "SendMessageBatch": ("sqs", lambda judge: sends(judge, {1: QueueMessage("{}"), 2: QueueMessage("{}", 5)})),
+    "SendMessageBatch, of projects": (
+        "sqs",
+        lambda judge: sends(judge, {1: QueueMessage("{}", 0, "0" * 32)}, fair=True),
+    ),
     "SendMessageBatch, the largest": ("sqs", sends_largest),
     "DeleteMessageBatch": ("sqs", deletes),
     "PutEvents": ("events", emits),

@@ -14,7 +14,8 @@ from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
 from local.aws_stand_in import ACCOUNT, CREDENTIALS, REGION, REQUESTS, AwsStandIn
-from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError, Protocol
+from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, Protocol
+from shared.aws.errors import AwsError
 from shared.aws.sqs import SqsQueue
 from shared.ports import AwsTrouble, QueueMessage
 from tests.scripted import BROKEN, Reply, Script, reply
@@ -34,7 +35,7 @@ def test_each_service_is_called_its_own_way(script: Script, service: Protocol, t
     (asked,) = script.asked
     assert asked.headers["x-amz-target"] == f"{target}.DoThis"
     assert asked.headers["content-type"] == f"application/x-amz-json-{version}"
-    assert f"/{REGION}/{service.endpoint}/aws4_request" in asked.headers["authorization"]
+    assert f"/{REGION}/{service.name}/aws4_request" in asked.headers["authorization"]
     assert asked.json == {"a": "ä"}
 
 

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from local.aws_stand_in import CREDENTIALS
-from shared.aws.client import SQS, AwsClient, NoAnswer
+from shared.aws.client import SQS, AwsClient
+from shared.aws.errors import NoAnswer
 from shared.aws.event_bus import EventBus
 from shared.aws.secrets import Secrets
 from shared.aws.sqs import SqsQueue
@@ -35,7 +36,7 @@ from shared.policy import (
     TIME_TO_SEND,
 )
 from shared.ports import AwsTrouble, Event, K, NotTaken, QueueMessage, Unsent, utc_now
-from shared.signatures import Keys
+from shared.signatures import SinkKeys
 from tests.contract.test_template import timeout_of
 from tests.integration.test_call_limits import LATE, SHORT, TRICKLES, Peer
 from tests.messages import MESSAGE_KEYS, START
@@ -95,7 +96,7 @@ def test_a_task_is_given_up_in_time(url: str) -> None:
 @pytest.mark.parametrize("trickle", SILENT)
 def test_a_sink_is_given_up_in_time(trickle: str) -> None:
     """One whose headers do not end is offered the event again; what follows them is not waited for."""
-    keys = Keys.parse({"secrets": ["whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]})
+    keys = SinkKeys.parse({"secrets": ["whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]})
     body = '{"id": "1", "datacontenttype": "application/json", "data": {}}'
     event = Event("1", "t", "/s", None, "", body, Outcome.DETACHED)
     with Peer(*SILENT[trickle]).listening() as url:

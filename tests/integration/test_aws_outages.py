@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from shared.aws.client import AwsClient, NoAnswer, Protocol
+from shared.aws.client import AwsClient, Protocol
+from shared.aws.errors import NoAnswer
 from shared.aws.secrets import CloudSecret, MessageKey, Secrets
 from shared.cloud.openstack import Projects, connect
 from shared.ports import Clouds

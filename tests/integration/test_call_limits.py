@@ -7,15 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Access, Login, Service
@@ -23,6 +20,8 @@ from shared.cloud.no_answer import NoAnswer
 from shared.model import AnswerClass
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_DELETE
 from shared.ports import Clock, utc_now
+from shared.settings import CloudCredentials, SettingsError, load
+from tests.certificates import self_signed
 from tests.integration.test_openstack_login import Pool
 from tests.stack import Site, credentials_of, in_process
 
@@ -270,20 +269,7 @@ def test_each_address_of_a_name_is_tried(listens: bool, monkeypatch: pytest.Monk
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     """A certificate for this machine that vouches for itself, and a server's context that shows it."""
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a cloud")])
-    names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
-    signed = built.add_extension(names, False).sign(key, hashes.SHA256())
-    folder = tmp_path_factory.mktemp("certificate")
-    (folder / "ca.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(secret)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
-    return folder / "ca.pem", context
+    return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
@@ -311,3 +297,26 @@ def test_what_was_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLCo
         assert refused(lambda: client.send_once(access, "DELETE", Service.COMPUTE, "x"))[1] == "timeout"
         assert clock() > utc_now()
     assert peer.received == []
+
+
+def test_certificates_may_stand_in_the_credentials(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    """As text, since a function has no file of its own; an authority that is not among them is refused."""
+    ca, context = certificate
+    login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
+    with Peer(tls=context).listening() as url:
+        known = load(CloudCredentials, {**login, "cacert": ca.read_text()})
+        assert calls().send_once(access_to(url, known.verify), "GET", Service.COMPUTE, "x").body == b"{}"
+        others = load(CloudCredentials, {**login, "cacert": Path(certifi.where()).read_text()})
+        with pytest.raises(NoAnswer) as told:
+            calls().send_once(access_to(url, others.verify), "GET", Service.COMPUTE, "x")
+        assert told.value.classified.code == "tls_failure"
+
+
+def test_broken_certificates_are_told_when_they_are_read(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    """Half of one, and what has lost its line ends, as text in JSON may; the text itself is not shown."""
+    text = certificate[0].read_text()
+    login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
+    for broken in (text[: len(text) // 2], text.replace("\n", "\\n"), text.replace("M", "-", 3)):
+        with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM") as told:
+            load(CloudCredentials, {**login, "cacert": broken})
+        assert broken[30:60] not in str(told.value)

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from standardwebhooks import Webhook
 
 from shared.decision.case import Case, detached
@@ -23,9 +25,10 @@ from shared.outbox.http_sink import HttpSink
 from shared.ports import AwsTrouble, Event, NotTaken
 from shared.retry_after import seconds as seconds_until
 from shared.settings import Settings, SettingsError, SinkMode, load
-from shared.signatures import Keys
+from shared.signatures import Keys, SinkKeys
+from tests.certificates import self_signed
 from tests.messages import QUEUE_ARN, START, TRACE
-from tests.scripted import BROKEN, Asked, Reply, Script
+from tests.scripted import BROKEN, Asked, Reply, Script, scripted_server
 
 OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
 
@@ -40,7 +43,7 @@ def verdict() -> Event:
 
 
 def sink(script: Script, *secrets: str, mode: SinkMode = SinkMode.STRUCTURED, **more: Any) -> HttpSink:
-    keys = Keys(secrets=tuple(SecretStr(secret) for secret in secrets or (NEW,)))
+    keys = SinkKeys(secrets=tuple(SecretStr(secret) for secret in secrets or (NEW,)))
     return HttpSink(script.url + "/hook", lambda: keys, more.pop("clock", lambda: datetime.now(UTC)), mode)
 
 
@@ -129,10 +132,10 @@ def test_nobody_listens() -> None:
 
 def test_without_a_secret_nothing_is_sent(script: Script) -> None:
     """What cannot be signed waits until it can be."""
-    unsigned = HttpSink(script.url, Keys, lambda: START)
+    unsigned = HttpSink(script.url, SinkKeys, lambda: START)
     assert NotTaken("there is no secret to sign with", again=True) == unsigned.deliver(verdict())
 
-    def unreadable() -> Keys:
+    def unreadable() -> SinkKeys:
         raise AwsTrouble("GetSecretValue: no answer")
 
     assert NotTaken("GetSecretValue: no answer", again=True) == HttpSink(script.url, unreadable, lambda: START).deliver(
@@ -279,3 +282,26 @@ def test_a_sink_needs_a_secret() -> None:
     """A sink without a secret is a mistake that is told at once."""
     with pytest.raises(SettingsError, match="SINK_SECRET_ID must be set"):
         load(Settings, {"REQUEST_QUEUE_URL": "q", "SINK_URL": "https://sink.example.com/"})
+
+
+def test_a_receiver_with_certificates_of_its_own(tmp_path: Path) -> None:
+    """They stand as text beside the secret that is signed with; without them the verdict waits, and nothing is sent."""
+    ca, context = self_signed(tmp_path)
+    with scripted_server(context) as script:
+        for cacert, expected in ((ca.read_text(), None), (None, NotTaken("no answer (SSLError)", again=True))):
+            keys = SinkKeys.parse({"secrets": [NEW], "cacert": cacert})
+            receiver = HttpSink(script.url, partial(SinkKeys.model_copy, keys), lambda: datetime.now(UTC))
+            assert receiver.deliver(verdict()) == expected
+        assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize("cacert", ["/etc/ssl/ca.pem", "-----BEGIN CERTIFICATE-----", ""])
+def test_what_is_no_certificate_is_told(cacert: str) -> None:
+    """A file's name too: there is no such file where the sink is called from."""
+    with pytest.raises(ValidationError, match="must be certificates in PEM"):
+        SinkKeys.parse({"secrets": [NEW], "cacert": cacert})
+
+
+def test_the_webhooks_own_secret_has_no_certificates() -> None:
+    with pytest.raises(ValidationError):
+        Keys.parse({"secrets": [NEW], "cacert": "x"})

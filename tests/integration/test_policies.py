@@ -12,7 +12,8 @@ from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import iam_backends
 
 from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, VERDICT_BUCKET, AwsStandIn, queue_arn
-from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, AwsError
+from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient
+from shared.aws.errors import AwsError
 from shared.aws.verdict_store import S3VerdictStore
 from shared.ports import AwsTrouble, Kept
 from tests.contract.test_template import FUNCTIONS, TEMPLATE, documents_of
@@ -32,20 +33,26 @@ NAMES = {
 """What the stand-in calls the things of the template; a parameter stands for its default, or for its own name."""
 
 
+OFF = {"HasVpc", "HasKey"}
+"""Conditions that do not hold here; all others do. Their statements are of the template's own tests."""
+
+
 def resolved(value: Any) -> Any:
-    """CloudFormation's short forms, as far as policies use them; conditions as if everything were switched on."""
+    """CloudFormation's short forms, as far as policies use them."""
     match value:
+        case {"Ref": "AWS::NoValue"}:
+            return None
         case {"GetAtt": str(name)} | {"Ref": str(name)}:
             return _value_of(name)
         case {"Sub": str(text)}:
             # The stand-in takes "?" for a regular expression's; six of them stand for a secret's random ending.
             return re.sub(r"\$\{([^}]+)\}", lambda found: _value_of(found[1]), text).replace("??????", "*")
-        case {"If": [_, then, _]}:
-            return resolved(then)
+        case {"If": [condition, then, otherwise]}:
+            return resolved(otherwise if condition in OFF else then)
         case dict():
             return {name: resolved(item) for name, item in value.items()}
         case list():
-            return [resolved(item) for item in value]
+            return [found for item in value if (found := resolved(item)) is not None]
     return value
 
 
@@ -93,6 +100,7 @@ REQUEST_QUEUE, DEAD_LETTER_QUEUE, OUR_BUS = (
 MESSAGE_KEY = NAMES["MessageKey"]
 CLOUD = f"{SECRET_ARN}{_value_of('CloudSecretId')}-AbCdEf"
 WEBHOOK = f"{SECRET_ARN}{_value_of('WebhookSecretId')}-AbCdEf"
+PROJECTS = f"{SECRET_ARN}{_value_of('AllowedProjectsSecretId')}-AbCdEf"
 SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
 
 
@@ -109,7 +117,8 @@ READING_THE_KEY = {(f"secretsmanager:{do}", MESSAGE_KEY) for do in ("GetSecretVa
 
 NEEDED: dict[str, set[tuple[str, str]]] = {
     "DetachVolumeFunction": {*taking_from(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
-        OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), *READING_THE_KEY, ("states:SendTaskSuccess", TOKEN),
+        OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), ("secretsmanager:GetSecretValue", PROJECTS),
+        *READING_THE_KEY, ("states:SendTaskSuccess", TOKEN),
         ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN), *KEEPING_VERDICTS},
     "ReportDeadLetterFunction": {*taking_from(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
         ("events:PutEvents", OUR_BUS), ("states:SendTaskSuccess", TOKEN), ("states:SendTaskFailure", TOKEN),
@@ -126,7 +135,7 @@ IMAGINABLE = {
     *((f"events:{do}", bus) for do in ("PutEvents", "DeleteEventBus", "PutRule")
       for bus in (OUR_BUS, OUR_BUS.replace(BUS, "default"))),
     *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "DescribeSecret", "PutSecretValue", "DeleteSecret")
-      for secret in (CLOUD, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
+      for secret in (CLOUD, PROJECTS, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
     *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
     *((f"s3:{do}", key) for do in ("GetObject", "PutObject", "DeleteObject", "PutObjectAcl")

@@ -8,12 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from shared.aws.client import AwsClient, AwsError, Protocol
+from shared.aws.client import AwsClient, Protocol
+from shared.aws.errors import AwsError
 from shared.aws.secrets import Secrets
 from shared.bootstrap.detach import projects
 from shared.cloud.keystone import ReadCredentials
 from shared.cloud.openstack import OpenStackCloud, Projects, connect
 from shared.model import AnswerClass, Reason
+from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Cloud, CloudTrouble, utc_now
 from shared.settings import Settings, SettingsError, load
 from simulator import CloudApi, Fault, InProcessAdapter, World, bodies, faults
@@ -22,6 +24,7 @@ from tests.messages import bare
 from tests.stack import LINES, LONG_AGO, Bench, Clock, in_process, long_lived
 
 DEFAULT = "volume-detach/cloud"
+PROJECTS = "volume-detach/projects"
 OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
 
 
@@ -46,6 +49,7 @@ class Estate:
     clock: Clock = field(default_factory=Clock)
     store: SecretStore = field(default_factory=SecretStore)
     allowed: str = f"{OTHER},{LISTED_ONLY}"
+    list_in_secret: bool = False
 
     def __post_init__(self) -> None:
         self.first, self.second = self._cloud("first.example", None), self._cloud("second.example", OTHER)
@@ -53,10 +57,14 @@ class Estate:
             DEFAULT: json.dumps(self.login(self.first)),
             f"{DEFAULT}/{OTHER}": json.dumps(self.login(self.second)),
         }
-        values = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": DEFAULT, "ALLOWED_PROJECTS": self.allowed}
+        listed = {"ALLOWED_PROJECTS": self.allowed}
+        if self.list_in_secret:
+            self.store.values[PROJECTS] = json.dumps(self.allowed.split(","))
+            listed = {"ALLOWED_PROJECTS_SECRET_ID": PROJECTS}
+        values = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": DEFAULT, **listed}
         secrets = Secrets(cast("AwsClient", self.store), clock=lambda: self.clock().timestamp())
         wired = projects(load(Settings, values), {}, secrets, self.clock)
-        self.clouds = Projects(self.connect, wired.default, wired.projects)
+        self.clouds = Projects(self.connect, wired.default, wired.projects, wired.listed)
 
     def _cloud(self, host: str, project: str | None) -> CloudApi:
         world = World(self.clock, project=Project(project, "other") if project else None)
@@ -76,6 +84,11 @@ class Estate:
         known = {"auth_url": api.deployment.auth_url, "username": user.name, "password": user.password}
         return known | {"project_id": api.world.project.id} | changes
 
+    @property
+    def read(self) -> list[str]:
+        """The secrets with credentials that were read, each time."""
+        return [name for name in self.store.reads if name != PROJECTS]
+
     def rotate(self, api: CloudApi, secret: str, password: str = "second") -> None:
         """The user gets a new password, which ends the tokens, and the secret follows."""
         old = api.identity.users.pop(0)
@@ -84,9 +97,9 @@ class Estate:
         self.store.values[secret] = json.dumps(self.login(api))
 
 
-@pytest.fixture
-def estate() -> Estate:
-    return Estate()
+@pytest.fixture(params=(False, True), ids=("list in a setting", "list in a secret"))
+def estate(request: pytest.FixtureRequest) -> Estate:
+    return Estate(list_in_secret=request.param)
 
 
 def calls(api: CloudApi) -> list[str]:
@@ -134,6 +147,48 @@ def test_default_credentials_are_not_tried_for_an_unlisted_project(wrong: dict[s
     login = Estate.login(estate.first, project_name=estate.first.world.project.name, **wrong)
     estate.store.values[DEFAULT] = json.dumps({name: value for name, value in login.items() if name != "project_id"})
     assert refusal(estate, UNLISTED).classified.reason is Reason.FORBIDDEN
+
+
+def test_a_project_is_added_and_taken_away_without_a_restart() -> None:
+    """Added, at once where the list was not read within the last half minute; taken away, within five minutes."""
+    estate = Estate(allowed=LISTED_ONLY, list_in_secret=True)
+    assert refusal(estate, OTHER).classified.reason is Reason.FORBIDDEN
+    estate.store.values[PROJECTS] = json.dumps([LISTED_ONLY, OTHER])
+    estate.clock.sleep(SECRET_NEWEST)
+    estate.select(OTHER).server("x")
+    assert calls(estate.second)
+    estate.store.values[PROJECTS] = json.dumps([LISTED_ONLY])
+    estate.clock.sleep(SECRET_KEPT)
+    with pytest.raises(CloudTrouble, match="is not one that is served here"):
+        estate.select(OTHER)
+
+
+@pytest.mark.parametrize("held", [None, "not json", '{"a": 1}', '["eu-de"]', '"1"'])
+def test_a_list_that_cannot_be_used_is_named(held: str | None) -> None:
+    """Nobody is refused by it: the requests wait until it is corrected, which is seen at once."""
+    estate = Estate(list_in_secret=True)
+    del estate.store.values[PROJECTS]
+    if held is not None:
+        estate.store.values[PROJECTS] = held
+    with pytest.raises(SettingsError, match=f"the secret {PROJECTS} "):
+        estate.select(OTHER)
+    estate.store.values[PROJECTS] = json.dumps([OTHER])
+    estate.select(OTHER).server("x")
+
+
+def test_a_list_for_each_project_is_longer_than_an_environment() -> None:
+    """A thousand projects, each with credentials of its own, which are read only when they are asked for."""
+    many = [f"{number:032x}" for number in range(1000)]
+    estate = Estate(allowed=",".join([*many, OTHER]), list_in_secret=True)
+    estate.select(OTHER).server("x")
+    assert set(estate.store.reads) == {PROJECTS, f"{DEFAULT}/{OTHER}"}
+    assert len({estate.clouds.key(project) for project in many}) == len(many)
+
+
+def test_there_is_one_list() -> None:
+    values = {"REQUEST_QUEUE_URL": "q", "ALLOWED_PROJECTS": OTHER, "ALLOWED_PROJECTS_SECRET_ID": PROJECTS}
+    with pytest.raises(SettingsError, match="ALLOWED_PROJECTS and ALLOWED_PROJECTS_SECRET_ID are both set"):
+        load(Settings, values)
 
 
 def test_without_a_list_it_is_the_wrong_project() -> None:
@@ -275,11 +330,11 @@ def test_a_wrong_password_is_not_tried_by_each_request(estate: Estate) -> None:
 
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(ask, range(100))) == {Reason.UNAUTHORIZED}
-    assert (calls(estate.second), estate.store.reads) == (["get_token"] * 2, [name])
+    assert (calls(estate.second), estate.read) == (["get_token"] * 2, [name])
     estate.clock.sleep(31)
     with ThreadPoolExecutor(10) as pool:
         assert set(pool.map(ask, range(100))) == {Reason.UNAUTHORIZED}
-    assert (calls(estate.second), estate.store.reads) == (["get_token"] * 3, [name] * 2)
+    assert (calls(estate.second), estate.read) == (["get_token"] * 3, [name] * 2)
 
 
 def test_a_delete_that_was_refused_is_looked_at_again() -> None:

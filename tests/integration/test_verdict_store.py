@@ -22,7 +22,7 @@ from local.demo import SERVER, VOLUME
 from local.stack import Stack
 from shared.aws.client import AwsClient
 from shared.aws.sqs import SqsQueue
-from shared.aws.verdict_store import S3VerdictStore, address, final_key, key_of, unconfirmed_key
+from shared.aws.verdict_store import WRITES, S3VerdictStore, address, final_key, key_of, unconfirmed_key
 from shared.bootstrap.detach import build
 from shared.bootstrap.webhook import build_webhook
 from shared.decision.case import Case, Conclude, detached
@@ -64,9 +64,8 @@ def store(aws: AwsStandIn) -> Iterator[S3VerdictStore]:
 
 def at(aws: AwsStandIn, key: str, method: str = "GET") -> requests.Response:
     """The object itself, as S3 has it."""
-    _, auth = aws.client.signer("s3")
-    url = address(VERDICT_BUCKET, REGION, aws.environment["AWS_ENDPOINT_URL"]) + key
-    return requests.request(method, url, auth=auth, timeout=5)
+    place = aws.client.place(WRITES)
+    return requests.request(method, address(VERDICT_BUCKET, place) + key, auth=place.auth, timeout=5)
 
 
 def scripted(script: Script, *replies: Reply) -> S3VerdictStore:
@@ -287,19 +286,6 @@ def test_an_object_that_is_none_of_ours_is_trouble(script: Script, body: bytes) 
 
 
 # ------------------------------------------------------------------------------------------ addresses, signatures
-
-
-@pytest.mark.parametrize(
-    ("region", "endpoint_url", "expected"),
-    [("eu-central-1", None, "https://verdicts.s3.eu-central-1.amazonaws.com/"),
-     ("cn-north-1", None, "https://verdicts.s3.cn-north-1.amazonaws.com.cn/"),
-     ("us-gov-west-1", None, "https://verdicts.s3.us-gov-west-1.amazonaws.com/"),
-     ("eu-central-1", "http://127.0.0.1:5000", "http://127.0.0.1:5000/verdicts/"),
-     ("eu-central-1", "http://127.0.0.1:5000/", "http://127.0.0.1:5000/verdicts/")],
-)  # fmt: skip
-def test_addresses(region: str, endpoint_url: str | None, expected: str) -> None:
-    """Virtual-hosted style at S3 itself, path style elsewhere."""
-    assert address("verdicts", region, endpoint_url) == expected
 
 
 DOINGS: dict[str, Callable[[S3VerdictStore], object]] = {

@@ -1,27 +1,94 @@
-"""The table of costs in the operator's page is what the simulator counts, times the prices it names."""
+"""What the bill counts is what the service does on the simulated cloud, and what the bench measured."""
 
-from pathlib import Path
+import io
+import json
+from contextlib import redirect_stdout
 
 import pytest
 
+from shared.telemetry.metrics import meters
 from simulator import Behaviour
 from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import Stage
-from tests.stack import Stack
-from tools.costs import Detach
+from tests.simulation.measured import Measured, Samples
+from tools.costs.bill import Usage, works
+from tools.costs.counted import CHECK, DETACHES, Counted, between
+from tools.costs.measured import LATENCY, VCPU_MB, our_bench
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 
-
-@pytest.mark.parametrize("seconds", [5, 30, 60, 120, 600])
-def test_a_row_of_the_table(seconds: int) -> None:
-    """A detach that takes so long is looked at so often, and the page says what that comes to."""
-    simulation = Stack(scenario_cloud, {})
-    stage = Stage(simulation.cloud, "cost")
+def done(seconds: float, dry_run: bool = False) -> Counted:
+    """One request for a disk that takes so long, alone, until its final verdict."""
+    stack = Measured(scenario_cloud)
+    stage = Stage(stack.cloud, "cost")
     server = stage.server()
-    stage.request(server, stage.disk(server, behaviour=Behaviour(seconds=seconds)))
-    simulation.queue.put(stage.bodies()[0])
+    volume = stage.disk(server, behaviour=Behaviour(seconds=seconds))
+    stage.request(server, volume, dry_run=dry_run)
+    stack.queue.put(stage.bodies()[0])
+    meters.flush()
+    written = io.StringIO()
     invocations = 0
-    while simulation.step():
-        invocations += 1
-    assert Detach(seconds, invocations).row in PAGE
+    with redirect_stdout(written):
+        while stack.step():
+            invocations += 1
+            meters.flush()
+    embedded = written.getvalue()
+    calls = [call.operation for call in stack.cloud.calls if call.operation != "get_token"]
+    return Counted(
+        seconds=seconds,
+        invocations=invocations,
+        calls=len(calls),
+        events=len(stack.bus.events),
+        event_bytes=sum(len(json.dumps(event)) for event in stack.bus.events),
+        log_bytes=len(embedded) + sum(len(line) + 1 for line in stack.logs),
+        metrics=len(Samples.of(embedded).values),
+    )
+
+
+def counts(one: Counted) -> tuple[float, ...]:
+    return one.invocations, one.calls, one.events, one.metrics
+
+
+@pytest.mark.parametrize("row", DETACHES, ids=lambda row: f"{row.seconds:g} s")
+def test_a_row_of_the_counts(row: Counted) -> None:
+    """A detach that takes so long is looked at so often, by so many calls, and writes about so much."""
+    seen = done(row.seconds)
+
+    assert counts(row) == counts(seen)
+    assert row.log_bytes == pytest.approx(seen.log_bytes, rel=0.05)
+    assert row.event_bytes == pytest.approx(seen.event_bytes, rel=0.05)
+
+
+def test_a_dry_run() -> None:
+    """What a canary asks for is one look and one event."""
+    seen = done(5, dry_run=True)
+
+    assert counts(CHECK) == counts(seen)
+    assert CHECK.log_bytes == pytest.approx(seen.log_bytes, rel=0.05)
+    assert CHECK.event_bytes == pytest.approx(seen.event_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize("seconds", [2, 10, 45, 300, 1800])
+def test_between_two_rows(seconds: float) -> None:
+    """A length that is not in the table is off by a few looks at the most."""
+    seen = done(seconds)
+
+    assert between(seconds).invocations == pytest.approx(seen.invocations, rel=0.15, abs=1)
+    assert between(seconds).calls == pytest.approx(seen.calls, rel=0.15, abs=1)
+
+
+def test_the_bench_made_as_many_calls() -> None:
+    assert between(30).calls == our_bench().calls_30
+
+
+def test_the_bench_was_billed_as_much() -> None:
+    """With the bench's cloud and a whole core the formula comes within a tenth of what was measured."""
+    bench = our_bench()
+
+    def warm(seconds: float) -> float:
+        usage = Usage(detaches=1, seconds=seconds, cloud_ms=LATENCY, aws_ms=0, memory=VCPU_MB, cold=0)
+        return works(usage, bench, VCPU_MB).detaches.warm_ms
+
+    assert bench.billed
+    assert {seconds: pytest.approx(ms, rel=0.1) for seconds, ms in bench.billed.items()} == {
+        seconds: warm(seconds) for seconds in bench.billed
+    }

@@ -13,7 +13,7 @@ from shared.decision.case import Broken, Case, NotLookedAt, Requeue, Step, detac
 from shared.decision.progress import Progress
 from shared.decision.requeue import pause
 from shared.inbox.read import Rejected, read
-from shared.model import DetachRequest, Detail, Fault, Message, Origin, Outcome
+from shared.model import UNNAMED_PROJECT, DetachRequest, Detail, Fault, Message, Origin, Outcome
 from shared.outbox.consumers import Consumers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Attempt, Observer
@@ -189,6 +189,14 @@ def test_a_continuation_holds_what_is_known_and_no_more() -> None:
     assert told["request"].keys() == {"id", "source", "requested_at", "server_id", "volume_id"}
     assert told["progress"] == {"first_seen_at": "2026-11-23T08:00:00Z", "attempt": 3, "deletes_sent": 1,
         "delete_request_id": "req-1", "redelivered_since": "2026-11-23T08:00:00Z"}  # fmt: skip
+
+
+@pytest.mark.parametrize("project", [None, "1" * 32])
+def test_a_continuation_is_one_of_its_project(project: str | None) -> None:
+    """So the queue can keep the requests of one project from holding up those of others; no project is one, too."""
+    post = Post()
+    post.take(Requeue(5, "busy"), case=replace(CASE, request=replace(REQUEST, project_id=project)))
+    assert [message.project for message in post.queue.sent] == [project or UNNAMED_PROJECT]
 
 
 def test_what_was_not_looked_at_is_put_back_as_it_was() -> None:

@@ -1,0 +1,59 @@
+"""What AWS does not do: no answer, and the errors that it answers with."""
+
+import re
+
+from shared.ports import AwsTrouble
+
+
+class NoAnswer(AwsTrouble):
+    """No answer came in time, or none that can be read: what was asked may have been done."""
+
+    passing = True
+
+
+class AwsError(AwsTrouble):
+    """An answer of AWS that is a no; `code` is the service's own."""
+
+    def __init__(self, operation: str, status: int, code: str, message: str) -> None:
+        super().__init__(f"{operation}: {code} ({status}) {message}".strip())
+        self.status = status
+        self.code = code
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may succeed in a moment: server errors and throttling in its several names."""
+        return self.status >= 500 or self.throttled or self.code in PASSING
+
+    @property
+    def throttled(self) -> bool:
+        return self.status == 429 or throttles(self.code)
+
+    @property
+    def stale(self) -> bool:
+        """Whether credentials or a clock were wrong a moment ago: both are read anew at each attempt."""
+        return self.code in STALE
+
+    @property
+    def of_entries(self) -> bool:
+        """Whether something in the call was refused, so that a part of it may be taken."""
+        return self.status in (400, 413) and not self.passing and not OF_CALLER_OR_ADDRESSEE.match(self.code)
+
+
+def throttles(code: str) -> bool:
+    """Whether an error code of AWS means "not so fast": `ThrottlingException`, `RequestThrottled`, and so on."""
+    return "Throttl" in code or code in THROTTLES
+
+
+THROTTLES = {"TooManyRequestsException", "RequestLimitExceeded", "BandwidthLimitExceeded", "SlowDown",
+             "LimitExceededException"}  # fmt: skip
+PASSING = {"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete", "InternalFailure"}
+
+STALE = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException",
+         "SignatureDoesNotMatch"}  # fmt: skip
+
+OF_CALLER_OR_ADDRESSEE = re.compile(
+    r"(AWS\.SimpleQueueService\.)?(NonExistentQueue|Queue|Kms|KMS|Access|Unrecognized|Unknown(Operation|Error)|Invalid"
+    r"(Signature|ClientTokenId|Security|Address|Action)|IncompleteSignature|Signature|Missing|OptIn|Expired|Request(Exp"
+    r"|Time)|ResourceNotFound|Unsupported|NotAuthorized)"
+)
+"""Errors of a whole call that no part of it escapes."""

@@ -1,0 +1,5 @@
+"""What the service costs in a month: counted looks and calls, measured times, list prices.
+
+`bill` is the arithmetic. Its numbers come from `counted` (the simulated cloud), `measured` (benchmarks/results.json and
+template.yaml) and `prices`; `page` makes docs/costs.md of them. `make costs` puts in the numbers of a person.
+"""
