@@ -149,9 +149,17 @@ def rehearse(
     functions = tuple(sorted(path.name for path in built.iterdir() if path.is_dir()))
     say(f"  built {len(functions)} functions: {', '.join(functions)}")
     made.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    say("parameters and revision ...")
+    release(made, directory, config, parameters)
     say("sam deploy, up to the change set ...")
     deploy(made, built, config, parameters, directory)
     return Rehearsed(functions, tuple(_uploads(made)), tuple(_changes(made)), made.expanded)
+
+
+def release(made: Account, directory: Path, config: Path, parameters: Sequence[str]) -> None:
+    """What `make deploy` does before it deploys. Raises Refused."""
+    asked = ["--config", str(config), "--template", str(directory / "built" / "template.yaml"), "--", *parameters]
+    _run([sys.executable, "-m", "tools.release", *asked], made, directory)
 
 
 def deploy(made: Account, built: Path, config: Path, parameters: Sequence[str], home: Path) -> None:
@@ -163,13 +171,19 @@ def deploy(made: Account, built: Path, config: Path, parameters: Sequence[str], 
 
 
 def _sam(made: Account, home: Path, *arguments: str) -> None:
+    _run([str(SAM), *arguments], made, home)
+
+
+def _run(command: Sequence[str], made: Account, home: Path) -> None:
+    """Raises Refused."""
     kept = {name: os.environ[name] for name in ("PATH", "BYTECODE") if name in os.environ}
     environment = {**kept, **made.environment, "SAM_CLI_TELEMETRY": "0", "HOME": str(home)}
     done = subprocess.run(  # noqa: S603
-        [str(SAM), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     if done.returncode != 0:
-        raise Refused(f"sam {arguments[0]} ended with {done.returncode}:\n{(done.stderr or done.stdout).strip()}")
+        named = shlex.join([Path(command[0]).name, *command[1:3]])
+        raise Refused(f"{named} ended with {done.returncode}:\n{(done.stderr or done.stdout).strip()}")
 
 
 def _uploads(made: Account) -> Iterator[tuple[str, int]]:

@@ -17,7 +17,7 @@ from tests.artifact.test_contents import digest, files
 from tests.contract.test_template import DEFAULTS, FUNCTIONS, RESOURCES
 from tests.contract.test_template_expands import ENVIRONMENT, PARAMETERS, create, of_type
 from tools.artifact import ROOT, Recipe, build, product
-from tools.rehearsal import SAM, STACK, Account, Refused, Rehearsed, account, deploy, rehearse
+from tools.rehearsal import SAM, STACK, Account, Refused, Rehearsed, account, deploy, rehearse, release
 from tools.validation.resolve import resolved
 from tools.validation.switches import defaults_of
 from tools.validation.template import PLACES
@@ -117,5 +117,13 @@ def test_what_was_packaged_can_be_created(rehearsed: Rehearsal) -> None:
 def test_what_sam_refuses_is_said(rehearsed: Rehearsal, tmp_path: Path) -> None:
     """With sam's own words, and nothing is deployed."""
     (tmp_path / "own.toml").write_text("version = 0.1\n[default.deploy.parameters]\nstack_name = [")
-    with pytest.raises(Refused, match="sam deploy ended with"):
+    with pytest.raises(Refused, match="^sam deploy .*ended with"):
         deploy(rehearsed.account, rehearsed.built, tmp_path / "own.toml", (), tmp_path)
+
+
+def test_parameters_that_would_fail_later_are_refused_now(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    """By what `make deploy` asks before sam does."""
+    (tmp_path / "built").mkdir()
+    shutil.copy(rehearsed.built / "template.yaml", tmp_path / "built")
+    with pytest.raises(Refused, match="SinkSecretId must be set beside SinkUrl"):
+        release(rehearsed.account, tmp_path, ROOT / "samconfig.toml", ["SinkUrl=https://sink.example.com"])

@@ -30,7 +30,7 @@ from shared.ports import Event
 from shared.strict_json import signed as with_mac
 from simulator import Behaviour, CloudServer
 from tests.contract.expanded import expanded
-from tests.contract.test_template import BY_LAMBDA, FUNCTIONS
+from tests.contract.test_template import BY_LAMBDA, FUNCTIONS, IN_A_VPC
 from tests.contract.test_template_expands import of_type
 from tests.http_requests import DATA, NOW, http_request, signed
 from tests.integration.recorded import Answer, Call, Recorder, recording, secret_arn
@@ -56,6 +56,7 @@ THERE: dict[str, str] = {
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
     "EventBus.Name": BUS,
+    "Key.Arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack",
     "MessageKey": MESSAGE_KEY,
     "AWS::StackName": "volume-detach",
     "AWS::Partition": "aws",
@@ -68,10 +69,8 @@ ENCRYPTED = {
     "sqs:SendMessage": {"kms:GenerateDataKey", "kms:Decrypt"},
     "sqs:ReceiveMessage": {"kms:Decrypt"},
     "secretsmanager:GetSecretValue": {"kms:Decrypt"},
-    "s3:PutObject": {"kms:GenerateDataKey"},
-    "s3:GetObject": {"kms:Decrypt"},
 }
-"""What the services do with a key of one's own, in the name of who calls them (their guides: key management)."""
+"""What SQS and Secrets Manager do with the stack's key in the name of who calls them (their guides: key management)."""
 
 
 @dataclass
@@ -106,6 +105,9 @@ def drive_detach_volume(world: World) -> None:
     stuck = cloud.world.add_volume(behaviour=Behaviour(stuck=True)).id
     cloud.world.attach(SERVER, stuck, attached_at=START - timedelta(days=3))
     projects = [project for project in world.environment["ALLOWED_PROJECTS"].split(",") if project]
+    if listed := world.environment["ALLOWED_PROJECTS_SECRET_ID"]:
+        projects = ["1" * 32]
+        keep(world.aws, projects, listed)
     with CloudServer(cloud):
         secrets = [world.environment["CLOUD_SECRET_ID"]]
         secrets += [world.environment["CLOUD_SECRET_PATTERN"].format(project_id=project) for project in projects]
@@ -236,8 +238,7 @@ def allowed_by(template: Json, function: str) -> set[Allowed]:
     found = set()
     for policy in template["Resources"][role]["Properties"]["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
-            assert statement["Effect"] == "Allow"
-            if statement["Resource"] == {"Fn::GetAtt": [logs, "Arn"]}:
+            if statement["Effect"] == "Deny" or statement["Resource"] == {"Fn::GetAtt": [logs, "Arn"]}:
                 continue
             actions, resources = (
                 [item] if not isinstance(item, list) else item for item in (statement["Action"], statement["Resource"])
@@ -256,9 +257,26 @@ def of_lambda(template: Json, function: str) -> set[Allowed]:
     """What Lambda does in the function's name: traces, and the messages of the queue that it reads for it."""
     mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
     queues = {_arn(mapping["EventSourceArn"]) for mapping in mappings if function in str(mapping["FunctionName"])}
+    network = IN_A_VPC if "VpcConfig" in template["Resources"][function]["Properties"] else set()
     return {Allowed(action, queue) for queue in queues for action in BY_LAMBDA["sqs"]} | {
-        Allowed(action, "*") for action in BY_LAMBDA["xray"]
+        Allowed(action, "*") for action in BY_LAMBDA["xray"] | network
     }
+
+
+def faults_of(template: Json, function: str, calls: set[Call]) -> list[str]:
+    """Calls that the role does not allow, and what it allows and no call needs."""
+    allowed, lambdas = allowed_by(template, function), of_lambda(template, function)
+    plain = {one for one in allowed if not one.action.startswith("kms:")}
+    encrypted = "KmsMasterKeyId" in template["Resources"]["RequestQueue"]["Properties"]
+    needed = {action for one in plain for action in ENCRYPTED.get(one.action, ())} if encrypted else set()
+    keyed = {one.action for one in allowed - plain}
+    covered = plain | lambdas
+    return [
+        *(f"{call.action} of {call.resource} is called" for call in calls if not any(o.covers(call) for o in covered)),
+        *(f"{o.action} of {o.resource} is not called" for o in plain - lambdas if not any(map(o.covers, calls))),
+        *(f"{one.action} of {one.resource} is Lambda's" for one in lambdas - allowed),
+        *(f"{action}: {'too much' if action in keyed else 'missing'}" for action in keyed ^ needed),
+    ]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -274,14 +292,7 @@ def test_a_role_allows_what_its_function_calls_and_nothing_else(function: str, a
         alike = json.dumps([sorted(map(str, allowed)), variables], sort_keys=True)
         if alike not in seen:
             seen[alike] = calls_of(function, properties["Handler"], variables, aws, script)
-        calls, lambdas = seen[alike], of_lambda(template, function)
-        plain = {one for one in allowed if not one.action.startswith("kms:")} - lambdas
-        assert [c for c in calls if not any(one.covers(c) for one in plain | lambdas)] == [], row
-        assert [one for one in plain if not any(one.covers(call) for call in calls)] == [], row
-        assert lambdas <= allowed, row
-        keyed = {one.action for one in allowed} - {one.action for one in plain | lambdas}
-        needed = {action for one in plain | lambdas for action in ENCRYPTED.get(one.action, ())}
-        assert keyed <= needed, row
+        assert faults_of(template, function, seen[alike]) == [], row
     assert seen
 
 
@@ -299,3 +310,46 @@ def calls_of(function: str, handler: str, variables: Mapping[str, str], aws: Aws
             assert requests.put(bucket, data=AT_HOME, timeout=5).status_code in (200, 409)  # 409: it is there
         DRIVES[handler](World(function, environment, recorder, aws, script))
         return {Call(call.who, call.action, call.resource) for call in recorder.of(function)}
+
+
+def _statements(template: Json) -> list[Json]:
+    role = template["Resources"]["ReceiveWebhookRole"]["Properties"]["Policies"][0]
+    found: list[Json] = role["PolicyDocument"]["Statement"]
+    return found
+
+
+def _without(sid: str, template: Json) -> None:
+    _statements(template)[:] = [one for one in _statements(template) if one["Sid"] != sid]
+
+
+def _with_one_more(template: Json) -> None:
+    _statements(template)[0] |= {"Action": ["sqs:PurgeQueue"], "Resource": {"Fn::GetAtt": ["RequestQueue", "Arn"]}}
+
+
+def _of_another_queue(template: Json) -> None:
+    (sends,) = [one for one in _statements(template) if one["Sid"] == "EnqueueRequests"]
+    sends["Resource"] = {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "faults"),
+    [
+        (partial(_without, "EnqueueRequests"), ["sqs:SendMessage of .*requests is called", "kms:GenerateDataKey: too much"]),
+        (partial(_without, "Trace"), ["xray:.* is Lambda's"] * 2),
+        (_with_one_more, ["sqs:PurgeQueue of .*requests is not called"]),
+        (_of_another_queue, ["SendMessage of .*requests is called", "SendMessage of .*dead-letters is not called"]),
+    ],
+)  # fmt: skip
+def test_a_role_that_allows_something_else_is_found(
+    change: Callable[[Json], None], faults: list[str], aws: AwsStandIn, script: Script
+) -> None:
+    """Too little, too much, and the right action on the wrong thing."""
+    name = "ReceiveWebhookFunction"
+    (everything,) = [row for row in rows() if row.kind == "all on"]
+    template = deployed(everything)
+    properties = template["Resources"][name]["Properties"]
+    calls = calls_of(name, properties["Handler"], variables_of(properties, aws), aws, script)
+    change(template)
+    found = sorted(faults_of(template, name, calls), key=lambda text: "not called" in text)
+    assert len(found) == len(faults)
+    assert all(re.search(pattern, text) for pattern, text in zip(faults, found, strict=True)), found
