@@ -334,7 +334,7 @@ def _of_another_queue(template: Json) -> None:
 @pytest.mark.parametrize(
     ("change", "faults"),
     [
-        (partial(_without, "EnqueueRequests"), ["sqs:SendMessage of .*requests is called", "kms:GenerateDataKey: too much"]),
+        (partial(_without, "EnqueueRequests"), ["SendMessage of .*requests is called", "GenerateDataKey: too much"]),
         (partial(_without, "Trace"), ["xray:.* is Lambda's"] * 2),
         (_with_one_more, ["sqs:PurgeQueue of .*requests is not called"]),
         (_of_another_queue, ["SendMessage of .*requests is called", "SendMessage of .*dead-letters is not called"]),
