@@ -21,7 +21,7 @@ said = '$(subst ','\'',$(value $1))'
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain rollback remove schemas servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -71,8 +71,9 @@ status: $(LOCAL) ## What became of a request, look by look: REQUEST=id [STACK=na
 	@$(BIN)/python -m tools status --request $(if $(REQUEST),$(call said,REQUEST),$(error REQUEST is missing: the id of the request)) \
 		$(if $(STACK),--stack $(call said,STACK)) $(if $(VOLUME),--volume $(call said,VOLUME)) $(if $(SINCE),--since $(call said,SINCE)) $(if $(call on,JSON),--json)
 
-doctor: $(LOCAL) ## Look whether a cloud has what a detach needs, and change nothing; CLOUD=env: yours
-	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
+doctor: $(LOCAL) ## What a cloud lacks for a detach; CLOUD=env: yours; STACK=name: what a deployed stack lacks [SERVER= VOLUME=]
+	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json) \
+		$(if $(STACK),--stack $(call said,STACK) $(if $(SERVER),--server $(call said,SERVER)) $(if $(VOLUME),--volume $(call said,VOLUME)))
 
 costs: $(LOCAL) ## What it costs a month, with your numbers: [DETACHES=1000] [SECONDS=30] [CLOUD_MS=300] (docs/costs.md)
 	@$(BIN)/python -m tools.costs $(call given,DETACHES) $(call given,SECONDS) $(call given,CLOUD_MS) $(call given,AWS_MS) \
@@ -88,6 +89,16 @@ resume: ## Hand them to it again: STACK=name [YES=1]
 
 drain: $(LOCAL) ## Wait until no request of a deployed stack is left: STACK=name [WAIT=7h]
 	@$(BIN)/python -m tools drain --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(WAIT),--wait $(call said,WAIT))
+
+rollback: $(LOCAL) ## Let the functions of a deployed stack go back to an earlier version: STACK=name [TO=version] [YES=1]
+	@$(BIN)/python -m tools rollback --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(TO),--to $(call said,TO)) $(if $(call typed,YES),--yes)
+
+remove: $(LOCAL) ## Delete a deployed stack, and say what stays: STACK=name [ALSO=logs] [LOSE_REQUESTS=1] [YES=1]
+	@$(BIN)/python -m tools remove --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(ALSO),--also $(call said,ALSO)) \
+		$(if $(call typed,LOSE_REQUESTS),--lose-requests) $(if $(WAIT),--wait $(call said,WAIT)) $(if $(call typed,YES),--yes)
+
+schemas: $(LOCAL) ## Put the schemas of the events into the schema registry of a deployed stack: STACK=name [REMOVE=1]
+	@$(BIN)/python -m tools schemas --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,REMOVE),--remove)
 
 serve: $(LOCAL) ## Keep the stack up: webhook endpoint and its page on http://127.0.0.1:8080/ (PORT= another)
 	@$(BIN)/python -m local serve $(if $(PORT),--port $(call said,PORT)) $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json)
@@ -154,7 +165,7 @@ validate: template .venv/sam/.ready .venv/checkov/.ready ## Lint what each switc
 build: $(READY) ## Make the artifact of all functions, build/bms-volume-detach.zip [PLATFORM=host] [BYTECODE=0]
 	@$(BIN)/python -m tools.artifact $(if $(PLATFORM),--platform $(call said,PLATFORM)) $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
-build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction: $(READY) # `sam build` calls these
+build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFunction build-RunCanaryFunction: $(READY) # `sam build` calls these
 	@$(BIN)/python -m tools.artifact --into $(if $(ARTIFACTS_DIR),$(call said,ARTIFACTS_DIR),$(error ARTIFACTS_DIR is missing: this target is for sam build)) $(if $(filter 0,$(BYTECODE)),--no-bytecode)
 
 # How to build is the release's business, so `sam build` keeps to samconfig.toml. A CONFIG that is given and empty, such

@@ -23,6 +23,7 @@ REGION = "eu-central-1"
 ACCOUNT = "123456789012"
 BUS = "volume-detach"
 REQUESTS, DEAD_LETTERS, VERDICTS = "volume-detach-requests", "volume-detach-dead-letters", "verdicts"
+CANARY_VERDICTS, CANARY_RULE = "volume-detach-canary-verdicts", "canary-verdicts"
 CLOUD_SECRET, WEBHOOK_SECRET = "volume-detach/cloud", "volume-detach/webhook"
 MESSAGE_KEY = "volume-detach/message-key"
 VERDICT_BUCKET = "volume-detach-verdicts"
@@ -128,6 +129,16 @@ class AwsStandIn:
         )
         url = address(VERDICT_BUCKET, place)
         self.client.http.put(url, data=body, auth=place.auth, timeout=AWS_ANSWER).raise_for_status()
+
+    def add_canary(self) -> dict[str, str]:
+        """The queue of the canary's verdicts and its rule, as in the template; the settings that lead to them."""
+        call, pattern = self.client.call, {"detail": {"data": {"context": {"canary": [{"exists": True}]}}}}
+        url = self.queue_urls[CANARY_VERDICTS] = call(SQS, "CreateQueue", {"QueueName": CANARY_VERDICTS})["QueueUrl"]
+        rule = {"Name": CANARY_RULE, "EventBusName": BUS, "EventPattern": json.dumps(pattern), "State": "ENABLED"}
+        arn = call(EVENTS, "PutRule", rule)["RuleArn"]
+        target = {"Id": CANARY_VERDICTS, "Arn": queue_arn(CANARY_VERDICTS)}
+        call(EVENTS, "PutTargets", {"Rule": CANARY_RULE, "EventBusName": BUS, "Targets": [target]})
+        return {"CANARY_QUEUE_URL": url, "CANARY_RULE_ARN": arn}
 
     def put_secret(self, name: str, value: object) -> None:
         self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})

@@ -146,6 +146,26 @@ STATUS_PATIENCE = 4
 STATUS_AGAIN = {"accepted": 5, "unconfirmed": 60}
 """When to ask again: most detaches end in half a minute; one that did not is looked at every 60 s and more."""
 
+# ------------------------------------------------------------------------------------------------------ the canary
+
+CANARY_INVOCATION = 270
+"""The time limit of its function: less than the 300 s between two runs, so that no two are at work at one time."""
+
+CANARY_BOUND = 240
+"""The longest that it waits for its verdict. A detach is checked within seconds."""
+
+CANARY_WAIT, CANARY_PAUSE = 2, 1
+"""To wait for a message in one call, which has to end within AWS_ANSWER; and the pause after a call that failed."""
+
+CANARY_COUNTS = 3
+"""How often the messages of the request queue are counted, each time after such a pause."""
+
+CANARY_EVIDENCE = 15
+"""To ask AWS what is known of a request that was not answered."""
+
+CANARY_WEBHOOK = 5
+"""For the answer of the webhook endpoint, cold starts included."""
+
 # ------------------------------------------------------------------------------------------ sizes of what comes in
 
 BODY_BYTES = 64 * 1024

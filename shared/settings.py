@@ -26,8 +26,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from shared.certificates import file_of, pem_or_file
-from shared.model import AuthType, ProjectId
-from shared.policy import Policy, RunningServerPolicy
+from shared.model import AuthType, CloudId, ProjectId
+from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy
 
 Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
@@ -247,6 +247,10 @@ BUCKET = "^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
 """The name of an S3 bucket (S3, bucket naming rules). None with dots: S3's certificate is for names of one label."""
 
 
+RULE_ARN = "^arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:rule/([^/]+/)?[^/]+$"
+"""A rule of EventBridge; the name of its bus stands before its own, unless it is the default one."""
+
+
 class Settings(_FromNames):
     """The operator's settings of the functions."""
 
@@ -274,6 +278,14 @@ class Settings(_FromNames):
     request_ttl: Seconds = 3600
     request_ttl_limit: Seconds = 86400
     fence_skew: Annotated[float, Field(ge=0, le=300)] = 5
+    canary_server_id: CloudId | None = None
+    canary_volume_id: CloudId | None = None
+    canary_project_id: ProjectId | None = None
+    canary_queue_url: str | None = None
+    canary_mapping_id: str | None = None
+    canary_rule_arn: Annotated[str, Field(pattern=RULE_ARN)] | None = None
+    canary_webhook_url: str | None = None
+    canary_bound: Annotated[float, Field(gt=0, le=CANARY_BOUND)] = CANARY_BOUND
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""`python -m tools detach|status|pause|resume|drain …`; `--help` tells more."""
+"""`python -m tools detach|status|pause|resume|drain|rollback|remove|schemas …`; `--help` tells more."""
 
 import sys
 

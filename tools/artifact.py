@@ -65,7 +65,7 @@ class Recipe:
 
 
 def product(host: bool = False, bytecode: bool = True) -> Recipe:
-    """The artifact of all three functions, for Lambda or for this machine and this Python."""
+    """The artifact of all functions, for Lambda or for this machine and this Python."""
     name = ("host" if host else "lambda") + ("" if bytecode else "-sources")
     # keystoneauth1 asks for its own version when it is imported; nobody else reads any metadata.
     sources = (ROOT / "functions", ROOT / "shared")

@@ -1,4 +1,4 @@
-"""Commands for a person: `python -m tools detach|status …`, the same as `make detach` and `make status`.
+"""Commands for a person: `python -m tools detach|status|pause|resume|drain|rollback|remove …`, as make has them.
 
 Exit status: 0 detached (or a dry run says that it would be), 1 a final failure, 2 usage or configuration, and nothing
 was asked for, 3 no final verdict yet.
@@ -30,7 +30,9 @@ from tools.status import FileLog, Lines, show
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools", description=__doc__, formatter_class=Described)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="detach|status|pause|resume|drain")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="detach|status|pause|resume|drain|rollback|remove|schemas"
+    )
     detach = commands.add_parser("detach", help="detach one volume from one server, and see how it ends",
                                  description=__doc__, formatter_class=Described)  # fmt: skip
     detach.add_argument("--server", required=True, type=named, help="the server's id or name")
@@ -57,6 +59,19 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
             hand.add_argument("--wait", type=length, default="7h", help="how long to wait (default 7h)")
         else:
             hand.add_argument("--yes", action="store_true", help="do not ask")
+        if name == "rollback":
+            hand.add_argument(
+                "--to", type=int, help="the worker's version to go to (default: that of the deployment before)"
+            )
+        if name == "remove":
+            hand.add_argument("--wait", type=length, default="30m", help="how long to wait (default 30m)")
+            hand.add_argument("--also", choices=["logs"], help="delete the log groups too")
+            hand.add_argument(
+                "--lose-requests", action="store_true", help="even if messages are lost without a verdict"
+            )
+    schemas = commands.add_parser("schemas", help="put the schemas of the events into the stack's schema registry")
+    schemas.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
+    schemas.add_argument("--remove", action="store_true", help="remove them from it, before the stack is deleted")
     return parser.parse_args(given)
 
 
@@ -64,6 +79,8 @@ HANDS = {
     "pause": "hand no more requests to the function; they wait in the queue",
     "resume": "hand requests to the function again",
     "drain": "wait until no request is left",
+    "rollback": "let the functions go back to an earlier version, in seconds",
+    "remove": "delete a stack, and say what stays",
 }
 
 
@@ -204,16 +221,54 @@ def status(asked: argparse.Namespace) -> Exit:
 
 
 def hand(asked: argparse.Namespace) -> Exit:
-    """Pause, resume or drain a deployed stack."""
+    """What a person does with a deployed stack as a whole."""
     if asked.command != "drain" and not (asked.yes or sys.stdin.isatty()):
         return _trouble("There is no terminal to ask on: say --yes (make: YES=1) to do it.")
+    confirm: Callable[[str], bool] = (lambda question: True) if asked.command == "drain" or asked.yes else on_terminal
+    return HANDED[asked.command](asked, confirm)
+
+
+def flow(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
     from tools.flow import Hands, flow_of
 
-    confirm: Callable[[str], bool] = (lambda question: True) if asked.command == "drain" or asked.yes else on_terminal
     hands = Hands(flow_of(asked.stack), confirm)
     if asked.command == "drain":
         return hands.drain(asked.wait)
     return hands.pause() if asked.command == "pause" else hands.resume()
+
+
+def schemas(asked: argparse.Namespace) -> Exit:
+    """Put the schemas of the events into the schema registry of a deployed stack, or remove them from it."""
+    from tools.schemas import run
+
+    return run(asked.stack, asked.remove, _trouble)
+
+
+def rollback(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
+    from tools.rollback import Rollback, of_stack
+
+    return Rollback(of_stack(asked.stack), confirm).run(asked.to)
+
+
+def remove(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
+    from tools.removal import Removal, of_stack
+
+    return Removal(of_stack(asked.stack), confirm).run(asked.lose_requests, asked.also == "logs", asked.wait)
+
+
+HANDED = {**dict.fromkeys(("pause", "resume", "drain"), flow), "rollback": rollback, "remove": remove}
+
+
+def needs_of(command: str) -> str:
+    """The permissions of a command."""
+    from tools import deployed, flow, removal, rollback
+
+    known = {
+        "rollback": rollback.NEEDS,
+        "remove": removal.NEEDS,
+        **dict.fromkeys(("pause", "resume", "drain"), flow.NEEDS),
+    }
+    return known.get(command, deployed.NEEDS)
 
 
 def _trouble(sentence: str) -> Exit:
@@ -221,7 +276,7 @@ def _trouble(sentence: str) -> Exit:
     return Exit.USAGE
 
 
-COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand)}
+COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand), "schemas": schemas}
 
 
 EXPECTED = (NotFound, SettingsError, PortTaken)
@@ -240,7 +295,7 @@ def sentence(error: Exception, asked: argparse.Namespace) -> str:
         if isinstance(error, Unknown):
             return str(error)
         if isinstance(error, (*AwsFailed, TimeoutError)):
-            return explained(error, asked.stack)
+            return explained(error, asked.stack, (needs_of(asked.command),))
     return unexpected(error)
 
 

@@ -240,11 +240,23 @@ QUERY_PATIENCE = 60
 """Seconds that a query may take."""
 
 
+DENIED = (
+    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "ForbiddenException",
+    "UnauthorizedException",
+)  # fmt: skip
+"""Error codes of a permission that is missing; the last two are those of EventBridge Schemas."""
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether AWS has said that this caller may not do it."""
+    return isinstance(error, ClientError) and error.response["Error"]["Code"] in DENIED
+
+
 def explained(error: Exception, stack: str, needs: Sequence[str] = (NEEDS,)) -> str:
     """One sentence about what AWS did not do."""
     if isinstance(error, ClientError):
         told = error.response["Error"]
-        if told["Code"] in ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation"):
+        if is_denied(error):
             return f"AWS does not allow {error.operation_name} ({told.get('Message', '')}). Needed are: {needs[0]}."
         return (
             f"AWS did not do {error.operation_name} for {stack}: {told['Code']} {told.get('Message', '')}".strip() + "."

@@ -1,4 +1,7 @@
-"""`make doctor`: whether a cloud has what a detach needs, each with a cure if not; nothing is changed there."""
+"""`make doctor`: whether a cloud, or with --stack a deployed stack, has what a detach needs, each with a cure if not.
+
+Nothing is changed there; a stack is sent a dry run.
+"""
 
 import argparse
 import json
@@ -62,17 +65,42 @@ def cloud(real_cloud: bool) -> Iterator[Found]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.doctor", description=__doc__)
+    parser.add_argument("--stack", help="a deployed stack, instead of a cloud")
+    parser.add_argument("--server", default="", help="the id of a server for the dry run of a stack")
+    parser.add_argument("--volume", default="", help="the id of a volume of that server")
     parser.add_argument("--cloud", choices=["simulator", "env"], default="simulator",
                         help="the simulated cloud, or the real one of the OS_… variables or a clouds.yaml")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     asked = parser.parse_args()
     os.environ |= past_proxies(os.environ)
+    if asked.stack is not None:
+        return stack(asked)
     try:
         with cloud(asked.cloud == "env") as found:
             return report(examined(found), asked.json, is_rich(sys.stdout))
     except CloudsError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def stack(asked: argparse.Namespace) -> int:
+    """A deployed stack; exit status 2 if there is none, or AWS does not tell."""
+    from tools.deployed import AwsFailed, Unknown, explained
+    from tools.stack_doctor import of_stack
+    from tools.stack_reader import StackReader, described_stack
+
+    if bool(asked.server) != bool(asked.volume):
+        print("Name both SERVER= and VOLUME=, by their ids, or none of them.", file=sys.stderr)
+        return 2
+    try:
+        reader = StackReader(described_stack(asked.stack))
+    except Unknown as error:
+        print(error, file=sys.stderr)
+        return 2
+    except AwsFailed as error:
+        print(explained(error, asked.stack, ("cloudformation:DescribeStacks",)), file=sys.stderr)
+        return 2
+    return report(of_stack(reader, asked.server, asked.volume).lines(), asked.json, is_rich(sys.stdout))
 
 
 if __name__ == "__main__":

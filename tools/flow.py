@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import boto3
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from shared.ports import Clock, utc_now
-from tools.deployed import Unknown, outputs_of
+from tools.deployed import Unknown, is_denied, outputs_of
 from tools.exit_status import Exit
+from tools.stack_facts import told
 
 CHANGING = 180
 """Seconds within which an event source mapping is enabled or disabled."""
@@ -20,6 +22,10 @@ QUIET = 3
 
 EVERY = 10.0
 """Seconds between two counts while a queue is drained."""
+
+NOW = timedelta()
+RECENT = timedelta(minutes=15)
+"""How far back the last figure of CloudWatch counts: SQS hands it one every minute while a queue is in use."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,9 @@ class Flow(Protocol):
 
     def waiting(self) -> Waiting: ...
 
+    def oldest(self) -> timedelta | None:
+        """How long the oldest message has been in the queue; None where CloudWatch does not tell."""
+
 
 @dataclass(frozen=True)
 class Hands:
@@ -67,13 +76,14 @@ class Hands:
         if self.flow.state() == "Disabled":
             self.say(f"It is paused already; {waiting.text}.")
             return Exit.DETACHED
-        until = self.clock() + waiting.retention
-        self.say(f"Requests: {waiting.text}.")
+        until, age = self.clock() + waiting.retention, self.flow.oldest()
+        oldest = "" if age is None else f", and the oldest message in {told(max(waiting.retention - age, NOW))}"
+        self._show(waiting, age)
         self.say(
             "While it is paused nothing is looked at: requests, and what is under way, wait in the queue; senders and "
-            f"the webhook are still served. A message is kept for {_days(waiting.retention)}, so what is sent now is "
-            f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC; what has outlived its time to live by then is "
-            "given up. A deployment does not resume."
+            f"the webhook are still served. A message is kept for {told(waiting.retention)}, so what is sent now is "
+            f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC{oldest}. What has outlived its "
+            "time to live by then is given up. A deployment does not resume."
         )
         return self._let(False, "Pause")
 
@@ -82,25 +92,34 @@ class Hands:
         if self.flow.state() == "Enabled":
             self.say(f"It is running already; {waiting.text}.")
             return Exit.DETACHED
-        self.say(f"Requests: {waiting.text}. They are handed to the function at once.")
+        self._show(waiting, self.flow.oldest())
+        self.say("They are handed to the function at once; what has outlived its time to live is given up.")
         return self._let(True, "Resume")
+
+    def _show(self, waiting: Waiting, age: timedelta | None) -> None:
+        """What waits, and for how long it has."""
+        since = f"; the oldest message is {told(age)} old" if age is not None and waiting.total else ""
+        self.say(f"Requests: {waiting.text}{since}.")
 
     def drain(self, patience: float) -> Exit:
         """Wait until no message is left. OPEN if some are after `patience` seconds."""
         if self.flow.state() != "Enabled":
             self.say("It is paused, so nothing would ever be drained: `make resume` first.")
             return Exit.USAGE
+        age = self.flow.oldest()
         self.say(
-            "Waiting until no request is left; stop the senders, since new ones are worked on as they come. A detach "
-            "that is stuck in the cloud is watched for as long as WatchTimeout says."
+            f"Waiting up to {told(timedelta(seconds=patience))} until no request is left"
+            + (f"; the oldest message is {told(age)} old. " if age is not None else ". ")
+            + "Stop the senders, since new ones are worked on as they come. A detach that is stuck in the cloud is "
+            "watched for as long as WatchTimeout says."
         )
-        until, quiet, told = self.clock() + timedelta(seconds=patience), 0, -1
+        until, quiet, before = self.clock() + timedelta(seconds=patience), 0, -1
         while quiet < QUIET:
             waiting = self.flow.waiting()
             quiet = quiet + 1 if waiting.total == 0 else 0
-            if waiting.total != told:
+            if waiting.total != before:
                 self.say(f"  {self.clock().astimezone(UTC):%H:%M:%S}  {waiting.text}")
-                told = waiting.total
+                before = waiting.total
             if quiet < QUIET and self.clock() >= until:
                 self.say(f"{waiting.total} messages are left after {patience:.0f} s.")
                 return Exit.OPEN
@@ -124,11 +143,12 @@ class Hands:
         return Exit.OPEN
 
 
-def _days(length: timedelta) -> str:
-    return f"{length.days} days" if length.days != 1 else "a day"
-
-
 # -------------------------------------------------------------------------------------------------------- AWS itself
+
+NEEDS = (
+    "cloudformation:DescribeStacks, sqs:GetQueueAttributes, lambda:GetEventSourceMapping and "
+    "lambda:UpdateEventSourceMapping; cloudwatch:GetMetricStatistics for the age of the oldest message"
+)
 
 
 @dataclass(frozen=True)
@@ -137,6 +157,7 @@ class StackFlow:
 
     functions: Any
     sqs: Any
+    metrics: Any
     mapping_id: str
     queue_url: str
 
@@ -147,11 +168,39 @@ class StackFlow:
         self.functions.update_event_source_mapping(UUID=self.mapping_id, Enabled=enabled)
 
     def waiting(self) -> Waiting:
-        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "Delayed", "NotVisible")]
-        asked = [*names, "MessageRetentionPeriod"]
-        found = self.sqs.get_queue_attributes(QueueUrl=self.queue_url, AttributeNames=asked)["Attributes"]
-        visible, delayed, in_flight = (int(found.get(name, 0)) for name in names)
-        return Waiting(visible, delayed, in_flight, timedelta(seconds=int(found["MessageRetentionPeriod"])))
+        return waiting_in(self.sqs, self.queue_url)
+
+    def oldest(self) -> timedelta | None:
+        try:
+            return oldest_in(self.metrics, self.queue_url, utc_now())
+        except ClientError as error:
+            if is_denied(error):
+                return None
+            raise
+
+
+def waiting_in(sqs: Any, queue_url: str) -> Waiting:
+    """What is in a queue. Raises one of AwsFailed."""
+    names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "Delayed", "NotVisible")]
+    asked = [*names, "MessageRetentionPeriod"]
+    found = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=asked)["Attributes"]
+    visible, delayed, in_flight = (int(found.get(name, 0)) for name in names)
+    return Waiting(visible, delayed, in_flight, timedelta(seconds=int(found["MessageRetentionPeriod"])))
+
+
+def oldest_in(metrics: Any, queue_url: str, now: datetime) -> timedelta | None:
+    """The age of the oldest message of a queue, as CloudWatch last knew it. Raises one of AwsFailed."""
+    found = metrics.get_metric_statistics(
+        Namespace="AWS/SQS",
+        MetricName="ApproximateAgeOfOldestMessage",
+        Dimensions=[{"Name": "QueueName", "Value": queue_url.rpartition("/")[2]}],
+        StartTime=now - RECENT,
+        EndTime=now,
+        Period=60,
+        Statistics=["Maximum"],
+    )
+    latest = max(found["Datapoints"], key=lambda point: point["Timestamp"], default=None)
+    return timedelta(seconds=latest["Maximum"]) if latest else None
 
 
 def flow_of(stack: str) -> StackFlow:
@@ -160,5 +209,9 @@ def flow_of(stack: str) -> StackFlow:
     if missing := [name for name in ("RequestsMappingId", "RequestQueueUrl") if name not in outputs]:
         raise Unknown(f"The stack {stack} has no output {missing[0]}: is it one of this service?")
     return StackFlow(
-        boto3.client("lambda"), boto3.client("sqs"), outputs["RequestsMappingId"], outputs["RequestQueueUrl"]
+        boto3.client("lambda"),
+        boto3.client("sqs"),
+        boto3.client("cloudwatch"),
+        outputs["RequestsMappingId"],
+        outputs["RequestQueueUrl"],
     )

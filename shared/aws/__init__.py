@@ -2,5 +2,6 @@
 
 `client` signs, sends and repeats; `sqs`, `event_bus`, `task_tokens` and `secrets` are one service each;
 `webhook_keys` reads the webhook's keys from a secret; `verdict_store` keeps verdicts in S3, the one service that speaks
-no JSON. It may use `ports`, `settings`, `signatures`, `policy` and `model`, and knows no cloud.
+no JSON; `deployment` asks what the canary has to know of this deployment. It may use `ports`, `settings`,
+`signatures`, `policy`, `model` and the values of `canary`, and knows no cloud.
 """

@@ -1,16 +1,18 @@
-"""The request queue on SQS."""
+"""Queues on SQS: that of requests, and that of the canary's verdicts."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all
-from shared.aws.errors import throttles
+from shared.aws.errors import NoAnswer, throttles
 from shared.model import Message
-from shared.policy import AWS_ANSWER
+from shared.policy import AWS_ANSWER, AWS_BATCH
 from shared.ports import AwsTrouble, K, QueueMessage, Unsent
+
+COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,35 @@ class SqsQueue:
             with suppress(AwsTrouble):
                 ends = self.client.clock() + timedelta(seconds=AWS_ANSWER)
                 self.client.call(SQS, "DeleteMessageBatch", {"QueueUrl": self.url, "Entries": entries}, ends)
+
+    def receive(self, wait: int) -> list[Message]:
+        """Up to ten messages, which stay in the queue; after `wait` seconds, if none was there. Raises AwsTrouble."""
+        asked = {"QueueUrl": self.url, "WaitTimeSeconds": wait, "MaxNumberOfMessages": AWS_BATCH}
+        answer = self.client.call(SQS, "ReceiveMessage", {**asked, "MessageSystemAttributeNames": ["SentTimestamp"]})
+        (found,) = lists_in(answer, "Messages")
+        try:
+            return [
+                Message(
+                    body=str(one["Body"]),
+                    id=str(one["MessageId"]),
+                    source=self.url,
+                    sent_at=datetime.fromtimestamp(int(one["Attributes"]["SentTimestamp"]) / 1000, UTC),
+                    receipt=str(one["ReceiptHandle"]),
+                )
+                for one in found
+            ]
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise NoAnswer(f"ReceiveMessage: a message without {error}") from error
+
+    def counts(self, deadline: datetime | None = None) -> tuple[int, int, int]:
+        """About how many messages wait, are in flight, and are delayed. Raises AwsTrouble."""
+        asked = {"QueueUrl": self.url, "AttributeNames": list(COUNTS)}
+        told = self.client.call(SQS, "GetQueueAttributes", asked, deadline).get("Attributes")
+        try:
+            waiting, in_flight, delayed = (int(told[name]) for name in COUNTS)
+        except (LookupError, TypeError, ValueError) as error:
+            raise NoAnswer("GetQueueAttributes: no numbers of messages in the answer") from error
+        return waiting, in_flight, delayed
 
     def _offer(self, messages: Mapping[K, QueueMessage], ends: datetime) -> dict[K, Left]:
         """One call; what SQS did not take, with the error of each. Raises AwsTrouble."""

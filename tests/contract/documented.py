@@ -189,7 +189,7 @@ def make_faults(arguments: Sequence[str]) -> list[str]:
 CALLED = {"s3api": "s3"}
 """What the command line calls a service, where that is not its name."""
 
-GLOBAL_OPTIONS = {"query", "output", "region", "profile"}
+GLOBAL_OPTIONS = {"query", "output", "region", "profile", "cli-read-timeout"}
 
 
 @cache

@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from shared.aws import verdict_store
+from shared.aws import deployment, verdict_store
 from shared.bootstrap.detach import outlets
-from shared.policy import INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningServerPolicy
+from shared.canary.run import MARK
+from shared.policy import CANARY_INVOCATION, INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningServerPolicy
 from shared.settings import Settings, SettingsError, SinkMode, load
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,7 @@ ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "REVISION", "AWS
 VARIABLES = {name: str(field.alias) for name, field in Settings.model_fields.items()}
 """What each setting is called in the environment."""
 
-NOT_SET = {"FENCE_SKEW"}
+NOT_SET = {"CANARY_BOUND", "FENCE_SKEW"}
 """Settings whose defaults are right wherever this template is deployed as it is."""
 
 IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage", "ListObjectsV2": "ListBucket"}
@@ -156,7 +157,7 @@ def test_the_bucket_of_verdicts_is_used_only_where_it_is_named(name: str) -> Non
     assert [otherwise for _, _, otherwise in conditional] == [{"Ref": "AWS::NoValue"}] * len(conditional)
     then = [statement for _, statement, _ in conditional]
     actions = [a for s in then for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])]
-    assert sorted(actions) == sorted(KEEPING[name])
+    assert sorted(actions) == sorted(KEEPING.get(name, ()))
     bucket = "arn:${AWS::Partition}:s3:::${VerdictBucket}"
     for statement in then:
         listing = statement["Action"] == "s3:ListBucket"
@@ -203,6 +204,7 @@ def called_by_adapters() -> set[str]:
         for service, operation in re.findall(r"\((SQS|EVENTS|SECRETS|STATES), \"(\w+)\"", source)
     }
     called |= {f"s3:{IAM_ACTION.get(operation, operation)}" for operation in verdict_store.METHODS}
+    called |= {f"lambda:{deployment.GET_MAPPING}"}
     return called | {f"states:{operation}" for operation in re.findall(r"\"(SendTask\w+)\"", source)}
 
 
@@ -261,6 +263,66 @@ def test_times_are_those_of_the_policy() -> None:
     queue = QUEUES["RequestQueue"]
     numbers = timeout_of("DetachVolumeFunction"), visibility_of(queue), queue["RedrivePolicy"]["maxReceiveCount"]
     assert numbers == (INVOCATION, VISIBILITY, MAX_RECEIVES)
+    assert timeout_of("RunCanaryFunction") == CANARY_INVOCATION
+
+
+EVERY = TEMPLATE["Mappings"]["CanaryEvery"]
+
+
+@pytest.mark.parametrize("often", TEMPLATE["Parameters"]["Canary"]["AllowedValues"])
+def test_a_canary_is_over_before_the_next_one_begins(often: str) -> None:
+    """The rate of each choice is the period of the alarm, and longer than the function may run."""
+    rate = re.fullmatch(r"rate\((\d+) (minutes?|hours?)\)", EVERY[often]["Rate"])
+    if often == "off":
+        assert rate is None
+        return
+    assert rate
+    seconds = int(rate[1]) * (3600 if rate[2].startswith("hour") else 60)
+    assert (rate[1] == "1") is not rate[2].endswith("s")  # EventBridge takes no other
+    assert EVERY[often]["Seconds"] == seconds > timeout_of("RunCanaryFunction")
+    assert often == f"{int(rate[1])}{rate[2][0]}"
+
+
+def test_all_of_the_canary_is_there_only_if_it_is_switched_on() -> None:
+    """Its resources have the condition, and nobody else's has."""
+    canarys = {name for name in RESOURCES if "Canary" in name}
+    assert {name for name, r in RESOURCES.items() if r.get("Condition") == "HasCanary"} == canarys
+    assert TEMPLATE["Conditions"]["HasCanary"] == {"Not": [{"Equals": [{"Ref": "Canary"}, "off"]}]}
+
+
+def test_a_canary_names_what_it_checks() -> None:
+    """A canary without a server or a volume is refused before anything is deployed."""
+    rule = TEMPLATE["Rules"]["CanaryHasSomethingToCheck"]
+    assert holds(rule["RuleCondition"], {"Canary": "5m"})
+    assert not holds(rule["RuleCondition"], {"Canary": "off"})
+    for assertion, name in zip(rule["Assertions"], ("CanaryServerId", "CanaryVolumeId"), strict=True):
+        assert name in assertion["AssertDescription"]
+        assert holds(assertion["Assert"], {name: "x"})
+        assert not holds(assertion["Assert"], {name: ""})
+
+
+UUID = f"{'0' * 8}-0000-4000-8000-{'f' * 12}"
+
+
+@pytest.mark.parametrize(
+    ("name", "good"), [("CanaryServerId", UUID), ("CanaryVolumeId", UUID), ("CanaryProjectId", "a" * 32)]
+)
+def test_what_the_canary_names_is_taken_by_template_and_settings(name: str, good: str) -> None:
+    """Ids in the one spelling that the template takes; nothing else gets through."""
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(pattern, good)
+    assert good in repr(settings_of("RunCanaryFunction", **{name: good}))
+    for bad in ("db-01", good.upper() + "X", f"{good},{good}"):
+        assert not re.fullmatch(pattern, bad)
+        with pytest.raises(SettingsError, match=snake(name).upper()):
+            settings_of("RunCanaryFunction", **{name: bad})
+
+
+def test_the_verdicts_that_the_canary_hears_are_marked_as_its_own() -> None:
+    """The rule looks where the canary puts its mark, and the verdicts echo it."""
+    pattern = RESOURCES["CanaryVerdictsFromBus"]["Properties"]["EventPattern"]
+    assert pattern["detail"] == {"data": {"context": {MARK: [{"exists": True}]}}}
+    assert pattern["source"] == [{"Ref": "EventSource"}]
 
 
 @pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
@@ -284,7 +346,9 @@ def test_requests_have_dead_letters() -> None:
     assert redrive["deadLetterTargetArn"] == {"GetAtt": "DeadLetterQueue.Arn"}
     times, hidden = redrive["maxReceiveCount"], visibility_of(QUEUES["RequestQueue"])
     assert 2 * 3600 < (times - 1) * hidden < 4 * 3600  # AWS away for two hours is no reason to give up
-    assert {queue["MessageRetentionPeriod"] for queue in QUEUES.values()} == {14 * 86400}
+    assert {queue["MessageRetentionPeriod"] for name, queue in QUEUES.items() if name != "CanaryVerdicts"} == {
+        14 * 86400
+    }
 
 
 @pytest.mark.parametrize("name", QUEUES)
@@ -314,7 +378,8 @@ def test_roles_let_lambda_do_its_part(name: str) -> None:
     allowed = [s for s in statements_of(name) if s["Effect"] == "Allow" and isinstance(s["Action"], list)]
     of = {action: s["Resource"] for s in allowed for action in s["Action"]}
     queues = [source["Queue"] for function, source in CONSUMERS if function == name]
-    assert [of.get(action) for action in sorted(BY_LAMBDA["sqs"])] == [queues[0] if queues else None] * 3
+    if name != "RunCanaryFunction":  # which reads its queue itself
+        assert [of.get(action) for action in sorted(BY_LAMBDA["sqs"])] == [queues[0] if queues else None] * 3
     group = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
     assert [of[action] for action in sorted(BY_LAMBDA["logs"])] == [{"GetAtt": f"{group}.Arn"}] * 2
     assert BY_LAMBDA["xray"] <= set(of)
@@ -353,7 +418,7 @@ def test_a_key_is_used_by_way_of_its_services(name: str) -> None:
     (statement,) = (then for condition, then, _ in conditional if condition == "HasKey")
     assert set(statement["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
     services = [via["Sub"].split(".")[0] for via in statement["Condition"]["StringEquals"]["kms:ViaService"]]
-    assert services == ["sqs", "secretsmanager"]
+    assert services == (["sqs"] if name == "RunCanaryFunction" else ["sqs", "secretsmanager"])
 
 
 def settings_of(function: str, **parameters: str) -> Settings:
@@ -366,6 +431,8 @@ def settings_of(function: str, **parameters: str) -> Settings:
                 return values.get(name, name)
             case {"Sub": str(text)}:
                 return re.sub(r"\$\{(\w+)\}", lambda found: values[found[1]], text)
+            case {"GetAtt": "CanaryVerdictsFromBus.Arn"}:
+                return "arn:aws:events:eu-central-1:123456789012:rule/bus/rule"
             case {"FindInMap": ["Partitions", _, str(key)]}:
                 return str(TEMPLATE["Mappings"]["Partitions"]["aws"][key])
             case {"If": [str(condition), then, otherwise]}:
@@ -383,6 +450,10 @@ def test_defaults_make_sense(name: str) -> None:
     assert settings.project_secrets == {}
 
 
+WITH = {"ConfirmTimeout": {"WatchTimeout": "604800"}, "WatchTimeout": {"ConfirmTimeout": "30"}}
+"""What another parameter has to be for each value of this one to make sense."""
+
+
 def test_parameters_stay_within_settings() -> None:
     """Every choice and every bound of a parameter is one that the settings take, and no choice of theirs is missing."""
     variables = variables_of("DetachVolumeFunction").items()
@@ -391,7 +462,7 @@ def test_parameters_stay_within_settings() -> None:
     for name, parameter in parameters.items():
         bounds = [parameter[bound] for bound in ("MinValue", "MaxValue") if bound in parameter]
         for taken in [*bounds, *parameter.get("AllowedValues", [])]:
-            settings_of("DetachVolumeFunction", **{name: str(taken)})
+            settings_of("DetachVolumeFunction", **WITH.get(name, {}), **{name: str(taken)})
     assert parameters["SinkMode"]["AllowedValues"] == list(SinkMode)
     assert parameters["RunningServerPolicy"]["AllowedValues"] == list(RunningServerPolicy)
 

@@ -37,6 +37,9 @@ PARAMETERS = {
     "SinkSecretId": "sink",
     "VerdictBucket": "verdicts",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:123456789012:alarms",
+    "Canary": "5m",
+    "CanaryServerId": SERVER,
+    "CanaryVolumeId": VOLUME,
 }
 """Everything that is conditional is switched on."""
 
@@ -73,7 +76,7 @@ def make_secret(name: str, properties: dict[str, Any]) -> str:
 def referring(value: Any, name: str, to: str) -> Any:
     """The same with what a resource is called in the place of its logical name."""
     match value:
-        case {"Ref": str(found)} if found == name:
+        case {"Ref": str(found)} | {"Fn::GetAtt": [str(found), "FunctionUrl"]} if found == name:
             return to
         case dict():
             return {key: referring(item, name, to) for key, item in value.items()}
@@ -96,6 +99,9 @@ SECRET = "AWS::SecretsManager::Secret"
 NO_TAGS = {"AWS::Lambda::EventSourceMapping"}
 """SAM has no property by which the mapping of an event gets tags."""
 
+OFF = {"HasCanary", "HasSink"}
+"""The conditions of resources that do not hold without parameters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -114,10 +120,13 @@ def create(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
     for name, properties in of_type(template, SECRET).items():
         del body["Resources"][name]
         body = referring(body, name, make_secret(name, properties))
+    for name in of_type(template, "AWS::Lambda::Url"):
+        body["Resources"] = referring(body["Resources"], name, "https://webhook.example.com/")
     apart = {name: r for name, r in body["Resources"].items() if r["Type"] in BY_ITS_OWN_API}
     body["Resources"] = {name: r for name, r in body["Resources"].items() if name not in apart}
     body["Outputs"] = {name: o for name, o in body["Outputs"].items() if {*named(o)}.isdisjoint(apart)}
-    for reference in references(apart):  # so that CloudFormation says what they stand for
+    asked = {name: r for name, r in apart.items() if parameters or r.get("Condition") not in OFF}
+    for reference in references(asked):  # so that CloudFormation says what they stand for
         body["Outputs"][key(reference)] = {"Value": reference}
     client = boto3.client("cloudformation")
     client.create_stack(
@@ -129,10 +138,11 @@ def create(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
     (made,) = client.describe_stacks(StackName=STACK)["Stacks"]
     assert made["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
-    for name, resource in apart.items():
-        if "Condition" not in resource or parameters:
-            BY_ITS_OWN_API[resource["Type"]](name, resolved(resource["Properties"], outputs, bool(parameters)))
-    kept = client.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
+    for name, resource in asked.items():
+        BY_ITS_OWN_API[resource["Type"]](name, resolved(resource["Properties"], outputs, bool(parameters)))
+    # The stand-in lists what a condition leaves out, without a name.
+    listed = client.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
+    kept = [r for r in listed if r["LogicalResourceId"]]
     return Stack(
         names={r["LogicalResourceId"]: r["PhysicalResourceId"] for r in kept},
         types={r["LogicalResourceId"]: r["ResourceType"] for r in kept},
@@ -149,7 +159,7 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
     match value:
         case {"Ref": "AWS::NoValue"}:
             return
-        case {"Ref": _} | {"Fn::GetAtt": _}:
+        case {"Ref": _} | {"Fn::GetAtt": _} | {"Fn::FindInMap": _}:
             yield value
         case dict():
             for item in value.values():
@@ -161,7 +171,8 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
 
 def named(value: Any) -> Iterator[str]:
     for reference in references(value):
-        yield reference.get("Ref") or reference["Fn::GetAtt"][0]
+        if "Fn::FindInMap" not in reference:
+            yield reference.get("Ref") or reference["Fn::GetAtt"][0]
 
 
 def key(reference: dict[str, Any]) -> str:
@@ -176,6 +187,8 @@ def resolved(value: Any, outputs: dict[str, str], switched_on: bool) -> Any:
             return None
         case {"Ref": _} | {"Fn::GetAtt": _}:
             return outputs[key(value)]
+        case {"Fn::FindInMap": _}:
+            return int(outputs[key(value)])
         case {"Fn::If": [_, then, otherwise]}:
             return resolved(then if switched_on else otherwise, outputs, switched_on)
         case {"Fn::Split": [separator, text]}:
@@ -223,17 +236,23 @@ def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.Mo
     """With its defaults alone the template is created, too; there is no sink to watch, and alarms tell nobody."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # beside the other stack
     stack = create(template, {})
-    apart = {*BY_ITS_OWN_API, SECRET}
-    assert set(stack.types) == {n for n, r in template["Resources"].items() if r["Type"] not in apart}
+    apart, there = (
+        {*BY_ITS_OWN_API, SECRET},
+        {n: r for n, r in template["Resources"].items() if r.get("Condition") not in OFF},
+    )
+    assert set(stack.types) == {n for n, r in there.items() if r["Type"] not in apart}
     alarms = {a["AlarmName"]: a for a in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
-    assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {"SinkFailuresAlarm"}
+    assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {"CanaryAlarm", "SinkFailuresAlarm"}
     assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
     assert set(statements_of(stack.outputs["RequestQueueUrl"])) == {"RequestsFromBus", "NothingInTheClear"}
 
 
 def test_the_rules_outlive_the_expansion(template: dict[str, Any]) -> None:
     """CloudFormation checks the parameters by the rules of what it is given, and that is the expanded template."""
-    assert {name: len(rule["Assertions"]) for name, rule in template["Rules"].items()} == {"VerdictsAreSigned": 1}
+    assert {name: len(rule["Assertions"]) for name, rule in template["Rules"].items()} == {
+        "VerdictsAreSigned": 1,
+        "CanaryHasSomethingToCheck": 2,
+    }
 
 
 def test_the_queues_are_as_written(stack: Stack) -> None:
@@ -253,15 +272,15 @@ def test_the_queues_are_as_written(stack: Stack) -> None:
 
 
 def test_the_functions_are_as_written(stack: Stack, template: dict[str, Any]) -> None:
-    """Three functions with their variables resolved, each traced, with a log group that forgets in time."""
+    """Four functions with their variables resolved, each traced, with a log group that forgets in time."""
     functions = {f["Handler"].split(".")[1]: f for f in boto3.client("lambda").list_functions()["Functions"]}
-    assert set(functions) == {"detach_volume", "receive_webhook", "report_dead_letter"}
+    assert set(functions) == {"detach_volume", "receive_webhook", "report_dead_letter", "run_canary"}
     variables = functions["detach_volume"]["Environment"]["Variables"]
     assert variables["REQUEST_QUEUE_URL"] == stack.outputs["RequestQueueUrl"]
     assert variables["EVENT_BUS_NAME"] == stack.outputs["EventBusName"] == f"{STACK}-volume-detach"
     assert variables["CLOUD_SECRET_PATTERN"] == "volume-detach/cloud/{project_id}"
     groups = boto3.client("logs").describe_log_groups()["logGroups"]
-    assert [group["retentionInDays"] for group in groups] == [30, 30, 30]
+    assert [group["retentionInDays"] for group in groups] == [30] * 4
     for properties in of_type(template, "AWS::Lambda::Function").values():
         assert properties["TracingConfig"] == {"Mode": "Active"}  # the stand-in does not keep it
         assert properties["LoggingConfig"]["LogGroup"]["Ref"] in of_type(template, "AWS::Logs::LogGroup")
@@ -274,6 +293,7 @@ def test_roles_have_no_more_than_their_own_policy(template: dict[str, Any]) -> N
         "DetachVolumeRole": None,
         "ReportDeadLetterRole": None,
         "ReceiveWebhookRole": None,
+        "RunCanaryRole": None,
     }
 
 
@@ -289,6 +309,7 @@ def test_each_function_reads_its_own_secrets(stack: Stack, template: dict[str, A
         "DetachVolumeFunction": {"volume-detach/cloud-??????", "volume-detach/cloud/*", "sink-??????", "MessageKey"},
         "ReportDeadLetterFunction": {"sink-??????", "MessageKey"},
         "ReceiveWebhookFunction": {"volume-detach/webhook-??????", "MessageKey"},
+        "RunCanaryFunction": set(),
     }
 
 
@@ -448,7 +469,9 @@ def test_each_queue_has_a_policy_of_its_own(template: dict[str, Any]) -> None:
 def test_the_rule_may_write(stack: Stack) -> None:
     """The policy of each queue names the rule as a source, and forbids what is not encrypted."""
     events = boto3.client("events")
-    (rule,) = events.list_rules(EventBusName=stack.outputs["EventBusName"], NamePrefix=STACK)["Rules"]
+    (rule,) = events.list_rules(EventBusName=stack.outputs["EventBusName"], NamePrefix=f"{STACK}-RequestsFromBus")[
+        "Rules"
+    ]
     (target,) = events.list_targets_by_rule(Rule=rule["Name"], EventBusName=stack.outputs["EventBusName"])["Targets"]
     written = {"RequestQueue": target["Arn"], "DeadLetterQueue": target["DeadLetterConfig"]["Arn"]}
     for queue, arn in written.items():
@@ -481,7 +504,7 @@ def test_only_senders_can_be_named(template: dict[str, Any]) -> None:
 def test_a_first_deployment_that_fails_leaves_nothing(template: dict[str, Any]) -> None:
     """Logs outlive a stack that was once deployed; a new account's concurrency is not reserved without being asked."""
     groups = [r for r in template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
-    assert [group["DeletionPolicy"] for group in groups] == ["RetainExceptOnCreate"] * 3
+    assert [group["DeletionPolicy"] for group in groups] == ["RetainExceptOnCreate"] * 4
     assert template["Parameters"]["WebhookConcurrency"]["Default"] == 0
 
 
@@ -498,6 +521,40 @@ def test_the_webhook_is_open_to_everybody_and_has_no_cors(stack: Stack, template
     assert {s["Principal"] for s in statements.values()} == {"*"}
     assert statements["lambda:InvokeFunctionUrl"]["FunctionUrlAuthType"] == "NONE"
     assert statements["lambda:InvokeFunction"]["InvokedViaFunctionUrl"] is True
+
+
+def test_the_canary_is_invoked_and_hears_its_verdicts(stack: Stack) -> None:
+    """A rule invokes it as often as the parameter says, and another hands it its own verdicts alone."""
+    events, functions, sqs = boto3.client("events"), boto3.client("lambda"), boto3.client("sqs")
+    (schedule,) = events.list_rules(NamePrefix=f"{STACK}-CanarySchedule")["Rules"]
+    (invoked,) = events.list_targets_by_rule(Rule=schedule["Name"])["Targets"]
+    function = functions.get_function_configuration(FunctionName=stack.names["RunCanaryFunction"])
+    assert (schedule["ScheduleExpression"], invoked["Arn"]) == ("rate(5 minutes)", function["FunctionArn"])
+    (allowed,) = json.loads(functions.get_policy(FunctionName=stack.names["RunCanaryFunction"])["Policy"])["Statement"]
+    assert (allowed["Action"], allowed["Principal"]) == ("lambda:InvokeFunction", {"Service": "events.amazonaws.com"})
+    assert allowed["Condition"] == {"ArnLike": {"AWS:SourceArn": schedule["Arn"]}}
+
+    variables = function["Environment"]["Variables"]
+    assert (variables["CANARY_SERVER_ID"], variables["CANARY_VOLUME_ID"]) == (SERVER, VOLUME)
+    assert variables["CANARY_MAPPING_ID"] == stack.outputs["RequestsMappingId"]
+    bus, name = variables["CANARY_RULE_ARN"].split(":rule/")[1].split("/")
+    assert bus == stack.outputs["EventBusName"]
+    assert events.describe_rule(Name=name, EventBusName=bus)["State"] == "ENABLED"
+    heard = statements_of(variables["CANARY_QUEUE_URL"])["VerdictsFromBus"]
+    assert heard["Condition"] == {"ArnEquals": {"aws:SourceArn": variables["CANARY_RULE_ARN"]}}
+
+    source = variables["EVENT_SOURCE"]
+    for who, context in (
+        (source, {"canary": "c-1"}),
+        (source, {"ticket": "CHG-1"}),
+        (source, None),
+        ("/x", {"canary": "x"}),
+    ):
+        detail = {"data": {"verdict": "checked"} | ({"context": context} if context else {})}
+        entry = {"EventBusName": bus, "Source": who, "DetailType": "x", "Detail": json.dumps(detail)}
+        events.put_events(Entries=[entry])
+    messages = sqs.receive_message(QueueUrl=variables["CANARY_QUEUE_URL"], MaxNumberOfMessages=10)["Messages"]
+    assert [json.loads(m["Body"])["detail"]["data"]["context"] for m in messages] == [{"canary": "c-1"}]
 
 
 @pytest.mark.usefixtures("stack")

@@ -42,10 +42,16 @@ class Recorder:
 
 RESOURCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sqs": lambda payload: queue_arn(str(payload["QueueUrl"]).rpartition("/")[2]),
-    "events": lambda payload: f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{payload['Entries'][0]['EventBusName']}",
+    "events": lambda payload: f"arn:aws:events:{REGION}:{ACCOUNT}:{_on_a_bus(payload)}",
     "secretsmanager": lambda payload: secret_arn(str(payload["SecretId"])),
     "states": lambda payload: "*",  # IAM knows no resources for task tokens
 }
+
+
+def _on_a_bus(payload: dict[str, Any]) -> str:
+    if "Entries" in payload:
+        return f"event-bus/{payload['Entries'][0]['EventBusName']}"
+    return f"rule/{payload['EventBusName']}/{payload['Name']}"
 
 
 def secret_arn(name: str) -> str:
@@ -61,6 +67,12 @@ def call_of(method: str, address: str, headers: dict[str, str], body: bytes) -> 
         bucket, _, key = place.path.lstrip("/").partition("/")
         operation = {"PUT": "PutObject", "GET": "GetObject" if key else "ListBucket"}[method]
         return Call(who, f"s3:{operation}", f"arn:aws:s3:::{bucket}" + (f"/{key}" if key else ""))
+    if service == "lambda":
+        kind, _, name = urlsplit(address).path.removeprefix("/2015-03-31/").partition("/")
+        assert (method, kind) == ("GET", "event-source-mappings")
+        return Call(
+            who, "lambda:GetEventSourceMapping", f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:{name}"
+        )
     operation = headers["x-amz-target"].rpartition(".")[2]
     payload = json.loads(body)
     return Call(who, f"{service}:{IAM_ACTION.get(operation, operation)}", RESOURCES[service](payload), payload)

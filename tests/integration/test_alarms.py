@@ -35,6 +35,8 @@ from tests.simulation.measured import Measured, Samples
 
 ROOT = Path(__file__).parents[2]
 ALARMS = {name: r["Properties"] for name, r in RESOURCES.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+CANARY = ALARMS.pop("CanaryAlarm")
+"""It fires where nothing happens, so it has tests of its own: test_canary_alarm.py."""
 HANDLERS = {
     "DetachVolumeFunction": detach_volume,
     "ReportDeadLetterFunction": report_dead_letter,
@@ -422,11 +424,13 @@ def test_slow_detaches_are_not_without_verdicts(watch: Watch) -> None:
     assert [phase for phase in range(0, period_of(alarm), 60) if fires(alarm, happened, phase)] == []
 
 
-@pytest.mark.parametrize("name", ALARMS)
+@pytest.mark.parametrize("name", [*ALARMS, "CanaryAlarm"])
 def test_an_alarm_names_its_runbook(name: str) -> None:
     """The description leads to a section that is there, and that the table of alarms names."""
     page = (ROOT / "docs" / "operations.md").read_text()
-    (anchor,) = re.findall(r"docs/operations\.md#([a-z0-9-]+)", ALARMS[name]["AlarmDescription"])
+    (anchor,) = re.findall(
+        r"docs/operations\.md#([a-z0-9-]+)", (ALARMS | {"CanaryAlarm": CANARY})[name]["AlarmDescription"]
+    )
     headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
     assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert f"`{name}`" in page

@@ -3,23 +3,27 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from local.aws_stand_in import CREDENTIALS
 from shared.aws.client import SQS, AwsClient
+from shared.aws.deployment import Deployment
 from shared.aws.errors import AwsError
 from shared.aws.event_bus import EventBus
 from shared.aws.secrets import Secrets
-from shared.aws.sqs import SqsQueue
+from shared.aws.sqs import COUNTS, SqsQueue
 from shared.aws.task_tokens import TaskTokens
+from shared.canary.stages import RULE_GONE, Silence
 from shared.model import Message, Outcome, Reason
-from shared.ports import AwsTrouble, Event, NotTaken, QueueMessage, Unsent
+from shared.ports import AwsTrouble, Event, NotTaken, QueueMessage, Unsent, utc_now
 from tests.integration.botocore_judge import Answer, Heard, Judge, errors_of, judging, objections
 from tests.integration.test_aws_adapters import VERDICT
 from tests.messages import QUEUE_ARN, START
 
+RULE = "arn:aws:events:eu-central-1:123456789012:rule/a-bus/a-rule"
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/volume-detach-requests"
 
 
@@ -70,6 +74,32 @@ def ends_a_task(outcome: Outcome, judge: Judge) -> object:
     return TaskTokens(client(judge)).deliver(event)
 
 
+def receives(judge: Judge) -> object:
+    told = {"MessageId": "m", "Body": "{}", "ReceiptHandle": "r", "Attributes": {"SentTimestamp": "1800000000000"}}
+    judge.answers["ReceiveMessage"] = {"Messages": [told]}
+    (message,) = SqsQueue(client(judge), URL).receive(2)
+    assert (message.id, message.body, message.receipt) == ("m", "{}", "r")
+    return None
+
+
+def counts(judge: Judge) -> object:
+    judge.answers["GetQueueAttributes"] = {"Attributes": {name: str(at) for at, name in enumerate(COUNTS)}}
+    assert SqsQueue(client(judge), URL).counts() == (0, 1, 2)
+    return None
+
+
+def describes_a_rule(judge: Judge) -> object:
+    """A refusal is what is not known, so the call is made bare."""
+    judge.answers["DescribeRule"] = {"State": "ENABLED"}
+    found = Deployment(client(judge), SqsQueue(client(judge), URL), rule_arn=RULE)._of_rule(
+        Silence(), utc_now() + timedelta(seconds=5)
+    )
+    assert found.rule in ("ENABLED", RULE_GONE)
+    if found.rule == RULE_GONE:
+        raise AwsTrouble("ResourceNotFoundException")
+    return None
+
+
 CALLS: dict[str, tuple[str, Callable[[Judge], object]]] = {
     "SendMessageBatch": ("sqs", lambda judge: sends(judge, {1: QueueMessage("{}"), 2: QueueMessage("{}", 5)})),
     "SendMessageBatch, of projects": (
@@ -78,6 +108,9 @@ CALLS: dict[str, tuple[str, Callable[[Judge], object]]] = {
     ),
     "SendMessageBatch, the largest": ("sqs", sends_largest),
     "DeleteMessageBatch": ("sqs", deletes),
+    "ReceiveMessage": ("sqs", receives),
+    "GetQueueAttributes": ("sqs", counts),
+    "DescribeRule": ("events", describes_a_rule),
     "PutEvents": ("events", emits),
     "GetSecretValue": ("secretsmanager", reads_a_secret),
     "SendTaskSuccess": ("stepfunctions", lambda judge: ends_a_task(Outcome.DETACHED, judge)),

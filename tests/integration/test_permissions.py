@@ -7,7 +7,7 @@ against AWS on this machine until they have called everything that their adapter
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cache, partial
@@ -17,15 +17,26 @@ from uuid import uuid4
 import pytest
 import requests
 
-from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, MESSAGE_KEY, REGION, REQUESTS, AwsStandIn, queue_arn
+from local.aws_stand_in import (
+    ACCOUNT,
+    BUS,
+    CANARY_VERDICTS,
+    DEAD_LETTERS,
+    MESSAGE_KEY,
+    REGION,
+    REQUESTS,
+    AwsStandIn,
+    queue_arn,
+)
 from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
 from local.stack import simulator_credentials
+from shared.aws.deployment import Deployment
 from shared.aws.secrets import MessageKey, Secrets
-from shared.bootstrap import dead_letters, detach, webhook
+from shared.bootstrap import canary, dead_letters, detach, webhook
 from shared.model import Message, Outcome
 from shared.outbox.outbox import Receipts
 from shared.own_messages import WaitingDelivery
-from shared.policy import INVOCATION, TIME_TO_SEND
+from shared.policy import CANARY_WAIT, INVOCATION, TIME_TO_SEND
 from shared.ports import Event
 from shared.strict_json import signed as with_mac
 from simulator import Behaviour, CloudServer
@@ -49,6 +60,7 @@ from tools.validation.template import PLACES, ROOT, Json, read
 HOME = PLACES[0]
 BUSY = "the token of a task that is not told at once"
 AT_HOME = f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+STAMPS = dict.fromkeys(("SentTimestamp", "ApproximateFirstReceiveTimestamp"), "1763884800000")
 OURS_WITHOUT_MAC = json.dumps({"continuation": 1, "request": {}, "progress": {}})
 
 THERE: dict[str, str] = {
@@ -56,6 +68,10 @@ THERE: dict[str, str] = {
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
     "EventBus.Name": BUS,
+    "CanaryVerdicts.Arn": queue_arn(CANARY_VERDICTS),
+    "CanaryVerdictsFromBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{BUS}/canary",
+    "DetachVolumeFunctionRequests": "a-mapping",
+    "ReceiveWebhookFunctionUrl.FunctionUrl": "http://127.0.0.1:9/",
     "Key.Arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack",
     "MessageKey": MESSAGE_KEY,
     "AWS::StackName": "volume-detach",
@@ -155,10 +171,28 @@ def drive_receive_webhook(world: World) -> None:
     assert status == 404
 
 
+def drive_run_canary(world: World) -> None:
+    """A run whose verdict does not come, while that of another one does: then it asks what is known."""
+
+    def nothing_comes(call: Call) -> Answer | None:
+        if call.action != "sqs:ReceiveMessage":
+            return (200, b'{"State": "Enabled"}') if call.action.startswith("lambda:") else None
+        world.clock.sleep(CANARY_WAIT)
+        others = [{"MessageId": "m", "ReceiptHandle": "r", "Body": "{}", "MD5OfBody": "", "Attributes": STAMPS}]
+        return 200, json.dumps({"Messages": others}).encode()
+
+    world.recorder.answer = nothing_comes
+    run = canary.build_canary(world.environment, world.clock, world.clock.sleep)
+    assert isinstance(run.evidence, Deployment)
+    client = replace(run.evidence.client, sleep=world.clock.sleep)
+    assert replace(run, evidence=replace(run.evidence, client=client)).run().failure
+
+
 DRIVES: dict[str, Callable[[World], None]] = {
     "functions.detach_volume.handler.lambda_handler": drive_detach_volume,
     "functions.report_dead_letter.handler.lambda_handler": drive_report_dead_letter,
     "functions.receive_webhook.handler.lambda_handler": drive_receive_webhook,
+    "functions.run_canary.handler.lambda_handler": drive_run_canary,
 }
 """How a function is brought to call everything that it can call. A new function has to be added."""
 
@@ -207,6 +241,8 @@ def value_of(item: Any, aws: AwsStandIn) -> Any:
     match item:
         case {"Ref": "RequestQueue"}:
             return aws.queue_urls[REQUESTS]
+        case {"Ref": "CanaryVerdicts"}:
+            return aws.queue_urls[REQUESTS].replace(REQUESTS, CANARY_VERDICTS)
         case {"Ref": str(name)}:
             return THERE[name]
         case {"Fn::GetAtt": [str(name), str(attribute)]}:

@@ -11,18 +11,31 @@ from moto.core.authorization import enable_iam_authentication
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from moto.iam.models import iam_backends
 
-from local.aws_stand_in import ACCOUNT, BUS, DEAD_LETTERS, REGION, REQUESTS, VERDICT_BUCKET, AwsStandIn, queue_arn
+from local.aws_stand_in import (
+    ACCOUNT,
+    BUS,
+    CANARY_VERDICTS,
+    DEAD_LETTERS,
+    REGION,
+    REQUESTS,
+    VERDICT_BUCKET,
+    AwsStandIn,
+    queue_arn,
+)
 from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient
 from shared.aws.errors import AwsError
 from shared.aws.verdict_store import S3VerdictStore
 from shared.ports import AwsTrouble, Kept
-from tests.contract.test_template import FUNCTIONS, TEMPLATE, documents_of
+from tests.contract.test_template import FUNCTIONS, KEEPING, TEMPLATE, documents_of
 
 FUNCTION_NAMES = [name.removesuffix("Function") for name in FUNCTIONS]
 NAMES = {
     "RequestQueue.Arn": queue_arn(REQUESTS),
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
+    "CanaryVerdicts.Arn": queue_arn(CANARY_VERDICTS),
+    "CanaryVerdictsFromBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{BUS}/canary",
+    "DetachVolumeFunctionRequests": "mapping",
     **{f"{name}Logs.Arn": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{name}:*" for name in FUNCTION_NAMES},
     "VerdictBucket": VERDICT_BUCKET,
     "MessageKey": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:MessageKey-AbCdEf",
@@ -98,6 +111,8 @@ REQUEST_QUEUE, DEAD_LETTER_QUEUE, OUR_BUS = (
     NAMES["EventBus.Arn"],
 )
 MESSAGE_KEY = NAMES["MessageKey"]
+CANARY_QUEUE, CANARY_RULE = NAMES["CanaryVerdicts.Arn"], NAMES["CanaryVerdictsFromBus.Arn"]
+MAPPING = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:{NAMES['DetachVolumeFunctionRequests']}"
 CLOUD = f"{SECRET_ARN}{_value_of('CloudSecretId')}-AbCdEf"
 WEBHOOK = f"{SECRET_ARN}{_value_of('WebhookSecretId')}-AbCdEf"
 PROJECTS = f"{SECRET_ARN}{_value_of('AllowedProjectsSecretId')}-AbCdEf"
@@ -106,7 +121,7 @@ SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
 
 def taking_from(queue: str) -> set[tuple[str, str]]:
     """What Lambda does with a function's queue, in the function's name."""
-    return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage")}
+    return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
 
 
 BUCKET = f"arn:aws:s3:::{VERDICT_BUCKET}"
@@ -126,12 +141,19 @@ NEEDED: dict[str, set[tuple[str, str]]] = {
     "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK),
         ("secretsmanager:GetSecretValue", MESSAGE_KEY), *KEEPING_VERDICTS, ("s3:GetObject", KEPT), ("s3:ListBucket",
         BUCKET)},
+    "RunCanaryFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("sqs:GetQueueAttributes", REQUEST_QUEUE),
+        ("sqs:ReceiveMessage", CANARY_QUEUE), ("sqs:DeleteMessage", CANARY_QUEUE),
+        ("lambda:GetEventSourceMapping", MAPPING), ("events:DescribeRule", CANARY_RULE)},
 }  # fmt: skip
 """What each function does, by the calls its adapters make, and what Lambda does for it."""
 
 IMAGINABLE = {
-    *((f"sqs:{do}", queue) for do in ("SendMessage", "ReceiveMessage", "DeleteMessage", "PurgeQueue", "DeleteQueue")
-      for queue in (REQUEST_QUEUE, DEAD_LETTER_QUEUE)),
+    *((f"sqs:{do}", queue) for do in ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes",
+      "PurgeQueue", "DeleteQueue") for queue in (REQUEST_QUEUE, DEAD_LETTER_QUEUE, CANARY_QUEUE)),
+    *((f"events:{do}", rule) for do in ("DescribeRule", "DisableRule", "PutTargets", "DeleteRule")
+      for rule in (CANARY_RULE, f"{CANARY_RULE}-of-others")),
+    *((f"lambda:{do}", mapping) for do in ("GetEventSourceMapping", "UpdateEventSourceMapping")
+      for mapping in (MAPPING, f"{MAPPING}-of-others")),
     *((f"events:{do}", bus) for do in ("PutEvents", "DeleteEventBus", "PutRule")
       for bus in (OUR_BUS, OUR_BUS.replace(BUS, "default"))),
     *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "DescribeSecret", "PutSecretValue", "DeleteSecret")
@@ -180,7 +202,7 @@ def test_permissions_are_enforced_over_the_wire(
         assert 403 == denied.value.status
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", KEEPING)
 def test_verdicts_are_kept_with_a_functions_own_permissions(
     function: str, acting_as: Callable[[str], AwsClient], aws: AwsStandIn
 ) -> None:

@@ -15,7 +15,12 @@ from simulator import CloudApi
 from simulator.scenarios import CATALOGUE, SETTINGS, scenario_cloud
 from tests.stack import Stack
 
-STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {"Sum": sum, "Maximum": max, "Minimum": min}
+STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "Sum": sum,
+    "Maximum": max,
+    "Minimum": min,
+    "SampleCount": len,
+}
 
 
 class Measured(Stack):

@@ -10,7 +10,7 @@ from tools.exit_status import Exit
 from tools.flow import CHANGING, Hands, Waiting
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
-FOUR_DAYS = timedelta(days=4)
+KEPT = timedelta(days=14)
 
 
 @dataclass
@@ -21,6 +21,7 @@ class FakeFlow:
     after: int = 2
     counts: Sequence[int] = (0,)
     asked: list[bool] = field(default_factory=list)
+    age: timedelta | None = None
     _left: int = 0
     _script: Iterator[int] = field(init=False)
 
@@ -39,10 +40,13 @@ class FakeFlow:
         self.now, self._left = ("Enabling" if enabled else "Disabling"), self.after
 
     def waiting(self) -> Waiting:
-        return Waiting(next(self._script, self.counts[-1]), 2, 1, FOUR_DAYS) if self.counts != (0,) else NONE
+        return Waiting(next(self._script, self.counts[-1]), 2, 1, KEPT) if self.counts != (0,) else NONE
+
+    def oldest(self) -> timedelta | None:
+        return self.age
 
 
-NONE = Waiting(0, 0, 0, FOUR_DAYS)
+NONE = Waiting(0, 0, 0, KEPT)
 
 
 @dataclass
@@ -65,9 +69,22 @@ def test_pausing_says_how_long_requests_can_wait_and_waits_until_it_is_so() -> N
     assert person.hands(flow).pause() is Exit.DETACHED
     assert (flow.asked, flow.now) == ([False], "Disabled")
     assert person.read[0] == "Requests: 7 waiting, 2 for a later look, 1 being worked on."
-    assert "kept for 4 days" in person.read[1]
-    assert "2026-11-27 08:00 UTC" in person.read[1]
+    assert "kept for 14 days" in person.read[1]
+    assert "2026-12-07 08:00 UTC" in person.read[1]
     assert person.read[-1] == "Paused: the function does not get requests."
+
+
+def test_each_says_how_old_the_oldest_message_is_where_it_is_known() -> None:
+    """A person sees how long requests have waited, before anything is done about it."""
+    for state, what in (("Enabled", "pause"), ("Disabled", "resume")):
+        person = Person(says=False)
+        getattr(person.hands(FakeFlow(state, counts=(7,), age=timedelta(hours=3))), what)()
+        assert person.read[0].endswith("1 being worked on; the oldest message is 3 h old.")
+        if what == "pause":
+            assert "UTC, and the oldest message in 13 days. What has outlived" in person.read[1]
+    person = Person()
+    person.hands(FakeFlow(counts=(7,), age=timedelta(minutes=4))).drain(60)
+    assert person.read[0].startswith("Waiting up to 60 s until no request is left; the oldest message is 4 min old.")
 
 
 def test_resuming_hands_requests_out_again() -> None:
@@ -102,7 +119,7 @@ def test_a_queue_is_drained_when_it_is_empty_several_times_in_a_row() -> None:
 
     class Counted(FakeFlow):
         def waiting(self) -> Waiting:
-            return Waiting(next(self._script, 0), 0, 0, FOUR_DAYS)
+            return Waiting(next(self._script, 0), 0, 0, KEPT)
 
     flow, person = Counted(counts=(3, 0, 0, 1, 0, 0, 0)), Person()
     assert person.hands(flow).drain(3600) is Exit.DETACHED

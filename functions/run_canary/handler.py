@@ -1,0 +1,19 @@
+"""Run the canary: a schedule's event in, how the run ended out."""
+
+from typing import Any
+
+from shared.bootstrap.canary import canary
+from shared.telemetry.canary import report
+from shared.telemetry.logs import logger
+from shared.telemetry.metrics import meters
+
+
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(_event: Any, _context: Any) -> dict[str, Any]:
+    """A failure is logged and counted, not raised: Lambda would repeat the run."""
+    ended = canary().run()
+    report(ended, meters)
+    meters.flush()
+    failure = ended.failure
+    told = {"stage": failure.stage.value, "why": failure.why, "cure": failure.cure} if failure else {}
+    return {"request_id": ended.request_id, "seconds": ended.seconds, "passed": failure is None, **told}

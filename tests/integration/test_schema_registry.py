@@ -1,0 +1,144 @@
+"""`make schemas`: what is in the registry of a deployed stack afterwards, and what a person is told."""
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from tests.integration.schema_registry import SchemaRegistry, serving
+from tools.commands import main
+from tools.contract.event_schemas import event_schemas
+from tools.exit_status import Exit
+
+STACK, PREFIX, SOURCE = "volume-detach", "com.example", "/storage/detach"
+WANTED = {schema.name: schema for schema in event_schemas(PREFIX, SOURCE)}
+FIRST = next(iter(WANTED))
+
+
+def deploy(stack: str, **outputs: str) -> None:
+    """A stack that has nothing but the parameters and outputs that the command reads."""
+    template = {
+        "Parameters": {name: {"Type": "String"} for name in ("EventTypePrefix", "EventSource")},
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+    }
+    parameters = {"EventTypePrefix": PREFIX, "EventSource": SOURCE}
+    boto3.client("cloudformation").create_stack(
+        StackName=stack, TemplateBody=json.dumps(template),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[SchemaRegistry]:
+    """The registry of a stack; `wrong` is empty as long as each request is one that AWS's model knows."""
+    with serving(STACK) as registry, mock_aws():
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "local")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SCHEMAS", registry.address)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+        deploy(STACK, SchemaRegistryName=STACK)
+        yield registry
+        assert registry.wrong == []
+
+
+def versions(registry: SchemaRegistry) -> dict[str, int]:
+    return {name: len(found) for name, found in registry.schemas.items()}
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What was said of each schema."""
+    return {name: what for what, name in (line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())}
+
+
+def test_the_schemas_of_the_stack_are_put(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty registry has them all afterwards, with the prefix and the source of the stack."""
+    assert main(["schemas", "--stack", STACK]) is Exit.DETACHED
+    assert told(capsys) == dict.fromkeys(WANTED, "created")
+    for name, (found,) in registry.schemas.items():
+        assert (found["Type"], found["Content"]) == ("OpenApi3", WANTED[name].content)
+        assert found["Description"] == WANTED[name].description
+    assert "storage-detach@com.example.volume.detached.v1" in registry.schemas
+
+
+def test_what_is_there_already_gets_no_new_version(
+    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often it is run, and however the registry writes the JSON down."""
+    main(["schemas", "--stack", STACK])
+    for (found,) in registry.schemas.values():
+        found["Content"] = json.dumps(json.loads(found["Content"]), sort_keys=True)
+    capsys.readouterr()
+    assert main(["schemas", "--stack", STACK]) is Exit.DETACHED
+    assert told(capsys) == dict.fromkeys(WANTED, "unchanged")
+    assert versions(registry) == dict.fromkeys(WANTED, 1)
+
+
+@pytest.mark.parametrize("older", [{"Content": "{}"}, {"Content": "no JSON"}, {"Description": "of an earlier release"}])
+def test_what_differs_gets_a_new_version(
+    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], older: dict[str, str]
+) -> None:
+    """After an upgrade the one schema that has changed is updated, and is then what it should be."""
+    main(["schemas", "--stack", STACK])
+    registry.schemas[FIRST][0].update(older)
+    capsys.readouterr()
+    assert main(["schemas", "--stack", STACK]) is Exit.DETACHED
+    assert told(capsys) == dict.fromkeys(WANTED, "unchanged") | {FIRST: "updated"}
+    assert versions(registry) == dict.fromkeys(WANTED, 1) | {FIRST: 2}
+    assert registry.schemas[FIRST][-1]["Content"] == WANTED[FIRST].content
+
+
+def test_they_are_removed_before_the_stack_is(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of an earlier source go as well; what somebody else has put there stays, and is named."""
+    main(["schemas", "--stack", STACK])
+    earlier, theirs = "old@bms.volume.detached.v1", "their.app@something.happened"
+    for name in (earlier, theirs):
+        registry.schemas[name] = [{"Content": "{}"}]
+    capsys.readouterr()
+    assert main(["schemas", "--stack", STACK, "--remove"]) is Exit.DETACHED
+    assert told(capsys) == dict.fromkeys([*WANTED, earlier], "removed") | {theirs: "not ours"}
+    assert list(registry.schemas) == [theirs]
+
+
+@pytest.mark.parametrize("refused", [(403, "ForbiddenException"), (403, "AccessDeniedException")])
+def test_a_permission_that_is_missing_is_named(
+    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], refused: tuple[int, str]
+) -> None:
+    """One sentence with all that is needed, and nothing was changed."""
+    registry.refused = {"CreateSchema": refused}
+    assert main(["schemas", "--stack", STACK]) is Exit.USAGE
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith("AWS does not allow CreateSchema")
+    assert "schemas:UpdateSchema on schema/<registry>/*" in sentence
+    assert registry.schemas == {}
+
+
+def test_what_was_done_before_a_refusal_is_said(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 1: some of the schemas are new, and the rest of them is not."""
+    main(["schemas", "--stack", STACK])
+    del registry.schemas[FIRST]
+    second = list(WANTED)[1]
+    registry.schemas[second][0]["Content"] = "{}"
+    registry.refused = {"UpdateSchema": (503, "ServiceUnavailableException")}
+    capsys.readouterr()
+    assert main(["schemas", "--stack", STACK]) is Exit.FAILED
+    out, err = capsys.readouterr()
+    assert out == f"created    {FIRST}\n"
+    assert err.startswith(f"AWS did not do UpdateSchema for {STACK}: ServiceUnavailableException")
+    assert versions(registry) == dict.fromkeys(WANTED, 1)
+
+
+def test_a_stack_without_a_registry_is_told_how_to_get_one(
+    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence names the parameter; a stack that there is not is another matter."""
+    deploy("plain")
+    assert main(["schemas", "--stack", "plain"]) is Exit.USAGE
+    assert "plain has no schema registry: deploy it with SchemaRegistry=on" in capsys.readouterr().err
+    assert main(["schemas", "--stack", "nothing"]) is Exit.USAGE
+    assert capsys.readouterr().err.startswith("There is no stack nothing of this service")
+    assert registry.schemas == {}

@@ -1,0 +1,104 @@
+"""The schemas of a deployment's events for EventBridge's registry: what is on its bus, envelope included.
+
+They are OpenAPI 3.0 documents in the form of EventBridge's own: `AWSEvent` is the envelope, and names the schema of its
+`detail`. SAM, the toolkits and the code bindings look for that (EventBridge user guide, "Creating a schema from event
+JSON"; SAM CLI, `sam init`). Those who validate events have the JSON Schemas in docs/schemas.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tools.contract.openapi3 import Schema, converted
+from tools.contract.schemas import NAMES, REQUEST, request_event, verdict_event
+
+TYPE = "OpenApi3"
+
+LONGEST_CONTENT, LONGEST_DESCRIPTION, LONGEST_NAME = 100_000, 256, 385
+"""Characters that the registry takes (EventBridge Schemas, CreateSchema; the name's by Terraform's provider)."""
+
+TEXT = {"type": "string"}
+ENVELOPE: Schema = {
+    "version": TEXT,
+    "id": TEXT,
+    "detail-type": TEXT,
+    "source": TEXT,
+    "account": TEXT,
+    "time": {**TEXT, "format": "date-time"},
+    "region": TEXT,
+    "resources": {"type": "array", "items": TEXT},
+}
+"""What EventBridge adds (EventBridge, event structure reference); its own schemas say no more of it."""
+
+
+@dataclass(frozen=True)
+class EventSchema:
+    """A schema as the registry keeps it."""
+
+    name: str
+    description: str
+    content: str
+
+
+def event_schemas(prefix: str, source: str) -> tuple[EventSchema, ...]:
+    """Of every event of a deployment with that prefix of event types, which calls itself `source`."""
+    events = [(REQUEST, request_event()), *((name, verdict_event(outcome)) for outcome, name in NAMES.items())]
+    return tuple(_event_schema(name, event, f"{prefix}.{name}.v1", source) for name, event in events)
+
+
+def name_of(source: str, detail_type: str) -> str:
+    """`source@detail-type`, as EventBridge calls its own. Names have letters, digits and `.-_@` only.
+
+    Leading dashes are left out, since command lines take them for an option.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", source).lstrip("-") or "-"
+    return f"{plain}@{re.sub(r'[^A-Za-z0-9._-]', '-', detail_type)}"
+
+
+OURS = re.compile(r".+@.+\.(" + "|".join(map(re.escape, (REQUEST, *NAMES.values()))) + r")\.v1")
+"""Names of schemas of ours, whatever the prefix and the source were when they were made."""
+
+
+def _event_schema(name: str, event: dict[str, Any], detail_type: str, source: str) -> EventSchema:
+    by = "" if name == REQUEST else source  # a request has the source of whoever sends it
+    document = {
+        "openapi": "3.0.0",
+        "info": {"version": "1.0.0", "title": event["title"], "description": event["description"]},
+        "paths": {},
+        "components": {"schemas": dict(_components(event, detail_type, by))},
+    }
+    content = json.dumps(document, indent=2, ensure_ascii=False)
+    return EventSchema(name_of(source, detail_type), event["$defs"]["data"]["description"], content)
+
+
+def _components(event: dict[str, Any], detail_type: str, source: str) -> Iterator[tuple[str, Schema]]:
+    """The envelope first. What differs between deployments, the type and the source, is that of this one."""
+    data = event["$defs"]["data"]
+    detail = "".join(word.capitalize() for word in re.split(r"[._]", data["title"]))
+    components = {data["$id"]: f"{detail}Data"} | {f"#/$defs/{name}": name for name in data.get("$defs", ())}
+    references = {ref: f"#/components/schemas/{component}" for ref, component in components.items()}
+    narrow = {"type": {"const": detail_type}} | ({"source": {"const": source}} if source else {})
+    properties = {
+        name: _with_description(narrow[name], schema) if name in narrow else schema
+        for name, schema in event["properties"].items()
+    }
+    yield (
+        "AWSEvent",
+        {
+            "type": "object",
+            "required": [*ENVELOPE, "detail"],
+            "x-amazon-events-detail-type": detail_type,
+            **({"x-amazon-events-source": source} if source else {}),
+            "properties": {"detail": {"$ref": f"#/components/schemas/{detail}"}, **ENVELOPE},
+        },
+    )
+    yield detail, converted({**event, "properties": properties}, references)
+    yield f"{detail}Data", converted(data, references)
+    for name, schema in data.get("$defs", {}).items():
+        yield name, converted(schema, references)
+
+
+def _with_description(schema: Schema, of: Schema) -> Schema:
+    return {**schema, "description": of["description"]} if "description" in of else schema

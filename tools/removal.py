@@ -1,0 +1,219 @@
+"""`make remove`: deletes a deployed stack once none of its requests is under way, and says what stays."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+import boto3
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+from shared.ports import Clock, utc_now
+from tools.deployed import described
+from tools.exit_status import Exit
+from tools.flow import Waiting
+from tools.stack_facts import StackFacts
+from tools.stack_reader import StackReader, described_stack
+
+LOG_GROUP, KEY = "AWS::Logs::LogGroup", "AWS::KMS::Key"
+STAY = (LOG_GROUP, KEY)
+"""Resources that the template keeps when the stack is deleted."""
+
+EVERY = 10.0
+"""Seconds between two looks at a stack that is being deleted."""
+
+ENDED = ("DELETE_COMPLETE", "DELETE_FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Estate:
+    """A stack, and what of it matters for its removal; `rules` are those that others have put on its bus."""
+
+    stack: StackFacts
+    kinds: tuple[str, ...]
+    log_groups: tuple[str, ...]
+    keys: tuple[str, ...]
+    secrets: tuple[tuple[str, str], ...]
+    rules: tuple[str, ...]
+    requests: Waiting
+    dead: Waiting
+
+
+# ------------------------------------------------------------------------------------------- what is said beforehand
+
+
+def shown(estate: Estate) -> list[str]:
+    """What is deleted, and what is lost with it."""
+    counted = Counter(kind.removeprefix("AWS::") for kind in estate.kinds if kind not in STAY)
+    gone = ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items()))
+    return [
+        f"Deleted: {gone}.",
+        "With them go all versions of the functions, the key of our own messages, and the archive of the bus: what it "
+        "holds cannot be replayed any more.",
+        f"Requests: {estate.requests.text}. Dead letters: {estate.dead.total}.",
+    ]
+
+
+def staying(estate: Estate, with_logs: bool) -> list[str]:
+    """What stays on purpose, each with the command that removes it."""
+    given = estate.stack.parameters
+    lines = [] if with_logs else [f"  aws logs delete-log-group --log-group-name {name}" for name in estate.log_groups]
+    lines += [
+        f"  aws secretsmanager delete-secret --secret-id {name}   # {purpose}" for name, purpose in estate.secrets
+    ]
+    if bucket := given.get("VerdictBucket"):
+        lines.append(f"  aws s3 rb --force s3://{bucket}   # verdicts")
+    lines += [f"  aws kms schedule-key-deletion --key-id {key}   # the logs need it" for key in estate.keys]
+    lines += [f"  the topic {given[name]}" for name in ("AlarmTopicArn", "TicketTopicArn") if given.get(name)]
+    lines += [f"  the key {value}" for name, value in given.items() if name == "KmsKey" and value.startswith("arn:")]
+    lines.append("  the artifacts, in the bucket that sam shares among all stacks of the region")
+    return ["What stays, for you to keep or to remove; other stacks may use the secrets too:", *lines]
+
+
+def obstacles(estate: Estate, lose_requests: bool) -> list[str]:
+    """Why it is not to be deleted now, each with what to do."""
+    stack, found = estate.stack, []
+    if stack.protected:
+        found.append(
+            f"{stack.name} has termination protection: `aws cloudformation update-termination-protection "
+            f"--no-enable-termination-protection --stack-name {stack.name}`."
+        )
+    if stack.status.endswith("_IN_PROGRESS"):
+        found.append(f"{stack.name} is {stack.status}: wait until that has ended.")
+    if estate.rules:
+        found.append(
+            f"The bus has rules of others, so CloudFormation would fail: {', '.join(estate.rules)}. Remove them "
+            "where they were made."
+        )
+    if (left := estate.requests.total + estate.dead.total) and not lose_requests:
+        found.append(
+            f"{left} messages would be lost without a verdict: stop the senders and `make drain STACK={stack.name}`, "
+            "or say LOSE_REQUESTS=1 (--lose-requests)."
+        )
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------- what is done
+
+
+class Removable(Protocol):
+    """A deployed stack. All raise one of AwsFailed."""
+
+    def estate(self) -> Estate: ...
+
+    def delete(self) -> None:
+        """Begin to delete the stack."""
+
+    def status(self) -> tuple[str, str]:
+        """What CloudFormation says of it, and why."""
+
+    def delete_log_group(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Shows what goes and what stays, asks, deletes the stack, and waits for it."""
+
+    stack: Removable
+    ask: Callable[[str], bool]
+    say: Callable[[str], None] = print
+    sleep: Callable[[float], None] = time.sleep
+    clock: Clock = utc_now
+
+    def run(self, lose_requests: bool, with_logs: bool, patience: float) -> Exit:
+        """USAGE if nothing was changed, OPEN if it goes on after `patience` seconds, FAILED if it was not deleted."""
+        estate = self.stack.estate()
+        self._say(shown(estate))
+        if found := obstacles(estate, lose_requests):
+            self._say([*found, "Nothing was changed."])
+            return Exit.USAGE
+        groups = estate.log_groups if with_logs else ()
+        if groups:
+            self.say(f"Deleted too: the log groups {', '.join(groups)}.")
+        self._say(staying(estate, with_logs))
+        if not self.ask(f"Delete the stack {estate.stack.name}?"):
+            self.say("Nothing was changed.")
+            return Exit.USAGE
+        self.stack.delete()
+        status, why = self._ended(patience)
+        if status == "DELETE_FAILED":
+            self.say(f"CloudFormation could not delete it: {why}. Remove what is in the way, and run this again.")
+            return Exit.FAILED
+        if status != "DELETE_COMPLETE":
+            self.say(f"It is {status} after {patience:.0f} s, and goes on by itself; nothing else was removed.")
+            return Exit.OPEN
+        for name in groups:
+            self.stack.delete_log_group(name)
+        self.say(f"{estate.stack.name} is deleted.")
+        return Exit.DETACHED
+
+    def _ended(self, patience: float) -> tuple[str, str]:
+        until = self.clock() + timedelta(seconds=patience)
+        while (found := self.stack.status())[0] not in ENDED and self.clock() < until:
+            self.sleep(EVERY)
+        return found
+
+    def _say(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.say(line)
+
+
+# -------------------------------------------------------------------------------------------------------- AWS itself
+
+
+@dataclass(frozen=True)
+class DeployedStack:
+    """The stack in AWS; `id` knows it when its name is forgotten."""
+
+    reader: StackReader
+    id: str
+
+    def estate(self) -> Estate:
+        read = self.reader
+        made = read.resources
+        own = {made["MessageKey"].physical} if "MessageKey" in made else set()
+        return Estate(
+            read.stack,
+            tuple(one.kind for one in made.values()),
+            tuple(one.physical for one in made.values() if one.kind == LOG_GROUP),
+            tuple(one.physical for one in made.values() if one.kind == KEY),
+            tuple((name, purpose) for name, purpose in read.secret_names().items() if name not in own),
+            self._rules({one.physical.rpartition("|")[2] for one in made.values()}),
+            read.waiting("RequestQueueUrl"),
+            read.waiting("DeadLetterQueueUrl"),
+        )
+
+    def _rules(self, own: set[str]) -> tuple[str, ...]:
+        """Those that neither the stack nor AWS has made: the archive's own rule goes with the archive."""
+        pages = (
+            boto3.client("events").get_paginator("list_rules").paginate(EventBusName=self.reader.output("EventBusName"))
+        )
+        rules = (one for page in pages for one in page["Rules"])
+        return tuple(one["Name"] for one in rules if one["Name"] not in own and not one.get("ManagedBy"))
+
+    def delete(self) -> None:
+        boto3.client("cloudformation").delete_stack(StackName=self.id)
+
+    def status(self) -> tuple[str, str]:
+        found = described(self.id)
+        return found["StackStatus"], found.get("StackStatusReason", "")
+
+    def delete_log_group(self, name: str) -> None:
+        try:
+            boto3.client("logs").delete_log_group(logGroupName=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+
+
+NEEDS = (
+    "cloudformation:DescribeStacks, cloudformation:ListStackResources, cloudformation:DeleteStack and what it deletes; "
+    "sqs:GetQueueAttributes, events:ListRules; logs:DeleteLogGroup with ALSO=logs"
+)
+
+
+def of_stack(stack: str) -> DeployedStack:
+    """Raises Unknown, one of AwsFailed."""
+    return DeployedStack(StackReader(described_stack(stack)), described(stack)["StackId"])
