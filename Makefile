@@ -21,7 +21,7 @@ said = '$(subst ','\'',$(value $1))'
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain rollback remove schemas servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain rollback remove schemas servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -178,6 +178,9 @@ deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment 
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
 	@$(BIN)/python -m tools.release --config '$(abspath $(or $(CONFIG),samconfig.toml))' -- $(PARAMETERS)
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)) $(if $(TAGS),--tags $(TAGS))
+
+deploy-rehearsal: build .venv/sam/.ready ## Play a deployment through, up to its change set, without an account [CONFIG=] [PARAMETERS=]
+	@$(BIN)/python -m tools.rehearsal $(if $(CONFIG),--config $(call said,CONFIG)) $(if $(PARAMETERS),--parameters $(call said,PARAMETERS))
 
 # Two at a time: one test waits for most of a minute, since Lambda's clock is what it is about.
 artifact: $(READY) .venv/sam/.ready ## Build the artifact for Lambda and for this machine, test it

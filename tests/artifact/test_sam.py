@@ -1,22 +1,40 @@
-"""`sam build` makes what `make build` makes, for each function of the template."""
+"""`sam` builds what `make build` builds, and deploys it: as far as that goes without an account."""
 
-import os
+import io
 import re
 import shutil
 import subprocess
 import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from moto import mock_aws
 
 from tests.artifact.test_contents import digest, files
 from tests.contract.test_template import DEFAULTS, FUNCTIONS, RESOURCES
-from tools.artifact import ROOT, build, product
+from tests.contract.test_template_expands import ENVIRONMENT, create, of_type, referring
+from tools.artifact import ROOT, Recipe, build, product
+from tools.rehearsal import SAM, STACK, Account, Refused, Rehearsed, account, deploy, rehearse, release
+from tools.validation.resolve import resolved
+from tools.validation.switches import defaults_of
+from tools.validation.template import PLACES
 
 pytestmark = pytest.mark.artifact
 
-SAM = ROOT / ".venv" / "sam" / "bin" / "sam"
 OPTIONS = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What was to be built, where sam built it, and the account that it was deployed to."""
+
+    recipe: Recipe
+    built: Path
+    account: Account
+    done: Rehearsed
 
 
 def test_sam_calls_make() -> None:
@@ -45,19 +63,74 @@ def test_make_puts_the_artifact_where_sam_wants_it(tmp_path: Path) -> None:
     assert [name for name in made if name.endswith(".so") and "aarch64" not in name] == []
 
 
-@pytest.mark.skipif(not SAM.exists(), reason="needs `make .venv/sam/.ready` (300 MB)")
-def test_sam_builds(tmp_path: Path) -> None:
-    """All functions, the same in each."""
-    recipe = product(bytecode=False)
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """A deployment with the defaults, up to its change set, and what is left in the account then."""
+    if not SAM.exists():
+        pytest.skip("needs `make .venv/sam/.ready` (300 MB)")
+    recipe, directory = product(bytecode=False), tmp_path_factory.mktemp("rehearsal")
     build(recipe)
-    quiet = {"SAM_CLI_TELEMETRY": "0", "BYTECODE": "0", "AWS_DEFAULT_REGION": "eu-central-1", "HOME": str(tmp_path)}
-    environment = {"PATH": os.environ["PATH"], **quiet}
-    into = tmp_path / "built"
-    command = [str(SAM), "build", "--build-dir", str(into), "--cache-dir", str(tmp_path / "cache")]
-    try:
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=600)
-        wanted = {name: digest(path) for name, path in files(recipe.directory).items()}
-        for name in FUNCTIONS:
-            assert {path: digest(found) for path, found in files(into / name).items()} == wanted
-    finally:
-        shutil.rmtree(into, ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch, account() as made:
+        patch.setenv("BYTECODE", "0")
+        yield Rehearsal(recipe, directory / "built", made, rehearse(made, directory))
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_sam_builds(rehearsed: Rehearsal) -> None:
+    """Every function, the same in each."""
+    wanted = {name: digest(path) for name, path in files(rehearsed.recipe.directory).items()}
+    assert set(rehearsed.done.built) == set(FUNCTIONS)
+    for name in FUNCTIONS:
+        assert {path: digest(found) for path, found in files(rehearsed.built / name).items()} == wanted
+
+
+def test_sam_uploads_what_it_built(rehearsed: Rehearsal) -> None:
+    """One artifact for all functions, with every file, and the template that names it."""
+    (artifact,) = [name for name, _ in rehearsed.done.uploads if not name.endswith(".template")]
+    assert len(rehearsed.done.uploads) == 2
+    bucket, _, key = artifact.partition("/")
+    body = rehearsed.account.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert set(archive.namelist()) == set(files(rehearsed.recipe.directory))
+    functions = of_type(rehearsed.done.expanded, "AWS::Lambda::Function").values()
+    assert {(f["Code"]["S3Bucket"], f["Code"]["S3Key"]) for f in functions} == {(bucket, key)}
+
+
+def test_the_change_set_adds_what_the_template_deploys(rehearsed: Rehearsal) -> None:
+    """Everything that the defaults switch on, and nothing else; none of it is executed."""
+    template = rehearsed.done.expanded
+    wanted = resolved(template, defaults_of(template), PLACES[0])["Resources"]
+    assert sorted(rehearsed.done.changes) == sorted(("Add", r["Type"], name) for name, r in wanted.items())
+    (stack,) = rehearsed.account.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    assert stack["StackStatus"] == "REVIEW_IN_PROGRESS"
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse")
+def test_what_was_packaged_can_be_created(rehearsed: Rehearsal) -> None:
+    """In an account of its own, as far as it is played: with what CloudFormation made of the uploaded template."""
+    with pytest.MonkeyPatch.context() as patch, mock_aws(config={"lambda": {"use_docker": False}}):
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        template = resolved(rehearsed.done.expanded, defaults_of(rehearsed.done.expanded), PLACES[0])
+        for alias, properties in of_type(template, "AWS::Lambda::Alias").items():
+            del template["Resources"][alias]  # not known to the stand-in: what it names takes its place
+            template = referring(template, alias, properties["FunctionName"])
+        stack = create(template, {})
+    functions = {name for name, type_ in stack.types.items() if type_ == "AWS::Lambda::Function"}
+    assert functions == set(of_type(template, "AWS::Lambda::Function"))
+    assert functions
+
+
+def test_what_sam_refuses_is_said(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    """With sam's own words, and nothing is deployed."""
+    (tmp_path / "own.toml").write_text("version = 0.1\n[default.deploy.parameters]\nstack_name = [")
+    with pytest.raises(Refused, match=r"^sam deploy .*ended with"):
+        deploy(rehearsed.account, rehearsed.built, tmp_path / "own.toml", (), tmp_path)
+
+
+def test_parameters_that_would_fail_later_are_refused_now(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    """By what `make deploy` asks before sam does."""
+    (tmp_path / "built").mkdir()
+    shutil.copy(rehearsed.built / "template.yaml", tmp_path / "built")
+    with pytest.raises(Refused, match="SinkSecretId must be set beside SinkUrl"):
+        release(rehearsed.account, tmp_path, ROOT / "samconfig.toml", ["SinkUrl=https://sink.example.com"])

@@ -4,12 +4,12 @@ from functools import cache
 from typing import Any
 
 from tools.validation.template import ROOT, read
-from tools.validation.translator import NotTransformed, transformed
+from tools.validation.translator import NotTransformed, packaged, transformed
 
 
 @cache
 def expanded() -> dict[str, Any]:
     """The expanded template, its parameters still open, with the artifact where `sam deploy` would have put it."""
-    (template,) = transformed(read((ROOT / "template.yaml").read_text()), [("eu-central-1", {})])
+    (template,) = transformed(packaged(read((ROOT / "template.yaml").read_text())), [("eu-central-1", {})])
     assert not isinstance(template, NotTransformed), template
     return template

@@ -13,7 +13,7 @@ from tools.validation.rules import RULES
 from tools.validation.samples import at
 from tools.validation.switches import defaults_of, switches_of
 from tools.validation.template import PLACES, Json, Values
-from tools.validation.translator import NotTransformed, transformed
+from tools.validation.translator import NotTransformed, packaged, transformed
 
 Progress = Callable[[str], None]
 
@@ -51,7 +51,7 @@ def validated(template: Json, checkov: Checkov, full: bool = False, progress: Pr
     """Everything that is wrong in some combination. Raises ValueError, RuntimeError or OSError if it cannot be told."""
     combinations = combinations_of(template, full)
     progress(f"Transforming the template for {len(combinations)} combinations of parameters and region ...")
-    results = transformed(template, [(one.place.region, one.values) for one in combinations])
+    results = transformed(packaged(template), [(one.place.region, one.values) for one in combinations])
     found: list[Finding] = []
     of_text: dict[str, list[Combination]] = {}
     deployed: dict[str, Json] = {}

@@ -60,7 +60,7 @@ def transformed(template: Json, jobs: Iterable[tuple[str, Values]]) -> list[Json
     """The template as CloudFormation gets it, for each region and its parameters. Raises RuntimeError, OSError."""
     install()
     environment = {"PYTHONPATH": str(TRANSLATOR), "AWS_DEFAULT_REGION": "eu-central-1"}
-    given = json.dumps([packaged(template), list(jobs)])
+    given = json.dumps([template, list(jobs)])
     found = json.loads(_output([sys.executable, "-c", TRANSFORM], given, environment))
     return [NotTransformed(one[""]) if "" in one else one for one in found]
 

@@ -1,0 +1,391 @@
+"""Each function's role allows what the function calls, with each switch of the template, and nothing that it does not.
+
+The functions are wired by their own composition roots, from the variables that the template gives them, and driven
+against AWS on this machine until they have called everything that their adapters can call.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from functools import cache, partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from local.aws_stand_in import (
+    ACCOUNT,
+    BUS,
+    CANARY_VERDICTS,
+    DEAD_LETTERS,
+    MESSAGE_KEY,
+    REGION,
+    REQUESTS,
+    AwsStandIn,
+    queue_arn,
+)
+from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, demo_cloud
+from local.stack import simulator_credentials
+from shared.aws.deployment import Deployment
+from shared.aws.secrets import MessageKey, Secrets
+from shared.bootstrap import canary, dead_letters, detach, webhook
+from shared.model import Message, Outcome
+from shared.outbox.outbox import Receipts
+from shared.own_messages import WaitingDelivery
+from shared.policy import CANARY_WAIT, INVOCATION, TIME_TO_SEND
+from shared.ports import Event
+from shared.strict_json import signed as with_mac
+from simulator import Behaviour, CloudServer
+from tests.contract.expanded import expanded
+from tests.contract.test_template import BY_LAMBDA, FUNCTIONS, IN_A_VPC
+from tests.contract.test_template_expands import of_type
+from tests.http_requests import DATA, NOW, http_request, signed
+from tests.integration.recorded import Answer, Call, Recorder, recording, secret_arn
+from tests.integration.webhook_secret import keep
+from tests.messages import QUEUE_ARN, START, bare
+from tests.scripted import Script
+from tests.stack import Clock
+from tools.sender import LOCAL_SECRET, Post
+from tools.validation.conditions import permitted
+from tools.validation.matrix import Row, rows_of
+from tools.validation.resolve import resolved
+from tools.validation.samples import at
+from tools.validation.switches import defaults_of, switches_of
+from tools.validation.template import PLACES, ROOT, Json, read
+
+HOME = PLACES[0]
+BUSY = "the token of a task that is not told at once"
+AT_HOME = f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+STAMPS = dict.fromkeys(("SentTimestamp", "ApproximateFirstReceiveTimestamp"), "1763884800000")
+OURS_WITHOUT_MAC = json.dumps({"continuation": 1, "request": {}, "progress": {}})
+
+THERE: dict[str, str] = {
+    "RequestQueue.Arn": queue_arn(REQUESTS),
+    "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
+    "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
+    "EventBus.Name": BUS,
+    "CanaryVerdicts.Arn": queue_arn(CANARY_VERDICTS),
+    "CanaryVerdictsFromBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{BUS}/canary",
+    "DetachVolumeFunctionRequests": "a-mapping",
+    "ReceiveWebhookFunctionUrl.FunctionUrl": "http://127.0.0.1:9/",
+    "Key.Arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/of-the-stack",
+    "MessageKey": MESSAGE_KEY,
+    "AWS::StackName": "volume-detach",
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    "AWS::AccountId": ACCOUNT,
+}
+"""What the stand-in calls the things of the template."""
+
+ENCRYPTED = {
+    "sqs:SendMessage": {"kms:GenerateDataKey", "kms:Decrypt"},
+    "sqs:ReceiveMessage": {"kms:Decrypt"},
+    "secretsmanager:GetSecretValue": {"kms:Decrypt"},
+}
+"""What SQS and Secrets Manager do with the stack's key in the name of who calls them (their guides: key management)."""
+
+
+@dataclass
+class World:
+    """One function in its place: its variables, what it calls, and the clock that it goes by."""
+
+    function: str
+    environment: dict[str, str]
+    recorder: Recorder
+    aws: AwsStandIn
+    sink: Script
+    clock: Clock = field(default_factory=Clock)
+
+    def message(self, body: str, source: str = QUEUE_ARN) -> Message:
+        return Message(body, str(uuid4()), source, self.clock.now, receipt="receipt")
+
+    def give(self, handle: Callable[[Sequence[Message]], Receipts], bodies: Sequence[str]) -> None:
+        """One invocation; what it cannot read goes back, and all else is done."""
+        messages = [self.message(body) for body in bodies]
+        unsent = handle(messages).unsent
+        assert {message.body for message in messages if message.id in unsent} <= {OURS_WITHOUT_MAC}, unsent
+
+    def ours(self, value: Mapping[str, Any]) -> str:
+        """A message of ours, signed by somebody else with the same key."""
+        return with_mac(value, MessageKey(Secrets(self.aws.client), MESSAGE_KEY).mac)
+
+
+def drive_detach_volume(world: World) -> None:
+    """A disk that comes off, one that does not, one that hangs, another project, and a message without its MAC."""
+    cloud = demo_cloud(world.clock)
+    cloud.deployment.token_seconds = 10 * 365 * 86400
+    stuck = cloud.world.add_volume(behaviour=Behaviour(stuck=True)).id
+    cloud.world.attach(SERVER, stuck, attached_at=START - timedelta(days=3))
+    projects = [project for project in world.environment["ALLOWED_PROJECTS"].split(",") if project]
+    if listed := world.environment["ALLOWED_PROJECTS_SECRET_ID"]:
+        projects = ["1" * 32]
+        keep(world.aws, projects, listed)
+    with CloudServer(cloud):
+        secrets = [world.environment["CLOUD_SECRET_ID"]]
+        secrets += [world.environment["CLOUD_SECRET_PATTERN"].format(project_id=project) for project in projects]
+        for secret in secrets:
+            keep(world.aws, simulator_credentials(cloud), secret)
+        service = detach.build(world.environment, world.clock)
+        waiting = [json.dumps(bare(SERVER, volume, task_token=token))
+                   for volume, token in ((VOLUME, "token"), (MOUNTED_VOLUME, "token"), (stuck, BUSY))]  # fmt: skip
+        waiting += [json.dumps(bare(SERVER, VOLUME, project_id=project)) for project in projects]
+        waiting.append(OURS_WITHOUT_MAC)
+        for _ in range(200):
+            if not waiting:
+                return
+            seen = len(world.recorder.calls)
+            deadline = world.clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
+            world.give(partial(service.handle, deadline=deadline), waiting)
+            sent = [call for call in world.recorder.calls[seen:] if call.action == "sqs:SendMessage"]
+            entries = [entry for call in sent for entry in call.payload["Entries"]]
+            waiting = [entry["MessageBody"] for entry in entries]
+            world.clock.sleep(max([entry["DelaySeconds"] for entry in entries], default=0) + 1)
+    raise AssertionError("the requests do not come to an end")
+
+
+def drive_report_dead_letter(world: World) -> None:
+    """A request, a dry run, verdicts that nobody has yet, a task that is told later, and a message without its MAC."""
+    bodies = [json.dumps(bare(SERVER, VOLUME, task_token=token, **more))
+              for token, more in (("token", {}), (BUSY, {}), ("token", {"dry_run": True}))]  # fmt: skip
+    for outcome in Outcome:
+        data = {"request": {"source": "/s", "id": "1"}, "volume_id": VOLUME, "timing": {"seconds": 1}}
+        body = json.dumps({"data": data})
+        event = Event(str(uuid4()), "t", "/s", None, START.isoformat(), body, outcome, task_token="token")
+        bodies.append(world.ours(WaitingDelivery(to="bus", event=event, since=START).model_dump(mode="json")))
+    answers = dead_letters.build(world.environment, world.clock)
+    for body in [*bodies, OURS_WITHOUT_MAC]:
+        world.give(answers.handle, [body])  # in a batch nobody who is busy is asked twice
+
+
+def drive_receive_webhook(world: World) -> None:
+    """A request that is taken, and the question what became of another, which nobody has asked for."""
+    keep(world.aws, {"secrets": [LOCAL_SECRET]}, world.environment["WEBHOOK_SECRET_ID"])
+    endpoint = webhook.build_webhook(world.environment, lambda: NOW)
+    assert endpoint.answer(signed(DATA)).status == 202
+    asking = Post({}, b"").signed(LOCAL_SECRET, NOW)
+    status = endpoint.answer(http_request("GET", asking.headers, path=f"/requests/{uuid4()}")).status
+    assert status == 404
+
+
+def drive_run_canary(world: World) -> None:
+    """A run whose verdict does not come, while that of another one does: then it asks what is known."""
+
+    def nothing_comes(call: Call) -> Answer | None:
+        if call.action != "sqs:ReceiveMessage":
+            return (200, b'{"State": "Enabled"}') if call.action.startswith("lambda:") else None
+        world.clock.sleep(CANARY_WAIT)
+        others = [{"MessageId": "m", "ReceiptHandle": "r", "Body": "{}", "MD5OfBody": "", "Attributes": STAMPS}]
+        return 200, json.dumps({"Messages": others}).encode()
+
+    world.recorder.answer = nothing_comes
+    run = canary.build_canary(world.environment, world.clock, world.clock.sleep)
+    assert isinstance(run.evidence, Deployment)
+    client = replace(run.evidence.client, sleep=world.clock.sleep)
+    assert replace(run, evidence=replace(run.evidence, client=client)).run().failure
+
+
+DRIVES: dict[str, Callable[[World], None]] = {
+    "functions.detach_volume.handler.lambda_handler": drive_detach_volume,
+    "functions.report_dead_letter.handler.lambda_handler": drive_report_dead_letter,
+    "functions.receive_webhook.handler.lambda_handler": drive_receive_webhook,
+    "functions.run_canary.handler.lambda_handler": drive_run_canary,
+}
+"""How a function is brought to call everything that it can call. A new function has to be added."""
+
+
+def answers_of_its_own(missing_keys: set[str]) -> Callable[[Call], Answer | None]:
+    """Workflows that nobody runs here take every answer, but for one; S3 says of a missing key that it is forbidden."""
+    told: set[str] = set()
+
+    def answer(call: Call) -> Answer | None:
+        if call.action.startswith("states:"):
+            token = str(call.payload["taskToken"])
+            busy = token == BUSY and token not in told
+            told.add(token)
+            return (400, b'{"__type": "ThrottlingException"}') if busy else (200, b"{}")
+        if call.action == "s3:GetObject" and call.resource not in missing_keys:
+            missing_keys.add(call.resource)
+            return 403, b"<Error><Code>AccessDenied</Code></Error>"
+        return None
+
+    return answer
+
+
+@pytest.fixture
+def aws(aws_server: AwsStandIn) -> Iterator[AwsStandIn]:
+    """A fresh account."""
+    requests.post(f"{aws_server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=5).raise_for_status()
+    with AwsStandIn() as aws:
+        yield aws
+
+
+@cache
+def rows() -> tuple[Row, ...]:
+    """None of the switches, each value alone, and all."""
+    template = read((ROOT / "template.yaml").read_text())
+    made = rows_of(switches_of(template), lambda chosen: permitted(HOME.pseudo | chosen, template), full=False)
+    return tuple(row for row in made if row.kind != "pairs")
+
+
+def deployed(row: Row) -> Json:
+    values = {name: at(HOME, value) for name, value in (defaults_of(expanded()) | row.values).items()}
+    return resolved(expanded(), values, HOME)
+
+
+def value_of(item: Any, aws: AwsStandIn) -> Any:
+    """A reference, as the stand-in calls what it is to."""
+    match item:
+        case {"Ref": "RequestQueue"}:
+            return aws.queue_urls[REQUESTS]
+        case {"Ref": "CanaryVerdicts"}:
+            return aws.queue_urls[REQUESTS].replace(REQUESTS, CANARY_VERDICTS)
+        case {"Ref": str(name)}:
+            return THERE[name]
+        case {"Fn::GetAtt": [str(name), str(attribute)]}:
+            return THERE[f"{name}.{attribute}"]
+        case {"Fn::Sub": str(text)}:
+            return re.sub(r"\$\{([^}]+)\}", lambda found: THERE[found[1]], text)
+    return item
+
+
+def variables_of(properties: Json, aws: AwsStandIn) -> dict[str, str]:
+    return {name: str(value_of(value, aws)) for name, value in properties["Environment"]["Variables"].items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """One action on one resource, as a statement has it."""
+
+    action: str
+    resource: str
+
+    def covers(self, call: Call) -> bool:
+        return self.action == call.action and fnmatchcase(call.resource, self.resource)
+
+
+def allowed_by(template: Json, function: str) -> set[Allowed]:
+    """What the statements of the role allow, but for what Lambda itself does by it."""
+    logs = template["Resources"][function]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
+    role = template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0]
+    found = set()
+    for policy in template["Resources"][role]["Properties"]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if statement["Effect"] == "Deny" or statement["Resource"] == {"Fn::GetAtt": [logs, "Arn"]}:
+                continue
+            actions, resources = (
+                [item] if not isinstance(item, list) else item for item in (statement["Action"], statement["Resource"])
+            )
+            found |= {Allowed(action, _arn(resource)) for action in actions for resource in resources}
+    return found
+
+
+def _arn(resource: Any) -> str:
+    if resource == {"Ref": "MessageKey"}:
+        return secret_arn(MESSAGE_KEY)
+    return str(value_of(resource, AwsStandIn()))
+
+
+def of_lambda(template: Json, function: str) -> set[Allowed]:
+    """What Lambda does in the function's name: traces, and the messages of the queue that it reads for it."""
+    mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
+    queues = {_arn(mapping["EventSourceArn"]) for mapping in mappings if function in str(mapping["FunctionName"])}
+    network = IN_A_VPC if "VpcConfig" in template["Resources"][function]["Properties"] else set()
+    return {Allowed(action, queue) for queue in queues for action in BY_LAMBDA["sqs"]} | {
+        Allowed(action, "*") for action in BY_LAMBDA["xray"] | network
+    }
+
+
+def faults_of(template: Json, function: str, calls: set[Call]) -> list[str]:
+    """Calls that the role does not allow, and what it allows and no call needs."""
+    allowed, lambdas = allowed_by(template, function), of_lambda(template, function)
+    plain = {one for one in allowed if not one.action.startswith("kms:")}
+    encrypted = "KmsMasterKeyId" in template["Resources"]["RequestQueue"]["Properties"]
+    needed = {action for one in plain for action in ENCRYPTED.get(one.action, ())} if encrypted else set()
+    keyed = {one.action for one in allowed - plain}
+    covered = plain | lambdas
+    return [
+        *(f"{call.action} of {call.resource} is called" for call in calls if not any(o.covers(call) for o in covered)),
+        *(f"{o.action} of {o.resource} is not called" for o in plain - lambdas if not any(map(o.covers, calls))),
+        *(f"{one.action} of {one.resource} is Lambda's" for one in lambdas - allowed),
+        *(f"{action}: {'too much' if action in keyed else 'missing'}" for action in keyed ^ needed),
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_role_allows_what_its_function_calls_and_nothing_else(function: str, aws: AwsStandIn, script: Script) -> None:
+    """With every switch: no call that is not allowed, and no permission that no call needs."""
+    seen: dict[str, set[Call]] = {}
+    for row in rows():
+        template = deployed(row)
+        if function not in template["Resources"]:
+            continue
+        properties = template["Resources"][function]["Properties"]
+        allowed, variables = allowed_by(template, function), variables_of(properties, aws)
+        alike = json.dumps([sorted(map(str, allowed)), variables], sort_keys=True)
+        if alike not in seen:
+            seen[alike] = calls_of(function, properties["Handler"], variables, aws, script)
+        assert faults_of(template, function, seen[alike]) == [], row
+    assert seen
+
+
+def calls_of(function: str, handler: str, variables: Mapping[str, str], aws: AwsStandIn, script: Script) -> set[Call]:
+    """Everything that the function calls when it is driven, without what was sent."""
+    with recording(aws.environment["AWS_ENDPOINT_URL"]) as recorder:
+        recorder.answer = answers_of_its_own(set())
+        own = {"AWS_ENDPOINT_URL": recorder.url, "AWS_ACCESS_KEY_ID": function}
+        environment = {**aws.environment, **variables, **own}
+        if variables["SINK_URL"]:
+            environment["SINK_URL"] = f"{script.url}/hook"
+            keep(aws, [LOCAL_SECRET], variables["SINK_SECRET_ID"])
+        if variables["VERDICT_BUCKET"]:
+            bucket = f"{aws.environment['AWS_ENDPOINT_URL']}/{variables['VERDICT_BUCKET']}"
+            assert requests.put(bucket, data=AT_HOME, timeout=5).status_code in (200, 409)  # 409: it is there
+        DRIVES[handler](World(function, environment, recorder, aws, script))
+        return {Call(call.who, call.action, call.resource) for call in recorder.of(function)}
+
+
+def _statements(template: Json) -> list[Json]:
+    role = template["Resources"]["ReceiveWebhookRole"]["Properties"]["Policies"][0]
+    found: list[Json] = role["PolicyDocument"]["Statement"]
+    return found
+
+
+def _without(sid: str, template: Json) -> None:
+    _statements(template)[:] = [one for one in _statements(template) if one["Sid"] != sid]
+
+
+def _with_one_more(template: Json) -> None:
+    _statements(template)[0] |= {"Action": ["sqs:PurgeQueue"], "Resource": {"Fn::GetAtt": ["RequestQueue", "Arn"]}}
+
+
+def _of_another_queue(template: Json) -> None:
+    (sends,) = [one for one in _statements(template) if one["Sid"] == "EnqueueRequests"]
+    sends["Resource"] = {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "faults"),
+    [
+        (partial(_without, "EnqueueRequests"), ["SendMessage of .*requests is called", "GenerateDataKey: too much"]),
+        (partial(_without, "Trace"), ["xray:.* is Lambda's"] * 2),
+        (_with_one_more, ["sqs:PurgeQueue of .*requests is not called"]),
+        (_of_another_queue, ["SendMessage of .*requests is called", "SendMessage of .*dead-letters is not called"]),
+    ],
+)  # fmt: skip
+def test_a_role_that_allows_something_else_is_found(
+    change: Callable[[Json], None], faults: list[str], aws: AwsStandIn, script: Script
+) -> None:
+    """Too little, too much, and the right action on the wrong thing."""
+    name = "ReceiveWebhookFunction"
+    (everything,) = [row for row in rows() if row.kind == "all on"]
+    template = deployed(everything)
+    properties = template["Resources"][name]["Properties"]
+    calls = calls_of(name, properties["Handler"], variables_of(properties, aws), aws, script)
+    change(template)
+    found = sorted(faults_of(template, name, calls), key=lambda text: "not called" in text)
+    assert len(found) == len(faults)
+    assert all(re.search(pattern, text) for pattern, text in zip(faults, found, strict=True)), found
