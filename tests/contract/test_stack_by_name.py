@@ -18,8 +18,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
 from tests.contract.documented import ROOT
-from tests.contract.expanded import expanded
-from tests.contract.test_template_expands import ENVIRONMENT, PARAMETERS, REGION, STACK, Stack, create
+from tests.contract.test_template_expands import ENVIRONMENT, PARAMETERS, REGION, STACK, Stack, create, deployed
 from tools.commands import main as by_hand
 from tools.commands import needs_of
 from tools.deployed import Deployed, names_of
@@ -44,7 +43,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """Everything that is conditional is switched on; secrets, topic and alias are there."""
     with mock_aws(config={"lambda": {"use_docker": False}}):
         signed_in(monkeypatch)
-        made = create(expanded(), PARAMETERS)
+        made = create(deployed(PARAMETERS))
         secrets = boto3.client("secretsmanager")
         for name in ("volume-detach/cloud", f"volume-detach/cloud/{'1' * 32}", "volume-detach/webhook", "sink"):
             secrets.create_secret(Name=name, SecretString="x")

@@ -5,7 +5,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 
 import boto3
@@ -21,6 +22,10 @@ from tools.commands import main as by_hand
 from tools.deployed import Deployed, Log, Unknown, names_of
 from tools.exit_status import Exit
 from tools.redrive import main as redrive
+from tools.validation.resolve import resolved
+from tools.validation.switches import defaults_of
+from tools.validation.template import PLACES, ROOT, read
+from tools.validation.translator import NotTransformed, packaged, transformed
 
 REGION = "eu-central-1"
 STACK = "volume-detach"
@@ -38,6 +43,8 @@ PARAMETERS = {
     "VerdictBucket": "verdicts",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:123456789012:alarms",
     "TicketTopicArn": f"arn:aws:sns:{REGION}:123456789012:tickets",
+    "SenderAccounts": "111122223333,444455556666",
+    "SchemaRegistry": "on",
     "Webhook": "public",
     "Canary": "5m",
     "CanaryServerId": SERVER,
@@ -58,7 +65,19 @@ def put_url(_: str, properties: dict[str, Any]) -> None:
 
 
 def put_alarm(name: str, properties: dict[str, Any]) -> None:
-    boto3.client("cloudwatch").put_metric_alarm(AlarmName=name, **properties)
+    boto3.client("cloudwatch").put_metric_alarm(AlarmName=name, **numbered(properties))
+
+
+def numbered(value: Any) -> Any:
+    """CloudFormation takes numbers as text, and CloudWatch does not."""
+    match value:
+        case str() if value.isdecimal():
+            return int(value)
+        case dict():
+            return {key: item if key == "Value" else numbered(item) for key, item in value.items()}
+        case list():
+            return [numbered(item) for item in value]
+    return value
 
 
 def put_secret_policy(_: str, properties: dict[str, Any]) -> None:
@@ -75,7 +94,24 @@ def make_secret(name: str, properties: dict[str, Any]) -> str:
     return arn
 
 
-def referring(value: Any, name: str, to: str) -> Any:
+def put_alias(name: str, properties: dict[str, Any]) -> None:
+    """The stand-in publishes what it has; a version of CloudFormation's would be the same."""
+    functions, function = boto3.client("lambda"), properties["FunctionName"]
+    version = functions.publish_version(FunctionName=function)["Version"]
+    functions.create_alias(FunctionName=function, Name=properties["Name"], FunctionVersion=version)
+
+
+def put_bus_policy(_: str, properties: dict[str, Any]) -> None:
+    statement = {"Sid": properties["StatementId"], **properties["Statement"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    boto3.client("events").put_permission(EventBusName=properties["EventBusName"], Policy=policy)
+
+
+def leave_out(_: str, properties: dict[str, Any]) -> None:
+    """No stand-in has such a thing."""
+
+
+def referring(value: Any, name: str, to: Any) -> Any:
     """The same with what a resource is called in the place of its logical name."""
     match value:
         case {"Ref": str(found)} | {"Fn::GetAtt": [str(found), "FunctionUrl"]} if found == name:
@@ -92,6 +128,10 @@ BY_ITS_OWN_API: dict[str, Callable[[str, dict[str, Any]], None]] = {
     "AWS::Lambda::Url": put_url,
     "AWS::CloudWatch::Alarm": put_alarm,
     "AWS::SecretsManager::ResourcePolicy": put_secret_policy,
+    "AWS::Lambda::Alias": put_alias,
+    "AWS::Lambda::Version": leave_out,
+    "AWS::Events::EventBusPolicy": put_bus_policy,
+    "AWS::EventSchemas::Registry": leave_out,
 }
 """What the stand-in's CloudFormation does not know, and how it is created instead: all else is CloudFormation's."""
 
@@ -100,9 +140,6 @@ SECRET = "AWS::SecretsManager::Secret"
 
 NO_TAGS = {"AWS::Lambda::EventSourceMapping"}
 """SAM has no property by which the mapping of an event gets tags."""
-
-OFF = {"HasCanary", "HasSink"}
-"""The conditions of resources that do not hold without parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +151,14 @@ class Stack:
     outputs: dict[str, str]
 
 
-def create(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
+def deployed(parameters: dict[str, str], region: str = REGION) -> dict[str, Any]:
+    """What CloudFormation would create: transformed with these parameters, and without what they switch off."""
+    (found,) = transformed(packaged(read((ROOT / "template.yaml").read_text())), [(region, parameters)])
+    assert not isinstance(found, NotTransformed), found
+    return resolved(found, defaults_of(found) | parameters, replace(PLACES[0], region=region))
+
+
+def create(template: dict[str, Any]) -> Stack:
     """Creates the template as it is, but for the artifact; what CloudFormation cannot do comes by its own API."""
     body = deepcopy(template)
     for properties in of_type(body, "AWS::Lambda::Function").values():
@@ -124,27 +168,26 @@ def create(template: dict[str, Any], parameters: dict[str, str]) -> Stack:
         body = referring(body, name, make_secret(name, properties))
     for name in of_type(template, "AWS::Lambda::Url"):
         body["Resources"] = referring(body["Resources"], name, "https://webhook.example.com/")
+    aliases = of_type(body, "AWS::Lambda::Alias")
+    for properties in aliases.values():
+        del properties["FunctionVersion"]
+    for name, properties in aliases.items():
+        function = {"Fn::GetAtt": [properties["FunctionName"]["Ref"], "Arn"]}
+        body["Resources"] = referring(body["Resources"], name, function)
     apart = {name: r for name, r in body["Resources"].items() if r["Type"] in BY_ITS_OWN_API}
     body["Resources"] = {name: r for name, r in body["Resources"].items() if name not in apart}
     body["Outputs"] = {name: o for name, o in body["Outputs"].items() if {*named(o)}.isdisjoint(apart)}
-    asked = {name: r for name, r in apart.items() if parameters or r.get("Condition") not in OFF}
+    asked = {name: r for name, r in apart.items() if BY_ITS_OWN_API[r["Type"]] is not leave_out}
     for reference in references(asked):  # so that CloudFormation says what they stand for
         body["Outputs"][key(reference)] = {"Value": reference}
     client = boto3.client("cloudformation")
-    client.create_stack(
-        StackName=STACK,
-        TemplateBody=json.dumps(body),
-        Capabilities=["CAPABILITY_IAM"],
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
-    )
+    client.create_stack(StackName=STACK, TemplateBody=json.dumps(body), Capabilities=["CAPABILITY_IAM"])
     (made,) = client.describe_stacks(StackName=STACK)["Stacks"]
     assert made["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
-    for name, resource in asked.items():
-        BY_ITS_OWN_API[resource["Type"]](name, resolved(resource["Properties"], outputs, bool(parameters)))
-    # The stand-in lists what a condition leaves out, without a name.
-    listed = client.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
-    kept = [r for r in listed if r["LogicalResourceId"]]
+    for name, resource in sorted(asked.items(), key=lambda item: item[1]["Type"] != "AWS::Lambda::Alias"):
+        BY_ITS_OWN_API[resource["Type"]](name, filled(resource["Properties"], outputs))
+    kept = client.list_stack_resources(StackName=STACK)["StackResourceSummaries"]
     return Stack(
         names={r["LogicalResourceId"]: r["PhysicalResourceId"] for r in kept},
         types={r["LogicalResourceId"]: r["ResourceType"] for r in kept},
@@ -159,9 +202,7 @@ def of_type(template: dict[str, Any], type_: str) -> dict[str, Any]:
 def references(value: Any) -> Iterator[dict[str, Any]]:
     """What stands for something else, wherever it stands."""
     match value:
-        case {"Ref": "AWS::NoValue"}:
-            return
-        case {"Ref": _} | {"Fn::GetAtt": _} | {"Fn::FindInMap": _}:
+        case {"Ref": _} | {"Fn::GetAtt": _} | {"Fn::Sub": _}:
             yield value
         case dict():
             for item in value.values():
@@ -173,38 +214,32 @@ def references(value: Any) -> Iterator[dict[str, Any]]:
 
 def named(value: Any) -> Iterator[str]:
     for reference in references(value):
-        if "Fn::FindInMap" not in reference:
-            yield reference.get("Ref") or reference["Fn::GetAtt"][0]
+        match reference:
+            case {"Ref": str(name)} | {"Fn::GetAtt": [str(name), _]}:
+                yield name
+            case {"Fn::Sub": [str(text), dict(own)]}:
+                yield from re.findall(r"\$\{(\w+)[.}]", text)
+                yield from named(own)
+            case {"Fn::Sub": str(text)}:
+                yield from re.findall(r"\$\{(\w+)[.}]", text)
 
 
 def key(reference: dict[str, Any]) -> str:
     """A name for an output: of letters and digits only."""
-    return "For" + re.sub(r"\W|_", "", json.dumps(reference))
+    return f"For{sha256(json.dumps(reference).encode()).hexdigest()[:32]}"
 
 
-def resolved(value: Any, outputs: dict[str, str], switched_on: bool) -> Any:
-    """`value` with what its references stand for; what has no value is left out."""
+def filled(value: Any, outputs: dict[str, str]) -> Any:
+    """`value` with what its references stand for."""
     match value:
-        case {"Ref": "AWS::NoValue"}:
-            return None
-        case {"Ref": _} | {"Fn::GetAtt": _}:
+        case {"Ref": _} | {"Fn::GetAtt": _} | {"Fn::Sub": _}:
             return outputs[key(value)]
-        case {"Fn::FindInMap": _}:
-            return int(outputs[key(value)])
-        case {"Fn::If": [_, then, otherwise]}:
-            return resolved(then if switched_on else otherwise, outputs, switched_on)
-        case {"Fn::Split": [separator, text]}:
-            return resolved(text, outputs, switched_on).split(separator)
-        case {"Fn::FindInMap": [mapping, parameter, name]}:
-            return expanded()["Mappings"][mapping][resolved(parameter, outputs, switched_on)][name]
-        case {"Fn::Select": [at, listed]}:
-            return resolved(listed, outputs, switched_on)[int(at)]
+        case {"Fn::Select": [at, {"Fn::Split": [separator, text]}]}:
+            return filled(text, outputs).split(separator)[int(at)]
         case dict():
-            items = {name: resolved(item, outputs, switched_on) for name, item in value.items()}
-            return {name: item for name, item in items.items() if item is not None}
+            return {name: filled(item, outputs) for name, item in value.items()}
         case list():
-            listed = [resolved(item, outputs, switched_on) for item in value]
-            return [item for item in listed if item is not None]
+            return [filled(item, outputs) for item in value]
     return value
 
 
@@ -224,13 +259,19 @@ def account() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def stack(account: None, template: dict[str, Any]) -> Stack:
-    return create(template, PARAMETERS)
+def all_on() -> dict[str, Any]:
+    return deployed(PARAMETERS)
 
 
-def test_everything_is_created(stack: Stack, template: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def stack(account: None, all_on: dict[str, Any]) -> Stack:
+    return create(all_on)
+
+
+def test_everything_is_created(stack: Stack, template: dict[str, Any], all_on: dict[str, Any]) -> None:
     """CloudFormation lists each resource under its name and type; the others are where their own APIs list them."""
-    types = {name: r["Type"] for name, r in template["Resources"].items()}
+    types = {name: r["Type"] for name, r in all_on["Resources"].items()}
+    assert {*template["Resources"]} - {*types} == {"DeploymentRole", "Key"}
     assert stack.types == {name: type_ for name, type_ in types.items() if type_ not in {*BY_ITS_OWN_API, SECRET}}
     alarms = boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]
     assert {a["AlarmName"] for a in alarms} == set(of_type(template, "AWS::CloudWatch::Alarm"))
@@ -252,26 +293,47 @@ def test_alarms_on_the_rule_name_it(stack: Stack) -> None:
 
 @pytest.mark.usefixtures("account")
 def test_no_parameter_is_needed(template: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With its defaults alone the template is created, too; nothing is watched that is off, and alarms tell nobody."""
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # beside the other stack
-    stack = create(template, {})
-    apart, there = (
-        {*BY_ITS_OWN_API, SECRET},
-        {n: r for n, r in template["Resources"].items() if r.get("Condition") not in OFF},
-    )
-    assert set(stack.types) == {n for n, r in there.items() if r["Type"] not in apart}
+    """With its defaults alone the template is created, too; nothing is there that is off, and alarms tell nobody."""
+    region = "eu-west-1"  # beside the other stack
+    monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+    by_default = deployed({}, region)
+    stack = create(by_default)
+    apart = {*BY_ITS_OWN_API, SECRET}
+    assert set(stack.types) == {n for n, r in by_default["Resources"].items() if r["Type"] not in apart}
     alarms = {a["AlarmName"]: a for a in boto3.client("cloudwatch").describe_alarms()["MetricAlarms"]}
     assert set(of_type(template, "AWS::CloudWatch::Alarm")) - set(alarms) == {
         "CanaryAlarm", "SinkFailuresAlarm", "WebhookFailuresAlarm", "WebhookThrottlesAlarm"
     }  # fmt: skip
     assert {len(a["AlarmActions"]) for a in alarms.values()} == {0}
     assert set(statements_of(stack.outputs["RequestQueueUrl"])) == {"RequestsFromBus", "NothingInTheClear"}
+    left_out = {"Webhook", "Canary", "Anybody", "Key", "EventBusPolicy", "EventSchemas", "DeploymentRole"}
+    assert not [name for name in by_default["Resources"] if any(part in name for part in left_out) and
+                not name.startswith("MessageKey")]  # fmt: skip
+
+
+@pytest.mark.usefixtures("account")
+def test_two_stacks_and_two_regions_have_no_name_in_common() -> None:
+    """Whatever is named at all bears the stack's name, and the region's where names are the whole account's."""
+    named = {
+        name: properties[key]
+        for name, properties in ((n, r["Properties"]) for n, r in deployed(PARAMETERS)["Resources"].items())
+        for key in properties
+        if key in ("Name", "RoleName", "QueueName", "FunctionName", "DashboardName", "RegistryName", "AlarmName")
+        and isinstance(properties[key], str | dict)
+        and "Alias" not in name
+    }
+    by_stack = {name: value for name, value in named.items() if "AWS::StackName" in json.dumps(value)}
+    assert [name for name in named if name not in by_stack and not [*references(named[name])]] == []
+    assert "AWS::Region" in json.dumps(by_stack["Dashboard"])
 
 
 def test_the_rules_outlive_the_expansion(template: dict[str, Any]) -> None:
     """CloudFormation checks the parameters by the rules of what it is given, and that is the expanded template."""
     assert {name: len(rule["Assertions"]) for name, rule in template["Rules"].items()} == {
         "VerdictsAreSigned": 1,
+        "VpcNeedsSecurityGroups": 1,
+        "SecurityGroupsNeedVpc": 1,
+        "OneListOfProjects": 1,
         "CanaryHasSomethingToCheck": 2,
     }
 
@@ -289,7 +351,7 @@ def test_the_queues_are_as_written(stack: Stack) -> None:
     }
     assert [q["VisibilityTimeout"] for q in (requests, dead)] == ["360", "360"]
     assert [q["SqsManagedSseEnabled"] for q in (requests, dead)] == ["true", "true"]
-    assert [q["MessageRetentionPeriod"] for q in (requests, dead)] == [str(days * 86400) for days in (4, 14)]
+    assert [q["MessageRetentionPeriod"] for q in (requests, dead)] == [str(14 * 86400)] * 2
 
 
 def test_the_functions_are_as_written(stack: Stack, template: dict[str, Any]) -> None:
@@ -315,6 +377,7 @@ def test_roles_have_no_more_than_their_own_policy(template: dict[str, Any]) -> N
         "ReportDeadLetterRole": None,
         "ReceiveWebhookRole": None,
         "RunCanaryRole": None,
+        "DeploymentRole": None,
     }
 
 
@@ -581,7 +644,7 @@ def test_the_canary_is_invoked_and_hears_its_verdicts(stack: Stack) -> None:
 @pytest.mark.usefixtures("stack")
 def test_the_dashboard_is_one_that_cloudwatch_takes() -> None:
     """Every widget is well-formed JSON, with nothing left to fill in."""
-    body = boto3.client("cloudwatch").get_dashboard(DashboardName=STACK)["DashboardBody"]
+    body = boto3.client("cloudwatch").get_dashboard(DashboardName=f"{STACK}-{REGION}")["DashboardBody"]
     assert {widget["type"] for widget in json.loads(body)["widgets"]} == {"metric"}
     assert "${" not in body
 
@@ -593,3 +656,54 @@ def test_everything_can_be_told_apart_by_its_tag(template: dict[str, Any]) -> No
         if "Tags" in schema["properties"] and resource["Type"] not in NO_TAGS:
             tags = {tag["Key"]: tag["Value"] for tag in resource["Properties"].get("Tags", ())}
             assert tags.get("service") == {"Ref": "AWS::StackName"}, name
+
+
+def test_other_accounts_may_send_requests_and_nothing_else(stack: Stack) -> None:
+    """To the queue, and to the bus by the type of a request alone: a verdict is this stack's."""
+    accounts = ["111122223333", "444455556666"]
+    allow = statements_of(stack.outputs["RequestQueueUrl"])["RequestsFromAccounts"]
+    assert (allow["Action"], allow["Principal"]) == (["sqs:SendMessage", "sqs:GetQueueUrl"], {"AWS": accounts})
+    bus = boto3.client("events").describe_event_bus(Name=stack.outputs["EventBusName"])
+    (statement,) = json.loads(bus["Policy"])["Statement"]
+    assert (statement["Action"], statement["Principal"]) == ("events:PutEvents", {"AWS": accounts})
+    assert statement["Condition"] == {"StringEquals": {"events:detail-type": "bms.volume.detach_requested.v1"}}
+
+
+def test_other_stacks_find_queue_bus_topic_and_schemas(all_on: dict[str, Any]) -> None:
+    """By exports that bear the stack's name."""
+    exports = {output["Export"]["Name"]["Fn::Sub"] for output in all_on["Outputs"].values() if "Export" in output}
+    names = ("RequestQueueUrl", "RequestQueueArn", "EventBusName", "EventBusArn", "AlarmTopicArn", "SchemaRegistryName")
+    assert exports >= {f"${{AWS::StackName}}-{name}" for name in names}
+
+
+def test_a_release_has_versions_of_its_own(template: dict[str, Any]) -> None:
+    """Another code, another revision or another property is another version; the alias goes to it."""
+    source = (ROOT / "template.yaml").read_text()
+    variants = [
+        source,
+        source.replace("REVISION: unset", "REVISION: r-1"),
+        source.replace("BatchSize: 10", "BatchSize: 9"),
+    ]
+    found = transformed(packaged(read(source)), [(REGION, {})])
+    found += [one for text in variants[1:] for one in transformed(packaged(read(text)), [(REGION, {})])]
+    versions = [sorted(of_type(one, "AWS::Lambda::Version")) for one in found if not isinstance(one, NotTransformed)]
+    assert versions[0] == versions[2]  # the mapping is no part of the function
+    assert not {*versions[0]} & {*versions[1]}
+    aliases = of_type(template, "AWS::Lambda::Alias")
+    assert {p["Name"] for p in aliases.values()} == {"live"}
+    assert len(aliases) == len(versions[0]) == 4
+
+
+def test_a_release_takes_over_step_by_step_only_if_asked() -> None:
+    """Then the page alarms are its brake, each of them one that is there."""
+    off, on = deployed({}), deployed({"Deployment": "Canary10Percent5Minutes", "Webhook": "iam"})
+    assert of_type(off, "AWS::CodeDeploy::DeploymentGroup") == {}
+    groups = of_type(on, "AWS::CodeDeploy::DeploymentGroup")
+    assert set(groups) == {
+        f"{name}FunctionDeploymentGroup" for name in ("DetachVolume", "ReportDeadLetter", "ReceiveWebhook")
+    }
+    alarms = of_type(on, "AWS::CloudWatch::Alarm")
+    for group in groups.values():
+        brakes = [alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]]
+        assert len(brakes) >= 3
+        assert {alarms[name]["AlarmDescription"].partition(":")[0] for name in brakes} == {"PAGE"}
