@@ -298,6 +298,7 @@ def test_an_arn_is_one_of_the_place() -> None:
     assert at(china, "arn:aws:sns:eu-central-1:1:a,arn:aws:sns:x:2:b") == (
         "arn:aws-cn:sns:cn-north-1:123456789012:a,arn:aws-cn:sns:cn-north-1:123456789012:b"
     )
+    assert at(china, "arn:aws:iam::1:policy/a") == "arn:aws-cn:iam::123456789012:policy/a"
 
 
 def test_what_is_resolved_is_what_is_created(template: Json) -> None:

@@ -24,7 +24,7 @@ _VPC = (
 ACCEPTED = (
     Accepted("region", "Resources/ReceiveWebhookFunctionUrl", ".*'(eu-south-2|us-gov-west-1)'", _WEBHOOK),
     Accepted("E3006", "Resources/ReceiveWebhookFunctionUrl/Type", ".*'us-gov-west-1'", _WEBHOOK),
-    Accepted("CKV_AWS_111", "Resources/(DetachVolume|ReportDeadLetter|ReceiveWebhook)Role", ".*", _VPC),
+    Accepted("CKV_AWS_111", "Resources/(DetachVolume|ReportDeadLetter|ReceiveWebhook|RunCanary)Role", ".*", _VPC),
 )
 
 

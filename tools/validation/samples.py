@@ -45,10 +45,10 @@ def _candidates(parameter: Mapping[str, Any]) -> Iterator[str]:
 
 
 def at(place: Place, value: str) -> str:
-    """The same value as it is there: an ARN names partition, region and account."""
+    """The same value as it is there: an ARN names partition, region and account, if it has them."""
     return re.sub(
-        r"\barn:[a-z-]*:([a-z0-9-]+):[a-z0-9-]*:[0-9]*:",
-        lambda found: f"arn:{place.partition}:{found[1]}:{place.region}:{ACCOUNT}:",
+        r"\barn:[a-z-]*:([a-z0-9-]+):([a-z0-9-]*):([0-9]*):",
+        lambda found: ":".join(["arn", place.partition, found[1], found[2] and place.region, found[3] and ACCOUNT, ""]),
         value,
     )
 
