@@ -40,15 +40,16 @@ def functions_of(made: Stack) -> dict[str, str]:
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """Everything that is conditional is switched on; secrets, topic and alias are there."""
+    """Everything that is conditional is switched on; secrets, topics and aliases are there."""
     with mock_aws(config={"lambda": {"use_docker": False}}):
         signed_in(monkeypatch)
         made = create(deployed(PARAMETERS))
         secrets = boto3.client("secretsmanager")
         for name in ("volume-detach/cloud", f"volume-detach/cloud/{'1' * 32}", "volume-detach/webhook", "sink"):
             secrets.create_secret(Name=name, SecretString="x")
-        boto3.client("sns").create_topic(Name="alarms")
-        sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[PARAMETERS["AlarmTopicArn"]].subscriptions_confimed = 1
+        for name, parameter in (("alarms", "AlarmTopicArn"), ("tickets", "TicketTopicArn")):
+            boto3.client("sns").create_topic(Name=name)
+            sns_backends[DEFAULT_ACCOUNT_ID][REGION].topics[PARAMETERS[parameter]].subscriptions_confimed = 1
         for function in functions_of(made).values():
             _publish(function, 1)
         yield made
@@ -163,7 +164,7 @@ def test_each_thing_that_is_broken_has_its_line(stack: Stack) -> None:
     metric |= {"Dimensions": [{"Name": "service", "Value": STACK}, {"Name": "to", "Value": "sink"}]}
     boto3.client("cloudwatch").put_metric_data(Namespace="BmsVolumeDetach", MetricData=[metric])
     bus = stack.outputs["EventBusName"]
-    (rule,) = boto3.client("events").list_rules(EventBusName=bus, NamePrefix=STACK)["Rules"]
+    (rule,) = boto3.client("events").list_rules(EventBusName=bus, NamePrefix=f"{STACK}-RequestsFromBus")["Rules"]
     boto3.client("events").disable_rule(Name=rule["Name"], EventBusName=bus)
 
     class Refused(Answered):
@@ -171,6 +172,7 @@ def test_each_thing_that_is_broken_has_its_line(stack: Stack) -> None:
 
     found = examined(stack, Refused)
     assert states(found) | {"oldest request": set(), "canary": set()} == {
+        "ticket topic": {State.OK},
         "stack": {State.OK},
         "request queue": {State.OK},
         "oldest request": set(),

@@ -152,10 +152,15 @@ class Stack:
 
 
 def deployed(parameters: dict[str, str], region: str = REGION) -> dict[str, Any]:
-    """What CloudFormation would create: transformed with these parameters, and without what they switch off."""
+    """What CloudFormation would create: transformed with these parameters, and without what they switch off.
+
+    The parameters stay, for whoever asks the stack for their values.
+    """
     (found,) = transformed(packaged(read((ROOT / "template.yaml").read_text())), [(region, parameters)])
     assert not isinstance(found, NotTransformed), found
-    return resolved(found, defaults_of(found) | parameters, replace(PLACES[0], region=region))
+    values = defaults_of(found) | parameters
+    told = {name: {"Type": "String", "Default": value} for name, value in values.items()}
+    return resolved(found, values, replace(PLACES[0], region=region)) | {"Parameters": told}
 
 
 def create(template: dict[str, Any]) -> Stack:
@@ -181,7 +186,15 @@ def create(template: dict[str, Any]) -> Stack:
     for reference in references(asked):  # so that CloudFormation says what they stand for
         body["Outputs"][key(reference)] = {"Value": reference}
     client = boto3.client("cloudformation")
-    client.create_stack(StackName=STACK, TemplateBody=json.dumps(body), Capabilities=["CAPABILITY_IAM"])
+    client.create_stack(
+        StackName=STACK,
+        TemplateBody=json.dumps(body),
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": told["Default"]}
+            for name, told in template.get("Parameters", {}).items()
+        ],
+    )
     (made,) = client.describe_stacks(StackName=STACK)["Stacks"]
     assert made["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in made["Outputs"]}
