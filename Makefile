@@ -114,7 +114,7 @@ test: $(READY) ## Run the tests, three minutes; `make check` runs slices of the 
 	@echo "Running the tests on all cores, about three minutes on two ..." >&2
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not artifact and not slice" $(ARGS)
 
-slices: $(READY) ## Run slices of the long proofs: simulations, the model, outages, alarms, hostile input
+slices: $(READY) .venv/checkov/.ready ## Run slices of the long proofs: simulations, the model, outages, alarms, hostile input
 	@echo "Running slices of the proofs on all cores, some minutes ..." >&2
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slice $(ARGS)
 

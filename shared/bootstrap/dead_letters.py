@@ -16,7 +16,7 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> DeadLetters
     """Wire everything from an environment. Raises SettingsError that names each faulty setting."""
     settings = load(Settings, environment)
     client = AwsClient(environment, clock=clock)
-    return DeadLetters(settings.event_type_prefix, outlets(settings, client, Secrets(client), clock))
+    return DeadLetters(settings.event_type_prefix, outlets(settings, settings.policy, client, Secrets(client), clock))
 
 
 @lru_cache(maxsize=1)

@@ -16,6 +16,7 @@ from shared.aws.task_tokens import TaskTokens
 from shared.outbox.consumers import Consumers
 from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
+from shared.policy import Policy
 from shared.ports import Clock, Consumer, utc_now
 from shared.service import Service
 from shared.settings import CloudCredentials, Settings, cloud_variables, load, unread
@@ -41,7 +42,7 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
     client = AwsClient(environment, clock=clock)
     secrets = Secrets(client)
     visits = Visits(projects(settings, environment, secrets, clock), policy, clock)
-    wired = outlets(settings, client, secrets, clock)
+    wired = outlets(settings, policy, client, secrets, clock)
     return Service(settings.event_type_prefix, visits, wired, SqsQueue(client, settings.request_queue_url).delete)
 
 
@@ -66,7 +67,7 @@ def projects(settings: Settings, environment: Mapping[str, str], secrets: Secret
     return Projects(partial(connect, clock=clock), default, listed, find)
 
 
-def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Clock) -> Outlets:
+def outlets(settings: Settings, policy: Policy, client: AwsClient, secrets: Secrets, clock: Clock) -> Outlets:
     consumers: dict[str, Consumer] = {"task": TaskTokens(client)}
     if settings.sink_url:
         # Only who has a sink pays for its imports at a cold start.
@@ -88,5 +89,5 @@ def outlets(settings: Settings, client: AwsClient, secrets: Secrets, clock: Cloc
         events=EventFactory(settings.event_source, settings.event_type_prefix),
         clock=clock,
         consumers=Consumers(consumers, timedelta(seconds=settings.delivery_ttl)),
-        observers=(Logs(), Metrics(meters, settings.policy, clock)),
+        observers=(Logs(), Metrics(meters, policy, clock)),
     )

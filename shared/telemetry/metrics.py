@@ -91,7 +91,8 @@ class Metrics(Observer):
         meters, progress = self.meters, step.case.progress
         counted: list[Counted] = []
         seconds: list[tuple[str, float]] = []
-        if step.case.fresh and step.case.message.receive_count == 1:
+        first = step.case.fresh and step.case.message.receive_count == 1
+        if first:
             counted.append(("Requests", {}))
         for call in step.calls:
             if call in meters.counted:
@@ -101,7 +102,7 @@ class Metrics(Observer):
             counted.append(("CloudCalls", {"operation": call.operation, "answer": answer}))
             if call.status == 429 or call.code in THROTTLES:
                 counted.append(("Throttled", {}))
-        if not _is_over(step):
+        if not first and not _is_over(step):  # the clock of a request begins with its first look
             seconds.append(("SecondsOverdue", seconds_overdue(step.case, self.policy, self.clock())))
         match step.decision:
             case Broken(then=Requeue()):

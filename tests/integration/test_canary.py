@@ -206,16 +206,17 @@ def paused_mapping(aws: AwsStandIn) -> Iterator[str]:
     names = ("aws_access_key_id", "aws_secret_access_key")
     options = {"endpoint_url": aws.environment["AWS_ENDPOINT_URL"], "region_name": REGION, **dict.fromkeys(names, "x")}
     iam, functions = boto3.client("iam", **options), boto3.client("lambda", **options)
-    role = iam.create_role(RoleName="worker", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    name = f"worker-{uuid.uuid4().hex[:8]}"  # other tests of this process may have one
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
     code = {"ZipFile": b"as if it had been uploaded"}
-    functions.create_function(FunctionName="worker", Runtime="python3.13", Role=role, Handler="x.y", Code=code)
+    functions.create_function(FunctionName=name, Runtime="python3.13", Role=role, Handler="x.y", Code=code)
     mapping = functions.create_event_source_mapping(
-        EventSourceArn=queue_arn(REQUESTS), FunctionName="worker", Enabled=False
+        EventSourceArn=queue_arn(REQUESTS), FunctionName=name, Enabled=False
     )["UUID"]
     yield mapping
     functions.delete_event_source_mapping(UUID=mapping)
-    functions.delete_function(FunctionName="worker")
-    iam.delete_role(RoleName="worker")
+    functions.delete_function(FunctionName=name)
+    iam.delete_role(RoleName=name)
 
 
 def test_the_mapping_is_paused(world: World) -> None:
