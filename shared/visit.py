@@ -185,7 +185,7 @@ class Look:
 
 
 def _many_under_way(group: Sequence[Case]) -> bool:
-    return sum(not case.may_delete for case in group) > 1
+    return len(group) > 1 and sum(not case.may_delete for case in group) > 1
 
 
 def _key(case: Case) -> Key:

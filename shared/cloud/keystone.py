@@ -50,6 +50,8 @@ class Access:
     services: Mapping[Service, str]
     verify: bool | str
     where: str
+    granted: Any = field(default=None, repr=False, compare=False)
+    """The login's own record of it, which knows when the token ends."""
 
     def missing(self, service: Service) -> str:
         return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
@@ -81,7 +83,8 @@ class Login:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _session: Any = field(default=None, repr=False)
-    _granted: tuple[Any, Access] | None = field(default=None, repr=False)
+    held: Access | None = field(default=None, repr=False)
+    """What the last read used; reading it costs no login, no secret and no wait for either."""
     _refused: _Refused | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
@@ -94,7 +97,7 @@ class Login:
             auth = _plugin(credentials)
             verify = credentials.verify if credentials.cacert or credentials.insecure else True
             self._session = Session(auth=auth, session=self.http, verify=verify, redirect=False)
-            self._credentials, self._granted, self._refused = credentials, None, None
+            self._credentials, self.held, self._refused = credentials, None, None
             return True
 
     @property
@@ -102,27 +105,22 @@ class Login:
         """The project that the credentials name by its id."""
         return self._credentials.named_project if self._credentials else None
 
-    def held(self) -> Access | None:
-        """What the last read used, without a login, a secret or a wait for either; None if there is no token."""
-        granted = self._granted
-        return granted[1] if granted else None
-
     def access(self, deadline: datetime | None = None) -> Access:
         """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
 
         Threads that come meanwhile wait for that login, until their own deadlines.
         """
-        granted = self._granted
-        if granted and not granted[0].will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
-            return granted[1]
+        held = self.held
+        if held and not held.granted.will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
+            return held
         self._wait(deadline)
         try:
             if self._credentials is None:
                 self.refresh()
             given = self._logged_in(deadline)
-            if self._granted is None or self._granted[0] is not given:
-                self._granted = given, _access(given, self._credentials, self._session.verify)
-            return self._granted[1]
+            if self.held is None or self.held.granted is not given:
+                self.held = _access(given, self._credentials, self._session.verify)
+            return self.held
         finally:
             self._lock.release()
 
@@ -184,9 +182,9 @@ class Login:
         """
         if self._lock.acquire(blocking=False):
             try:
-                if self._granted and self._granted[1] is refused:
+                if self.held is refused:
                     self._session.auth.invalidate()
-                    self._granted = None
+                    self.held = None
             finally:
                 self._lock.release()
 
@@ -199,7 +197,7 @@ class Login:
     def rotated(self, refused: Access, deadline: datetime | None = None) -> Access | None:
         """An access by other credentials, if the operator has rotated them. Raises NoAnswer."""
         with self._alone(deadline):
-            if self._granted and self._granted[1] is refused and not self.refresh(SECRET_NEWEST):
+            if self.held is refused and not self.refresh(SECRET_NEWEST):
                 return None
             return self.access(deadline)
 
@@ -231,7 +229,7 @@ def _access(granted: Any, known: Any, verify: bool | str) -> Access:
     elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
     where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
     remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
-    return Access(str(granted.auth_token), project_id, found, verify, f"{where}: set {remedy} or")
+    return Access(str(granted.auth_token), project_id, found, verify, f"{where}: set {remedy} or", granted)
 
 
 def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:

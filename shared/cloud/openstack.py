@@ -82,7 +82,7 @@ class OpenStackCloud:
 
     def place(self) -> str | None:
         """The endpoints that were read, with the project in them; None before the first read."""
-        held = self.login.held()
+        held = self.login.held
         return f"{held.services.get(COMPUTE)} {held.services.get(BLOCK_STORAGE)}" if held else None
 
     def _access(self) -> Access:
@@ -178,7 +178,7 @@ class OpenStackCloud:
         Whatever comes back is the value. No answer at all, a redirect and a refused token leave the outcome unknown:
         it may have been refused before or after it had an effect, so a look decides, which logs in anew.
         """
-        answer, access, refused = None, self.login.held(), self.calls.refused_versions
+        answer, access, refused = None, self.login.held, self.calls.refused_versions
         path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
         try:
             if access is None:

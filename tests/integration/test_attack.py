@@ -520,7 +520,7 @@ def test_delete_that_was_not_sent_is_not_counted() -> None:
     bench.use(cloud)
 
     def leaving(method: str, path: str, answer: Answer) -> Answer:
-        if "/volumes/" in path and not bench.counted("delete_attachment") and (held := cloud.login.held()):
+        if "/volumes/" in path and not bench.counted("delete_attachment") and (held := cloud.login.held):
             cloud.login.drop(held)
         return answer
 
