@@ -19,7 +19,8 @@ from shared.settings import Settings, SettingsError, SinkMode, load
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "REVISION", "AWS_USE_FIPS_ENDPOINT",
              "AWS_USE_DUALSTACK_ENDPOINT", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_EVENTBRIDGE",
-             "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SFN", "AWS_ENDPOINT_URL_S3"}  # fmt: skip
+             "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SFN", "AWS_ENDPOINT_URL_S3",
+             "AWS_ENDPOINT_URL_LAMBDA"}  # fmt: skip
 """Variables that libraries and the client of AWS read, and what tells a version from another."""
 
 VARIABLES = {name: str(field.alias) for name, field in Settings.model_fields.items()}

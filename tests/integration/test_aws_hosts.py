@@ -13,10 +13,12 @@ from botocore.loaders import Loader  # type: ignore[import-untyped]
 
 from local.aws_stand_in import CREDENTIALS
 from shared.aws.client import EVENTS, SECRETS, SQS, STATES, AwsClient, Protocol
+from shared.aws.deployment import LAMBDA
 from shared.aws.verdict_store import WRITES, address
 
 BUCKET = "verdicts"
-SERVICES = {"sqs": SQS, "events": EVENTS, "secretsmanager": SECRETS, "stepfunctions": STATES, "s3": WRITES}
+SERVICES = {"sqs": SQS, "events": EVENTS, "secretsmanager": SECRETS, "stepfunctions": STATES, "s3": WRITES,
+            "lambda": LAMBDA}  # fmt: skip
 """By what botocore calls them."""
 
 PARTITIONS: dict[str, Any] = Loader().load_data("partitions")
@@ -71,6 +73,7 @@ OWN = {
     "secretsmanager": "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     "stepfunctions": "AWS_ENDPOINT_URL_SFN",
     "s3": "AWS_ENDPOINT_URL_S3",
+    "lambda": "AWS_ENDPOINT_URL_LAMBDA",
 }
 SETTINGS: dict[str, dict[str, str]] = {
     "none": {},
