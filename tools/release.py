@@ -94,7 +94,11 @@ def variables_of(template: Json, values: Values) -> dict[str, str]:
     functions = [one["Properties"] for one in made["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
     own = [function.get("Environment", {}).get("Variables", {}) for function in functions]
     merged = of_all | {name: value for variables in own for name, value in variables.items()}
-    return {name: str(value) if isinstance(value, str | int) else "x" for name, value in merged.items()}
+    return {name: str(value) for name, value in merged.items() if isinstance(value, str | int)} | STANDS_FOR
+
+
+STANDS_FOR = {"REQUEST_QUEUE_URL": "https://queue"}
+"""What the functions cannot do without, and CloudFormation alone knows. All else that it alone knows is left out."""
 
 
 def made_of_globals(template: Json, values: Values) -> Json:

@@ -68,6 +68,19 @@ def test_the_revision_is_a_variable_of_every_function() -> None:
 
 
 @pytest.mark.parametrize(
+    "parameters",
+    [["Canary=5m", "CanaryServerId=95bf2490-5428-432c-ad9b-5e3406f869dd",
+      "CanaryVolumeId=b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", "Webhook=public"],
+     ["Webhook=iam", "SubnetIds=subnet-0a1b2c3d", "SecurityGroupIds=sg-0a1b2c3d", "KmsKey=stack", "Timeout=300"],
+     ["SinkUrl=https://x.example/a?b=c", "SinkSecretId=sink", "SinkMode=binary", "VerdictBucket=verdicts"],
+     ["AllowedProjectsSecretId=volume-detach/projects", "SenderAccounts=123456789012"]],
+)  # fmt: skip
+def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) -> None:
+    """Whatever CloudFormation alone knows, such as an ARN, is no fault of the parameters."""
+    assert released(built, *parameters) is Exit.DETACHED
+
+
+@pytest.mark.parametrize(
     ("parameters", "said"),
     [(["MaxConcurrency=1"], "MaxConcurrency: there is no such parameter; MaximumConcurrency is one"),
      (["Nothing=1"], "Nothing: there is no such parameter\n"),
