@@ -222,7 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
     say = partial(print, flush=True)
     with tempfile.TemporaryDirectory() as directory, account() as made:
         try:
-            done = rehearse(made, Path(directory), options.config.resolve(), shlex.split(options.parameters), say)
+            given = [options.parameters] if options.parameters else []
+            done = rehearse(made, Path(directory), options.config.resolve(), given, say)
         except Refused as refused:
             print(f"A deployment would fail: {refused}", file=sys.stderr)
             return Exit.FAILED
