@@ -5,11 +5,11 @@
 set -u
 LC_ALL=C
 export LC_ALL
-PATH=$PATH:/usr/sbin:/sbin
 TAB=$(printf '\t')
 
-# Another root is for tests: a directory with dev, etc, proc and sys.
+# Another root is for tests: a directory with dev, etc, proc and sys. Its tools are those on the PATH, and no others.
 ROOT=${ROOT:-}
+[ -n "$ROOT" ] || PATH=$PATH:/usr/sbin:/sbin
 DEV=$ROOT/dev ETC=$ROOT/etc PROC=$ROOT/proc SYS=$ROOT/sys
 
 usage() {
@@ -177,6 +177,17 @@ is_wwn() {
     [ "${number#0x}" = "$wwn" ]
 }
 
+wwn_of() { # a disk; one without a WWN is like no other
+    for file in wwid device/wwid; do
+        number=$(content "$SYS/block/$1/$file")
+        if [ -n "$number" ]; then
+            say "$number"
+            return
+        fi
+    done
+    say "$1"
+}
+
 candidates() { # lines: kernel name, what named it
     for link in "$DEV"/disk/by-id/*; do
         name=${link##*/}
@@ -221,9 +232,10 @@ find_disks() {
     [ -n "$disks" ] || finish 3 not_found "no block device has this volume's id or WWN; is the volume attached to this \
 server, and was --wwn given for a SCSI disk?"
     maps=$(for disk in $disks; do map_of "$disk"; done | sort -u)
+    # Several disks are one volume only as paths to it: with one WWN, or under one map.
+    wwns=$(for disk in $disks; do wwn_of "$disk"; done | sort -u)
     mapped=$(for disk in $disks; do [ -z "$(map_of "$disk")" ] || say "$disk"; done)
-    # Several disks are one volume only as the paths of one multipath map.
-    if [ "$(listed "$disks" | wc -l)" -gt 1 ]; then
+    if [ "$(listed "$disks" | wc -l)" -gt 1 ] && [ "$(listed "$wwns" | wc -l)" -ne 1 ]; then
         if [ "$(listed "$maps" | wc -l)" -ne 1 ] || [ "$mapped" != "$disks" ]; then
             finish 3 ambiguous "more than one disk answers to this volume; nothing was changed. Give --wwn, or look at \
 lsblk -o NAME,SERIAL,WWN"
@@ -488,10 +500,15 @@ let_go_of_contents() {
         run zpool export "$pool" || return 1
     done
     # Whatever was mounted last may be inside of what was mounted before.
-    while point=$(mounts_of self | tail -n 1 | cut -f 2) && [ -n "$point" ]; do
+    while before=$(mounts_of self) && [ -n "$before" ]; do
+        point=$(listed "$before" | tail -n 1 | cut -f 2)
         if ! run umount "$point"; then
             who=$(busy "$point")
             failed="$failed${who:+; in use by }$who"
+            return 1
+        fi
+        if [ "$(mounts_of self)" = "$before" ]; then
+            failed="$point is still mounted after it was unmounted"
             return 1
         fi
     done
