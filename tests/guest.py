@@ -172,7 +172,7 @@ class Guest:
     # ----------------------------------------------------------------------------------------------- what it does
 
     @cached_property
-    def _path(self) -> str:
+    def path(self) -> str:
         readers = self.root / "readers"
         readers.mkdir()
         for name in READERS:
@@ -183,7 +183,7 @@ class Guest:
         """The script as it is called by hand."""
         return subprocess.run(
             [*self.shell, str(SCRIPT), *arguments],
-            env={"PATH": self._path, "ROOT": str(self.root), "TMPDIR": str(self.root)},
+            env={"PATH": self.path, "ROOT": str(self.root), "TMPDIR": str(self.root)},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 

@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -240,5 +239,5 @@ def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
 def test_the_page_names_every_file_and_every_file_is_there() -> None:
     """docs/workflows.md and events/workflows hold the same set."""
     page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
-    named = {Path(path).name for path in re.findall(r"events/workflows/[\w.]+\.json", page)}
-    assert {path.name for path in FILES.iterdir()} == named
+    named = set(re.findall(r"events/workflows/([\w./-]+\.\w+)", page))
+    assert {str(path.relative_to(FILES)) for path in FILES.rglob("*") if path.is_file()} == named
