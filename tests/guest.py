@@ -65,7 +65,7 @@ class Told:
 
 @dataclass
 class Guest:
-    """The server. A device has the number 8:n; its name says what it is."""
+    """The server. A device has the number 8:n. What adds something returns the server, so that it can be chained."""
 
     root: Path
     shell: Sequence[str] = ("/bin/sh",)
@@ -92,7 +92,7 @@ class Guest:
         path.write_text(f'#!/bin/sh\n{helpers}echo "{name} $*" >>"$ROOT/calls"\n{effect}\n')
         path.chmod(0o755)
 
-    def disk(self, name: str, ids: Iterable[str] = (), parts: int = 0, **attributes: str) -> None:
+    def disk(self, name: str, ids: Iterable[str] = (), parts: int = 0, **attributes: str) -> "Guest":
         """A disk with so many partitions, and its links in by-id."""
         self._device(self.root / "sys/class/block" / name, name)
         (self.root / "sys/block" / name).symlink_to(f"../class/block/{name}")
@@ -107,34 +107,41 @@ class Guest:
             file = self.root / "sys/class/block" / name / path.replace("__", "/")
             file.parent.mkdir(exist_ok=True)
             file.write_text(value + "\n")
+        return self
 
-    def mapped(self, name: str, on: Sequence[str], called: str, uuid: str) -> None:
+    def mapped(self, name: str, on: Sequence[str], called: str, uuid: str) -> "Guest":
         """A device of device-mapper that rests on others."""
         path = self._resting(name, on)
         (path / "dm").mkdir()
         (path / "dm/name").write_text(f"{called}\n")
         (path / "dm/uuid").write_text(f"{uuid}\n")
         (self.root / "dev/mapper" / called).symlink_to(f"../{name}")
+        return self
 
-    def array(self, name: str, on: Sequence[str]) -> None:
+    def array(self, name: str, on: Sequence[str]) -> "Guest":
         """An array of md."""
         (self._resting(name, on) / "md").mkdir()
+        return self
 
-    def other(self, name: str, on: Sequence[str]) -> None:
+    def other(self, name: str, on: Sequence[str]) -> "Guest":
         """Something else that rests on devices."""
         self._resting(name, on)
+        return self
 
     def mount(
-        self, name: str, point: str, kind: str = "ext4", process: str = "self", number: str | None = None
-    ) -> None:
+        self, name: str, point: str, kind: str = "ext4", process: str = "self",
+        number: str | None = None, source: str | None = None,
+    ) -> "Guest":  # fmt: skip
         """A line of mountinfo, as the kernel escapes it."""
         escaped = point.replace("\\", r"\134").replace(" ", r"\040")
         file = self.root / "proc" / process / "mountinfo"
         file.parent.mkdir(exist_ok=True)
         with file.open("a") as text:
-            text.write(f"30 22 {number or self._numbers[name]} / {escaped} rw shared:1 - {kind} /dev/{name} rw\n")
+            device = f"{number or self._numbers[name]} / {escaped} rw shared:1 - {kind} {source or f'/dev/{name}'}"
+            text.write(f"30 22 {device} rw\n")
+        return self
 
-    def process(self, number: int, called: str, opens: str | None = None, namespace: int = 1) -> None:
+    def process(self, number: int, called: str, opens: str | None = None, namespace: int = 1) -> "Guest":
         """A process, the device that it has open, and its mount namespace."""
         home = self.root / "proc" / str(number)
         for folder in ("fd", "ns"):
@@ -143,16 +150,19 @@ class Guest:
         (home / "ns/mnt").symlink_to(f"mnt:[{namespace}]")
         if opens:
             (home / "fd/3").symlink_to(opens)
+        return self
 
-    def swap(self, path: str, kind: str = "partition") -> None:
+    def swap(self, path: str, kind: str = "partition") -> "Guest":
         with (self.root / "proc/swaps").open("a") as text:
             text.write(f"{path} {kind}\t1024\t0\t-2\n")
+        return self
 
-    def pool(self, name: str, *paths: str) -> None:
+    def pool(self, name: str, *paths: str) -> "Guest":
         """An imported pool of ZFS."""
         (self.root / "sys/module/zfs").mkdir(parents=True, exist_ok=True)
         lines = "".join(f"\t  {path}  ONLINE  0 0 0\n" for path in paths)
         (self.root / "pools" / name).write_text(f"  pool: {name}\n\t{name}  ONLINE  0 0 0\n{lines}")
+        return self
 
     def _device(self, path: Path, name: str) -> None:
         self._numbers[name] = f"8:{len(self._numbers) + 16}"

@@ -75,9 +75,19 @@ def test_the_disk_is_found_by_lsblk(server: Guest) -> None:
     assert ["/dev/sdb"] == server.told("--wwn", WWN).said["devices"]
 
 
+def link(guest: Guest, *starts: str) -> None:
+    """Links of by-id that end in the volume's id, and lead to device-mapper."""
+    for start in starts:
+        (guest.root / f"dev/disk/by-id/{start}-{VOLUME}").symlink_to("../../dm-0")
+
+
 NOT_FOUND: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
     "no such disk": (lambda guest: guest.disk("vdb", ["virtio-00000000-0000-4000-8"]), (), "not_found"),
     "a partition's link": (lambda guest: guest.disk("vdb", [f"{ID}-part1"]), (), "not_found"),
+    "a logical volume that is called so": (
+        lambda guest: link(guest.disk("vdb").mapped("dm-0", ["vdb"], VOLUME, "LVM-x"), "dm-name-data", "scsi-data"),
+        (), "not_found",
+    ),
     "the WWN was not given": (lambda guest: guest.disk("sdb", [f"wwn-0x{WWN}"]), (), "not_found"),
     "the WWN is another's": (
         lambda guest: (guest.disk("vdb", [ID]), guest.disk("vdc", [f"wwn-0x{WWN}"])), ("--wwn", WWN), "ambiguous",
@@ -100,8 +110,8 @@ def test_a_disk_that_is_not_surely_the_one_is_left_alone(server: Guest, case: st
 # ----------------------------------------------------------------------------------------------------- who holds it
 
 
-def plain(guest: Guest, parts: int = 1) -> None:
-    guest.disk("vdb", [ID], parts=parts)
+def plain(guest: Guest, parts: int = 1) -> Guest:
+    return guest.disk("vdb", [ID], parts=parts)
 
 
 def logical(guest: Guest, others: str = "") -> None:
@@ -110,6 +120,11 @@ def logical(guest: Guest, others: str = "") -> None:
     guest.mapped("dm-0", ["vdb1"], "my--data-one", "LVM-abc")
     guest.mapped("dm-1", ["vdb1"], "my--data-two", "LVM-def")
     guest.tool("pvs", f"echo '  my-data|/dev/vdb1'; {others}")
+
+
+def without_tools(guest: Guest) -> None:
+    logical(guest)
+    (guest.root / "bin/pvs").unlink()
 
 
 def paths(guest: Guest) -> None:
@@ -165,28 +180,28 @@ def system(guest: Guest) -> None:
 
 
 HELD: dict[str, tuple[Prepare, set[str]]] = {
-    "mount": (lambda guest: (plain(guest), guest.mount("vdb1", "/data")), {"mount"}),
-    "bind mount": (lambda guest: (plain(guest), guest.mount("vdb1", "/srv/a", number="8:17")), {"mount"}),
-    "btrfs": (lambda guest: (plain(guest), guest.mount("vdb1", "/data", "btrfs", number="0:45")), {"mount"}),
+    "mount": (lambda guest: plain(guest).mount("vdb1", "/data"), {"mount"}),
+    "by number alone": (lambda guest: plain(guest).mount("vdb1", "/srv/a", source="/dev/root"), {"mount"}),
+    "btrfs": (lambda guest: plain(guest).mount("vdb1", "/data", "btrfs", number="0:45"), {"mount"}),
     "mount namespace": (elsewhere, {"namespace"}),
     "file system that nobody shows": (hidden, {"filesystem"}),
     "file system on several disks": (several, {"filesystem"}),
-    "swap": (lambda guest: (plain(guest), guest.swap("/dev/vdb1")), {"swap"}),
+    "swap": (lambda guest: plain(guest).swap("/dev/vdb1"), {"swap"}),
     "swap file": (swap_file, {"mount", "swap"}),
     "LVM": (logical, {"lvm"}),
-    "LVM without its tools": (lambda guest: (logical(guest), (guest.root / "bin/pvs").unlink()), {"lvm", "shared"}),
+    "LVM without its tools": (without_tools, {"lvm", "shared"}),
     "LVM on other disks as well": (lambda guest: logical(guest, "echo '  my-data|/dev/vdc'"), {"lvm", "shared"}),
-    "md": (lambda guest: (plain(guest), guest.array("md0", ["vdb1"])), {"raid"}),
+    "md": (lambda guest: plain(guest).array("md0", ["vdb1"]), {"raid"}),
     "md with another disk": (
-        lambda guest: (plain(guest), guest.disk("vdc"), guest.array("md0", ["vdb1", "vdc"])), {"raid", "shared"},
+        lambda guest: plain(guest).disk("vdc").array("md0", ["vdb1", "vdc"]), {"raid", "shared"},
     ),
     "dm-crypt": (encrypted, {"crypt"}),
     "multipath": (paths, {"multipath"}),
-    "ZFS": (lambda guest: (plain(guest), guest.pool("tank", "/dev/vdb1")), {"zfs"}),
+    "ZFS": (lambda guest: plain(guest).pool("tank", "/dev/vdb1"), {"zfs"}),
     "ZFS with another disk": (
-        lambda guest: (plain(guest), guest.disk("vdc"), guest.pool("tank", "/dev/vdb1", "/dev/vdc")), {"zfs", "shared"},
+        lambda guest: plain(guest).disk("vdc").pool("tank", "/dev/vdb1", "/dev/vdc"), {"zfs", "shared"},
     ),
-    "bcache": (lambda guest: (plain(guest), guest.other("bcache0", ["vdb1"])), {"other"}),
+    "bcache": (lambda guest: plain(guest).other("bcache0", ["vdb1"]), {"other"}),
     "loop device": (looped, {"loop"}),
     "process": (opened, {"process"}),
     "the running system": (system, {"mount", "system"}),
@@ -259,7 +274,7 @@ RELEASED: dict[str, tuple[Prepare, list[str]]] = {
     ),
     "swap file": (swap_file, ["swapoff /data/swapfile", "umount /data", FLUSHED]),
     "LVM": (logical, ["vgchange -an my-data", FLUSHED]),
-    "ZFS": (lambda guest: (plain(guest), guest.pool("tank", "/dev/vdb1")), ["zpool export tank", FLUSHED]),
+    "ZFS": (lambda guest: plain(guest).pool("tank", "/dev/vdb1"), ["zpool export tank", FLUSHED]),
     "multipath": (paths, ["multipath -f mpatha", "blockdev --flushbufs /dev/sdb", "blockdev --flushbufs /dev/sdc"]),
 }  # fmt: skip
 

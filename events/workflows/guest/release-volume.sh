@@ -193,11 +193,13 @@ candidates() { # lines: kernel name, what named it
         name=${link##*/}
         case $name in
             *-part[0-9]*) continue ;;
-            *[-_]"$id" | *[-_]"$short") ;;
+            virtio-"$id" | virtio-"$short" | scsi-*[-_]"$id" | scsi-*[-_]"$short") ;;
             *) [ -n "$wwn" ] || continue
                 case $name in wwn-0x"$wwn" | scsi-3"$wwn" | dm-uuid-mpath-3"$wwn") ;; *) continue ;; esac ;;
         esac
         device=$(kernel_name "$link")
+        # Of device-mapper only a multipath map is the disk itself.
+        case $device:$(content "$SYS/class/block/$device/dm/uuid") in dm-*:mpath-*) ;; dm-*) continue ;; esac
         [ -z "$device" ] || say "$device$TAB$name"
     done
     for entry in "$SYS"/block/*; do
