@@ -156,9 +156,9 @@ class CloudCredentials(_FromNames):
     )
 
     auth_url: str = Field("", pattern=r"^https?://")
-    auth_type: Literal[
-        "password", "v3password", "token", "v3token", "v3applicationcredential", "aksk", "agency"
-    ] = "password"
+    auth_type: Literal["password", "v3password", "token", "v3token", "v3applicationcredential", "aksk", "agency"] = (
+        "password"
+    )
     identity_api_version: str = Field("3", pattern=r"^v?3(\.\d+)?$")
     user_id: str | None = None
     username: str | None = None
@@ -192,8 +192,8 @@ class CloudCredentials(_FromNames):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show."""
-        found = (self.password, self.token, self.application_credential_secret)
-        found += (self.access_key, self.secret_key, self.security_token)
+        keys = self.access_key, self.secret_key, self.security_token
+        found = self.password, self.token, self.application_credential_secret, *keys
         return tuple(secret.get_secret_value() for secret in found if secret)
 
     @property

@@ -79,7 +79,10 @@ class Signer(AuthBase):
             # The Go SDK names neither a region nor a service.
             scope = [moment[:8], "", "", "sdk_request"]
             key = _derived(f"SDK{self.secret_key}".encode(), scope)
-            who, lines = f"Credential={self.access_key}/{'/'.join(scope)}", [ALGORITHM, moment, "/".join(scope), of_text]
+            who, lines = (
+                f"Credential={self.access_key}/{'/'.join(scope)}",
+                [ALGORITHM, moment, "/".join(scope), of_text],
+            )
         signature = digest(key, "\n".join(lines).encode(), "sha256").hex()
         return f"{ALGORITHM} {who}, SignedHeaders={signed.names}, Signature={signature}"
 
