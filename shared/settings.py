@@ -240,44 +240,45 @@ class CloudCredentials(_FromNames):
 
     @model_validator(mode="after")
     def _enough_to_log_in(self) -> CloudCredentials:
-        needed = self._needed()
+        user, scope = self.user_id or self.username, self.project_id or self.project_name
+        if self.auth_type == BY_CREDENTIAL:
+            named = self.application_credential_id or (self.application_credential_name and user)
+            needed: dict[str, object] = {
+                "OS_APPLICATION_CREDENTIAL_ID (or OS_APPLICATION_CREDENTIAL_NAME and a user)": named,
+                "OS_APPLICATION_CREDENTIAL_SECRET": self.application_credential_secret,
+            }
+        elif self.auth_type == BY_KEYS:
+            needed = {**self._needed_by_keys(), "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+        else:
+            agency = self._needed_by_agency() if self.auth_type == BY_AGENCY else {}
+            by_token = self.auth_type in BY_TOKEN or (agency and self.token)
+            who = {"OS_TOKEN": self.token} if by_token else {"OS_USERNAME": user, "OS_PASSWORD": self.password}
+            scope = scope or (agency and self.delegated_project)
+            needed = {**who, **agency, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+        if self.auth_type != BY_KEYS:
+            needed["OS_AUTH_URL"] = self.auth_url
         if missing := [name for name, value in needed.items() if not value]:
             other = " (or an application credential)" if "OS_PASSWORD" in needed else ""
             raise ValueError(f"{', '.join(missing)} must be set{other}")
         return self
 
-    def _needed(self) -> dict[str, object]:
-        """What this way to log in takes, by the names of the variables."""
-        user, scope = self.user_id or self.username, self.project_id or self.project_name
-        if self.auth_type == BY_CREDENTIAL:
-            named = self.application_credential_id or (self.application_credential_name and user)
-            return {
-                "OS_AUTH_URL": self.auth_url,
-                "OS_APPLICATION_CREDENTIAL_ID (or OS_APPLICATION_CREDENTIAL_NAME and a user)": named,
-                "OS_APPLICATION_CREDENTIAL_SECRET": self.application_credential_secret,
-            }
-        if self.auth_type == BY_KEYS:
-            both = self.compute_endpoint and self.volume_endpoint
-            regions = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
-            return {
-                "OS_ACCESS_KEY": self.access_key,
-                "OS_SECRET_KEY": self.secret_key,
-                "OS_PROJECT_ID or OS_PROJECT_NAME": scope,
-                regions: both or self.place,
-                "OS_AUTH_URL (or OS_PROJECT_ID)": self.auth_url or self.project_id or not scope,
-            }
-        agency: dict[str, object] = {}
-        by_token = self.auth_type in BY_TOKEN
-        if self.auth_type == BY_AGENCY:
-            domains = self.user_domain_id, self.user_domain_name, self.default_domain_id, self.default_domain_name
-            by_token, scope = bool(self.token), scope or self.delegated_project
-            agency = {
-                "OS_AGENCY_NAME": self.agency_name,
-                "OS_AGENCY_DOMAIN_NAME": self.agency_domain_name,
-                "OS_USER_DOMAIN_NAME": by_token or any(domains),
-            }
-        who = {"OS_TOKEN": self.token} if by_token else {"OS_USERNAME": user, "OS_PASSWORD": self.password}
-        return {"OS_AUTH_URL": self.auth_url, **who, **agency, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+    def _needed_by_keys(self) -> dict[str, object]:
+        both = self.compute_endpoint and self.volume_endpoint
+        where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
+        return {
+            "OS_ACCESS_KEY": self.access_key,
+            "OS_SECRET_KEY": self.secret_key,
+            where: both or self.place,
+            "OS_AUTH_URL (or OS_PROJECT_ID)": self.auth_url or self.project_id or not self.project_name,
+        }
+
+    def _needed_by_agency(self) -> dict[str, object]:
+        domains = self.user_domain_id, self.user_domain_name, self.default_domain_id, self.default_domain_name
+        return {
+            "OS_AGENCY_NAME": self.agency_name,
+            "OS_AGENCY_DOMAIN_NAME": self.agency_domain_name,
+            "OS_USER_DOMAIN_NAME": self.token or any(domains),
+        }
 
 
 KEYS = frozenset(key for field in CloudCredentials.model_fields for key in OTHER_NAMES.get(field, (field,)))

@@ -21,7 +21,7 @@ import requests
 
 from shared.cloud.classify import classify
 from shared.cloud.http import LIMIT, refuses_login
-from shared.cloud.keystone import identity_root
+from shared.cloud.keystone import ENDING
 from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected
 from shared.cloud.signing import Signer
 from shared.model import Answer, AnswerClass, Classified, Reason
@@ -108,7 +108,7 @@ class AccessKeys:
         response = self.request(
             self.http,
             "GET",
-            f"{identity_root(self.known.auth_url)}/projects?name={quote(name, safe='')}",
+            f"{ENDING.sub('', self.known.auth_url)}/v3/projects?name={quote(name, safe='')}",
             headers={"Accept": "application/json"},
             timeout=(CLOUD_CONNECT, CLOUD_ANSWER),
             verify=self.known.verify,

@@ -115,7 +115,7 @@ class Calls:
 
 
 def refuses_login(answer: Answer) -> bool:
-    """Whether a token or a signature is not accepted: by a 401, or by a code that means the same under another status."""
+    """Whether a token or a signature is not accepted: a 401, or a code that means the same under another status."""
     return answer.status == 401 or classify(answer).kind is AnswerClass.REAUTHENTICATE
 
 

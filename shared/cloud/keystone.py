@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from shared.cloud.access_keys import AccessKeys
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
+ENDING = re.compile(r"(/v3)?/*$")
+"""How the address of Keystone may end."""
+
 EVERYWHERE = "*"
 """The region of an endpoint that serves all of them, as one without a region does."""
 
@@ -213,7 +216,7 @@ class Login:
             return self.access(deadline)
 
     def final(self, refusal: Classified) -> Classified:
-        """What a refusal that no other login has cured means. That of an access key is a verdict: nothing is renewed."""
+        """What a refusal means that no other login has cured; that of an access key is a verdict."""
         refused = self._keys.refused if self._keys else None
         return refused.why if refused else refusal
 
@@ -298,14 +301,9 @@ def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) 
     return AccessKeys.of(known, http, clock)
 
 
-def identity_root(auth_url: str) -> str:
-    """The address of version 3, however the setting ends."""
-    return re.sub(r"(/v3)?/*$", "", auth_url) + "/v3"
-
-
 def _plugin(known: CloudCredentials) -> v3.Auth:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
-    auth_url = identity_root(known.auth_url)
+    auth_url = ENDING.sub("", known.auth_url) + "/v3"
     default = known.default_domain_id, known.default_domain_name
     domain_id, domain_name = _first((known.user_domain_id, known.user_domain_name), default, (None, "Default"))
     user: dict[str, Any] = {"user_id": known.user_id, "username": known.username}
