@@ -253,8 +253,8 @@ class CloudCredentials(_FromNames):
             agency = self._needed_by_agency() if self.auth_type == BY_AGENCY else {}
             by_token = self.auth_type in BY_TOKEN or (agency and self.token)
             who = {"OS_TOKEN": self.token} if by_token else {"OS_USERNAME": user, "OS_PASSWORD": self.password}
-            scope = scope or (agency and self.delegated_project)
-            needed = {**who, **agency, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+            where = scope or (agency and self.delegated_project)
+            needed = {**who, **agency, "OS_PROJECT_ID or OS_PROJECT_NAME": where}
         if self.auth_type != BY_KEYS:
             needed["OS_AUTH_URL"] = self.auth_url
         if missing := [name for name, value in needed.items() if not value]:
