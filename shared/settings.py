@@ -120,8 +120,8 @@ BY_KEYS = "aksk"
 BY_AGENCY = "agency"
 
 WAYS = {"OS_APPLICATION_CREDENTIAL_": BY_CREDENTIAL, "OS_TOKEN": "token", "OS_AUTH_TOKEN": "token",
-        "OS_PASSWORD": "password", "OS_ACCESS_KEY": BY_KEYS, "OS_SECRET_KEY": BY_KEYS, "OS_SECURITY_TOKEN": BY_KEYS,
-        "OS_AGENCY_": BY_AGENCY, "OS_DELEGATED_PROJECT": BY_AGENCY}  # fmt: skip
+        "OS_PASSWORD": "password", "OS_SECURITY_TOKEN": BY_KEYS, "OS_SECRET_KEY": BY_KEYS, "OS_ACCESS_KEY": BY_KEYS,
+        "OS_DELEGATED_PROJECT": BY_AGENCY, "OS_AGENCY_DOMAIN_NAME": BY_AGENCY, "OS_AGENCY_NAME": BY_AGENCY}  # fmt: skip
 """How the names of what is given begin, and the way to log in that they stand for."""
 
 TOGETHER = ({BY_AGENCY, "password"}, {BY_AGENCY, "token"})

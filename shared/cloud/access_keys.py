@@ -7,6 +7,7 @@ or given. A key that was refused is left alone for a while, since a few more wro
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,9 @@ from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, KEY_PAUSES, SIGNATURE_AGE
 from shared.ports import Clock
 from shared.redact import hidden
 from shared.settings import CloudCredentials
+
+
+CANONICAL = re.compile(r"\W*canonical", re.IGNORECASE)
 
 
 class Refused(NamedTuple):
@@ -163,8 +167,10 @@ class AccessKeys:
     def _why(self, answer: Answer) -> Classified:
         """A verdict, since the same key would be refused again; with the difference of the clocks if that is why."""
         told = classify(answer)
+        # The gateway may add the request as it was signed, line by line: of no use, and too long for a reason.
+        said = " ".join(CANONICAL.split(told.message)[0].split())
         skew = _skew(answer.headers, self.clock())
-        message = f"{skew}. {told.message}" if skew else told.message
+        message = f"{skew}. {said}" if skew else said
         return replace(told, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED, message=message)
 
     def _answer(self, response: requests.Response) -> Answer:
