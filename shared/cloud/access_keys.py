@@ -31,7 +31,6 @@ from shared.ports import Clock
 from shared.redact import hidden
 from shared.settings import CloudCredentials
 
-
 CANONICAL = re.compile(r"\W*canonical", re.IGNORECASE)
 
 
