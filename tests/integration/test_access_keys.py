@@ -164,32 +164,35 @@ def test_a_wrong_key_does_not_lock_itself() -> None:
     assert max(sum(at <= other <= at + 900 for other in tries) for at in tries) <= 4
 
 
-class Late(InProcessAdapter):
-    """Lets signed requests in only when no more come at once, so that all that are sent together are refused."""
+class Together(InProcessAdapter):
+    """Holds each request back for a moment, until more have come than may; `most` is how many were here at once."""
 
-    def __init__(self, api: CloudApi) -> None:
+    def __init__(self, api: CloudApi, allowed: int) -> None:
         super().__init__(api)
-        self.most = self._here = 0
+        self.allowed, self.most, self._here = allowed, 0, 0
+        self._came = threading.Condition()
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
-        self._here += 1
-        self.most = max(self.most, self._here)
-        threading.Event().wait(0.02)
+        with self._came:
+            self._here += 1
+            self.most = max(self.most, self._here)
+            self._came.notify_all()
+            self._came.wait_for(lambda: self.most > self.allowed, 0.05)
         try:
             return super().send(request, *arguments, **options)
         finally:
-            self._here -= 1
+            with self._came:
+                self._here -= 1
 
 
 def burst(site: Site, adapter: InProcessAdapter, read: Callable[[float], CloudCredentials], proven: bool) -> list[Any]:
-    """A hundred reads at once with these credentials; what each came to."""
+    """A hundred reads at once with these credentials; what each came to. Keys that are `proven` end before."""
     http = requests.Session()
     http.mount("http://", adapter)
     cloud = connect(read, http, site.clock)
     if proven:
         cloud.volume(site.volume)
-        for key in (site.api.identity.access_key,):
-            site.api.identity.access_keys.keys.pop(key.access)
+        site.api.identity.access_keys.keys.clear()
 
     def ask(_: int) -> object:
         try:
@@ -205,7 +208,7 @@ def burst(site: Site, adapter: InProcessAdapter, read: Callable[[float], CloudCr
 def test_a_burst_cannot_lock_a_key(proven: bool, most: int) -> None:
     """A hundred requests at once are refused by so few signatures, whether the key was wrong from the start or not."""
     site = Site(http=in_process)
-    adapter = Late(site.api)
+    adapter = Together(site.api, most)
     wrong = keys_of(site.api) if proven else keys_of(site.api, secret_key=WRONG)
     assert set(burst(site, adapter, lambda _: wrong, proven)) == {Reason.UNAUTHORIZED}
     assert statuses(site).count(401) <= most
@@ -244,7 +247,9 @@ def test_every_read_of_a_burst_gets_the_rotated_keys() -> None:
     site = Site(http=in_process)
     new = site.api.identity.access_keys.add(AccessKey(OTHER.access, OTHER.secret, site.api.identity.user.id))
     old = keys_of(site.api, secret_key=WRONG)
-    found = burst(site, Late(site.api), lambda kept: keys_of(site.api, new) if kept <= SECRET_NEWEST else old, False)
+    found = burst(
+        site, Together(site.api, 3), lambda kept: keys_of(site.api, new) if kept <= SECRET_NEWEST else old, False
+    )
     assert (len(found), Reason.UNAUTHORIZED in found) == (100, False)
     assert statuses(site).count(401) == 1
 
