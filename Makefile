@@ -176,8 +176,8 @@ deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment 
 	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets, roles are made in your account;" >&2
 	@echo "what changes is shown first, and asked about. How to go on: docs/operations.md" >&2
 	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam build
-	@$(BIN)/python -m tools.release --config '$(abspath $(or $(CONFIG),samconfig.toml))' -- $(PARAMETERS)
-	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS)) $(if $(TAGS),--tags $(TAGS))
+	@$(BIN)/python -m tools.release --config '$(abspath $(or $(CONFIG),samconfig.toml))' -- $(if $(PARAMETERS),$(call said,PARAMETERS))
+	@SAM_CLI_TELEMETRY=0 .venv/sam/bin/sam deploy $(OWN_CONFIG) $(if $(PARAMETERS),--parameter-overrides $(call said,PARAMETERS)) $(if $(TAGS),--tags $(TAGS))
 
 deploy-rehearsal: build .venv/sam/.ready ## Play a deployment through, up to its change set, without an account [CONFIG=] [PARAMETERS=]
 	@$(BIN)/python -m tools.rehearsal $(if $(CONFIG),--config $(call said,CONFIG)) $(if $(PARAMETERS),--parameters $(call said,PARAMETERS))

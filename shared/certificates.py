@@ -15,9 +15,13 @@ def is_pem(text: str) -> bool:
 
 
 def pem(text: str) -> str:
-    """The text itself. Raises ValueError if it is no certificates."""
+    """The text itself. Raises ValueError if it is no certificates.
+
+    Bundles name an authority in a comment, in any letters; elsewhere the same letters are a fault, as in the file.
+    """
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+        in_ascii = text.encode("ascii", "replace").decode()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=in_ascii)
     except (ssl.SSLError, ValueError) as error:
         raise ValueError("must be certificates in PEM, each with its BEGIN and END line") from error
     return text
@@ -26,6 +30,14 @@ def pem(text: str) -> str:
 def pem_or_file(text: str) -> str:
     """The text itself: certificates, or the name of a file with them. Raises ValueError for broken certificates."""
     return pem(text) if is_pem(text) else text
+
+
+def is_here(text: str) -> bool:
+    """Whether it is certificates, or the name of a file that is on this machine."""
+    try:
+        return is_pem(text) or Path(text).is_file()
+    except (OSError, ValueError):  # text that can be no name
+        return False
 
 
 @lru_cache(maxsize=16)
@@ -37,7 +49,7 @@ def file_of(text: str) -> str:
     if not is_pem(text):
         return text
     path = Path(_folder().name, f"{hashlib.sha256(text.encode()).hexdigest()}.pem")
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return str(path)
 
 

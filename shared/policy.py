@@ -170,6 +170,9 @@ CANARY_BOUND = 240
 CANARY_WAIT, CANARY_PAUSE = 2, 1
 """To wait for a message in one call, which has to end within AWS_ANSWER; and the pause after a call that failed."""
 
+CANARY_HIDDEN = 5
+"""A message that was received is hidden from other runs for so long; one of them may wait for it."""
+
 CANARY_COUNTS = 3
 """How often the messages of the request queue are counted, each time after such a pause."""
 

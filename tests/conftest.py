@@ -15,7 +15,7 @@ SLICES = (
     "integration/test_commands_for_people.py", "integration/test_clouds_of_people.py",
     "integration/test_local_page.py", "integration/test_local_page_browser.py", "contract/test_commands.py",
     "contract/test_template_expands.py", "contract/test_stack_by_name.py", "contract/test_validation.py",
-    "integration/test_permissions.py", "integration/test_canary.py", "contract/test_event_schemas.py",
+    "integration/test_permissions.py", "integration/test_canary.py", "integration/test_guest_script.py", "contract/test_event_schemas.py",
     "unit/test_what_is_accepted_can_be_finished.py",
 )  # fmt: skip
 """Slices of the long proofs, what enumerates much, and what starts whole commands: `make slices`, which CI runs too."""

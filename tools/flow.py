@@ -83,7 +83,7 @@ class Hands:
             "While it is paused nothing is looked at: requests, and what is under way, wait in the queue; senders and "
             f"the webhook are still served. A message is kept for {told(waiting.retention)}, so what is sent now is "
             f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC{oldest}. What has outlived its "
-            "time to live by then is given up. A deployment does not resume."
+            "time to live by then ends as expired. A deployment does not resume."
         )
         return self._let(False, "Pause")
 

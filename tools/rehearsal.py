@@ -174,9 +174,16 @@ def _sam(made: Account, home: Path, *arguments: str) -> None:
     _run([str(SAM), *arguments], made, home)
 
 
+KEPT = ("PATH", "BYTECODE", "LAMBDA_PYTHON", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR")
+PYTHONS = {"PYENV_ROOT": ".pyenv", "UV_PYTHON_INSTALL_DIR": ".local/share/uv/python"}
+"""Where the build looks for Lambda's Python: below the home of whoever asks, while sam gets another home."""
+
+
 def _run(command: Sequence[str], made: Account, home: Path) -> None:
     """Raises Refused."""
-    kept = {name: os.environ[name] for name in ("PATH", "BYTECODE") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    at_home = {name: str(Path.home() / place) for name, place in PYTHONS.items()}
+    kept = at_home | kept
     environment = {**kept, **made.environment, "SAM_CLI_TELEMETRY": "0", "HOME": str(home)}
     done = subprocess.run(  # noqa: S603
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -215,7 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
     say = partial(print, flush=True)
     with tempfile.TemporaryDirectory() as directory, account() as made:
         try:
-            done = rehearse(made, Path(directory), options.config.resolve(), shlex.split(options.parameters), say)
+            given = [options.parameters] if options.parameters else []
+            done = rehearse(made, Path(directory), options.config.resolve(), given, say)
         except Refused as refused:
             print(f"A deployment would fail: {refused}", file=sys.stderr)
             return Exit.FAILED

@@ -5,17 +5,24 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import boto3
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from shared.ports import Clock, utc_now
-from tools.deployed import described
+from tools.deployed import GONE, Unknown, described
 from tools.exit_status import Exit
 from tools.flow import Waiting
 from tools.stack_facts import StackFacts
 from tools.stack_reader import StackReader, described_stack
+
+T = TypeVar("T")
+
+OURS = "EventTypePrefix"
+"""A parameter by which a stack is known as one of this service, also where nothing else of it is there."""
+
+NONE = Waiting(0, 0, 0, timedelta())
 
 LOG_GROUP, KEY = "AWS::Logs::LogGroup", "AWS::KMS::Key"
 STAY = (LOG_GROUP, KEY)
@@ -23,6 +30,9 @@ STAY = (LOG_GROUP, KEY)
 
 EVERY = 10.0
 """Seconds between two looks at a stack that is being deleted."""
+
+BACK = 3
+"""A stack that is not being deleted at so many looks in a row will not be: the first one may come too early."""
 
 ENDED = ("DELETE_COMPLETE", "DELETE_FAILED")
 
@@ -136,10 +146,15 @@ class Removal:
         if not self.ask(f"Delete the stack {estate.stack.name}?"):
             self.say("Nothing was changed.")
             return Exit.USAGE
+        # A person may take long to answer.
+        if found := obstacles(self.stack.estate(), lose_requests):
+            self._say([*found, "Nothing was changed."])
+            return Exit.USAGE
         self.stack.delete()
         status, why = self._ended(patience)
-        if status == "DELETE_FAILED":
-            self.say(f"CloudFormation could not delete it: {why}. Remove what is in the way, and run this again.")
+        if status == "DELETE_FAILED" or not status.startswith("DELETE"):
+            told = f"CloudFormation could not delete it ({status}): {why.rstrip('.') or 'it does not say why'}"
+            self.say(f"{told}. Remove what is in the way, and run this again.")
             return Exit.FAILED
         if status != "DELETE_COMPLETE":
             self.say(f"It is {status} after {patience:.0f} s, and goes on by itself; nothing else was removed.")
@@ -150,8 +165,12 @@ class Removal:
         return Exit.DETACHED
 
     def _ended(self, patience: float) -> tuple[str, str]:
-        until = self.clock() + timedelta(seconds=patience)
+        """An export that others import has the stack go back to the status that it had."""
+        until, back = self.clock() + timedelta(seconds=patience), 0
         while (found := self.stack.status())[0] not in ENDED and self.clock() < until:
+            back = 0 if found[0].startswith("DELETE") else back + 1
+            if back == BACK:
+                break
             self.sleep(EVERY)
         return found
 
@@ -171,6 +190,7 @@ class DeployedStack:
     id: str
 
     def estate(self) -> Estate:
+        """What is gone already, after a deletion that failed, is in nobody's way."""
         read = self.reader
         made = read.resources
         own = {made["MessageKey"].physical} if "MessageKey" in made else set()
@@ -180,9 +200,9 @@ class DeployedStack:
             tuple(one.physical for one in made.values() if one.kind == LOG_GROUP),
             tuple(one.physical for one in made.values() if one.kind == KEY),
             tuple((name, purpose) for name, purpose in read.secret_names().items() if name not in own),
-            self._rules({one.physical.rpartition("|")[2] for one in made.values()}),
-            read.waiting("RequestQueueUrl"),
-            read.waiting("DeadLetterQueueUrl"),
+            if_there(lambda: self._rules({one.physical.rpartition("|")[2] for one in made.values()}), ()),
+            if_there(lambda: read.waiting("RequestQueueUrl"), NONE),
+            if_there(lambda: read.waiting("DeadLetterQueueUrl"), NONE),
         )
 
     def _rules(self, own: set[str]) -> tuple[str, ...]:
@@ -208,6 +228,18 @@ class DeployedStack:
                 raise
 
 
+def if_there(ask: Callable[[], T], nothing: T) -> T:
+    """What is asked for, or `nothing` where it is not there, or the stack never came to have it."""
+    try:
+        return ask()
+    except Unknown:
+        return nothing
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in GONE:
+            raise
+        return nothing
+
+
 NEEDS = (
     "cloudformation:DescribeStacks, cloudformation:ListStackResources, cloudformation:DeleteStack and what it deletes; "
     "sqs:GetQueueAttributes, events:ListRules; logs:DeleteLogGroup with ALSO=logs"
@@ -216,4 +248,7 @@ NEEDS = (
 
 def of_stack(stack: str) -> DeployedStack:
     """Raises Unknown, one of AwsFailed."""
-    return DeployedStack(StackReader(described_stack(stack)), described(stack)["StackId"])
+    found = described_stack(stack)
+    if OURS not in found.parameters:
+        raise Unknown(f"The stack {stack} has no parameter {OURS}: is it one of this service?")
+    return DeployedStack(StackReader(found), described(stack)["StackId"])

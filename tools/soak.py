@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,7 +25,7 @@ from local.stack import Stack, simulator_credentials
 from local.verdicts import watched
 from shared.aws.client import SQS
 from shared.bootstrap.detach import service
-from shared.ports import utc_now
+from shared.ports import AwsTrouble, utc_now
 from simulator import Behaviour, CloudApi, Happened, Kind, Refused, World, bodies, faults
 from simulator.exchange import Request
 from simulator.faults import Faults
@@ -157,7 +158,10 @@ class Soak:
             batch = self.requests[first : first + 8]
             batch += [request for request in batch if random.random() < duplicates][:2]
             entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate(batch)]
-            client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
+            while True:  # a stand-in that is slow for a moment has taken them or not: then they come twice, as by SQS
+                with suppress(AwsTrouble):
+                    client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
+                    break
 
     def take(self, stack: Stack) -> None:
         """Take in what has come off the bus."""
@@ -221,8 +225,10 @@ def main() -> int:
     with watched(console, cloud=soak.cloud, under_load=True) as stack:
         troubles = Troubles(soak.cloud, stack, Random(asked.seed))
         threading.Thread(target=troubles.run, daemon=True).start()
-        threading.Thread(target=soak.send, args=(stack, asked.duplicates, random), daemon=True).start()
+        sending = ThreadPoolExecutor(1).submit(soak.send, stack, asked.duplicates, random)
         while soak.answered < asked.requests and time.monotonic() < deadline:
+            if sending.done():
+                sending.result()  # what ended it before all were sent ends the soak
             soak.take(stack)
             if soak.answered * 4 >= asked.requests * (len(troubles.memory) + 1):
                 troubles.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

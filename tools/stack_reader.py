@@ -65,9 +65,10 @@ def described_stack(name: str) -> StackFacts:
 
 
 def listed_resources(name: str) -> dict[str, Resource]:
-    """Each resource of a stack by its logical name. Raises one of AwsFailed."""
+    """Each resource that a stack has, by its logical name. Raises one of AwsFailed."""
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
-    found = (one for page in pages for one in page["StackResourceSummaries"])
+    listed = (one for page in pages for one in page["StackResourceSummaries"])
+    found = (one for one in listed if one["ResourceStatus"] != "DELETE_COMPLETE")
     return {one["LogicalResourceId"]: Resource(one["ResourceType"], one.get("PhysicalResourceId", "")) for one in found}
 
 

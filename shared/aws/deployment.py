@@ -28,7 +28,7 @@ CANNOT_TAKE = 429
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Asks for what is named; what is not named is not known. A `rule_arn` ends in bus and name of a rule."""
+    """Asks about the parts that are given; about the others it says nothing. A `rule_arn` ends in bus and rule name."""
 
     client: AwsClient
     requests: SqsQueue

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.aws.client import SECRETS, AwsClient
 from shared.aws.errors import AwsError, NoAnswer
+from shared.certificates import is_here
 from shared.model import ProjectId
 from shared.policy import SECRET_AWAY, SECRET_KEPT, SECRET_KEPT_AT_MOST, SECRET_NEWEST
 from shared.ports import AwsTrouble
@@ -111,7 +112,10 @@ class CloudSecret:
             values = self.secrets.read(self.secret_id, kept_seconds)
             if not isinstance(values, dict):
                 raise SettingsError("must hold a JSON object of credentials")
-            return load(CloudCredentials, {"project_id": self.project_id or "", **values})
+            credentials = load(CloudCredentials, {"project_id": self.project_id or "", **values})
+            if credentials.cacert and not credentials.insecure and not is_here(credentials.cacert):
+                raise SettingsError("cacert: must be certificates in PEM, or name a file that the function has")
+            return credentials
         except (SettingsError, NotJsonSecret) as error:
             self.secrets.forget(self.secret_id)  # once it is corrected, requests need not wait for it
             raise SettingsError(f"the secret {self.secret_id}: {error}") from None

@@ -9,7 +9,7 @@ from typing import Any
 from shared.aws.client import SQS, TRACE_HEADER, AwsClient, Left, batches, lists_in, send_all
 from shared.aws.errors import NoAnswer, throttles
 from shared.model import Message
-from shared.policy import AWS_ANSWER, AWS_BATCH
+from shared.policy import AWS_ANSWER, AWS_BATCH, CANARY_HIDDEN
 from shared.ports import AwsTrouble, K, QueueMessage, Unsent
 
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
@@ -40,9 +40,13 @@ class SqsQueue:
                 self.client.call(SQS, "DeleteMessageBatch", {"QueueUrl": self.url, "Entries": entries}, ends)
 
     def receive(self, wait: int) -> list[Message]:
-        """Up to ten messages, which stay in the queue; after `wait` seconds, if none was there. Raises AwsTrouble."""
+        """Up to ten messages, which stay in the queue and are hidden for a moment.
+
+        They are there after `wait` seconds, if none was before. Raises AwsTrouble.
+        """
         asked = {"QueueUrl": self.url, "WaitTimeSeconds": wait, "MaxNumberOfMessages": AWS_BATCH}
-        answer = self.client.call(SQS, "ReceiveMessage", {**asked, "MessageSystemAttributeNames": ["SentTimestamp"]})
+        more = {"VisibilityTimeout": CANARY_HIDDEN, "MessageSystemAttributeNames": ["SentTimestamp"]}
+        answer = self.client.call(SQS, "ReceiveMessage", asked | more)
         (found,) = lists_in(answer, "Messages")
         try:
             return [

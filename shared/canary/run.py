@@ -58,7 +58,10 @@ class Evidence(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """Runs one at a time. Verdicts of other runs that lie in the queue are deleted: nobody waits for them any more."""
+    """The schedule runs one at a time; a person may run another beside it, or the schedule come twice.
+
+    So the verdict of another run is left in the queue for as long as that run may wait for it, and then deleted.
+    """
 
     asked: Asked
     queue: Queue
@@ -107,11 +110,18 @@ class Canary:
                 self.sleep(CANARY_PAUSE)
                 continue
             trouble = None
-            self.verdicts.delete(found)
-            for data in map(verdict_in, found):
-                if data and data["context"].get(MARK) == id_:
-                    return data, None
+            answers = [(message, verdict_in(message)) for message in found]
+            own = [data for _, data in answers if data and data["context"].get(MARK) == id_]
+            self.verdicts.delete(
+                [message for message, data in answers if data in own or not self._awaited(message, data)]
+            )
+            if own:
+                return own[0], None
         return None, trouble
+
+    def _awaited(self, message: Message, data: Mapping[str, Any] | None) -> bool:
+        """Whether another run may wait for it: its request was sent before this was, and so its wait ends before."""
+        return data is not None and (self.clock() - message.sent_at).total_seconds() < self.asked.bound
 
 
 MARK = "canary"

@@ -128,7 +128,8 @@ def test_a_deployment_takes_settings_of_ones_own() -> None:
         return done.stdout + done.stderr
 
     given = ["CONFIG=../own.toml", "PARAMETERS=AllowedProjects=x"]
-    assert f"sam deploy --config-file '{ROOT.parent}/own.toml' --parameter-overrides AllowedProjects=x" in said(*given)
+    sets = "--parameter-overrides 'AllowedProjects=x'"
+    assert f"sam deploy --config-file '{ROOT.parent}/own.toml' {sets}" in said(*given)
     assert "--config-file" not in said()
     assert "CONFIG names no file" in said("CONFIG=")
 

@@ -26,6 +26,7 @@ from tools.detach import Service
 from tools.doctor import main as doctor
 from tools.examination import Line, State
 from tools.exit_status import Exit
+from tools.removal import obstacles
 from tools.removal import of_stack as removable
 from tools.rollback import of_stack as versioned
 from tools.stack_doctor import StackExamination
@@ -347,6 +348,19 @@ def test_a_stack_is_removed_by_its_name(stack: Stack, capsys: pytest.CaptureFixt
     assert boto3.client("lambda").list_functions()["Functions"] == []
     assert boto3.client("logs").describe_log_groups()["logGroups"] == []
     assert boto3.client("secretsmanager").describe_secret(SecretId="volume-detach/cloud")
+
+
+def test_what_is_gone_already_is_in_nobodys_way(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """As after a deletion that failed: it says that this is to be run again."""
+    for name in ("RequestQueueUrl", "DeadLetterQueueUrl"):
+        boto3.client("sqs").delete_queue(QueueUrl=stack.outputs[name])
+    boto3.client("events").delete_event_bus(Name=stack.outputs["EventBusName"])
+    assert obstacles(removable(STACK).estate(), lose_requests=False) == []
+    boto3.client("cloudformation").create_stack(
+        StackName="theirs", TemplateBody='{"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}}'
+    )
+    assert by_hand(["remove", "--stack", "theirs", "--yes"]) is Exit.USAGE
+    assert "is it one of this service?" in capsys.readouterr().err
 
 
 def test_rules_of_others_on_the_bus_are_found(stack: Stack) -> None:

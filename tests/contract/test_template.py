@@ -510,6 +510,10 @@ def holds(condition: Any, parameters: Mapping[str, str]) -> bool:
             return not holds(inner, parameters)
         case {"Equals": [{"Ref": str(name)}, value]}:
             return bool(parameters[name] == value)
+        case {"Condition": str(name)}:
+            return holds(TEMPLATE["Conditions"][name], parameters)
+        case {"And": list(several)}:
+            return all(holds(one, parameters) for one in several)
     pytest.fail(f"the template's rules use a condition that this test cannot weigh: {condition}")
 
 

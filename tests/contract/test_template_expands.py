@@ -709,7 +709,7 @@ def test_a_release_has_versions_of_its_own(template: dict[str, Any]) -> None:
 
 def test_a_release_takes_over_step_by_step_only_if_asked() -> None:
     """Then the page alarms are its brake, each of them one that is there."""
-    off, on = deployed({}), deployed({"Deployment": "Canary10Percent5Minutes", "Webhook": "iam"})
+    off, on = deployed({}), deployed({"Deployment": "Canary10Percent30Minutes", "Webhook": "iam"})
     assert of_type(off, "AWS::CodeDeploy::DeploymentGroup") == {}
     groups = of_type(on, "AWS::CodeDeploy::DeploymentGroup")
     assert set(groups) == {

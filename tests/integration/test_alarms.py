@@ -623,7 +623,7 @@ def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_on_the_webhook_is_there_with_it(name: str) -> None:
-    """What does not exist is not watched, nor paid for."""
+    """Alarms for parts that are switched off are not made, since they would cost money."""
     of_webhook = any((("FunctionName", WEBHOOK) in dimensions) for (_, _, dimensions), _ in ALARMS[name].asked.values())
     assert (RESOURCES[name].get("Condition") == "HasWebhook") is of_webhook
 

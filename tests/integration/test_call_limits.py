@@ -14,6 +14,8 @@ from typing import Any
 import certifi
 import pytest
 
+from shared.aws.client import AwsClient
+from shared.aws.secrets import CloudSecret, Secrets
 from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Access, Login, Service
 from shared.cloud.no_answer import NoAnswer
@@ -320,3 +322,30 @@ def test_broken_certificates_are_told_when_they_are_read(certificate: tuple[Path
         with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM") as told:
             load(CloudCredentials, {**login, "cacert": broken})
         assert broken[30:60] not in str(told.value)
+
+
+def test_a_bundle_may_name_its_authorities_in_any_letters(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    """As the public one does; the same letters within a certificate break it."""
+    ca, context = certificate
+    text = f"# Behörde für Zertifikate\n{ca.read_text()}"
+    login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
+    known = load(CloudCredentials, {**login, "cacert": text})
+    with Peer(tls=context).listening() as url:
+        assert calls().send_once(access_to(url, known.verify), "GET", Service.COMPUTE, "x").body == b"{}"
+    for broken in (text.replace("\nM", "\nM\u00a0"), f"\ufeff{ca.read_text()}"):
+        with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM"):
+            load(CloudCredentials, {**login, "cacert": broken})
+
+
+@pytest.mark.parametrize("text", ["/no/such/ca.pem", "-----BEGIN PRIVATE KEY-----\nMIIB\n", "x" * 5000])
+def test_a_secret_that_holds_other_text_for_certificates_is_told(text: str) -> None:
+    """Where the function has no such file; else requests would say it, and show the text in every verdict."""
+    held = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32, "cacert": text}
+
+    class Held(Secrets):
+        def read(self, secret_id: str, kept_seconds: float = 0, stage: str = "") -> Any:
+            return held
+
+    with pytest.raises(SettingsError, match=r"the secret s: cacert: must be certificates in PEM") as told:
+        CloudSecret(Held(AwsClient({})), "s")(300)
+    assert text not in str(told.value)

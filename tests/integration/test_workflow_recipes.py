@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -237,8 +236,8 @@ def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
     assert sent.get("traceparent") == event.get("traceparent")
 
 
-def test_the_page_names_every_file_and_every_file_is_there() -> None:
-    """docs/workflows.md and events/workflows hold the same set."""
-    page = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")
-    named = {Path(path).name for path in re.findall(r"events/workflows/[\w.]+\.json", page)}
-    assert {path.name for path in FILES.iterdir()} == named
+def test_the_pages_name_every_file_and_every_file_is_there() -> None:
+    """docs/workflows.md and docs/guest.md name what events/workflows holds."""
+    page = "".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("workflows", "guest"))
+    named = set(re.findall(r"events/workflows/([\w./-]+\.\w+)", page))
+    assert {str(path.relative_to(FILES)) for path in FILES.rglob("*") if path.is_file()} == named

@@ -159,17 +159,25 @@ class Around:
         return Canary(replace(ASKED, bound=bound), self, self, self, self.clock, self.clock.sleep, lambda: "c-1")
 
 
-def heard(id_: str, detail: str = "would_detach") -> Message:
+def heard(id_: str, detail: str = "would_detach", sent_at: datetime = START) -> Message:
     data = {"verdict": "checked", "detail": detail, "context": {"canary": id_}}
-    return Message(json.dumps({"detail": {"data": data}}), f"verdict-{id_}", "queue", START)
+    return Message(json.dumps({"detail": {"data": data}}), f"verdict-{id_}", "queue", sent_at)
 
 
 def test_its_own_verdict_ends_the_wait() -> None:
-    """Others are deleted with it; what came before counts as nothing."""
-    around = Around(script=[(), (heard("other"),), (heard("other"), heard("c-1"))])
+    """Others that nobody waits for any more are deleted with it; what came before counts as nothing."""
+    old = START - timedelta(seconds=240)
+    around = Around(script=[(), (heard("other", sent_at=old),), (heard("other", sent_at=old), heard("c-1"))])
     ended = around.canary().run()
     assert (ended.failure, ended.detail, ended.seconds) == (None, "would_detach", 3.0)
     assert around.deleted == ["verdict-other", "verdict-other", "verdict-c-1"]
+
+
+def test_runs_do_not_take_verdicts_from_each_other() -> None:
+    """A person may run it beside the schedule: both hear that the way is free."""
+    around = Around(script=[(heard("other"), heard("c-1"))])
+    assert around.canary().run().failure is None
+    assert around.deleted == ["verdict-c-1"]
 
 
 def test_the_wait_ends_at_its_bound() -> None:

@@ -1,13 +1,16 @@
 """What `make deploy` does between build and deployment: refuses what would fail later, and tells releases apart."""
 
+import json
 from pathlib import Path
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from tests.contract.test_template import FUNCTIONS, TEMPLATE
 from tools.exit_status import Exit
-from tools.release import UNSET, main, parameters_of, revision_of
-from tools.validation.template import ROOT
+from tools.release import UNSET, Faulty, faults_in, kept_in, main, parameters_of, revision_of
+from tools.validation.template import ROOT, Values
 
 CONFIG = """
 version = 0.1
@@ -25,10 +28,11 @@ def built(tmp_path: Path) -> Path:
     return path
 
 
-def released(built: Path, *parameters: str, overrides: str = "[]") -> Exit:
+def released(built: Path, *parameters: str, overrides: str = "[]", kept: Values | None = None) -> Exit:
+    """To a stack that has these parameters; to a new one without."""
     config = built.with_name("own.toml")
     config.write_text(CONFIG.format(overrides))
-    return main(["--config", str(config), "--template", str(built), "--", *parameters])
+    return main(["--config", str(config), "--template", str(built), "--", *parameters], lambda _: kept or {})
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,81 @@ def test_the_file_says_what_is_set(overrides: str, built: Path) -> None:
     config = built.with_name("own.toml")
     assert parameters_of(config, []) == {"MaximumConcurrency": "7", "LogRetentionDays": "30"}
     assert parameters_of(config, ["LogRetentionDays=60"]) == {"LogRetentionDays": "60"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "values"),
+    [('["SinkUrl=\\"\\"", "Memory=512"]', {"SinkUrl": "", "Memory": "512"}),
+     ('["WebhookAllowedOrigins=\\"a.example, b.example\\""]', {"WebhookAllowedOrigins": "a.example, b.example"}),
+     ("""['SinkUrl="" Memory=512']""", {"SinkUrl": "", "Memory": "512"}),
+     ("{Memory = 512, SinkUrl = ''}", {"SinkUrl": "", "Memory": "512"}),
+     ('["Memory=256", "Memory=512"]', {"Memory": "512"}),
+     ('["SinkUrl=https://x.example/?a=b\'c"]', {"SinkUrl": "https://x.example/?a=b'c"})],
+)  # fmt: skip
+def test_values_are_those_that_sam_finds(overrides: str, values: Values, built: Path) -> None:
+    """Quotes are no part of a value; what is empty is set, too."""
+    released(built, overrides=overrides)
+    assert parameters_of(built.with_name("own.toml"), []) == values
+
+
+@pytest.mark.parametrize(
+    "text", ["SinkUrl=", "SinkUrl= Memory=512", "AllowedRequesters=api_key:ci, api_key:x", 'EventSource=/a"b', "A-B=1"]
+)
+def test_what_sam_would_leave_out_is_refused(text: str, built: Path) -> None:
+    """Whole or in part: another value would be deployed than was checked, or the old one kept."""
+    with pytest.raises(Faulty, match="a parameter is given as Name=value"):
+        parameters_of(built, [text])
+
+
+def test_settings_of_all_commands_count(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As for sam; what is no table is told."""
+    config = built.with_name("own.toml")
+    config.write_text('[default.global.parameters]\nparameter_overrides = "Memory=512"\n')
+    assert parameters_of(config, []) == {"Memory": "512"}
+    config.write_text(
+        '[default.global.parameters]\nparameter_overrides = "Memory=512"\n' + CONFIG.format('"Timeout=60"')
+    )
+    assert parameters_of(config, []) == {"Timeout": "60"}
+    config.write_text("default = 3")
+    assert main(["--config", str(config), "--template", str(built)]) is Exit.USAGE
+    assert "must be a table" in capsys.readouterr().err
+
+
+KEPT = {"CanaryServerId": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "AllowedProjects": "0" * 32, "Gone": "x"}
+KEPT["CanaryVolumeId"] = KEPT["CanaryServerId"]
+
+
+def test_what_the_stack_keeps_counts(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is not named stays as it is: it may be what is needed, or what is in the way."""
+    assert released(built, "Canary=5m") is Exit.USAGE
+    assert "CanaryServerId must be set" in capsys.readouterr().err
+    assert released(built, "Canary=5m", kept=KEPT) is Exit.DETACHED
+    assert released(built, "AllowedProjectsSecretId=s", kept=KEPT) is Exit.USAGE
+    assert "exclude each other" in capsys.readouterr().err
+    assert not list(faults_in(TEMPLATE, {"Canary": "5m"}, None))
+
+
+def test_what_only_aws_can_name_is_no_fault(built: Path) -> None:
+    """The canary has the ARN of its rule in a variable, which is not known before it is deployed."""
+    assert released(built, *(f"{name}={value}" for name, value in KEPT.items() if name != "Gone"), "Canary=5m") == 0
+
+
+@mock_aws
+def test_it_is_read_from_the_stack_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of one that is not there; None where AWS is not allowed to tell, or the file names no stack."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    config = tmp_path / "own.toml"
+    config.write_text(CONFIG.format("[]") + 'region = "eu-central-1"\n')
+    assert kept_in(config) == {}
+    body = {"Parameters": {"Memory": {"Type": "Number"}}, "Resources": {"Q": {"Type": "AWS::SQS::Queue"}}}
+    boto3.client("cloudformation", "eu-central-1").create_stack(
+        StackName="x", TemplateBody=json.dumps(body), Parameters=[{"ParameterKey": "Memory", "ParameterValue": "512"}]
+    )
+    assert kept_in(config) == {"Memory": "512"}
+    config.write_text(CONFIG.format("[]") + 'profile = "nobody"\n')
+    assert kept_in(config) is None
+    config.write_text("")
+    assert kept_in(config) is None
 
 
 def test_each_set_of_values_is_a_revision(built: Path) -> None:
@@ -65,6 +144,19 @@ def test_each_set_of_values_is_a_revision(built: Path) -> None:
 def test_the_revision_is_a_variable_of_every_function() -> None:
     assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["REVISION"] == "unset"
     assert all(function["AutoPublishAliasAllProperties"] is True for function in FUNCTIONS.values())
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [["Canary=5m", "CanaryServerId=95bf2490-5428-432c-ad9b-5e3406f869dd",
+      "CanaryVolumeId=b53f23bd-ee8f-49ec-9420-d1acfeaf91d6", "Webhook=public"],
+     ["Webhook=iam", "SubnetIds=subnet-0a1b2c3d", "SecurityGroupIds=sg-0a1b2c3d", "KmsKey=stack", "Timeout=300"],
+     ["SinkUrl=https://x.example/a?b=c", "SinkSecretId=sink", "SinkMode=binary", "VerdictBucket=verdicts"],
+     ["AllowedProjectsSecretId=volume-detach/projects", "SenderAccounts=123456789012"]],
+)  # fmt: skip
+def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) -> None:
+    """Whatever CloudFormation alone knows, such as an ARN, is no fault of the parameters."""
+    assert released(built, *parameters) is Exit.DETACHED
 
 
 @pytest.mark.parametrize(

@@ -128,3 +128,26 @@ def test_a_deletion_that_takes_long_goes_on_by_itself() -> None:
     assert person.removes(stack, with_logs=True) is Exit.OPEN
     assert stack.logs == []
     assert "goes on by itself" in person.read[-1]
+
+
+def test_an_export_that_others_import_is_told() -> None:
+    """CloudFormation does not call that a failure: the stack has the status that it had before."""
+    in_use = "Export s-RequestQueueUrl cannot be deleted as it is in use by theirs"
+    stack, person = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("UPDATE_COMPLETE", in_use))), Person()
+    assert person.removes(stack, with_logs=True) is Exit.FAILED
+    assert stack.logs == []
+    assert f"({stack.ends[-1][0]}): {in_use}. Remove what is in the way" in person.read[-1]
+    late = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", "")))
+    assert Person().removes(late) is Exit.DETACHED
+
+
+def test_what_comes_while_a_person_is_asked_is_not_lost() -> None:
+    stack, person = FakeStack(), Person()
+
+    def asked(question: str) -> bool:
+        stack.found = replace(ESTATE, requests=Waiting(1, 0, 0, timedelta(days=14)))
+        return True
+
+    assert Removal(stack, asked, person.read.append).run(False, False, 1800) is Exit.USAGE
+    assert not stack.asked
+    assert "1 messages would be lost" in person.read[-2]

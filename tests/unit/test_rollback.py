@@ -197,6 +197,27 @@ def test_an_interruption_moves_back_too() -> None:
     assert set(stack.now.values()) == {"2"}
 
 
+def test_trouble_in_reading_back_does_not_hide_that_all_have_moved() -> None:
+    """For a moment it is waited out; what lasts is told, with how to undo the move."""
+
+    @dataclass
+    class Unread(FakeStack):
+        failing: int = 3
+
+        def alias(self, function: str) -> Alias | None:
+            self.failing -= 1
+            if self.failing >= 0:
+                raise EndpointConnectionError(endpoint_url="https://lambda")
+            return super().alias(function)
+
+    for failing, ends in ((3, Exit.DETACHED), (1000, Exit.OPEN)):
+        stack, person = Unread(two(), failing=failing), Person()
+        assert person.rollback(stack) is ends
+        assert set(stack.now.values()) == {"1"}
+        assert "Moved 2 of 2 functions" in person.read[-2]
+        assert person.read[-1].endswith("TO=2` undoes this.")
+
+
 def test_an_alias_that_does_not_read_back_is_open() -> None:
     person = Person()
     assert person.rollback(FakeStack(two(), late=1000)) is Exit.OPEN

@@ -1,0 +1,85 @@
+"""docs/detach-api.md, which goes through the API document of the cloud, says what the code does."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from local.demo import PROJECT, SERVER, VOLUME
+from shared.cloud.answers import TABLE, bms
+from shared.cloud.answers.row import Meaning
+from shared.cloud.classify import classify
+from shared.model import Answer, AnswerClass, Reason
+from tests.contract.documented import ROOT
+
+PAGE = ROOT / "docs/detach-api.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+STATUSES = {200, 201, 202, 204, 400, 401, 403, 404, 405, 406, 407, 408, 409, 500, 501, 502, 503, 504}
+"""All of the cloud's page of status codes."""
+
+MEANINGS: dict[str, Meaning] = {**{kind.value: kind for kind in AnswerClass}, **{one.value: one for one in Reason}}
+
+
+def section(name: str) -> str:
+    return TEXT[TEXT.index(f"\n## {name}\n") :].partition("\n## ")[2].partition("\n## ")[0]
+
+
+def rows(name: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    lines = re.findall(r"^\| .*\|$", section(name), re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def references() -> list[tuple[str, list[str]]]:
+    """Files of tests that the page names, each with the tests that follow it."""
+    spans = re.findall(r"`([^`]+)`", TEXT.replace("\n", " "))
+    found: list[tuple[str, list[str]]] = []
+    for span in spans:
+        if span.startswith("tests/"):
+            found.append((span, []))
+        elif span.startswith("test_"):
+            found[-1][1].append(span)
+    return found
+
+
+@pytest.mark.parametrize(("path", "names"), references())
+def test_each_test_that_is_named_is_there(path: str, names: list[str]) -> None:
+    """A file that is named exists, and so does each function in it."""
+    module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    functions = {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
+    assert set(names) <= functions
+
+
+@pytest.mark.parametrize("name", ["Request", "Constraints"])
+def test_each_line_names_its_code_and_its_test(name: str) -> None:
+    """No line of the document is met by a claim alone."""
+    for document, _, code, shown in rows(name):
+        path = code.strip("`")
+        assert (ROOT / path).is_file(), document
+        assert "tests/" in shown, document
+        assert "test_" in shown.rpartition("/")[2].partition(":")[2], document
+
+
+def test_each_status_means_what_the_page_says() -> None:
+    """Every status of the cloud's page has a line, and a bare answer of it has the class of that line."""
+    said = {int(status): MEANINGS[kind.strip("`")] for line in rows("Returned values")
+            for kind in [line[1]] for status in line[0].split(",")}  # fmt: skip
+    answers = {status: classify(Answer(status, {}, b"")) for status in STATUSES}
+    assert said == {status: answer.reason or answer.kind for status, answer in answers.items()}
+    assert {f"http_{status}" for status in STATUSES if status >= 300} <= {row.key for row in TABLE}
+
+
+def test_each_code_means_what_the_page_says() -> None:
+    """The page and the table of answers have the same error codes, with the same meaning."""
+    said = {code: MEANINGS[re.findall(r"`(\w+)`", line[0])[0]] for line in rows("Error codes")
+            for code in line[1].split()}  # fmt: skip
+    assert said == {row.key: row.meaning for row in bms.ROWS}
+
+
+def test_the_example_is_the_request_that_is_sent() -> None:
+    """The ids of the document's example are those that the samples and the simulated cloud use."""
+    assert "c685484a8cc2416b97260938705deb65" == PROJECT
+    assert "95bf2490-5428-432c-ad9b-5e3406f869dd" == SERVER
+    assert "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6" == VOLUME
+    assert SERVER in Path(ROOT / "events/detach_bare.json").read_text()
