@@ -8,10 +8,10 @@ from shared.cloud.openstack import OpenStackCloud
 from shared.cloud.openstack import connect as cloud_of
 from shared.model import Reason
 from shared.ports import CloudTrouble
-from shared.settings import CloudCredentials, load
+from shared.settings import BY_KEYS, CloudCredentials, load
 from tools.cloud_faults import credentials
 from tools.cloud_files import CloudsError
-from tools.clouds import Found, find
+from tools.clouds import Found, find, way_of
 
 
 def found_in(environment: Mapping[str, str]) -> Found:
@@ -39,13 +39,30 @@ def check_cloud(environment: Mapping[str, str]) -> str | None:
         known = credentials(found)
     except CloudsError as error:
         return str(error)
+    cloud = cloud_of(lambda _: known)
     try:
-        cloud_of(lambda _: known).check()
+        cloud.check()
+        try_key(cloud)
     except CloudTrouble as trouble:
         return sentence(trouble, found)
     place = found.place[0].lower() + found.place[1:]
-    print(f"The cloud is {shown(found.values['auth_url'])}, by {place}.", file=sys.stderr)
+    at = shown(known.auth_url or str(known.compute_endpoint))
+    print(f"The cloud is {at}, by {place}.", file=sys.stderr)
     return None
+
+
+def try_key(cloud: OpenStackCloud) -> None:
+    """An access key logs in nowhere: the first signed request tells whether it is the right one. Raises CloudTrouble.
+
+    What this key may not read is left to who needs it.
+    """
+    if cloud.login.held is None or cloud.login.held.keys is None:
+        return
+    try:
+        cloud.detaching()
+    except CloudTrouble as trouble:
+        if trouble.classified.reason is Reason.UNAUTHORIZED:
+            raise
 
 
 def shown(url: str) -> str:
@@ -64,6 +81,8 @@ def warn(found: Found) -> None:
 def sentence(trouble: CloudTrouble, found: Found) -> str:
     """What a login that failed means to the person who wrote the values."""
     told, url = trouble.classified, shown(found.values.get("auth_url", ""))
+    if told.reason is Reason.UNAUTHORIZED and way_of(found.values) == BY_KEYS:
+        return f"The cloud refused the access key ({told.message.rstrip('.')}): {cure(found)}."
     if told.reason is Reason.UNAUTHORIZED:
         return f"Keystone at {url} refused the login ({told.message.rstrip('.')}): {cure(found)}."
     if told.code in ("connection_failure", "timeout", "tls_failure"):
@@ -78,6 +97,9 @@ def cure(found: Found) -> str:
     if "application_credential_secret" in values:
         return f"check {spelt('application_credential_id')} and {spelt('application_credential_secret')}"
     project = f"that {spelt('project_id')} or {spelt('project_name')} names a project of this user"
+    if way_of(values) == BY_KEYS:
+        pair = f"{spelt('access_key')}, {spelt('secret_key')} and, of a temporary key, {spelt('security_token')}"
+        return f"check {pair}, {spelt('signing')} (credential or access), this machine's clock, and {project}"
     if "password" in values:
         return f"check {spelt('username')}, {spelt('password')} and the domain names, and {project}"
     return f"get another token, since one ends within hours, for {spelt('token')}, and check {project}"

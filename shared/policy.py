@@ -86,6 +86,19 @@ The first may have been Keystone's mistake. After that, four tries at most fall 
 Cloud locks a user after five failures in fifteen minutes.
 """
 
+KEY_PAUSES = (30, 600, 900)
+"""So long no request is signed with the same access key after its first, second and any later refusal in a row.
+
+More than five wrong signatures in a row lock a key for five minutes (Huawei Cloud, API Request Signing Guide). With
+SIGNED_AT_ONCE there are four at most in fifteen minutes.
+"""
+
+SIGNED_AT_ONCE = 3
+"""So many signed requests may be unanswered at once; before the first one is accepted, a single one."""
+
+SIGNATURE_AGE = 900
+"""A signature that is older, or younger by as much, is refused (Huawei Cloud, API Request Signing Guide)."""
+
 UPGRADE = 900
 """So long after the key of our own messages was made the release before, which signs none, may still be sending."""
 

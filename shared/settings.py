@@ -28,6 +28,7 @@ from pydantic_core import ErrorDetails
 from shared.certificates import file_of, pem_or_file
 from shared.model import AuthType, CloudId, ProjectId
 from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy
+from shared.regions import REGIONS, Region, region_of
 
 Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
@@ -115,10 +116,16 @@ REFUSED = ("trust_id", "system_scope", "domain_id", "domain_name", "cert", "key"
 
 BY_CREDENTIAL = "v3applicationcredential"
 BY_TOKEN = ("token", "v3token")
+BY_KEYS = "aksk"
+BY_AGENCY = "agency"
 
 WAYS = {"OS_APPLICATION_CREDENTIAL_": BY_CREDENTIAL, "OS_TOKEN": "token", "OS_AUTH_TOKEN": "token",
-        "OS_PASSWORD": "password"}  # fmt: skip
+        "OS_PASSWORD": "password", "OS_SECURITY_TOKEN": BY_KEYS, "OS_SECRET_KEY": BY_KEYS, "OS_ACCESS_KEY": BY_KEYS,
+        "OS_DELEGATED_PROJECT": BY_AGENCY, "OS_AGENCY_DOMAIN_NAME": BY_AGENCY, "OS_AGENCY_NAME": BY_AGENCY}  # fmt: skip
 """How the names of what is given begin, and the way to log in that they stand for."""
+
+TOGETHER = ({BY_AGENCY, "password"}, {BY_AGENCY, "token"})
+"""Who takes on the role of an agency logs in as usual first."""
 
 
 def _variable(key: str) -> str:
@@ -139,16 +146,19 @@ def _without_url(text: object) -> object:
 class CloudCredentials(_FromNames):
     """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    They are the options of keystoneauth1's `password`, `token` and `v3applicationcredential`, and those of every login.
-    A token is for people: it ends within a day, and then no login succeeds until another one is given.
+    They are the options of keystoneauth1's `password`, `token` and `v3applicationcredential`, those of every login, and
+    those of Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for
+    people: it ends within a day, and then no login succeeds until another one is given.
     """
 
     model_config = ConfigDict(
         alias_generator=AliasGenerator(validation_alias=_openstack_names), coerce_numbers_to_str=True
     )
 
-    auth_url: str = Field(pattern=r"^https?://")
-    auth_type: Literal["password", "v3password", "token", "v3token", "v3applicationcredential"] = "password"
+    auth_url: str = Field("", pattern=r"^https?://")
+    auth_type: Literal["password", "v3password", "token", "v3token", "v3applicationcredential", "aksk", "agency"] = (
+        "password"
+    )
     identity_api_version: str = Field("3", pattern=r"^v?3(\.\d+)?$")
     user_id: str | None = None
     username: str | None = None
@@ -165,6 +175,13 @@ class CloudCredentials(_FromNames):
     application_credential_id: str | None = None
     application_credential_name: str | None = None
     application_credential_secret: SecretStr | None = None
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    security_token: SecretStr | None = None
+    signing: Literal["credential", "access"] = "credential"
+    agency_name: str | None = None
+    agency_domain_name: str | None = None
+    delegated_project: str | None = None
     region: str | None = None
     interface: Annotated[str, BeforeValidator(_without_url)] = "public"
     cacert: Annotated[str, AfterValidator(pem_or_file)] | None = None
@@ -175,7 +192,8 @@ class CloudCredentials(_FromNames):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no text may show."""
-        found = (self.password, self.token, self.application_credential_secret)
+        keys = self.access_key, self.secret_key, self.security_token
+        found = self.password, self.token, self.application_credential_secret, *keys
         return tuple(secret.get_secret_value() for secret in found if secret)
 
     @property
@@ -186,9 +204,15 @@ class CloudCredentials(_FromNames):
     @property
     def named_project(self) -> str | None:
         """The project they say they are for; an application credential's is known only when logged in."""
-        if self.auth_type == BY_CREDENTIAL or not self.project_id:
+        delegated = self.auth_type == BY_AGENCY and self.delegated_project
+        if self.auth_type == BY_CREDENTIAL or delegated or not self.project_id:
             return None
         return self.project_id.lower().replace("-", "")
+
+    @property
+    def place(self) -> Region | None:
+        """The region of Open Telekom Cloud that they are for, if it is one."""
+        return region_of(self.auth_url, self.region)
 
     @model_validator(mode="before")
     @classmethod
@@ -202,29 +226,59 @@ class CloudCredentials(_FromNames):
             if len({str(told[name]) for name in names if name in told}) > 1:
                 raise ValueError(f"{' and '.join(names)} are two names of one thing, and say different ones")
         given = {way: name for begins, way in WAYS.items() for name in reversed(told) if name.startswith(begins)}
-        if not given or "OS_AUTH_TYPE" in told:
-            return values
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given.values())} are both set: unset one, or set OS_AUTH_TYPE")
-        return {**values, "OS_AUTH_TYPE": next(iter(given))}
+        way = told.get("OS_AUTH_TYPE")
+        if way is None and given:
+            if len(given) > 1 and set(given) not in TOGETHER:
+                raise ValueError(f"{' and '.join(given.values())} are both set: unset one, or set OS_AUTH_TYPE")
+            way = BY_AGENCY if BY_AGENCY in given else next(iter(given))
+            values = {**values, "OS_AUTH_TYPE": way}
+        if way != BY_AGENCY and BY_AGENCY in given:
+            raise ValueError(f"OS_AUTH_TYPE is not {BY_AGENCY}, and {given[BY_AGENCY]} is set: unset one of them")
+        if way == BY_KEYS and "OS_AUTH_URL" not in told and (region := REGIONS.get(str(told.get("OS_REGION_NAME")))):
+            values = {**values, "OS_AUTH_URL": region.identity}
+        return values
 
     @model_validator(mode="after")
     def _enough_to_log_in(self) -> CloudCredentials:
         user, scope = self.user_id or self.username, self.project_id or self.project_name
         if self.auth_type == BY_CREDENTIAL:
             named = self.application_credential_id or (self.application_credential_name and user)
-            needed = {
+            needed: dict[str, object] = {
                 "OS_APPLICATION_CREDENTIAL_ID (or OS_APPLICATION_CREDENTIAL_NAME and a user)": named,
                 "OS_APPLICATION_CREDENTIAL_SECRET": self.application_credential_secret,
             }
+        elif self.auth_type == BY_KEYS:
+            needed = {**self._needed_by_keys(), "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
         else:
-            by_token = self.auth_type in BY_TOKEN
+            agency = self._needed_by_agency() if self.auth_type == BY_AGENCY else {}
+            by_token = self.auth_type in BY_TOKEN or (agency and self.token)
             who = {"OS_TOKEN": self.token} if by_token else {"OS_USERNAME": user, "OS_PASSWORD": self.password}
-            needed = {**who, "OS_PROJECT_ID or OS_PROJECT_NAME": scope}
+            where = scope or (agency and self.delegated_project)
+            needed = {**who, **agency, "OS_PROJECT_ID or OS_PROJECT_NAME": where}
+        if self.auth_type != BY_KEYS:
+            needed["OS_AUTH_URL"] = self.auth_url
         if missing := [name for name, value in needed.items() if not value]:
-            other = "" if self.auth_type == BY_CREDENTIAL else " (or an application credential)"
+            other = " (or an application credential)" if "OS_PASSWORD" in needed else ""
             raise ValueError(f"{', '.join(missing)} must be set{other}")
         return self
+
+    def _needed_by_keys(self) -> dict[str, object]:
+        both = self.compute_endpoint and self.volume_endpoint
+        where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
+        return {
+            "OS_ACCESS_KEY": self.access_key,
+            "OS_SECRET_KEY": self.secret_key,
+            where: both or self.place,
+            "OS_AUTH_URL (or OS_PROJECT_ID)": self.auth_url or self.project_id or not self.project_name,
+        }
+
+    def _needed_by_agency(self) -> dict[str, object]:
+        domains = self.user_domain_id, self.user_domain_name, self.default_domain_id, self.default_domain_name
+        return {
+            "OS_AGENCY_NAME": self.agency_name,
+            "OS_AGENCY_DOMAIN_NAME": self.agency_domain_name,
+            "OS_USER_DOMAIN_NAME": self.token or any(domains),
+        }
 
 
 KEYS = frozenset(key for field in CloudCredentials.model_fields for key in OTHER_NAMES.get(field, (field,)))

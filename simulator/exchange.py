@@ -44,6 +44,7 @@ class Deployment:
     max_compute_version: Version = (2, 96)
     max_volume_version: Version = (3, 50)
     token_seconds: int = 3600
+    dialects: tuple[str, ...] = ("credential", "access")  # of signatures by access key
 
     @property
     def auth_url(self) -> str:
@@ -60,6 +61,7 @@ class Request:
     body: bytes
     id: str
     operation: str = "unknown"
+    query_string: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
 
@@ -138,7 +140,7 @@ def parse(
     parts = urlsplit(target)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     lowered = {name.lower(): value for name, value in headers.items()}
-    request = Request(method, parts.path, lowered, body, request_id, query=query)
+    request = Request(method, parts.path, lowered, body, request_id, query_string=parts.query, query=query)
     for candidate in routes:
         match = candidate.pattern.fullmatch(parts.path)
         if match and candidate.method == method:

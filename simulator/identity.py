@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.model import Answer
 from simulator import bodies
+from simulator.access_keys import ALGORITHM, AccessKey, AccessKeys
 from simulator.catalog import catalog, stable_id
 from simulator.exchange import Deployment, Rejected, Request, Route, dressed, route, simple
 from simulator.inventory import Project
@@ -15,6 +16,8 @@ from simulator.world import World
 
 USERNAME = "demo-user"
 PASSWORD = "demo-password"
+ACCESS_KEY = "DEMOACCESSKEY0000001"
+SECRET_KEY = "demo-secret-key-demo-secret-key-demo-sec"
 ROLES = ("member", "reader")
 
 
@@ -41,6 +44,16 @@ class ApplicationCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class Agency:
+    """A role in one project that an account lets the users of another account take on."""
+
+    name: str
+    domain_name: str
+    trusted_domain_name: str
+    user: User
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """What a token stands for; without a project it is of no use to the other services."""
 
@@ -55,7 +68,7 @@ class Token:
 
 
 class Identity:
-    """Issues tokens and accepts them; starts with one user and one application credential."""
+    """Issues tokens and accepts them, and signatures; starts with one user, application credential and access key."""
 
     def __init__(self, world: World, deployment: Deployment) -> None:
         self._world = world
@@ -64,13 +77,17 @@ class Identity:
         self.issued: list[str] = []
         self.passwords: list[str] = []
         self.users: list[User] = []
+        self.agencies: list[Agency] = []
         self.user = self.add_user(USERNAME, PASSWORD)
         project_id, id, secret = world.project.id, self._hex_id(), self._hex_id()
         self.application_credential = ApplicationCredential(id, "automation", secret, self.user, project_id)
+        self.access_keys = AccessKeys(world, deployment)
+        self.access_key = self.access_keys.add(AccessKey(ACCESS_KEY, SECRET_KEY, self.user.id))
         self.routes: tuple[Route, ...] = (
             route("list_versions", "GET", "/", simple(self._versions, vary="X-Auth-Token")),
             route("get_version", "GET", "/v3", simple(self._version, vary="X-Auth-Token")),
             route("get_version", "GET", "/v3/", simple(self._version, vary="X-Auth-Token")),
+            route("list_projects", "GET", "/v3/projects", simple(self._projects, vary="X-Auth-Token")),
             route("get_token", "POST", "/v3/auth/tokens", simple(self._issue, vary="X-Auth-Token")),
         )
 
@@ -94,21 +111,48 @@ class Identity:
         self.users = [changed if user == self.user else user for user in self.users]
         self.user = changed
 
+    def add_agency(self, name: str, project: Project, trusted_domain_name: str, roles: tuple[str, ...] = ROLES) -> None:
+        """The account of that project lets users of the trusted domain work in it."""
+        user = User(self._hex_id(), f"{project.domain_name}/{name}", "", project.domain_name, {project.id: roles})
+        self.agencies.append(Agency(name, project.domain_name, trusted_domain_name, user))
+
     def revoke_tokens(self) -> None:
         self._tokens.clear()
 
     def authenticate(self, request: Request) -> Token:
-        """The token a request carries, or the middleware's rejection."""
+        """The token a request carries, or what its signature stands for; or the middleware's rejection."""
+        if request.headers.get("authorization", "").startswith(ALGORITHM):
+            return self._by_signature(request)
         token = self._tokens.get(request.headers.get("x-auth-token", ""))
         if token is None or token.expires_at <= self._world.now:
             raise Rejected(bodies.unauthorized(self._deployment.auth_url))
         return token
 
+    def _by_signature(self, request: Request) -> Token:
+        key = self.access_keys.verified(request)
+        user = next(user for user in self.users if user.id == key.user_id)
+        project = self._world.projects.get(request.headers.get("x-project-id", ""))
+        if project and project.id not in user.roles:
+            raise Rejected(bodies.gateway_error("APIGW.0302", "The IAM user is not allowed to access the API", 403))
+        return self._token(user, project)
+
+    def _projects(self, request: Request) -> Answer:
+        """Those in which the caller has a role; by name if asked so."""
+        user, name = self.authenticate(request).user, request.query.get("name")
+        found = [project for id, project in self._world.projects.items() if id in user.roles]
+        described = [
+            {"id": one.id, "name": one.name, "domain_id": _domain(one.domain_name)["id"], "enabled": True}
+            for one in found
+            if name in (None, one.name)
+        ]
+        links = {"self": f"{self._deployment.auth_url}/projects", "previous": None, "next": None}
+        return bodies.json_answer(200, {"projects": described, "links": links})
+
     # ------------------------------------------------------------------------------------------------- tokens
 
     def _issue(self, request: Request) -> Answer:
         try:
-            methods, token = self._login(json.loads(request.body)["auth"])
+            methods, token = self._login(json.loads(request.body)["auth"], request.headers.get("x-auth-token", ""))
         except (ValueError, KeyError, TypeError, IndexError):
             return bodies.keystone_error(400, "'identity' is a required property")
         value = "gAAAAAB" + self._hex_id() * 4
@@ -117,7 +161,7 @@ class Identity:
         body = {"token": self._described(methods, token, "nocatalog" not in request.query)}
         return bodies.json_answer(201, body, {"x-subject-token": value})
 
-    def _login(self, auth: Any) -> tuple[list[str], Token]:
+    def _login(self, auth: Any, own_token: str) -> tuple[list[str], Token]:
         identity = auth["identity"]
         method = identity["methods"][0]
         if method == "application_credential":
@@ -132,6 +176,17 @@ class Identity:
             if known and known.expires_at > self._world.now:
                 scoped = self._token(known.user, self._scope(auth.get("scope"), known.user))
                 return [method], replace(scoped, expires_at=known.expires_at)  # no token makes itself last longer
+        if method == "assume_role":
+            user = self._by_agency(identity[method], self._tokens.get(own_token))
+            return [method], self._token(user, self._scope(auth.get("scope"), user))
+        raise Rejected(self._unauthorized())
+
+    def _by_agency(self, asked: Any, own: Token | None) -> User:
+        for agency in self.agencies:
+            named = (asked["domain_name"], asked["xrole_name"]) == (agency.domain_name, agency.name)
+            trusted = own and own.expires_at > self._world.now and own.user.domain_name == agency.trusted_domain_name
+            if named and trusted:
+                return agency.user
         raise Rejected(self._unauthorized())
 
     def _by_password(self, asked: Any) -> User:

@@ -137,7 +137,10 @@ class _Connection(BaseHTTPRequestHandler):
             self.connection.close()
 
     def _send(self, answer: Answer, pieces: list[bytes], pause: float = 0.0) -> None:
-        self.send_response(answer.status, responses.get(answer.status, ""))
+        self.send_response_only(answer.status, responses.get(answer.status, ""))
+        self.send_header("Server", self.version_string())
+        if "date" not in answer.headers:
+            self.send_header("Date", self.date_time_string())
         for name, value in answer.headers.items():
             self.send_header(name, value)
         if answer.status != 204:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import get_args
 from urllib.parse import urlsplit
 
-from shared.settings import BY_CREDENTIAL, BY_TOKEN, CloudCredentials, SettingsError, load
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials, SettingsError, load
 from tools.cloud_files import CloudsError
-from tools.clouds import CREDENTIAL, PROJECT, TOKEN, Found, way_of
+from tools.clouds import AGENCY, CREDENTIAL, KEY_PAIR, PROJECT, TOKEN, Found, way_of
 
 WAYS: tuple[str, ...] = get_args(CloudCredentials.model_fields["auth_type"].annotation)
 
@@ -30,6 +30,8 @@ Fault = Callable[[Found], Iterator[str]]
 
 def _auth_url(found: Found) -> Iterator[str]:
     url, name = found.values.get("auth_url"), found.spelt("auth_url")
+    if not url and way_of(found.values) == BY_KEYS:
+        return  # the region may tell it
     if not url:
         yield f"{name} is missing, the address of Keystone such as https://iam.example.com/v3"
     elif not re.match(r"https?://", url) or not _host(url):
@@ -78,6 +80,12 @@ def _missing(found: Found) -> Iterator[str]:
         needed = ((CREDENTIAL[:2], "the application credential's id"), (CREDENTIAL[2:], "its secret"))
         if not values.get("application_credential_id"):
             needed = (*needed, (user, "whose application credential it is, since it is given by name"))
+    elif way == BY_KEYS:
+        needed = ((KEY_PAIR[:1], "the access key"), (KEY_PAIR[1:2], "its secret key"), needed[-1])
+    elif way == BY_AGENCY:
+        who = ((TOKEN, "the token"),) if any(name in values for name in TOKEN) else needed[:2]
+        its = ((AGENCY[:1], "the agency's name"), (AGENCY[1:2], "the name of the domain that gives it"))
+        needed = (*who, *its, ((*project, AGENCY[2]), "the project's id or name"))
     elif way in BY_TOKEN:
         needed = ((TOKEN, "the token"), needed[-1])
     elif way not in WAYS:

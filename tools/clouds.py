@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.settings import BY_CREDENTIAL, BY_TOKEN, KEYS, REFUSED
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED
 from tools.cloud_files import CloudsError, Files, merged
 
 SITE = Path("/etc/openstack")
@@ -33,8 +33,15 @@ RENAMED: Mapping[str, str] = {
     "volume_endpoint_override": "volume_endpoint",
     "domain_id": "default_domain_id",
     "domain_name": "default_domain_name",
+    "ak": "access_key",
+    "sk": "secret_key",
+    "target_agency_name": "agency_name",
+    "target_project_name": "delegated_project",
 }
-"""What an entry of a clouds.yaml calls a value of ours. A domain stands for the user's and for the project's there."""
+"""What an entry of a clouds.yaml calls a value of ours. A domain stands for the user's and for the project's there.
+
+The last four are those of Open Telekom Cloud's Go SDK.
+"""
 
 OWN_WINS = re.compile(r"(user_|project_|default_)domain_(id|name)|(project|tenant)_(id|name)|(auth_)?token|passcode")
 """Where openstacksdk prefers a value beside `auth` to the one in it; of all others the one in `auth` counts."""
@@ -43,12 +50,15 @@ BESIDE = ("auth_type", "cacert", "compute_endpoint", "identity_api_version", "in
           "volume_endpoint")  # fmt: skip
 """What has its place beside `auth`."""
 
-SECRETS = ("password", "token", "auth_token", "application_credential_secret")
+SECRETS = ("password", "token", "auth_token", "application_credential_secret", "access_key", "secret_key",
+           "security_token")  # fmt: skip
 
 USER = ("user_id", "username", "user_name", "user_domain_id", "user_domain_name")
 PROJECT = ("project_id", "project_name", "tenant_id", "tenant_name", "project_domain_id", "project_domain_name")
 CREDENTIAL = ("application_credential_id", "application_credential_name", "application_credential_secret")
 TOKEN = ("token", "auth_token")
+KEY_PAIR = ("access_key", "secret_key", "security_token", "signing")
+AGENCY = ("agency_name", "agency_domain_name", "delegated_project")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +146,20 @@ def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
     """What the way to log in has no use for."""
     way = way_of(values)
     if way == BY_CREDENTIAL:
-        return ("password", *TOKEN, *PROJECT, *(USER if values.get("application_credential_id") else ()))
-    return ("password", *USER[:3], *CREDENTIAL) if way in BY_TOKEN else (*TOKEN, *CREDENTIAL)
+        user = USER if values.get("application_credential_id") else ()
+        return ("password", *TOKEN, *PROJECT, *user, *KEY_PAIR)
+    if way == BY_KEYS:
+        return ("password", *USER, *TOKEN, *CREDENTIAL)
+    by_token = way in BY_TOKEN or (way == BY_AGENCY and any(name in values for name in TOKEN))
+    return (*(("password", *USER[:3]) if by_token else TOKEN), *CREDENTIAL, *KEY_PAIR)
 
 
 def way_of(values: Mapping[str, str]) -> str:
     """The way to log in that is asked for, or the one that what is given leads to."""
     if "auth_type" in values:
         return values["auth_type"]
-    if any(name in values for name in CREDENTIAL):
-        return BY_CREDENTIAL
-    return BY_TOKEN[0] if any(name in values for name in TOKEN) else "password"
+    ways = {BY_CREDENTIAL: CREDENTIAL, BY_KEYS: KEY_PAIR[:3], BY_AGENCY: AGENCY, BY_TOKEN[0]: TOKEN}
+    return next((way for way, names in ways.items() if any(name in values for name in names)), "password")
 
 
 # ----------------------------------------------------------------------------------------- an entry of clouds.yaml

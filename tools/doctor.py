@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from local.console import is_rich
 from local.demo import demo_cloud
@@ -33,6 +33,8 @@ MARKS = {State.NOT_TRIED: "-"}
 def examined(found: Found, clock: Clock = utc_now) -> Iterator[Line]:
     """The checks of the cloud that was found, made as they are asked for. Raises CloudsError before the first."""
     known = credentials(found)
+    # An access key may leave out the address of the identity service, which its region tells.
+    found = replace(found, values={**found.values, "auth_url": known.auth_url})
     return Examination(found, connect(lambda _: known, clock=clock), known.verify).lines()
 
 

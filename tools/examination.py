@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from local.real_cloud import cure
+from local.real_cloud import cure, try_key
 from local.surroundings import LOOPBACK
 from shared.cloud.http import limit
 from shared.cloud.keystone import CINDER_TYPES, EVERYWHERE, Access, Offered, Service
@@ -98,7 +98,13 @@ class Examination:
         except NoAnswer as error:
             yield from self._not_in(*self._no_place(error.classified, catalog))
             return
-        yield Line("login", State.OK, f"{self._auth_url} gives a token for project {access.project_id}")
+        try:
+            try_key(self.cloud)
+        except CloudTrouble as trouble:
+            yield from self._not_in(self._refused(trouble.classified))
+            return
+        gives = "the access key signs requests" if access.keys else f"{self._auth_url} gives a token"
+        yield Line("login", State.OK, f"{gives} for project {access.project_id}")
         yield from self._places(catalog, access)
         yield from self._connections(
             self._auth_url, *(access.services[one] for one in SPOKEN if one in access.services)
@@ -165,7 +171,7 @@ class Examination:
 
     def _connections(self, *urls: str) -> Iterator[Line]:
         """One line for each address, and one for the clock that differs most."""
-        origins = dict.fromkeys(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in urls)
+        origins = dict.fromkeys(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in urls if url)
         seen = [self._asked(origin) for origin in origins]
         yield from (one.line for one in seen)
         aheads = [one.ahead for one in seen if one.ahead is not None]

@@ -14,6 +14,7 @@ import ssl
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,11 +26,11 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.connection import create_connection
 
 from shared.cloud.classify import classify
-from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
+from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL
 from shared.ports import Clock
-from shared.redact import hidden, without
+from shared.redact import hidden
 
 if TYPE_CHECKING:
     from shared.cloud.keystone import Access, Login, Service
@@ -50,13 +51,20 @@ class Calls:
         """The answer to a read, whatever its status, except for a redirect. Raises NoAnswer.
 
         A refused token is dropped if it is still the current one, and the read is repeated with the current one; once
-        more yet, if the operator has rotated the credentials.
+        more yet, if the operator has rotated the credentials. A refused signature is repeated with other keys only.
         """
         access = self.login.access(deadline)
         repeats = [self.login.renewed, self.login.rotated]
         while True:
-            answer = self.send_once(access, method, service, path, version, deadline)
-            if answer.status < 400 or not repeats or not _refuses_token(answer):
+            try:
+                answer = self.send_once(access, method, service, path, version, deadline)
+            except KeyRefused:
+                other = self.login.rotated(access, deadline)
+                if other is None:
+                    raise
+                access = other
+                continue
+            if answer.status < 400 or not repeats or not refuses_login(answer):
                 break
             other = repeats.pop(0)(access, deadline)
             if other is None:
@@ -76,7 +84,7 @@ class Calls:
         deadline: datetime | None = None,
         seconds: float = LONGEST_CALL,
     ) -> Answer:
-        """One HTTP request with the token and the address of `access`: no login, redirect, retry. Raises NoAnswer.
+        """One HTTP request with the rights and the address of `access`: no login, redirect, retry. Raises NoAnswer.
 
         It is over, headers and body included, within `seconds`, and before the deadline. `version` is a microversion of
         compute, which is not asked for once it was refused (Cinder takes none of compute's).
@@ -84,11 +92,12 @@ class Calls:
         if service not in access.services:
             raise NoAnswer.for_good(Reason.API_REJECTED, access.missing(service))
         left = limit(seconds, deadline, self.clock)
-        headers = {"Accept": "application/json", "X-Auth-Token": access.token}
+        headers = {"Accept": "application/json", **access.headers}
         if version and version not in self.refused_versions:
             headers |= {"X-OpenStack-Nova-API-Version": version, "OpenStack-API-Version": f"compute {version}"}
+        request = partial(access.keys.request, self.http) if access.keys else self.http.request
         try:
-            response = self.http.request(
+            response = request(
                 method,
                 f"{access.services[service]}/{path}",
                 headers=headers,
@@ -101,12 +110,12 @@ class Calls:
         lower = {name.lower(): value for name, value in response.headers.items()}
         if response.ok:  # what it holds is parsed and not quoted
             return Answer(response.status_code, lower, response.content)
-        shown = {name: without(access.token, value) for name, value in lower.items()}
-        return Answer(response.status_code, shown, hidden(response.content, (access.token,)))
+        shown = {name: hidden(value.encode(), access.secrets).decode() for name, value in lower.items()}
+        return Answer(response.status_code, shown, hidden(response.content, access.secrets))
 
 
-def _refuses_token(answer: Answer) -> bool:
-    """By a 401, or by a code that means the same under another status."""
+def refuses_login(answer: Answer) -> bool:
+    """Whether a token or a signature is not accepted: a 401, or a code that means the same under another status."""
     return answer.status == 401 or classify(answer).kind is AnswerClass.REAUTHENTICATE
 
 

@@ -1,4 +1,7 @@
-"""The login: keystoneauth1's plugins give a token, a project and the catalog. No other call is sent from here."""
+"""The login: keystoneauth1's plugins give a token, a project and the catalog. No other call is sent from here.
+
+An access key needs no login; `access_keys` has the same things without one.
+"""
 
 import re
 import threading
@@ -7,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 from keystoneauth1 import exceptions as keystone
@@ -16,14 +19,20 @@ from keystoneauth1.session import Session
 
 from shared.cloud.classify import classify
 from shared.cloud.http import limit
-from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected, unanswered
+from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected, unanswered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
 from shared.redact import hidden
-from shared.settings import BY_CREDENTIAL, BY_TOKEN, CloudCredentials
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials
+
+if TYPE_CHECKING:
+    from shared.cloud.access_keys import AccessKeys
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
+ENDING = re.compile(r"(/v3)?/*$")
+"""How the address of Keystone may end."""
+
 EVERYWHERE = "*"
 """The region of an endpoint that serves all of them, as one without a region does."""
 
@@ -43,13 +52,19 @@ class Service(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
-    """What one login gave; a service without an address is not in the catalog, where `where` says."""
+    """What one login gave; a service without an address is not in the catalog, where `where` says.
+
+    A request carries the `headers`, and is sent through the `keys` if there are some. No answer may show the `secrets`.
+    """
 
     token: str
     project_id: str
     services: Mapping[Service, str]
     verify: bool | str
     where: str
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: Sequence[str] = field(repr=False)
+    keys: "AccessKeys | None" = None
     granted: Any = field(default=None, repr=False, compare=False)
     """The login's own record of it, which knows when the token ends."""
 
@@ -83,6 +98,7 @@ class Login:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _session: Any = field(default=None, repr=False)
+    _keys: "AccessKeys | None" = field(default=None, repr=False)
     held: Access | None = field(default=None, repr=False)
     """What the last read used; reading it costs no login, no secret and no wait for either."""
     _refused: _Refused | None = None
@@ -93,8 +109,9 @@ class Login:
             credentials = self.read(kept_seconds)
             if credentials == self._credentials:
                 return False
+            self._keys = _access_keys(credentials, self.http, self.clock) if credentials.auth_type == BY_KEYS else None
             # No redirect is followed: the password would go along.
-            auth = _plugin(credentials)
+            auth: Any = self._keys or _plugin(credentials)
             verify = credentials.verify if credentials.cacert or credentials.insecure else True
             self._session = Session(auth=auth, session=self.http, verify=verify, redirect=False)
             self._credentials, self.held, self._refused = credentials, None, None
@@ -119,7 +136,7 @@ class Login:
                 self.refresh()
             given = self._logged_in(deadline)
             if self.held is None or self.held.granted is not given:
-                self.held = _access(given, self._credentials, self._session.verify)
+                self.held = _access(given, self._credentials, self._session.verify, self._keys)
             return self.held
         finally:
             self._lock.release()
@@ -151,12 +168,14 @@ class Login:
         A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
         same ones are tried again only after the pauses of LOGIN_PAUSES.
         """
-        refused = self._refused
+        refused = self._refused or (self._keys.refused if self._keys else None)
         if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
             raise NoAnswer(refused.why)
         limit(LONGEST_CALL, deadline, self.clock)
         try:
             granted = self._session.auth.get_access(self._session)
+        except KeyRefused:  # by the lookup of the project
+            return self._logged_in(deadline)
         except (keystone.ClientException, OSError) as error:  # RequestException is an OSError
             why = understood(error, self._credentials.secrets if self._credentials else ())
             if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
@@ -182,17 +201,24 @@ class Login:
         """
         if self._lock.acquire(blocking=False):
             try:
-                if self.held is refused:
+                if self.held is refused and not refused.keys:
                     self._session.auth.invalidate()
                     self.held = None
             finally:
                 self._lock.release()
 
-    def renewed(self, refused: Access, deadline: datetime | None = None) -> Access:
+    def renewed(self, refused: Access, deadline: datetime | None = None) -> Access | None:
         """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
+        if refused.keys:
+            return self.rotated(refused, deadline)
         with self._alone(deadline):
             self.drop(refused)
             return self.access(deadline)
+
+    def final(self, refusal: Classified) -> Classified:
+        """What a refusal means that no other login has cured; that of an access key is a verdict."""
+        refused = self._keys.refused if self._keys else None
+        return refused.why if refused else refusal
 
     def rotated(self, refused: Access, deadline: datetime | None = None) -> Access | None:
         """An access by other credentials, if the operator has rotated them. Raises NoAnswer."""
@@ -205,7 +231,7 @@ class Login:
 # -------------------------------------------------------------------------------------------------- the catalog
 
 
-def _access(granted: Any, known: Any, verify: bool | str) -> Access:
+def _access(granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | None") -> Access:
     project_id = str(granted.project_id or "")
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
@@ -229,7 +255,11 @@ def _access(granted: Any, known: Any, verify: bool | str) -> Access:
     elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
     where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
     remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
-    return Access(str(granted.auth_token), project_id, found, verify, f"{where}: set {remedy} or", granted)
+    where = f"{where}: set {remedy} or"
+    if keys:
+        return Access("", project_id, found, verify, where, {"X-Project-Id": project_id}, known.secrets, keys, granted)
+    token = str(granted.auth_token)
+    return Access(token, project_id, found, verify, where, {"X-Auth-Token": token}, (token,), None, granted)
 
 
 def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:
@@ -264,9 +294,16 @@ def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str
 # --------------------------------------------------------------------------------------------------- the plugins
 
 
-def _plugin(known: CloudCredentials) -> v3.Password | v3.Token | v3.ApplicationCredential:
+def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) -> "AccessKeys":
+    # Only who signs loads what signs.
+    from shared.cloud.access_keys import AccessKeys
+
+    return AccessKeys.of(known, http, clock)
+
+
+def _plugin(known: CloudCredentials) -> v3.Auth:
     """keystoneauth1's way to log in; the settings have checked that it is complete."""
-    auth_url = re.sub(r"(/v3)?/*$", "", known.auth_url) + "/v3"
+    auth_url = ENDING.sub("", known.auth_url) + "/v3"
     default = known.default_domain_id, known.default_domain_name
     domain_id, domain_name = _first((known.user_domain_id, known.user_domain_name), default, (None, "Default"))
     user: dict[str, Any] = {"user_id": known.user_id, "username": known.username}
@@ -287,9 +324,15 @@ def _plugin(known: CloudCredentials) -> v3.Password | v3.Token | v3.ApplicationC
         project_domain_id, project_domain_name = _first(told, default, (domain_id, domain_name))
         scope = {"project_name": known.project_name, "project_domain_id": project_domain_id}
         scope["project_domain_name"] = project_domain_name
-    if known.auth_type in BY_TOKEN:
-        return v3.Token(auth_url, token=known.token.get_secret_value() if known.token else "", **scope)
+    token = known.token.get_secret_value() if known.token else ""
     password = known.password.get_secret_value() if known.password else ""
+    if known.auth_type == BY_AGENCY:
+        from shared.cloud.agency import assume_role
+
+        user |= {"domain_id": domain_id, "domain_name": None if domain_id else domain_name}
+        return assume_role(auth_url, known, token or v3.Password(auth_url, password=password, **user))
+    if known.auth_type in BY_TOKEN:
+        return v3.Token(auth_url, token=token, **scope)
     return v3.Password(auth_url, password=password, **user, **scope)
 
 

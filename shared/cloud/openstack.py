@@ -223,6 +223,8 @@ class OpenStackCloud:
                 refused.add(read.version)
             return self._read(read._replace(version=None), *ids)
         classified = classify(answer, now=self.clock())
+        if classified.kind is AnswerClass.REAUTHENTICATE:
+            classified = self.login.final(classified)
         evidence = self._evidence(operation, answer, classified)
         if read.absent and classified.reason is read.absent:
             return Reading(None, (evidence,))

@@ -97,6 +97,31 @@ def test_a_token(api: CloudApi) -> None:
     assert token not in sentence
 
 
+@pytest.mark.parametrize("dialect", ["credential", "access"])
+def test_an_access_key(api: CloudApi, tmp_path: Path, dialect: str) -> None:
+    """Servers are listed and a disk is detached with signed requests alone; a wrong key is tried once."""
+    key, base = api.identity.access_key, api.deployment.base_url
+    api.deployment.dialects = (dialect,)
+    place = {"OS_AUTH_URL": api.deployment.auth_url, "COMPUTE_ENDPOINT": base, "VOLUME_ENDPOINT": base}
+    pair = {"OS_ACCESS_KEY": key.access, "OS_SECRET_KEY": key.secret, "OS_SIGNING": dialect}
+    project = {"OS_PROJECT_NAME": api.world.project.name}
+    assert SERVER in servers_in(local("servers", "--cloud", "env", "--json", **place, **pair, **project))
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps(bare(SERVER, VOLUME)))
+    done = local("run", "--cloud", "env", "--event", str(own), "--json", **place, **pair, **project)
+    (*_, event) = lines_of(done)
+    assert (done.returncode, event["data"]["detail"]) == (0, "detached_now")
+    assert api.world.volumes[VOLUME].status == "available"
+    assert [call.operation for call in api.calls].count("get_token") == 0
+    api.calls.clear()
+    wrong = local("servers", "--cloud", "env", **place, **project, **pair | {"OS_SECRET_KEY": "w" * 40})
+    sentence = sentence_of(wrong)
+    assert sentence.startswith("The cloud refused the access key")
+    assert "OS_SIGNING" in sentence
+    assert key.access not in sentence
+    assert [call.status for call in api.calls] == [401]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -84,6 +84,30 @@ def test_nothing_is_changed(api: CloudApi) -> None:
     assert [call.operation for call in api.calls].count("get_token") == 1
 
 
+def by_key(api: CloudApi, **changes: str) -> dict[str, str]:
+    key, base = api.identity.access_key, api.deployment.base_url
+    own = {"OS_USERNAME": "", "OS_PASSWORD": "", "OS_USER_DOMAIN_NAME": "", "OS_ACCESS_KEY": key.access}
+    return own | {"OS_SECRET_KEY": key.secret, "COMPUTE_ENDPOINT": base, "VOLUME_ENDPOINT": base} | changes
+
+
+def test_a_cloud_by_an_access_key(api: CloudApi) -> None:
+    """The same checks with signed GETs; there is no token, and no address of the identity service is needed."""
+    for changes in ({}, {"OS_AUTH_URL": "", "OS_REGION_NAME": ""}):
+        lines = looked(api, utc_now, **by_key(api, **changes))
+        assert {line.check for line in lines if line.state is not State.OK} == {"detach"}
+        assert "the access key signs requests" in next(line.found for line in lines if line.check == "login")
+    assert {call.method for call in api.calls} == {"GET"}
+
+
+def test_a_wrong_access_key_is_tried_once(api: CloudApi) -> None:
+    """Nothing else is signed with it, and what to look at is named."""
+    lines = looked(api, utc_now, **by_key(api, OS_SECRET_KEY="w" * 40))
+    (failed,) = [line for line in lines if line.state is State.FAIL]
+    assert failed.check == "login"
+    assert [name for name in ("OS_ACCESS_KEY", "OS_SECRET_KEY", "OS_SIGNING", "clock") if name not in failed.cure] == []
+    assert [call.status for call in api.calls if call.operation != "list_versions"] == [401]
+
+
 def test_a_project_without_servers() -> None:
     """What takes a server or a disk is not tried, and nothing is wrong."""
     empty = CloudApi(World(utc_now))

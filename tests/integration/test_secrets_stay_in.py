@@ -18,6 +18,7 @@ from shared.outbox.dead_letters import DeadLetters
 from shared.settings import CloudCredentials, faults_in, load
 from shared.signatures import Keys
 from shared.telemetry.logs import logger
+from simulator.access_keys import AccessKey
 from tests.http_requests import FakeQueue, endpoint, http_request
 from tests.messages import MESSAGE_KEYS, SERVER, START, VOLUME, bare, cloudevent, ours
 from tests.stack import LINES, Bench, CountingAdapter
@@ -98,24 +99,26 @@ def test_a_token_that_is_a_name_is_not_quoted() -> None:
 class Telltale(CountingAdapter):
     """A cloud that repeats a secret in each of its answers, when it is told to."""
 
-    def __init__(self, bench: Bench, tell: Callable[[requests.PreparedRequest], bytes | None]) -> None:
+    def __init__(self, bench: Bench, tell: Callable[[requests.PreparedRequest], bytes | None], status: int) -> None:
         super().__init__(bench.cloud, bench.effects, bench.clock)
-        self._tell = tell
+        self._tell, self._status = tell, status
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         answer = super().send(request, *arguments, **options)
         told = self._tell(request)
         if told is not None:
-            answer.status_code, answer._content = 400, told
+            answer.status_code, answer._content = self._status, told
         return answer
 
 
-def telling(tell: Callable[[requests.PreparedRequest], bytes | None]) -> Bench:
-    """A bench whose cloud tells."""
+def telling(tell: Callable[[requests.PreparedRequest], bytes | None], status: int = 400, **key: str) -> Bench:
+    """A bench whose cloud tells; with an access key it has no password, and its project goes by name."""
     bench = Bench()
     http = requests.Session()
-    http.mount("http://", Telltale(bench, tell))
-    credentials = load(CloudCredentials, simulator_credentials(bench.cloud))
+    http.mount("http://", Telltale(bench, tell, status))
+    known = simulator_credentials(bench.cloud)
+    by_key = {"username": "", "password": "", "project_id": "", "project_name": bench.world.project.name, **key}
+    credentials = load(CloudCredentials, known | by_key if key else known)
     bench.serve(Projects(lambda read: connect(read, http, bench.clock), lambda _: credentials))
     return bench
 
@@ -155,6 +158,33 @@ def test_what_the_cloud_repeats_is_not_passed_on(where: str, encode: Callable[[s
             spelled = form(secret)
             assert spelled not in text
             assert json.dumps(spelled)[1:-1] not in text
+
+
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
+@pytest.mark.parametrize("where", ["login", "GET", "DELETE"])
+def test_nor_are_access_keys(where: str, encode: Callable[[str], str], status: int) -> None:
+    """Key, secret key and security token in an answer to a signed request, also to the lookup of the project."""
+    pair = {"access_key": "not-by-its-looks", "secret_key": "nor-this-one/+", "security_token": "and-no-token"}
+    asked: list[str] = []
+
+    def tell(request: requests.PreparedRequest) -> bytes | None:
+        kind = "login" if "/v3/projects?" in request.path_url else str(request.method)
+        if kind != where:
+            return None
+        asked.append(kind)
+        return f'{{"error_code": "X.1", "error_msg": "we got {" and ".join(map(encode, pair.values()))}"}}'.encode()
+
+    base = "http://cloud.test"
+    bench = telling(tell, status, **pair, compute_endpoint=base, volume_endpoint=base)
+    key = AccessKey(pair["access_key"], pair["secret_key"], bench.cloud.identity.user.id, pair["security_token"])
+    bench.cloud.identity.access_keys.add(key)
+    bench.queue.put(bench.request(bench.disk()))
+    bench.run()
+    assert asked
+    text = said(bench)
+    forms = [form(secret) for form in ENCODED.values() for secret in pair.values()]
+    assert [form for form in forms if form in text or json.dumps(form)[1:-1] in text] == []
 
 
 @pytest.mark.parametrize("form", [str, lambda token: f"x-{quote(token, safe='')}"])

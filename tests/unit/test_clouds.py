@@ -165,6 +165,11 @@ def test_profiles(machine: Machine) -> None:
         ({"auth": {"auth_url": URL, "token": SECRET, "project_id": "p"}, "auth_type": "v3token"}, {"project_id": "p"}),
         ({"auth": {"auth_url": URL, "application_credential_id": "a", "application_credential_secret": SECRET}},
          {"auth_type": "v3applicationcredential"}),
+        ({"auth": {"ak": "a", "sk": SECRET, "project_id": "p"}, "region_name": "eu-nl"},
+         {"auth_type": "aksk", "auth_url": "https://iam.eu-nl.otc.t-systems.com/v3", "project_id": "p"}),
+        ({"auth": {**AUTH, "target_agency_name": "a", "agency_domain_name": "d", "user_domain_name": "e",
+                   "target_project_name": "x"}},
+         {"auth_type": "agency", "delegated_project": "x", "named_project": None}),
         ({"auth": AUTH, "verify": False}, {"insecure": True}),
         ({"auth": AUTH, "verify": "false", "insecure": False}, {"insecure": True}),
         ({"auth": AUTH, "verify": True, "insecure": True}, {"insecure": True}),
@@ -192,6 +197,8 @@ def test_certificates_from_where_a_file_says(machine: Machine) -> None:
 
 
 CREDENTIAL = {"OS_APPLICATION_CREDENTIAL_ID": "a", "OS_APPLICATION_CREDENTIAL_SECRET": SECRET}
+KEYS = {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "COMPUTE_ENDPOINT": "https://nova",
+        "VOLUME_ENDPOINT": "https://cinder"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -204,6 +211,10 @@ CREDENTIAL = {"OS_APPLICATION_CREDENTIAL_ID": "a", "OS_APPLICATION_CREDENTIAL_SE
         ({**CREDENTIAL, "OS_AUTH_TYPE": "password"}, [*CREDENTIAL]),
         ({**CREDENTIAL, "OS_AUTH_TYPE": "v3applicationcredential"}, ["OS_PASSWORD", "OS_PROJECT_ID", "OS_USERNAME"]),
         ({"OS_TOKEN": SECRET, "OS_AUTH_TYPE": "token", "OS_USER_DOMAIN_NAME": "d"}, ["OS_PASSWORD", "OS_USERNAME"]),
+        ({**KEYS, "OS_AUTH_TYPE": "aksk"}, ["OS_PASSWORD", "OS_USERNAME"]),
+        ({**KEYS, "OS_AUTH_TYPE": "password"}, ["OS_ACCESS_KEY", "OS_SECRET_KEY"]),
+        ({"OS_AGENCY_NAME": "a", "OS_AGENCY_DOMAIN_NAME": "d", "OS_USER_DOMAIN_NAME": "e", "OS_SIGNING": "access"},
+         ["OS_SIGNING"]),
     ],
 )  # fmt: skip
 def test_what_is_not_used_is_named(machine: Machine, more: Mapping[str, str], unused: list[str]) -> None:
@@ -262,6 +273,16 @@ WRONG = {
         f"{OF_FILE} cannot be used: auth.password is missing, the user's password. {IN_FILE}", entry=auth(password="")),
     "no token": Wrong(
         f"The OS_… variables cannot be used: OS_TOKEN is missing, the token. {SET}", variables(OS_AUTH_TYPE="token")),
+    "no secret key": Wrong(
+        f"{OF_FILE} cannot be used: auth.secret_key is missing, its secret key; auth.project_id is missing, the "
+        f"project's id or name. {IN_FILE}", entry={"auth": {"access_key": SECRET}}),
+    "no region of an access key": Wrong(
+        "The OS_… variables cannot be used: OS_REGION_NAME (eu-de, eu-nl, eu-ch2), or COMPUTE_ENDPOINT and "
+        f"VOLUME_ENDPOINT must be set. {SET}",
+        {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "OS_PROJECT_ID": "p"}),
+    "no domain of the agency": Wrong(
+        "The OS_… variables cannot be used: OS_AGENCY_DOMAIN_NAME is missing, the name of the domain that gives it. "
+        f"{SET}", variables(OS_AGENCY_NAME="a")),
     "no secret of the application credential": Wrong(
         f"{OF_FILE} cannot be used: auth.application_credential_secret is missing, its secret. {IN_FILE}",
         entry={"auth": {"auth_url": URL, "application_credential_id": "a"}}),
@@ -277,7 +298,7 @@ WRONG = {
         entry=auth(auth_url="https://[hunter2-do-not-show/v3")),
     "a way that is not supported": Wrong(
         f"{OF_FILE} cannot be used: auth_type is a way to log in that is not supported; password, v3password, token, "
-        f"v3token, v3applicationcredential are. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
+        f"v3token, v3applicationcredential, aksk, agency are. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
     "an old Keystone": Wrong(
         f"The OS_… variables cannot be used: OS_IDENTITY_API_VERSION is not 3, and Keystone is asked by its version 3. "
         f"{SET}", variables(OS_IDENTITY_API_VERSION="2.0")),

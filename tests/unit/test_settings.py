@@ -23,6 +23,13 @@ APPLICATION = {
     "OS_APPLICATION_CREDENTIAL_ID": "a1",
     "OS_APPLICATION_CREDENTIAL_SECRET": SECRET,
 }
+ACCESS_KEY = {
+    "OS_ACCESS_KEY": SECRET,
+    "OS_SECRET_KEY": SECRET,
+    "OS_REGION_NAME": "eu-de",
+    "OS_PROJECT_ID": "c685484a8cc2416b97260938705deb65",
+}
+AGENCY = {**PASSWORD, "OS_USER_DOMAIN_NAME": "Ours", "OS_AGENCY_NAME": "detacher", "OS_AGENCY_DOMAIN_NAME": "Theirs"}
 TOKEN = {
     "OS_AUTH_URL": "https://iam.example.com/v3",
     "OS_TOKEN": SECRET,
@@ -80,7 +87,7 @@ def test_empty_is_missing_where_something_is_needed() -> None:
     assert "OS_PASSWORD" in refusal_of(CloudCredentials, PASSWORD | {"OS_PASSWORD": ""})
 
 
-@pytest.mark.parametrize("values", [PASSWORD, APPLICATION], ids=["password", "application credential"])
+@pytest.mark.parametrize("values", [PASSWORD, APPLICATION, ACCESS_KEY, AGENCY])
 def test_secret_and_environment_say_the_same(values: dict[str, str]) -> None:
     """The names of a secret (lower case, no OS_) and OpenStack's own give equal credentials."""
     lower = {name.removeprefix("OS_").lower(): value for name, value in values.items()}
@@ -190,6 +197,52 @@ def test_two_ways_to_log_in_are_one_too_many() -> None:
         assert name in message
 
 
+@pytest.mark.parametrize("name", ["OS_ACCESS_KEY", "OS_SECRET_KEY", "OS_PROJECT_ID", "OS_REGION_NAME"])
+def test_an_access_key_is_complete(name: str) -> None:
+    """The key, its secret, a project and a place: what is missing is named. Only a temporary key has a token."""
+    assert load(CloudCredentials, ACCESS_KEY).auth_type == "aksk"
+    assert name in refusal_of(CloudCredentials, without(ACCESS_KEY, name))
+    assert load(CloudCredentials, ACCESS_KEY | {"OS_SECURITY_TOKEN": SECRET, "OS_SIGNING": "access"}).security_token
+    assert "OS_SIGNING" in refusal_of(CloudCredentials, ACCESS_KEY | {"OS_SIGNING": "v4"})
+
+
+def test_the_place_of_an_access_key() -> None:
+    """A region of Open Telekom Cloud, by its name or by the address of its identity service; or both endpoints."""
+    bare = without(ACCESS_KEY, "OS_REGION_NAME")
+    both = {"COMPUTE_ENDPOINT": "https://nova", "VOLUME_ENDPOINT": "https://cinder"}
+    swiss = load(CloudCredentials, bare | {"OS_AUTH_URL": "https://iam-pub.eu-ch2.sc.otc.t-systems.com/v3"})
+    assert swiss.place
+    assert swiss.place.name == "eu-ch2"
+    assert load(CloudCredentials, bare | both).auth_url == ""
+    for elsewhere in ({"OS_REGION_NAME": "eu-xx"}, {"OS_AUTH_URL": "https://iam.example.com/v3"}, {},
+                      {"OS_AUTH_URL": "https://iam.example.com/v3", "OS_REGION_NAME": "eu-de"}):  # fmt: skip
+        assert "COMPUTE_ENDPOINT" in refusal_of(CloudCredentials, bare | elsewhere)
+    by_name = without(bare, "OS_PROJECT_ID") | {"OS_PROJECT_NAME": "eu-de"} | both
+    assert "OS_AUTH_URL" in refusal_of(CloudCredentials, by_name)
+
+
+def test_an_access_key_beside_another_way_is_refused() -> None:
+    """Both are named, an agency too; the type says which counts, but none drops an agency in silence."""
+    place = {"OS_AUTH_URL": PASSWORD["OS_AUTH_URL"], "OS_REGION_NAME": "eu-de"}
+    for name in ("OS_PASSWORD", "OS_TOKEN", "OS_APPLICATION_CREDENTIAL_ID", "OS_AGENCY_NAME"):
+        message = refusal_of(CloudCredentials, ACCESS_KEY | place | {name: SECRET})
+        assert name in message
+        assert "OS_ACCESS_KEY" in message
+    assert load(CloudCredentials, ACCESS_KEY | PASSWORD | {"OS_AUTH_TYPE": "password"}).auth_type == "password"
+    assert "OS_AGENCY_NAME" in refusal_of(CloudCredentials, AGENCY | {"OS_AUTH_TYPE": "password"})
+    assert "OS_SECURITY_TOKEN" in refusal_of(CloudCredentials, PASSWORD | {"OS_SECURITY_TOKEN": SECRET})
+
+
+@pytest.mark.parametrize("name", ["OS_AGENCY_NAME", "OS_AGENCY_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PASSWORD"])
+def test_an_agency_is_complete(name: str) -> None:
+    """It takes its name, who gives it, and a login of its own with a domain; or a token."""
+    assert load(CloudCredentials, AGENCY).auth_type == "agency"
+    assert name in refusal_of(CloudCredentials, without(AGENCY, name))
+    by_token = without(AGENCY, "OS_PASSWORD", "OS_USERNAME", "OS_USER_DOMAIN_NAME") | {"OS_TOKEN": SECRET}
+    assert load(CloudCredentials, by_token).named_project == PASSWORD["OS_PROJECT_ID"]
+    assert load(CloudCredentials, AGENCY | {"OS_DELEGATED_PROJECT": "eu-de_theirs"}).named_project is None
+
+
 def test_two_names_of_one_value_agree() -> None:
     """The older name of a project beside the newer one must not name another project."""
     same = PASSWORD | {"OS_TENANT_ID": PASSWORD["OS_PROJECT_ID"]}
@@ -226,7 +279,8 @@ def test_what_nothing_reads_is_found() -> None:
     assert unread({"auth_url": "x", "usrname": "x", "tenant_name": "x"}) == ["usrname"]
 
 
-NAMES = st.sampled_from([*PASSWORD, *APPLICATION, *(name[3:].lower() for name in [*PASSWORD, *APPLICATION])])
+ALL = [*PASSWORD, *APPLICATION, *ACCESS_KEY, *AGENCY, "OS_SECURITY_TOKEN", "OS_SIGNING"]
+NAMES = st.sampled_from([*ALL, *(name[3:].lower() for name in ALL)])
 
 
 @given(
@@ -246,7 +300,7 @@ def test_no_value_is_ever_shown(values: dict[str, str], more: dict[str, str]) ->
 
 def test_credentials_do_not_show_their_secrets() -> None:
     """Printed or logged, credentials show neither password, token nor secret."""
-    for values in (PASSWORD, APPLICATION, TOKEN):
+    for values in (PASSWORD, APPLICATION, TOKEN, ACCESS_KEY | {"OS_SECURITY_TOKEN": SECRET}):
         credentials = load(CloudCredentials, values)
         assert SECRET not in f"{credentials} {credentials!r} {credentials.model_dump()}"
 

@@ -1,0 +1,211 @@
+"""Access by access key: nothing is logged in, each request is signed.
+
+There is no token, and so no catalog: the project is given or found by its name, the addresses are those of the region,
+or given. A key that was refused is left alone for a while, since a few more wrong signatures would lock it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from threading import Condition
+from time import monotonic
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import requests
+
+from shared.cloud.classify import classify
+from shared.cloud.http import LIMIT, refuses_login
+from shared.cloud.keystone import ENDING
+from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected
+from shared.cloud.signing import Signer
+from shared.model import Answer, AnswerClass, Classified, Reason
+from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, KEY_PAUSES, SIGNATURE_AGE, SIGNED_AT_ONCE
+from shared.ports import Clock
+from shared.redact import hidden
+from shared.settings import CloudCredentials
+
+CANONICAL = re.compile(r"\W*canonical", re.IGNORECASE)
+
+
+class Refused(NamedTuple):
+    """How often in a row signatures were refused, why, and until when nothing is signed with the same key."""
+
+    times: int
+    why: Classified
+    until: datetime
+
+
+class Catalog(NamedTuple):
+    """What the region offers, in the form of a token's catalog."""
+
+    catalog: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """In place of what a login gives."""
+
+    project_id: str
+    service_catalog: Catalog
+    keys: AccessKeys
+
+    def will_expire_soon(self, _: float) -> bool:
+        """A key does not end; one that was refused is to be looked up again."""
+        return self.keys.refused is not None
+
+
+@dataclass(eq=False)
+class AccessKeys:
+    """The access key of one login: signs requests, a few at once, and none for a while after a refusal.
+
+    Takes the place of a plugin of keystoneauth1.
+    """
+
+    known: CloudCredentials
+    http: requests.Session
+    clock: Clock
+    signer: Signer
+    refused: Refused | None = None
+    _granted: Granted | None = None
+    _free: Condition = field(default_factory=Condition)
+    _unanswered: int = 0
+    _proven: bool = False
+    _refusals: int = 0
+
+    @classmethod
+    def of(cls, known: CloudCredentials, http: requests.Session, clock: Clock) -> AccessKeys:
+        """With the session that a project is looked up by; the settings have checked that the key is complete."""
+        given = (known.access_key, known.secret_key, known.security_token)
+        access, secret, token = (value.get_secret_value() if value else "" for value in given)
+        return cls(known, http, clock, Signer(access, secret, clock, known.signing, token))
+
+    def get_access(self, _: object) -> Granted:
+        """The project and the addresses; asks for nothing but the id of a project that is known by name.
+
+        Raises KeyRefused, NoAnswer, and OSError if no answer comes.
+        """
+        if self._granted is None:
+            project_id = self.known.project_id or self._project()
+            self._granted = Granted(project_id, Catalog(_catalog(self.known)), self)
+        return self._granted
+
+    def request(self, http: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        """One signed request, within the limit of this thread's call. Raises KeyRefused, NoAnswer, OSError."""
+        with self._turn() as refusals:
+            response = http.request(method, url, auth=self.signer, **options)
+            self._judge(self._answer(response), refusals)
+            return response
+
+    # ---------------------------------------------------------------------------------------------- the project
+
+    def _project(self) -> str:
+        """The id of the one project of that name (IAM, "Querying Projects"). Raises KeyRefused, NoAnswer, OSError."""
+        name = self.known.project_name or ""
+        response = self.request(
+            self.http,
+            "GET",
+            f"{ENDING.sub('', self.known.auth_url)}/v3/projects?name={quote(name, safe='')}",
+            headers={"Accept": "application/json"},
+            timeout=(CLOUD_CONNECT, CLOUD_ANSWER),
+            verify=self.known.verify,
+            allow_redirects=False,
+        )
+        answer = self._answer(response)
+        if answer.status in REDIRECTS:
+            raise redirected(answer, "identity", "OS_AUTH_URL")
+        if refuses_login(answer) and self.refused:
+            raise KeyRefused(self.refused.why)
+        if answer.status != 200:
+            raise NoAnswer(classify(answer, now=self.clock()))
+        found = {str(one["id"]) for one in _projects(answer.body) if one.get("name") == name}
+        if len(found) != 1:
+            some = "several projects" if found else "no project"
+            raise NoAnswer.for_good(Reason.UNAUTHORIZED, f"this key sees {some} named {name}: set OS_PROJECT_ID")
+        return found.pop()
+
+    # ------------------------------------------------------------------------------------------------ refusals
+
+    @contextmanager
+    def _turn(self) -> Iterator[int]:
+        """Wait until there is room; how many refusals there were before the request. Raises KeyRefused, NoAnswer."""
+        with self._free:
+            while self._unanswered >= (SIGNED_AT_ONCE if self._proven else 1):
+                if not self._free.wait(LIMIT.get().ends - monotonic()):
+                    raise NoAnswer(Classified(AnswerClass.RETRY, "no_time", "other signed requests took all the time"))
+            if self.refused and self.clock() < self.refused.until:
+                raise KeyRefused(self.refused.why)
+            self._unanswered += 1
+            refusals = self._refusals
+        try:
+            yield refusals
+        finally:
+            with self._free:
+                self._unanswered -= 1
+                self._free.notify_all()
+
+    def _judge(self, answer: Answer, refusals: int) -> None:
+        """An accepted signature ends a row of refusals, unless another one was refused meanwhile."""
+        with self._free:
+            if answer.status < 400:
+                if refusals == self._refusals:
+                    self.refused, self._proven = None, True
+            elif refuses_login(answer):
+                self._refusals += 1
+                self._proven = False
+                times = self.refused.times + 1 if self.refused else 1
+                pause = KEY_PAUSES[min(times, len(KEY_PAUSES)) - 1]
+                self.refused = Refused(times, self._why(answer), self.clock() + timedelta(seconds=pause))
+
+    def _why(self, answer: Answer) -> Classified:
+        """A verdict, since the same key would be refused again; with the difference of the clocks if that is why."""
+        told = classify(answer)
+        # The gateway may add the request as it was signed, line by line: of no use, and too long for a reason.
+        said = " ".join(CANONICAL.split(told.message)[0].split())
+        skew = _skew(answer.headers, self.clock())
+        message = f"{skew}. {said}" if skew else said
+        return replace(told, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED, message=message)
+
+    def _answer(self, response: requests.Response) -> Answer:
+        """Without the key, which a refusal repeats with all that was signed."""
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        content = response.content if response.ok else hidden(response.content, self.known.secrets)
+        return Answer(response.status_code, headers, content)
+
+
+def _skew(headers: Mapping[str, str], now: datetime) -> str:
+    """What the answer's date says of our clock, if it differs by more than a signature may."""
+    try:
+        ahead = (now - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
+    except (ValueError, TypeError):  # no date, or one without a zone
+        return ""
+    if abs(ahead) <= SIGNATURE_AGE:
+        return ""
+    which, most = "ahead of" if ahead > 0 else "behind", SIGNATURE_AGE // 60
+    return f"this clock is {abs(ahead) / 60:.0f} minutes {which} the cloud's, and {most} are allowed: set it right"
+
+
+def _projects(body: bytes) -> list[dict[str, Any]]:
+    try:
+        return [one for one in json.loads(body)["projects"] if isinstance(one, dict) and one.get("id")]
+    except (ValueError, KeyError, TypeError) as error:
+        message = "the list of projects cannot be read"
+        raise NoAnswer(Classified(AnswerClass.RECONCILE, "unreadable_answer", message)) from error
+
+
+def _catalog(known: CloudCredentials) -> list[dict[str, Any]]:
+    """The addresses of the region; a cloud of one's own has none but those of the settings."""
+    place = known.place
+    if place is None:
+        return []
+    services = {"compute": place.compute, "volumev3": place.block_storage, "image": place.image}
+    return [
+        {"type": kind, "endpoints": [{"interface": known.interface, "region": place.name, "url": url}]}
+        for kind, url in services.items()
+    ]

@@ -1,0 +1,49 @@
+"""Where the services of Open Telekom Cloud are, for a login that is given no catalog."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+
+class Region(NamedTuple):
+    """The addresses of one region. They name no project, and only that of the identity service a version."""
+
+    name: str
+    identity: str
+    compute: str
+    block_storage: str
+    image: str
+
+
+def _at(name: str, domain: str, identity: str = "iam") -> Region:
+    ecs, evs, ims = (f"https://{service}.{name}.{domain}" for service in ("ecs", "evs", "ims"))
+    return Region(name, f"https://{identity}.{name}.{domain}/v3", ecs, evs, ims)
+
+
+REGIONS: Mapping[str, Region] = {
+    region.name: region
+    for region in (
+        _at("eu-de", "otc.t-systems.com"),
+        _at("eu-nl", "otc.t-systems.com"),
+        _at("eu-ch2", "sc.otc.t-systems.com", "iam-pub"),
+    )
+}
+"""After "Regions and Endpoints" of Open Telekom Cloud and of its Swiss region."""
+
+
+def region_of(auth_url: str, name: str | None) -> Region | None:
+    """The region of that name, or the one whose identity service is asked; None where either is another cloud's.
+
+    An address of one's own for the identity service means a cloud of one's own, whatever the region is called.
+    """
+    asked = {region.name for region in REGIONS.values() if _host(region.identity) == _host(auth_url)}
+    if auth_url and not asked:
+        return None
+    return REGIONS.get(name or next(iter(asked), ""))
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
