@@ -110,8 +110,8 @@ redrive: $(LOCAL) ## Send dead letters back that are safe to be: STACK=name, or 
 	@$(BIN)/python -m tools.redrive $(if $(STACK),--stack $(call said,STACK)) $(if $(QUEUE),--queue $(call said,QUEUE)) $(if $(DLQ),--dlq $(call said,DLQ)) $(if $(call on,DRY),--dry) $(if $(call typed,YES),--yes) $(if $(call on,JSON),--json)
 
 # The lines that pytest prints begin once everything is collected.
-test: $(READY) ## Run the tests, three minutes; `make check` runs slices of the proofs too
-	@echo "Running the tests on all cores, about three minutes on two ..." >&2
+test: $(READY) ## Run the tests, five minutes; `make check` runs slices of the proofs too
+	@echo "Running the tests on all cores, about five minutes on two ..." >&2
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not artifact and not slice" $(ARGS)
 
 slices: $(READY) .venv/checkov/.ready ## Run slices of the long proofs: simulations, the model, outages, alarms, hostile input
