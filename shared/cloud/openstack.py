@@ -318,5 +318,5 @@ class Projects:
 
 
 def _not_served(project_id: str | None) -> CloudTrouble:
-    asked = f"project {project_id} is not one that is served here" if project_id else "the request names no project"
+    asked = f"project {project_id} is not served here" if project_id else "the request names no project"
     return CloudTrouble(Classified(AnswerClass.PERMANENT, "forbidden", asked, Reason.FORBIDDEN))

@@ -89,7 +89,7 @@ def counts(judge: Judge) -> object:
 
 
 def describes_a_rule(judge: Judge) -> object:
-    """A refusal is what is not known, so the call is made bare."""
+    """The adapter tells a refusal as RULE_GONE; here it has to be an error again."""
     judge.answers["DescribeRule"] = {"State": "ENABLED"}
     found = Deployment(client(judge), SqsQueue(client(judge), URL), rule_arn=RULE)._of_rule(
         Silence(), utc_now() + timedelta(seconds=5)

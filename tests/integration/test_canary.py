@@ -233,7 +233,7 @@ def test_nobody_takes_it(world: World) -> None:
 
 
 def test_a_mapping_that_cannot_be_asked_for(world: World) -> None:
-    """The failure is told by what is known, and says what is not."""
+    """The stage follows from the other evidence, and the text names the question that was not answered."""
     world.deploy(CANARY_MAPPING_ID=str(uuid.uuid4()))
     line = world.failed("queue", "1 messages wait in the request queue", "whether the function is throttled")
     assert "not known: GetEventSourceMapping: ResourceNotFoundException (404)" in line["why"]
@@ -315,7 +315,7 @@ def test_the_rule_is_gone(world: World) -> None:
 
 
 def test_the_rule_has_no_target(world: World) -> None:
-    """Nothing that can be asked shows it: the text says what is not known, and which line tells."""
+    """AWS shows no sign of it, so the text says what is unknown and which log line to look for."""
     named = {"Rule": CANARY_RULE, "EventBusName": BUS, "Ids": [CANARY_VERDICTS]}
     world.aws.client.call(EVENTS, "RemoveTargets", named)
     with world.worker():
