@@ -1,6 +1,6 @@
-"""The login: keystoneauth1's plugins give a token, a project and the catalog. No other call is sent from here.
+"""One project's login, kept: a token, the project and the addresses of the services, for all calls of a process.
 
-An access key needs no login; `access_keys` has the same things without one.
+`identity` asks Keystone for it. An access key needs no login; `access_keys` has the same things without one.
 """
 
 import re
@@ -10,29 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import requests
-from keystoneauth1 import exceptions as keystone
-from keystoneauth1.identity import BaseIdentityPlugin, v3
-from keystoneauth1.session import Session
 
-from shared.cloud.classify import classify
 from shared.cloud.http import limit
-from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected, unanswered
-from shared.model import Answer, AnswerClass, Classified, Reason
+from shared.cloud.identity import Granted, log_in
+from shared.cloud.no_answer import KeyRefused, LoginRefused, NoAnswer, unanswered
+from shared.model import AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
-from shared.redact import hidden
-from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials
+from shared.settings import BY_KEYS, CloudCredentials
 
 if TYPE_CHECKING:
     from shared.cloud.access_keys import AccessKeys
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
-ENDING = re.compile(r"(/v3)?/*$")
-"""How the address of Keystone may end."""
-
 EVERYWHERE = "*"
 """The region of an endpoint that serves all of them, as one without a region does."""
 
@@ -64,9 +57,8 @@ class Access:
     where: str
     headers: Mapping[str, str] = field(repr=False)
     secrets: Sequence[str] = field(repr=False)
+    granted: Granted = field(repr=False)
     keys: "AccessKeys | None" = None
-    granted: Any = field(default=None, repr=False, compare=False)
-    """The login's own record of it, which knows when the token ends."""
 
     def missing(self, service: Service) -> str:
         return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
@@ -97,7 +89,7 @@ class Login:
     clock: Clock
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
-    _session: Any = field(default=None, repr=False)
+    _granted: Granted | None = field(default=None, repr=False)
     _keys: "AccessKeys | None" = field(default=None, repr=False)
     held: Access | None = field(default=None, repr=False)
     """What the last read used; reading it costs no login, no secret and no wait for either."""
@@ -110,11 +102,7 @@ class Login:
             if credentials == self._credentials:
                 return False
             self._keys = _access_keys(credentials, self.http, self.clock) if credentials.auth_type == BY_KEYS else None
-            # No redirect is followed: the password would go along.
-            auth: Any = self._keys or _plugin(credentials)
-            verify = credentials.verify if credentials.cacert or credentials.insecure else True
-            self._session = Session(auth=auth, session=self.http, verify=verify, redirect=False)
-            self._credentials, self.held, self._refused = credentials, None, None
+            self._credentials, self._granted, self.held, self._refused = credentials, None, None, None
             return True
 
     @property
@@ -128,15 +116,13 @@ class Login:
         Threads that come meanwhile wait for that login, until their own deadlines.
         """
         held = self.held
-        if held and not held.granted.will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
+        if held and self.clock() < held.granted.good_until and not (self._keys and self._keys.refused):
             return held
         self._wait(deadline)
         try:
-            if self._credentials is None:
-                self.refresh()
             given = self._logged_in(deadline)
             if self.held is None or self.held.granted is not given:
-                self.held = _access(given, self._credentials, self._session.verify, self._keys)
+                self.held = _access(given, self._known(), self._keys)
             return self.held
         finally:
             self._lock.release()
@@ -144,9 +130,7 @@ class Login:
     def catalog(self) -> tuple[Offered, ...]:
         """All that the catalog has with the interface of the credentials; logs in. Raises NoAnswer."""
         with self._lock:
-            if self._credentials is None:
-                self.refresh()
-            return _offered(self._logged_in(None), self._credentials)
+            return _offered(self._logged_in(None), self._known())
 
     def _wait(self, deadline: datetime | None) -> None:
         """Take the lock, which another thread may hold for a login. Raises NoAnswer at the deadline."""
@@ -162,8 +146,14 @@ class Login:
         finally:
             self._lock.release()
 
-    def _logged_in(self, deadline: datetime | None) -> Any:
-        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon.
+    def _known(self) -> CloudCredentials:
+        """The credentials, read if that was not done yet."""
+        while self._credentials is None:
+            self.refresh()
+        return self._credentials
+
+    def _logged_in(self, deadline: datetime | None) -> Granted:
+        """What the current login gave, or a new one if there is none or its token ends soon.
 
         A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
         same ones are tried again only after the pauses of LOGIN_PAUSES.
@@ -171,19 +161,21 @@ class Login:
         refused = self._refused or (self._keys.refused if self._keys else None)
         if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
             raise NoAnswer(refused.why)
+        if self._granted and not refused and self.clock() < self._granted.good_until:
+            return self._granted
         limit(LONGEST_CALL, deadline, self.clock)
         try:
-            granted = self._session.auth.get_access(self._session)
+            known = self._known()
+            self._granted = self._keys.granted() if self._keys else log_in(self.http, known, self.clock())
         except KeyRefused:  # by the lookup of the project
             return self._logged_in(deadline)
-        except (keystone.ClientException, OSError) as error:  # RequestException is an OSError
-            why = understood(error, self._credentials.secrets if self._credentials else ())
-            if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
-                raise NoAnswer(why) from error
-            self._refused = self._once_more_refused(why)
+        except LoginRefused as no:
+            self._refused = self._once_more_refused(no.classified)
             return self._logged_in(deadline)
+        except OSError as error:  # of which RequestException is one
+            raise NoAnswer(unanswered(error)) from error
         self._refused = None
-        return granted
+        return self._granted
 
     def _once_more_refused(self, why: Classified) -> _Refused:
         times = self._refused.times + 1 if self._refused else 1
@@ -202,8 +194,7 @@ class Login:
         if self._lock.acquire(blocking=False):
             try:
                 if self.held is refused and not refused.keys:
-                    self._session.auth.invalidate()
-                    self.held = None
+                    self._granted = self.held = None
             finally:
                 self._lock.release()
 
@@ -231,8 +222,8 @@ class Login:
 # -------------------------------------------------------------------------------------------------- the catalog
 
 
-def _access(granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | None") -> Access:
-    project_id = str(granted.project_id or "")
+def _access(granted: Granted, known: CloudCredentials, keys: "AccessKeys | None") -> Access:
+    project_id, verify = granted.project_id, known.verify
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
     listed = _offered(granted, known)
@@ -257,20 +248,20 @@ def _access(granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | No
     remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
     where = f"{where}: set {remedy} or"
     if keys:
-        return Access("", project_id, found, verify, where, {"X-Project-Id": project_id}, known.secrets, keys, granted)
-    token = str(granted.auth_token)
-    return Access(token, project_id, found, verify, where, {"X-Auth-Token": token}, (token,), None, granted)
+        return Access("", project_id, found, verify, where, {"X-Project-Id": project_id}, known.secrets, granted, keys)
+    token = granted.token
+    return Access(token, project_id, found, verify, where, {"X-Auth-Token": token}, (token,), granted)
 
 
-def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:
+def _offered(granted: Granted, known: CloudCredentials) -> tuple[Offered, ...]:
     return tuple(
         Offered(
             str(service.get("type")),
             str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE),
             str(endpoint.get("url") or ""),
         )
-        for service in granted.service_catalog.catalog
-        for endpoint in service.get("endpoints", ())
+        for service in granted.catalog
+        for endpoint in service.get("endpoints") or ()
         if endpoint.get("interface") == known.interface
     )
 
@@ -291,66 +282,8 @@ def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str
     return known.region or (choices[0] if len(choices) == 1 else None), regions
 
 
-# --------------------------------------------------------------------------------------------------- the plugins
-
-
 def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) -> "AccessKeys":
     # Only who signs loads what signs.
     from shared.cloud.access_keys import AccessKeys
 
     return AccessKeys.of(known, http, clock)
-
-
-def _plugin(known: CloudCredentials) -> v3.Auth:
-    """keystoneauth1's way to log in; the settings have checked that it is complete."""
-    auth_url = ENDING.sub("", known.auth_url) + "/v3"
-    default = known.default_domain_id, known.default_domain_name
-    domain_id, domain_name = _first((known.user_domain_id, known.user_domain_name), default, (None, "Default"))
-    user: dict[str, Any] = {"user_id": known.user_id, "username": known.username}
-    user |= {"user_domain_id": domain_id, "user_domain_name": domain_name}
-    if known.auth_type == BY_CREDENTIAL:
-        secret = known.application_credential_secret
-        return v3.ApplicationCredential(
-            auth_url,
-            application_credential_id=known.application_credential_id,
-            application_credential_name=known.application_credential_name,
-            application_credential_secret=secret.get_secret_value() if secret else "",
-            **user,
-        )
-    scope: dict[str, Any] = {"project_id": known.project_id}
-    if not known.project_id:
-        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-        told = known.project_domain_id, known.project_domain_name
-        project_domain_id, project_domain_name = _first(told, default, (domain_id, domain_name))
-        scope = {"project_name": known.project_name, "project_domain_id": project_domain_id}
-        scope["project_domain_name"] = project_domain_name
-    token = known.token.get_secret_value() if known.token else ""
-    password = known.password.get_secret_value() if known.password else ""
-    if known.auth_type == BY_AGENCY:
-        from shared.cloud.agency import assume_role
-
-        user |= {"domain_id": domain_id, "domain_name": None if domain_id else domain_name}
-        return assume_role(auth_url, known, token or v3.Password(auth_url, password=password, **user))
-    if known.auth_type in BY_TOKEN:
-        return v3.Token(auth_url, token=token, **scope)
-    return v3.Password(auth_url, password=password, **user, **scope)
-
-
-def _first(*domains: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
-    """The first domain that is told, by id or by name."""
-    return next(domain for domain in domains if any(domain))
-
-
-def understood(error: Exception, secrets: Sequence[str] = ()) -> Classified:
-    """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown.
-
-    The answer may repeat what it was sent, so the secrets of the login are not shown.
-    """
-    response = getattr(error, "response", None)
-    if not isinstance(response, requests.Response):
-        return classify(Answer(error.http_status)) if isinstance(error, keystone.HttpError) else unanswered(error)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    answer = Answer(response.status_code, headers, hidden(response.content, secrets))
-    if answer.status in REDIRECTS:
-        return redirected(answer, "keystone", "OS_AUTH_URL").classified
-    return classify(answer) if isinstance(error, keystone.HttpError) else unanswered(error)
