@@ -146,8 +146,8 @@ def _without_url(text: object) -> object:
 class CloudCredentials(_FromNames):
     """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    They are the options of keystoneauth1's `password`, `token` and `v3applicationcredential`, those of every login, and
-    those of Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for
+    They are OpenStack's options of `password`, `token` and `v3applicationcredential`, those of every login, and those of
+    Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for
     people: it ends within a day, and then no login succeeds until another one is given.
     """
 

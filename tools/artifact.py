@@ -25,11 +25,8 @@ UNPACKED_AT = "/var/task"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time a zip can tell."""
 
-SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
-"""Required by pbr, which needs it only to build packages."""
-
-UNUSED = (*SETUPTOOLS, "charset_normalizer")
-"""`requests` guesses with the latter how a text is encoded whose sender does not say; here everything is JSON."""
+UNUSED = ("charset_normalizer",)
+"""`requests` guesses with it how a text is encoded whose sender does not say; here everything is JSON."""
 
 LEFT_BEHIND = ("bin", ".lock")
 """What installing leaves behind."""

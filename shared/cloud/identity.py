@@ -105,8 +105,8 @@ def _asked(
         verify=known.verify,
         allow_redirects=False,
     )
-    headers = {name.lower(): value for name, value in response.headers.items()}
     if response.status_code >= 300:
+        headers = {name.lower(): value for name, value in response.headers.items()}
         # The answer may repeat what it was sent.
         answer = Answer(response.status_code, headers, hidden(response.content, known.secrets))
         if answer.status in REDIRECTS:
@@ -115,7 +115,7 @@ def _asked(
         refused = why.kind is AnswerClass.REAUTHENTICATE or why.reason is Reason.UNAUTHORIZED
         raise LoginRefused(why) if refused else NoAnswer(why)
     try:
-        return _granted(headers["x-subject-token"], response.json()["token"], now)
+        return _granted(response.headers["X-Subject-Token"], response.json()["token"], now)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = "Keystone's answer cannot be read: check OS_AUTH_URL"
         raise NoAnswer(Classified(AnswerClass.RECONCILE, "unreadable_answer", message)) from error
@@ -135,9 +135,9 @@ def _named(id_: str | None, name: str | None, domain: Domain | None = None) -> B
     """By its id; otherwise by its name, and its domain if it has one."""
     if id_:
         return {"id": id_}
-    return (
-        {"name": name, "domain": {"id": domain[0]} if domain[0] else {"name": domain[1]}} if domain else {"name": name}
-    )
+    if domain is None:
+        return {"name": name}
+    return {"name": name, "domain": {"id": domain[0]} if domain[0] else {"name": domain[1]}}
 
 
 def _first(*domains: Domain) -> Domain:
