@@ -146,9 +146,9 @@ def _without_url(text: object) -> object:
 class CloudCredentials(_FromNames):
     """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    They are OpenStack's options of `password`, `token` and `v3applicationcredential`, those of every login, and those of
-    Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for
-    people: it ends within a day, and then no login succeeds until another one is given.
+    They are OpenStack's options of `password`, `token` and `v3applicationcredential`, those of every login, and those
+    of Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for people:
+    it ends within a day, and then no login succeeds until another one is given.
     """
 
     model_config = ConfigDict(
