@@ -175,6 +175,7 @@ class BareMetal:
             return {"code": "Common.0011", "message": "The job could not be queried."}
         told = dict(zip(("error_code", "fail_reason"), volume.behaviour.job_error, strict=True)) if volume else {}
         state, silent = self._state(record), {"error_code": None, "fail_reason": None}
+        state = "SUCCESS" if state == "FAIL" and tells is JobTells.SUCCESS else state
         failed = state == "FAIL"
         part_tells = failed and tells in (JobTells.SUB_JOB, JobTells.SUB_JOB_ALONE)
         times = {"begin_time": _stamp(record.started_at), "end_time": _stamp(record.finished_at)}

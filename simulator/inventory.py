@@ -45,6 +45,7 @@ class JobTells(StrEnum):
     SUB_JOB = "sub_job"  # the parent fails too, without a reason
     SUB_JOB_ALONE = "sub_job_alone"  # the parent claims success
     NOTHING = "nothing"  # the job fails, and nothing says why
+    SUCCESS = "success"  # parent and sub job claim success once it is over, whatever became of it
     UNREADABLE = "unreadable"  # the query for it fails, whatever became of it
 
 

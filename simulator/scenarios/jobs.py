@@ -48,6 +48,12 @@ def job_contradicts_itself(stage: Stage) -> None:
     _refuses(stage, JobTells.SUB_JOB_ALONE)
 
 
+@scenario("refused_by_server", api=BMS_V1)
+def job_lies(stage: Stage) -> None:
+    """The job claims success, and the server keeps the disk: it is waited for until the confirm timeout."""
+    _refuses(stage, JobTells.SUCCESS)
+
+
 @scenario("stuck_detaching", api=BMS_V1)
 def job_failed_still_detaching(stage: Stage) -> None:
     """The storage back end fails, and the volume says detaching for good: the job tells, within a minute."""
