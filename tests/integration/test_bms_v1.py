@@ -158,7 +158,7 @@ def test_servers_page_by_page(counted: bool) -> None:
         (429, {"error_code": "APIGW.0308", "error_msg": "throttled"}, AnswerClass.RETRY, "APIGW.0308", None),
         (404, {"error_code": "APIGW.0101", "error_msg": "The API does not exist"}, AnswerClass.PERMANENT,
          "APIGW.0101", None),
-        (406, {"computeFault": {"code": 406, "message": "Not acceptable"}}, AnswerClass.PERMANENT, "computeFault", None),
+        (406, {"computeFault": {"code": 406, "message": "No"}}, AnswerClass.PERMANENT, "computeFault", None),
         (401, {"error": {"code": 401, "title": "Unauthorized", "message": "no"}}, AnswerClass.RECONCILE,
          "http_401", None),
         (500, {"error": {"code": "Common.0001", "message": "System error."}}, AnswerClass.RECONCILE,

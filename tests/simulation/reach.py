@@ -51,10 +51,8 @@ UNREACHED: dict[str, str] = {
 """Details that the mapping of dry runs has, and that no dry run comes to."""
 
 if API == DetachApi.BMS_V1:
-    UNREACHED |= {
-        "replaced_by_newer": "without records and bdm_uuid nobody can prove that a disk was attached again",
-        "would_report_replaced_by_newer": "without records and bdm_uuid nobody can prove that a disk was attached again",
-    }
+    for detail in ("replaced_by_newer", "would_report_replaced_by_newer"):
+        UNREACHED[detail] = "without records and bdm_uuid nobody can prove that a disk was attached again"
 
 
 def stage_of(progress: Progress) -> str:
