@@ -59,7 +59,7 @@ class Job(NamedTuple):
         """The failure in a clause; nothing of what did not fail."""
         if self.ended is not Ended.FAILED:
             return ""
-        told = " ".join(filter(None, (self.code, self.why)))
+        told = " ".join(filter(None, (self.code, self.why))).rstrip(".")
         return "the job says that the detach failed" + (f": {told}" if told else ", and not why")
 
 

@@ -178,7 +178,7 @@ def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
     accepted_at, updated_at = case.progress.accepted_at, case.volume.updated_at
     ours = accepted_at and updated_at and updated_at <= accepted_at + timedelta(seconds=RECORD_SLACK)
     if ours and case.seen and case.seen.ended is Ended.FAILED:
-        return failed(Reason.STUCK_DETACHING, f"{_said(case)}; the volume is still detaching")
+        return failed(Reason.STUCK_DETACHING, f"{_said(case)}, and the volume is still detaching")
     return requeue(case, policy, now, "the volume is detaching")
 
 

@@ -207,7 +207,7 @@ def part(status: str, **more: Any) -> dict[str, Any]:
     return {"status": status, "entities": {"server_id": SERVER}, "job_type": "baremetalSingleOperate", **SILENT, **more}
 
 
-WHY = "the job says that the detach failed: BMS.0360 EVS Disk is frozen."
+WHY = "the job says that the detach failed: BMS.0360 EVS Disk is frozen"
 JOBS: dict[str, tuple[object, Ended, str, str | None]] = {
     "init": (job("INIT"), Ended.RUNNING, "", None),
     "running": (job("RUNNING", part("INIT")), Ended.RUNNING, "", None),
