@@ -12,8 +12,8 @@ from shared.aws.client import AwsClient, Protocol
 from shared.aws.errors import AwsError
 from shared.aws.secrets import Secrets
 from shared.bootstrap.detach import projects
-from shared.cloud.keystone import ReadCredentials
 from shared.cloud.bms_v1 import BareMetalCloud
+from shared.cloud.keystone import ReadCredentials
 from shared.cloud.openstack import OpenStackCloud, Projects, connect
 from shared.model import AnswerClass, Reason
 from shared.policy import SECRET_KEPT, SECRET_NEWEST
