@@ -25,13 +25,16 @@ from local.stack import simulator_credentials
 from shared.aws.client import EVENTS, AwsClient
 from shared.bootstrap.detach import build as build_service
 from simulator import Behaviour, CloudApi, CloudServer, Deployment, What, World
-from tools.artifact import ROOT, SETUPTOOLS, Recipe, build, product
+from tools.artifact import ROOT, Recipe, build, product
 
 HERE = Path(__file__).parent
 PRODUCT, CONVENTIONAL, BARE = "product", "conventional", "bare calls"
 MODULES = {PRODUCT: "functions.detach_volume.handler", CONVENTIONAL: "conventional", BARE: "bare_requests"}
 """The handlers by their names in an artifact, where what is ours lies at the top."""
 PROCESSES = multiprocessing.get_context("spawn")
+
+SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
+"""Required by pbr, which needs it only to build packages."""
 
 T = TypeVar("T")
 Pair = tuple[str, str]

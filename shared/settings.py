@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -47,6 +48,13 @@ class SinkMode(StrEnum):
 
     STRUCTURED = "structured"
     BINARY = "binary"
+
+
+class DetachApi(StrEnum):
+    """The API that is asked for servers, their attachments and the DELETE: compute, or BMS v1 with its jobs."""
+
+    COMPUTE = "compute"
+    BMS_V1 = "bms_v1"
 
 
 def _sink_url(url: str) -> str:
@@ -188,6 +196,7 @@ class CloudCredentials(_FromNames):
     insecure: bool = False
     compute_endpoint: str | None = None
     volume_endpoint: str | None = None
+    bms_endpoint: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -196,7 +205,7 @@ class CloudCredentials(_FromNames):
         found = self.password, self.token, self.application_credential_secret, *keys
         return tuple(secret.get_secret_value() for secret in found if secret)
 
-    @property
+    @cached_property
     def verify(self) -> str | bool:
         """What requests takes as `verify`: by which certificates the cloud's own are checked."""
         return False if self.insecure else file_of(self.cacert) if self.cacert else True
@@ -263,7 +272,7 @@ class CloudCredentials(_FromNames):
         return self
 
     def _needed_by_keys(self) -> dict[str, object]:
-        both = self.compute_endpoint and self.volume_endpoint
+        both = (self.compute_endpoint or self.bms_endpoint) and self.volume_endpoint
         where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
         return {
             "OS_ACCESS_KEY": self.access_key,
@@ -341,6 +350,8 @@ class Settings(_FromNames):
     canary_webhook_url: str | None = None
     canary_bound: Annotated[float, Field(gt=0, le=CANARY_BOUND)] = CANARY_BOUND
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
+    detach_api: DetachApi = DetachApi.COMPUTE
+    bms_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

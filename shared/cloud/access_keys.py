@@ -22,7 +22,7 @@ import requests
 
 from shared.cloud.classify import classify
 from shared.cloud.http import LIMIT, refuses_login
-from shared.cloud.identity import ENDING, Granted
+from shared.cloud.keystone import ENDING, Granted
 from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected
 from shared.cloud.signing import Signer
 from shared.model import Answer, AnswerClass, Classified, Reason
@@ -74,7 +74,7 @@ class AccessKeys:
         """
         if self._granted is None:
             project_id = self.known.project_id or self._project()
-            self._granted = Granted("", project_id, _catalog(self.known))
+            self._granted = Granted(self.known, "", project_id, _catalog(self.known))
         return self._granted
 
     def request(self, http: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
@@ -186,6 +186,8 @@ def _catalog(known: CloudCredentials) -> list[dict[str, Any]]:
     if place is None:
         return []
     services = {"compute": place.compute, "volumev3": place.block_storage, "image": place.image}
+    if place.bare_metal:
+        services["bms"] = place.bare_metal
     return [
         {"type": kind, "endpoints": [{"interface": known.interface, "region": place.name, "url": url}]}
         for kind, url in services.items()

@@ -33,7 +33,8 @@ from shared.ports import Clock
 from shared.redact import hidden
 
 if TYPE_CHECKING:
-    from shared.cloud.keystone import Access, Login, Service
+    from shared.cloud.keystone import Access, Login
+    from shared.cloud.parse import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Calls:
             )
         except OSError as error:  # of which RequestException is one
             raise NoAnswer(unanswered(error)) from error
-        lower = {name.lower(): value for name, value in response.headers.items()}
+        lower: dict[str, str] = dict(response.headers.lower_items())
         if response.ok:  # what it holds is parsed and not quoted
             return Answer(response.status_code, lower, response.content)
         shown = {name: hidden(value.encode(), access.secrets).decode() for name, value in lower.items()}

@@ -1,6 +1,7 @@
-"""One project's login, kept: a token, the project and the addresses of the services, for all calls of a process.
+"""The login at Keystone, and what it gave, kept for all calls of a process: token, project, addresses of the services.
 
-`identity` asks Keystone for it. An access key needs no login; `access_keys` has the same things without one.
+An access key needs no login; `access_keys` has the same things without one. What is sent, and what the answer means,
+is in the Identity API v3, "Authentication and token management".
 """
 
 import re
@@ -8,39 +9,50 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import requests
 
+from shared.cloud.classify import classify
 from shared.cloud.http import limit
-from shared.cloud.identity import Granted, log_in
-from shared.cloud.no_answer import KeyRefused, LoginRefused, NoAnswer, unanswered
-from shared.model import AnswerClass, Classified, Reason
-from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
+from shared.cloud.no_answer import REDIRECTS, KeyRefused, LoginRefused, NoAnswer, redirected, unanswered
+from shared.cloud.parse import Offered, Service, addresses, offered
+from shared.model import Answer, AnswerClass, Classified, Reason
+from shared.policy import (
+    CLOUD_ANSWER,
+    CLOUD_CONNECT,
+    LOGIN_PAUSES,
+    LONGEST_CALL,
+    SECRET_KEPT,
+    SECRET_NEWEST,
+    TOKEN_LEFT,
+)
 from shared.ports import Clock
-from shared.settings import BY_KEYS, CloudCredentials
+from shared.redact import hidden
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials
 
 if TYPE_CHECKING:
     from shared.cloud.access_keys import AccessKeys
 
-NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
-EVERYWHERE = "*"
-"""The region of an endpoint that serves all of them, as one without a region does."""
-
-CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
+ENDING = re.compile(r"(/v3)?/*$")
+"""How the address of Keystone may end."""
 
 ReadCredentials = Callable[[float], CloudCredentials]
 """Credentials that are at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
 
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
-class Service(StrEnum):
-    """The services that are called, and the setting that stands in for what the catalog says of each."""
 
-    COMPUTE = "COMPUTE_ENDPOINT"
-    BLOCK_STORAGE = "VOLUME_ENDPOINT"
-    IMAGE = ""
+@dataclass(frozen=True, slots=True, eq=False)
+class Granted:
+    """What a login by these credentials gave; after `good_until`, by our own clock, the token is not used."""
+
+    known: CloudCredentials = field(repr=False)
+    token: str = field(repr=False)
+    project_id: str
+    catalog: Sequence[Mapping[str, Any]]
+    good_until: datetime = FOR_EVER
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,14 +76,6 @@ class Access:
         return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
 
 
-class Offered(NamedTuple):
-    """An entry of the catalog; an endpoint without a region is EVERYWHERE."""
-
-    kind: str
-    region: str
-    url: str
-
-
 class _Refused(NamedTuple):
     """How often in a row a login was refused, why, and until when the same credentials are not tried again."""
 
@@ -87,6 +91,8 @@ class Login:
     read: ReadCredentials
     http: requests.Session
     clock: Clock
+    servers_at: Service = Service.COMPUTE
+    """The service that is asked for servers: compute, or bare metal."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _granted: Granted | None = field(default=None, repr=False)
@@ -122,7 +128,7 @@ class Login:
         try:
             given = self._logged_in(deadline)
             if self.held is None or self.held.granted is not given:
-                self.held = _access(given, self._known(), self._keys)
+                self.held = _access(given, self._keys, self.servers_at)
             return self.held
         finally:
             self._lock.release()
@@ -130,7 +136,8 @@ class Login:
     def catalog(self) -> tuple[Offered, ...]:
         """All that the catalog has with the interface of the credentials; logs in. Raises NoAnswer."""
         with self._lock:
-            return _offered(self._logged_in(None), self._known())
+            granted = self._logged_in(None)
+            return tuple(offered(granted.catalog, granted.known.interface))
 
     def _wait(self, deadline: datetime | None) -> None:
         """Take the lock, which another thread may hold for a login. Raises NoAnswer at the deadline."""
@@ -147,7 +154,7 @@ class Login:
             self._lock.release()
 
     def _known(self) -> CloudCredentials:
-        """The credentials, read if that was not done yet."""
+        """The credentials, read if that was not done yet. Raises what `read` does."""
         while self._credentials is None:
             self.refresh()
         return self._credentials
@@ -219,67 +226,14 @@ class Login:
             return self.access(deadline)
 
 
-# -------------------------------------------------------------------------------------------------- the catalog
-
-
-def _access(granted: Granted, known: CloudCredentials, keys: "AccessKeys | None") -> Access:
-    project_id, verify = granted.project_id, known.verify
+def _access(granted: Granted, keys: "AccessKeys | None", servers_at: Service) -> Access:
+    project_id, known = granted.project_id, granted.known
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
-    listed = _offered(granted, known)
-    region, regions = _region([(kind, at) for kind, at, _ in listed], known)
-    offered: dict[str, str] = {}
-    for kind, at, url in listed:
-        if at in (EVERYWHERE, region):
-            offered.setdefault(kind, url)
-    found = {}
-    if compute := NOVA_URL.match(known.compute_endpoint or offered.get("compute", "")):
-        # `/v2.1` is forced: behind `/v2` microversions are ignored.
-        found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
-    volumes = known.volume_endpoint or next((offered[kind] for kind in CINDER_TYPES if kind in offered), "")
-    if volumes := volumes.rstrip("/").removesuffix(f"/{project_id}"):
-        # Some catalogs leave the project out of the path, some the version.
-        version = "" if re.search(r"/v\d[\d.]*$", volumes) else "/v3"
-        found[Service.BLOCK_STORAGE] = f"{volumes}{version}/{project_id}"
-    if "image" in offered:
-        found[Service.IMAGE] = re.sub(r"/v2(\.\d+)?/*$", "", offered["image"].rstrip("/")) + "/v2"
-    elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
-    where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
-    remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
-    where = f"{where}: set {remedy} or"
-    if keys:
-        return Access("", project_id, found, verify, where, {"X-Project-Id": project_id}, known.secrets, granted, keys)
-    token = granted.token
-    return Access(token, project_id, found, verify, where, {"X-Auth-Token": token}, (token,), granted)
-
-
-def _offered(granted: Granted, known: CloudCredentials) -> tuple[Offered, ...]:
-    return tuple(
-        Offered(
-            str(service.get("type")),
-            str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE),
-            str(endpoint.get("url") or ""),
-        )
-        for service in granted.catalog
-        for endpoint in service.get("endpoints") or ()
-        if endpoint.get("interface") == known.interface
-    )
-
-
-def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str | None, list[str]]:
-    """The region that counts, and those that there are, for the services whose addresses no setting gives.
-
-    A region with one of the two services is no choice where another one has both. Raises NoAnswer if several are left.
-    """
-    given = {("compute",): known.compute_endpoint, CINDER_TYPES: known.volume_endpoint}
-    needed = [kinds for kinds, url in given.items() if not url]
-    places = [{at for kind, at in listed if kind in kinds} for kinds in needed or [("image",)]]
-    regions = sorted(set().union(*places) - {EVERYWHERE})
-    choices = [at for at in regions if all(place & {at, EVERYWHERE} for place in places)] or regions
-    if needed and len(choices) > 1 and not known.region:
-        several = f"the catalog has several regions: set OS_REGION_NAME to one of {', '.join(choices)}"
-        raise NoAnswer.for_good(Reason.API_REJECTED, several)
-    return known.region or (choices[0] if len(choices) == 1 else None), regions
+    services, where = addresses(offered(granted.catalog, known.interface), known, project_id, servers_at)
+    headers = {"X-Project-Id": project_id} if keys else {"X-Auth-Token": granted.token}
+    secrets = known.secrets if keys else (granted.token,)
+    return Access(granted.token, project_id, services, known.verify, where, headers, secrets, granted, keys)
 
 
 def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) -> "AccessKeys":
@@ -287,3 +241,114 @@ def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) 
     from shared.cloud.access_keys import AccessKeys
 
     return AccessKeys.of(known, http, clock)
+
+
+# ------------------------------------------------------------------------------------------- what asks for a token
+
+Body: TypeAlias = dict[str, Any]
+Domain: TypeAlias = tuple[str | None, str | None]
+"""A domain's id and its name; the id counts if it is told."""
+
+
+def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Granted:
+    """A token, by one request; by two for the role of an agency. Raises LoginRefused, NoAnswer, and OSError.
+
+    The settings have checked that the credentials are complete.
+    """
+    default = known.default_domain_id, known.default_domain_name
+    domain: Domain = (known.user_domain_id, known.user_domain_name)
+    if not any(domain):
+        domain = default if any(default) else (None, "Default")
+    if known.auth_type == BY_CREDENTIAL:
+        return _by_credential(http, known, now, domain)
+    # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+    project_domain: Domain = (known.project_domain_id, known.project_domain_name)
+    if not any(project_domain):
+        project_domain = default if any(default) else domain
+    project = {"project": _named(known.project_id, known.project_name, project_domain)}
+    own = known.token.get_secret_value() if known.token else ""
+    if known.auth_type in BY_TOKEN:
+        return _asked(http, known, now, "token", {"id": own}, project, own)
+    password = known.password.get_secret_value() if known.password else ""
+    user = {"user": {**_named(known.user_id, known.username, domain), "password": password}}
+    if known.auth_type != BY_AGENCY:
+        return _asked(http, known, now, "password", user, project)
+    # A token of our own account is not kept, since it may have been revoked by the time of the next login.
+    own = own or _asked(http, known, now, "password", user, {"domain": _named(*domain)}).token
+    return _in_the_role(http, known, now, own)
+
+
+def _by_credential(http: requests.Session, known: CloudCredentials, now: datetime, domain: Domain) -> Granted:
+    """The scope is the credential's own. Of one that is named its user is told, since names are not unique."""
+    which: Body = {"id": known.application_credential_id}
+    if not known.application_credential_id:
+        which = {"name": known.application_credential_name, "user": _named(known.user_id, known.username, domain)}
+    secret = known.application_credential_secret
+    which["secret"] = secret.get_secret_value() if secret else ""
+    return _asked(http, known, now, "application_credential", which, None)
+
+
+def _in_the_role(http: requests.Session, known: CloudCredentials, now: datetime, own: str) -> Granted:
+    """The role that another account gives by an agency (IAM, "Obtaining an Agency Token")."""
+    domain = known.agency_domain_name
+    by_name = known.delegated_project or not known.project_id
+    name = known.delegated_project or known.project_name
+    scope = {"project": _named(None if by_name else known.project_id, name, (None, domain))}
+    role = {"domain_name": domain, "xrole_name": known.agency_name}
+    return _asked(http, known, now, "assume_role", role, scope, own)
+
+
+def _asked(
+    http: requests.Session,
+    known: CloudCredentials,
+    now: datetime,
+    method: str,
+    data: Body,
+    scope: Body | None,
+    token: str = "",
+) -> Granted:
+    """One request for a token. No redirect is followed: the password would go along."""
+    auth = {"identity": {"methods": [method], method: data}, **({"scope": scope} if scope else {})}
+    response = http.post(
+        f"{ENDING.sub('', known.auth_url)}/v3/auth/tokens",
+        json={"auth": auth},
+        headers={"Accept": "application/json", **({"X-Auth-Token": token} if token else {})},
+        timeout=(CLOUD_CONNECT, CLOUD_ANSWER),
+        verify=known.verify,
+        allow_redirects=False,
+    )
+    if response.status_code >= 300:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        # The answer may repeat what it was sent.
+        answer = Answer(response.status_code, headers, hidden(response.content, known.secrets))
+        if answer.status in REDIRECTS:
+            raise redirected(answer, "keystone", "OS_AUTH_URL")
+        why = classify(answer)
+        refused = why.kind is AnswerClass.REAUTHENTICATE or why.reason is Reason.UNAUTHORIZED
+        raise LoginRefused(why) if refused else NoAnswer(why)
+    try:
+        return _granted(known, response.headers["X-Subject-Token"], response.json()["token"], now)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = "Keystone's answer cannot be read: check OS_AUTH_URL"
+        raise NoAnswer(Classified(AnswerClass.RECONCILE, "unreadable_answer", message)) from error
+
+
+def _granted(known: CloudCredentials, token: str, told: Body, now: datetime) -> Granted:
+    """The clocks may differ, so the token's life counts from now. One of unknown life is used until it is refused."""
+    good_until, issued, ends = FOR_EVER, told.get("issued_at"), told.get("expires_at")
+    if ends:
+        life = datetime.fromisoformat(ends) - (datetime.fromisoformat(issued) if issued else now)
+        good_until = now + life - timedelta(seconds=TOKEN_LEFT)
+    catalog = told.get("catalog") or []
+    if not isinstance(catalog, list):
+        raise TypeError("the catalog is no list")
+    return Granted(known, token, str((told.get("project") or {}).get("id") or ""), catalog, good_until)
+
+
+def _named(id_: str | None, name: str | None, domain: Domain | None = None) -> Body:
+    """By its id; otherwise by its name, and its domain if it has one."""
+    if id_:
+        return {"id": id_}
+    if domain is None:
+        return {"name": name}
+    return {"name": name, "domain": {"id": domain[0]} if domain[0] else {"name": domain[1]}}

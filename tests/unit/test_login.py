@@ -12,7 +12,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from requests.adapters import BaseAdapter
 
-from shared.cloud.identity import FOR_EVER, Granted, log_in
+from shared.cloud.keystone import FOR_EVER, Granted, log_in
 from shared.cloud.no_answer import LoginRefused, NoAnswer
 from shared.settings import CloudCredentials, load
 
