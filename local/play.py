@@ -1,6 +1,7 @@
 """`make run SCENARIO=…`: play one scenario or all of them side by side, and hold every verdict against the record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from local.console import Console
@@ -8,7 +9,7 @@ from local.verdicts import Key, collect, watched
 from shared.ports import utc_now
 from simulator import Happened
 from simulator.oracle import disagreement
-from simulator.scenarios import CATALOGUE, SETTINGS, Stage, scenario_cloud
+from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, Stage, scenario_cloud
 
 PATIENCE = 150
 """Seconds; the longest scenario takes about one minute."""
@@ -22,11 +23,31 @@ def play(name: str, as_json: bool) -> int:
         return 0
     console = Console(as_json, brief=name == "all")
     chosen = list(CATALOGUE.values()) if name == "all" else [CATALOGUE[name]]
+    by_operator = groupby(sorted(chosen, key=_operator), key=_operator)
+    played = [one for operator, scenarios in by_operator for one in _together(console, dict(operator), [*scenarios])]
+    console.say()
+    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
+    right = [_row(console, *one) for one in played]
+    console.say(f"\n  {sum(right)} of {len(right)} verdicts as expected and true")
+    return 0 if all(right) else 1
+
+
+Played = tuple[Stage, str, list[Any], Sequence[Happened]]
+"""A scenario, what is expected of one of its requests, its events, and what happened in the cloud."""
+
+
+def _operator(scenario: Scenario) -> tuple[tuple[str, str], ...]:
+    """The settings that the scenario is about; with the same ones scenarios are played side by side."""
+    return tuple(sorted(scenario.operator.items()))
+
+
+def _together(console: Console, operator: Mapping[str, str], scenarios: Sequence[Scenario]) -> list[Played]:
     cloud = scenario_cloud(utc_now)
-    with watched(console, cloud=cloud, settings=SETTINGS) as stack:
-        console.say(f"playing {len(chosen)} scenario{'s' if len(chosen) > 1 else ''} ...")
+    with watched(console, cloud=cloud, settings={**SETTINGS, **operator}) as stack:
+        about = "".join(f", {name}={value}" for name, value in operator.items())
+        console.say(f"playing {len(scenarios)} scenario{'s' if len(scenarios) > 1 else ''}{about} ...")
         wanted: list[tuple[Stage, str, Key]] = []
-        for scenario in chosen:
+        for scenario in scenarios:
             stage = scenario.on(cloud)
             sent = zip(stage.requests, stage.bodies(), stage.delays, scenario.expected, strict=True)
             for request, body, delay, expected in sent:
@@ -35,11 +56,7 @@ def play(name: str, as_json: bool) -> int:
         events = collect(stack, console, {key for _, _, key in wanted}, PATIENCE)
         with cloud.lock:
             history = list(cloud.world.history)
-    console.say()
-    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
-    right = [_row(console, stage, expected, events[key], history) for stage, expected, key in wanted]
-    console.say(f"\n  {sum(right)} of {len(right)} verdicts as expected and true")
-    return 0 if all(right) else 1
+    return [(stage, expected, events[key], history) for stage, expected, key in wanted]
 
 
 def _row(console: Console, stage: Stage, expected: str, events: list[Any], history: Sequence[Happened]) -> bool:

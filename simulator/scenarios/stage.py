@@ -98,12 +98,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts."""
+    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts.
+
+    `operator` has the settings that it is about.
+    """
 
     name: str
     sentence: str
     expected: tuple[str, ...]
     arrange: Callable[[Stage], None]
+    operator: Mapping[str, str] = field(default_factory=dict)
 
     def on(self, cloud: CloudApi) -> Stage:
         stage = Stage(cloud, self.name)
@@ -115,15 +119,18 @@ class Scenario:
 CATALOGUE: dict[str, Scenario] = {}
 
 
-def scenario(*expected: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+Arrange = Callable[[Stage], None]
+
+
+def scenario(*expected: str, operator: Mapping[str, str] | None = None) -> Callable[[Arrange], Arrange]:
     """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
 
-    Several verdicts of one request are joined by " then ".
+    Several verdicts of one request are joined by " then ". `operator` has settings beside the catalogue's own.
     """
 
-    def enter(arrange: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    def enter(arrange: Arrange) -> Arrange:
         name = arrange.__name__.replace("_", "-")
-        CATALOGUE[name] = Scenario(name, (arrange.__doc__ or "").strip(), expected, arrange)
+        CATALOGUE[name] = Scenario(name, (arrange.__doc__ or "").strip(), expected, arrange, operator or {})
         return arrange
 
     return enter

@@ -61,7 +61,7 @@ def test_no_two_schemas_have_one_id() -> None:
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_every_event_of_every_scenario_is_accepted(scenario: Scenario) -> None:
     """A consumer written from the schemas alone understands whatever a cloud can do to a detach."""
-    simulation = Stack(scenario_cloud, SETTINGS)
+    simulation = Stack(scenario_cloud, {**SETTINGS, **scenario.operator})
     for body in scenario.on(simulation.cloud).bodies():
         simulation.queue.put(body)
     simulation.run()

@@ -8,14 +8,14 @@ from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_V
 from local.real_cloud import connect
 from local.stack import simulator_credentials
 from shared.cloud.openstack import OpenStackCloud
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy, RunningServerPolicy
 from shared.ports import utc_now
 from simulator import CloudApi, CloudServer, bodies, faults
 from simulator.faults import Fault
 from tools.inventory import Machine, NotFound, disk_called, machine, machines, server_called
 from tools.servers import as_data, as_text
 
-PLATFORM = RunningServerPolicy.PLATFORM
+PLATFORM = Policy()
 
 
 @pytest.fixture
@@ -30,8 +30,8 @@ def cloud(api: CloudApi) -> OpenStackCloud:
     return connect(simulator_credentials(api))
 
 
-def read(cloud: OpenStackCloud, name: str, rule: RunningServerPolicy = PLATFORM) -> Machine:
-    return machine(cloud, server_called(cloud, name), rule, utc_now())
+def read(cloud: OpenStackCloud, name: str, policy: Policy = PLATFORM) -> Machine:
+    return machine(cloud, server_called(cloud, name), policy, utc_now())
 
 
 @pytest.mark.parametrize("asked", [SERVER, SERVER.upper(), "db-01", "DB-01"])
@@ -73,7 +73,7 @@ def test_it_says_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> 
     assert [disk.refused[0] for disk in read(cloud, "ad-01").disks if disk.refused] == [
         "system_disk", "attestation_required"
     ]  # fmt: skip
-    stopped_only = read(cloud, "db-01", RunningServerPolicy.STOPPED_ONLY).disks
+    stopped_only = read(cloud, "db-01", Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY)).disks
     assert {disk.refused[0] for disk in stopped_only if disk.refused} >= {"server_running"}
     api.world.set_server(SERVER, task_state="rebooting")
     held = {disk.refused[0] for disk in read(cloud, "db-01").disks if disk.refused}

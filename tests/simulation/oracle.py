@@ -140,6 +140,7 @@ def promise_of(simulation: Stack) -> Promise:
         ttl_limit=policy.request_ttl_limit,
         ahead=simulation.cloud_ahead,
         running=str(policy.running_server_policy),
+        kind=str(policy.server_kind),
     )
 
 
@@ -296,7 +297,7 @@ def _contradictions(data: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
 
 
 HOLDS = {"refused_by_server", "stuck_detaching", "system_disk", "attestation_required", "server_running", "superseded",
-         "server_locked", "volume_protected"}  # fmt: skip
+         "server_locked", "volume_protected", "not_bare_metal"}  # fmt: skip
 """Who says this must show an attachment."""
 
 

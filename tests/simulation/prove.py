@@ -127,13 +127,14 @@ GIVEN_ONCE = {"api_rejected", "forbidden", "server_locked", "volume_frozen", "vo
 
 
 def judge_scenario(case: tuple[str, bool, tuple[int, str] | None]) -> Judged:
+    from simulator.scenarios import CATALOGUE
     from tests.simulation.stories import SCENARIOS, SETTINGS
 
     name, dry, death = case
     found = Judged()
     story = next(one for one in SCENARIOS if one.name == name)
     if death:  # a message comes again after six minutes: time to live is longer than that
-        story = replace(story, settings=SETTINGS)
+        story = replace(story, settings={**SETTINGS, **CATALOGUE[name].operator})
     deaths = frozenset({death} if death else ())
     return told(found, *story.begin(deaths, mutate=counting(found.counts), dry=dry))
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from simulator import Behaviour, Kind, bodies, faults
+from simulator import ORDINARY, Behaviour, Kind, bodies, faults
 from simulator import scenarios as catalogue
 from simulator.scenarios import CATALOGUE, scenario_cloud
 from simulator.scenarios.stage import Stage
@@ -213,6 +213,8 @@ def _two_disks(stage: Stage) -> None:
 OPERATORS: Mapping[str, dict[str, str]] = {
     "stopped-only": {"RUNNING_SERVER_POLICY": "stopped_only"},
     "attested-only": {"RUNNING_SERVER_POLICY": "attest"},
+    "bare-metal-only": {"SERVER_KIND": "bare_metal"},
+    "virtual": {"SERVER_KIND": "bare_metal"},
 }
 """What the operator has set in some of them."""
 
@@ -257,6 +259,8 @@ STORIES = tuple(
         ("dry-run-unsafe", _dry_unsafe),
         ("stopped-only", barred()),
         ("attested-only", barred()),
+        ("bare-metal-only", one()),
+        ("virtual", barred(**ORDINARY)),
         ("unauthorized", _unauthorized),
     )
 )
@@ -266,7 +270,9 @@ SHARED_STAGE = tuple(story for story in STORIES if story.name not in ALONE)
 without an effect of its own; nobody but the cloud could prevent that. A dry run that is repeated after a death may find
 its server on the move, and nobody but the story may say when Keystone knows the user again."""
 
-SCENARIOS = tuple(Story(name, one.arrange, settings=catalogue.SETTINGS) for name, one in CATALOGUE.items())
+SCENARIOS = tuple(
+    Story(name, one.arrange, settings={**catalogue.SETTINGS, **one.operator}) for name, one in CATALOGUE.items()
+)
 """Every scenario of the catalogue, with its own short times, as a story."""
 
 BY_NAME: Mapping[str, Story] = {story.name: story for story in (*SCENARIOS, *STORIES)}

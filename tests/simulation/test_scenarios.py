@@ -17,7 +17,7 @@ from tests.stack import Stack
 
 def played(scenario: Scenario) -> tuple[Stack, Stage]:
     """The scenario on a cloud of its own, with each request sent at its time, until nothing is left to do."""
-    simulation = Stack(scenario_cloud, SETTINGS)
+    simulation = Stack(scenario_cloud, {**SETTINGS, **scenario.operator})
     stage = scenario.on(simulation.cloud)
     for body, delay in zip(stage.bodies(), stage.delays, strict=True):
         simulation.queue.put(body, delay)
@@ -77,7 +77,7 @@ class Waits(Observer):
 def test_no_scenario_waits_past_its_bound(scenario: Scenario) -> None:
     """Whatever the cloud does, the look that meets the bound ends the request: the slack is for the queue alone."""
     waits: list[Waits] = []
-    simulation = Stack(scenario_cloud, SETTINGS, observers=waits)
+    simulation = Stack(scenario_cloud, {**SETTINGS, **scenario.operator}, observers=waits)
     waits.append(Waits(simulation.settings.policy, simulation.clock))
     stage = scenario.on(simulation.cloud)
     for body, delay in zip(stage.bodies(), stage.delays, strict=True):
