@@ -34,7 +34,8 @@ SECOND = timedelta(seconds=1)
 class Promise:
     """What the operator has set, as far as verdicts depend on it.
 
-    `running` is RUNNING_SERVER_POLICY, `kind` SERVER_KIND; `skew` is what clocks may differ by; `ahead` is how far the cloud's clock is before the function's.
+    `running` is RUNNING_SERVER_POLICY, `kind` SERVER_KIND. `skew` is what clocks may differ by; `ahead` is how far the
+    cloud's clock is before the function's.
     """
 
     confirm: timedelta = timedelta(seconds=600)

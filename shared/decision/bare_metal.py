@@ -75,17 +75,19 @@ LONGEST_VALUE = 64
 
 
 def seen(server: Server) -> str:
-    """Every signal with what it would be and what was read, for people: `flavor id physical.… (s3.large.2)`."""
-    return ", ".join(f"{one.name} {one.wanted}{'…' if one.begins else ''} ({_told(one, server)})" for one in SIGNALS)
+    """Every signal with its value and what was read, for people: `flavor id physical.… (seen: s3.large.2)`."""
+    return ", ".join(
+        f"{one.name} {one.wanted}{'…' if one.begins else ''} (seen: {_told(one, server)})" for one in SIGNALS
+    )
 
 
 def _told(one: Signal, server: Server) -> str:
     """What was read, cut; users write it, so what cannot be printed is not shown."""
     told = ", ".join(value for value in one.read(server) if value)
     if not told:
-        return "not told"
+        return "nothing"
     if not told.isprintable():
-        return "not printable"
+        return "what cannot be printed"
     return told if len(told) <= LONGEST_VALUE else f"{told[:LONGEST_VALUE]}…"
 
 
@@ -103,7 +105,8 @@ SYSTEM_DISK = Special(
     "system disk",
     "on a bare metal server the disk at /dev/sda is the system disk, unless the server boots from a local disk",
     "`system_disk`: refused while the server runs, and then allowed by `allow_system_disk` only. The cloud itself lets "
-    "it go once the server is stopped. A refusal repeats this sentence",
+    "it go once the server is stopped. Where the "
+    "server does not name its root device a refusal repeats this sentence",
     "BMS user guide, detaching a disk",
 )
 SPECIAL = (

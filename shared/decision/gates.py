@@ -166,14 +166,15 @@ def why_not_served(server: Server) -> str | None:
         return None
     what = "nothing says that the server is bare metal"
     unknown = what if found is Kind.VIRTUAL else f"{what}, and its flavor, which could, is not told"
-    return f"{unknown}; looked at were: {seen(server)}"
+    return f"{unknown}; looked for: {seen(server)}"
 
 
 def on_bare_metal(server: Server) -> str:
-    """What the documents say of the system disk, for the owner of a bare metal server; of another one nothing."""
+    """Why a disk is taken for the system disk of a bare metal server that does not name its root device."""
     from shared.decision.bare_metal import SYSTEM_DISK, Kind, kind
 
-    return f"; {SYSTEM_DISK.text}" if kind(server) is Kind.BARE_METAL else ""
+    by_name = not server.root_device and kind(server) is Kind.BARE_METAL
+    return f"; {SYSTEM_DISK.text}" if by_name else ""
 
 
 Devices = Set[str | None]
