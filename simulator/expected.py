@@ -612,21 +612,24 @@ def _refused_by_state(one: Moment) -> bool:
 LOGIN = timedelta(minutes=15)
 
 
+def _is_login(call: Called) -> bool:
+    return call.operation == "get_token" or (call.signed and call.status == 401)
+
+
 def answers_about(
     calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, said: datetime
 ) -> list[Called]:
     """The calls that were no success: while a verdict was made, and each DELETE since the request was received.
 
-    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made.
+    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made; so
+    does a signature.
     About the disk, its server, or nobody in particular (a login, a list of volumes).
     """
     server_id, volume_id = where
     return [
         call
         for call in calls
-        if (received if call.method == "DELETE" else began - LOGIN if call.operation == "get_token" else began)
-        <= call.at
-        <= said
+        if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= said
         and (call.status >= 300 or call.status == 0 or call.fault)
         and call.server_id in (None, server_id)
         and call.volume_id in (None, volume_id)

@@ -63,7 +63,15 @@ class Run:
             simulation.bus.events,
             simulation.cloud.world.history,
             len(simulation.queue.messages) + len(simulation.queue.dead_letters),
-            tuple({identity.user.password, *identity.passwords, *identity.issued, *_planted(requests)}),
+            tuple(
+                {
+                    identity.user.password,
+                    *identity.passwords,
+                    *identity.issued,
+                    *simulation.access.given,
+                    *_planted(requests),
+                }
+            ),
             simulation.logs,
             frozenset(untouchable),
             simulation.queue.copies,

@@ -80,9 +80,8 @@ def _wrong_server(stage: Stage) -> None:
 
 def _unauthorized(stage: Stage) -> None:
     """Keystone knows the user no more."""
+    stage.cloud.identity.forget_user()
     server = stage.server()
-    stage.fault(faults.answer(bodies.keystone_error(401, "The request you have made requires authentication.")),
-                "get_token", times=None)  # fmt: skip
     disk = stage.disk(server)
     stage.untouchable.add(disk)
     stage.request(server, disk)
