@@ -133,12 +133,12 @@ class Identity:
         token = "" if seconds is None else self._hex_id() * 4
         ends = None if seconds is None else self._world.now + timedelta(seconds=seconds)
         key = AccessKey(id, secret, self.user.id, token, ends)
-        return self.access_keys.add(key) if self._exists else key
+        return self.access_keys.add(key) if self.user_exists else key
 
     def new_token(self) -> str:
         """A token of our own user for the project, as somebody has got it by other means than a call that is logged."""
         token = self._token(self.user, self._world.project)
-        return self._keep(token if self._exists else replace(token, expires_at=self._world.now))
+        return self._keep(token if self.user_exists else replace(token, expires_at=self._world.now))
 
     def knows(self, token: str) -> bool:
         """Whether the token is good."""
@@ -146,7 +146,7 @@ class Identity:
         return known is not None and known.expires_at > self._world.now
 
     @property
-    def _exists(self) -> bool:
+    def user_exists(self) -> bool:
         """Whether our own user does."""
         return any(user.id == self.user.id for user in self.users)
 
@@ -250,7 +250,7 @@ class Identity:
         owner = asked.get("user") or {}
         owned = owner.get("id") == user.id or owner.get("name") == user.name
         named = asked.get("name") == credential.name and owned
-        if self._exists and (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
+        if self.user_exists and (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
             return credential
         raise Rejected(self._unauthorized())
 

@@ -34,11 +34,11 @@ def _application_credential(api: CloudApi) -> Read:
 
 
 def _token(api: CloudApi) -> Read:
-    """A person gets another token when theirs is not good any more."""
+    """A person gets another token when theirs is not good any more, as long as there is such a user."""
     held: list[str] = []
 
     def read() -> Values:
-        if not held or not api.identity.knows(held[-1]):
+        if not held or (api.identity.user_exists and not api.identity.knows(held[-1])):
             held.append(api.identity.new_token())
         return _without_user(api) | {"auth_url": api.deployment.auth_url, "token": held[-1]}
 
@@ -54,13 +54,13 @@ def _key(dialect: str) -> Callable[[CloudApi], Read]:
 
 
 def _temporary_key(api: CloudApi) -> Read:
-    """The project by its name, and a key that is replaced a minute before its end."""
+    """The project by its name, and a key that is replaced a minute before its end, as long as there is such a user."""
     held: list[AccessKey] = []
 
     def read() -> Values:
         keys, now = api.identity.access_keys.keys, api.world.now
         left = (held[-1].expires_at - now).total_seconds() if held and held[-1].expires_at else 0
-        if left < SOON or held[-1].access not in keys:
+        if not held or (api.identity.user_exists and (left < SOON or held[-1].access not in keys)):
             held.append(api.identity.new_key(TEMPORARY))
         values = _signed(api, held[-1], security_token=held[-1].token, project_name=api.world.project.name)
         return {name: value for name, value in values.items() if name != "project_id"}
