@@ -73,6 +73,7 @@ class AwsStandIn:
         """A server in a thread of this process; its port."""
         os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # moto would let every web page in
         # moto loads boto3 and flask: only where a stack is wanted.
+        from moto.core.base_backend import BackendDict
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
@@ -80,6 +81,8 @@ class AwsStandIn:
         server = make_server("127.0.0.1", 0, app, threaded=True)
         serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         serving.start()
+        # What it keeps belongs to the process: the next one here is to begin with nothing.
+        self._ending.callback(BackendDict.reset)
         self._ending.callback(serving.join, 10)
         self._ending.callback(server.shutdown)
         return int(server.server_port)
