@@ -77,12 +77,12 @@ class AwsStandIn:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
+        # What moto keeps belongs to the process: an earlier one here may have left something.
+        BackendDict.reset()
         app = Guarded(DomainDispatcherApplication(create_backend_app), key)
         server = make_server("127.0.0.1", 0, app, threaded=True)
         serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         serving.start()
-        # What it keeps belongs to the process: the next one here is to begin with nothing.
-        self._ending.callback(BackendDict.reset)
         self._ending.callback(serving.join, 10)
         self._ending.callback(server.shutdown)
         return int(server.server_port)
