@@ -200,6 +200,8 @@ EVENT_BYTES = 64 * 1024
 be larger."""
 
 VOLUMES = 40
+"""In one request: no bare metal server has more (`decision.bare_metal`)."""
+
 ENVELOPES = 4
 FAULTS = 50
 """More than any honest request has. All of them together have to fit into one event."""
@@ -294,6 +296,13 @@ class RunningServerPolicy(StrEnum):
     STOPPED_ONLY = "stopped_only"
 
 
+class ServerKind(StrEnum):
+    """Which servers the operator lets this deployment detach from."""
+
+    ANY = "any"
+    BARE_METAL = "bare_metal"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the operator sets. It is handed to the core, which reads no settings."""
@@ -305,3 +314,4 @@ class Policy:
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     request_ttl_limit: timedelta = timedelta(days=1)
     allowed_requesters: tuple[str, ...] = ()
+    server_kind: ServerKind = ServerKind.ANY

@@ -99,6 +99,8 @@ class Login:
     _keys: "AccessKeys | None" = field(default=None, repr=False)
     held: Access | None = field(default=None, repr=False)
     """What the last read used; reading it costs no login, no secret and no wait for either."""
+    named_project: str | None = None
+    """The project that the credentials name by its id."""
     _refused: _Refused | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
@@ -108,13 +110,9 @@ class Login:
             if credentials == self._credentials:
                 return False
             self._keys = _access_keys(credentials, self.http, self.clock) if credentials.auth_type == BY_KEYS else None
-            self._credentials, self._granted, self.held, self._refused = credentials, None, None, None
+            self._credentials, self.named_project = credentials, credentials.named_project
+            self._granted = self.held = self._refused = None
             return True
-
-    @property
-    def named_project(self) -> str | None:
-        """The project that the credentials name by its id."""
-        return self._credentials.named_project if self._credentials else None
 
     def access(self, deadline: datetime | None = None) -> Access:
         """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
@@ -153,12 +151,6 @@ class Login:
         finally:
             self._lock.release()
 
-    def _known(self) -> CloudCredentials:
-        """The credentials, read if that was not done yet. Raises what `read` does."""
-        while self._credentials is None:
-            self.refresh()
-        return self._credentials
-
     def _logged_in(self, deadline: datetime | None) -> Granted:
         """What the current login gave, or a new one if there is none or its token ends soon.
 
@@ -172,8 +164,10 @@ class Login:
             return self._granted
         limit(LONGEST_CALL, deadline, self.clock)
         try:
-            known = self._known()
-            self._granted = self._keys.granted() if self._keys else log_in(self.http, known, self.clock())
+            while self._credentials is None:
+                self.refresh()
+            known, keys = self._credentials, self._keys
+            self._granted = keys.granted() if keys else log_in(self.http, known, self.clock())
         except KeyRefused:  # by the lookup of the project
             return self._logged_in(deadline)
         except LoginRefused as no:
