@@ -3,6 +3,8 @@
 Dimensions are bounded by the code (never an id): `service`, and what a metric is told apart by.
 """
 
+from __future__ import annotations
+
 import json
 import threading
 from collections import defaultdict
@@ -127,7 +129,7 @@ class Metrics(Observer):
             if attempt.to == BUS:
                 meters.seconds("SecondsOverdue", seconds_undelivered(attempt.waited))
             return
-        if attempt.to != BUS:
+        if attempt.to != BUS or event.is_summary:
             return
         meters.count("Verdicts")
         meters.count("Verdicts", verdict=event.outcome.value, reason=event.reason.value if event.reason else "none")
