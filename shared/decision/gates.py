@@ -134,14 +134,14 @@ FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
 volumes of an image-booted server begin at the second name (recording 11)."""
 
 
-def is_system_disk(device: str | None, server: Server, bootable: bool) -> bool:
+def is_system_disk(volume: Volume | None, device: str | None, server: Server) -> bool:
     """The disk at the server's root device; where the server does not name that, the one with the first disk's name.
 
-    Only a `bootable` volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
+    Only a bootable volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
     data disk is an ordinary one (recording 11).
     """
     if not device:
-        return bootable
+        return volume is not None and volume.bootable
     return device == server.root_device if server.root_device else device in FIRST_DISKS
 
 
@@ -175,7 +175,7 @@ def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Serve
         return Hold(read)
     named = sorted(device for device in devices if device)
     disk = f"the volume ({' or '.join(named) or ('bootable, ' if volume.bootable else '') + 'device not known'})"
-    system_disk = any(is_system_disk(device, server, volume.bootable) for device in named or (None,))
+    system_disk = any(is_system_disk(volume, device, server) for device in named or (None,))
     if row.power is Power.OFF:
         if system_disk and not request.allow_system_disk:
             return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk, and the request does not allow it; {read}")

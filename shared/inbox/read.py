@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Union
 
 from pydantic import JsonValue, ValidationError
 
@@ -78,7 +78,7 @@ class Ignored:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No request was made before: with a time of year 1 no arithmetic can be done."""
 
-Found: TypeAlias = "list[Case] | Group | WaitingDelivery | Rejected | Ignored"
+Found = Union[list[Case], "Group", WaitingDelivery, Rejected, Ignored]
 
 
 def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:

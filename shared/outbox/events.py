@@ -105,8 +105,8 @@ class EventFactory:
         data = summary_data(group, _context(request.context, request.task_token), now)
         id_ = summary_id(request.source, request.id, request.dry_run)
         attributes = self._attributes(id_, SUMMARY, request.subject, request, request.id, now)
-        body = JSONFormat().write(CloudEvent(dict(attributes), data.model_dump(mode="json", exclude_none=True))).decode()
-        return self._written(attributes, body, data.outcome, None, request.task_token)
+        body = JSONFormat().write(CloudEvent(dict(attributes), data.model_dump(mode="json", exclude_none=True)))
+        return self._written(attributes, body.decode(), data.outcome, None, request.task_token)
 
     def _event(
         self, data: VerdictData, origin: Origin | DetachRequest, task_token: str | None, now: datetime, caused_by: str

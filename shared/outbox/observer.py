@@ -1,7 +1,5 @@
 """What can be watched of the service: logs and metrics are observers, and tests may be."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from shared.decision.case import Step

@@ -3,8 +3,6 @@
 Dimensions are bounded by the code (never an id): `service`, and what a metric is told apart by.
 """
 
-from __future__ import annotations
-
 import json
 import threading
 from collections import defaultdict

@@ -22,8 +22,9 @@ LATEST = MESSAGES / f"v{VERSION}.json"
 BEFORE = replace(MESSAGE_KEYS, made=START + timedelta(days=1))
 """The first releases signed nothing: what they sent is older than the key."""
 
-NEVER_TRAVELS = {"dry_run", "requester"}
-"""A dry run does not wait for anything it did; false is left out. The first releases did not write who asked."""
+NEVER_TRAVELS = {"dry_run", "requester", "summary"}
+"""A dry run does not wait for anything it did; false is left out. The first releases did not write who asked. What a
+summary answers travels as a group."""
 
 ON_THE_WIRE = {"receipt": "delete_request_id"}
 LATER = {"denied", "redelivered_since", "place", "error_reads", "failures"}

@@ -10,7 +10,7 @@ import pytest
 from shared.model import Outcome, summary_id, verdict_id
 from shared.policy import DISKS, MAX_RECEIVES
 from shared.ports import Event, NotTaken
-from simulator import Behaviour, faults
+from simulator import SHELVED_OFFLOADED, Behaviour, faults
 from simulator.faults import Fault
 from tests.messages import bare, cloudevent
 from tests.stack import Bench
@@ -148,7 +148,7 @@ def test_disks_are_listed_once() -> None:
 def test_a_bootable_disk_without_a_device_is_taken_for_the_system_disk() -> None:
     """The gates' rule holds for the list: a data disk whose device is not told is asked for and listed."""
     bench = Bench()
-    bench.world.shelve(bench.server)  # what is attached from now on has no device
+    bench.world.set_server(bench.server, **SHELVED_OFFLOADED)  # what is attached from now on has no device
     disks = [bench.disk(bootable=bootable) for bootable in (True, False)]
     data = played(bench, asked(bench, all_data_disks=True, dry_run=True))["data"]
     assert [one["volume_id"] for one in data["volumes"]] == disks[1:]
