@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from local.console import Console
-from local.verdicts import Key, collect, watched
+from local.verdicts import SUMMARY, Key, collect, told, watched
 from shared.ports import utc_now
 from simulator import Happened
 from simulator.oracle import disagreement
@@ -31,7 +31,7 @@ def play(name: str, as_json: bool) -> int:
             sent = zip(stage.requests, stage.bodies(), stage.delays, scenario.expected, strict=True)
             for request, body, delay, expected in sent:
                 stack.request(body, delay)
-                wanted.append((stage, expected, (request["id"], request["data"]["volume_id"])))
+                wanted.append((stage, expected, (request["id"], request["data"].get("volume_id", SUMMARY))))
         events = collect(stack, console, {key for _, _, key in wanted}, PATIENCE)
         with cloud.lock:
             history = list(cloud.world.history)
@@ -44,7 +44,7 @@ def play(name: str, as_json: bool) -> int:
 
 def _row(console: Console, stage: Stage, expected: str, events: list[Any], history: Sequence[Happened]) -> bool:
     """Show what came of one request of a scenario; whether it is as expected, and true."""
-    got = " then ".join(event["data"]["detail"] for event in events) or "no verdict"
+    got = told(events)
     name, objections = stage.name, (disagreement(history, event, stage.keeps_records) for event in events)
     objection = next(filter(None, objections), None)
     right = got == expected and objection is None
