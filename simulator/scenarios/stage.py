@@ -73,21 +73,26 @@ class Stage:
     def request(
         self,
         server_id: str,
-        volume_id: str,
+        volume_id: str | None = None,
         *,
         ago: timedelta = timedelta(),
         delay: int = 0,
         envelope: dict[str, Any] | None = None,
         **data: Any,
     ) -> None:
-        """A request that was made so long `ago`, and is sent after a `delay` in seconds."""
+        """A request that was made so long `ago`, and is sent after a `delay` in seconds.
+
+        Without a volume, `data` says which ones are meant.
+        """
+        if volume_id is not None:
+            data = {"volume_id": volume_id, **data}
         request = {
             "specversion": "1.0",
             "id": f"{self.name}-{len(self.requests) + 1}",
             "source": "/scenarios",
             "type": "bms.volume.detach_requested.v1",
             "time": (self.world.now - ago).isoformat(),
-            "data": {"server_id": server_id, "volume_id": volume_id, **data},
+            "data": {"server_id": server_id, **data},
         }
         self.requests.append(request | (envelope or {}))
         self.delays.append(delay)
@@ -98,7 +103,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts."""
+    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts.
+
+    Of a request with a summary, what that says: its outcome, and the details that it lists.
+    """
 
     name: str
     sentence: str
@@ -118,7 +126,7 @@ CATALOGUE: dict[str, Scenario] = {}
 def scenario(*expected: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
     """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
 
-    Several verdicts of one request are joined by " then ".
+    Several verdicts of one request are joined by " then "; a summary is `outcome: detail, detail`.
     """
 
     def enter(arrange: Callable[[Stage], None]) -> Callable[[Stage], None]:
