@@ -36,7 +36,8 @@ def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
     events, history = simulation.bus.events, simulation.cloud.world.history
     heard = [event for n, event in enumerate(events) if event["id"] not in {earlier["id"] for earlier in events[:n]}]
     got = [
-        told([event for event in heard if event["data"]["request"]["id"] == request["id"]]) for request in stage.requests
+        told([event for event in heard if event["data"]["request"]["id"] == request["id"]])
+        for request in stage.requests
     ]
     assert list(scenario.expected) == got
     assert simulation.errors == []
