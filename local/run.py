@@ -27,6 +27,7 @@ SAMPLES = {
     "detach_cloudevent.json": "detached",
     "detach_eventbridge.json": "detached",
     "detach_bare.json": "detached",
+    "detach_all_data_disks.json": "detached",
     "already_detached.json": "already_detached",
     "refused_by_server.json": "refused_by_server",
     "invalid_request.json": "invalid_request",
