@@ -64,9 +64,10 @@ def test_all_envelopes_of_one_wish_ask_the_same(event_file: EventFile) -> None:
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["detach_cloudevent", "detach_all_data_disks", "already_detached", "refused_by_server", "invalid_request"]
-)
+CLOUDEVENTS = ("detach_cloudevent", "detach_all_data_disks", "already_detached", "refused_by_server", "invalid_request")
+
+
+@pytest.mark.parametrize("name", CLOUDEVENTS)
 def test_cloudevents_are_cloudevents(name: str, event_file: EventFile) -> None:
     """Even the invalid request is a valid CloudEvent: only its data is wrong."""
     assert cloudevent_faults(json.loads(event_file(f"{name}.json"))) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from simulator import CloudApi, What
@@ -140,5 +140,6 @@ def system_disk_stays(run: Run) -> Iterator[str]:
         }
         for entry in run.happened(What.DELETE_RECEIVED) if summed.every else ():
             volume = entry.volume_id if entry.server_id == server else None
-            if volume and volume not in named and is_system_disk(summed.cloud, server, volume, entry.at):
+            before = entry.at - timedelta(microseconds=1)  # a DELETE may have its effect in the same moment
+            if volume and volume not in named and is_system_disk(summed.cloud, server, volume, before):
                 yield f"a DELETE was sent for the system disk {volume}"

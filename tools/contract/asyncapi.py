@@ -51,9 +51,9 @@ CHANNELS: Mapping[str, Part] = {
     "httpSink": {
         "address": "{sinkUrl}",
         "title": "HTTP sink",
-        "description": "Every verdict, and every summary, as a POST, structured or (SINK_MODE=binary) binary, signed by "
-        "Standard Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are tried "
-        "again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
+        "description": "Every verdict, and every summary, as a POST, structured or (SINK_MODE=binary) binary, signed "
+        "by Standard Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are "
+        "tried again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
         "parameters": {"sinkUrl": {"description": "The setting SINK_URL: https."}},
     },
     "taskToken": {
