@@ -21,6 +21,9 @@ OFF = ("SHUTOFF", "SHELVED", "SHELVED_OFFLOADED")
 WAITING = ("BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE", "MIGRATING", "PASSWORD")
 """Nova shows these in the course of an operation."""
 
+POWER_OFF = 4
+"""Nova's SHUTDOWN. A server that was off when it was resized stays off until the resize is confirmed."""
+
 LETS_GO = frozenset({"active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"})
 """States in which Nova accepts a detach."""
 
@@ -73,6 +76,11 @@ class Asked:
         sent = min((sent for sent, _ in self.received), default=None)
         times = [datetime.fromisoformat(time.replace("Z", "+00:00")) for time in told if time]
         return min([*times, *([sent] if sent else [])])
+
+    @property
+    def expires_at(self) -> datetime | None:
+        told = self.request.get("expirytime")
+        return datetime.fromisoformat(told.replace("Z", "+00:00")) if told else None
 
     @property
     def first_received(self) -> datetime:
@@ -279,7 +287,7 @@ class View:
             found.add("server_locked")
         if server.task_state or server.status in WAITING:
             found.add("wait")
-        elif server.status in OFF:
+        elif _is_off(server):
             if moment.is_root() and not data.get("allow_system_disk"):
                 found.add("system_disk")
         elif moment.is_root():
@@ -307,15 +315,19 @@ class View:
 
     @cached_property
     def open_for(self) -> timedelta:
-        """The longest time for which the disk could have been detached, with no call about it going wrong."""
+        """The longest time for which the disk could have been detached, with no call about it going wrong.
+
+        Once the time that the request sets is over, nothing is begun.
+        """
         server_id, volume_id = self.where
         since = self.asked.first_received + self.promise.ahead
+        until = self.asked.expires_at + self.promise.ahead if self.asked.expires_at else self.said
         broken = [
             call.at for call in self.cloud.calls
             if (call.fault or call.status >= 400 or call.status == 0) and since <= call.at <= self.said
             and call.server_id in (None, server_id) and call.volume_id in (None, volume_id)
         ]  # fmt: skip
-        edges = sorted({*(one.at for one in self.life), *broken})
+        edges = sorted(at for at in {*(one.at for one in self.life), *broken, until} if at <= until)
         longest, start = timedelta(), None
         for at in edges:
             if start is not None:
@@ -324,6 +336,10 @@ class View:
             if self.open(self.moment(at)):
                 start = at
         return longest
+
+
+def _is_off(server: Server) -> bool:
+    return server.status in OFF or (server.status == "VERIFY_RESIZE" and server.power_state == POWER_OFF)
 
 
 # -------------------------------------------------------------------------------------------------- what is justified
@@ -346,7 +362,9 @@ def _now(view: View) -> bool:
 
 
 def _meanwhile(view: View) -> bool:
-    return _free(view) and any(True for _ in view.happened(What.DELETE_RECEIVED))
+    """A DELETE was sent. Whether the cloud received one that was answered with an error, no sender can know."""
+    sent = any(True for _ in view.happened(What.DELETE_RECEIVED)) or any(one.method == "DELETE" for one in view.answers)
+    return _free(view) and sent
 
 
 def _by_other(view: View) -> bool:
@@ -384,8 +402,8 @@ def _held(view: View) -> bool:
 
 
 def _expired(view: View) -> bool:
-    expires, promise = view.asked.request.get("expirytime"), view.promise
-    over = expires is not None and view.said - promise.ahead >= datetime.fromisoformat(expires.replace("Z", "+00:00"))
+    expires, promise = view.asked.expires_at, view.promise
+    over = expires is not None and view.said - promise.ahead >= expires
     ttl = view.asked.ttl(promise)
     late = any(at - view.asked.requested_at >= ttl - promise.skew for _, at in view.asked.received)
     # A copy that first comes when one plane has let go sees no detach that it could follow.

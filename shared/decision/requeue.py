@@ -25,7 +25,8 @@ def requeue(
         ends = max(request.requested_at, progress.first_seen_at) + time_to_live(request, policy)
         if now >= ends:
             return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
-        ends = min(ends, max(request.expires_at or ends, now))
+        if request.expires_at and now < request.expires_at:
+            ends = min(ends, request.expires_at)
     else:
         ends, schedule = since + policy.watch_timeout, WATCH
         if now >= ends:

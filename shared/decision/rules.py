@@ -232,7 +232,11 @@ def denied(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return None
     if case.offloaded or case.progress.idle_reads >= REFUSAL_READS:
         return failed(denial.reason, denial.why)
-    return requeue(case, policy, now, f"{denial.why}; whether it had an effect is looked at", schedule=POLL)
+    decision = requeue(case, policy, now, f"{denial.why}; whether it had an effect is looked at", schedule=POLL)
+    # When time is up, the no says more than that time is up.
+    return (
+        failed(denial.reason, denial.why) if isinstance(decision, Conclude) and case.progress.idle_reads else decision
+    )
 
 
 def unsettled(case: Case, policy: Policy, now: datetime) -> Decision | None:

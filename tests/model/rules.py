@@ -63,7 +63,9 @@ def settle(look: Look, progress: Progress, time: int, broken: Set[str] = frozens
             return failed("refused_by_server")
         return _wait(progress, time, "gave_up")
     if progress.denied:
-        return failed("forbidden") if progress.idle >= 2 else _wait(progress, time, "gave_up")
+        if progress.idle >= 2:
+            return failed("forbidden")
+        return _wait(progress, time, "forbidden" if progress.idle else "gave_up")
     if progress.unsettled >= FEW or time:
         return _wait(progress, time, "gave_up")
     return Decision("delete")

@@ -257,6 +257,12 @@ class Deaf:
         return {}
 
 
+def at_once_for_ever(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """Until the time to live is over."""
+    late = now >= case.request.requested_at + timedelta(seconds=900)
+    return Requeue(1, "the outcome is unknown") if case.progress.unsettled and not late else None
+
+
 @dataclass
 class OnlyTheFirst:
     """Of a batch only the first message is sent to ourselves."""
@@ -457,6 +463,8 @@ MUTANTS = (
     Mutant("rule 6, no server is success", with_rule("nothing_there", gone_is_gone), "wrong-server",
            "verdicts_are_true"),
     Mutant("rule 7, too old is over", with_rule("expired", late_is_over), "expires-meanwhile", "verdicts_are_true"),
+    Mutant("rule 7, after an expiry it is looked at every second", with_rule("unsettled", at_once_for_ever),
+           "expires-unsettled", "nothing_is_hammered"),
     Mutant("a system disk is a disk", changed("unsafe", at_another_device), "system-disk", "gates_hold"),
     Mutant("a lock is not looked at", changed("unsafe", with_server(locked=False)), "locked", "gates_hold"),
     Mutant("protection is not looked at", changed("unsafe", unprotected), "protected", "gates_hold"),

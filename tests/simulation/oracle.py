@@ -35,7 +35,7 @@ class Run:
 
     `events` are verdicts; summaries stand among all that was said of a request, in `summed`.
     `binding_of` names the binding of each attachment, moved or not, `made` when each binding was made. `late` are
-    DELETEs that were not over when their invocation was.
+    DELETEs that were not over when their invocation was. `looks` are the times at which each volume was read.
     """
 
     requests: list[Mapping[str, Any]]
@@ -51,6 +51,7 @@ class Run:
     made: Mapping[str, datetime] = field(default_factory=dict)
     late: Sequence[str] = ()
     rough: bool = False
+    looks: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     summed: Sequence[Summed] = ()
 
     @classmethod
@@ -71,6 +72,10 @@ class Run:
                 binding_of[one.id] = one.bdm_id
                 since = min(at, one.attached_at or at)
                 made[one.bdm_id] = min(made.get(one.bdm_id, since), since)
+        looks: dict[str, list[datetime]] = defaultdict(list)
+        for call in simulation.cloud.calls:
+            if call.operation == "get_volume" and call.volume_id:
+                looks[call.volume_id].append(call.at)
         return cls(
             requests,
             _verdicts(simulation),
@@ -85,6 +90,7 @@ class Run:
             made,
             simulation.late,
             rough,
+            looks,
             summed_of(simulation, requests),
         )
 
@@ -101,6 +107,25 @@ class Run:
         asked, where = datetime.fromisoformat(request["time"]), request["data"]["server_id"]
         made = [one.at for one in self.history if one.what is What.ATTACHED and one.server_id == where]
         return any(asked < at <= asked + SKEW + timedelta(seconds=1) for at in made)
+
+    def cannot_tell(self, request_id: str, volume: str | None) -> bool:
+        """Whether a delivery died, the cloud tells no time of the attachment, and keeps no records that tell it.
+
+        Right after the request was made the attachment can only be the one that was meant; later it may be another.
+        """
+        views = self.views_of(request_id, volume)
+        timeless = (one for view in views for moment in view.moments for one in (*moment.shown, moment.listed) if one)
+        silent = any(not view.keeps_records for view in views)
+        return silent and views[0].asked.deaths and any(one.attached_at is None for one in timeless)
+
+    def views_of(self, request_id: str, volume: str | None) -> list[View]:
+        """What is known of each final verdict of a request."""
+        return [
+            view
+            for event, view in zip(self.events, self.views, strict=True)
+            if view and (event["data"]["request"]["id"], event["data"].get("volume_id")) == (request_id, volume)
+            and event["data"]["verdict"] in FINAL
+        ]  # fmt: skip
 
     def happened(self, *whats: What) -> list[Happened]:
         return [entry for entry in self.history if entry.what in whats]
@@ -222,8 +247,8 @@ def no_contradiction(run: Run) -> Iterator[str]:
     Three things are not promised; all have the same id, so that a consumer which dedupes hears only the first.
     What died five times over is answered as unknown, though one delivery may have got as far as its verdict. A
     second copy of a request, looked at for the first time much later, is `expired` or `gave_up`, or `superseded` if
-    somebody attached the disk anew. And so is a redelivery, if that was within what clocks may differ by from the
-    request.
+    somebody attached the disk anew. A redelivery is `superseded` if that was within what clocks may differ by from the
+    request, or if the cloud tells neither when the attachment was made nor what has happened to the server since.
     """
     for request, volume in ((asked, volume) for asked in run.requests for _, volume in _keys(asked)):
         said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request, volume)}
@@ -232,7 +257,8 @@ def no_contradiction(run: Run) -> Iterator[str]:
         later_world |= (
             {(kind, code) for kind in kinds for code in ("superseded", "expired", "gave_up")} if run.copies else set()
         )
-        later_world |= {("failed", "superseded")} if run.attached_at_once(request) else set()
+        unknown = run.attached_at_once(request) or run.cannot_tell(request["id"], volume)
+        later_world |= {(kind, "superseded") for kind in kinds} if unknown else set()
         later_world |= {("failed", "expired")} if run.rough and request.get("expirytime") else set()
         if run.rough and ("failed", "expired") in said:  # a redelivery finds the time over, as the one before did
             later_world |= {("failed", "gave_up")}
@@ -242,20 +268,19 @@ def no_contradiction(run: Run) -> Iterator[str]:
 
 
 def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
-    """Whether a delivery died or was doubled, and others changed the disk or its server between its final verdicts."""
-    views = [
-        view
-        for event, view in zip(run.events, run.views, strict=True)
-        if view and (event["data"]["request"]["id"], event["data"].get("volume_id")) == (request_id, volume)
-        and event["data"]["verdict"] in FINAL
-    ]  # fmt: skip
+    """Whether a delivery died or was doubled, and others changed the disk or its server between its final verdicts.
+
+    Or the cloud answered the DELETEs of one delivery otherwise than those of the other.
+    """
+    views = run.views_of(request_id, volume)
     if len(views) < 2 or not views[0].asked.deaths:
         return False
     timeline, (server, disk) = views[0].cloud.world.timeline, views[0].where
     first, last = min(view.began for view in views), max(view.said for view in views)
     expires = views[0].asked.request.get("expirytime")
+    deletes = {call.status for view in views for call in view.answers if call.method == "DELETE"}
     over = expires is not None and first <= datetime.fromisoformat(expires) + views[0].promise.ahead <= last
-    return over or len(timeline.changes(server, disk, first, last)) > 2
+    return over or len(deletes) > 1 or len(timeline.changes(server, disk, first, last)) > 2
 
 
 def verdicts_are_true(run: Run) -> Iterator[str]:
@@ -334,6 +359,23 @@ def _contradictions(data: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     yield detail in ("volume_gone", "volume_not_found") and status is not None, f"of a volume that is {status}"
 
 
+OFTEN = timedelta(minutes=5)
+LOOKS = 60
+"""A request that goes on for long reads its volume some 40 times in its first five minutes, and less often later."""
+
+
+def nothing_is_hammered(run: Run) -> Iterator[str]:
+    """No volume is read so often, for so long, that only a loop without a pause can do it."""
+    asking = Counter(volume for request in run.requests for _, volume in _keys(request))
+    for volume, times in run.looks.items():
+        deaths = any(view.asked.deaths for view in run.views if view and view.where[1] == volume)
+        limit = LOOKS * asking[volume] * (2 if deaths or run.copies else 1)
+        for number in range(limit, len(times) if limit else 0):
+            if times[number] - times[number - limit] < OFTEN:
+                yield f"volume {volume} was read more than {limit} times in {OFTEN}"
+                break
+
+
 HOLDS = {"refused_by_server", "stuck_detaching", "system_disk", "attestation_required", "server_running", "superseded",
          "server_locked", "volume_protected"}  # fmt: skip
 """Who says this must show an attachment."""
@@ -367,6 +409,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     one_effective_delete,
     nothing_outlives_its_invocation,
     evidence_agrees,
+    nothing_is_hammered,
     gates_hold,
     nothing_secret,
 )

@@ -30,7 +30,7 @@ STAGES: Mapping[str, Callable[[Progress], object]] = {
 
 TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "new": ("delete", "requeue", "detached", "failed", "checked"),
-    "followed": ("delete", "requeue", "detached", "failed"),
+    "followed": ("delete", "requeue", "detached", "failed", "checked"),
     "joined": ("requeue", "announce", "detached", "failed", "checked"),
     "unsettled": ("delete", "requeue", "detached", "failed"),
     "denied": ("requeue", "detached", "failed"),
@@ -38,7 +38,7 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "unconfirmed": ("requeue", "detached", "failed"),
 }
 """What may follow from each stage. A step that is not in this table is a violation: above all a DELETE after one that
-was accepted."""
+was accepted. A dry run is `followed` when its earlier looks could not read the action records."""
 
 UNREACHED = {
     "would_report_detached_now": "a dry run sends no DELETE",

@@ -106,6 +106,15 @@ def _expires_meanwhile(stage: Stage) -> None:
     stage.request(server, disk, envelope={"expirytime": over})
 
 
+def _expires_unsettled(stage: Stage) -> None:
+    """The answer to each DELETE is lost before it has an effect, and the request's own time is over soon."""
+    server = stage.server()
+    disk = stage.disk(server, behaviour=PROMPT)
+    stage.fault(faults.RESET_BEFORE, "delete_attachment", volume_id=disk, times=None)
+    over = (stage.world.now + timedelta(seconds=10)).isoformat()
+    stage.request(server, disk, envelope={"expirytime": over}, request_ttl=900)
+
+
 def _absent(stage: Stage) -> None:
     stage.request(stage.server(), stage.disk())
 
@@ -299,6 +308,7 @@ STORIES = tuple(
         ("wrong-server", _wrong_server),
         ("slow-cloud", _slow_cloud),
         ("expires-meanwhile", _expires_meanwhile),
+        ("expires-unsettled", _expires_unsettled),
         ("task-token", one(task_token="AAAAKgAAAAIAAAAAAAAAATask-token-of-a-story")),
         ("dry-run-unsafe", _dry_unsafe),
         ("stopped-only", barred()),

@@ -234,6 +234,12 @@ def test_retry_after_is_honoured(stage: str, least: float, left: float, expected
     assert decision.seconds == expected
 
 
+def test_expiry_that_is_over_does_not_quicken_the_pace() -> None:
+    """A request that expired with an unsettled DELETE is looked at as seldom as any other."""
+    late = requeue(case(lost(1, 600), request(expires_at=ago(minutes=5))), POLICY, NOW, "why")
+    assert late == requeue(case(lost(1, 600)), POLICY, NOW, "why")
+
+
 def test_retry_after_does_not_shorten_a_wait() -> None:
     """Where our own wait has grown longer than what the cloud asks for, ours counts."""
     assert again(progress(attempt=10), least=1) == again(progress(attempt=10))

@@ -456,6 +456,8 @@ def refused(seconds_ago: float, **changes: Any) -> Progress:
 @table(
     Row("once idle", IDLE, "wait", refused(1)),
     Row("twice idle", IDLE, "failed: forbidden", refused(3, idle_reads=1)),
+    Row("once idle, time is up", IDLE, "failed: forbidden", refused(120, first_seen_at=ago(hours=1)), HOUR_AGO),
+    Row("detaching, time is up", DETACHING, "wait", refused(120, first_seen_at=ago(hours=1)), HOUR_AGO),
     Row("twice idle, list not read", unread(volume()), "wait", refused(3, idle_reads=1)),
     Row("detaching", DETACHING, "wait", refused(3, idle_reads=1)),
     Row("gone from compute", COMPUTE_FIRST, "wait", refused(3, idle_reads=1)),
