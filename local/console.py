@@ -160,6 +160,8 @@ def _step(fields: Mapping[str, Any]) -> str:
     calls = [call for call in fields.get("calls", ()) if call.startswith("delete_attachment")]
     answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
     said = f"DELETE → {answer}; " if answer else ""
+    if fields["decision"] == "list":
+        return f"data disks listed: {len(fields.get('volume_ids', ()))}"
     if fields["decision"] != "wait":
         return f"{status:<10} {said}{fields['detail']}"
     why = fields["why"]

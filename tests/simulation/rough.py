@@ -166,6 +166,8 @@ class Rough:
         several = self._several(server, data) if self.summing.random() < 0.15 else None
         skew = timedelta(seconds=random.uniform(-SKEW, SKEW))
         ago = random.choice((timedelta(), timedelta(), timedelta(), timedelta(minutes=1), timedelta(hours=2)))
+        if several and any(one.server_id == server and not one.attached_at for one in stage.world.nova.values()):
+            ago = timedelta()  # what was attached while its server was shelved is as old as this world
         envelope: dict[str, Any] = {"id": f"{stage.name}-{number}", "time": _text(self.simulation.clock() + skew - ago)}
         if random.random() < 0.1:
             over = timedelta(seconds=random.choice((-60, 5, 90, 4000)))
