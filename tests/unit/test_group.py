@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -48,6 +48,7 @@ KINDS = st.sampled_from(["later", "over", "unsent", "taken", "redelivered"])
 STEPS = st.lists(st.tuples(st.integers(0, 4), KINDS, st.integers(1, 900)), max_size=40)
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_each_volume_is_there_exactly_once(steps: list[tuple[int, str, int]]) -> None:
     """Whatever is due, over, refused by the bus or delivered twice, and in whatever order."""
