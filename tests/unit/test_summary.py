@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from shared.decision.case import Broken, NotLookedAt, Requeue
+from shared.group import Group
+from shared.inbox.read import read
 from shared.model import Outcome, summary_id, verdict_id
 from shared.policy import DISKS, MAX_RECEIVES
 from shared.ports import Event, NotTaken
+from shared.visit import Look, Visit
 from simulator import SHELVED_OFFLOADED, Behaviour, faults
 from simulator.faults import Fault
-from tests.messages import bare, cloudevent
+from tests.messages import MESSAGE_KEYS, bare, cloudevent
 from tests.stack import Bench
 
 QUICK = Behaviour(seconds=2)
@@ -268,6 +272,23 @@ def test_a_task_is_told_that_a_detach_takes_long() -> None:
     played(bench, asked(bench, volume_ids=[slow], summary=True, task_token="AAAA-token"))
     assert [event.outcome for event in tasks.heard] == ["unconfirmed", "detached"]
     assert tasks.heard[-1].is_summary
+
+
+def test_a_look_that_the_end_of_the_invocation_meets_takes_no_other_volume_along() -> None:
+    """It comes again by itself, with what an interrupted look may have done; the others go on from where they are."""
+    bench = Bench()
+    disks = [bench.disk(), bench.disk()]
+    bench.queue.put(asked(bench, volume_ids=disks, summary=True))
+    message = bench.queue.receive(1)[0].received()
+    group = read(message, "bms", bench.clock(), MESSAGE_KEYS)
+    assert isinstance(group, Group)
+    visit = Visit(bench.service.visits, group.cases(message), Look(bench.clouds(), bench.clock))
+    visit.begun = 1
+    middle, other = visit.steps()
+    assert isinstance(middle.decision, Broken)
+    assert isinstance(middle.decision.then, Requeue)
+    assert middle.case.progress.redelivered_since is not None
+    assert (middle.case.progress.failures, other.decision) == (1, NotLookedAt())
 
 
 def test_dead_letters_are_answered_and_summed_up() -> None:
