@@ -1,6 +1,8 @@
 """`make run SCENARIO=…`: play one scenario or all of them side by side, and hold every verdict against the record."""
 
+import os
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from local.console import Console
@@ -8,22 +10,34 @@ from local.verdicts import SUMMARY, Key, collect, told, watched
 from shared.ports import utc_now
 from simulator import Happened
 from simulator.oracle import disagreement
-from simulator.scenarios import CATALOGUE, SETTINGS, Stage, scenario_cloud
+from simulator.scenarios import BMS_V1, CATALOGUE, Scenario, Stage, scenario_cloud
 
 PATIENCE = 150
 """Seconds; the longest scenario takes about one minute."""
 
 
 def play(name: str, as_json: bool) -> int:
-    """Play one scenario, `all` of them, or `list` them; exit status 0 if every verdict is as expected and true."""
+    """Play one scenario, `all` of them, or `list` them; exit status 0 if every verdict is as expected and true.
+
+    Each is played by the API of DETACH_API or, without that, by its own; those of one API side by side.
+    """
     if name == "list":
         for scenario in CATALOGUE.values():
             print(f"{scenario.name:<30} {scenario.sentence}")
         return 0
     console = Console(as_json, brief=name == "all")
-    chosen = list(CATALOGUE.values()) if name == "all" else [CATALOGUE[name]]
+    api = os.environ.get("DETACH_API")
+    found = list(CATALOGUE.values()) if name == "all" else [CATALOGUE[name]]
+    chosen = sorted((one.by(api) if api else one for one in found), key=lambda one: one.api == BMS_V1)
+    right = [row for _, group in groupby(chosen, lambda one: one.api) for row in _side_by_side(console, list(group))]
+    console.say(f"\n  {sum(right)} of {len(right)} verdicts as expected and true")
+    return 0 if all(right) else 1
+
+
+def _side_by_side(console: Console, chosen: Sequence[Scenario]) -> list[bool]:
+    """Play scenarios of one API; of each of their requests, whether what came of it is as expected, and true."""
     cloud = scenario_cloud(utc_now)
-    with watched(console, cloud=cloud, settings=SETTINGS) as stack:
+    with watched(console, cloud=cloud, settings=chosen[0].settings) as stack:
         console.say(f"playing {len(chosen)} scenario{'s' if len(chosen) > 1 else ''} ...")
         wanted: list[tuple[Stage, str, Key]] = []
         for scenario in chosen:
@@ -37,9 +51,7 @@ def play(name: str, as_json: bool) -> int:
             history = list(cloud.world.history)
     console.say()
     console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
-    right = [_row(console, stage, expected, events[key], history) for stage, expected, key in wanted]
-    console.say(f"\n  {sum(right)} of {len(right)} verdicts as expected and true")
-    return 0 if all(right) else 1
+    return [_row(console, stage, expected, events[key], history) for stage, expected, key in wanted]
 
 
 def _row(console: Console, stage: Stage, expected: str, events: list[Any], history: Sequence[Happened]) -> bool:

@@ -246,7 +246,10 @@ class Server:
 
 
 class Ended(StrEnum):
-    """What the cloud's own record says about how a DELETE ended; success is told from microversion 2.51."""
+    """What the cloud's own record (Nova's action record, a BMS job) says about how a DELETE ended.
+
+    Nova tells success from microversion 2.51.
+    """
 
     FAILED = "failed"
     SUCCEEDED = "succeeded"
@@ -285,6 +288,7 @@ class Seen:
 
     While a detach is under way the volume alone can settle a look: then `listing_read` is False. `actions` are the
     server's action records where they were needed: empty if the cloud keeps none. `place` is where it was read.
+    `said` is what the record that tells how the DELETE `ended` says of a failure, where it says why.
     """
 
     volume: Volume | None
@@ -294,6 +298,7 @@ class Seen:
     listing_read: bool = True
     actions: tuple[Action, ...] | None = None
     place: str | None = None
+    said: str = ""
 
 
 # -------------------------------------------------------------------------------------- answers and failures

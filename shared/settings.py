@@ -49,6 +49,13 @@ class SinkMode(StrEnum):
     BINARY = "binary"
 
 
+class DetachApi(StrEnum):
+    """The API that is asked for servers, their attachments and the DELETE: compute, or BMS v1 with its jobs."""
+
+    COMPUTE = "compute"
+    BMS_V1 = "bms_v1"
+
+
 def _sink_url(url: str) -> str:
     """Verdicts name servers and disks: they cross a network encrypted or not at all."""
     try:
@@ -188,6 +195,7 @@ class CloudCredentials(_FromNames):
     insecure: bool = False
     compute_endpoint: str | None = None
     volume_endpoint: str | None = None
+    bms_endpoint: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -263,7 +271,7 @@ class CloudCredentials(_FromNames):
         return self
 
     def _needed_by_keys(self) -> dict[str, object]:
-        both = self.compute_endpoint and self.volume_endpoint
+        both = (self.compute_endpoint or self.bms_endpoint) and self.volume_endpoint
         where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
         return {
             "OS_ACCESS_KEY": self.access_key,
@@ -341,6 +349,8 @@ class Settings(_FromNames):
     canary_webhook_url: str | None = None
     canary_bound: Annotated[float, Field(gt=0, le=CANARY_BOUND)] = CANARY_BOUND
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
+    detach_api: DetachApi = DetachApi.COMPUTE
+    bms_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

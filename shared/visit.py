@@ -108,7 +108,8 @@ class Look:
         progress = case.progress
         if not (progress.accepted_at and progress.receipt):
             return seen
-        return replace(seen, ended=self._told(cloud.ended(case.request.server_id, progress.receipt)))
+        record = cloud.ended(case.request.server_id, progress.receipt)
+        return replace(seen, ended=self._told(record), said=record.said)
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
         """The same with the server's list, where that was not read; a volume that came from a list, read for itself."""

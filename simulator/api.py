@@ -8,6 +8,7 @@ from datetime import datetime
 
 from shared.model import Answer
 from simulator import bodies
+from simulator.bare_metal import BareMetal
 from simulator.block_storage import BlockStorage
 from simulator.catalog import REGION_PATH
 from simulator.compute import Compute
@@ -37,7 +38,7 @@ class Called:
 
 
 class CloudApi:
-    """Answers for Keystone, Nova, Cinder and Glance, one request at a time.
+    """Answers for Keystone, Nova, Cinder, Glance and the bare metal service, one request at a time.
 
     Whoever touches the world while requests may be under way does it under `lock`.
     """
@@ -61,6 +62,7 @@ class CloudApi:
 
     def _services(self, world: World) -> Iterator[Route]:
         yield from Compute(world, self.deployment, self.identity).routes
+        yield from BareMetal(world, self.deployment, self.identity).routes
         yield from BlockStorage(world, self.deployment, self.identity).routes
         yield from Images(world, self.identity).routes
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import sha224
 from typing import Any
 
-from simulator.exchange import Version, spell
+from simulator.exchange import ListShape, Version, spell
 from simulator.inventory import Action, Attachment, Image, Server
 from simulator.versioned import Call
 
@@ -91,6 +91,13 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
         del view["id"]
         view |= {"attachment_id": attachment.id, "bdm_uuid": attachment.bdm_id}
     return view
+
+
+def shaped(views: list[dict[str, Any]], shape: ListShape) -> dict[str, Any]:
+    """The list of a server's attachments."""
+    if shape is ListShape.ARRAY or len(views) != 1:
+        return {"volumeAttachments": views}
+    return {"volumeAttachments" if shape is ListShape.OBJECT else "volumeAttachment": views[0]}
 
 
 def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:

@@ -38,6 +38,17 @@ class Happened:
     detail: str = ""
 
 
+class JobTells(StrEnum):
+    """Where the job of a detach that failed says so."""
+
+    PARENT = "parent"
+    SUB_JOB = "sub_job"  # the parent fails too, without a reason
+    SUB_JOB_ALONE = "sub_job_alone"  # the parent claims success
+    NOTHING = "nothing"  # the job fails, and nothing says why
+    SUCCESS = "success"  # parent and sub job claim success once it is over, whatever became of it
+    UNREADABLE = "unreadable"  # the query for it fails, whatever became of it
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """How a volume takes a detach; all times are seconds from the acceptance.
@@ -47,6 +58,7 @@ class Behaviour:
     for ever, or lets go after `stuck_seconds`. It shows `detaching` only after `mark_lag`.
     With `error_after` the storage back end fails: `detaching` for ever, and the record says Error after so long.
     With `error_status` the volume shows that for `error_seconds`, then `detaching`, and is let go all the same.
+    The job of a detach that fails shows `job_error`, a code and a reason, where `job_tells`.
     """
 
     seconds: float = 2.0
@@ -59,6 +71,8 @@ class Behaviour:
     error_after: float | None = None
     error_status: str | None = None
     error_seconds: float = 3.0
+    job_tells: JobTells = JobTells.PARENT
+    job_error: tuple[str, str] = ("BMS.1007", "Calling interface failed")
 
     @property
     def taken_up(self) -> bool:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from local.function_url import PortTaken
 from local.interrupts import unexpected
-from local.real_cloud import check_cloud, cloud_values, connect
+from local.real_cloud import api_of, check_cloud, cloud_values, connect
 from local.stack import Stack, simulator_credentials
 from local.surroundings import past_proxies
 from local.verdicts import LOGS, watched
@@ -132,7 +132,7 @@ def opened(
 
         names = names_of(asked.stack)
         log = Log(boto3.client("logs"), names.log_groups)
-        cloud = connect(cloud_values(os.environ)) if asked.cloud == "env" else None
+        cloud = connect(cloud_values(os.environ), api_of(os.environ)) if asked.cloud == "env" else None
         with Deployed(names, session, progress.take, log) as deployed:
             yield deployed, cloud
         return
@@ -141,7 +141,7 @@ def opened(
         print("Starting the function on this machine ...", file=sys.stderr)
     with watched(progress, real, introduced=False) as stack:
         values = cloud_values(os.environ) if real else simulator_credentials(stack.cloud) if stack.cloud else {}
-        yield Here(stack), connect(values)
+        yield Here(stack), connect(values, api_of(stack.environment))
 
 
 def detach(asked: argparse.Namespace) -> Exit:

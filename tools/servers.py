@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from local.demo import demo_cloud
-from local.real_cloud import cloud_values, connect
+from local.real_cloud import api_of, cloud_values, connect
 from local.stack import simulator_credentials
 from shared.ports import CloudTrouble, utc_now
 from shared.settings import Settings, load
@@ -27,7 +27,8 @@ def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
         print("A simulated cloud, made anew by each command; CLOUD=env lists yours.", file=sys.stderr)
     try:
         with CloudServer(api) if api else nullcontext():
-            cloud = connect(simulator_credentials(api) if api else cloud_values(os.environ))
+            values = simulator_credentials(api) if api else cloud_values(os.environ)
+            cloud = connect(values, api_of(os.environ))
             for found in machines(cloud, rule, utc_now(), like):
                 shown += 1
                 broken += bool(found.trouble)

@@ -12,7 +12,7 @@ from shared.model import DetachRequest, Message, Outcome
 from shared.outbox.dead_letters import DeadLetters
 from shared.outbox.events import EventFactory
 from shared.outbox.outbox import Outlets
-from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, scenario_cloud
+from simulator.scenarios import CATALOGUE, Scenario, scenario_cloud
 from tests.contract.consumer import SCHEMAS, closed, faults, load, validator
 from tests.messages import MESSAGE_KEYS, OTHER_VOLUME, QUEUE_ARN, SERVER, VOLUME, bare, cloudevent, continuation, ours
 from tests.stack import Clock, Stack, VirtualBus, VirtualQueue
@@ -62,7 +62,7 @@ def test_no_two_schemas_have_one_id() -> None:
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_every_event_of_every_scenario_is_accepted(scenario: Scenario) -> None:
     """A consumer written from the schemas alone understands whatever a cloud can do to a detach."""
-    simulation = Stack(scenario_cloud, SETTINGS)
+    simulation = Stack(scenario_cloud, scenario.settings)
     for body in scenario.on(simulation.cloud).bodies():
         simulation.queue.put(body)
     simulation.run()

@@ -12,9 +12,9 @@ from typing import Any
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
 from shared.decision.meant import Standing
 from shared.decision.requeue import after_delete
-from shared.decision.rules import RULES, Rule, decide, gone_from_both, in_progress, not_meant, nothing_there
+from shared.decision.rules import RULES, Rule, decide, gone_from_both, in_progress, not_meant, nothing_there, refused
 from shared.group import Group
-from shared.model import Classified, Detail, Message, Reason
+from shared.model import Classified, Detail, Ended, Message, Reason
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
 from shared.outbox.outbox import Outbox
@@ -74,6 +74,12 @@ def a_lost_answer_is_a_refusal(case: Case, answer: Classified, policy: Policy, n
     """As many do: no answer is a failure."""
     decision = after_delete(case, answer, policy, now)
     return failed(Reason.REFUSED_BY_SERVER) if case.progress.unsettled else decision
+
+
+def trust_the_record(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """A job that succeeded is a detach."""
+    ended = case.seen.ended if case.seen else None
+    return detached(Detail.DETACHED_NOW) if ended is Ended.SUCCEEDED else refused(case, policy, now)
 
 
 def one_more(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
@@ -431,6 +437,8 @@ MUTANTS = (
     Mutant("rule 1, block storage is not asked", with_rule("gone_from_both", trust_compute_alone), "planes-ahead",
            "verdicts_are_true"),
     Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
+    Mutant("rule 1, a job's success is believed", with_rule("refused", trust_the_record), "job-lies",
+           "verdicts_are_true"),
     Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-very-late",
            "one_effective_delete"),
     Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),

@@ -263,8 +263,32 @@ def no_contradiction(run: Run) -> Iterator[str]:
         if run.rough and ("failed", "expired") in said:  # a redelivery finds the time over, as the one before did
             later_world |= {("failed", "gave_up")}
         said -= later_world
-        if len(said) > 1 and not (run.rough and _world_has_changed(run, request["id"], volume)):
+        changed = _others_acted(run, request["id"], volume) or (
+            run.rough and _world_has_changed(run, request["id"], volume)
+        )
+        if len(said) > 1 and not changed:
             yield f"{request['id']} was told {sorted(map(str, said))}"
+
+
+BY_OTHERS = (What.MOVING, What.MOVED, What.ATTACHED)
+
+
+def _others_acted(run: Run, request_id: str, volume: str | None) -> bool:
+    """Whether a delivery died, and others moved or attached the disk from the first of its verdicts to the last.
+
+    Who has said `detached` must remember that there was a delivery before, and not call what was attached since a
+    failure; unless the server was moved too, so that nobody can tell.
+    """
+    views = run.views_of(request_id, volume)
+    if len(views) < 2 or not views[0].asked.deaths:
+        return False
+    found = [one for one in run.happened(*BY_OTHERS) if one.server_id == views[0].where[0]]
+    first, last = min(view.began for view in views), max(view.said for view in views)
+    said = [event["data"]["verdict"] for event in run.events if event["data"]["request"]["id"] == request_id]
+    forgot = "failed" in said and "detached" in said[: said.index("failed")]
+    moved = any(one.what is What.MOVED for one in found)
+    acted = any(first <= one.at <= last and one.volume_id == volume for one in found)
+    return acted and (moved or not forgot)
 
 
 def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:

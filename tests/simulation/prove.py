@@ -1,6 +1,7 @@
 """`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each.
 
-With names, such as `rough`, only the proofs that begin with one of them.
+With names, such as `rough`, only the proofs that begin with one of them. With PROOF_API=bms_v1 (`make prove
+API=bms_v1`) all of it by the job API of bare metal servers, on a cloud whose compute API is closed.
 """
 
 import itertools
@@ -133,7 +134,7 @@ def judge_scenario(case: tuple[str, bool, tuple[int, str] | None]) -> Judged:
     found = Judged()
     story = next(one for one in SCENARIOS if one.name == name)
     if death:  # a message comes again after six minutes: time to live is longer than that
-        story = replace(story, settings=SETTINGS)
+        story = replace(story, settings={**story.settings, **SETTINGS})
     deaths = frozenset({death} if death else ())
     return told(found, *story.begin(deaths, mutate=counting(found.counts), dry=dry))
 

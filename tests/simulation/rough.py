@@ -33,15 +33,16 @@ from simulator import (
     World,
     faults,
 )
-from simulator.scenarios.stage import Stage
+from simulator.scenarios.stage import BMS_V1, Stage
 from tests.messages import RotatingKeys
 from tests.simulation.oracle import Run, violations
 from tests.simulation.test_faults import FAULTS, PASSING
-from tests.stack import Queued, Stack
+from tests.stack import API, Queued, Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
 OPERATIONS = ("get_token", "get_server", "list_attachments", "get_volume", "list_volumes", "delete_attachment",
               "get_action", "list_actions")  # fmt: skip
+BY_JOBS = (*OPERATIONS[:-2], "get_job", "get_job")
 SKEW = 2.0
 """Seconds that each clock may be wrong by: two of them are apart by less than FENCE_SKEW."""
 
@@ -76,6 +77,7 @@ class Rough:
 
     seed: int
     mutate: Callable[[Service], Service] = lambda service: service
+    api: str = API
     simulation: Stack = field(init=False)
     stage: Stage = field(init=False)
     keeps_records: bool = field(init=False)
@@ -87,8 +89,9 @@ class Rough:
         self.tame = random.random() < 0.6
         self.keys = RotatingKeys()
         ahead = timedelta(seconds=random.uniform(-SKEW, SKEW))
+        settings = SETTINGS | {"DETACH_API": self.api}
         self.simulation = Stack(
-            partial(self._cloud, ahead), SETTINGS, macs=self.keys, cloud_ahead=ahead, mutate=self.mutate
+            partial(self._cloud, ahead), settings, macs=self.keys, cloud_ahead=ahead, mutate=self.mutate
         )
         self.simulation.batch = random.randint(1, 10)
         self.simulation.queue.ahead = timedelta(seconds=random.uniform(-SKEW, SKEW) / 2)
@@ -111,6 +114,7 @@ class Rough:
             regions=random.choice(((), ("eu-nl",), ("eu-nl", "eu-ch2"))),
             volume_version=random.random() < 0.8,
         )
+        self.keeps_records &= self.api != BMS_V1
         return CloudApi(World(lambda: clock() + ahead, seed=self.seed), deployment=deployment)
 
     # ------------------------------------------------------------------------------------------ who asks for what
@@ -200,10 +204,11 @@ class Rough:
         self.deadly = random.random() < 0.5 and self.tame
         self.lasting = self.tame and not self.deadly and random.random() < 0.5
         kinds = sorted(FAULTS) if self.lasting else sorted(PASSING)
+        operations = BY_JOBS if self.api == BMS_V1 else OPERATIONS
         for _ in range(random.choice((0, 0, 1, 3, 8))):
             kind = faults.slow(random.uniform(1, 14)) if random.random() < 0.2 else FAULTS[random.choice(kinds)]
             times, skip = random.randint(1, 4), random.randint(0, 8)
-            cloud.faults.add(Fault(kind, random.choice(OPERATIONS), skip=skip, times=times))
+            cloud.faults.add(Fault(kind, random.choice(operations), skip=skip, times=times))
         for _ in range(random.choice((0, 0, 1, 2, 4))):
             server, disk = random.choice(self.disks)
             acts = MOVING if self.tame else (*MOVING, *CHANGING)
