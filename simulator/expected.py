@@ -530,8 +530,9 @@ def _gave_up(view: View) -> bool:
     """Its time was over, and there was no time at which it could have been detached."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    # After a death nobody knows whose detach it is that a disk of several servers shows.
-    several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
+    # After a death, or a lost answer, nobody knows whose detach it is that a disk of several servers shows.
+    lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
+    several = lost and any(one.volume and one.volume.multiattach for one in view.life)
     # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
     unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST

@@ -9,7 +9,7 @@ FINAL = ("detached", "failed", "checked")
 
 def is_summary(event: Mapping[str, Any]) -> bool:
     """Whether an event sums up a request for several volumes, and is no verdict itself."""
-    return str(event["type"]).endswith(".volume.detach_summary.v1")
+    return str(event.get("type")).endswith(".volume.detach_summary.v1")
 
 
 def is_final(event: Mapping[str, Any]) -> bool:
