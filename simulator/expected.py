@@ -533,8 +533,10 @@ def _gave_up(view: View) -> bool:
     # After a death, or a lost answer, nobody knows whose detach it is that a disk of several servers shows.
     lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
     several = lost and any(one.volume and one.volume.multiattach for one in view.life)
-    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
-    unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
+    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2). One of another request's holds this
+    # one up for as long as it is not known.
+    unknown = sum(call.method == "DELETE" for call in view.answers)
+    unsettled = unknown >= (1 if view.asked.shared else UNSETTLED)
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
     return (over and waited and (several or not view.effect)) or view.over_watch
 
