@@ -10,7 +10,7 @@ from local.verdicts import SUMMARY, Key, collect, told, watched
 from shared.ports import utc_now
 from simulator import Happened
 from simulator.oracle import disagreement
-from simulator.scenarios import BMS_V1, CATALOGUE, Scenario, Stage, scenario_cloud
+from simulator.scenarios import CATALOGUE, Scenario, Stage, scenario_cloud
 
 PATIENCE = 150
 """Seconds; the longest scenario takes about one minute."""
@@ -28,17 +28,29 @@ def play(name: str, as_json: bool) -> int:
     console = Console(as_json, brief=name == "all")
     api = os.environ.get("DETACH_API")
     found = list(CATALOGUE.values()) if name == "all" else [CATALOGUE[name]]
-    chosen = sorted((one.by(api) if api else one for one in found), key=lambda one: one.api == BMS_V1)
-    right = [row for _, group in groupby(chosen, lambda one: one.api) for row in _side_by_side(console, list(group))]
+    chosen = sorted((one.by(api) if api else one for one in found), key=_settings)
+    played = [one for _, scenarios in groupby(chosen, _settings) for one in _together(console, list(scenarios))]
+    console.say()
+    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
+    right = [_row(console, *one) for one in played]
     console.say(f"\n  {sum(right)} of {len(right)} verdicts as expected and true")
     return 0 if all(right) else 1
 
 
-def _side_by_side(console: Console, chosen: Sequence[Scenario]) -> list[bool]:
-    """Play scenarios of one API; of each of their requests, whether what came of it is as expected, and true."""
+Played = tuple[Stage, str, list[Any], Sequence[Happened]]
+"""A scenario, what is expected of one of its requests, its events, and what happened in the cloud."""
+
+
+def _settings(scenario: Scenario) -> list[tuple[str, str]]:
+    """With the same settings scenarios are played side by side."""
+    return sorted(scenario.settings.items())
+
+
+def _together(console: Console, chosen: Sequence[Scenario]) -> list[Played]:
     cloud = scenario_cloud(utc_now)
     with watched(console, cloud=cloud, settings=chosen[0].settings) as stack:
-        console.say(f"playing {len(chosen)} scenario{'s' if len(chosen) > 1 else ''} ...")
+        about = "".join(f", {name}={value}" for name, value in chosen[0].operator.items())
+        console.say(f"playing {len(chosen)} scenario{'s' if len(chosen) > 1 else ''}{about} ...")
         wanted: list[tuple[Stage, str, Key]] = []
         for scenario in chosen:
             stage = scenario.on(cloud)
@@ -49,9 +61,7 @@ def _side_by_side(console: Console, chosen: Sequence[Scenario]) -> list[bool]:
         events = collect(stack, console, {key for _, _, key in wanted}, PATIENCE)
         with cloud.lock:
             history = list(cloud.world.history)
-    console.say()
-    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
-    return [_row(console, stage, expected, events[key], history) for stage, expected, key in wanted]
+    return [(stage, expected, events[key], history) for stage, expected, key in wanted]
 
 
 def _row(console: Console, stage: Stage, expected: str, events: list[Any], history: Sequence[Happened]) -> bool:

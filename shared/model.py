@@ -220,6 +220,18 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Flavor:
+    """What the cloud tells of a server's flavor: its id below microversion 2.47, from there on the other two.
+
+    `resource_type` is the one in its extra specs.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    resource_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A server as compute describes it, reduced to what the safety gates ask.
 
@@ -238,6 +250,8 @@ class Server:
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)
     image_unread: bool = False
+    flavor: Flavor = Flavor()
+    tags: tuple[str, ...] = ()
 
     @property
     def offloaded(self) -> bool:
@@ -331,6 +345,7 @@ class Reason(StrEnum):
     SYSTEM_DISK = "system_disk"
     ATTESTATION_REQUIRED = "attestation_required"
     SERVER_RUNNING = "server_running"
+    NOT_BARE_METAL = "not_bare_metal"
     SERVER_LOCKED = "server_locked"
     VOLUME_LOCKED = "volume_locked"
     VOLUME_FROZEN = "volume_frozen"

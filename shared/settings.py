@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 
 from shared.certificates import file_of, pem_or_file
 from shared.model import AuthType, CloudId, ProjectId
-from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy
+from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy, ServerKind
 from shared.regions import REGIONS, Region, region_of
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -351,6 +351,7 @@ class Settings(_FromNames):
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     detach_api: DetachApi = DetachApi.COMPUTE
     bms_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    server_kind: ServerKind = ServerKind.ANY
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -374,7 +375,10 @@ class Settings(_FromNames):
         names = ("confirm_timeout", "watch_timeout", "request_ttl", "request_ttl_limit", "fence_skew")
         times = {name: timedelta(seconds=getattr(self, name)) for name in names}
         return Policy(
-            running_server_policy=self.running_server_policy, allowed_requesters=self.allowed_requesters, **times
+            running_server_policy=self.running_server_policy,
+            server_kind=self.server_kind,
+            allowed_requesters=self.allowed_requesters,
+            **times,
         )
 
 

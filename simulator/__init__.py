@@ -4,6 +4,7 @@ from simulator.api import CloudApi
 from simulator.exchange import Deployment, ListShape, RootDetach
 from simulator.faults import Fault, Faults, Kind
 from simulator.inventory import (
+    ORDINARY,
     PAUSED,
     RESCUED,
     RUNNING,
@@ -25,4 +26,5 @@ from simulator.world import World
 
 __all__ = ["World", "Behaviour", "JobTells", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED",
            "SUSPENDED", "RESCUED", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "MOVES", "CloudApi", "Deployment",
-           "ListShape", "RootDetach", "Fault", "Faults", "Kind", "CloudServer", "InProcessAdapter"]  # fmt: skip
+           "ListShape", "ORDINARY", "RootDetach", "Fault", "Faults", "Kind", "CloudServer",
+           "InProcessAdapter"]  # fmt: skip

@@ -167,10 +167,12 @@ def _bookmark(things: str, id: str, call: Call) -> dict[str, str]:
 
 
 def _flavor(server: Server, call: Call) -> dict[str, Any]:
+    if not server.flavor_id:
+        return {}
     if call.version < (2, 47):
         return {"id": server.flavor_id, "links": [_bookmark("flavors", server.flavor_id, call)]}
     sizes = {"vcpus": 1, "ram": 64, "disk": 1, "ephemeral": 0, "swap": 0}
-    return sizes | {"original_name": server.flavor_id, "extra_specs": {}}
+    return sizes | {"original_name": server.flavor_id, "extra_specs": dict(server.flavor_specs)}
 
 
 def _image(server: Server, image: Image | None, call: Call) -> dict[str, Any] | str:

@@ -35,9 +35,10 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the operator has set, as far as verdicts depend on it; `running` is RUNNING_SERVER_POLICY.
+    """What the operator has set, as far as verdicts depend on it.
 
-    `skew` is what clocks may differ by; `ahead` is how far the cloud's clock is before the function's.
+    `running` is RUNNING_SERVER_POLICY, `kind` SERVER_KIND. `skew` is what clocks may differ by; `ahead` is how far the
+    cloud's clock is before the function's.
     """
 
     confirm: timedelta = timedelta(seconds=600)
@@ -47,6 +48,7 @@ class Promise:
     skew: timedelta = timedelta(seconds=5)
     ahead: timedelta = timedelta()
     running: str = "platform"
+    kind: str = "any"
     allowed: bool = True
 
 
@@ -281,6 +283,8 @@ class View:
         if server is None or volume is None:
             return set()
         found = set()
+        if self.promise.kind == "bare_metal" and not self.shown_as_bare_metal(server):
+            found.add("not_bare_metal")
         if volume.metadata.get("detach_protection", "").lower() == "true":
             found.add("volume_protected")
         if server.locked:
@@ -302,6 +306,12 @@ class View:
         image = self.cloud.world.images.get(server.image_id or "")
         told = server.metadata.get("os_type") or (image.properties.get("__os_type") if image else None)
         return (told or "unknown").lower()
+
+    def shown_as_bare_metal(self, server: Server) -> bool:
+        """Whether anything that the cloud shows to its users says so; of what it hides nobody can know."""
+        version = self.cloud.deployment.max_compute_version
+        marks = {server.metadata.get("metering.resourcetype"), *(server.tags if version >= (2, 26) else ())}
+        return "__type_baremetal" in marks or server.flavor_id.startswith("physical.")
 
     def open(self, moment: Moment, meant: Set[str] | None = None) -> bool:
         """Whether a DELETE would be right and be accepted at a moment, as far as users are told: not of a dead host."""
@@ -582,7 +592,14 @@ CLAIMS: Mapping[str, Claim] = {
     "wrong_project": _wrong_project,
     **{
         reason: _gate(reason)
-        for reason in ("system_disk", "attestation_required", "server_running", "server_locked", "volume_protected")
+        for reason in (
+            "system_disk",
+            "attestation_required",
+            "server_running",
+            "server_locked",
+            "volume_protected",
+            "not_bare_metal",
+        )
     },
     "volume_locked": _answer(words=("BMS.0297", "locked")),
     "volume_frozen": _answer(words=("BMS.0360", "frozen")),
@@ -656,21 +673,24 @@ def _refused_by_state(one: Moment) -> bool:
 LOGIN = timedelta(minutes=15)
 
 
+def _is_login(call: Called) -> bool:
+    return call.operation == "get_token" or (call.signed and call.status == 401)
+
+
 def answers_about(
     calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, said: datetime
 ) -> list[Called]:
     """The calls that were no success: while a verdict was made, and each DELETE since the request was received.
 
-    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made.
+    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made; so
+    does a signature.
     About the disk, its server, or nobody in particular (a login, a list of volumes).
     """
     server_id, volume_id = where
     return [
         call
         for call in calls
-        if (received if call.method == "DELETE" else began - LOGIN if call.operation == "get_token" else began)
-        <= call.at
-        <= said
+        if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= said
         and (call.status >= 300 or call.status == 0 or call.fault)
         and call.server_id in (None, server_id)
         and call.volume_id in (None, volume_id)

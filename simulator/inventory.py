@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class What(StrEnum):
@@ -109,7 +110,8 @@ class Image:
 class Server:
     """A server; the volume at its root device is its system disk.
 
-    `host` is where it runs, empty while it is offloaded; users are shown a hash of it only.
+    `host` is where it runs, empty while it is offloaded; users are shown a hash of it only. Bare metal as it stands,
+    by its flavor and its tag; ORDINARY is what else it may be. Without a `flavor_id` no flavor is told.
     """
 
     id: str
@@ -127,6 +129,7 @@ class Server:
     flavor_id: str = "physical.o2.medium"
     image_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    flavor_specs: Mapping[str, str] = field(default_factory=lambda: {"resource_type": "ironic"})
     tags: tuple[str, ...] = ("__type_baremetal",)
     host: str = "host-1"
     host_up: bool = True
@@ -157,6 +160,14 @@ SHELVED_OFFLOADED: Mapping[str, str | int] = {
 }
 SOFT_DELETED: Mapping[str, str | int] = {"status": "SOFT_DELETED", "vm_state": "soft-delete", "power_state": 0}
 """States of a server as real Nova was seen to show them, its fake hypervisor's power states included."""
+
+
+ORDINARY: Mapping[str, Any] = {
+    "flavor_id": "s3.large.2",
+    "flavor_specs": {"resource_type": "IOoptimizedS3_2"},
+    "tags": (),
+}
+"""A virtual server, as Open Telekom Cloud names its flavors."""
 
 
 @dataclass(frozen=True, slots=True)

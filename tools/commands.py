@@ -20,10 +20,10 @@ from local.surroundings import past_proxies
 from local.verdicts import LOGS, watched
 from shared.cloud.openstack import OpenStackCloud
 from shared.ports import CloudTrouble, utc_now
-from shared.settings import Settings, SettingsError, load
+from shared.settings import SettingsError
 from tools.detach import Detach, Service, Wish, find, seconds_of
 from tools.exit_status import Exit, of_events
-from tools.inventory import NotFound
+from tools.inventory import NotFound, policy_of
 from tools.progress import Progress
 from tools.status import FileLog, Lines, show
 
@@ -152,15 +152,14 @@ def detach(asked: argparse.Namespace) -> Exit:
     if asked.cloud == "env" and (trouble := check_cloud(os.environ)):
         return _trouble(trouble)
     wish = Wish(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
-    set_ = {"RUNNING_SERVER_POLICY": value} if (value := os.environ.get("RUNNING_SERVER_POLICY")) else {}
-    rule = load(Settings, {"REQUEST_QUEUE_URL": "unused", **set_}).running_server_policy
+    policy = policy_of(os.environ)
     progress = Progress(asked.json)
     session = f"by-hand-{uuid4().hex[:12]}"
     confirm: Callable[[str], bool] = (lambda question: True) if asked.yes else on_terminal
     status, why = Exit.OPEN, ""
     try:
         with opened(asked, progress, session) as (service, cloud):
-            target = find(cloud, wish, progress, rule)
+            target = find(cloud, wish, progress, policy)
             status = Detach(service, progress, wish, target, confirm, session).run()
     except KeyboardInterrupt:
         why = "Stopped."

@@ -264,7 +264,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if not (server and case.volume and case.ours and listed):
         return requeue(case, policy, now, "the server or its list was not read")
     devices = {case.ours.device, listed.device}
-    match gates.gate(case.request, case.volume, devices, server, policy.running_server_policy):
+    match gates.gate(case.request, case.volume, devices, server, policy):
         case gates.Refuse(reason, explanation):
             return failed(reason, explanation)
         case gates.Hold(why):

@@ -110,6 +110,7 @@ class Scenario:
     """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts.
 
     By the API of bare metal servers something else may come of it (`by_jobs`); some scenarios are about that API alone.
+    `operator` has the settings that it is about.
     Of a request with a summary, what that says: its outcome, and the details that it lists.
     """
 
@@ -119,10 +120,11 @@ class Scenario:
     arrange: Callable[[Stage], None]
     by_jobs: tuple[str, ...] = ()
     api: str = COMPUTE
+    operator: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, str]:
-        return SETTINGS | {"DETACH_API": self.api}
+        return {**SETTINGS, "DETACH_API": self.api, **self.operator}
 
     def by(self, api: str) -> "Scenario":
         """The same by another API; one that is about the bare metal service alone stays as it is."""
@@ -145,18 +147,23 @@ SETTINGS = {"CONFIRM_TIMEOUT": "36", "WATCH_TIMEOUT": "48", "REQUEST_TTL": "50",
 CATALOGUE: dict[str, Scenario] = {}
 
 
+Arrange = Callable[[Stage], None]
+
+
 def scenario(
-    *expected: str, by_jobs: tuple[str, ...] = (), api: str = COMPUTE
-) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    *expected: str, by_jobs: tuple[str, ...] = (), api: str = COMPUTE, operator: Mapping[str, str] | None = None
+) -> Callable[[Arrange], Arrange]:
     """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
 
     Several verdicts of one request are joined by " then "; a summary is `outcome: detail, detail`. `by_jobs` is what
-    comes of it by the API of bare metal servers, if that is something else.
+    comes of it by the API of bare metal servers, if that is something else; `operator` has settings beside the
+    catalogue's own.
     """
 
-    def enter(arrange: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    def enter(arrange: Arrange) -> Arrange:
         name = arrange.__name__.replace("_", "-")
-        CATALOGUE[name] = Scenario(name, (arrange.__doc__ or "").strip(), expected, arrange, by_jobs, api)
+        sentence = (arrange.__doc__ or "").strip()
+        CATALOGUE[name] = Scenario(name, sentence, expected, arrange, by_jobs, api, operator or {})
         return arrange
 
     return enter

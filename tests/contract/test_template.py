@@ -13,7 +13,15 @@ import yaml
 from shared.aws import deployment, verdict_store
 from shared.bootstrap.detach import outlets
 from shared.canary.run import MARK
-from shared.policy import CANARY_INVOCATION, INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningServerPolicy
+from shared.policy import (
+    CANARY_INVOCATION,
+    INVOCATION,
+    MAX_RECEIVES,
+    VISIBILITY,
+    Policy,
+    RunningServerPolicy,
+    ServerKind,
+)
 from shared.settings import DetachApi, Settings, SettingsError, SinkMode, load
 
 ROOT = Path(__file__).parents[2]
@@ -467,6 +475,7 @@ def test_parameters_stay_within_settings() -> None:
     assert parameters["SinkMode"]["AllowedValues"] == list(SinkMode)
     assert parameters["RunningServerPolicy"]["AllowedValues"] == list(RunningServerPolicy)
     assert parameters["DetachApi"]["AllowedValues"] == list(DetachApi)
+    assert parameters["ServerKind"]["AllowedValues"] == list(ServerKind)
 
 
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])

@@ -475,6 +475,8 @@ MUTANTS = (
            "expires-unsettled", "nothing_is_hammered"),
     Mutant("a system disk is a disk", changed("unsafe", at_another_device), "system-disk", "gates_hold"),
     Mutant("a lock is not looked at", changed("unsafe", with_server(locked=False)), "locked", "gates_hold"),
+    Mutant("the kind of the server is not looked at", changed("unsafe", with_server(tags=("__type_baremetal",))),
+           "virtual", "gates_hold"),
     Mutant("protection is not looked at", changed("unsafe", unprotected), "protected", "gates_hold"),
     Mutant("everybody attests", changed("unsafe", with_request(unmounted=True)), "unsafe", "gates_hold"),
     Mutant("a dry run is carried out", for_real, "dry-run", "gates_hold"),

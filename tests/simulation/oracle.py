@@ -81,7 +81,15 @@ class Run:
             _verdicts(simulation),
             simulation.cloud.world.history,
             len(simulation.queue.messages) + len(simulation.queue.dead_letters),
-            tuple({identity.user.password, *identity.passwords, *identity.issued, *_planted(requests)}),
+            tuple(
+                {
+                    identity.user.password,
+                    *identity.passwords,
+                    *identity.issued,
+                    *simulation.access.given,
+                    *_planted(requests),
+                }
+            ),
             simulation.logs,
             frozenset(untouchable),
             simulation.queue.copies,
@@ -204,6 +212,7 @@ def promise_of(simulation: Stack) -> Promise:
         ttl_limit=policy.request_ttl_limit,
         ahead=simulation.cloud_ahead,
         running=str(policy.running_server_policy),
+        kind=str(policy.server_kind),
     )
 
 
@@ -401,7 +410,7 @@ def nothing_is_hammered(run: Run) -> Iterator[str]:
 
 
 HOLDS = {"refused_by_server", "stuck_detaching", "system_disk", "attestation_required", "server_running", "superseded",
-         "server_locked", "volume_protected"}  # fmt: skip
+         "server_locked", "volume_protected", "not_bare_metal"}  # fmt: skip
 """Who says this must show an attachment."""
 
 

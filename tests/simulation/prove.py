@@ -1,7 +1,8 @@
 """`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each.
 
 With names, such as `rough`, only the proofs that begin with one of them. With PROOF_API=bms_v1 (`make prove
-API=bms_v1`) all of it by the job API of bare metal servers, on a cloud whose compute API is closed.
+API=bms_v1`) all of it by the job API of bare metal servers, on a cloud whose compute API is closed. ACCESS names the
+way to log in (`tests.access.WAYS`); without it that is a password.
 """
 
 import itertools
@@ -254,6 +255,12 @@ def _judged(judge: Callable[[Any], list[str] | Judged], case: Any) -> tuple[Any,
 
 
 def main() -> int:
+    from tests.access import WAYS, chosen
+
+    if chosen() not in WAYS:
+        print(f"ACCESS={chosen()} is no way to log in: it is one of {', '.join(WAYS)}.", file=sys.stderr)
+        return 2
+    print(f"logging in by {chosen()}")
     good = True
     began = time.monotonic()
     reached: Counts = Counter()

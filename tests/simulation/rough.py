@@ -226,7 +226,7 @@ class Rough:
 
     def _change_password(self) -> None:
         identity = self.simulation.cloud.identity
-        identity.change_password(f"password-{self.random.getrandbits(64):x}")
+        identity.rotate(f"password-{self.random.getrandbits(64):x}")
         identity.revoke_tokens()
 
     def _queue(self) -> None:

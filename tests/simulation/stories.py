@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from simulator import Behaviour, Kind, Refused, bodies, faults
+from simulator import ORDINARY, Behaviour, Kind, Refused, bodies, faults
 from simulator.scenarios import BMS_V1, CATALOGUE, scenario_cloud
 from simulator.scenarios.stage import Stage
 from tests.simulation.oracle import Run, violations
@@ -80,9 +80,8 @@ def _wrong_server(stage: Stage) -> None:
 
 def _unauthorized(stage: Stage) -> None:
     """Keystone knows the user no more."""
+    stage.cloud.identity.forget_user()
     server = stage.server()
-    stage.fault(faults.answer(bodies.keystone_error(401, "The request you have made requires authentication.")),
-                "get_token", times=None)  # fmt: skip
     disk = stage.disk(server)
     stage.untouchable.add(disk)
     stage.request(server, disk)
@@ -267,6 +266,8 @@ def _summed_up(stage: Stage) -> None:
 OPERATORS: Mapping[str, dict[str, str]] = {
     "stopped-only": {"RUNNING_SERVER_POLICY": "stopped_only"},
     "attested-only": {"RUNNING_SERVER_POLICY": "attest"},
+    "bare-metal-only": {"SERVER_KIND": "bare_metal"},
+    "virtual": {"SERVER_KIND": "bare_metal"},
 }
 """What the operator has set in some of them."""
 
@@ -312,6 +313,8 @@ STORIES = tuple(
         ("dry-run-unsafe", _dry_unsafe),
         ("stopped-only", barred()),
         ("attested-only", barred()),
+        ("bare-metal-only", one()),
+        ("virtual", barred(**ORDINARY)),
         ("unauthorized", _unauthorized),
         ("all-data-disks", all_disks(PROMPT, Behaviour(seconds=9), PROMPT)),
         ("all-data-disks-one-stuck", all_disks(PROMPT, Behaviour(stuck=True, stuck_seconds=700))),
