@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from local.console import Console
-from local.verdicts import Key, collect, watched
+from local.verdicts import SUMMARY, Key, collect, told, watched
 from shared.ports import utc_now
 from simulator import Happened
 from simulator.oracle import disagreement
@@ -57,7 +57,7 @@ def _together(console: Console, chosen: Sequence[Scenario]) -> list[Played]:
             sent = zip(stage.requests, stage.bodies(), stage.delays, scenario.expected, strict=True)
             for request, body, delay, expected in sent:
                 stack.request(body, delay)
-                wanted.append((stage, expected, (request["id"], request["data"]["volume_id"])))
+                wanted.append((stage, expected, (request["id"], request["data"].get("volume_id", SUMMARY))))
         events = collect(stack, console, {key for _, _, key in wanted}, PATIENCE)
         with cloud.lock:
             history = list(cloud.world.history)
@@ -66,7 +66,7 @@ def _together(console: Console, chosen: Sequence[Scenario]) -> list[Played]:
 
 def _row(console: Console, stage: Stage, expected: str, events: list[Any], history: Sequence[Happened]) -> bool:
     """Show what came of one request of a scenario; whether it is as expected, and true."""
-    got = " then ".join(event["data"]["detail"] for event in events) or "no verdict"
+    got = told(events)
     name, objections = stage.name, (disagreement(history, event, stage.keeps_records) for event in events)
     objection = next(filter(None, objections), None)
     right = got == expected and objection is None

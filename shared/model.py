@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
@@ -137,7 +137,11 @@ UNNAMED_PROJECT = "default"
 
 @dataclass(frozen=True, slots=True)
 class DetachRequest:
-    """One wish to have one volume off one server, with the identity and the time of the event it came in."""
+    """One wish to have one volume off one server, with the identity and the time of the event it came in.
+
+    Without a `volume_id` it is for all data disks of the server, which are not listed yet. With `summary` it is one of
+    those that one event asked for, and that a summary answers together.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -145,7 +149,7 @@ class DetachRequest:
     source: Annotated[str, Field(min_length=1, max_length=2048)]
     requested_at: AwareDatetime
     server_id: CloudId
-    volume_id: CloudId
+    volume_id: CloudId | Literal[""]
     project_id: ProjectId | None = None
     attachment_id: CloudId | None = None
     unmounted: bool = False
@@ -159,10 +163,12 @@ class DetachRequest:
     traceparent: str | None = None
     tracestate: str | None = None
     requester: Requester = NOBODY_KNOWN
+    summary: bool = False
 
     @property
     def subject(self) -> str:
-        return f"servers/{self.server_id}/volumes/{self.volume_id}"
+        about = f"servers/{self.server_id}"
+        return f"{about}/volumes/{self.volume_id}" if self.volume_id else about
 
 
 # ------------------------------------------------------------------------------------------ what the cloud shows
@@ -449,3 +455,13 @@ def verdict_id(source: str, request_id: str, volume_id: str | None, outcome: Out
     """
     slot = "final" if outcome in FINAL else outcome.value
     return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n{volume_id or ''}\n{slot}"))
+
+
+SUMMARY = "detach_summary"
+"""What the type of a summary's event ends in, before its version."""
+
+
+def summary_id(source: str, request_id: str, dry_run: bool = False) -> str:
+    """The id of the event that sums up a request: the same for the same request, whatever it says."""
+    slot = "checked_summary" if dry_run else "summary"
+    return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n\n{slot}"))

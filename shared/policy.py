@@ -202,6 +202,10 @@ be larger."""
 VOLUMES = 40
 """In one request: no bare metal server has more (`decision.bare_metal`)."""
 
+DISKS = 100
+"""Data disks of one server that one request may ask for. The message that carries them has to fit into SQS, with
+CALLS_KEPT calls of each or, if it does not, with some less; their summary has to fit into one event."""
+
 ENVELOPES = 4
 FAULTS = 50
 """More than any honest request has. All of them together have to fit into one event."""

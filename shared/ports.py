@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from shared.model import Action, Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
+from shared.model import SUMMARY, Action, Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
 
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K", bound=Hashable)
@@ -134,6 +134,11 @@ class Event:
     outcome: Outcome
     reason: Reason | None = None
     task_token: str | None = field(default=None, repr=False)
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether it sums up a request, and is no verdict itself."""
+        return self.type.endswith(f".volume.{SUMMARY}.v1")
 
 
 class Queue(Protocol):

@@ -129,6 +129,34 @@ class Moment:
         return bool(devices & root)
 
 
+def is_system_disk(cloud: CloudApi, server_id: str, volume_id: str, at: datetime) -> bool:
+    """Whether a disk was the server's system disk at a moment, by either plane."""
+    timeline = cloud.world.timeline
+    held = (one for plane in ("nova", "cinder") for one in timeline.attachments(plane, volume_id, at))
+    here = tuple(one for one in held if one.server_id == server_id)
+    server, volume = timeline.at("servers", server_id, at), timeline.at("volumes", volume_id, at)
+    return Moment(at, server, volume, None, here, ()).is_root()
+
+
+def data_disks(cloud: CloudApi, server_id: str, since: datetime, until: datetime) -> list[set[str]]:
+    """The data disks that compute listed for a server, at each moment of an interval at which they may have changed."""
+    entries = cloud.world.timeline.entries
+    ever = [key for key, known in entries.items() if key[0] == "nova" and any(_on(one, server_id) for _, one in known)]
+    volumes = {one.volume_id for key in ever for _, one in entries[key] if one is not None}
+    about = [*ever, ("servers", server_id), *(("volumes", volume_id) for volume_id in volumes)]
+    changes = {at for key in about for at, _ in entries.get(key, ()) if since <= at <= until}
+    timeline = cloud.world.timeline
+    found = []
+    for at in sorted(changes | {since, until}):
+        held = {one.volume_id for key in ever if _on(one := timeline.at(*key, at), server_id)}
+        found.append({volume_id for volume_id in held if not is_system_disk(cloud, server_id, volume_id, at)})
+    return found
+
+
+def _on(attachment: Attachment | None, server_id: str) -> bool:
+    return attachment is not None and attachment.server_id == server_id
+
+
 @dataclass(frozen=True)
 class View:
     """All that is known of a verdict about one request, at the time when it was said."""
@@ -512,10 +540,13 @@ def _gave_up(view: View) -> bool:
     """Its time was over, and there was no time at which it could have been detached."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    # After a death nobody knows whose detach it is that a disk of several servers shows.
-    several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
-    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
-    unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
+    # After a death, or a lost answer, nobody knows whose detach it is that a disk of several servers shows.
+    lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
+    several = lost and any(one.volume and one.volume.multiattach for one in view.life)
+    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2). One of another request's holds this
+    # one up for as long as it is not known.
+    unknown = sum(call.method == "DELETE" for call in view.answers)
+    unsettled = unknown >= (1 if view.asked.shared else UNSETTLED)
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
     return (over and waited and (several or not view.effect)) or view.over_watch
 
@@ -523,6 +554,18 @@ def _gave_up(view: View) -> bool:
 def _watching(view: View) -> bool:
     since = view.under_way_since
     return since is not None and view.said >= since + view.promise.confirm and (_held(view) or bool(view.answers))
+
+
+MOST_DISKS = 100
+"""A request for all data disks is for so many at most."""
+
+
+def _too_many(view: View) -> bool:
+    """The server has more data disks than one request may be for."""
+    every = bool(view.asked.data.get("all_data_disks")) and not view.where[1]
+    since = min(view.asked.first_received + view.promise.ahead, view.began)
+    moments = data_disks(view.cloud, view.where[0], since, view.said) if every else []
+    return any(len(disks) > MOST_DISKS for disks in moments)
 
 
 def _sender(*faults: str) -> Claim:
@@ -538,7 +581,7 @@ CLAIMS: Mapping[str, Claim] = {
     "server_gone": _server_gone,
     "volume_gone": _volume_gone,
     "still_watching": _watching,
-    "invalid_request": _sender("invalid_request"),
+    "invalid_request": lambda view: view.asked.invalid == "invalid_request" or _too_many(view),
     "not_authentic": _sender("not_authentic"),
     "requester_not_allowed": lambda view: not view.promise.allowed,
     "expired": _expired,

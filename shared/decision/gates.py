@@ -134,14 +134,14 @@ FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
 volumes of an image-booted server begin at the second name (recording 11)."""
 
 
-def is_system_disk(volume: Volume, device: str | None, server: Server) -> bool:
+def is_system_disk(volume: Volume | None, device: str | None, server: Server) -> bool:
     """The disk at the server's root device; where the server does not name that, the one with the first disk's name.
 
     Only a bootable volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
     data disk is an ordinary one (recording 11).
     """
     if not device:
-        return volume.bootable
+        return volume is not None and volume.bootable
     return device == server.root_device if server.root_device else device in FIRST_DISKS
 
 

@@ -4,8 +4,8 @@
 and leaves some seconds between what must come first and what must come after.
 """
 
-from simulator.scenarios import answers, bare_metal, copies, gates, jobs, moves, proof
+from simulator.scenarios import answers, bare_metal, copies, gates, jobs, moves, proof, summaries
 from simulator.scenarios.stage import BMS_V1, CATALOGUE, COMPUTE, SETTINGS, Scenario, Stage, scenario_cloud
 
 __all__ = ["BMS_V1", "CATALOGUE", "COMPUTE", "SETTINGS", "Scenario", "Stage", "scenario_cloud", "answers", "bare_metal",
-           "copies", "gates", "jobs", "moves", "proof"]  # fmt: skip
+           "copies", "gates", "jobs", "moves", "proof", "summaries"]  # fmt: skip

@@ -77,21 +77,26 @@ class Stage:
     def request(
         self,
         server_id: str,
-        volume_id: str,
+        volume_id: str | None = None,
         *,
         ago: timedelta = timedelta(),
         delay: int = 0,
         envelope: dict[str, Any] | None = None,
         **data: Any,
     ) -> None:
-        """A request that was made so long `ago`, and is sent after a `delay` in seconds."""
+        """A request that was made so long `ago`, and is sent after a `delay` in seconds.
+
+        Without a volume, `data` says which ones are meant.
+        """
+        if volume_id is not None:
+            data = {"volume_id": volume_id, **data}
         request = {
             "specversion": "1.0",
             "id": f"{self.name}-{len(self.requests) + 1}",
             "source": "/scenarios",
             "type": "bms.volume.detach_requested.v1",
             "time": (self.world.now - ago).isoformat(),
-            "data": {"server_id": server_id, "volume_id": volume_id, **data},
+            "data": {"server_id": server_id, **data},
         }
         self.requests.append(request | (envelope or {}))
         self.delays.append(delay)
@@ -106,6 +111,7 @@ class Scenario:
 
     By the API of bare metal servers something else may come of it (`by_jobs`); some scenarios are about that API alone.
     `operator` has the settings that it is about.
+    Of a request with a summary, what that says: its outcome, and the details that it lists.
     """
 
     name: str
@@ -149,8 +155,9 @@ def scenario(
 ) -> Callable[[Arrange], Arrange]:
     """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
 
-    Several verdicts of one request are joined by " then ". `by_jobs` is what comes of it by the API of bare metal
-    servers, if that is something else; `operator` has settings beside the catalogue's own.
+    Several verdicts of one request are joined by " then "; a summary is `outcome: detail, detail`. `by_jobs` is what
+    comes of it by the API of bare metal servers, if that is something else; `operator` has settings beside the
+    catalogue's own.
     """
 
     def enter(arrange: Arrange) -> Arrange:

@@ -145,6 +145,8 @@ def fault_cases() -> Iterator[tuple[Any, ...]]:
     from tests.simulation.test_faults import CASES, FAULTS, OPERATIONS, STORIES
 
     yield from ((story, (operation, fault, skip)) for story, operation, fault, skip in CASES)
+    groups = itertools.product(("all-data-disks", "summed-up"), OPERATIONS, FAULTS, (0, 1, 3))
+    yield from ((story, (operation, fault, skip)) for story, operation, fault, skip in groups)
     random = Random(SEED)
     for _ in range(1000):
         strikes = [(random.choice(OPERATIONS), random.choice(list(FAULTS)), random.randrange(3)) for _ in range(2)]

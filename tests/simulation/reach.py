@@ -110,6 +110,8 @@ def said(events: list[dict[str, Any]], counts: Counts) -> None:
     """Count what events say."""
     for event in events:
         data = event["data"]
+        if "detail" not in data:
+            continue  # a summary says nothing that its verdicts do not
         counts["detail", data["detail"]] += 1
         if data.get("reason"):
             counts["reason", data["reason"]["code"]] += 1

@@ -81,9 +81,11 @@ class Rough:
     simulation: Stack = field(init=False)
     stage: Stage = field(init=False)
     keeps_records: bool = field(init=False)
+    summing: Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = random = Random(self.seed)
+        self.summing = Random(f"summaries {self.seed}")
         self.tame = random.random() < 0.6
         self.keys = RotatingKeys()
         ahead = timedelta(seconds=random.uniform(-SKEW, SKEW))
@@ -165,13 +167,35 @@ class Rough:
             )
             if random.random() < chance
         }
+        several = self._several(server, data) if self.summing.random() < 0.15 else None
         skew = timedelta(seconds=random.uniform(-SKEW, SKEW))
         ago = random.choice((timedelta(), timedelta(), timedelta(), timedelta(minutes=1), timedelta(hours=2)))
+        if several and any(one.server_id == server and not one.attached_at for one in stage.world.nova.values()):
+            ago = timedelta()  # what was attached while its server was shelved is as old as this world
         envelope: dict[str, Any] = {"id": f"{stage.name}-{number}", "time": _text(self.simulation.clock() + skew - ago)}
         if random.random() < 0.1:
             over = timedelta(seconds=random.choice((-60, 5, 90, 4000)))
             envelope["expirytime"] = _text(self.simulation.clock() + over)
-        stage.request(server, disk, delay=random.choice((0, 0, 0, 3, 30)), envelope=envelope, **data)
+        delay = random.choice((0, 0, 0, 3, 30))
+        if several:
+            stage.request(server, delay=delay, envelope=envelope, **several)
+        else:
+            stage.request(server, disk, delay=delay, envelope=envelope, **data)
+
+    def _several(self, server: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The same wish for all data disks of the server, or for some volumes with a summary.
+
+        It is drawn apart: the worlds of all seeds stay what they were.
+        """
+        rest = {name: value for name, value in data.items() if name not in ("attachment_id", "allow_system_disk")}
+        volumes = list(dict.fromkeys(disk for where, disk in self.disks if where == server))
+        if self.summing.random() < 0.6 or not volumes:
+            return {**rest, "all_data_disks": True}
+        return {
+            **rest,
+            "volume_ids": self.summing.sample(volumes, self.summing.randint(1, len(volumes))),
+            "summary": True,
+        }
 
     # ------------------------------------------------------------------------------------------ what else happens
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from local.verdicts import told
 from shared.decision.case import Broken, Conclude, Step
 from shared.decision.overdue import bound
 from shared.outbox.observer import Observer
@@ -35,7 +36,7 @@ def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
     events, history = simulation.bus.events, simulation.cloud.world.history
     heard = [event for n, event in enumerate(events) if event["id"] not in {earlier["id"] for earlier in events[:n]}]
     got = [
-        " then ".join(event["data"]["detail"] for event in heard if event["data"]["request"]["id"] == request["id"])
+        told([event for event in heard if event["data"]["request"]["id"] == request["id"]])
         for request in stage.requests
     ]
     assert list(scenario.expected) == got
