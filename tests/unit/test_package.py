@@ -68,7 +68,7 @@ def test_notes_are_the_section_of_the_version() -> None:
     """The text of the changelog's section, without those of other versions."""
     assert notes("1.1.0", CHANGELOG) == ("not released yet", "### Added\n\n- Something.\n")
     assert notes("1.0.0", CHANGELOG) == ("2026-11-28", "- The first.\n")
-    with pytest.raises(NotReady, match="CHANGELOG.md has no section"):
+    with pytest.raises(NotReady, match="has no section"):
         notes("1.2.0", CHANGELOG)
 
 
