@@ -141,10 +141,13 @@ class Group(Frozen):
 
     # ---------------------------------------------------------------------------------------------- how it moves on
 
-    def listed(self, volume_ids: Sequence[str], progress: Progress, due: datetime) -> Group:
+    def listed(self, volume_ids: Sequence[str], progress: Progress, now: datetime, due: datetime) -> Group:
         """The same with the disks that the look has listed instead of it. From here on they are fixed."""
         begun = Progress(
-            first_seen_at=progress.first_seen_at, redelivered_since=progress.redelivered_since, place=progress.place
+            first_seen_at=progress.first_seen_at,
+            redelivered_since=progress.redelivered_since,
+            listed_at=now,
+            place=progress.place,
         )
         return self.model_copy(
             update={"volumes": tuple(Member(volume_id=id_, due=due, progress=begun) for id_ in volume_ids)}

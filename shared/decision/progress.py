@@ -32,10 +32,11 @@ class Progress:
     `receipt` is what an accepted DELETE left behind: the id of its request, or of its job. Only the cloud's adapter
     knows which (`cloud.openstack`, `cloud.bms_v1`).
     `redelivered_since` is when the queue first handed out the message that the request came in, if it did so more
-    than once: an earlier delivery may have done anything. `place` names the project and the endpoints of the
-    first look. `error_reads` are looks in a row at which both planes held the volume and its status was an error.
-    `failures` are looks in a row that our own code failed on; `last_error` says where. `denied` is the no that the last
-    DELETE was answered with.
+    than once: an earlier delivery may have done anything. `listed_at` is when the disk was listed for a request for all
+    of them: an attachment that was there then has not taken the place of the one that is meant. `place` names the
+    project and the endpoints of the first look. `error_reads` are looks in a row at which both planes held the volume
+    and its status was an error. `failures` are looks in a row that our own code failed on; `last_error` says where.
+    `denied` is the no that the last DELETE was answered with.
     """
 
     __pydantic_config__ = STRICT
@@ -58,6 +59,7 @@ class Progress:
     last_error: str | None = None
     calls: tuple[Call, ...] = ()
     redelivered_since: AwareDatetime | None = None
+    listed_at: AwareDatetime | None = None
     place: str | None = None
     failures: int = 0
     denied: Denial | None = None

@@ -80,7 +80,7 @@ def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return None
     if case.standing is Standing.REATTACHED:
         newer = f"attachment {identity(ours)}, made at {_time(ours)}, is a newer one and was not touched"
-        since = case.progress.redelivered_since
+        since = _delivered_before(case)
         if followed:
             return detached(Detail.REPLACED_BY_NEWER, f"attachment {identity(followed)} is gone; {newer}")
         if since and ours.attached_at and ours.attached_at > since:
@@ -96,6 +96,12 @@ def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
     known = f"attachment {identity(ours)}, made at {_time(ours)}, was not touched"
     unknown = "whether the server was moved or somebody attached the volume again is not known"
     return failed(Reason.SUPERSEDED, f"{known}: it is not the one {_than(case, asked_for=True)}, and {unknown}")
+
+
+def _delivered_before(case: Case) -> datetime | None:
+    """Since when an earlier delivery may have done what this one is asked for; of a listed disk, since the listing."""
+    since, listed_at = case.progress.redelivered_since, case.progress.listed_at
+    return max(since, listed_at) if since and listed_at else since
 
 
 def _than(case: Case, asked_for: bool = False) -> str:

@@ -106,7 +106,7 @@ class Outbox:
                 self._requeue(case, seconds, event)
             case Disks(volume_ids):
                 group, due = self._groups[case.message.id], now + timedelta(seconds=AT_ONCE[0])
-                self._groups[case.message.id] = group.listed(volume_ids, case.progress, due)
+                self._groups[case.message.id] = group.listed(volume_ids, case.progress, now, due)
             case NotLookedAt():
                 self._requeue(case, PUT_BACK)
             case Broken(_, Requeue(seconds)):

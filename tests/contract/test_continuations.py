@@ -28,7 +28,7 @@ NEVER_TRAVELS = {"dry_run", "requester", "summary"}
 summary answers travels as a group."""
 
 ON_THE_WIRE = {"receipt": "delete_request_id"}
-LATER = {"denied", "redelivered_since", "place", "error_reads", "failures"}
+LATER = {"denied", "redelivered_since", "place", "error_reads", "failures", "listed_at"}
 """Not written by the first releases, with a default that means as before."""
 
 

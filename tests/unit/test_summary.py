@@ -149,6 +149,40 @@ def test_disks_are_listed_once() -> None:
     assert later in {a.volume_id for a in bench.world.nova.values()}
 
 
+def test_a_disk_that_is_new_when_the_message_comes_again_is_no_successor() -> None:
+    """The first delivery died before it listed anything: a disk that was attached since is listed, and superseded."""
+    bench = Bench(deaths=frozenset({(1, "before")}))
+    disk = bench.disk(behaviour=QUICK)
+    bench.queue.put(asked(bench, all_data_disks=True))
+    bench.step()
+    bench.clock.sleep(30)
+    new = bench.world.add_volume().id
+    bench.world.attach(bench.server, new)
+    bench.run()
+    (summary,) = summaries(bench)
+    told = {one["volume_id"]: (one["verdict"], one["detail"]) for one in summary["data"]["volumes"]}
+    assert told == {disk: ("detached", "detached_now"), new: ("failed", "superseded")}
+    assert summary["data"]["outcome"] == "failed"
+    assert {a.volume_id for a in bench.world.nova.values()} == {new}
+
+
+def test_a_listed_disk_that_is_attached_again_was_replaced() -> None:
+    """Of a message that comes again after the listing an earlier delivery may have detached what was listed."""
+    bench = Bench()
+    disk = bench.disk(behaviour=QUICK)
+    bench.queue.put(asked(bench, all_data_disks=True))
+    bench.step()
+    bench.clock.sleep(2)
+    (again,) = bench.queue.receive(1)  # by a delivery that dies before it does anything
+    bench.world.begin_detach(bench.server, disk)
+    bench.clock.sleep(30)
+    bench.world.attach(bench.server, disk)
+    assert again in bench.queue.messages
+    bench.run()
+    (verdict,) = verdicts(bench)
+    assert (verdict["data"]["detail"], bench.counted("delete_attachment")) == ("replaced_by_newer", 0)
+
+
 def test_a_bootable_disk_without_a_device_is_taken_for_the_system_disk() -> None:
     """The gates' rule holds for the list: a data disk whose device is not told is asked for and listed."""
     bench = Bench()
