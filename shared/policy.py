@@ -138,6 +138,10 @@ AWS_BATCH = 10
 AWS_BATCH_BYTES = 900_000
 """Both take 1 MiB in all; a little is left for the names around the bodies."""
 
+GROUP_BYTES = 240_000
+"""A message that carries several volumes is packed rather than be larger. A queue that was made before SQS took 1 MiB
+takes 256 KiB; a little is left for the MAC."""
+
 LONGEST_DELAY = 900
 """What SQS can delay a message by."""
 

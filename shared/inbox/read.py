@@ -94,9 +94,10 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
         if isinstance(value, dict):
             own = next((kind for kind, needs in NEEDS.items() if kind in value and needs in value), None)
         if own and isinstance(value, dict):
-            if not (is_signed(value, macs) or is_of_the_release_before(value, message.sent_at, macs)):
+            grouped = "volumes" in value  # no release has written one without a MAC
+            if not (is_signed(value, macs) or (not grouped and is_of_the_release_before(value, message.sent_at, macs))):
                 return _forged(message, origin, own)
-            if "volumes" in value:
+            if grouped:
                 return _grouped(message, value)
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
         if isinstance(value, dict) and MAC in value and is_signed(value, macs):
@@ -198,10 +199,11 @@ def _announced(value: JsonValue) -> str | None:
 
 
 def _open(value: JsonValue) -> tuple[str | None, ...]:
-    """The volumes that a group says have no verdict, read whatever else it holds."""
+    """The volumes that a group says have no verdict on the bus, read whatever else it holds."""
     listed = value.get("volumes") if isinstance(value, dict) else None
     members = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    return tuple(valid_id(one.get("volume_id")) for one in members if one.get("said") is None)
+    open_ = [one for one in members if one.get("said") is None or one.get("unsent") is not None]
+    return tuple(valid_id(one.get("volume_id")) for one in open_)
 
 
 def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:

@@ -1,6 +1,7 @@
 """The group: what is known of each volume of a request, and that none is lost or doubled."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from shared.own_messages import NEEDS, Continuation, WaitingDelivery
 from shared.policy import AWS_BATCH_BYTES, CALLS_KEPT, DISKS, LONGEST_DELAY
 from shared.strict_json import signed
 from tests.builders import NOW, case, request
-from tests.messages import MESSAGE_KEYS, ours
+from tests.messages import MESSAGE_KEYS, START, ours
 from tests.stack import Bench
 
 VOLUMES = [f"00000000-0000-4000-8000-{number:012}" for number in range(DISKS)]
@@ -145,6 +146,23 @@ def test_one_that_cannot_be_read_is_answered_as_a_dead_letter() -> None:
     told = {event["data"]["volume_id"]: (event["id"], event["data"]["detail"]) for event in bench.bus.events}
     expected = {id_: verdict_id("/changes", "4711", id_, Outcome.FAILED) for id_ in VOLUMES[1:3]}
     assert told == {volume: (id_, "dead_lettered") for volume, id_ in expected.items()}
+
+
+def test_a_verdict_that_the_bus_has_not_taken_is_answered_too() -> None:
+    """A message that cannot be read holds it, and nobody else does."""
+    event = waiting(group(), VOLUMES[0])
+    one = group(2).concluded(VOLUMES[0], DONE).concluded(VOLUMES[1], DONE).refused(VOLUMES[0], event, NOW)
+    bench = Bench()
+    bench.queue.put(ours({**one.wire(), "of a later release": True})).receive_count = 25
+    bench.run()
+    assert [data["volume_id"] for data in bench.bus.data] == [VOLUMES[0]]
+
+
+def test_no_release_has_written_one_without_a_mac() -> None:
+    """While messages of the first releases, which signed none, are still read, a group without one is forged."""
+    bench = Bench(macs=replace(MESSAGE_KEYS, made=START + timedelta(days=1)))
+    bench.handle(json.dumps(group().wire()))
+    assert [data["detail"] for data in bench.bus.data] == ["not_authentic"]
 
 
 def test_nobody_else_can_write_one() -> None:
