@@ -8,11 +8,12 @@ of them are listed, it has one member without a volume: the look that lists them
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import AwareDatetime
 
@@ -20,7 +21,7 @@ from shared.decision.case import DELETE_CALL, Case, Conclude
 from shared.decision.progress import Progress
 from shared.model import CloudId, DetachRequest, Detail, Frozen, Message, Outcome, Reason, verdict_id
 from shared.own_messages import WaitingDelivery, unsigned
-from shared.policy import AWS_BATCH_BYTES, LONGEST_DELAY
+from shared.policy import GROUP_BYTES, LONGEST_DELAY
 
 VERSION: Literal[2] = 2
 """Of the format of continuations. The release before knows the first one only, and gives a group back to the queue."""
@@ -29,7 +30,7 @@ EARLY = timedelta(seconds=1)
 """A volume is looked at so much before it is due, if others are looked at anyway: one message, one moment."""
 
 CALLS_SHORTENED = 3
-"""Calls kept of each volume if the message would be larger than the queue takes: the latest ones, DELETEs first."""
+"""Calls kept of each volume if the message is too large even when packed: the latest ones, DELETEs first."""
 
 
 class Said(Frozen):
@@ -94,7 +95,7 @@ class Group(Frozen):
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Self:
         """Raises ValidationError."""
-        return cls.model_validate_json(json.dumps(unsigned(value)))
+        return cls.model_validate_json(json.dumps({**unsigned(value), "volumes": members_in(value)}))
 
     # ------------------------------------------------------------------------------------------------ what it says
 
@@ -128,16 +129,23 @@ class Group(Frozen):
         return max(1, min(LONGEST_DELAY, ceil((due - now).total_seconds())))
 
     def wire(self) -> dict[str, Any]:
-        """The message; with less evidence, if it would be larger than the queue takes."""
+        """The message. If it would be larger than the queue takes its volumes are packed, and if need be with less
+        evidence: what is known of many volumes, and the verdicts on them that the bus has not taken, are much alike."""
         whole = self._written()
-        return whole if len(json.dumps(whole)) <= AWS_BATCH_BYTES else self._shortened()._written()
+        if _fits(whole):
+            return whole
+        packed = _packed(whole)
+        return packed if _fits(packed) else _packed(self._shortened()._written())
 
     def _written(self) -> dict[str, Any]:
         written = self.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         return {"continuation": self.continuation, **written}
 
     def _shortened(self) -> Group:
-        return self._with(lambda member: True, lambda member: {"progress": _fewer_calls(member.progress)})
+        return self._with(
+            lambda member: True,
+            lambda member: {"progress": _fewer_calls(member.progress), "unsent": _with_fewer_calls(member.unsent)},
+        )
 
     # ---------------------------------------------------------------------------------------------- how it moves on
 
@@ -186,9 +194,52 @@ def _urgency(member: Member) -> float:
     return member.due.timestamp() if member.due else 0.0
 
 
+def _fits(written: Mapping[str, Any]) -> bool:
+    return len(json.dumps(written)) <= GROUP_BYTES
+
+
+def _packed(written: Mapping[str, Any]) -> dict[str, Any]:
+    import lzma  # few messages are so large
+
+    text = json.dumps(written["volumes"], ensure_ascii=False)
+    return {**written, "volumes": b64encode(lzma.compress(text.encode(), preset=1)).decode()}
+
+
+def members_in(value: Mapping[str, Any]) -> Any:
+    """What a message of ours has as its volumes, unpacked if they are packed; as it stands where that is not possible.
+
+    Only what bears our MAC may be handed in: nobody else can say how large it becomes.
+    """
+    packed = value.get("volumes")
+    if not isinstance(packed, str):
+        return packed
+    import lzma
+
+    try:
+        return json.loads(lzma.decompress(b64decode(packed)))
+    except (lzma.LZMAError, ValueError):
+        return packed
+
+
 def _fewer_calls(progress: Progress | None) -> Progress | None:
-    if progress is None:
+    return progress and replace(progress, calls=tuple(_latest(progress.calls, lambda call: call.operation)))
+
+
+def _with_fewer_calls(waiting: WaitingDelivery | None) -> WaitingDelivery | None:
+    """The verdict with less evidence; what it says is the same."""
+    if waiting is None:
         return None
-    latest = sorted(range(len(progress.calls)), key=lambda at: (progress.calls[at].operation == DELETE_CALL, at))
-    kept = sorted(latest[-CALLS_SHORTENED:])
-    return replace(progress, calls=tuple(progress.calls[at] for at in kept))
+    said = json.loads(waiting.event.body)
+    evidence = said["data"]["evidence"]
+    if "calls" in evidence:  # an event that would be too large does without them
+        evidence["calls"] = _latest(evidence["calls"], lambda call: str(call["operation"]))
+    event = replace(waiting.event, body=json.dumps(said))
+    return waiting.model_copy(update={"event": event})
+
+
+T = TypeVar("T")
+
+
+def _latest(calls: Sequence[T], operation: Callable[[T], str]) -> list[T]:
+    latest = sorted(range(len(calls)), key=lambda at: (operation(calls[at]) == DELETE_CALL, at))
+    return [calls[at] for at in sorted(latest[-CALLS_SHORTENED:])]

@@ -200,7 +200,9 @@ def _announced(value: JsonValue) -> str | None:
 
 def _open(value: JsonValue) -> tuple[str | None, ...]:
     """The volumes that a group says have no verdict on the bus, read whatever else it holds."""
-    listed = value.get("volumes") if isinstance(value, dict) else None
+    from shared.group import members_in
+
+    listed = members_in(value) if isinstance(value, dict) and "volumes" in value else None
     members = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     open_ = [one for one in members if one.get("said") is None or one.get("unsent") is not None]
     return tuple(valid_id(one.get("volume_id")) for one in open_)

@@ -1,8 +1,10 @@
 """The group: what is known of each volume of a request, and that none is lost or doubled."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -17,8 +19,9 @@ from shared.inbox.read import Rejected, read
 from shared.model import Call, Detail, Outcome, Reason, verdict_id
 from shared.outbox.events import EventFactory
 from shared.own_messages import NEEDS, Continuation, WaitingDelivery
-from shared.policy import AWS_BATCH_BYTES, CALLS_KEPT, DISKS, LONGEST_DELAY
+from shared.policy import CALLS_KEPT, DISKS, GROUP_BYTES, LONGEST_DELAY
 from shared.strict_json import signed
+from simulator.aws_limits import of_message
 from tests.builders import NOW, case, request
 from tests.messages import MESSAGE_KEYS, START, ours
 from tests.stack import Bench
@@ -109,19 +112,79 @@ def test_what_is_said_is_the_verdict() -> None:
     assert (said.verdict, said.detail, said.reason) == (Outcome.FAILED, Reason.GAVE_UP, Reason.GAVE_UP)
 
 
-def test_it_fits_into_the_queue_however_much_is_known() -> None:
-    """With less evidence, DELETEs kept longest, and every volume in it."""
-    long = Call(operation="get_volume", at=NOW, status=502, code="c" * 60, message="m" * 500)
-    calls = (long.model_copy(update={"operation": DELETE_CALL}), *[long] * (CALLS_KEPT - 1))
-    one = group(DISKS, context={"note": "n" * 4000})
+EMOJI = "\U0001f600"
+TEXTS = {
+    "ASCII": lambda length: "m" * length,
+    "CJK": lambda length: "磁" * length,
+    "no two alike": lambda length: "".join(DRAWN.choices("abcdefghijklmnopqrstuvwxyz磁盘卸载失败请稍后重试", k=length)),
+}
+DRAWN = Random(4)
+
+
+def looked_at(text: Callable[[int], str]) -> Progress:
+    """As much as can be known of one volume: the DELETE, and after it a failure at each look."""
+    calls = [
+        Call(operation="get_volume", at=NOW, status=502, code="c" * 60, message=text(500)) for _ in range(CALLS_KEPT)
+    ]
+    calls[0] = calls[0].model_copy(update={"operation": DELETE_CALL})
+    return Progress(first_seen_at=NOW, calls=tuple(calls), last_error=text(560))
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_it_fits_into_the_queue_however_much_is_known(text: Callable[[int], str]) -> None:
+    """With less evidence if need be, DELETEs kept longest, and every volume in it."""
+    one = group(DISKS, context={"note": EMOJI * 1000})
     for volume in VOLUMES:
-        one = one.later(volume, Progress(first_seen_at=NOW, calls=calls, last_error="e" * 600), NOW)
-    assert len(signed(one.wire(), MESSAGE_KEYS.mac)) <= AWS_BATCH_BYTES
+        one = one.later(volume, looked_at(text), NOW)
+    body = signed(one.wire(), MESSAGE_KEYS.mac)
+    assert of_message(body) is None
+    assert len(body) <= GROUP_BYTES or text is TEXTS["no two alike"]
     read_again = over_the_queue(one)
     assert [member.volume_id for member in read_again.volumes] == VOLUMES
     kept = read_again.volumes[0].progress
     assert kept is not None
     assert DELETE_CALL in [call.operation for call in kept.calls]
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_it_fits_into_the_queue_while_the_bus_takes_nothing(text: Callable[[int], str]) -> None:
+    """Every verdict waits in it, and says the same when the next delivery reads it."""
+    one = group(DISKS, context={"note": EMOJI * 1000}, correlation_id="ü" * 1000)
+    for volume in VOLUMES:
+        member = next(member for member in one.cases(MESSAGE) if member.request.volume_id == volume)
+        event = EventFactory().verdict(replace(member, progress=looked_at(text)), DONE, NOW)
+        waits = WaitingDelivery(to="bus", event=event, since=NOW)
+        one = one.concluded(volume, DONE).refused(volume, waits, NOW)
+    body = signed(one.wire(), MESSAGE_KEYS.mac)
+    assert of_message(body) is None
+    for (volume, was), (again, now) in zip(one.unsent(), over_the_queue(one).unsent(), strict=True):
+        before, after = (json.loads(waits.event.body) for waits in (was, now))
+        assert (volume, before["id"]) == (again, after["id"])
+        for said in (before, after):
+            calls = said["data"]["evidence"].pop("calls", None)  # an event that would be too large has none
+            assert calls is None or DELETE_CALL in [call["operation"] for call in calls]
+        assert before == after
+
+
+def test_a_packed_one_that_cannot_be_read_is_answered() -> None:
+    """Each volume without a verdict on the bus has one then, as in one that is not packed."""
+    one = group(DISKS)
+    for volume in VOLUMES[:-1]:
+        one = one.later(volume, looked_at(TEXTS["ASCII"]), NOW)
+    one = one.concluded(VOLUMES[-1], DONE)
+    wire = one.wire()
+    assert isinstance(wire["volumes"], str)
+    found = read(Bench().message(ours({**wire, "of a later release": True})), "bms", NOW, MESSAGE_KEYS)
+    assert isinstance(found, Rejected)
+    assert found.open_volumes == tuple(VOLUMES[:-1])
+
+
+@pytest.mark.parametrize("packed", ["", "no base64", "AAAA", "/Td6WFoAAAE="])
+def test_one_that_cannot_be_unpacked_is_given_back(packed: str) -> None:
+    """It is ours, and nothing in it is lost: another release may read it."""
+    found = read(Bench().message(ours({**group().wire(), "volumes": packed})), "bms", NOW, MESSAGE_KEYS)
+    assert isinstance(found, Rejected)
+    assert (found.own, found.open_volumes) == ("continuation", ())
 
 
 def test_the_release_before_gives_it_back() -> None:
