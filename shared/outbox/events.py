@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from cloudevents.core.formats.json import JSONFormat
@@ -192,7 +193,9 @@ def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) ->
     return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable, cause=cause)
 
 
+@lru_cache(maxsize=1)
 def _original(text: str, token: str | None) -> str:
+    """Each volume of a message shows the same, and to look through it takes long."""
     # Loaded for the first message that cannot be carried out.
     from shared.outbox.original import shown
 

@@ -17,7 +17,7 @@ from shared.decision.progress import Progress
 from shared.group import EARLY, Group
 from shared.inbox.read import Rejected, read
 from shared.model import Call, Detail, Outcome, Reason, verdict_id
-from shared.outbox.events import EventFactory
+from shared.outbox.events import EventFactory, _original
 from shared.own_messages import NEEDS, Continuation, WaitingDelivery
 from shared.policy import CALLS_KEPT, DISKS, GROUP_BYTES, LONGEST_DELAY
 from shared.strict_json import signed
@@ -219,6 +219,19 @@ def test_a_verdict_that_the_bus_has_not_taken_is_answered_too() -> None:
     bench.queue.put(ours({**one.wire(), "of a later release": True})).receive_count = 25
     bench.run()
     assert [data["volume_id"] for data in bench.bus.data] == [VOLUMES[0]]
+
+
+def test_a_dead_letter_is_looked_through_once() -> None:
+    """Every verdict shows it without secrets; to find them for each of a hundred volumes would take too long."""
+    _original.cache_clear()
+    bench = Bench()
+    bench.queue.put(ours(group(DISKS, task_token="AQC-token").wire())).receive_count = 25
+    bench.run()
+    *told, summary = bench.bus.data
+    assert (len(told), summary["counts"]["failed"]) == (DISKS, DISKS)
+    assert len({data["original"] for data in told}) == 1
+    assert "AQC-token" not in told[0]["original"]
+    assert _original.cache_info().misses == 1
 
 
 def test_no_release_has_written_one_without_a_mac() -> None:
