@@ -41,6 +41,7 @@ RULES: dict[str, set[str]] = {
     "rule_unknown_outcome.json": {"detach_failed_dead_lettered"},
     "rule_one_server.json": set(SAMPLES),
     "rule_one_ticket.json": set(SAMPLES),
+    "rule_summary.json": {"detach_summary"},
     "rule_requests.json": set(),
 }
 """Each rule of the page, and which of the samples it lets through."""
