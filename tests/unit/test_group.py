@@ -113,12 +113,12 @@ def test_what_is_said_is_the_verdict() -> None:
 
 
 EMOJI = "\U0001f600"
-TEXTS = {
+DRAWN = Random(4)
+TEXTS: dict[str, Callable[[int], str]] = {
     "ASCII": lambda length: "m" * length,
     "CJK": lambda length: "磁" * length,
     "no two alike": lambda length: "".join(DRAWN.choices("abcdefghijklmnopqrstuvwxyz磁盘卸载失败请稍后重试", k=length)),
 }
-DRAWN = Random(4)
 
 
 def looked_at(text: Callable[[int], str]) -> Progress:
