@@ -84,7 +84,7 @@ SHARED_ELSEWHERE = seen(volume("in-use", elsewhere(), multiattach=True), NOT_LIS
 SHARED_ELSEWHERE_DETACHING = seen(volume("detaching", elsewhere(), multiattach=True), NOT_LISTED)
 
 RESERVED = replace(volume("available"), status="reserved")
-SHARED_BUSY = volume("backing-up", multiattach=True)
+SHARED_BUSY = replace(volume("available"), status="backing-up", multiattach=True)
 ERROR_FREE = replace(volume("available"), status="error")
 OFFLOADED = server(status="SHELVED_OFFLOADED", vm_state="shelved_offloaded", power_state=4)
 SHELVED = (CREATED, record("shelve", ago(seconds=90), ago(seconds=80)))
