@@ -15,7 +15,7 @@ import requests
 
 from benchmarks import harness
 from benchmarks.harness import BARE, CONVENTIONAL, ENDPOINTS, FASTAPI, MODULES, PRODUCT, WEBHOOK, Arena, Pair
-from benchmarks.report import AGES, BATCHES, BILLED, DETACHES, DISKS, FILLED, Figure
+from benchmarks.report import AGES, BATCHES, BILLED, DETACHES, DISKS, FILLED, Figure, about
 from local.function_url import payload
 from tools.artifact import Recipe
 from tools.sender import LOCAL_SECRET, post_of
@@ -27,9 +27,6 @@ BATCH = 10
 LATENCY = 0.05
 READS = 3
 """Server, attachments, volume: one after the other, as a look needs them; a batch cannot be faster than that."""
-
-SPREAD = 0.1
-"""A detach "of 30 s" is one of 27 to 33 s: of a single length only one phase of the schedule would be seen."""
 
 PACE = 50
 """Webhooks a second."""
@@ -280,11 +277,6 @@ def waiting(arena: Arena, plan: Plan) -> Iterator[Figure]:
         if seconds in BILLED:
             yield Figure(f"billed_{seconds}", billed, their_billed)
     arena.stage.set_latency(0)
-
-
-def about(seconds: float, number: int) -> list[float]:
-    """So many lengths, evenly spread; the one in the middle is the length itself."""
-    return [seconds * (1 - SPREAD + 2 * SPREAD * (at + 0.5) / number) for at in range(number)]
 
 
 # -------------------------------------------------------------------------------------------- the webhook endpoint

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
+
+from benchmarks.drawing import bar, line, picture, text
 
 HERE = Path(__file__).parent
 SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "late_30", "webhook_cold", "webhook_p99")
@@ -21,6 +22,9 @@ FILLED = (2, 5, 10)
 AGES = (10, 100)
 BATCHES = ((1, "≤ 1.3×"), (10, "≤ 1.15×"))
 """Messages in a batch, and what their CPU may be of that of bare calls."""
+
+SPREAD = 0.1
+"""A detach "of 30 s" is one of 27 to 33 s: of a single length only one phase of the schedule would be seen."""
 
 FLAT = "≤ 1.1×"
 IMPORT = "most of it is the agreed libraries; the rest is mostly the making of frozen dataclasses and pydantic models."
@@ -132,6 +136,11 @@ def told(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def about(seconds: float, number: int) -> list[float]:
+    """So many lengths, evenly spread; the one in the middle is the length itself."""
+    return [seconds * (1 - SPREAD + 2 * SPREAD * (at + 0.5) / number) for at in range(number)]
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on, besides the code."""
     python, load = platform.python_version(), round(os.getloadavg()[0], 1)
@@ -143,20 +152,33 @@ def as_json(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def write_page() -> None:
-    """Make the page and the chart of the JSON that lies here."""
+def write_page(looks: Sequence[str]) -> None:
+    """Make the page and the chart of the JSON that lies here; `looks` is what is said of the look schedule."""
     document = json.loads((HERE / "results.json").read_text())
     figures = [Figure(**{field.name: row[field.name] for field in fields(Figure)}) for row in document["figures"]]
-    (HERE / "results.md").write_text(page(document["machine"], figures))
+    (HERE / "results.md").write_text(page(document["machine"], figures, looks))
     (HERE / "results.svg").write_text(chart([one for key in SHOWN for one in figures if one.key == key]))
 
 
-def page(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
+def page(told_by: dict[str, Any], figures: Sequence[Figure], looks: Sequence[str]) -> str:
     rows = [("", "this", "against", "ratio", "aim", ""), ("---",) * 6, *(figure.cells for figure in figures)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     where = "Python {python}, {architecture}, {cpus} CPUs, load {load} at the start".format(**told_by)
     method = (HERE / "method.md").read_text()
-    return "\n".join(["# Measured", "", f"By `make bench`: {where}.", "", *lines, "", method, *shortfalls(figures), ""])
+    parts = [
+        f"By `make bench`: {where}.",
+        "",
+        *lines,
+        "",
+        *shortfalls(figures),
+        "",
+        *looks,
+        "",
+        "## How it was measured",
+        "",
+        method,
+    ]
+    return "\n".join(["# Measured", "", *parts])
 
 
 def shortfalls(figures: Sequence[Figure]) -> list[str]:
@@ -169,54 +191,37 @@ def shortfalls(figures: Sequence[Figure]) -> list[str]:
 
 
 WIDTH, LEFT, BARS, ROW, TOP = 860, 250, 400, 44, 74
-OURS, THEIRS, AIM, INK, SOFT = "#1f6f8b", "#b9c2c8", "#c0392b", "#1d2529", "#5d6a71"
 LABEL = 60
 """A value is as wide as that; the mark of an aim does not go through it."""
-FONT = "font-family='system-ui, Segoe UI, Helvetica, Arial, sans-serif'"
 
 
 def chart(figures: Sequence[Figure]) -> str:
-    """Two bars for each figure, scaled to the longer one, a mark where the aim is; needs nothing but itself."""
-    height = TOP + ROW * len(figures) + 12
+    """Two bars for each figure, scaled to the longer one, a mark where the aim is."""
     parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}'"
-        f" {FONT} role='img' aria-label='This function against the conventional handler'>",
-        f"<rect width='{WIDTH}' height='{height}' fill='#ffffff'/>",
-        text(20, 30, "This function against a handler with boto3 and openstacksdk that waits inline", 16, INK, "600"),
-        bar(LEFT, 44, 14, OURS, 12),
-        text(LEFT + 20, 55, "this function", 12, INK),
-        bar(LEFT + 120, 44, 14, THEIRS, 12),
-        text(LEFT + 140, 55, "conventional", 12, INK),
-        f"<path d='M{LEFT + 247} 43v14' stroke='{AIM}' stroke-width='2'/>",
-        text(LEFT + 255, 55, "aim", 12, INK),
+        text(20, 30, "This function against conventional handlers", 16, "ink", "600"),
+        bar(LEFT, 44, 14, "ours", 12),
+        text(LEFT + 20, 55, "this function", 12, "ink"),
+        bar(LEFT + 120, 44, 14, "theirs", 12),
+        text(LEFT + 140, 55, "conventional", 12, "ink"),
+        line([(LEFT + 247, 43), (LEFT + 247, 57)], "aim"),
+        text(LEFT + 255, 55, "aim", 12, "ink"),
     ]
     for at, figure in enumerate(figures):
         parts += bars(figure, TOP + ROW * at)
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return picture(WIDTH, TOP + ROW * len(figures) + 12, "This function against conventional handlers", parts)
 
 
 def bars(figure: Figure, y: int) -> list[str]:
     longest = max(figure.product, figure.other)
     ours, theirs = (BARS * value / longest for value in (figure.product, figure.other))
-    aim = theirs * figure.limit
+    aim = min(theirs * figure.limit, float(BARS))
     label = aim if ours <= aim < ours + LABEL else ours
-    colour = AIM if figure.met is False else OURS
     parts = [
-        text(LEFT - 12, y + 22, figure.title, 13, INK, anchor="end"),
-        bar(LEFT, y + 4, ours, OURS),
-        bar(LEFT, y + 19, theirs, THEIRS),
-        text(LEFT + label + 6, y + 15, f"{told(figure.product)} {figure.unit}", 12, INK),
-        text(LEFT + theirs + 6, y + 30, f"{told(figure.other)} {figure.unit}", 12, SOFT),
-        text(WIDTH - 20, y + 23, f"{told(figure.ratio)}×", 15, colour, "600", "end"),
+        text(LEFT - 12, y + 22, figure.title, 13, "ink", anchor="end"),
+        bar(LEFT, y + 4, ours, "ours"),
+        bar(LEFT, y + 19, theirs, "theirs"),
+        text(LEFT + label + 6, y + 15, f"{told(figure.product)} {figure.unit}", 12, "ink"),
+        text(LEFT + theirs + 6, y + 30, f"{told(figure.other)} {figure.unit}", 12, "soft"),
+        text(WIDTH - 20, y + 23, f"{told(figure.ratio)}×", 15, "aim" if figure.met is False else "ours", "600", "end"),
     ]
-    mark = f"<path d='M{LEFT + aim:.1f} {y + 2}v31' stroke='{AIM}' stroke-width='2'/>"
-    return [*parts, mark] if aim else parts
-
-
-def bar(x: float, y: float, width: float, colour: str, height: float = 13) -> str:
-    return f"<rect x='{x}' y='{y}' width='{max(width, 1):.1f}' height='{height}' rx='2' fill='{colour}'/>"
-
-
-def text(x: float, y: float, words: str, size: int, colour: str, weight: str = "400", anchor: str = "start") -> str:
-    style = f"font-size='{size}' font-weight='{weight}' fill='{colour}' text-anchor='{anchor}'"
-    return f"<text x='{x:.1f}' y='{y}' {style}>{escape(words)}</text>"
+    return [*parts, line([(LEFT + aim, y + 2), (LEFT + aim, y + 33)], "aim")] if aim else parts
