@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.drawing import bar, line, picture, text
+from shared.policy import POLL
 
 HERE = Path(__file__).parent
 SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "late_30", "webhook_cold", "webhook_p99")
@@ -142,9 +143,10 @@ def about(seconds: float, number: int) -> list[float]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, besides the code."""
+    """What the figures depend on, besides the code; `looks` is the look schedule."""
     python, load = platform.python_version(), round(os.getloadavg()[0], 1)
-    return {"python": python, "architecture": platform.machine(), "cpus": os.cpu_count(), "load": load}
+    where = {"python": python, "architecture": platform.machine(), "cpus": os.cpu_count(), "load": load}
+    return {**where, "looks": POLL}
 
 
 def as_json(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:

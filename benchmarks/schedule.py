@@ -248,7 +248,7 @@ CHOSEN = """
 `POLL` is chosen by [simulation](schedule.py) over lengths of detaches: those recorded of a real cloud, and two
 heavy-tailed ones. The curves are the best that any schedule reaches at its number of calls; the points are on average
 and in 95 of 100. The chosen one makes no more calls than the conventional handler at 2, 10, 30 and 120 s, and is sooner
-at each. That keeps it off the curve: `every 3 s` is as soon on average, and makes 61 calls in 120 s.
+at each. That keeps it off the curve: `every 3 s` is as soon on average, and makes twice the calls in 120 s.
 """
 
 
