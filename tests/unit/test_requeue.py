@@ -91,7 +91,7 @@ def test_end_of_a_detach_is_seen_soon() -> None:
         at += until_next_look(at) + 0.2  # each a little late
         due.append(at)
     gaps = [(then, now - then) for then, now in pairwise([0.0, *due])]
-    assert all(gap <= 4.5 for then, gap in gaps if then < 29)
+    assert all(gap <= 4.5 for then, gap in gaps if then < 28)
     assert all(gap <= max(4.5, then / 3) and gap <= 15.5 for then, gap in gaps)
     assert any(20.5 <= look <= 22 for look in due)
     assert (8, 10) == (sum(look <= 22 for look in due), sum(look <= 31 for look in due))

@@ -26,12 +26,12 @@ def test_the_schedule_is_sooner_than_the_conventional_handler_without_more_calls
 
 
 def test_the_schedule_asks_less_than_the_one_before() -> None:
-    """Over all lengths a detach takes a call less, for a tenth of a second, and for half a second at the worst."""
+    """Over all lengths a detach takes nearly a call less, for a tenth of a second on average."""
     ours, before = expected(Ours(POLL), "all"), expected(Ours(BEFORE, 25), "all")
 
-    assert ours.calls <= before.calls - 0.9
+    assert ours.calls <= before.calls - 0.8
     assert ours.late <= before.late + 0.1
-    assert ours.late_95 <= before.late_95 + 0.5
+    assert ours.late_95 <= before.late_95 + 0.3
 
 
 def test_pauses_grow() -> None:
