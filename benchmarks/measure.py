@@ -73,7 +73,7 @@ class Plan:
 
 
 FULL = Plan(9, 9, (1_000, 10_000), 1_000, cold_starts=True)
-QUICK = Plan(3, 1, (100,), 80, cold_starts=False)
+QUICK = Plan(3, 3, (100,), 80, cold_starts=False)
 
 
 def measured(arena: Arena, plan: Plan) -> Iterator[Figure]:
