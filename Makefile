@@ -118,8 +118,8 @@ slices: $(READY) .venv/checkov/.ready ## Run slices of the long proofs: simulati
 	@echo "Running slices of the proofs on all cores, some minutes ..." >&2
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slice $(ARGS)
 
-prove: $(READY) ## The long proofs: crashes, faults, rough worlds, hostile input, and what they reach (an hour) [ONLY=rough]
-	@$(BIN)/python -m tests.simulation.prove $(ONLY)
+prove: $(READY) ## The long proofs: crashes, faults, rough worlds, hostile input (an hour) [ONLY=rough] [API=bms_v1] [ACCESS=key: by another login]
+	@$(if $(API),PROOF_API=$(call said,API)) $(call given,ACCESS) $(BIN)/python -m tests.simulation.prove $(ONLY)
 
 million: $(READY) ## Very many requests to one process on virtual time: what grows and what does not [REQUESTS=] (hours)
 	@$(BIN)/python -m tests.simulation.million --requests $(or $(REQUESTS),1000000)

@@ -73,9 +73,12 @@ class AwsStandIn:
         """A server in a thread of this process; its port."""
         os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # moto would let every web page in
         # moto loads boto3 and flask: only where a stack is wanted.
+        from moto.core.base_backend import BackendDict
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
+        # What moto keeps belongs to the process: an earlier one here may have left something.
+        BackendDict.reset()
         app = Guarded(DomainDispatcherApplication(create_backend_app), key)
         server = make_server("127.0.0.1", 0, app, threaded=True)
         serving = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

@@ -10,7 +10,7 @@ from local.real_cloud import connect
 from local.stack import simulator_credentials
 from shared.bootstrap.detach import service
 from shared.model import Reason
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy
 from shared.ports import utc_now
 from simulator import Behaviour, CloudApi, Fault, Refused, bodies, faults
 from tools.inventory import NOT_NOW, Disk, Machine, machines
@@ -41,14 +41,14 @@ class CloudControls:
     """
 
     cloud: CloudApi
-    rule: RunningServerPolicy
+    policy: Policy
     usual: dict[str, Behaviour] = field(default_factory=dict)
     """How the disks behave that refuse just now, when they do not."""
 
     def inventory(self) -> dict[str, Any]:
         """Servers with their disks, and the disks on no server. Raises CloudTrouble."""
         reader = connect(simulator_credentials(self.cloud))
-        servers = [_server(found) for found in machines(reader, self.rule, utc_now())]
+        servers = [_server(found) for found in machines(reader, self.policy, utc_now())]
         with self.cloud.lock:
             world = self.cloud.world
             held = {one.volume_id for plane in (world.nova, world.cinder) for one in plane.values()}

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TextIO
 
+from tools.exit_status import is_summary
+
 COLOURS = {"detached": "32", "failed": "31", "unconfirmed": "33", "checked": "36", "quiet": "2", "bold": "1"}
 
 
@@ -91,7 +93,7 @@ class Console(logging.Handler):
         if message == "request stepped":
             self._note(fields)
             if not self._brief:
-                self.at(f"{fields['request_id']:<12.12} {fields['volume_id'][:8]}  {_step(fields)}")
+                self.at(f"{fields['request_id']:<12.12} {(fields.get('volume_id') or 'disks')[:8]:<8}  {_step(fields)}")
         elif message == "webhook answered":
             said = fields.get("why") or ", ".join(fields.get("requests", ()))
             self.at(f"webhook → {fields['http_status']} {said}", "failed" if warning else "")
@@ -101,7 +103,7 @@ class Console(logging.Handler):
 
     def _note(self, fields: Mapping[str, Any]) -> None:
         """Remember whose DELETE has left, as long as it is not known how it ended."""
-        key = fields["request_source"], fields["request_id"], fields["volume_id"]
+        key = fields["request_source"], fields["request_id"], fields.get("volume_id", "")
         if fields["decision"] == "wait" and fields.get("deletes_sent"):
             self._sent[key] = fields["volume_id"]
         else:
@@ -126,6 +128,9 @@ class Console(logging.Handler):
             self._print(json.dumps(event, ensure_ascii=False))
             return
         data = event["data"]
+        if is_summary(event):
+            self._summary(data)
+            return
         self.at(f"{data['request']['id']:<12.12} {data['verdict'].upper()} · {data['detail']}", data["verdict"])
         if self._brief:
             return
@@ -140,6 +145,14 @@ class Console(logging.Handler):
         for fact in facts:
             self.say(f"{'':23}{fact}")
 
+    def _summary(self, data: Mapping[str, Any]) -> None:
+        """What became of several volumes together."""
+        count, outcome = data["counts"]["volumes"], data["outcome"]
+        title = f"SUMMARY · {outcome}: {count} volume{'' if count == 1 else 's'}"
+        self.at(f"{data['request']['id']:<12.12} {title}", outcome)
+        for one in () if self._brief else data["volumes"]:
+            self.say(f"{'':23}{one.get('volume_id') or 'no volume'}  {one['verdict']} · {one['detail']}")
+
 
 def _step(fields: Mapping[str, Any]) -> str:
     """What was seen, what the cloud answered to the DELETE if there was one, and what follows."""
@@ -147,6 +160,8 @@ def _step(fields: Mapping[str, Any]) -> str:
     calls = [call for call in fields.get("calls", ()) if call.startswith("delete_attachment")]
     answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
     said = f"DELETE → {answer}; " if answer else ""
+    if fields["decision"] == "list":
+        return f"data disks listed: {len(fields.get('volume_ids', ()))}"
     if fields["decision"] != "wait":
         return f"{status:<10} {said}{fields['detail']}"
     why = fields["why"]

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from shared.telemetry.logs import logger
+from tools.exit_status import is_summary
 
 KEPT = 50
 """Requests that are kept; the oldest makes room for a new one."""
@@ -88,7 +89,7 @@ class Live(logging.Handler):
                     if len(named) == 3:  # an id with spaces in it is known from its first look on
                         self._tell(self._of((named[0], named[1], named[2]), record.created, anew=True))
             elif message in ("request stepped", "look failed"):
-                key = fields["request_source"], fields["request_id"], fields["volume_id"]
+                key = fields["request_source"], fields["request_id"], fields.get("volume_id")
                 followed = self._of(key, record.created, anew=True)
                 followed.server_id = fields["server_id"]
                 followed.steps = [*followed.steps[1 - STEPS_KEPT :], _step(fields, record.created)]
@@ -103,7 +104,11 @@ class Live(logging.Handler):
             if any(known["event"]["id"] == event["id"] for known in followed.verdicts):
                 return
             followed.server_id = followed.server_id or data.get("server_id")
-            followed.verdicts.append({"at": now, "event": dict(event)})
+            shown = dict(event)
+            if is_summary(event):  # the page shows what has a verdict and a detail
+                count = data["counts"]["volumes"]
+                shown["data"] = {**data, "verdict": data["outcome"], "detail": f"summary of {count} volumes"}
+            followed.verdicts.append({"at": now, "event": shown})
             self._tell(followed)
 
     def cloud_changed(self) -> None:

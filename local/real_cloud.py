@@ -4,11 +4,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from shared.cloud.openstack import OpenStackCloud
-from shared.cloud.openstack import connect as cloud_of
+from shared.cloud.openstack import OpenStackCloud, connector
 from shared.model import Reason
 from shared.ports import CloudTrouble
-from shared.settings import BY_KEYS, CloudCredentials, load
+from shared.settings import BY_KEYS, CloudCredentials, DetachApi, Settings, SettingsError, load
 from tools.cloud_faults import credentials
 from tools.cloud_files import CloudsError
 from tools.clouds import Found, find, way_of
@@ -25,10 +24,16 @@ def cloud_values(environment: Mapping[str, str]) -> dict[str, str]:
     return dict(found_in(environment).values)
 
 
-def connect(values: Mapping[str, str]) -> OpenStackCloud:
+def api_of(environment: Mapping[str, str]) -> DetachApi:
+    """By which API an environment has servers asked for. Raises SettingsError."""
+    given = {"DETACH_API": environment.get("DETACH_API", "")}
+    return load(Settings, {"REQUEST_QUEUE_URL": "unused", **given}).detach_api
+
+
+def connect(values: Mapping[str, str], api: DetachApi = DetachApi.COMPUTE) -> OpenStackCloud:
     """The cloud that a secret with these values leads to. Raises SettingsError."""
     credentials = load(CloudCredentials, values)
-    return cloud_of(lambda _: credentials)
+    return connector(api)(lambda _: credentials)
 
 
 def check_cloud(environment: Mapping[str, str]) -> str | None:
@@ -37,16 +42,16 @@ def check_cloud(environment: Mapping[str, str]) -> str | None:
         found = found_in(environment)
         warn(found)
         known = credentials(found)
-    except CloudsError as error:
+        cloud = connector(api_of(environment))(lambda _: known)
+    except (CloudsError, SettingsError) as error:
         return str(error)
-    cloud = cloud_of(lambda _: known)
     try:
         cloud.check()
         try_key(cloud)
     except CloudTrouble as trouble:
         return sentence(trouble, found)
     place = found.place[0].lower() + found.place[1:]
-    at = shown(known.auth_url or str(known.compute_endpoint))
+    at = shown(known.auth_url or str(known.compute_endpoint or known.bms_endpoint))
     print(f"The cloud is {at}, by {place}.", file=sys.stderr)
     return None
 

@@ -12,10 +12,11 @@ from local.aws_stand_in import REQUESTS, queue_arn
 from local.console import Console
 from local.message_keys import FixedKeys
 from local.stack import Stack
-from local.verdicts import Key, collect, watched
+from local.verdicts import SUMMARY, Key, collect, told, watched
 from shared.inbox.read import Ignored, Rejected, read
 from shared.model import Message
-from tools.exit_status import FINAL, Exit, of_all, of_events
+from shared.own_messages import WaitingDelivery
+from tools.exit_status import Exit, is_final, is_summary, of_all, of_events
 from tools.sender import came_by_http, deliver, post_of
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -26,6 +27,7 @@ SAMPLES = {
     "detach_cloudevent.json": "detached",
     "detach_eventbridge.json": "detached",
     "detach_bare.json": "detached",
+    "detach_all_data_disks.json": "detached",
     "already_detached.json": "already_detached",
     "refused_by_server.json": "refused_by_server",
     "invalid_request.json": "invalid_request",
@@ -76,9 +78,11 @@ def _send(stack: Stack, console: Console, name: str, body: str) -> list[Key | No
         return [(case.request.id or message_id, case.request.volume_id) for case in found]
     if isinstance(found, Rejected):
         return [(found.origin.id or message_id, found.volume_id)]
-    why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
-    console.trouble(f"{name}: {why}; it is not answered")
-    return [None]
+    if isinstance(found, Ignored | WaitingDelivery):
+        why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
+        console.trouble(f"{name}: {why}; it is not answered")
+        return [None]
+    return [(found.request.id or message_id, SUMMARY)]
 
 
 def post_signed(stack: Stack, console: Console, name: str, body: str) -> list[Key | None]:
@@ -89,7 +93,10 @@ def post_signed(stack: Stack, console: Console, name: str, body: str) -> list[Ke
         return [None]
     said = answer.json()
     results = said.get("events") or [said]
-    return [(entry["id"], entry["volume_id"]) for result in results for entry in result.get("requests", ())]
+    summed_up = [(result["summary"]["id"], SUMMARY) for result in results if "summary" in result]
+    ids = {id_ for id_, _ in summed_up}
+    single = [(entry["id"], entry["volume_id"]) for result in results for entry in result.get("requests", ())]
+    return [*(key for key in single if key[0] not in ids), *summed_up]
 
 
 def refuses_tampered(stack: Stack, console: Console, path: Path) -> bool:
@@ -111,9 +118,12 @@ def _post(stack: Stack, console: Console, name: str, body: str, tampered: bool =
 
 def _summary(console: Console, name: str, expected: str | None, events: list[Any]) -> bool:
     """Show what came of a request; whether that is the final verdict that was expected."""
-    final = [event["data"] for event in events if event["data"]["verdict"] in FINAL]
-    got = f"{final[-1]['verdict']} ({final[-1]['detail']})" if final else "no verdict"
-    right = bool(final) and expected in (None, final[-1]["verdict"], final[-1]["detail"])
+    final = [event for event in events if is_final(event)]
+    summed_up = bool(final) and is_summary(final[-1])
+    data = final[-1]["data"] if final else {}
+    outcome, detail = data.get("outcome" if summed_up else "verdict"), data.get("detail")
+    got = told(final) if summed_up else f"{outcome} ({detail})" if final else "no verdict"
+    right = bool(final) and expected in (None, outcome, detail)
     # Whether an event of the user's own has come to the hoped-for verdict, only its sender knows.
     mark = console.mark(None if right and not expected else right)
     wanted = f"   expected {expected}" if not right and expected else ""

@@ -57,7 +57,7 @@ class Site:
         """This stack is shown for as long as the block lasts."""
         self._stack = stack
         if stack.cloud:
-            self._controls = CloudControls(stack.cloud, load(Settings, stack.environment).policy.running_server_policy)
+            self._controls = CloudControls(stack.cloud, load(Settings, stack.environment).policy)
         with self.live.listening():
             yield
 

@@ -32,9 +32,9 @@ from simulator import CloudApi, CloudServer
 from tools.sender import LOCAL_SECRET, new_secret
 
 TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "REQUEST_TTL_LIMIT", "FENCE_SKEW",
-              "RUNNING_SERVER_POLICY", "EVENT_SOURCE", "EVENT_TYPE_PREFIX", "WEBHOOK_ALLOWED_ORIGINS",
+              "RUNNING_SERVER_POLICY", "SERVER_KIND", "EVENT_SOURCE", "EVENT_TYPE_PREFIX", "WEBHOOK_ALLOWED_ORIGINS",
               "ALLOWED_REQUESTERS",
-              "SINK_URL", "SINK_MODE", "DELIVERY_TTL")  # fmt: skip
+              "SINK_URL", "SINK_MODE", "DELIVERY_TTL", "DETACH_API", "BMS_ENDPOINT")  # fmt: skip
 """Settings which the caller's environment may set for the local stack too."""
 
 SINK_SECRET = "volume-detach/sink"

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from local.console import Console
 from local.stack import Stack, running
 from shared.telemetry.logs import logger
-from tools.exit_status import FINAL
+from tools.exit_status import is_final, is_summary
 
 Key = tuple[str, str | None]
-"""A request and one of its volumes, as verdicts name them."""
+"""A request and one of its volumes, as verdicts name them; or a request and SUMMARY."""
+
+SUMMARY = "summary"
 
 
 LOGS = Path("build")
@@ -65,10 +67,23 @@ def collect(stack: Stack, console: Console, keys: set[Key], patience: float) -> 
             if event["id"] not in events:
                 events[event["id"]] = event
                 console.verdict(event)
-                if event["data"]["verdict"] in FINAL:
+                if is_final(event):
                     unanswered.discard(key_of(event))
-    return {key: [event for event in events.values() if key_of(event) == key] for key in keys}
+    return {key: [event for event in events.values() if _is_about(event, key)] for key in keys}
 
 
 def key_of(event: Mapping[str, Any]) -> Key:
-    return event["data"]["request"]["id"], event["data"].get("volume_id")
+    return event["data"]["request"]["id"], SUMMARY if is_summary(event) else event["data"].get("volume_id")
+
+
+def _is_about(event: Mapping[str, Any], key: Key) -> bool:
+    """A summary comes with all that it sums up."""
+    return key_of(event) == key or (key[1] == SUMMARY and event["data"]["request"]["id"] == key[0])
+
+
+def told(events: Sequence[Mapping[str, Any]]) -> str:
+    """What was said about a key, in short: the details of its verdicts, or what the summary lists."""
+    if events and is_summary(events[-1]):
+        data = events[-1]["data"]
+        return f"{data['outcome']}: " + (", ".join(one["detail"] for one in data["volumes"]) or "no volumes")
+    return " then ".join(event["data"]["detail"] for event in events) or "no verdict"

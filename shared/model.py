@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
@@ -137,7 +137,11 @@ UNNAMED_PROJECT = "default"
 
 @dataclass(frozen=True, slots=True)
 class DetachRequest:
-    """One wish to have one volume off one server, with the identity and the time of the event it came in."""
+    """One wish to have one volume off one server, with the identity and the time of the event it came in.
+
+    Without a `volume_id` it is for all data disks of the server, which are not listed yet. With `summary` it is one of
+    those that one event asked for, and that a summary answers together.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -145,7 +149,7 @@ class DetachRequest:
     source: Annotated[str, Field(min_length=1, max_length=2048)]
     requested_at: AwareDatetime
     server_id: CloudId
-    volume_id: CloudId
+    volume_id: CloudId | Literal[""]
     project_id: ProjectId | None = None
     attachment_id: CloudId | None = None
     unmounted: bool = False
@@ -159,10 +163,12 @@ class DetachRequest:
     traceparent: str | None = None
     tracestate: str | None = None
     requester: Requester = NOBODY_KNOWN
+    summary: bool = False
 
     @property
     def subject(self) -> str:
-        return f"servers/{self.server_id}/volumes/{self.volume_id}"
+        about = f"servers/{self.server_id}"
+        return f"{about}/volumes/{self.volume_id}" if self.volume_id else about
 
 
 # ------------------------------------------------------------------------------------------ what the cloud shows
@@ -214,6 +220,18 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Flavor:
+    """What the cloud tells of a server's flavor: its id below microversion 2.47, from there on the other two.
+
+    `resource_type` is the one in its extra specs.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    resource_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """A server as compute describes it, reduced to what the safety gates ask.
 
@@ -232,6 +250,8 @@ class Server:
     metadata: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)
     image_unread: bool = False
+    flavor: Flavor = Flavor()
+    tags: tuple[str, ...] = ()
 
     @property
     def offloaded(self) -> bool:
@@ -240,7 +260,10 @@ class Server:
 
 
 class Ended(StrEnum):
-    """What the cloud's own record says about how a DELETE ended; success is told from microversion 2.51."""
+    """What the cloud's own record (Nova's action record, a BMS job) says about how a DELETE ended.
+
+    Nova tells success from microversion 2.51.
+    """
 
     FAILED = "failed"
     SUCCEEDED = "succeeded"
@@ -279,6 +302,7 @@ class Seen:
 
     While a detach is under way the volume alone can settle a look: then `listing_read` is False. `actions` are the
     server's action records where they were needed: empty if the cloud keeps none. `place` is where it was read.
+    `said` is what the record that tells how the DELETE `ended` says of a failure, where it says why.
     """
 
     volume: Volume | None
@@ -288,6 +312,7 @@ class Seen:
     listing_read: bool = True
     actions: tuple[Action, ...] | None = None
     place: str | None = None
+    said: str = ""
 
 
 # -------------------------------------------------------------------------------------- answers and failures
@@ -320,6 +345,7 @@ class Reason(StrEnum):
     SYSTEM_DISK = "system_disk"
     ATTESTATION_REQUIRED = "attestation_required"
     SERVER_RUNNING = "server_running"
+    NOT_BARE_METAL = "not_bare_metal"
     SERVER_LOCKED = "server_locked"
     VOLUME_LOCKED = "volume_locked"
     VOLUME_FROZEN = "volume_frozen"
@@ -429,3 +455,13 @@ def verdict_id(source: str, request_id: str, volume_id: str | None, outcome: Out
     """
     slot = "final" if outcome in FINAL else outcome.value
     return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n{volume_id or ''}\n{slot}"))
+
+
+SUMMARY = "detach_summary"
+"""What the type of a summary's event ends in, before its version."""
+
+
+def summary_id(source: str, request_id: str, dry_run: bool = False) -> str:
+    """The id of the event that sums up a request: the same for the same request, whatever it says."""
+    slot = "checked_summary" if dry_run else "summary"
+    return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n\n{slot}"))

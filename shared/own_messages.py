@@ -1,5 +1,7 @@
 """The messages we send to ourselves: a case that is looked at again later, a verdict that a consumer has not taken yet.
 
+What waits for a summary is a continuation of a second kind (`group`).
+
 The webhook endpoint signs the requests that it puts on the queue in the same way: it says who sent them.
 
 The outbox writes them, the inbox reads them. One queue may hold messages of two releases, so each format has a version.
@@ -38,7 +40,7 @@ class Continuation(Frozen):
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> Continuation:
         """Raises ValidationError."""
-        value = _without_mac(value)
+        value = unsigned(value)
         progress = value["progress"]
         if isinstance(progress, dict):
             progress = {name: item for name, item in progress.items() if name not in RETIRED}
@@ -62,7 +64,7 @@ class WaitingDelivery(Frozen):
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> WaitingDelivery:
         """Raises ValidationError."""
-        return cls.model_validate_json(json.dumps(_without_mac(value)))
+        return cls.model_validate_json(json.dumps(unsigned(value)))
 
 
 NEEDS = {"continuation": "progress", "pending_delivery": "event"}
@@ -72,7 +74,7 @@ NEEDS = {"continuation": "progress", "pending_delivery": "event"}
 def is_signed(value: Mapping[str, Any], macs: Macs) -> bool:
     """Whether the MAC of an object is ours. Raises AwsTrouble if that cannot be told."""
     mac = value.get(MAC)
-    return isinstance(mac, str) and mac.isascii() and macs.is_mac(strict_json.canonical(_without_mac(value)), mac)
+    return isinstance(mac, str) and mac.isascii() and macs.is_mac(strict_json.canonical(unsigned(value)), mac)
 
 
 def without_mac(body: str) -> str:
@@ -81,7 +83,7 @@ def without_mac(body: str) -> str:
         value = strict_json.loads(body)
     except strict_json.NotJson:
         return body
-    return json.dumps(_without_mac(value)) if isinstance(value, dict) and MAC in value else body
+    return json.dumps(unsigned(value)) if isinstance(value, dict) and MAC in value else body
 
 
 def is_of_the_release_before(value: Mapping[str, Any], sent_at: datetime, macs: Macs) -> bool:
@@ -114,5 +116,6 @@ def requester_in(event: Mapping[str, Any]) -> Requester | None:
     return Requester(AuthType(type_) if known else NOBODY_KNOWN.type, id_ if isinstance(id_, str) else None, Via(via))
 
 
-def _without_mac(value: Mapping[str, Any]) -> dict[str, Any]:
+def unsigned(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A message of ours without its MAC."""
     return {name: item for name, item in value.items() if name != MAC}

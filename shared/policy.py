@@ -197,6 +197,12 @@ EVENT_BYTES = 64 * 1024
 be larger."""
 
 VOLUMES = 40
+"""In one request: no bare metal server has more (`decision.bare_metal`)."""
+
+DISKS = 100
+"""Data disks of one server that one request may ask for. The message that carries them has to fit into SQS, with
+CALLS_KEPT calls of each or, if it does not, with some less; their summary has to fit into one event."""
+
 ENVELOPES = 4
 FAULTS = 50
 """More than any honest request has. All of them together have to fit into one event."""
@@ -291,6 +297,13 @@ class RunningServerPolicy(StrEnum):
     STOPPED_ONLY = "stopped_only"
 
 
+class ServerKind(StrEnum):
+    """Which servers the operator lets this deployment detach from."""
+
+    ANY = "any"
+    BARE_METAL = "bare_metal"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What the operator sets. It is handed to the core, which reads no settings."""
@@ -302,3 +315,4 @@ class Policy:
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     request_ttl_limit: timedelta = timedelta(days=1)
     allowed_requesters: tuple[str, ...] = ()
+    server_kind: ServerKind = ServerKind.ANY

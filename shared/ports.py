@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from shared.model import Action, Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
+from shared.model import SUMMARY, Action, Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
 
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K", bound=Hashable)
@@ -22,10 +22,14 @@ utc_now: Clock = partial(datetime.now, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T_co]):
-    """What a call told, and the call as evidence."""
+    """What a call told, and the call as evidence.
+
+    `said` is what the record of a failed detach says of it, in a clause for people, where it says why.
+    """
 
     value: T_co
     calls: tuple[Call, ...] = ()
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Cloud(Protocol):
 
     def server(self, server_id: str) -> Reading[Server | None]: ...
 
-    def ended(self, server_id: str, receipt: str) -> Reading[Ended]: ...
+    def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
+        """How our DELETE ended, by the cloud's own record of it; unknown where that cannot be read. Never raises."""
 
     def actions(self, server_id: str) -> Reading[tuple[Action, ...]]:
         """The server's action records; empty where the cloud keeps none, or does not show them to us."""
@@ -129,6 +134,11 @@ class Event:
     outcome: Outcome
     reason: Reason | None = None
     task_token: str | None = field(default=None, repr=False)
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether it sums up a request, and is no verdict itself."""
+        return self.type.endswith(f".volume.{SUMMARY}.v1")
 
 
 class Queue(Protocol):

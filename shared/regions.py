@@ -6,29 +6,33 @@ from urllib.parse import urlsplit
 
 
 class Region(NamedTuple):
-    """The addresses of one region. They name no project, and only that of the identity service a version."""
+    """The addresses of one region. They name no project, and only that of the identity service a version.
+
+    The bare metal service (`bms.…`) is not in every region.
+    """
 
     name: str
     identity: str
     compute: str
     block_storage: str
     image: str
+    bare_metal: str | None = None
 
 
-def _at(name: str, domain: str, identity: str = "iam") -> Region:
-    ecs, evs, ims = (f"https://{service}.{name}.{domain}" for service in ("ecs", "evs", "ims"))
-    return Region(name, f"https://{identity}.{name}.{domain}/v3", ecs, evs, ims)
+def _at(name: str, domain: str, identity: str = "iam", bare_metal: bool = False) -> Region:
+    ecs, evs, ims, bms = (f"https://{service}.{name}.{domain}" for service in ("ecs", "evs", "ims", "bms"))
+    return Region(name, f"https://{identity}.{name}.{domain}/v3", ecs, evs, ims, bms if bare_metal else None)
 
 
 REGIONS: Mapping[str, Region] = {
     region.name: region
     for region in (
-        _at("eu-de", "otc.t-systems.com"),
+        _at("eu-de", "otc.t-systems.com", bare_metal=True),
         _at("eu-nl", "otc.t-systems.com"),
         _at("eu-ch2", "sc.otc.t-systems.com", "iam-pub"),
     )
 }
-"""After "Regions and Endpoints" of Open Telekom Cloud and of its Swiss region."""
+"""After "Regions and Endpoints" of Open Telekom Cloud and of its Swiss region; `bms.` after the catalog of eu-de."""
 
 
 def region_of(auth_url: str, name: str | None) -> Region | None:

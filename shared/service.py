@@ -1,9 +1,12 @@
 """What the handler calls: messages of the queue in, receipts out. Inbox, visit, outbox."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import TYPE_CHECKING
 
 from shared.decision.case import Case, Step, failed
 from shared.decision.requeue import as_check
@@ -13,6 +16,9 @@ from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import WaitingDelivery
 from shared.policy import LONGEST_DELETE, SHORTEST_LOOK, SUSPECT_AFTER
 from shared.visit import Visits
+
+if TYPE_CHECKING:
+    from shared.group import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +96,25 @@ class Service:
                 self._unanswerable(message, found)
             case list():
                 return self._allowed(found, outbox) if self.visits.policy.allowed_requesters else found
+            case _:
+                return self._due(message, found, outbox)
         return []
+
+    def _due(self, message: Message, group: Group, outbox: Outbox) -> list[Case]:
+        """The volumes of a group that are due; the outbox keeps the group together."""
+        now = self.outlets.clock()
+        cases = group.cases(message, now)
+        if self.visits.policy.allowed_requesters and cases and not self._allowed(cases, outbox):
+            return []
+        outbox.gather(message, group, group.unsent(now))
+        return cases
 
     def _allowed(self, cases: list[Case], outbox: Outbox) -> list[Case]:
         """The same cases, if their requester may ask; otherwise none, and each is answered without a call.
 
         A case that is looked at again was allowed when it came: what is under way is watched to its end. The answer has
-        the message's own id: the verdict of the request that it names is not for a stranger to give.
+        the message's own id: the verdict of the request that it names is not for a stranger to give. No summary
+        follows.
         """
         request, allowed = cases[0].request, self.visits.policy.allowed_requesters
         if not cases[0].fresh or request.requester.is_allowed(allowed):
@@ -105,7 +123,9 @@ class Service:
         message = cases[0].message
         for asked in cases:
             correlation_id = asked.request.correlation_id or asked.request.id
-            named = replace(asked.request, id=message.id, source=message.source, correlation_id=correlation_id)
+            named = replace(
+                asked.request, id=message.id, source=message.source, correlation_id=correlation_id, summary=False
+            )
             case = replace(asked, request=named)
             step = Step(case, as_check(refusal) if case.request.dry_run else refusal)
             for observer in self.outlets.observers:

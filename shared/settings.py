@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 
 from shared.certificates import file_of, pem_or_file
 from shared.model import AuthType, CloudId, ProjectId
-from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy
+from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy, ServerKind
 from shared.regions import REGIONS, Region, region_of
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -47,6 +47,13 @@ class SinkMode(StrEnum):
 
     STRUCTURED = "structured"
     BINARY = "binary"
+
+
+class DetachApi(StrEnum):
+    """The API that is asked for servers, their attachments and the DELETE: compute, or BMS v1 with its jobs."""
+
+    COMPUTE = "compute"
+    BMS_V1 = "bms_v1"
 
 
 def _sink_url(url: str) -> str:
@@ -188,6 +195,7 @@ class CloudCredentials(_FromNames):
     insecure: bool = False
     compute_endpoint: str | None = None
     volume_endpoint: str | None = None
+    bms_endpoint: str | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -263,7 +271,7 @@ class CloudCredentials(_FromNames):
         return self
 
     def _needed_by_keys(self) -> dict[str, object]:
-        both = self.compute_endpoint and self.volume_endpoint
+        both = (self.compute_endpoint or self.bms_endpoint) and self.volume_endpoint
         where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
         return {
             "OS_ACCESS_KEY": self.access_key,
@@ -341,6 +349,9 @@ class Settings(_FromNames):
     canary_webhook_url: str | None = None
     canary_bound: Annotated[float, Field(gt=0, le=CANARY_BOUND)] = CANARY_BOUND
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
+    detach_api: DetachApi = DetachApi.COMPUTE
+    bms_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    server_kind: ServerKind = ServerKind.ANY
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
@@ -364,7 +375,10 @@ class Settings(_FromNames):
         names = ("confirm_timeout", "watch_timeout", "request_ttl", "request_ttl_limit", "fence_skew")
         times = {name: timedelta(seconds=getattr(self, name)) for name in names}
         return Policy(
-            running_server_policy=self.running_server_policy, allowed_requesters=self.allowed_requesters, **times
+            running_server_policy=self.running_server_policy,
+            server_kind=self.server_kind,
+            allowed_requesters=self.allowed_requesters,
+            **times,
         )
 
 

@@ -5,7 +5,7 @@ Visits of different servers run side by side and share nothing, so a slow server
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ from shared.decision.case import (
     Conclude,
     Decision,
     Delete,
+    Disks,
     NotLookedAt,
     Requeue,
     Step,
@@ -26,7 +27,7 @@ from shared.decision.meant import Standing, identity
 from shared.decision.progress import Progress
 from shared.decision.requeue import after_delete, as_check, requeue, when_unreadable
 from shared.decision.rules import decide
-from shared.model import AnswerClass, Attachment, Call, Classified, Seen, Volume
+from shared.model import AnswerClass, Attachment, Call, Classified, Listed, Seen, Server, Volume
 from shared.policy import (
     COPIES_REMEMBERED,
     FRESH,
@@ -107,7 +108,8 @@ class Look:
         progress = case.progress
         if not (progress.accepted_at and progress.receipt):
             return seen
-        return replace(seen, ended=self._told(cloud.ended(case.request.server_id, progress.receipt)))
+        record = cloud.ended(case.request.server_id, progress.receipt)
+        return replace(seen, ended=self._told(record), said=record.said)
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
         """The same with the server's list, where that was not read; a volume that came from a list, read for itself."""
@@ -125,6 +127,22 @@ class Look:
             # The volume is what is read last, and the records are of before it changed.
             raise CloudTrouble(Classified(AnswerClass.RECONCILE, "changed", "the volume changed during the look"))
         return replace(seen, server=server, actions=actions)
+
+    def disks(self, case: Case) -> tuple[Server | None, tuple[Listed, ...] | None, Mapping[str, Volume | None], str]:
+        """The server, its list, the volumes of which that does not tell enough, and where it was read.
+
+        Raises CloudTrouble.
+        """
+        from shared.decision.disks import unnamed  # few requests are for all disks
+
+        cloud, server_id = self._cloud(case), case.request.server_id
+        server = self._shared("server", lambda: cloud.server(server_id))
+        listing = self._shared("listing", lambda: cloud.listing(server_id)) if server else None
+        volumes = {volume_id: self._told(cloud.volume(volume_id)) for volume_id in unnamed(listing or ())}
+        place = cloud.place() or ""
+        if place != (case.progress.place or place) and listing is None:
+            raise CloudTrouble(Classified(AnswerClass.RECONCILE, "other_endpoints", OTHER_ENDPOINTS))
+        return server, listing, volumes, place
 
     def delete(self, case: Case) -> Sent | None:
         """Send the DELETE, if its whole limit fits into the invocation; None if there is no time left for that."""
@@ -287,7 +305,7 @@ class Visit:
             self.begun += 1
             self.look.calls, self.look.sent = [], None
             try:
-                step = self._step(case)
+                step = self._step(case) if case.request.volume_id else self._listed(case)
             except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
                 step = self._failed(case, error)
             self.done.append(step)
@@ -295,7 +313,7 @@ class Visit:
     def steps(self) -> list[Step]:
         """What is done; of the rest, the case in the middle comes again, and those not begun are put back."""
         done = list(self.done)
-        middle = [Step(case, Broken(OutOfTime())) for case in self.cases[len(done) : self.begun]]
+        middle = [self._interrupted(case) for case in self.cases[len(done) : self.begun]]
         return [*done, *middle, *(self._not_looked_at(case) for case in self.cases[len(done) + len(middle) :])]
 
     def _step(self, case: Case) -> Step:
@@ -318,17 +336,40 @@ class Visit:
                 decision = self.visits.decide(case, policy, clock())
             if isinstance(decision, Delete):
                 case, decision = self._delete(case)
-        except CloudTrouble as trouble:
-            look.calls.extend(call for call in trouble.calls if call not in look.calls)
-            case = case.unreadable(trouble.classified)
-            decision = when_unreadable(case, trouble.classified, policy, clock())
-        except (AwsTrouble, SettingsError) as trouble:
-            # Somebody may put the secret right, or AWS come back, before the request's time is up.
-            unread = Classified(AnswerClass.RETRY, CREDENTIALS_UNREAD, f"the credentials cannot be read: {trouble}")
-            case = case.unreadable(unread)
-            decision = when_unreadable(case, unread, policy, clock())
+        except (CloudTrouble, AwsTrouble, SettingsError) as trouble:
+            case, decision = self._unreadable(case, trouble)
         calls = tuple(look.calls)
         return Step(case.stepped(decision, calls), decision, calls)
+
+    def _listed(self, case: Case) -> Step:
+        """The look that lists the disks which a request for all of them is for; none of them is worked on yet."""
+        from shared.decision.disks import after_listing  # few requests are for all disks
+
+        look, policy, clock = self.look, self.visits.policy, self.visits.clock
+        if not look.has(SHORTEST_LOOK):
+            return self._not_looked_at(case)
+        decision: Disks | Requeue | Conclude
+        try:
+            server, listing, volumes, place = look.disks(case)
+            progress = replace(case.progress, polls=case.progress.polls + 1, place=case.progress.place or place or None)
+            case = replace(case, progress=progress)
+            decision = after_listing(case, server, listing, volumes, policy, clock())
+        except (CloudTrouble, AwsTrouble, SettingsError) as trouble:
+            case, decision = self._unreadable(case, trouble)
+        calls = tuple(look.calls)
+        return Step(case.stepped(decision, calls), decision, calls)
+
+    def _unreadable(
+        self, case: Case, trouble: CloudTrouble | AwsTrouble | SettingsError
+    ) -> tuple[Case, Requeue | Conclude]:
+        if isinstance(trouble, CloudTrouble):
+            self.look.calls.extend(call for call in trouble.calls if call not in self.look.calls)
+            answer = trouble.classified
+        else:
+            # Somebody may put the secret right, or AWS come back, before the request's time is up.
+            answer = Classified(AnswerClass.RETRY, CREDENTIALS_UNREAD, f"the credentials cannot be read: {trouble}")
+        case = case.unreadable(answer)
+        return case, when_unreadable(case, answer, self.visits.policy, self.visits.clock())
 
     def _delete(self, case: Case) -> tuple[Case, Requeue | Conclude]:
         policy = self.visits.policy
@@ -343,6 +384,11 @@ class Visit:
         if sent.answer.kind not in (AnswerClass.RETRY, AnswerClass.WAIT):
             self.visits.remember(case)
         return case, self.visits.after_delete(case, sent.answer, policy, now)
+
+    def _interrupted(self, case: Case) -> Step:
+        """The case that the end of the invocation met in the middle. Others of its message must not come again with it:
+        what is known of them would be lost."""
+        return self._failed(case, OutOfTime()) if case.request.summary else Step(case, Broken(OutOfTime()))
 
     def _failed(self, case: Case, error: Exception) -> Step:
         """A bug of ours: the case comes again with what is known of it, until that has been tried often enough."""

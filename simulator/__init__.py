@@ -1,9 +1,10 @@
-"""A cloud to develop and test against: Keystone, Nova, Cinder and Glance, as far as a detach needs them."""
+"""A cloud to develop and test against: Keystone, Nova, Cinder, Glance and BMS, as far as a detach needs them."""
 
 from simulator.api import CloudApi
 from simulator.exchange import Deployment, ListShape, RootDetach
 from simulator.faults import Fault, Faults, Kind
 from simulator.inventory import (
+    ORDINARY,
     PAUSED,
     RESCUED,
     RUNNING,
@@ -14,6 +15,7 @@ from simulator.inventory import (
     SUSPENDED,
     Behaviour,
     Happened,
+    JobTells,
     Project,
     Refused,
     What,
@@ -22,6 +24,7 @@ from simulator.moves import MOVES
 from simulator.transports import CloudServer, InProcessAdapter
 from simulator.world import World
 
-__all__ = ["World", "Behaviour", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED", "SUSPENDED",
-           "RESCUED", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "MOVES", "CloudApi", "Deployment", "ListShape",
-           "RootDetach", "Fault", "Faults", "Kind", "CloudServer", "InProcessAdapter"]  # fmt: skip
+__all__ = ["World", "Behaviour", "JobTells", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED",
+           "SUSPENDED", "RESCUED", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "MOVES", "CloudApi", "Deployment",
+           "ListShape", "ORDINARY", "RootDetach", "Fault", "Faults", "Kind", "CloudServer",
+           "InProcessAdapter"]  # fmt: skip

@@ -8,6 +8,8 @@ from datetime import datetime
 
 from shared.model import Answer
 from simulator import bodies
+from simulator.access_keys import ALGORITHM
+from simulator.bare_metal import BareMetal
 from simulator.block_storage import BlockStorage
 from simulator.catalog import REGION_PATH
 from simulator.compute import Compute
@@ -22,7 +24,7 @@ from simulator.world import World
 class Called:
     """One call as the client made it; `status` is 0 where it got no whole answer.
 
-    `fault` is what went wrong with it by the script, `answer` what the client got.
+    `fault` is what went wrong with it by the script, `answer` what the client got. `signed` is one by an access key.
     """
 
     at: datetime
@@ -34,10 +36,11 @@ class Called:
     volume_id: str | None = None
     fault: Kind | None = None
     answer: Answer | None = None
+    signed: bool = False
 
 
 class CloudApi:
-    """Answers for Keystone, Nova, Cinder and Glance, one request at a time.
+    """Answers for Keystone, Nova, Cinder, Glance and the bare metal service, one request at a time.
 
     Whoever touches the world while requests may be under way does it under `lock`.
     """
@@ -61,6 +64,7 @@ class CloudApi:
 
     def _services(self, world: World) -> Iterator[Route]:
         yield from Compute(world, self.deployment, self.identity).routes
+        yield from BareMetal(world, self.deployment, self.identity).routes
         yield from BlockStorage(world, self.deployment, self.identity).routes
         yield from Images(world, self.identity).routes
 
@@ -95,7 +99,8 @@ class CloudApi:
     def _log(self, request: Request, path: str, status: int, fault: Kind | None, answer: Answer | None = None) -> None:
         ids = request.server_id, request.volume_id
         told = (self.world.now, request.operation, request.method, path, status)
-        self.calls.append(Called(*told, *ids, fault, answer))
+        signed = request.headers.get("authorization", "").startswith(ALGORITHM)
+        self.calls.append(Called(*told, *ids, fault, answer, signed))
 
 
 def _serve(request: Request, handler: Handler | None) -> Answer:

@@ -19,6 +19,7 @@ def catalog(deployment: Deployment, project_id: str) -> list[dict[str, Any]]:
         ("identity", "keystone", "/v3"),
         ("image", "glance", ""),
         ("compute", "nova", deployment.compute_path),
+        *([("bms", "bms", "/v1/{project}")] if deployment.bare_metal else []),
         *((kind, "cinder", VOLUME_PATHS[kind] * deployment.volume_version) for kind in deployment.volume_types),
     )
     return [

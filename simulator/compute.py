@@ -6,10 +6,11 @@ from typing import Any
 
 from shared.model import Answer
 from simulator import bodies
-from simulator.compute_views import action_view, attachment_view, server_summary, server_view, version_view
+from simulator.compute_views import action_view, attachment_view, server_summary, server_view, shaped, version_view
+from simulator.deletes import begin, noted
 from simulator.detach_refusals import no_server, not_attached, refusal
-from simulator.exchange import Handler, ListShape, Rejected, Request, Route, Version, negotiate, route, spell
-from simulator.inventory import Attachment, Server, What
+from simulator.exchange import Handler, Rejected, Request, Route, Version, negotiate, route, spell
+from simulator.inventory import Attachment, Server
 from simulator.paging import page, window
 from simulator.planes import held
 from simulator.versioned import Call, Versioned
@@ -49,6 +50,9 @@ class Compute(Versioned):
             yield operation, "GET", path, self._checked(handler)
 
     def _negotiated(self, _: Request, asked: str | None) -> Version:
+        if not self._deployment.compute_open:
+            closed = "Policy does not allow ecs:servers:get to be performed."
+            raise Rejected(bodies.service_error("Pdp.0001", closed, 403))
         return negotiate(asked, self.minimum, self._deployment.max_compute_version)
 
     def _version(self, request: Request) -> Answer:
@@ -82,13 +86,7 @@ class Compute(Versioned):
         local: list[Attachment | None] = [None] if server.image_id else []
         rows = [*local, *attachments][window(call.request.query)]
         views = [attachment_view(row, call.version) for row in rows if row is not None]
-        return bodies.json_answer(200, self._shaped(views))
-
-    def _shaped(self, views: list[dict[str, Any]]) -> dict[str, Any]:
-        shape = self._deployment.list_shape
-        if shape is ListShape.ARRAY or len(views) != 1:
-            return {"volumeAttachments": views}
-        return {"volumeAttachments" if shape is ListShape.OBJECT else "volumeAttachment": views[0]}
+        return bodies.json_answer(200, shaped(views, self._deployment.list_shape))
 
     def _get_attachment(self, call: Call) -> Answer:
         server = self._server(call)
@@ -98,23 +96,12 @@ class Compute(Versioned):
         return bodies.json_answer(200, {"volumeAttachment": attachment_view(attachment, call.version)})
 
     def _delete(self, request: Request) -> Answer:
-        """Write down what Nova was asked and whether it refused, with the attachment that was there."""
-        where = request.ids["server"], request.ids["volume"]
-        attachment = self._world.is_attached(*where)
-        self._world.note(What.DELETE_RECEIVED, *where, attachment, request.id)
-        answer = self._checked(self._delete_attachment)(request)
-        if answer.status >= 300:
-            self._world.note(What.DELETE_REJECTED, *where, attachment, f"{answer.status} {answer.body.decode()}")
-        return answer
+        return noted(self._world, request, self._checked(self._delete_attachment))
 
     def _delete_attachment(self, call: Call) -> Answer:
         if refused := refusal(call, self._world, self._deployment.root_detach):
             return refused
-        where, request_id = (call.server_id, call.volume_id), call.request.id
-        status = self._world.volumes[call.volume_id].behaviour.success_status
-        self._world.note(What.DELETE_ACCEPTED, *where, self._world.is_attached(*where), request_id)
-        self._world.begin_detach(*where, request_id)
-        return Answer(status, {"content-type": bodies.JSON})
+        return Answer(begin(call, self._world), {"content-type": bodies.JSON})
 
     def _list_actions(self, call: Call) -> Answer:
         self._actions_are_offered(call)

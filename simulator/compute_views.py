@@ -5,7 +5,7 @@ from datetime import datetime
 from hashlib import sha224
 from typing import Any
 
-from simulator.exchange import Version, spell
+from simulator.exchange import ListShape, Version, spell
 from simulator.inventory import Action, Attachment, Image, Server
 from simulator.versioned import Call
 
@@ -93,6 +93,13 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
     return view
 
 
+def shaped(views: list[dict[str, Any]], shape: ListShape) -> dict[str, Any]:
+    """The list of a server's attachments."""
+    if shape is ListShape.ARRAY or len(views) != 1:
+        return {"volumeAttachments": views}
+    return {"volumeAttachments" if shape is ListShape.OBJECT else "volumeAttachment": views[0]}
+
+
 def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:
     """The record of an operation; its owner sees the events only from 2.51, and only of a single one.
 
@@ -160,10 +167,12 @@ def _bookmark(things: str, id: str, call: Call) -> dict[str, str]:
 
 
 def _flavor(server: Server, call: Call) -> dict[str, Any]:
+    if not server.flavor_id:
+        return {}
     if call.version < (2, 47):
         return {"id": server.flavor_id, "links": [_bookmark("flavors", server.flavor_id, call)]}
     sizes = {"vcpus": 1, "ram": 64, "disk": 1, "ephemeral": 0, "swap": 0}
-    return sizes | {"original_name": server.flavor_id, "extra_specs": {}}
+    return sizes | {"original_name": server.flavor_id, "extra_specs": dict(server.flavor_specs)}
 
 
 def _image(server: Server, image: Image | None, call: Call) -> dict[str, Any] | str:

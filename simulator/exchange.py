@@ -45,10 +45,16 @@ class Deployment:
     max_volume_version: Version = (3, 50)
     token_seconds: int = 3600
     dialects: tuple[str, ...] = ("credential", "access")  # of signatures by access key
+    compute_open: bool = True  # to tenants; where it is closed every call to it is a 403
+    bare_metal: bool = False  # whether the catalog names the bare metal service, which answers in any case
 
     @property
     def auth_url(self) -> str:
         return f"{self.base_url}/v3"
+
+    def close_compute(self) -> None:
+        """From now on tenants have the bare metal service alone, which keeps no records of moves."""
+        self.compute_open, self.instance_actions, self.bare_metal = False, False, True
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,10 @@ SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the operator has set, as far as verdicts depend on it; `running` is RUNNING_SERVER_POLICY.
+    """What the operator has set, as far as verdicts depend on it.
 
-    `skew` is what clocks may differ by; `ahead` is how far the cloud's clock is before the function's.
+    `running` is RUNNING_SERVER_POLICY, `kind` SERVER_KIND. `skew` is what clocks may differ by; `ahead` is how far the
+    cloud's clock is before the function's.
     """
 
     confirm: timedelta = timedelta(seconds=600)
@@ -47,6 +48,7 @@ class Promise:
     skew: timedelta = timedelta(seconds=5)
     ahead: timedelta = timedelta()
     running: str = "platform"
+    kind: str = "any"
     allowed: bool = True
 
 
@@ -125,6 +127,34 @@ class Moment:
             return self.volume.bootable
         root = {self.server.root_device} if self.server and self.server.root_device else set(FIRST_DISKS)
         return bool(devices & root)
+
+
+def is_system_disk(cloud: CloudApi, server_id: str, volume_id: str, at: datetime) -> bool:
+    """Whether a disk was the server's system disk at a moment, by either plane."""
+    timeline = cloud.world.timeline
+    held = (one for plane in ("nova", "cinder") for one in timeline.attachments(plane, volume_id, at))
+    here = tuple(one for one in held if one.server_id == server_id)
+    server, volume = timeline.at("servers", server_id, at), timeline.at("volumes", volume_id, at)
+    return Moment(at, server, volume, None, here, ()).is_root()
+
+
+def data_disks(cloud: CloudApi, server_id: str, since: datetime, until: datetime) -> list[set[str]]:
+    """The data disks that compute listed for a server, at each moment of an interval at which they may have changed."""
+    entries = cloud.world.timeline.entries
+    ever = [key for key, known in entries.items() if key[0] == "nova" and any(_on(one, server_id) for _, one in known)]
+    volumes = {one.volume_id for key in ever for _, one in entries[key] if one is not None}
+    about = [*ever, ("servers", server_id), *(("volumes", volume_id) for volume_id in volumes)]
+    changes = {at for key in about for at, _ in entries.get(key, ()) if since <= at <= until}
+    timeline = cloud.world.timeline
+    found = []
+    for at in sorted(changes | {since, until}):
+        held = {one.volume_id for key in ever if _on(one := timeline.at(*key, at), server_id)}
+        found.append({volume_id for volume_id in held if not is_system_disk(cloud, server_id, volume_id, at)})
+    return found
+
+
+def _on(attachment: Attachment | None, server_id: str) -> bool:
+    return attachment is not None and attachment.server_id == server_id
 
 
 @dataclass(frozen=True)
@@ -253,6 +283,8 @@ class View:
         if server is None or volume is None:
             return set()
         found = set()
+        if self.promise.kind == "bare_metal" and not self.shown_as_bare_metal(server):
+            found.add("not_bare_metal")
         if volume.metadata.get("detach_protection", "").lower() == "true":
             found.add("volume_protected")
         if server.locked:
@@ -274,6 +306,12 @@ class View:
         image = self.cloud.world.images.get(server.image_id or "")
         told = server.metadata.get("os_type") or (image.properties.get("__os_type") if image else None)
         return (told or "unknown").lower()
+
+    def shown_as_bare_metal(self, server: Server) -> bool:
+        """Whether anything that the cloud shows to its users says so; of what it hides nobody can know."""
+        version = self.cloud.deployment.max_compute_version
+        marks = {server.metadata.get("metering.resourcetype"), *(server.tags if version >= (2, 26) else ())}
+        return "__type_baremetal" in marks or server.flavor_id.startswith("physical.")
 
     def open(self, moment: Moment, meant: Set[str] | None = None) -> bool:
         """Whether a DELETE would be right and be accepted at a moment, as far as users are told: not of a dead host."""
@@ -502,10 +540,13 @@ def _gave_up(view: View) -> bool:
     """Its time was over, and there was no time at which it could have been detached."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    # After a death nobody knows whose detach it is that a disk of several servers shows.
-    several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
-    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
-    unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
+    # After a death, or a lost answer, nobody knows whose detach it is that a disk of several servers shows.
+    lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
+    several = lost and any(one.volume and one.volume.multiattach for one in view.life)
+    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2). One of another request's holds this
+    # one up for as long as it is not known.
+    unknown = sum(call.method == "DELETE" for call in view.answers)
+    unsettled = unknown >= (1 if view.asked.shared else UNSETTLED)
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
     return (over and waited and (several or not view.effect)) or view.over_watch
 
@@ -513,6 +554,18 @@ def _gave_up(view: View) -> bool:
 def _watching(view: View) -> bool:
     since = view.under_way_since
     return since is not None and view.said >= since + view.promise.confirm and (_held(view) or bool(view.answers))
+
+
+MOST_DISKS = 100
+"""A request for all data disks is for so many at most."""
+
+
+def _too_many(view: View) -> bool:
+    """The server has more data disks than one request may be for."""
+    every = bool(view.asked.data.get("all_data_disks")) and not view.where[1]
+    since = min(view.asked.first_received + view.promise.ahead, view.began)
+    moments = data_disks(view.cloud, view.where[0], since, view.said) if every else []
+    return any(len(disks) > MOST_DISKS for disks in moments)
 
 
 def _sender(*faults: str) -> Claim:
@@ -528,7 +581,7 @@ CLAIMS: Mapping[str, Claim] = {
     "server_gone": _server_gone,
     "volume_gone": _volume_gone,
     "still_watching": _watching,
-    "invalid_request": _sender("invalid_request"),
+    "invalid_request": lambda view: view.asked.invalid == "invalid_request" or _too_many(view),
     "not_authentic": _sender("not_authentic"),
     "requester_not_allowed": lambda view: not view.promise.allowed,
     "expired": _expired,
@@ -539,7 +592,14 @@ CLAIMS: Mapping[str, Claim] = {
     "wrong_project": _wrong_project,
     **{
         reason: _gate(reason)
-        for reason in ("system_disk", "attestation_required", "server_running", "server_locked", "volume_protected")
+        for reason in (
+            "system_disk",
+            "attestation_required",
+            "server_running",
+            "server_locked",
+            "volume_protected",
+            "not_bare_metal",
+        )
     },
     "volume_locked": _answer(words=("BMS.0297", "locked")),
     "volume_frozen": _answer(words=("BMS.0360", "frozen")),
@@ -613,21 +673,24 @@ def _refused_by_state(one: Moment) -> bool:
 LOGIN = timedelta(minutes=15)
 
 
+def _is_login(call: Called) -> bool:
+    return call.operation == "get_token" or (call.signed and call.status == 401)
+
+
 def answers_about(
     calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, said: datetime
 ) -> list[Called]:
     """The calls that were no success: while a verdict was made, and each DELETE since the request was received.
 
-    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made.
+    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made; so
+    does a signature.
     About the disk, its server, or nobody in particular (a login, a list of volumes).
     """
     server_id, volume_id = where
     return [
         call
         for call in calls
-        if (received if call.method == "DELETE" else began - LOGIN if call.operation == "get_token" else began)
-        <= call.at
-        <= said
+        if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= said
         and (call.status >= 300 or call.status == 0 or call.fault)
         and call.server_id in (None, server_id)
         and call.volume_id in (None, volume_id)

@@ -111,6 +111,50 @@ class Identity:
         self.users = [changed if user == self.user else user for user in self.users]
         self.user = changed
 
+    def rotate(self, password: str) -> None:
+        """Every secret of our own user: password, application credential and access keys; tokens go on."""
+        self.change_password(password)
+        self.application_credential = replace(self.application_credential, secret=self._hex_id())
+        self._drop_keys()
+        self.access_key = self.new_key()
+
+    def forget_user(self) -> None:
+        """Our own user is deleted, with all that stands for it."""
+        self.users = [user for user in self.users if user.id != self.user.id]
+        self._tokens = {value: token for value, token in self._tokens.items() if token.user.id != self.user.id}
+        self._drop_keys()
+
+    def new_key(self, seconds: float | None = None) -> AccessKey:
+        """A further access key of our own user; one that ends after so many seconds is temporary, with a token.
+
+        Of a user who is deleted it is good for nothing, and so is a new token.
+        """
+        id, secret = self._hex_id()[:20].upper(), self._hex_id() + self._hex_id()[:8]
+        token = "" if seconds is None else self._hex_id() * 4
+        ends = None if seconds is None else self._world.now + timedelta(seconds=seconds)
+        key = AccessKey(id, secret, self.user.id, token, ends)
+        return self.access_keys.add(key) if self.user_exists else key
+
+    def new_token(self) -> str:
+        """A token of our own user for the project, as somebody has got it by other means than a call that is logged."""
+        token = self._token(self.user, self._world.project)
+        return self._keep(token if self.user_exists else replace(token, expires_at=self._world.now))
+
+    def knows(self, token: str) -> bool:
+        """Whether the token is good."""
+        known = self._tokens.get(token)
+        return known is not None and known.expires_at > self._world.now
+
+    @property
+    def user_exists(self) -> bool:
+        """Whether our own user does."""
+        return any(user.id == self.user.id for user in self.users)
+
+    def _drop_keys(self) -> None:
+        keys = self.access_keys.keys
+        for access in [access for access, key in keys.items() if key.user_id == self.user.id]:
+            del keys[access]
+
     def add_agency(self, name: str, project: Project, trusted_domain_name: str, roles: tuple[str, ...] = ROLES) -> None:
         """The account of that project lets users of the trusted domain work in it."""
         user = User(self._hex_id(), f"{project.domain_name}/{name}", "", project.domain_name, {project.id: roles})
@@ -155,11 +199,15 @@ class Identity:
             methods, token = self._login(json.loads(request.body)["auth"], request.headers.get("x-auth-token", ""))
         except (ValueError, KeyError, TypeError, IndexError):
             return bodies.keystone_error(400, "'identity' is a required property")
+        value = self._keep(token)
+        body = {"token": self._described(methods, token, "nocatalog" not in request.query)}
+        return bodies.json_answer(201, body, {"x-subject-token": value})
+
+    def _keep(self, token: Token) -> str:
         value = "gAAAAAB" + self._hex_id() * 4
         self._tokens[value] = token
         self.issued.append(value)
-        body = {"token": self._described(methods, token, "nocatalog" not in request.query)}
-        return bodies.json_answer(201, body, {"x-subject-token": value})
+        return value
 
     def _login(self, auth: Any, own_token: str) -> tuple[list[str], Token]:
         identity = auth["identity"]
@@ -202,7 +250,7 @@ class Identity:
         owner = asked.get("user") or {}
         owned = owner.get("id") == user.id or owner.get("name") == user.name
         named = asked.get("name") == credential.name and owned
-        if (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
+        if self.user_exists and (asked.get("id") == credential.id or named) and asked["secret"] == credential.secret:
             return credential
         raise Rejected(self._unauthorized())
 

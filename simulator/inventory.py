@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class What(StrEnum):
@@ -38,6 +39,17 @@ class Happened:
     detail: str = ""
 
 
+class JobTells(StrEnum):
+    """Where the job of a detach that failed says so."""
+
+    PARENT = "parent"
+    SUB_JOB = "sub_job"  # the parent fails too, without a reason
+    SUB_JOB_ALONE = "sub_job_alone"  # the parent claims success
+    NOTHING = "nothing"  # the job fails, and nothing says why
+    SUCCESS = "success"  # parent and sub job claim success once it is over, whatever became of it
+    UNREADABLE = "unreadable"  # the query for it fails, whatever became of it
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """How a volume takes a detach; all times are seconds from the acceptance.
@@ -47,6 +59,7 @@ class Behaviour:
     for ever, or lets go after `stuck_seconds`. It shows `detaching` only after `mark_lag`.
     With `error_after` the storage back end fails: `detaching` for ever, and the record says Error after so long.
     With `error_status` the volume shows that for `error_seconds`, then `detaching`, and is let go all the same.
+    The job of a detach that fails shows `job_error`, a code and a reason, where `job_tells`.
     """
 
     seconds: float = 2.0
@@ -59,6 +72,8 @@ class Behaviour:
     error_after: float | None = None
     error_status: str | None = None
     error_seconds: float = 3.0
+    job_tells: JobTells = JobTells.PARENT
+    job_error: tuple[str, str] = ("BMS.1007", "Calling interface failed")
 
     @property
     def taken_up(self) -> bool:
@@ -95,7 +110,8 @@ class Image:
 class Server:
     """A server; the volume at its root device is its system disk.
 
-    `host` is where it runs, empty while it is offloaded; users are shown a hash of it only.
+    `host` is where it runs, empty while it is offloaded; users are shown a hash of it only. Bare metal as it stands,
+    by its flavor and its tag; ORDINARY is what else it may be. Without a `flavor_id` no flavor is told.
     """
 
     id: str
@@ -113,6 +129,7 @@ class Server:
     flavor_id: str = "physical.o2.medium"
     image_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    flavor_specs: Mapping[str, str] = field(default_factory=lambda: {"resource_type": "ironic"})
     tags: tuple[str, ...] = ("__type_baremetal",)
     host: str = "host-1"
     host_up: bool = True
@@ -143,6 +160,14 @@ SHELVED_OFFLOADED: Mapping[str, str | int] = {
 }
 SOFT_DELETED: Mapping[str, str | int] = {"status": "SOFT_DELETED", "vm_state": "soft-delete", "power_state": 0}
 """States of a server as real Nova was seen to show them, its fake hypervisor's power states included."""
+
+
+ORDINARY: Mapping[str, Any] = {
+    "flavor_id": "s3.large.2",
+    "flavor_specs": {"resource_type": "IOoptimizedS3_2"},
+    "tags": (),
+}
+"""A virtual server, as Open Telekom Cloud names its flavors."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ READS = (*VOLUME_READS, "list_attachments")
 
 STILL_ATTACHED = {
     *("refused_by_server", "system_disk", "attestation_required", "server_running", "server_locked"),
-    *("volume_locked", "volume_frozen", "volume_protected", "volume_error", "expired", "superseded"),
+    *("volume_locked", "volume_frozen", "volume_protected", "volume_error", "expired", "superseded", "not_bare_metal"),
 }
 """Reasons that claim: the disk is attached as before."""
 

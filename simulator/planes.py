@@ -25,7 +25,7 @@ def free_device(plane: Mapping[str, Attachment], server_id: str) -> str:
     """The first name that no volume of the server has, from the second on."""
     taken = {a.device for a in plane.values() if a.server_id == server_id}
     names = (f"/dev/sd{letter}" for letter in "bcdefghijklmnopqrstuvwxyz")
-    extended = (f"/dev/sda{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
+    extended = (f"/dev/sd{first}{letter}" for first in "abcdefgh" for letter in "abcdefghijklmnopqrstuvwxyz")
     return next(name for name in (*names, *extended) if name not in taken)
 
 

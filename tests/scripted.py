@@ -89,7 +89,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    do_GET = do_PUT = do_POST
+    do_GET = do_PUT = do_DELETE = do_POST
 
     def log_message(self, *arguments: Any) -> None:
         """Quiet."""

@@ -6,6 +6,7 @@ happens, and the process can be made to die just before or just after any of the
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,8 +16,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from local.stack import simulator_credentials
-from shared.cloud.openstack import OpenStackCloud, Projects, connect
+from shared.cloud.openstack import OpenStackCloud, Projects, connect, connector
 from shared.model import Message
 from shared.outbox.consumers import Consumers
 from shared.outbox.dead_letters import DeadLetters
@@ -26,12 +26,19 @@ from shared.outbox.outbox import Outlets
 from shared.policy import INVOCATION, MAX_RECEIVES, TIME_TO_SEND, VISIBILITY
 from shared.ports import Cloud, Clouds, Consumer, Event, K, Macs, QueueMessage, Unsent
 from shared.service import Service
-from shared.settings import CloudCredentials, Settings, load
+from shared.settings import CloudCredentials, DetachApi, Settings, load
 from shared.telemetry.logs import Logs, logger
 from shared.visit import Visits
 from simulator import CloudApi, Deployment, InProcessAdapter, World
 from simulator.aws_limits import of_event, of_message
+from tests.access import Access, chosen
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, bare
+
+API = os.environ.get("PROOF_API", "compute")
+"""The API by which stacks detach that do not say (DETACH_API)."""
+
+RECORD = "get_job" if API == DetachApi.BMS_V1 else "get_action"
+"""The operation that reads how a DELETE ended."""
 
 LONG_AGO = START - timedelta(days=3)
 
@@ -289,6 +296,8 @@ class OneCloud:
 class Stack:
     """Runs messages through the service until nothing is left to do.
 
+    `access` is a way to log in, by name; without one it is the `chosen` one.
+
     `began` has the begin of each invocation that is under way, `unfinished` the ids of the messages of which a delivery
     was not acknowledged, `late` the DELETEs that were not over when their invocation was.
     """
@@ -304,13 +313,17 @@ class Stack:
         clock: Clock | None = None,
         macs: Macs = MESSAGE_KEYS,
         cloud_ahead: timedelta = timedelta(),
+        access: str | None = None,
     ) -> None:
         self.clock = clock or Clock()
         self.effects = Effects(deaths, tick=partial(self.clock.sleep, 0.001))
         self.cloud = make_cloud(self.clock)
         # keystoneauth1 looks at the real clock; on ours a token must not seem to have expired.
         self.cloud.deployment.token_seconds = 10 * 365 * 86400
-        self.settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", **(settings or {})})
+        self.access = Access(self.cloud, access or chosen())
+        self.settings = load(Settings, {"REQUEST_QUEUE_URL": "virtual", "DETACH_API": API, **(settings or {})})
+        if self.settings.detach_api is DetachApi.BMS_V1:
+            self.cloud.deployment.close_compute()
         self.queue = VirtualQueue(self.clock, self.effects)
         self.bus = VirtualBus(self.effects, lambda: Said(self.began[-1], self.clock()))
         self.began: list[datetime] = [self.clock()]
@@ -333,10 +346,10 @@ class Stack:
     def clouds(self) -> Clouds:
         """New connections, and no token."""
         http = requests.Session()
-        http.mount("http://", CountingAdapter(self.cloud, self.effects, self.clock, self._call_ended))
+        for scheme in ("http://", "https://"):
+            http.mount(scheme, CountingAdapter(self.cloud, self.effects, self.clock, self._call_ended))
         return Projects(
-            lambda read: connect(read, http, self.clock),
-            lambda _: load(CloudCredentials, simulator_credentials(self.cloud)),
+            partial(connector(self.settings.detach_api), http=http, clock=self.clock), lambda _: self.access.read()
         )
 
     def _call_ended(self, name: str) -> None:

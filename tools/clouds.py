@@ -16,7 +16,7 @@ from tools.cloud_files import CloudsError, Files, merged
 
 SITE = Path("/etc/openstack")
 VARIABLES = "The OS_… variables"
-ENDPOINTS = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT")
+ENDPOINTS = ("COMPUTE_ENDPOINT", "VOLUME_ENDPOINT", "BMS_ENDPOINT")
 CONFIG_FILE, SECURE_FILE = "OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"
 
 SELECTORS = ("OS_CLOUD", "OS_CLOUD_NAME", "OS_REGION_NAME", CONFIG_FILE, SECURE_FILE)
@@ -28,6 +28,7 @@ OF_OTHERS = ("OS_TEST", "OS_STD", "OS_LOG")
 RENAMED: Mapping[str, str] = {
     "auth_plugin": "auth_type",
     "compute_endpoint_override": "compute_endpoint",
+    "bms_endpoint_override": "bms_endpoint",
     "block_storage_endpoint_override": "volume_endpoint",
     "volumev3_endpoint_override": "volume_endpoint",
     "volume_endpoint_override": "volume_endpoint",
@@ -46,8 +47,8 @@ The last four are those of Open Telekom Cloud's Go SDK.
 OWN_WINS = re.compile(r"(user_|project_|default_)domain_(id|name)|(project|tenant)_(id|name)|(auth_)?token|passcode")
 """Where openstacksdk prefers a value beside `auth` to the one in it; of all others the one in `auth` counts."""
 
-BESIDE = ("auth_type", "cacert", "compute_endpoint", "identity_api_version", "insecure", "interface", "region_name",
-          "volume_endpoint")  # fmt: skip
+BESIDE = ("auth_type", "bms_endpoint", "cacert", "compute_endpoint", "identity_api_version", "insecure", "interface",
+          "region_name", "volume_endpoint")  # fmt: skip
 """What has its place beside `auth`."""
 
 SECRETS = ("password", "token", "auth_token", "application_credential_secret", "access_key", "secret_key",

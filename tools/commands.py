@@ -14,16 +14,16 @@ from uuid import uuid4
 
 from local.function_url import PortTaken
 from local.interrupts import unexpected
-from local.real_cloud import check_cloud, cloud_values, connect
+from local.real_cloud import api_of, check_cloud, cloud_values, connect
 from local.stack import Stack, simulator_credentials
 from local.surroundings import past_proxies
 from local.verdicts import LOGS, watched
 from shared.cloud.openstack import OpenStackCloud
 from shared.ports import CloudTrouble, utc_now
-from shared.settings import Settings, SettingsError, load
+from shared.settings import SettingsError
 from tools.detach import Detach, Service, Wish, find, seconds_of
 from tools.exit_status import Exit, of_events
-from tools.inventory import NotFound
+from tools.inventory import NotFound, policy_of
 from tools.progress import Progress
 from tools.status import FileLog, Lines, show
 
@@ -132,7 +132,7 @@ def opened(
 
         names = names_of(asked.stack)
         log = Log(boto3.client("logs"), names.log_groups)
-        cloud = connect(cloud_values(os.environ)) if asked.cloud == "env" else None
+        cloud = connect(cloud_values(os.environ), api_of(os.environ)) if asked.cloud == "env" else None
         with Deployed(names, session, progress.take, log) as deployed:
             yield deployed, cloud
         return
@@ -141,7 +141,7 @@ def opened(
         print("Starting the function on this machine ...", file=sys.stderr)
     with watched(progress, real, introduced=False) as stack:
         values = cloud_values(os.environ) if real else simulator_credentials(stack.cloud) if stack.cloud else {}
-        yield Here(stack), connect(values)
+        yield Here(stack), connect(values, api_of(stack.environment))
 
 
 def detach(asked: argparse.Namespace) -> Exit:
@@ -152,15 +152,14 @@ def detach(asked: argparse.Namespace) -> Exit:
     if asked.cloud == "env" and (trouble := check_cloud(os.environ)):
         return _trouble(trouble)
     wish = Wish(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
-    set_ = {"RUNNING_SERVER_POLICY": value} if (value := os.environ.get("RUNNING_SERVER_POLICY")) else {}
-    rule = load(Settings, {"REQUEST_QUEUE_URL": "unused", **set_}).running_server_policy
+    policy = policy_of(os.environ)
     progress = Progress(asked.json)
     session = f"by-hand-{uuid4().hex[:12]}"
     confirm: Callable[[str], bool] = (lambda question: True) if asked.yes else on_terminal
     status, why = Exit.OPEN, ""
     try:
         with opened(asked, progress, session) as (service, cloud):
-            target = find(cloud, wish, progress, rule)
+            target = find(cloud, wish, progress, policy)
             status = Detach(service, progress, wish, target, confirm, session).run()
     except KeyboardInterrupt:
         why = "Stopped."

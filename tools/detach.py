@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from shared.cloud.openstack import OpenStackCloud
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy
 from shared.ports import utc_now
 from tools.exit_status import FINAL, Exit, of_events
 from tools.inventory import Disk, Machine, NotFound, disk_called, is_id, machine, server_called
 from tools.progress import Progress, Ticker
-from tools.servers import disk_line
+from tools.servers import disk_line, kind_of
 
 CHECK = 90.0
 """Seconds that a dry run may take; nothing is waited for in it but the cloud's answers."""
@@ -82,13 +82,13 @@ def seconds_of(text: str) -> float:
     return seconds
 
 
-def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, rule: RunningServerPolicy) -> Target:
+def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, policy: Policy) -> Target:
     """Look both up, and show them. Raises NotFound, CloudTrouble."""
     if cloud is None:
         if not (is_id(wish.server) and is_id(wish.volume)):
             raise NotFound("Names are looked up in the cloud: add CLOUD=env with its OS_… variables, or give both ids.")
         return Target(wish.server.lower(), wish.volume.lower())
-    found = machine(cloud, server_called(cloud, wish.server), rule, utc_now())
+    found = machine(cloud, server_called(cloud, wish.server), policy, utc_now())
     disk = disk_called(found, wish.volume)
     for line in _found(found, disk, wish.volume):
         progress.say(line)
@@ -98,7 +98,9 @@ def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, rule: Run
 
 
 def _found(found: Machine, disk: Disk | None, asked: str) -> list[str]:
-    lines = [f"  server  {found.server_id}  {found.name or '(no name)'}  {found.status}, {found.system}"]
+    lines = [
+        f"  server  {found.server_id}  {found.name or '(no name)'}  {found.status}, {found.system}, {kind_of(found)}"
+    ]
     if disk is None:
         lines.append(f"  volume  {asked}  the server does not list it")
     else:

@@ -14,11 +14,12 @@ from dataclasses import asdict, replace
 from local.console import is_rich
 from local.demo import demo_cloud
 from local.interrupts import carried_out
-from local.real_cloud import found_in
+from local.real_cloud import api_of, found_in
 from local.stack import simulator_credentials
 from local.surroundings import past_proxies
-from shared.cloud.openstack import connect
+from shared.cloud.openstack import connector
 from shared.ports import Clock, utc_now
+from shared.settings import DetachApi, SettingsError
 from simulator import CloudServer
 from tools.cloud_faults import credentials
 from tools.cloud_files import CloudsError
@@ -30,12 +31,12 @@ MARKS = {State.NOT_TRIED: "-"}
 """How a line begins, if not with its state."""
 
 
-def examined(found: Found, clock: Clock = utc_now) -> Iterator[Line]:
+def examined(found: Found, clock: Clock = utc_now, api: DetachApi = DetachApi.COMPUTE) -> Iterator[Line]:
     """The checks of the cloud that was found, made as they are asked for. Raises CloudsError before the first."""
     known = credentials(found)
     # An access key may leave out the address of the identity service, which its region tells.
     found = replace(found, values={**found.values, "auth_url": known.auth_url})
-    return Examination(found, connect(lambda _: known, clock=clock), known.verify).lines()
+    return Examination(found, connector(api)(lambda _: known, clock=clock), known.verify).lines()
 
 
 def report(lines: Iterator[Line], as_json: bool, colour: bool) -> int:
@@ -79,8 +80,8 @@ def main() -> int:
         return stack(asked)
     try:
         with cloud(asked.cloud == "env") as found:
-            return report(examined(found), asked.json, is_rich(sys.stdout))
-    except CloudsError as error:
+            return report(examined(found, api=api_of(os.environ)), asked.json, is_rich(sys.stdout))
+    except (CloudsError, SettingsError) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.model import Detail
 from shared.outbox.reasons import catalogue
-from tools import openapi
+from tools import bare_metal_page, openapi
 from tools.contract import asyncapi, samples, schemas
 from tools.costs.page import page as costs
 
@@ -73,6 +73,7 @@ def _page(text: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 DOCUMENTS: Mapping[str, Callable[[], object]] = {
+    "docs/bare-metal.md": bare_metal_page.page,
     "docs/costs.md": costs,
     "docs/details.md": details,
     "docs/failure-reasons.md": failure_reasons,

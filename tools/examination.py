@@ -46,7 +46,9 @@ SILENCE: Mapping[str, str] = {
 }
 """What the codes of calls without an answer mean."""
 
-SPOKEN = {Service.COMPUTE: "compute", Service.BLOCK_STORAGE: "block storage"}
+SPOKEN = {Service.COMPUTE: "compute", Service.BARE_METAL: "bare metal", Service.BLOCK_STORAGE: "block storage"}
+KINDS = {Service.COMPUTE: "compute", Service.BARE_METAL: "bms"}
+"""What the catalogue calls the service that is asked for servers."""
 
 
 class State(StrEnum):
@@ -107,7 +109,7 @@ class Examination:
         yield Line("login", State.OK, f"{gives} for project {access.project_id}")
         yield from self._places(catalog, access)
         yield from self._connections(
-            self._auth_url, *(access.services[one] for one in SPOKEN if one in access.services)
+            self._auth_url, *(access.services[one] for one in self._asked_for if one in access.services)
         )
         yield from self._services(access)
         yield Line(
@@ -121,13 +123,23 @@ class Examination:
     def _auth_url(self) -> str:
         return self.found.values["auth_url"]
 
+    @property
+    def _asked_for(self) -> tuple[Service, Service]:
+        """The services that a detach asks."""
+        return self.cloud.servers_at, Service.BLOCK_STORAGE
+
+    def _regions(self, catalog: tuple[Offered, ...]) -> list[str]:
+        """Those in which there is one of both services."""
+        kinds = (KINDS[self.cloud.servers_at], *CINDER_TYPES)
+        return sorted({one.region for one in catalog if one.kind in kinds} - {EVERYWHERE})
+
     # ------------------------------------------------------------------------------------ login and catalogue
 
     def _not_in(self, *lines: Line) -> Iterator[Line]:
         """Without a login, or with one that leads to several regions, nothing behind it can be asked."""
         yield from lines
         yield from self._connections(self._auth_url)
-        for check in ("catalogue", "compute", "block storage", "rights", "detach"):
+        for check in ("catalogue", *(SPOKEN[one] for one in self._asked_for), "rights", "detach"):
             yield Line(check, State.NOT_TRIED, "this takes a login, and one region")
 
     def _refused(self, why: Classified) -> Line:
@@ -139,7 +151,7 @@ class Examination:
         """A token that is good for no project, or for several regions."""
         if why.reason is Reason.UNAUTHORIZED:
             return (self._refused(why),)
-        remedy = f"set {self.found.spelt('region_name')} to one of {', '.join(_regions(catalog))}"
+        remedy = f"set {self.found.spelt('region_name')} to one of {', '.join(self._regions(catalog))}"
         return (
             Line("login", State.OK, f"{self._auth_url} gives a token"),
             Line("region", State.FAIL, "the catalogue has several, and none is chosen", remedy),
@@ -148,8 +160,8 @@ class Examination:
     def _places(self, catalog: tuple[Offered, ...], access: Access) -> Iterator[Line]:
         """The region, and the addresses of both services in it."""
         spelt, asked = self.found.spelt, self.found.values.get("region_name")
-        missing = [service for service in SPOKEN if service not in access.services]
-        regions = _regions(catalog)
+        missing = [service for service in self._asked_for if service not in access.services]
+        regions = self._regions(catalog)
         names = ", ".join(regions)
         if missing and asked and asked not in regions:
             there = f"the catalogue has {names}" if names else "the catalogue has none"
@@ -158,7 +170,7 @@ class Examination:
             yield Line("catalogue", State.NOT_TRIED, "this takes a region that there is")
             return
         yield Line("region", State.OK, asked or names or "the catalogue makes no difference between regions")
-        for service in SPOKEN:
+        for service in self._asked_for:
             check, name = "catalogue", SPOKEN[service]
             if service in access.services:
                 yield Line(check, State.OK, f"{name} is at {access.services[service]}")
@@ -232,8 +244,9 @@ class Examination:
 
     def _services(self, access: Access) -> Iterator[Line]:
         servers = volumes = None
-        if Service.COMPUTE in access.services:
-            yield self._compute(access)
+        if self.cloud.servers_at in access.services:
+            if self.cloud.servers_at is Service.COMPUTE:
+                yield self._compute(access)
             listed = self._right("read servers", self.cloud.servers, lambda found: f"{len(found)} in this project")
             yield listed.line
             servers = listed.value
@@ -294,6 +307,9 @@ class Examination:
 
     def _actions(self, server_id: str) -> Line:
         """A cloud that keeps no records, or shows them to others only, can be lived with."""
+        if self.cloud.servers_at is Service.BARE_METAL:
+            none = "the bare metal service keeps none: a disk of a server that was moved is left alone"
+            return Line("read actions", State.OK, none)
         read = self._right(
             "read actions", lambda: self.cloud.actions(server_id), lambda found: f"{len(found)} of {server_id}"
         )
@@ -327,11 +343,6 @@ def _told(why: Classified) -> str:
     if distrust:
         return f"the certificate is not trusted ({distrust[1].strip()})"
     return SILENCE.get(why.code, f"{why.code}: {why.message.rstrip('.')}")
-
-
-def _regions(catalog: tuple[Offered, ...]) -> list[str]:
-    """Those in which there is one of both services."""
-    return sorted({one.region for one in catalog if one.kind in ("compute", *CINDER_TYPES)} - {EVERYWHERE})
 
 
 def _unreachable(service: Service, why: str) -> Line:

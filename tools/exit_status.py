@@ -7,6 +7,16 @@ from typing import Any
 FINAL = ("detached", "failed", "checked")
 
 
+def is_summary(event: Mapping[str, Any]) -> bool:
+    """Whether an event sums up a request for several volumes, and is no verdict itself."""
+    return str(event.get("type")).endswith(".volume.detach_summary.v1")
+
+
+def is_final(event: Mapping[str, Any]) -> bool:
+    """Whether nothing follows: the final verdict on a volume, or the summary of several."""
+    return is_summary(event) or event["data"]["verdict"] in FINAL
+
+
 class Exit(IntEnum):
     """make itself turns each of them but 0 into 2; a script runs `python -m tools` or `python -m local`."""
 
@@ -24,13 +34,19 @@ WOULD = {"would_fail": Exit.FAILED, "would_wait": Exit.OPEN}
 
 
 def of_events(events: Iterable[Mapping[str, Any]]) -> Exit:
-    """The status of one request for one volume, by what was said about it so far."""
-    final = [event["data"] for event in events if event["data"]["verdict"] in FINAL]
+    """The status of one request for one volume, or of several with a summary, by what was said about it so far."""
+    final = [event for event in events if is_final(event)]
     if not final:
         return Exit.OPEN
-    if final[-1]["verdict"] == "checked":
-        return WOULD.get(final[-1]["detail"], Exit.DETACHED)
-    return Exit.DETACHED if final[-1]["verdict"] == "detached" else Exit.FAILED
+    if is_summary(final[-1]):
+        return of_all(_of(one) for one in final[-1]["data"]["volumes"])
+    return _of(final[-1]["data"])
+
+
+def _of(said: Mapping[str, Any]) -> Exit:
+    if said["verdict"] == "checked":
+        return WOULD.get(said["detail"], Exit.DETACHED)
+    return Exit.DETACHED if said["verdict"] == "detached" else Exit.FAILED
 
 
 def of_all(statuses: Iterable[Exit]) -> Exit:

@@ -1,15 +1,17 @@
 """What a project holds, as people want to see it before a detach: servers, disks, and what would be refused."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.cloud.openstack import OpenStackCloud
+from shared.decision.bare_metal import kind
 from shared.decision.gates import Hold, Refuse, cloud_refuses, gate, is_system_disk, operating_system
 from shared.model import DetachRequest, Listed, Reason, Server, Volume
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy
 from shared.ports import CloudTrouble
+from shared.settings import Settings, load
 
 NOT_NOW = "not now"
 """In the place of a reason: the server is between two states."""
@@ -35,54 +37,64 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A server with its disks; `trouble` says what of it could not be read."""
+    """A server with its disks; `kind` is bare metal, virtual or unknown, `trouble` what of it could not be read."""
 
     server_id: str
     name: str
     status: str
     system: str
+    kind: str = "unknown"
     disks: tuple[Disk, ...] = ()
     trouble: str | None = None
+
+
+GATES = ("RUNNING_SERVER_POLICY", "SERVER_KIND")
+
+
+def policy_of(environment: Mapping[str, str]) -> Policy:
+    """What the operator has set for the gates, by an environment. Raises SettingsError."""
+    told = {name: environment.get(name, "") for name in GATES}
+    return load(Settings, {"REQUEST_QUEUE_URL": "unused", **told}).policy
 
 
 class NotFound(LookupError):
     """There is no such server or volume, or more than one; the text is one sentence for the person who asked."""
 
 
-def machines(cloud: OpenStackCloud, rule: RunningServerPolicy, now: datetime, like: str = "") -> Iterator[Machine]:
+def machines(cloud: OpenStackCloud, policy: Policy, now: datetime, like: str = "") -> Iterator[Machine]:
     """The servers whose name or id contains a text, in any case. Raises CloudTrouble for the list only."""
     for found in cloud.servers().value:
         if like.lower() in found.name.lower() or like.lower() in found.id:
-            yield machine(cloud, found, rule, now)
+            yield machine(cloud, found, policy, now)
 
 
-def machine(cloud: OpenStackCloud, found: Server, rule: RunningServerPolicy, now: datetime) -> Machine:
+def machine(cloud: OpenStackCloud, found: Server, policy: Policy, now: datetime) -> Machine:
     """One server; its own detail is asked for too, since only that leads to the image and so to the system."""
-    told = Machine(found.id, found.name, found.status, operating_system(found).value)
+    told = Machine(found.id, found.name, found.status, operating_system(found).value, kind(found).value)
     try:
         server = cloud.server(found.id).value or found
-        told = replace(told, status=server.status, system=operating_system(server).value)
+        told = replace(told, status=server.status, system=operating_system(server).value, kind=kind(server).value)
         entries = cloud.listing(server.id).value or ()
     except CloudTrouble as trouble:
         return replace(told, trouble=str(trouble))
     disks, troubles = [], []
     for entry in entries:
         try:
-            disks.append(_disk(entry, cloud.volume(entry.volume_id).value, server, rule, now))
+            disks.append(_disk(entry, cloud.volume(entry.volume_id).value, server, policy, now))
         except CloudTrouble as trouble:
             disks.append(Disk(entry.volume_id, "", None, entry.device, "not readable", False, entry.attachment_id))
             troubles.append(str(trouble))
     return replace(told, disks=tuple(disks), trouble="; ".join(dict.fromkeys(troubles)) or None)
 
 
-def _disk(entry: Listed, volume: Volume | None, server: Server, rule: RunningServerPolicy, now: datetime) -> Disk:
+def _disk(entry: Listed, volume: Volume | None, server: Server, policy: Policy, now: datetime) -> Disk:
     if volume is None:
         return Disk(entry.volume_id, "", None, entry.device, "unknown to block storage", False, entry.attachment_id)
     attachment = next((one for on, one in volume.attachments if on == server.id), None)
     devices = {entry.device, attachment.device if attachment else None}
     device = entry.device or (attachment.device if attachment else None)
     plain = DetachRequest("inventory", "/inventory", now, server.id, volume.id)
-    held = gate(plain, volume, devices, server, rule)
+    held = gate(plain, volume, devices, server, policy)
     refusal = cloud_refuses(server)
     refused: tuple[str, str] | None = None
     if isinstance(held, Refuse):

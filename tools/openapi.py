@@ -22,7 +22,8 @@ Schema = dict[str, Any]
 DESCRIPTION = f"""\
 Asks for volumes to be detached from a server. The webhook endpoint authenticates the sender, validates \
 the request, puts it on the queue and answers `202`; it never waits for the cloud. What came of a request is said \
-later, by one event on the event bus, under the id that the answer names. Where the deployment keeps verdicts, \
+later, by one event for each volume on the event bus, under the id that the answer names, and by a summary of several \
+volumes if one is asked for. Where the deployment keeps verdicts, \
 `GET requests/{{verdict_id}}` tells it too; `status_url` in the answer says where.
 
 A request comes as a CloudEvent (structured, binary or batched mode of the HTTP binding 1.0.2) or as bare JSON. The \
@@ -51,7 +52,7 @@ ANSWERS: Mapping[int, str] = {
 }
 
 HEADERS: Mapping[int, Mapping[str, str]] = {
-    202: {"Location": "The `status_url` of a single request, if the deployment keeps verdicts."},
+    202: {"Location": "The `status_url` of the summary, or of a single request, if the deployment keeps verdicts."},
     401: {"WWW-Authenticate": "What a proof may look like."},
     405: {"Allow": "The methods there are."},
     429: {"Retry-After": "Seconds."},
@@ -73,7 +74,8 @@ PARAMETERS: Mapping[str, str] = {
 }
 
 STATUS_ANSWERS: Mapping[int, str] = {
-    200: "The final verdict: its CloudEvent as the event bus has it. Its `data` is described in `docs/schemas/`.",
+    200: "The final verdict, or the summary: its CloudEvent as the event bus has it. Its `data` is described in "
+    "`docs/schemas/`.",
     202: "Not decided yet: in the queue or being worked on (`accepted`), or accepted by the cloud and not proven yet "
     "(`unconfirmed`). Ask again after `Retry-After` seconds.",
     401: "No proof of who is asking. The signature is one over the empty body.",
@@ -247,7 +249,8 @@ def _schemas() -> Schema:
     modes = [(RequestData, "validation"), *((model, "serialization") for model in said)]
     _, definitions = models_json_schema(modes, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: Schema = definitions["$defs"]
-    schemas["RequestData"]["oneOf"] = [{"required": ["volume_id"]}, {"required": ["volume_ids"]}]
+    every = {"required": ["all_data_disks"], "properties": {"all_data_disks": {"const": True}}}
+    schemas["RequestData"]["oneOf"] = [{"required": ["volume_id"]}, {"required": ["volume_ids"]}, every]
     event = {
         "type": "object",
         "description": "A CloudEvent 1.0 in JSON; further extension attributes are passed over.",
@@ -257,13 +260,13 @@ def _schemas() -> Schema:
     batch = {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": _ref("CloudEvent")}
     verdict = {
         "type": "object",
-        "description": "A verdict's CloudEvent 1.0; `docs/schemas/` has a schema of each type.",
+        "description": "A verdict's or a summary's CloudEvent 1.0; `docs/schemas/` has a schema of each type.",
         "required": ["specversion", "id", "source", "type", "time", "data"],
         "properties": {
             "specversion": ATTRIBUTES["specversion"],
             "id": {**STRING, "format": "uuid"},
             "source": {**TEXT, "format": "uri-reference"},
-            "type": {**STRING, "pattern": r"\.volume\.(detached|detach_failed|detach_checked)\.v1$"},
+            "type": {**STRING, "pattern": r"\.volume\.(detached|detach_failed|detach_checked|detach_summary)\.v1$"},
             "time": TIME,
             "data": {"type": "object"},
         },

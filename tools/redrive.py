@@ -145,13 +145,19 @@ def judge(letter: Letter, rules: Rules, now: datetime) -> Finding:
         case Rejected(faults=faults):
             why = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in faults[:3])
             return Finding(letter, "no valid request", "nothing", why)
-    return _of_requests(letter, found, rules, now)
+        case list():
+            return _of_requests(letter, found, rules, now)
+    open_ = found.cases(message)
+    if not open_:
+        return Finding(letter, "group", "every volume has its verdict", "what is left is sent", bodies=(message.body,))
+    return _of_requests(letter, open_, rules, now)
 
 
 def _of_requests(letter: Letter, cases: Sequence[Case], rules: Rules, now: datetime) -> Finding:
     """The cases of a message: all of one request, and either fresh or one that goes on."""
     first, requests = cases[0], tuple(case.request for case in cases)
-    kind, known = "request" if first.fresh else "continuation", how_far(first)
+    going_on = "group" if first.request.summary else "continuation"
+    kind, known = "request" if first.fresh else going_on, how_far(first)
 
     def finding(why: str, *bodies: str) -> Finding:
         return Finding(letter, kind, known, why, requests, bodies)
@@ -167,16 +173,23 @@ def _of_requests(letter: Letter, cases: Sequence[Case], rules: Rules, now: datet
         return finding("it goes on from where it was", letter.message.body)
     if _says(letter.message.body, requests, rules, now):
         return finding("it asks for the same again", letter.message.body)
-    bodies = tuple(strict_json.canonical(event_for(request, rules.prefix)) for request in requests)
-    if all(_says(body, (request,), rules, now) for body, request in zip(bodies, requests, strict=True)):
+    together = [requests] if first.request.summary else [(request,) for request in requests]
+    bodies = tuple(strict_json.canonical(event_for(several, rules.prefix)) for several in together)
+    if all(_says(body, several, rules, now) for body, several in zip(bodies, together, strict=True)):
         return finding("it is sent as a CloudEvent that keeps its id and its time", *bodies)
     return finding("it would not ask for the same when it is sent again")
 
 
 def _says(body: str, requests: tuple[DetachRequest, ...], rules: Rules, now: datetime) -> bool:
     """Whether a new message with this body asks for the same: the same ids, and the same time."""
-    found = rules.found_in(Message(body, "sent-back", "sent-back", now), now)
-    return isinstance(found, list) and tuple(case.request for case in found) == requests
+    message = Message(body, "sent-back", "sent-back", now)
+    match rules.found_in(message, now):
+        case WaitingDelivery() | Ignored() | Rejected():
+            return False
+        case list() as cases:
+            return tuple(case.request for case in cases) == requests
+        case group:
+            return tuple(case.request for case in group.cases(message)) == requests
 
 
 def _answered(request: DetachRequest, record: Record, message: Message) -> bool:

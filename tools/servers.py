@@ -8,27 +8,26 @@ from contextlib import nullcontext
 from typing import Any
 
 from local.demo import demo_cloud
-from local.real_cloud import cloud_values, connect
+from local.real_cloud import api_of, cloud_values, connect
 from local.stack import simulator_credentials
 from shared.ports import CloudTrouble, utc_now
-from shared.settings import Settings, load
 from simulator import CloudServer
 from tools.exit_status import Exit
-from tools.inventory import Disk, Machine, machines
+from tools.inventory import Disk, Machine, machines, policy_of
 
 
 def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
     """Print the table as it is read; FAILED if a part could not be read, USAGE with one sentence if nothing could."""
     api = None if real_cloud else demo_cloud(utc_now)
-    set_ = {"RUNNING_SERVER_POLICY": value} if (value := os.environ.get("RUNNING_SERVER_POLICY")) else {}
-    rule = load(Settings, {"REQUEST_QUEUE_URL": "unused", **set_}).running_server_policy
+    policy = policy_of(os.environ)
     broken = shown = 0
     if api:
         print("A simulated cloud, made anew by each command; CLOUD=env lists yours.", file=sys.stderr)
     try:
         with CloudServer(api) if api else nullcontext():
-            cloud = connect(simulator_credentials(api) if api else cloud_values(os.environ))
-            for found in machines(cloud, rule, utc_now(), like):
+            values = simulator_credentials(api) if api else cloud_values(os.environ)
+            cloud = connect(values, api_of(os.environ))
+            for found in machines(cloud, policy, utc_now(), like):
                 shown += 1
                 broken += bool(found.trouble)
                 print(json.dumps(as_data(found)) if as_json else "\n".join(as_text(found)) + "\n", flush=True)
@@ -43,7 +42,7 @@ def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
 
 
 def as_text(found: Machine) -> Iterator[str]:
-    yield f"{found.name or '(no name)'}  {found.status}, {found.system}"
+    yield f"{found.name or '(no name)'}  {found.status}, {found.system}, {kind_of(found)}"
     yield f"  server {found.server_id}"
     names = max((len(disk.name) for disk in found.disks), default=0)
     for disk in found.disks:
@@ -55,6 +54,11 @@ def as_text(found: Machine) -> Iterator[str]:
         yield f"    not all of it can be read: {found.trouble}"
 
 
+def kind_of(found: Machine) -> str:
+    """The kind of the server, in words that can stand alone."""
+    return "kind unknown" if found.kind == "unknown" else found.kind
+
+
 def disk_line(disk: Disk, names: int = 0) -> str:
     """What a disk is, in a line of which the name takes at least so many columns."""
     size = f"{disk.size} GiB" if disk.size is not None else "? GiB"
@@ -62,7 +66,8 @@ def disk_line(disk: Disk, names: int = 0) -> str:
 
 
 def as_data(found: Machine) -> dict[str, Any]:
-    about = {"server_id": found.server_id, "name": found.name, "status": found.status, "os": found.system}
+    about = {"server_id": found.server_id, "name": found.name, "status": found.status}
+    about |= {"os": found.system, "kind": found.kind}
     disks = [
         {
             "volume_id": disk.volume_id,

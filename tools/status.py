@@ -87,12 +87,15 @@ def _step(line: Mapping[str, Any]) -> Step:
             if line.get("decision") == "wait":
                 announced = ("an unconfirmed verdict is sent",) if line.get("unconfirmed") else ()
                 return Step(at, look.text, (*calls, *announced, f"waits {line.get('seconds')} s"))
+            if line.get("decision") == "list":
+                return Step(at, f"data disks listed: {len(line.get('volume_ids') or ())}", calls)
             # Whatever ends it has no wait.
             return Step(at, f"{str(line.get('outcome', '')).upper()} · {line.get('detail')}", (look.text, *calls))
         case "webhook answered":
             return Step(at, f"webhook answered {line.get('http_status')}")
         case "event delivered":
-            return Step(at, f"verdict delivered to {line.get('to')}", (f"event {line.get('event_id')}",))
+            what = "summary" if str(line.get("event_type")).endswith(".volume.detach_summary.v1") else "verdict"
+            return Step(at, f"{what} delivered to {line.get('to')}", (f"event {line.get('event_id')}",))
     told = (str(line[name]) for name in ("why", "faults", "seconds", "exception_name") if line.get(name))
     return Step(at, message, tuple(told))
 

@@ -49,7 +49,7 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
 def projects(settings: Settings, environment: Mapping[str, str], secrets: Secrets, clock: Clock) -> Projects:
     """The default cloud and those that are listed; with the latter alone every request has to name its project."""
     # Whoever answers dead letters asks no cloud, and does not load what can.
-    from shared.cloud.openstack import Projects, connect
+    from shared.cloud.openstack import Projects, connector
 
     listed = {project: CloudSecret(secrets, name, project) for project, name in settings.project_secrets.items()}
     in_secret = settings.allowed_projects_secret_id
@@ -64,6 +64,7 @@ def projects(settings: Settings, environment: Mapping[str, str], secrets: Secret
         if names := unread(variables):
             logger.warning("settings not read", names=names)
         default = lambda _: credentials  # noqa: E731
+    connect = connector(settings.detach_api, settings.bms_endpoint)
     return Projects(partial(connect, clock=clock), default, listed, find)
 
 

@@ -205,6 +205,8 @@ def _catalog(known: CloudCredentials) -> list[dict[str, Any]]:
     if place is None:
         return []
     services = {"compute": place.compute, "volumev3": place.block_storage, "image": place.image}
+    if place.bare_metal:
+        services["bms"] = place.bare_metal
     return [
         {"type": kind, "endpoints": [{"interface": known.interface, "region": place.name, "url": url}]}
         for kind, url in services.items()

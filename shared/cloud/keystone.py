@@ -24,6 +24,7 @@ from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import Clock
 from shared.redact import hidden
+from shared.regions import region_of
 from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Service(StrEnum):
 
     COMPUTE = "COMPUTE_ENDPOINT"
     BLOCK_STORAGE = "VOLUME_ENDPOINT"
+    BARE_METAL = "BMS_ENDPOINT"
     IMAGE = ""
 
 
@@ -95,6 +97,8 @@ class Login:
     read: ReadCredentials
     http: requests.Session
     clock: Clock
+    servers_at: Service = Service.COMPUTE
+    """The service that is asked for servers: compute, or bare metal."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _session: Any = field(default=None, repr=False)
@@ -136,7 +140,7 @@ class Login:
                 self.refresh()
             given = self._logged_in(deadline)
             if self.held is None or self.held.granted is not given:
-                self.held = _access(given, self._credentials, self._session.verify, self._keys)
+                self.held = _access(given, self._credentials, self._session.verify, self._keys, self.servers_at)
             return self.held
         finally:
             self._lock.release()
@@ -231,18 +235,23 @@ class Login:
 # -------------------------------------------------------------------------------------------------- the catalog
 
 
-def _access(granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | None") -> Access:
+def _access(
+    granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | None", servers_at: Service = Service.COMPUTE
+) -> Access:
     project_id = str(granted.project_id or "")
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
     listed = _offered(granted, known)
-    region, regions = _region([(kind, at) for kind, at, _ in listed], known)
+    region, regions = _region([(kind, at) for kind, at, _ in listed], known, servers_at)
     offered: dict[str, str] = {}
     for kind, at, url in listed:
         if at in (EVERYWHERE, region):
             offered.setdefault(kind, url)
     found = {}
-    if compute := NOVA_URL.match(known.compute_endpoint or offered.get("compute", "")):
+    if servers_at is Service.BARE_METAL:
+        if bare_metal := _bare_metal(known, offered, region, project_id):
+            found[Service.BARE_METAL] = bare_metal
+    elif compute := NOVA_URL.match(known.compute_endpoint or offered.get("compute", "")):
         # `/v2.1` is forced: behind `/v2` microversions are ignored.
         found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
     volumes = known.volume_endpoint or next((offered[kind] for kind in CINDER_TYPES if kind in offered), "")
@@ -262,6 +271,14 @@ def _access(granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | No
     return Access(token, project_id, found, verify, where, {"X-Auth-Token": token}, (token,), None, granted)
 
 
+def _bare_metal(known: CloudCredentials, offered: Mapping[str, str], region: str | None, project_id: str) -> str:
+    """By the setting, the catalog (its type is `bms`), or the table of regions; empty where none of them knows one."""
+    place = region_of(known.auth_url, region)
+    url = known.bms_endpoint or offered.get("bms") or (place.bare_metal if place else None) or ""
+    root = re.sub(r"/v1(\.\d+)?$", "", url.rstrip("/").removesuffix(f"/{project_id}"))
+    return f"{root}/v1/{project_id}" if root else ""
+
+
 def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:
     return tuple(
         Offered(
@@ -275,12 +292,17 @@ def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:
     )
 
 
-def _region(listed: list[tuple[str, str]], known: CloudCredentials) -> tuple[str | None, list[str]]:
+def _region(
+    listed: list[tuple[str, str]], known: CloudCredentials, servers_at: Service = Service.COMPUTE
+) -> tuple[str | None, list[str]]:
     """The region that counts, and those that there are, for the services whose addresses no setting gives.
 
     A region with one of the two services is no choice where another one has both. Raises NoAnswer if several are left.
     """
-    given = {("compute",): known.compute_endpoint, CINDER_TYPES: known.volume_endpoint}
+    servers: tuple[tuple[str, ...], str | None] = ("compute",), known.compute_endpoint
+    if servers_at is Service.BARE_METAL:
+        servers = ("bms",), known.bms_endpoint
+    given = {servers[0]: servers[1], CINDER_TYPES: known.volume_endpoint}
     needed = [kinds for kinds, url in given.items() if not url]
     places = [{at for kind, at in listed if kind in kinds} for kinds in needed or [("image",)]]
     regions = sorted(set().union(*places) - {EVERYWHERE})

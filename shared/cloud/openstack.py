@@ -1,9 +1,13 @@
-"""The cloud's API: reads of Nova and Cinder, and the one DELETE; every call is kept as evidence. And whose cloud."""
+"""The cloud's API: reads of Nova and Cinder, and the one DELETE; every call is kept as evidence. And whose cloud.
+
+`bms_v1` asks another service for servers and the DELETE; what differs there is a class variable or a method here.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import quote
 
 import requests
@@ -13,12 +17,12 @@ from shared.cloud.classify import classify
 from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Access, Login, ReadCredentials, Service
 from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected
-from shared.cloud.receipts import receipt_of
 from shared.decision.case import DELETE_CALL
 from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import LONGEST_DELETE
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
 from shared.redact import redact
+from shared.settings import DetachApi
 
 SERVER_VERSION = "2.26"
 """Nova's oldest that tells `locked` and `tags` and still names the flavor. A DELETE asks for it too: a shelved server
@@ -69,6 +73,12 @@ class OpenStackCloud:
     deadline: datetime | None = None
     images: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
+    servers_at: ClassVar[Service] = COMPUTE
+    get_server: ClassVar[Read] = SERVER
+    list_attachments: ClassVar[Read] = LISTING
+    delete_path: ClassVar[str] = f"{ATTACHMENTS}/{{}}"
+    delete_version: ClassVar[str | None] = SERVER_VERSION
+
     def project_id(self) -> str:
         """The project the credentials are for; logs in. Raises CloudTrouble."""
         return self._access().project_id
@@ -76,14 +86,14 @@ class OpenStackCloud:
     def check(self) -> None:
         """Log in and find the endpoints. Raises CloudTrouble."""
         access = self._access()
-        for service in (Service.COMPUTE, Service.BLOCK_STORAGE):
+        for service in (self.servers_at, Service.BLOCK_STORAGE):
             if service not in access.services:
                 raise self._trouble("get_token", NoAnswer.for_good(Reason.API_REJECTED, access.missing(service)))
 
     def place(self) -> str | None:
         """The endpoints that were read, with the project in them; None before the first read."""
         held = self.login.held
-        return f"{held.services.get(COMPUTE)} {held.services.get(BLOCK_STORAGE)}" if held else None
+        return f"{held.services.get(self.servers_at)} {held.services.get(BLOCK_STORAGE)}" if held else None
 
     def _access(self) -> Access:
         try:
@@ -102,10 +112,10 @@ class OpenStackCloud:
 
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]:
         """Never paged: with `limit` a real Nova left attached volumes out."""
-        return self._read(LISTING, server_id)
+        return self._read(self.list_attachments, server_id)
 
     def server(self, server_id: str) -> Reading[Server | None]:
-        reading: Reading[Server | None] = self._read(SERVER, server_id)
+        reading: Reading[Server | None] = self._read(self.get_server, server_id)
         found = reading.value
         if found is None or not found.image_id or wire.names_system(found):
             return reading
@@ -127,9 +137,9 @@ class OpenStackCloud:
             page = SERVERS._replace(path=f"{SERVERS.path}?marker={quote(servers[-1].id, safe='')}")
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
-        """How our DELETE ended, by the cloud's own record; unknown where the cloud keeps none."""
+        """How our DELETE ended, by Nova's record under the id of its request; unknown where the cloud keeps none."""
         try:
-            return receipt_of(receipt).ended(self, server_id)
+            return self.action(server_id, receipt)
         except CloudTrouble as trouble:
             return Reading(Ended.UNKNOWN, trouble.calls)
 
@@ -173,34 +183,38 @@ class OpenStackCloud:
     # ------------------------------------------------------------------------------------------- the effect
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
-        """Send the DELETE, which is one HTTP request and nothing else: with the token that the reads before it used.
+        """Send the DELETE. Whatever comes back of it is the value."""
+        answer, classified = self._delete(server_id, volume_id)
+        evidence = self._evidence(DELETE_CALL, answer, classified)
+        return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
 
-        Whatever comes back is the value. No answer at all, a redirect and a refused token leave the outcome unknown:
-        it may have been refused before or after it had an effect, so a look decides, which logs in anew.
+    def _delete(self, server_id: str, volume_id: str) -> tuple[Answer | None, Classified]:
+        """One HTTP request and nothing else: with the token that the reads before it used.
+
+        No answer at all, a redirect and a refused token leave the outcome unknown: it may have been refused before or
+        after it had an effect, so a look decides, which logs in anew.
         """
-        answer, access, refused = None, self.login.held, self.calls.refused_versions
-        path = f"{ATTACHMENTS.format(server_id)}/{volume_id}"
+        access, refused, version = self.login.held, self.calls.refused_versions, self.delete_version
+        answer, service, path = None, self.servers_at, self.delete_path.format(server_id, volume_id)
         try:
             if access is None:
                 raise NoAnswer(Classified(AnswerClass.RETRY, "no_token", "no token is held, so nothing was sent"))
-            how = SERVER_VERSION, self.deadline, LONGEST_DELETE
-            answer = self.calls.send_once(access, "DELETE", COMPUTE, path, *how)
+            answer = self.calls.send_once(access, "DELETE", service, path, version, self.deadline, LONGEST_DELETE)
             classified = classify(answer, now=self.clock())
-            if answer.status == 406 and SERVER_VERSION not in refused:
+            if answer.status == 406 and version and version not in refused:
                 # Refused before anything was looked at. The next one, after a fresh look, goes without.
                 if _names_versions(answer):
-                    refused.add(SERVER_VERSION)
+                    refused.add(version)
                 classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
             elif answer.status in REDIRECTS:
-                moved = redirected(answer, COMPUTE.name, COMPUTE.value).classified
+                moved = redirected(answer, service.name, service.value).classified
                 classified = replace(moved, kind=AnswerClass.RECONCILE, reason=None)
             elif classified.kind is AnswerClass.REAUTHENTICATE:
                 self.login.drop(access)
                 classified = replace(classified, kind=AnswerClass.RECONCILE)
         except NoAnswer as error:
             classified = error.classified
-        evidence = self._evidence(DELETE_CALL, answer, classified)
-        return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
+        return answer, classified
 
     # -------------------------------------------------------------------------------------------- the calls
 
@@ -258,6 +272,23 @@ def connect(read: ReadCredentials, http: requests.Session | None = None, clock: 
     for_login, for_calls = (http, http) if http else sessions()
     login = Login(read, for_login, clock)
     return OpenStackCloud(login, Calls(login, for_calls, clock), clock)
+
+
+class Connect(Protocol):
+    """Makes the cloud of the credentials that `read` gives."""
+
+    def __call__(
+        self, read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now
+    ) -> OpenStackCloud: ...
+
+
+def connector(api: DetachApi, bms_endpoint: str | None = None) -> Connect:
+    """The one place at which the API is chosen; `bms_endpoint` is where credentials name none themselves."""
+    if api is DetachApi.COMPUTE:
+        return connect
+    from shared.cloud import bms_v1  # only who uses it loads it
+
+    return partial(bms_v1.connect, endpoint=bms_endpoint)
 
 
 # -------------------------------------------------------------------------------------------------- the projects

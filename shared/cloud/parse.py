@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.model import Action, Attachment, Ended, Listed, Server, Volume
+from shared.model import Action, Attachment, Ended, Flavor, Listed, Server, Volume
 
 
 class Unreadable(ValueError):
@@ -148,10 +148,14 @@ def servers(body: Any) -> tuple[list[Server], bool]:
 
 
 def _server(found: Mapping[str, Any]) -> Server:
-    named, power, locked = _named(found), found.get("OS-EXT-STS:power_state"), found.get("locked")
+    power, locked, tags = found.get("OS-EXT-STS:power_state"), found.get("locked"), found.get("tags")
+    image, flavor = (part if isinstance(part, dict) else {} for part in (found.get("image"), found.get("flavor")))
+    specs = flavor["extra_specs"] if isinstance(flavor.get("extra_specs"), dict) else {}
+    deeper = {"image.id": image.get("id"), "flavor.id": flavor.get("id"), "flavor.name": flavor.get("original_name"),
+        "flavor.resource_type": specs.get("resource_type")}  # fmt: skip
+    named = _named({**found, **deeper})
     if "status" not in named:
         raise Unreadable("the server has no status")
-    image = found.get("image")
     return Server(
         id=str(found.get("id")),
         status=named["status"],
@@ -161,8 +165,10 @@ def _server(found: Mapping[str, Any]) -> Server:
         power_state=power if isinstance(power, int) else None,
         locked=None if locked is None else "locked" in _true(found),
         root_device=named.get("OS-EXT-SRV-ATTR:root_device_name"),
-        image_id=_named(image).get("id") if isinstance(image, dict) else None,
+        image_id=named.get("image.id"),
         metadata=texts_in(found.get("metadata")),
+        flavor=Flavor(named.get("flavor.id"), named.get("flavor.name"), named.get("flavor.resource_type")),
+        tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
     )
 
 

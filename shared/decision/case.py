@@ -68,6 +68,13 @@ class Conclude:
 Decision = Delete | Requeue | Conclude
 
 
+@dataclass(frozen=True, slots=True)
+class Disks:
+    """The data disks that the server has: from here on the request is for these."""
+
+    volume_ids: tuple[str, ...]
+
+
 def detached(detail: Detail, explanation: str = "") -> Conclude:
     return Conclude(Outcome.DETACHED, detail, explanation=explanation)
 
@@ -210,7 +217,7 @@ class Case:
         """Take in that the cloud could not be read."""
         return replace(self, progress=replace(self.progress, last_error=f"{answer.code}: {answer.message}"))
 
-    def stepped(self, decision: Requeue | Conclude, calls: tuple[Call, ...]) -> Case:
+    def stepped(self, decision: Requeue | Conclude | Disks, calls: tuple[Call, ...]) -> Case:
         """Book the calls of this step and, if the case comes back, count it: a look that was finished."""
         progress = replace(self.progress, calls=kept_calls(self.progress.calls, calls))
         if isinstance(decision, Requeue):
@@ -280,5 +287,5 @@ class Step:
     """What one visit made of one case, and the calls that it took."""
 
     case: Case
-    decision: Requeue | Conclude | NotLookedAt | Broken
+    decision: Requeue | Conclude | Disks | NotLookedAt | Broken
     calls: tuple[Call, ...] = ()

@@ -83,6 +83,9 @@ def what_is_known(case: Case) -> str:
     request, progress = case.request, case.progress
     if request.dry_run:
         return "it was a dry run, for which no DELETE is ever sent"
+    if not request.volume_id:
+        error = f"; last error: {progress.last_error}" if progress.last_error else ""
+        return f"the server's data disks were not listed, and no DELETE was sent{error}"
     if progress.accepted_at:
         known = f"the cloud accepted the detach at {progress.accepted_at:%Y-%m-%dT%H:%M:%SZ}"
     elif progress.deletes_sent:

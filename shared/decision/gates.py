@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.model import DetachRequest, Reason, Server, Volume
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy, RunningServerPolicy, ServerKind
 
 
 class Power(StrEnum):
@@ -134,14 +134,14 @@ FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
 volumes of an image-booted server begin at the second name (recording 11)."""
 
 
-def is_system_disk(volume: Volume, device: str | None, server: Server) -> bool:
+def is_system_disk(volume: Volume | None, device: str | None, server: Server) -> bool:
     """The disk at the server's root device; where the server does not name that, the one with the first disk's name.
 
     Only a bootable volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
     data disk is an ordinary one (recording 11).
     """
     if not device:
-        return volume.bootable
+        return volume is not None and volume.bootable
     return device == server.root_device if server.root_device else device in FIRST_DISKS
 
 
@@ -157,14 +157,37 @@ def cloud_refuses(server: Server) -> str | None:
     return None
 
 
+def why_not_served(server: Server) -> str | None:
+    """Why SERVER_KIND=bare_metal refuses the server; None for one that is known to be bare metal."""
+    from shared.decision.bare_metal import Kind, kind, seen  # loaded only where it is asked
+
+    found = kind(server)
+    if found is Kind.BARE_METAL:
+        return None
+    what = "nothing says that the server is bare metal"
+    unknown = what if found is Kind.VIRTUAL else f"{what}, and its flavor, which could, is not told"
+    return f"{unknown}; looked for: {seen(server)}"
+
+
+def on_bare_metal(server: Server) -> str:
+    """Why a disk is taken for the system disk of a bare metal server that does not name its root device."""
+    from shared.decision.bare_metal import SYSTEM_DISK, Kind, kind
+
+    by_name = not server.root_device and kind(server) is Kind.BARE_METAL
+    return f"; {SYSTEM_DISK.text}" if by_name else ""
+
+
 Devices = Set[str | None]
 
 
-def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Server, rule: RunningServerPolicy) -> Gate:
+def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Server, policy: Policy) -> Gate:
     """The design's safety table, from the most general bar to the most particular.
 
+    First of all comes whether the operator serves such servers: of another one, nothing else has to be put right.
     `devices` are what the two planes call the disk. One may leave it out; where they name two, the stricter counts.
     """
+    if policy.server_kind is ServerKind.BARE_METAL and (why_not := why_not_served(server)):
+        return Refuse(Reason.NOT_BARE_METAL, why_not)
     if volume.metadata.get("detach_protection", "").strip().lower() == "true":
         return Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")
     if server.locked:
@@ -178,10 +201,12 @@ def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Serve
     system_disk = any(is_system_disk(volume, device, server) for device in named or (None,))
     if row.power is Power.OFF:
         if system_disk and not request.allow_system_disk:
-            return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk, and the request does not allow it; {read}")
+            not_allowed = f"{disk} is the system disk, and the request does not allow it; {read}"
+            return Refuse(Reason.SYSTEM_DISK, not_allowed + on_bare_metal(server))
         return None
     if system_disk:
-        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}")
+        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}{on_bare_metal(server)}")
+    rule = policy.running_server_policy
     if rule is RunningServerPolicy.STOPPED_ONLY:
         only = "the operator allows detaching from stopped servers only"
         return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; asked for was {disk}")

@@ -29,7 +29,8 @@ class Denial(Frozen):
 class Progress:
     """Changed by `Case` alone, with `dataclasses.replace`, so that a type checker sees every name.
 
-    `receipt` is what an accepted DELETE left behind. Only the cloud's adapter can read it (`cloud.receipts`).
+    `receipt` is what an accepted DELETE left behind: the id of its request, or of its job. Only the cloud's adapter
+    knows which (`cloud.openstack`, `cloud.bms_v1`).
     `redelivered_since` is when the queue first handed out the message that the request came in, if it did so more
     than once: an earlier delivery may have done anything. `place` names the project and the endpoints of the
     first look. `error_reads` are looks in a row at which both planes held the volume and its status was an error.

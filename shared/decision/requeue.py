@@ -24,7 +24,7 @@ def requeue(
     if since is None:
         ends = max(request.requested_at, progress.first_seen_at) + time_to_live(request, policy)
         if now >= ends:
-            return failed(Reason.GAVE_UP, f"last: {progress.last_error or why}")
+            return _given_up(request, now, f"last: {progress.last_error or why}")
         if request.expires_at and now < request.expires_at:
             ends = min(ends, request.expires_at)
     else:
@@ -39,6 +39,13 @@ def requeue(
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
     # Never sleep past a deadline: the look that meets it is the one that says so.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
+
+
+def _given_up(request: DetachRequest, now: datetime, last: str) -> Conclude:
+    """Which of its times is over: the one that the request sets, or its time to live."""
+    if request.expires_at and now >= request.expires_at:
+        return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}; {last}")
+    return failed(Reason.GAVE_UP, last)
 
 
 def time_to_live(request: DetachRequest, policy: Policy) -> timedelta:

@@ -170,7 +170,7 @@ def _disagreeing(case: Case, policy: Policy, now: datetime, why: str) -> Decisio
 def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """Being detached, by us or by someone else: join, never send again (rule 2).
 
-    A record that says Error is the only sign of a detach that a storage back end has failed (rule 4). But the volume
+    A record of the failure is the only sign of a detach that a storage back end has failed (rule 4). But the volume
     must not have changed since our DELETE: if it has, it may be another detach that shows.
     """
     if case.volume is None or case.volume.status != "detaching":
@@ -178,9 +178,13 @@ def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
     accepted_at, updated_at = case.progress.accepted_at, case.volume.updated_at
     ours = accepted_at and updated_at and updated_at <= accepted_at + timedelta(seconds=RECORD_SLACK)
     if ours and case.seen and case.seen.ended is Ended.FAILED:
-        said = "the server's action record says that the detach failed, and the volume is still detaching"
-        return failed(Reason.STUCK_DETACHING, said)
+        return failed(Reason.STUCK_DETACHING, f"{_said(case)}, and the volume is still detaching")
     return requeue(case, policy, now, "the volume is detaching")
+
+
+def _said(case: Case) -> str:
+    """That the detach failed, in the words of the record that says so."""
+    return (case.seen and case.seen.said) or "the server's action record says that the detach failed"
 
 
 def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
@@ -191,7 +195,7 @@ def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
     accepted_at, ended = case.progress.accepted_at, case.seen.ended if case.seen else None
     may_pass = ended is Ended.RUNNING or (accepted_at and now < accepted_at + timedelta(seconds=ERROR_AFTER))
     if ended is Ended.FAILED or (not may_pass and (case.request.dry_run or case.progress.error_reads >= ERROR_READS)):
-        return failed(Reason.VOLUME_ERROR, why)
+        return failed(Reason.VOLUME_ERROR, f"{why}; {_said(case)}" if ended is Ended.FAILED else why)
     return requeue(case, policy, now, why, schedule=POLL)
 
 
@@ -205,16 +209,15 @@ def busy_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
 def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """Accepted, and idle again with the same attachment: the server would not let go (rule 4).
 
-    The action record settles it. While it says that the detach still runs, or has succeeded, what shows is not its
-    end. Without a record two looks do, and more time where the volume was never seen detaching.
+    The record of the operation settles it. While it says that the detach still runs, or has succeeded, what shows is
+    not its end. Without a record two looks do, and more time where the volume was never seen detaching.
     """
     accepted_at = case.progress.accepted_at
     if accepted_at is None:
         return None
     status, ended = case.volume.status if case.volume else "gone", case.seen.ended if case.seen else None
     if ended is Ended.FAILED:
-        why = f"the server's action record says that the detach failed; the volume is {status}"
-        return failed(Reason.REFUSED_BY_SERVER, why)
+        return failed(Reason.REFUSED_BY_SERVER, f"{_said(case)}; the volume is {status}")
     told = ended not in (Ended.RUNNING, Ended.SUCCEEDED) or now >= accepted_at + policy.confirm_timeout
     # What a shared disk shows may have been another server's detach.
     seen = case.progress.detaching_seen and not (case.volume and case.volume.multiattach)
@@ -261,7 +264,7 @@ def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if not (server and case.volume and case.ours and listed):
         return requeue(case, policy, now, "the server or its list was not read")
     devices = {case.ours.device, listed.device}
-    match gates.gate(case.request, case.volume, devices, server, policy.running_server_policy):
+    match gates.gate(case.request, case.volume, devices, server, policy):
         case gates.Refuse(reason, explanation):
             return failed(reason, explanation)
         case gates.Hold(why):

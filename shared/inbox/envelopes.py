@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from shared import strict_json
 from shared.inbox.times import parse_time
 from shared.inbox.trace import trace_of
-from shared.model import Fault, Origin, Outcome
+from shared.model import SUMMARY, Fault, Origin, Outcome
 
 Envelope = Mapping[str, JsonValue]
 
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 class OwnVerdict(Exception):
-    """The event is a verdict of this very product."""
+    """The event is a verdict or a summary of this very product."""
 
 
 def _unwrap_sns(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, JsonValue]:
@@ -108,6 +108,8 @@ def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Ori
     type_ = present.get("type")
     if is_text(type_) and type_ in {f"{prefix}.volume.{verdict.event_name}.v1" for verdict in Outcome}:
         raise OwnVerdict(f"{type_} is a verdict of this service, not a request")
+    if type_ == f"{prefix}.volume.{SUMMARY}.v1":
+        raise OwnVerdict(f"{type_} is a summary by this service, not a request")
     faults = [
         Fault(name, "is required and must be a non-empty string without control characters")
         for name in ("id", "source", "type")

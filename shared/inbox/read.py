@@ -1,8 +1,10 @@
 """From a message to the cases in it, whatever it is wrapped in; or to all that is wrong with it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 from pydantic import JsonValue, ValidationError
 
@@ -34,13 +36,17 @@ from shared.ports import Macs
 from shared.redact import redact
 from shared.strict_json import MAC
 
+if TYPE_CHECKING:
+    from shared.group import Group
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A message that is no valid request: it is answered with all its faults, not retried.
 
     Unless `own` names the kind of our own messages it is: then nothing is wrong with the request, but we, most
-    likely another release of us, wrote what we cannot read. Its `unconfirmed_id` is that of a verdict that was emitted.
+    likely another release of us, wrote what we cannot read. Its `unconfirmed_id` is that of a verdict that was emitted,
+    and `open_volumes` are those that it says have none, where it is about several.
     """
 
     origin: Origin
@@ -54,6 +60,7 @@ class Rejected:
     dry_run: bool = False
     unconfirmed_id: str | None = None
     reason: Reason = Reason.INVALID_REQUEST
+    open_volumes: tuple[str | None, ...] = ()
 
     @property
     def forged(self) -> bool:
@@ -71,11 +78,12 @@ class Ignored:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """No request was made before: with a time of year 1 no arithmetic can be done."""
 
-Found = list[Case] | WaitingDelivery | Rejected | Ignored
+Found = Union[list[Case], "Group", WaitingDelivery, Rejected, Ignored]
 
 
 def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
-    """The cases in a message (one per volume), or the delivery that waited in it, or why there is neither.
+    """The cases in a message (one per volume), together as a group if a summary is to answer them; or the delivery that
+    waited in it, or why there is none of these.
 
     Raises AwsTrouble if it has a MAC, or seems to be a message of ours, and the keys to tell cannot be read.
     """
@@ -88,6 +96,8 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
         if own and isinstance(value, dict):
             if not (is_signed(value, macs) or is_of_the_release_before(value, message.sent_at, macs)):
                 return _forged(message, origin, own)
+            if "volumes" in value:
+                return _grouped(message, value)
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
         if isinstance(value, dict) and MAC in value and is_signed(value, macs):
             origin = replace(origin, requester=requester_in(value) or message.sender)
@@ -98,12 +108,13 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
         # No request was made after it was sent, nor later than now, whatever its sender says (design rule 3).
         latest, found = min(message.sent_at, now), requests_in(value, origin, prefix)
         dated = (replace(request, requested_at=max(EPOCH, min(request.requested_at, latest))) for request in found)
-        return [Case(request, message, progress) for request in dated]
+        cases = [Case(request, message, progress) for request in dated]
+        return _together(cases) if cases[0].request.summary else cases
     except strict_json.NotJson as error:
         return _rejected(message, origin, Refused([Fault("", str(error))]))
     except Refused as refused:
         rejected = _rejected(message, origin, refused, own)
-        return replace(rejected, unconfirmed_id=_announced(value)) if own else rejected
+        return replace(rejected, unconfirmed_id=_announced(value), open_volumes=_open(value)) if own else rejected
     except OwnVerdict as verdict:
         return Ignored(str(verdict))
 
@@ -151,6 +162,24 @@ def _continued(message: Message, value: dict[str, JsonValue]) -> Case:
     return Case(found.request, message, replace(found.progress, redelivered_since=since), fresh=False)
 
 
+def _together(cases: list[Case]) -> Group:
+    # Loaded for the first request that asks for a summary.
+    from shared.group import Group
+
+    return Group.of(cases)
+
+
+def _grouped(message: Message, value: dict[str, JsonValue]) -> Group:
+    """What cannot be read still says whose request it is."""
+    from shared.group import Group
+
+    try:
+        return Group.parse(value)
+    except ValidationError as error:
+        asked = value.get("request")
+        raise Refused(faults_of(error), _asker(asked, message), asked) from error
+
+
 def _asker(request: JsonValue, message: Message) -> Origin:
     told = request if isinstance(request, dict) else {}
     names = ("id", "source", "correlation_id", "traceparent", "tracestate")
@@ -166,6 +195,13 @@ def _announced(value: JsonValue) -> str | None:
     progress = value.get("progress") if isinstance(value, dict) else None
     announced = progress.get("unconfirmed_id") if isinstance(progress, dict) else None
     return announced if is_text(announced) else None
+
+
+def _open(value: JsonValue) -> tuple[str | None, ...]:
+    """The volumes that a group says have no verdict, read whatever else it holds."""
+    listed = value.get("volumes") if isinstance(value, dict) else None
+    members = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return tuple(valid_id(one.get("volume_id")) for one in members if one.get("said") is None)
 
 
 def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:

@@ -53,6 +53,14 @@ class RequestData(Frozen):
         max_length=VOLUMES,
         description="Several volumes of the one server, instead of volume_id: one verdict each.",
     )
+    all_data_disks: bool = Field(
+        default=False,
+        description="All data disks that the server has when the request is first looked at, instead of volume ids: "
+        "one verdict each, and a summary. Its system disk is none of them.",
+    )
+    summary: bool = Field(
+        default=False, description="With volume_ids: a summary, too, when the last of them has its verdict."
+    )
     project_id: ProjectId | None = Field(default=None, description="The project both belong to.")
     attachment_id: CloudId | None = Field(
         default=None, description="Detach only this attachment of the volume, not a later one."
@@ -74,7 +82,8 @@ class RequestData(Frozen):
         default=None,
         min_length=1,
         max_length=2048,
-        description="A Step Functions task token to answer: with one volume_id, since it takes one answer.",
+        description="A Step Functions task token to answer: with one volume_id, or by the summary, since it takes one "
+        "answer.",
     )
     context: dict[str, JsonValue] | None = Field(
         default=None, description="Echoed in every verdict; at most 4 KB as JSON."
@@ -102,7 +111,7 @@ def _holding(origin: Origin, token: JsonValue) -> list[str]:
 
 
 def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachRequest]:
-    """One request for each volume. Raises Refused with every fault."""
+    """One request for each volume; for all data disks one without a volume. Raises Refused with every fault."""
     asked, faults = _validated(data)
     for name, limit in ORIGIN_LIMITS.items():
         if len(getattr(origin, name).encode()) > limit:
@@ -113,8 +122,8 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
     ]
     if faults or asked is None:
         raise Refused(faults, origin, data)
-    fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "requested_at"})
-    fields["requester"] = origin.requester
+    fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "all_data_disks", "requested_at"})
+    fields |= {"requester": origin.requester, "summary": asked.summary or asked.all_data_disks}
     time = fields.pop("time")
     requested_at = min(time, asked.requested_at or time)
     volumes = asked.volume_ids or [asked.volume_id or ""]
@@ -133,22 +142,35 @@ def _validated(data: dict[str, JsonValue]) -> tuple[RequestData | None, list[Fau
         asked = RequestData.model_validate(data)
     except ValidationError as error:
         faults = faults_of(error)
-    one, many = data.get("volume_id"), data.get("volume_ids")
-    if one is None and many is None:
-        faults.append(Fault("volume_id", "is required (or volume_ids)"))
+    one, many, every = data.get("volume_id"), data.get("volume_ids"), data.get("all_data_disks") is True
+    if one is None and many is None and not every:
+        faults.append(Fault("volume_id", "is required (or volume_ids, or all_data_disks)"))
     if one is not None and many is not None:
         faults.append(Fault("volume_ids", "must not stand beside volume_id"))
     if isinstance(many, list) and len({str(item).lower().replace("-", "") for item in many}) < len(many):
         faults.append(Fault("volume_ids", "names a volume twice"))
-    faults += [
-        Fault(name, "goes with a single volume_id only")
-        for name in ("attachment_id", "task_token")
-        if many is not None and data.get(name) is not None
-    ]
+    if every or many is not None or data.get("summary"):
+        faults += _faults_of_several(data, one, many, every)
     context = data.get("context")
     if isinstance(context, dict):
         faults += [Fault("context", fault) for fault in context_faults(context)]
     return asked, faults
+
+
+def _faults_of_several(data: dict[str, JsonValue], one: JsonValue, many: JsonValue, every: bool) -> list[Fault]:
+    """What does not go together in a request for several volumes, or with a summary."""
+    summed_up = every or data.get("summary") is True
+    rules = (
+        ("all_data_disks", every and (one, many) != (None, None), "must not stand beside volume_id or volume_ids"),
+        ("summary", data.get("summary") is True and one is not None, "goes with volume_ids or all_data_disks only"),
+        ("allow_system_disk", every and data.get("allow_system_disk") is True, "does not go with all_data_disks: the "
+            "system disk is none of them"),
+        ("attachment_id", (every or many is not None) and data.get("attachment_id") is not None,
+            "goes with a single volume_id only"),
+        ("task_token", many is not None and not summed_up and data.get("task_token") is not None,
+            "goes with a single volume_id only, or with summary, which answers it"),
+    )  # fmt: skip
+    return [Fault(name, message) for name, broken, message in rules if broken]
 
 
 def faults_of(error: ValidationError) -> list[Fault]:

@@ -1,10 +1,13 @@
 """The last word on messages in the dead-letter queue: every request in them is answered."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from shared.decision.case import Case, Conclude
 from shared.decision.failures import died
 from shared.inbox.envelopes import is_text
 from shared.inbox.read import Found, Ignored, Rejected, read
@@ -15,6 +18,12 @@ from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import NEEDS, WaitingDelivery, without_mac
 from shared.policy import VOLUMES
 from shared.ports import AwsTrouble, Event
+
+if TYPE_CHECKING:
+    from shared.group import Group
+
+Single: TypeAlias = list[Case] | WaitingDelivery | Rejected | Ignored
+"""What is found in a message that is no group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +42,11 @@ class DeadLetters:
                 continue
             if isinstance(found, WaitingDelivery) and found.to == BUS:
                 outbox.offer_again(message, found)  # a verdict that nobody has yet
-            for event in self._answers(message, found):
-                outbox.post(message, event)
+            if isinstance(found, list | WaitingDelivery | Rejected | Ignored | Exception):
+                for event in self._answers(message, found):
+                    outbox.post(message, event)
+            else:
+                self._conclude(message, found, outbox)
         receipts = outbox.send()
         for message, found in letters:
             if message.id not in receipts.unsent:  # what could not be answered comes again, and counts when it is
@@ -48,22 +60,35 @@ class DeadLetters:
         except Exception as error:  # noqa: BLE001 - it may be this very bug that the message died of; it is answered
             return error
 
-    def _answers(self, message: Message, found: Found | Exception) -> Iterator[Event]:
+    def _conclude(self, message: Message, group: Group, outbox: Outbox) -> None:
+        """Answer each volume that has no verdict yet; the summary follows when all have theirs."""
+        outbox.gather(message, group, group.unsent())
+        for case in group.cases(message):
+            conclusion = died(case)
+            outbox.conclude(case, conclusion, _original(message, conclusion))
+
+    def _answers(self, message: Message, found: Single | Exception) -> Iterator[Event]:
         events, now = self.outlets.events, self.outlets.clock()
         match found:
             case list():
                 for case in found:
                     conclusion = died(case)
-                    # A dry run's verdict has no room for the original.
-                    original = without_mac(message.body) if conclusion.outcome is Outcome.FAILED else None
-                    yield events.verdict(case, conclusion, now, original)
+                    yield events.verdict(case, conclusion, now, _original(message, conclusion))
             case WaitingDelivery() | Ignored() | Rejected(own="pending_delivery"):
                 pass  # the verdict itself is on the bus
+            case Rejected(open_volumes=volumes) if volumes:
+                for volume in dict.fromkeys(volumes):
+                    yield events.rejected(replace(found, volume_id=volume), now, Reason.DEAD_LETTERED)
             case Rejected():
                 yield events.rejected(found, now, None if found.forged else Reason.DEAD_LETTERED)
             case Exception():
                 for rejected in unread(message, found):
                     yield events.rejected(rejected, now, Reason.DEAD_LETTERED)
+
+
+def _original(message: Message, conclusion: Conclude) -> str | None:
+    """The message, for a verdict that is not ours alone; a dry run's has no room for it."""
+    return without_mac(message.body) if conclusion.outcome is Outcome.FAILED else None
 
 
 def unread(message: Message, error: Exception) -> list[Rejected]:

@@ -1,8 +1,11 @@
-"""Verdicts as CloudEvents: what is said, under which id, so that a redelivery says the same again."""
+"""Verdicts and summaries as CloudEvents: what is said, under which id, so that a redelivery says the same again."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -10,11 +13,14 @@ from pydantic import JsonValue
 
 from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
-from shared.model import Cause, DetachRequest, Detail, Origin, Outcome, Reason, verdict_id
+from shared.model import SUMMARY, Cause, DetachRequest, Detail, Origin, Outcome, Reason, summary_id, verdict_id
 from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import EVENT_BYTES, ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
+
+if TYPE_CHECKING:
+    from shared.group import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class EventFactory:
             explanation=explanation or None,
             reason=reason_data(conclusion.reason, explanation, conclusion.cause) if conclusion.reason else None,
             server_id=request.server_id,
-            volume_id=request.volume_id,
+            volume_id=request.volume_id or None,
             project_id=request.project_id,
             attachment_id=progress.followed.attachment_id if progress.followed else request.attachment_id,
             request=RequestRef(id=request.id, source=request.source),
@@ -57,7 +63,9 @@ class EventFactory:
             original=_original(original, request.task_token) if original is not None else None,
         )
         announced = None if conclusion.outcome is Outcome.UNCONFIRMED else progress.unconfirmed_id
-        return self._event(data, request, request.task_token, now, caused_by=announced or request.id)
+        # Of several volumes the summary answers the task; that it is still at work on them each of them may show.
+        token = None if request.summary and conclusion.outcome is not Outcome.UNCONFIRMED else request.task_token
+        return self._event(data, request, token, now, caused_by=announced or request.id)
 
     def unconfirmed(self, case: Case, why: str, now: datetime) -> Event:
         """Not yet known, and not a failure: the detach is still being watched."""
@@ -88,20 +96,42 @@ class EventFactory:
         )
         return self._event(data, origin, rejected.task_token, now, caused_by=rejected.unconfirmed_id or origin.id)
 
+    def summary(self, group: Group, now: datetime) -> Event:
+        """The word on a request for several volumes, after the last of their verdicts."""
+        # Loaded for the first of them.
+        from shared.outbox.summary import summary_data
+
+        request = group.request
+        data = summary_data(group, _context(request.context, request.task_token), now)
+        id_ = summary_id(request.source, request.id, request.dry_run)
+        attributes = self._attributes(id_, SUMMARY, request.subject, request, request.id, now)
+        body = JSONFormat().write(CloudEvent(dict(attributes), data.model_dump(mode="json", exclude_none=True)))
+        return self._written(attributes, body.decode(), data.outcome, None, request.task_token)
+
     def _event(
         self, data: VerdictData, origin: Origin | DetachRequest, task_token: str | None, now: datetime, caused_by: str
     ) -> Event:
-        type_ = f"{self.prefix}.volume.{data.verdict.event_name}.v1"
+        id_, reason = verdict_id(origin.source, origin.id, data.volume_id, data.verdict), data.reason
+        attributes = self._attributes(id_, data.verdict.event_name, subject_of(data), origin, caused_by, now)
+        said = data.model_dump(mode="json", exclude_none=True)
+        body = JSONFormat().write(CloudEvent(dict(attributes), said))
+        if len(body) > EVENT_BYTES:
+            body = JSONFormat().write(CloudEvent(dict(attributes), _shortened(said)))
+        return self._written(attributes, body.decode(), data.verdict, reason.code if reason else None, task_token)
+
+    def _attributes(
+        self, id_: str, name: str, subject: str | None, origin: Origin | DetachRequest, caused_by: str, now: datetime
+    ) -> dict[str, Any]:
         attributes = {
-            "id": verdict_id(origin.source, origin.id, data.volume_id, data.verdict),
+            "id": id_,
             "source": self.source,
-            "type": type_,
+            "type": f"{self.prefix}.volume.{name}.v1",
             "specversion": "1.0",
             "time": now.astimezone(UTC),
-            "subject": subject_of(data),
+            "subject": subject,
             "datacontenttype": "application/json",
             # The `$id` of a schema in docs/schemas: the same in every deployment, whatever its prefix.
-            "dataschema": f"urn:bms-volume-detach:schema:volume.{data.verdict.event_name}:v1",
+            "dataschema": f"urn:bms-volume-detach:schema:volume.{name}:v1",
             "correlationid": origin.correlation_id or origin.id,
             "causationid": caused_by,
             # CloudEvents, extension "Auth Context".
@@ -110,20 +140,20 @@ class EventFactory:
             "traceparent": origin.traceparent,
             "tracestate": origin.tracestate,
         }
-        present = {name: value for name, value in attributes.items() if value is not None}
-        said = data.model_dump(mode="json", exclude_none=True)
-        body = JSONFormat().write(CloudEvent(dict(present), said))
-        if len(body) > EVENT_BYTES:
-            body = JSONFormat().write(CloudEvent(dict(present), _shortened(said)))
+        return {name: value for name, value in attributes.items() if value is not None}
+
+    def _written(
+        self, attributes: Mapping[str, Any], body: str, outcome: Outcome, reason: Reason | None, task_token: str | None
+    ) -> Event:
         return Event(
-            id=str(present["id"]),
-            type=type_,
+            id=attributes["id"],
+            type=attributes["type"],
             source=self.source,
-            subject=subject_of(data),
-            time=now.astimezone(UTC).isoformat(),
-            body=body.decode(),
-            outcome=data.verdict,
-            reason=data.reason.code if data.reason else None,
+            subject=attributes.get("subject"),
+            time=attributes["time"].isoformat(),
+            body=body,
+            outcome=outcome,
+            reason=reason,
             task_token=task_token,
         )
 

@@ -2,17 +2,19 @@
 
 Verdicts to the bus, then what comes back to us, then verdicts to the consumers, which may be slow, then what they have
 not taken. A message is acknowledged only when all that it led to was taken or is kept in the queue, so a crash repeats
-and does not lose.
+and does not lose. A group leaves as one message, or as its summary once the bus has all its verdicts.
 """
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared import strict_json
-from shared.decision.case import Broken, Case, Conclude, NotLookedAt, Requeue, Step
+from shared.decision.case import Broken, Case, Conclude, Disks, NotLookedAt, Requeue, Step
 from shared.decision.requeue import pause
 from shared.inbox.read import Rejected
 from shared.model import UNNAMED_PROJECT, DetachRequest, Message, Outcome
@@ -20,8 +22,11 @@ from shared.outbox.consumers import Consumers, Offers
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import VERSION, Continuation, WaitingDelivery, without_mac
-from shared.policy import BUS_SHARE, CONTINUATIONS_SHARE, EMIT_AGAIN, PUT_BACK, SPARE, TIME_TO_SEND
+from shared.policy import AT_ONCE, BUS_SHARE, CONTINUATIONS_SHARE, EMIT_AGAIN, PUT_BACK, SPARE, TIME_TO_SEND
 from shared.ports import AwsTrouble, Bus, Clock, Event, Macs, NotTaken, Queue, QueueMessage, Unsent
+
+if TYPE_CHECKING:
+    from shared.group import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ Own = tuple[Mapping[str, Any], int]
 class _Letter:
     """One thing that has to leave because of a message: an event, a message to ourselves, or both.
 
-    `waited` is what the event waited in, if the bus has not taken it before; `what` is what errors call it.
+    `waited` is what the event waited in, if the bus has not taken it before; `what` is what errors call it. `member` is
+    the volume of a group that the event is the final verdict of.
     """
 
     message_id: str
@@ -60,6 +66,7 @@ class _Letter:
     message: Own | None = None
     request: DetachRequest | None = None
     waited: WaitingDelivery | None = None
+    member: str | None = None
     what: str = "continuation not sent"
 
 
@@ -72,8 +79,15 @@ class Outbox:
     _letters: list[_Letter] = field(default_factory=list)
     _waiting: list[tuple[str, WaitingDelivery]] = field(default_factory=list)
     _unsent: dict[str, Unsent] = field(default_factory=dict)
+    _groups: dict[str, Group] = field(default_factory=dict)
 
     # -------------------------------------------------------------------------------------------- what goes in
+
+    def gather(self, message: Message, group: Group, unsent: Sequence[tuple[str, WaitingDelivery]]) -> None:
+        """A group whose volumes will be taken one by one, and its verdicts that the bus is to be offered again."""
+        self._groups[message.id] = group
+        for volume_id, waiting in unsent:
+            self._letters.append(_Letter(message.id, waiting.event, None, group.request, waiting, volume_id))
 
     def take(self, step: Step) -> None:
         """What one visit made of one case; where that cannot be written, no other case is harmed."""
@@ -86,18 +100,20 @@ class Outbox:
         case, events, now = step.case, self.outlets.events, self.outlets.clock()
         match step.decision:
             case Conclude() as conclusion:
-                self.post(case.message, events.verdict(case, conclusion, now), case.request)
+                self.conclude(case, conclusion)
             case Requeue(seconds, why, announce):
                 event = events.unconfirmed(case, why, now) if announce else None
                 self._requeue(case, seconds, event)
+            case Disks(volume_ids):
+                group, due = self._groups[case.message.id], now + timedelta(seconds=AT_ONCE[0])
+                self._groups[case.message.id] = group.listed(volume_ids, case.progress, due)
             case NotLookedAt():
                 self._requeue(case, PUT_BACK)
             case Broken(_, Requeue(seconds)):
                 self._requeue(case, seconds)
             case Broken(_, Conclude(outcome) as conclusion):
                 # A dry run's verdict has no room for it.
-                original = without_mac(case.message.body) if outcome is Outcome.FAILED else None
-                self.post(case.message, events.verdict(case, conclusion, now, original), case.request)
+                self.conclude(case, conclusion, without_mac(case.message.body) if outcome is Outcome.FAILED else None)
             case Broken(error):
                 error.add_note(_named(case.request))
                 self.give_back(case.message, str(error) or type(error).__name__, error)
@@ -120,6 +136,15 @@ class Outbox:
         """The answer to a message that is no valid request."""
         self.post(message, self.outlets.events.rejected(rejected, self.outlets.clock()))
 
+    def conclude(self, case: Case, conclusion: Conclude, original: str | None = None) -> None:
+        """The final verdict on a case; `original` where it is not ours alone."""
+        event = self.outlets.events.verdict(case, conclusion, self.outlets.clock(), original)
+        group, member = self._groups.get(case.message.id), None
+        if group:
+            member = case.request.volume_id
+            self._groups[case.message.id] = group.concluded(member, conclusion)
+        self._letters.append(_Letter(case.message.id, event, request=case.request, member=member))
+
     def post(self, message: Message, event: Event, request: DetachRequest | None = None) -> None:
         """An event that answers a message; errors name the `request`."""
         self._letters.append(_Letter(message.id, event, request=request))
@@ -136,9 +161,19 @@ class Outbox:
         self._unsent.setdefault(message.id, Unsent(why, cause=cause))
 
     def _requeue(self, case: Case, seconds: int, event: Event | None = None) -> None:
+        if case.message.id in self._groups:
+            self._keep(case, seconds, event)
+            return
         again = Continuation(continuation=VERSION, request=case.request, progress=case.progress)
         wire = again.model_dump(mode="json", exclude_defaults=True, by_alias=True)
         self._letters.append(_Letter(case.message.id, event, (wire, seconds), case.request))
+
+    def _keep(self, case: Case, seconds: int, event: Event | None) -> None:
+        """A volume of a group that is looked at again: it travels with the others."""
+        group, due = self._groups[case.message.id], self.outlets.clock() + timedelta(seconds=seconds)
+        self._groups[case.message.id] = group.later(case.request.volume_id, case.progress, due)
+        if event:
+            self.post(case.message, event, case.request)
 
     # ------------------------------------------------------------------------------------------- what goes out
 
@@ -148,7 +183,11 @@ class Outbox:
         Only what the queue does not take either is given back, with the message that it came of.
         """
         continued = [letter for letter in self._letters if letter.message]
-        fresh, kept = self._emitted() if any(letter.event for letter in self._letters) else ([], [])
+        fresh, kept = self._emitted(self._letters) if any(letter.event for letter in self._letters) else ([], [])
+        if self._groups:
+            summed_up, continued_groups = self._gathered()
+            more, late = self._emitted(summed_up) if summed_up else ([], [])
+            fresh, kept, continued = [*fresh, *more], [*kept, *late], [*continued, *continued_groups]
         self._queued([*continued, *kept], CONTINUATIONS_SHARE)
         if fresh or self._waiting:
             self._queued(self._offered(fresh), 1)
@@ -157,9 +196,28 @@ class Outbox:
                 observer.returned(message_id, why.why, why.cause)
         return Receipts(self._unsent)
 
-    def _emitted(self) -> tuple[list[_Letter], list[_Letter]]:
-        """Offer the bus every event: what it has taken, and the messages that keep the rest."""
-        letters = {letter: letter.event for letter in self._letters if letter.event}
+    def _gathered(self) -> tuple[list[_Letter], list[_Letter]]:
+        """The summaries of the groups that are over, and the messages that continue the others.
+
+        A group whose message is given back comes again with it.
+        """
+        summed_up, continued, now = [], [], self.outlets.clock()
+        for message_id, group in self._groups.items():
+            if message_id in self._unsent:
+                continue
+            if group.is_over:
+                event = self.outlets.events.summary(group, now)
+                summed_up.append(_Letter(message_id, event, request=group.request))
+            else:
+                continued.append(_Letter(message_id, message=(group.wire(), group.delay(now)), request=group.request))
+        return summed_up, continued
+
+    def _emitted(self, offered: Sequence[_Letter]) -> tuple[list[_Letter], list[_Letter]]:
+        """Offer the bus every event: what it has taken, and the messages that keep the rest.
+
+        A final verdict of a group is kept in the group, since the summary has to wait for it.
+        """
+        letters = {letter: letter.event for letter in offered if letter.event}
         unsent, now = self.outlets.bus.emit(letters, self._until(BUS_SHARE)), self.outlets.clock()
         kept = []
         for letter, event in letters.items():
@@ -167,11 +225,17 @@ class Outbox:
             refused, number = unsent.get(letter), waited.attempt + 1
             if refused is None:
                 self._observed(Attempt(BUS, event, number))
+                if letter.member is not None:
+                    self._groups[letter.message_id] = self._groups[letter.message_id].taken(letter.member)
                 continue
             seconds = pause(EMIT_AGAIN, waited.attempt, f"{BUS} {event.id}")
             no, so_far = NotTaken(refused.why, again=True), (now - waited.since).total_seconds()
             self._observed(Attempt(BUS, event, number, no, seconds, so_far))
             later = waited.model_copy(update={"attempt": number})
+            if letter.member is not None:
+                due, group = now + timedelta(seconds=seconds), self._groups[letter.message_id]
+                self._groups[letter.message_id] = group.refused(letter.member, later, due)
+                continue
             what = f"event not emitted ({refused.why}), and not kept"
             kept.append(replace(letter, message=(later.model_dump(mode="json"), seconds), what=what))
         return [letter for letter in letters if letter not in unsent], kept

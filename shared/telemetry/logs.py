@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
 
-from shared.decision.case import Broken, Conclude, NotLookedAt, Requeue, Step
+from shared.decision.case import Broken, Conclude, Disks, NotLookedAt, Requeue, Step
 from shared.inbox.read import Found, Ignored, Rejected
 from shared.model import DetachRequest, Message, Origin
 from shared.outbox.observer import BUS, Attempt, Observer
@@ -40,7 +40,7 @@ LONGEST_TRACEBACK = 20_000
 logger = Logger(service=SERVICE, utc=True, use_rfc3339=True, json_serializer=_line)
 
 
-LOGGED = {Requeue: "wait", NotLookedAt: "wait"}
+LOGGED = {Requeue: "wait", NotLookedAt: "wait", Disks: "list"}
 """What a decision is called in the log, where that is not the name of its class: dashboards know it so."""
 
 
@@ -59,7 +59,7 @@ class Logs(Observer):
             **_asker(request),
             "project_id": request.project_id,
             "server_id": request.server_id,
-            "volume_id": request.volume_id,
+            "volume_id": request.volume_id or None,
             "attempt": progress.attempt,
             "polls": progress.polls,
             "deletes_sent": progress.deletes_sent,
@@ -71,6 +71,8 @@ class Logs(Observer):
             "last_error": progress.last_error,
         }
         match step.decision:
+            case Disks(volume_ids=listed):
+                fields |= {"volume_ids": list(listed)}
             case Requeue(seconds=seconds, why=why, announce_unconfirmed=announced):
                 fields |= {"seconds": seconds, "why": why, "unconfirmed": announced}
             case NotLookedAt():
@@ -124,6 +126,10 @@ class Logs(Observer):
             case Exception():
                 logger.error("dead letter", extra=fields, exc_info=found)
                 return
+            case _:
+                asked, volumes = found.request, [one.volume_id for one in found.volumes if one.volume_id]
+                fields |= {**_asker(asked), "project_id": asked.project_id, "server_id": asked.server_id}
+                fields |= {"volume_ids": volumes} if volumes else {}
         logger.error("dead letter", extra=_present(fields))
 
     def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
@@ -138,7 +144,7 @@ def _log_failure(step: Step, broken: Broken) -> None:
         **_asker(request),
         "project_id": request.project_id,
         "server_id": request.server_id,
-        "volume_id": request.volume_id,
+        "volume_id": request.volume_id or None,
         "failures": progress.failures,
         "deletes_sent": progress.deletes_sent,
         "last_error": progress.last_error,

@@ -127,7 +127,7 @@ class Metrics(Observer):
             if attempt.to == BUS:
                 meters.seconds("SecondsOverdue", seconds_undelivered(attempt.waited))
             return
-        if attempt.to != BUS:
+        if attempt.to != BUS or event.is_summary:
             return
         meters.count("Verdicts")
         meters.count("Verdicts", verdict=event.outcome.value, reason=event.reason.value if event.reason else "none")

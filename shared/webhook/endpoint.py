@@ -20,6 +20,7 @@ from shared.webhook.responses import (
     entry_of,
     problem,
     shown,
+    summary_of,
 )
 from shared.webhook.status import READS, answer_of, mark_of, may_read, segment_of, verdict_id_in
 
@@ -120,7 +121,8 @@ class WebhookEndpoint:
         except AwsTrouble as trouble:
             return dict.fromkeys(entries, Unsent(str(trouble)))
         messages = {
-            entry: QueueMessage(body, 0, entry.request.project_id or UNNAMED_PROJECT) for entry, body in bodies.items()
+            entry: QueueMessage(body, 0, entry.requests[0].project_id or UNNAMED_PROJECT)
+            for entry, body in bodies.items()
         }
         return self.queue.send(messages)
 
@@ -129,7 +131,9 @@ class WebhookEndpoint:
         if not (self.store and entries):
             return []
         now = self.clock()
-        why = self.store.mark(dict(mark_of(entry.request, now) for entry in entries))
+        marks = dict(mark_of(request, now) for entry in entries for request in entry.verdicts)
+        marks |= dict(mark_of(entry.summary, now) for entry in entries if entry.summary)
+        why = self.store.mark(marks)
         return [why] if why else []
 
 
@@ -144,16 +148,18 @@ def _result(event: tuple[Entry, ...] | Invalid, missing: Mapping[Entry, Unsent],
         return EventResult(status=422, errors=shown(event.faults))
     lost = [missing[entry] for entry in event if entry in missing]
     status = 202 if not lost else 429 if all(unsent.throttled for unsent in lost) else 503
+    taken = [entry for entry in event if entry not in missing]
     return EventResult(
         status=status,
-        requests=tuple(entry_of(entry.request, linked) for entry in event if entry not in missing) or None,
-        missing=tuple(entry_of(entry.request) for entry in event if entry in missing) or None,
+        requests=tuple(entry_of(request, linked) for entry in taken for request in entry.verdicts) or None,
+        missing=tuple(entry_of(one) for entry in event if entry in missing for one in entry.verdicts) or None,
+        summary=next((summary_of(entry.summary, linked) for entry in taken if entry.summary), None),
     )
 
 
 def _single_answer(result: EventResult, note: str) -> HttpAnswer:
     if result.status == 202:
-        return accepted(result.requests or (), note)
+        return accepted(result.requests or (), result.summary, note)
     members: dict[str, Any] = {"errors": result.errors, "enqueued": result.requests, "missing": result.missing}
     return problem(result.status, SUMMARY[result.status], note=note, **members)
 

@@ -70,10 +70,21 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A request and the event that takes it to the queue."""
+    """A message to the queue, the event that it is, and the requests in it: several if a summary answers them."""
 
-    request: DetachRequest
+    requests: tuple[DetachRequest, ...]
     event: Mapping[str, Any]
+
+    @property
+    def summary(self) -> DetachRequest | None:
+        """The request that the summary is for, without a volume, if there will be one."""
+        first = self.requests[0]
+        return replace(first, volume_id="") if first.summary else None
+
+    @property
+    def verdicts(self) -> tuple[DetachRequest, ...]:
+        """The requests whose volumes are known."""
+        return tuple(request for request in self.requests if request.volume_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request of a known sender, event by event: an entry for each volume, or what is wrong with the event."""
+    """A request of a known sender, event by event: an entry for each message, or what is wrong with the event."""
 
     batched: bool
     events: tuple[tuple[Entry, ...] | Invalid, ...]
@@ -181,7 +192,8 @@ def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ..
         return Invalid(refused.faults)
     except OwnVerdict as verdict:
         return Invalid((Fault("type", str(verdict)),))
-    entries = tuple(Entry(request, event_for(request, prefix)) for request in requests)
+    together = [requests] if requests[0].summary else [(request,) for request in requests]
+    entries = tuple(Entry(several, event_for(several, prefix)) for several in together)
     # The queue's consumer has the last word: what it would reject (one level of nesting more) is rejected here.
     for entry in entries:
         try:
@@ -193,12 +205,18 @@ def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ..
     return entries
 
 
-def event_for(request: DetachRequest, prefix: str) -> Mapping[str, Any]:
+def event_for(requests: tuple[DetachRequest, ...], prefix: str) -> Mapping[str, Any]:
     """The request as a structured CloudEvent of its own; whatever it came in, the queue holds no other form.
+
+    Those of several volumes that a summary answers are one.
 
     No name at its top level is the sender's, so that it is none of the other messages that are signed with one key.
     """
+    request = requests[0]
     fields = {name: value for name, value in asdict(request).items() if value not in (None, False)}
+    if request.summary:
+        volumes = [fields.pop("volume_id"), *(other.volume_id for other in requests[1:])]
+        fields |= {"volume_ids": volumes} if request.volume_id else {"all_data_disks": True}
     fields |= {name: value.isoformat() for name, value in fields.items() if isinstance(value, datetime)}
     fields.pop("requester")
     attributes = {attribute: fields.pop(name) for name, attribute in ATTRIBUTES.items() if name in fields}

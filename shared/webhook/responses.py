@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from shared.model import DetachRequest, Fault, Frozen, Outcome, verdict_id
+from shared.model import DetachRequest, Fault, Frozen, Outcome, summary_id, verdict_id
 from shared.policy import FAULTS, STATUS_AGAIN
 from shared.redact import redact
 
@@ -72,10 +72,34 @@ class EnqueuedRequest(Frozen):
     )
 
 
+class EnqueuedSummary(Frozen):
+    """One request for several volumes, and the id of the event that will sum up their verdicts."""
+
+    id: str = Field(description="The id of the event that asked, as verdicts repeat it in `data.request`.")
+    source: str = Field(description="The source of that event.")
+    server_id: str = Field(json_schema_extra={"format": "uuid"})
+    requested_at: AwareDatetime = Field(
+        description="The time that counts: a volume attached later than this is not touched."
+    )
+    summary_id: str = Field(
+        description="The `id` of the summary's event. The same request leads to the same id.",
+        json_schema_extra={"format": "uuid"},
+    )
+    status_url: str | None = Field(
+        default=None,
+        description="Where to ask for it, relative to the URL of the POST (RFC 3986 §5); "
+        "only if this deployment keeps verdicts.",
+        json_schema_extra={"format": "uri-reference"},
+    )
+
+
 class Accepted(Frozen):
     """Everything asked for is in the queue."""
 
-    requests: tuple[EnqueuedRequest, ...]
+    requests: tuple[EnqueuedRequest, ...] = Field(
+        description="One for each volume; none for all data disks of a server, which are listed later."
+    )
+    summary: EnqueuedSummary | None = Field(default=None, description="If a summary was asked for.")
 
 
 class FieldFault(Frozen):
@@ -92,6 +116,7 @@ class EventResult(Frozen):
     requests: tuple[EnqueuedRequest, ...] | None = Field(default=None, description="What is in the queue.")
     missing: tuple[EnqueuedRequest, ...] | None = Field(default=None, description="What the queue did not take.")
     errors: tuple[FieldFault, ...] | None = Field(default=None, description="Every fault of the event at once.")
+    summary: EnqueuedSummary | None = Field(default=None, description="If a summary was asked for.")
 
 
 class UnderWay(Frozen):
@@ -101,11 +126,15 @@ class UnderWay(Frozen):
         description="`accepted`: in the queue, or being worked on. `unconfirmed`: the cloud accepted the detach, and "
         "it is not proven yet; nothing has failed, so do not send the request again."
     )
-    verdict_id: str = Field(description="The `id` of the final verdict's event.", json_schema_extra={"format": "uuid"})
+    verdict_id: str = Field(
+        description="The `id` of the final verdict's event, or of the summary's.", json_schema_extra={"format": "uuid"}
+    )
     id: str = Field(description="The id of the event that asked.")
     source: str = Field(description="The source of that event.")
     server_id: str = Field(json_schema_extra={"format": "uuid"})
-    volume_id: str = Field(json_schema_extra={"format": "uuid"})
+    volume_id: str | None = Field(
+        default=None, description="None where a summary is asked about.", json_schema_extra={"format": "uuid"}
+    )
     requested_at: AwareDatetime
     accepted_at: AwareDatetime | None = Field(
         default=None, description="When this endpoint put it on the queue; none if it came in another way."
@@ -167,8 +196,10 @@ class HttpAnswer:
         """What may be logged beside the status; never the body or the headers, which may hold secrets."""
         content = self.content
         requests = content.requests if isinstance(content, Accepted) else ()
+        summary = content.summary if isinstance(content, Accepted) else None
         fields = {
             "requests": [f"{request.source} {request.id} {request.volume_id}" for request in requests],
+            "summary": f"{summary.source} {summary.id} {summary.server_id}" if summary else None,
             "verdict_id": self.about,
             "why": content.detail if isinstance(content, Problem) else None,
             "note": self.note,
@@ -192,10 +223,11 @@ def consent(origin: str) -> HttpAnswer:
 CONTENT_TYPES: Mapping[type, str] = {Problem: PROBLEM_TYPE, KeptEvent: EVENT_TYPE}
 
 
-def accepted(requests: Sequence[EnqueuedRequest], note: str = "") -> HttpAnswer:
-    """A single request's `status_url` is in a header too."""
-    only = requests[0].status_url if len(requests) == 1 else None
-    return HttpAnswer(202, {"Location": only} if only else {}, Accepted(requests=tuple(requests)), note)
+def accepted(requests: Sequence[EnqueuedRequest], summary: EnqueuedSummary | None = None, note: str = "") -> HttpAnswer:
+    """The `status_url` of the summary, or of a single request, is in a header too."""
+    only = summary or (requests[0] if len(requests) == 1 else None)
+    header = {"Location": only.status_url} if only and only.status_url else {}
+    return HttpAnswer(202, header, Accepted(requests=tuple(requests), summary=summary), note)
 
 
 def accepted_batch(results: Sequence[EventResult], note: str = "") -> HttpAnswer:
@@ -233,6 +265,19 @@ def entry_of(request: DetachRequest, linked: bool = False) -> EnqueuedRequest:
         verdict_id=final_id,
         unconfirmed_id=None if request.dry_run else event(Outcome.UNCONFIRMED),
         status_url=f"requests/{final_id}" if linked else None,
+    )
+
+
+def summary_of(request: DetachRequest, linked: bool = False) -> EnqueuedSummary:
+    """What the sender is told of the summary; however often the request is sent, it has the same id."""
+    id_ = summary_id(request.source, request.id, request.dry_run)
+    return EnqueuedSummary(
+        id=request.id,
+        source=request.source,
+        server_id=request.server_id,
+        requested_at=request.requested_at,
+        summary_id=id_,
+        status_url=f"requests/{id_}" if linked else None,
     )
 
 

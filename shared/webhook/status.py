@@ -9,7 +9,7 @@ from shared.model import DetachRequest
 from shared.ports import AwsTrouble, Kept
 from shared.signatures import Authenticated, Keys
 from shared.webhook.receive import HttpRequest, Refusal, Rules, admitted
-from shared.webhook.responses import HttpAnswer, UnderWay, entry_of, final, problem, under_way
+from shared.webhook.responses import HttpAnswer, UnderWay, entry_of, final, problem, summary_of, under_way
 
 READS = ("GET", "HEAD")
 """The methods of the resource. Requests are POSTed to any other path: `requests/detach` may be somebody's route."""
@@ -39,20 +39,21 @@ def may_read(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> A
 def mark_of(request: DetachRequest, now: datetime) -> tuple[str, str]:
     """The id of the final verdict of a request that is in the queue, and what is kept of it until then.
 
-    It names the request. What else the sender wrote (context, task token) is not kept.
+    Of a request without a volume it is the summary's. It names the request. What else the sender wrote (context, task
+    token) is not kept.
     """
-    entry = entry_of(request)
+    id_ = entry_of(request).verdict_id if request.volume_id else summary_of(request).summary_id
     known = UnderWay(
         status="accepted",
-        verdict_id=entry.verdict_id,
-        id=entry.id,
-        source=entry.source,
-        server_id=entry.server_id,
-        volume_id=entry.volume_id,
-        requested_at=entry.requested_at,
+        verdict_id=id_,
+        id=request.id,
+        source=request.source,
+        server_id=request.server_id,
+        volume_id=request.volume_id or None,
+        requested_at=request.requested_at,
         accepted_at=now,
     )
-    return entry.verdict_id, known.model_dump_json(exclude_none=True)
+    return id_, known.model_dump_json(exclude_none=True)
 
 
 def answer_of(verdict_id: str, kept: Kept) -> HttpAnswer:

@@ -90,13 +90,13 @@ def paused_windows(stage: Stage) -> None:
     stage.request(*stage.attached(stage.server("windows", state=PAUSED)))
 
 
-@scenario("api_rejected")
+@scenario("api_rejected", by_jobs=("gave_up",))
 def suspended(stage: Stage) -> None:
     """A suspended server: the cloud itself refuses in this state, 409 vm_state."""
     stage.request(*stage.attached(stage.server(state=SUSPENDED)))
 
 
-@scenario("api_rejected")
+@scenario("api_rejected", by_jobs=("gave_up",))
 def rescued(stage: Stage) -> None:
     """A server in rescue mode: the cloud itself refuses in this state, 409 vm_state."""
     stage.request(*stage.attached(stage.server(state=RESCUED)))

@@ -45,7 +45,7 @@ def _tells_no_more_than_an_old_cloud(stage: Stage, server: str) -> None:
 # ---------------------------------------------------------------------------------------------- moved: it is ours
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def resized(stage: Stage) -> None:
     """The server is resized while the request waits: the disk's new attachment is the same binding, and is detached."""
     server, disk = stage.attached()
@@ -53,7 +53,7 @@ def resized(stage: Stage) -> None:
     stage.request(server, disk)
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def resized_before_the_first_look(stage: Stage) -> None:
     """The request is older than the resize: the action records show that move, and no attach since the request."""
     server, disk = stage.attached()
@@ -61,7 +61,7 @@ def resized_before_the_first_look(stage: Stage) -> None:
     stage.request(server, disk, ago=BEFORE)
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def migrated_live(stage: Stage) -> None:
     """During a live migration the disk has two attachments to its server: the request waits until one is left."""
     server, disk = stage.attached()
@@ -69,7 +69,7 @@ def migrated_live(stage: Stage) -> None:
     stage.request(server, disk)
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def evacuated(stage: Stage) -> None:
     """The server's host is dead and the DELETE is refused; it is tried again, and works after the evacuation."""
     server, disk = stage.attached(stage.server(host_up=False))
@@ -97,7 +97,7 @@ def shelved_offloaded(stage: Stage) -> None:
     stage.request(server, disk)
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def unshelved_meanwhile(stage: Stage) -> None:
     """The server is being unshelved: the request waits, and the attachment that this makes is the one it meant."""
     server, disk = stage.attached()
@@ -106,7 +106,7 @@ def unshelved_meanwhile(stage: Stage) -> None:
     stage.request(server, disk, ago=BEFORE)
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def volume_migrated(stage: Stage) -> None:
     """The volume is migrated to other storage while the request waits: a new attachment, the same binding."""
     server, disk = stage.attached()
@@ -114,7 +114,7 @@ def volume_migrated(stage: Stage) -> None:
     stage.request(server, disk)
 
 
-@scenario("detached_now")
+@scenario("detached_now", by_jobs=("superseded",))
 def moved_and_named(stage: Stage) -> None:
     """The request names the attachment of before a migration: the records show that today's is the same one, moved."""
     server, disk = stage.attached()
@@ -123,7 +123,7 @@ def moved_and_named(stage: Stage) -> None:
     stage.request(server, disk, ago=BEFORE, attachment_id=named)
 
 
-@scenario("would_detach")
+@scenario("would_detach", by_jobs=("would_fail",))
 def dry_run_after_a_move(stage: Stage) -> None:
     """A dry run that is older than a resize says what a request of the same time would come to."""
     server, disk = stage.attached()
@@ -151,7 +151,7 @@ def another_attachment_named(stage: Stage) -> None:
     stage.request(server, disk, attachment_id=named)
 
 
-@scenario("replaced_by_newer")
+@scenario("replaced_by_newer", by_jobs=("superseded",))
 def reattached_while_followed(stage: Stage) -> None:
     """Somebody detaches the disk and attaches it again while the request waits: another binding, and not touched."""
     server, disk = stage.attached(behaviour=AT_ONCE)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from simulator import Behaviour, faults
+from simulator import Behaviour, JobTells, faults
 from simulator.scenarios.stage import Stage, scenario
 
 UNDER_WAY = 8
@@ -56,7 +56,7 @@ def joined(stage: Stage) -> None:
 @scenario("refused_by_server")
 def silent_refusal(stage: Stage) -> None:
     """Accepted, detaching, then in-use again: the server would not let go of the disk."""
-    server, disk = stage.attached(behaviour=Behaviour(seconds=4, refuse=True))
+    server, disk = stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_tells=JobTells.UNREADABLE))
     stage.fault(faults.answer(404), "get_action", server_id=server, times=None)
     stage.request(server, disk)
 
@@ -115,7 +115,7 @@ def cinder_lags(stage: Stage) -> None:
     stage.request(*stage.attached(behaviour=Behaviour(seconds=4, nova_lag=-3)))
 
 
-@scenario("replaced_by_newer")
+@scenario("replaced_by_newer", by_jobs=("superseded",))
 def reattached_after_delete(stage: Stage) -> None:
     """Detached and at once attached anew by somebody: the one asked for is gone, the new one stays."""
     server, disk = stage.attached(behaviour=Behaviour(seconds=1.4, nova_lag=0))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,10 @@ from simulator import RUNNING, Behaviour, CloudApi, Deployment, Fault, Kind, Roo
 
 PROMPT = Behaviour(seconds=1.5)
 ATTACHED_BEFORE = timedelta(days=3)
+
+
+COMPUTE, BMS_V1 = "compute", "bms_v1"
+"""The APIs by which a scenario may be played: the values of DETACH_API."""
 
 
 def scenario_cloud(clock: Callable[[], datetime]) -> CloudApi:
@@ -73,21 +77,26 @@ class Stage:
     def request(
         self,
         server_id: str,
-        volume_id: str,
+        volume_id: str | None = None,
         *,
         ago: timedelta = timedelta(),
         delay: int = 0,
         envelope: dict[str, Any] | None = None,
         **data: Any,
     ) -> None:
-        """A request that was made so long `ago`, and is sent after a `delay` in seconds."""
+        """A request that was made so long `ago`, and is sent after a `delay` in seconds.
+
+        Without a volume, `data` says which ones are meant.
+        """
+        if volume_id is not None:
+            data = {"volume_id": volume_id, **data}
         request = {
             "specversion": "1.0",
             "id": f"{self.name}-{len(self.requests) + 1}",
             "source": "/scenarios",
             "type": "bms.volume.detach_requested.v1",
             "time": (self.world.now - ago).isoformat(),
-            "data": {"server_id": server_id, "volume_id": volume_id, **data},
+            "data": {"server_id": server_id, **data},
         }
         self.requests.append(request | (envelope or {}))
         self.delays.append(delay)
@@ -98,32 +107,63 @@ class Stage:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts."""
+    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts.
+
+    By the API of bare metal servers something else may come of it (`by_jobs`); some scenarios are about that API alone.
+    `operator` has the settings that it is about.
+    Of a request with a summary, what that says: its outcome, and the details that it lists.
+    """
 
     name: str
     sentence: str
     expected: tuple[str, ...]
     arrange: Callable[[Stage], None]
+    by_jobs: tuple[str, ...] = ()
+    api: str = COMPUTE
+    operator: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {**SETTINGS, "DETACH_API": self.api, **self.operator}
+
+    def by(self, api: str) -> "Scenario":
+        """The same by another API; one that is about the bare metal service alone stays as it is."""
+        if api == self.api or self.api == BMS_V1:
+            return self
+        return replace(self, api=api, expected=self.by_jobs or self.expected)
 
     def on(self, cloud: CloudApi) -> Stage:
-        stage = Stage(cloud, self.name)
+        if self.api == BMS_V1:
+            cloud.deployment.close_compute()
+        stage = Stage(cloud, self.name, keeps_records=cloud.deployment.instance_actions)
         with cloud.lock:
             self.arrange(stage)
         return stage
 
 
+SETTINGS = {"CONFIRM_TIMEOUT": "36", "WATCH_TIMEOUT": "48", "REQUEST_TTL": "50", "EVENT_TYPE_PREFIX": "bms"}
+"""Hours are seconds here, so that even the longest scenario ends within a minute."""
+
 CATALOGUE: dict[str, Scenario] = {}
 
 
-def scenario(*expected: str) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+Arrange = Callable[[Stage], None]
+
+
+def scenario(
+    *expected: str, by_jobs: tuple[str, ...] = (), api: str = COMPUTE, operator: Mapping[str, str] | None = None
+) -> Callable[[Arrange], Arrange]:
     """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
 
-    Several verdicts of one request are joined by " then ".
+    Several verdicts of one request are joined by " then "; a summary is `outcome: detail, detail`. `by_jobs` is what
+    comes of it by the API of bare metal servers, if that is something else; `operator` has settings beside the
+    catalogue's own.
     """
 
-    def enter(arrange: Callable[[Stage], None]) -> Callable[[Stage], None]:
+    def enter(arrange: Arrange) -> Arrange:
         name = arrange.__name__.replace("_", "-")
-        CATALOGUE[name] = Scenario(name, (arrange.__doc__ or "").strip(), expected, arrange)
+        sentence = (arrange.__doc__ or "").strip()
+        CATALOGUE[name] = Scenario(name, sentence, expected, arrange, by_jobs, api, operator or {})
         return arrange
 
     return enter

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.decision.progress import Progress
+from shared.group import Group
 from shared.inbox.read import read
 from shared.model import DetachRequest, Message
 from shared.own_messages import RETIRED, VERSION
@@ -22,8 +23,9 @@ LATEST = MESSAGES / f"v{VERSION}.json"
 BEFORE = replace(MESSAGE_KEYS, made=START + timedelta(days=1))
 """The first releases signed nothing: what they sent is older than the key."""
 
-NEVER_TRAVELS = {"dry_run", "requester"}
-"""A dry run does not wait for anything it did; false is left out. The first releases did not write who asked."""
+NEVER_TRAVELS = {"dry_run", "requester", "summary"}
+"""A dry run does not wait for anything it did; false is left out. The first releases did not write who asked. What a
+summary answers travels as a group."""
 
 ON_THE_WIRE = {"receipt": "delete_request_id"}
 LATER = {"denied", "redelivered_since", "place", "error_reads", "failures"}
@@ -105,3 +107,32 @@ def test_a_pending_delivery_is_delivered() -> None:
     assert [event.id for event in taken] == [json.loads(body)["event"]["id"]]
     assert json.loads(taken[0].body)["data"] == {"verdict": "detached"}
     assert bench.bus.events == []
+
+
+def test_a_group_goes_on() -> None:
+    """One volume is watched to its end, one is over, and the verdict on a third is emitted; then the summary is."""
+    body = (MESSAGES / "group_v2.json").read_text()
+    group = json.loads(body)
+    bench = Bench()
+    bench.clock.sleep(60)
+    server = bench.world.add_server(group["request"]["server_id"], metadata={"os_type": "Linux"})
+    for member in group["volumes"]:
+        bench.world.add_volume(member["volume_id"])
+    bench.queue.put(body)
+    bench.run()
+    assert bench.errors == []
+    *verdicts, summary = bench.bus.events
+    assert summary["subject"] == f"servers/{server.id}"
+    assert [event["data"]["volume_id"] for event in verdicts] == [
+        group["volumes"][2]["volume_id"], group["volumes"][0]["volume_id"],
+    ]  # fmt: skip
+    assert {one["verdict_id"] for one in summary["data"]["volumes"]} > {event["id"] for event in verdicts}
+    assert [one["detail"] for one in summary["data"]["volumes"]] == ["detached_now", *["already_detached"] * 2]
+
+
+def test_a_group_is_written_as_it_was() -> None:
+    """Read and written again, it is the same: another form of it would be another version."""
+    body = (MESSAGES / "group_v2.json").read_text()
+    found = read(Message(body, "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
+    assert isinstance(found, Group)
+    assert {**json.loads(body), "mac": ...} == {**found.wire(), "mac": ...}

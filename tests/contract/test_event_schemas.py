@@ -84,7 +84,10 @@ def test_they_are_called_as_eventbridge_calls_its_own() -> None:
     """The source, an @ and the detail type; what no name may have becomes a dash, and none begins with one."""
     assert list(SCHEMAS) == [
         f"bms.volume.{name}.v1"
-        for name in ("detach_requested", "detached", "detach_failed", "detach_unconfirmed", "detach_checked")
+        for name in (
+            *("detach_requested", "detached", "detach_failed", "detach_unconfirmed", "detach_checked"),
+            "detach_summary",
+        )
     ]
     assert SCHEMAS["bms.volume.detached.v1"].name == "bms-volume-detach@bms.volume.detached.v1"
     assert name_of("com.example:x/y@z", "a b.v1") == "com.example-x-y-z@a-b.v1"

@@ -164,13 +164,20 @@ def test_every_answer_fits_the_document(
     of_answer[str(answer.status)].validate(said(answer))
 
 
+WISHES = ("volume_id", "volume_ids", "all_data_disks")
+"""Of these there has to be one."""
+
+
 @settings(max_examples=300, deadline=None)
 @given(value=values(BODIES["application/json"]["schema"]))
 def test_bare_json_that_fits_is_accepted(value: dict[str, Any]) -> None:
     """A request that fits the document gets in, but for what a schema cannot say."""
     beyond = (
-        value.get("volume_id", value.get("volume_ids")) is None
-        or (value.get("volume_ids") and (value.get("attachment_id") or value.get("task_token")))
+        [value.get(name) in (None, False) for name in WISHES].count(False) != 1
+        or (value.get("volume_id") is None and value.get("attachment_id"))
+        or (value.get("volume_ids") and value.get("task_token") and not value.get("summary"))
+        or (value.get("volume_id") and value.get("summary"))
+        or (value.get("all_data_disks") and value.get("allow_system_disk"))
         or len(set(value.get("volume_ids") or [])) < len(value.get("volume_ids") or [])
         or (value.get("requested_at") and parse_time(value["requested_at"]) is None)
         or not re.fullmatch("([0-9a-f]{32})?", value.get("project_id") or "")

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from shared.group import Group
 from shared.inbox.read import Found, Rejected, read
 from shared.model import Message
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, cloudevent_faults
+from tools.exit_status import is_summary
 
 EVENTS = Path(__file__).parents[2] / "events"
 REQUESTS = ("detach_bare", "detach_cloudevent", "detach_eventbridge", "already_detached", "refused_by_server")
@@ -32,7 +34,8 @@ def payload_of(event: dict[str, Any]) -> str:
 
 def test_every_sample_is_checked() -> None:
     """A new sample needs a place in these tests."""
-    known = {"sqs_event", "sqs_mixed_batch", "invalid_request", "webhook_bare", "webhook_cloudevent", *REQUESTS}
+    by_http, queued = {"webhook_bare", "webhook_cloudevent"}, {"sqs_event", "sqs_mixed_batch"}
+    known = {*by_http, *queued, "invalid_request", "detach_all_data_disks", *REQUESTS}
     assert known == {path.stem for path in EVENTS.glob("*.json")}
 
 
@@ -42,6 +45,13 @@ def test_requests_are_valid(name: str, event_file: EventFile) -> None:
     found = found_in(event_file(f"{name}.json"))
     assert isinstance(found, list)
     assert len(found) == 1
+
+
+def test_the_request_for_all_data_disks_is_valid(event_file: EventFile) -> None:
+    """It names no volume; its disks are listed later."""
+    found = found_in(event_file("detach_all_data_disks.json"))
+    assert isinstance(found, Group)
+    assert found.all_data_disks
 
 
 def test_all_envelopes_of_one_wish_ask_the_same(event_file: EventFile) -> None:
@@ -54,7 +64,10 @@ def test_all_envelopes_of_one_wish_ask_the_same(event_file: EventFile) -> None:
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("name", ["detach_cloudevent", "already_detached", "refused_by_server", "invalid_request"])
+CLOUDEVENTS = ("detach_cloudevent", "detach_all_data_disks", "already_detached", "refused_by_server", "invalid_request")
+
+
+@pytest.mark.parametrize("name", CLOUDEVENTS)
 def test_cloudevents_are_cloudevents(name: str, event_file: EventFile) -> None:
     """Even the invalid request is a valid CloudEvent: only its data is wrong."""
     assert cloudevent_faults(json.loads(event_file(f"{name}.json"))) == []
@@ -100,4 +113,7 @@ def test_verdicts_are_verdicts(name: str) -> None:
     assert cloudevent_faults(event) == []
     kind = event["type"].removeprefix("bms.volume.").removesuffix(".v1")
     assert name.startswith(kind)
-    assert event["data"]["verdict"] == kind.removeprefix("detach_")
+    if is_summary(event):
+        assert event["data"]["outcome"] in ("detached", "failed", "checked")
+    else:
+        assert event["data"]["verdict"] == kind.removeprefix("detach_")

@@ -13,8 +13,16 @@ import yaml
 from shared.aws import deployment, verdict_store
 from shared.bootstrap.detach import outlets
 from shared.canary.run import MARK
-from shared.policy import CANARY_INVOCATION, INVOCATION, MAX_RECEIVES, VISIBILITY, Policy, RunningServerPolicy
-from shared.settings import Settings, SettingsError, SinkMode, load
+from shared.policy import (
+    CANARY_INVOCATION,
+    INVOCATION,
+    MAX_RECEIVES,
+    VISIBILITY,
+    Policy,
+    RunningServerPolicy,
+    ServerKind,
+)
+from shared.settings import DetachApi, Settings, SettingsError, SinkMode, load
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "REVISION", "AWS_USE_FIPS_ENDPOINT",
@@ -466,6 +474,8 @@ def test_parameters_stay_within_settings() -> None:
             settings_of("DetachVolumeFunction", **WITH.get(name, {}), **{name: str(taken)})
     assert parameters["SinkMode"]["AllowedValues"] == list(SinkMode)
     assert parameters["RunningServerPolicy"]["AllowedValues"] == list(RunningServerPolicy)
+    assert parameters["DetachApi"]["AllowedValues"] == list(DetachApi)
+    assert parameters["ServerKind"]["AllowedValues"] == list(ServerKind)
 
 
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])

@@ -24,6 +24,7 @@ from local.console import is_rich
 from local.demo import demo_cloud
 from local.stack import simulator_credentials
 from shared.ports import Clock, utc_now
+from shared.settings import DetachApi
 from simulator import CloudApi, CloudServer, Fault, World, bodies, faults
 from tests.contract.documented import ROOT, blocks
 from tools.clouds import Found, find
@@ -75,6 +76,24 @@ def test_a_cloud_that_is_fine(api: CloudApi) -> None:
               "block storage", "read attachments", "read actions", "read volumes", "detach"]  # fmt: skip
     assert [line.check for line in lines] == checks
     assert "2.1 to 2.96" in next(line.found for line in lines if line.check == "compute")
+
+
+def test_a_cloud_by_its_job_api(api: CloudApi) -> None:
+    """Where compute is closed: the bare metal service is looked at in its place, and nothing of compute's is missed."""
+    api.deployment.close_compute()
+    lines = list(examined(found(api), api=DetachApi.BMS_V1))
+    assert {line.check for line in lines if line.state is not State.OK} == {"detach"}
+    assert next(line.found for line in lines if line.check == "catalogue").startswith("bare metal is at http")
+    assert not [call.path for call in api.calls if call.path.startswith("/v2")]
+
+
+def test_a_cloud_without_a_job_api(api: CloudApi) -> None:
+    """The setting that names its address is told."""
+    api.deployment.bare_metal = False
+    lines = list(examined(found(api), api=DetachApi.BMS_V1))
+    (line,) = [line for line in lines if line.state is State.FAIL]
+    assert "there is no bare metal" in line.found
+    assert "set BMS_ENDPOINT" in line.cure
 
 
 def test_nothing_is_changed(api: CloudApi) -> None:
@@ -158,7 +177,7 @@ MISSING = {
         "login", State.FAIL, "no connection", "check OS_AUTH_URL, the network",
         variables={"OS_AUTH_URL": "http://127.0.0.1:9/v3"}),
     "no volume service": Missing(
-        "catalogue", State.FAIL, "there is no block storage, only compute, identity, image", "set VOLUME_ENDPOINT",
+        "catalogue", State.FAIL, "there is no block storage, only bms, compute, identity, image", "set VOLUME_ENDPOINT",
         deployed(volume_types=())),
     "no such region": Missing(
         "region", State.FAIL, "there is no region eu-xx, the catalogue has eu-de", "set OS_REGION_NAME to one of eu-de",

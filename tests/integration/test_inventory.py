@@ -1,6 +1,7 @@
 """What people see of a project: servers and disks by id or name, and what would be refused, over real HTTP."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -8,14 +9,14 @@ from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_V
 from local.real_cloud import connect
 from local.stack import simulator_credentials
 from shared.cloud.openstack import OpenStackCloud
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy, RunningServerPolicy, ServerKind
 from shared.ports import utc_now
-from simulator import CloudApi, CloudServer, bodies, faults
+from simulator import ORDINARY, CloudApi, CloudServer, bodies, faults
 from simulator.faults import Fault
 from tools.inventory import Machine, NotFound, disk_called, machine, machines, server_called
 from tools.servers import as_data, as_text
 
-PLATFORM = RunningServerPolicy.PLATFORM
+PLATFORM = Policy()
 
 
 @pytest.fixture
@@ -30,13 +31,32 @@ def cloud(api: CloudApi) -> OpenStackCloud:
     return connect(simulator_credentials(api))
 
 
-def read(cloud: OpenStackCloud, name: str, rule: RunningServerPolicy = PLATFORM) -> Machine:
-    return machine(cloud, server_called(cloud, name), rule, utc_now())
+def read(cloud: OpenStackCloud, name: str, policy: Policy = PLATFORM) -> Machine:
+    return machine(cloud, server_called(cloud, name), policy, utc_now())
 
 
 @pytest.mark.parametrize("asked", [SERVER, SERVER.upper(), "db-01", "DB-01"])
 def test_a_server_is_found_by_id_or_name(asked: str, cloud: OpenStackCloud) -> None:
     assert server_called(cloud, asked).id == SERVER
+
+
+@pytest.mark.parametrize(
+    ("attributes", "kind", "line"),
+    [
+        ({}, "bare metal", "db-01  ACTIVE, linux, bare metal"),
+        (ORDINARY, "virtual", "db-01  ACTIVE, linux, virtual"),
+        ({"flavor_id": "", "tags": ()}, "unknown", "db-01  ACTIVE, linux, kind unknown"),
+    ],
+)
+def test_the_kind_of_a_server_is_shown(
+    attributes: dict[str, Any], kind: str, line: str, api: CloudApi, cloud: OpenStackCloud
+) -> None:
+    """With what an operator who serves bare metal only would refuse."""
+    api.world.set_server(SERVER, **attributes)
+    found = read(cloud, "db-01", Policy(server_kind=ServerKind.BARE_METAL))
+    assert (found.kind, as_data(found)["kind"], next(as_text(found))) == (kind, kind, line)
+    refused = {disk.refused[0] for disk in found.disks if disk.refused}
+    assert refused == ({"system_disk"} if kind == "bare metal" else {"not_bare_metal"})
 
 
 @pytest.mark.parametrize("asked", [VOLUME, VOLUME.upper(), "db-01-data", "/dev/sdb"])
@@ -73,7 +93,7 @@ def test_it_says_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> 
     assert [disk.refused[0] for disk in read(cloud, "ad-01").disks if disk.refused] == [
         "system_disk", "attestation_required"
     ]  # fmt: skip
-    stopped_only = read(cloud, "db-01", RunningServerPolicy.STOPPED_ONLY).disks
+    stopped_only = read(cloud, "db-01", Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY)).disks
     assert {disk.refused[0] for disk in stopped_only if disk.refused} >= {"server_running"}
     api.world.set_server(SERVER, task_state="rebooting")
     held = {disk.refused[0] for disk in read(cloud, "db-01").disks if disk.refused}

@@ -20,7 +20,7 @@ from local.demo import FREE_VOLUME, SERVER, STOPPED_SERVER, STOPPED_VOLUME, VOLU
 from local.function_url import Asked
 from local.live import KEPT, Live
 from local.site import FILES, OWN_HEADER, Site
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy, RunningServerPolicy
 from tests.local_page import OWN, Served, served
 from tools.sender import LOCAL_SECRET
 
@@ -223,7 +223,7 @@ def test_a_real_cloud_gets_nothing_from_the_page() -> None:
 def test_the_gates_are_the_operators(page: Served) -> None:
     """With `stopped_only` a running server keeps its disks, and the page says so."""
     assert page.stack.cloud
-    strict = CloudControls(page.stack.cloud, RunningServerPolicy.STOPPED_ONLY).inventory()
+    strict = CloudControls(page.stack.cloud, Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY)).inventory()
     disks = {disk["volume_id"]: disk for server in strict["servers"] for disk in server["disks"]}
     assert disks[VOLUME]["refused"] == "server_running"
     assert "refused" not in disks[STOPPED_VOLUME]
@@ -288,7 +288,7 @@ def test_a_disk_that_was_to_refuse_is_as_usual_afterwards() -> None:
     """Also if it was to refuse twice."""
     now = [datetime(2026, 11, 23, 8, tzinfo=UTC)]
     cloud = demo_cloud(lambda: now[0])
-    usual, controls = cloud.world.volumes[VOLUME].behaviour, CloudControls(cloud, RunningServerPolicy.PLATFORM)
+    usual, controls = cloud.world.volumes[VOLUME].behaviour, CloudControls(cloud, Policy())
     for _ in range(2):
         controls.arrange("refuses", SERVER, VOLUME)
         assert cloud.world.volumes[VOLUME].behaviour.refuse

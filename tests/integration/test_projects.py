@@ -12,6 +12,7 @@ from shared.aws.client import AwsClient, Protocol
 from shared.aws.errors import AwsError
 from shared.aws.secrets import Secrets
 from shared.bootstrap.detach import projects
+from shared.cloud.bms_v1 import BareMetalCloud
 from shared.cloud.keystone import ReadCredentials
 from shared.cloud.openstack import OpenStackCloud, Projects, connect
 from shared.model import AnswerClass, Reason
@@ -74,6 +75,12 @@ class Estate:
         http = in_process(self.first)
         http.mount("http://second.example", InProcessAdapter(self.second))
         return connect(read, http, self.clock)
+
+    def wired(self, **values: str) -> Projects:
+        """What the function makes of settings; nothing is called."""
+        secrets = Secrets(cast("AwsClient", self.store), clock=lambda: self.clock().timestamp())
+        given = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": DEFAULT, **values}
+        return projects(load(Settings, given), {}, secrets, self.clock)
 
     def select(self, project_id: str | None) -> Cloud:
         return self.clouds.select(project_id, None)
@@ -359,3 +366,15 @@ def test_a_delete_that_was_refused_is_looked_at_again() -> None:
     after_refusal = calls(estate.second)[calls(estate.second).index("delete_attachment") + 1 :]
     last = len(after_refusal) - 1 - after_refusal[::-1].index("delete_attachment")
     assert "get_volume" in after_refusal[:last]
+
+
+def test_the_settings_choose_the_api_and_its_address() -> None:
+    """DETACH_API is for all clouds of a stack; BMS_ENDPOINT is where a cloud's secret names no address."""
+    estate = Estate()
+    by_compute = estate.wired().select(None, None)
+    by_jobs = estate.wired(DETACH_API="bms_v1", BMS_ENDPOINT="http://bms.example").select(None, None)
+    assert not isinstance(by_compute, BareMetalCloud)
+    assert isinstance(by_jobs, BareMetalCloud)
+    assert by_jobs.login.read(0).bms_endpoint == "http://bms.example"
+    estate.store.values[DEFAULT] = json.dumps({**estate.login(estate.first), "bms_endpoint": "http://own.example"})
+    assert by_jobs.login.read(0).bms_endpoint == "http://own.example"

@@ -13,6 +13,7 @@ from botocore.exceptions import EndpointConnectionError  # type: ignore[import-u
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS, AwsStandIn, queue_arn
 from shared.decision.case import Case, detached
 from shared.decision.progress import Progress
+from shared.group import Group
 from shared.inbox.read import read
 from shared.model import DetachRequest, Detail, Message, Outcome, verdict_id
 from shared.outbox.events import EventFactory
@@ -27,6 +28,7 @@ from tests.messages import (
     bare,
     cloudevent,
     continuation,
+    ours,
     waiting,
 )
 from tests.stack import LINES, Bench
@@ -39,6 +41,10 @@ EVENT = EventFactory().verdict(
     Case(REQUEST, Message("", "m", QUEUE_ARN, NOW), Progress(first_seen_at=NOW)), detached(Detail.DETACHED_NOW), NOW
 )
 BARE = json.dumps(bare(SERVER, VOLUME, context={"ticket": "CHG-1"}))
+EVERY = json.dumps({"server_id": SERVER, "all_data_disks": True})
+GROUP = Group.of([
+    Case(replace(REQUEST, summary=True), Message("", "m", QUEUE_ARN, NOW), Progress(first_seen_at=NOW))
+])  # fmt: skip
 NAMED = json.dumps(cloudevent(bare(SERVER, VOLUME), time=(NOW - timedelta(minutes=5)).isoformat()))
 
 
@@ -69,6 +75,9 @@ LONG_REQUESTED = replace(REQUEST, requested_at=NOW - timedelta(hours=2))
         ),
         (continuation(REQUEST, Progress(first_seen_at=NOW, failures=2, last_error="x")), "continuation"),
         (waiting("sink", EVENT, since=NOW), "waiting delivery"),
+        (EVERY, "request"),
+        (ours(GROUP.later(VOLUME, Progress(first_seen_at=NOW, polls=2), NOW).wire()), "group"),
+        (ours(GROUP.concluded(VOLUME, detached(Detail.DETACHED_NOW)).wire()), "group"),
     ],
 )
 def test_what_can_be_sent_back(body: str, kind: str) -> None:

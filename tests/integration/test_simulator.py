@@ -15,6 +15,7 @@ import requests
 
 from shared.model import Answer
 from simulator import (
+    ORDINARY,
     PAUSED,
     RESCUED,
     RUNNING,
@@ -237,6 +238,33 @@ def test_flavor_loses_its_id(cloud: Cloud) -> None:
     assert "id" in body_of(cloud.nova(version="2.46"))["server"]["flavor"]
     flavor = body_of(cloud.nova(version="2.47"))["server"]["flavor"]
     assert set(flavor) == {"vcpus", "ram", "disk", "ephemeral", "swap", "original_name", "extra_specs"}
+
+
+@pytest.mark.parametrize(
+    ("version", "attributes", "shown"),
+    [
+        (None, {}, {"flavor id": "physical.o2.medium"}),
+        ("2.26", {}, {"flavor id": "physical.o2.medium", "tags": ["__type_baremetal"]}),
+        ("2.47", {}, {"flavor name": "physical.o2.medium", "specs": "ironic", "tags": ["__type_baremetal"]}),
+        (None, ORDINARY, {"flavor id": "s3.large.2"}),
+        ("2.47", ORDINARY, {"flavor name": "s3.large.2", "specs": "IOoptimizedS3_2", "tags": []}),
+        ("2.26", {"flavor_id": "", "tags": ()}, {"tags": []}),
+    ],
+)
+def test_servers_of_either_kind_by_microversion(
+    cloud: Cloud, version: str | None, attributes: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    """What tells the kind of a server appears with its microversion: the tag, the flavor's id or its name and specs."""
+    cloud.world.set_server(cloud.server, **attributes)
+    found = body_of(cloud.nova(version=version))["server"]
+    flavor = found["flavor"]
+    told = {
+        "flavor id": flavor.get("id"),
+        "flavor name": flavor.get("original_name"),
+        "specs": flavor.get("extra_specs", {}).get("resource_type"),
+        "tags": found.get("tags"),
+    }
+    assert {name: value for name, value in told.items() if value is not None} == shown
 
 
 def test_server_at_the_newest_microversion(cloud: Cloud) -> None:

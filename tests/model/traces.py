@@ -25,6 +25,7 @@ NOT_MODELLED = {
         (
             Reason.SYSTEM_DISK, Reason.ATTESTATION_REQUIRED, Reason.SERVER_RUNNING, Reason.SERVER_LOCKED,
             Reason.VOLUME_LOCKED, Reason.VOLUME_FROZEN, Reason.VOLUME_PROTECTED,
+            Reason.NOT_BARE_METAL,
         ),
         "gates",
     ),

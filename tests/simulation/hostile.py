@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -449,14 +449,15 @@ class Crowd(Bench):
 
     def clouds(self) -> Any:
         from local.stack import simulator_credentials
-        from shared.cloud.openstack import Projects, connect
+        from shared.cloud.openstack import Projects, connector
         from shared.settings import CloudCredentials, load
 
         http = requests.Session()
         http.trust_env = False
         http.mount("http://", AbsurdAdapter(self))
         credentials = load(CloudCredentials, simulator_credentials(self.cloud))
-        return Projects(lambda read: connect(read, http, self.clock), lambda _: credentials)
+        connect = partial(connector(self.settings.detach_api), http=http, clock=self.clock)
+        return Projects(connect, lambda _: credentials)
 
     def violations(self) -> Iterator[str]:
         """What is wrong once everything is over."""

@@ -2,8 +2,9 @@
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from shared.decision.case import Case, Conclude, Decision, Delete, Requeue, detached, failed
 from shared.decision.meant import Standing
 from shared.decision.requeue import after_delete
-from shared.decision.rules import RULES, Rule, decide, gone_from_both, in_progress, not_meant, nothing_there
-from shared.model import Classified, Detail, Reason
+from shared.decision.rules import RULES, Rule, decide, gone_from_both, in_progress, not_meant, nothing_there, refused
+from shared.group import Group
+from shared.model import Classified, Detail, Ended, Message, Reason
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import Observer
+from shared.outbox.outbox import Outbox
 from shared.policy import Policy
-from shared.ports import Event
+from shared.ports import Event, Unsent
 from shared.service import Service
 from shared.telemetry.logs import logger
 from simulator.scenarios.stage import Stage
@@ -71,6 +74,12 @@ def a_lost_answer_is_a_refusal(case: Case, answer: Classified, policy: Policy, n
     """As many do: no answer is a failure."""
     decision = after_delete(case, answer, policy, now)
     return failed(Reason.REFUSED_BY_SERVER) if case.progress.unsettled else decision
+
+
+def trust_the_record(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """A job that succeeded is a detach."""
+    ended = case.seen.ended if case.seen else None
+    return detached(Detail.DETACHED_NOW) if ended is Ended.SUCCEEDED else refused(case, policy, now)
 
 
 def one_more(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
@@ -304,6 +313,103 @@ def attach_later(simulation: Stack, stage: Stage) -> None:
     stage.later(20, partial(stage.world.attach, asked["server_id"], asked["volume_id"]))
 
 
+class Hasty(Group):
+    """Over as soon as one volume is."""
+
+    @property
+    def is_over(self) -> bool:
+        return any(member.is_over for member in self.volumes) or not self.volumes
+
+
+class Impatient(Group):
+    """Over when every volume has its verdict, whether the bus has taken it or not."""
+
+    @property
+    def is_over(self) -> bool:
+        return all(member.said for member in self.volumes)
+
+
+@dataclass(frozen=True)
+class Regrouped(Service):
+    """Keeps volumes together in another kind of group."""
+
+    kind: type[Group] = Group
+
+    def _due(self, message: Message, group: Group, outbox: Outbox) -> list[Case]:
+        return super()._due(message, self.kind.model_construct(**dict(group)), outbox)
+
+
+def regrouped(kind: type[Group]) -> Mutate:
+    return lambda service: Regrouped(service.prefix, service.visits, service.outlets, service.acknowledge, kind)
+
+
+@dataclass
+class Busy:
+    """A bus that takes each verdict at the third offer, and a summary at once."""
+
+    bus: Any
+    offered: Counter[str] = field(default_factory=Counter)
+
+    def emit(self, events: Any, deadline: Any = None) -> dict[Any, Any]:
+        self.offered.update(event.id for event in events.values())
+        late = {key for key, event in events.items() if not event.is_summary and self.offered[event.id] < 3}
+        taken = {key: event for key, event in events.items() if key not in late}
+        return {**dict.fromkeys(late, Unsent("ThrottlingException")), **self.bus.emit(taken, deadline)}
+
+
+def impatient(service: Service) -> Service:
+    outlets = service.outlets
+    return regrouped(Impatient)(replace(service, outlets=replace(outlets, bus=Busy(outlets.bus))))
+
+
+@dataclass(frozen=True, slots=True)
+class Short(EventFactory):
+    """Its summaries leave a volume out."""
+
+    def summary(self, group: Group, now: datetime) -> Event:
+        return EventFactory.summary(self, group.model_copy(update={"volumes": group.volumes[1:]}), now)
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed(EventFactory):
+    """Each emission of a summary has an id of its own."""
+
+    def summary(self, group: Group, now: datetime) -> Event:
+        event = EventFactory.summary(self, group, now)
+        return replace(event, body=event.body.replace(event.id, str(uuid.uuid4())))
+
+
+@dataclass
+class Rootless:
+    """Clouds whose servers seem to have booted from nowhere."""
+
+    clouds: Any
+
+    def key(self, project_id: str | None) -> Any:
+        return self.clouds.key(project_id)
+
+    def select(self, project_id: str | None, deadline: datetime | None) -> Any:
+        return RootlessCloud(self.clouds.select(project_id, deadline))
+
+
+@dataclass
+class RootlessCloud:
+    """One of them; everything else is as the cloud says."""
+
+    cloud: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.cloud, name)
+
+    def server(self, server_id: str) -> Any:
+        reading = self.cloud.server(server_id)
+        return replace(reading, value=reading.value and replace(reading.value, root_device="/dev/nowhere"))
+
+
+def rootless(service: Service) -> Service:
+    return replace(service, visits=replace(service.visits, clouds=Rootless(service.visits.clouds)))
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A broken variant, the story in which it shows, who else acts, and the invariant that must catch it."""
@@ -331,6 +437,8 @@ MUTANTS = (
     Mutant("rule 1, block storage is not asked", with_rule("gone_from_both", trust_compute_alone), "planes-ahead",
            "verdicts_are_true"),
     Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
+    Mutant("rule 1, a job's success is believed", with_rule("refused", trust_the_record), "job-lies",
+           "verdicts_are_true"),
     Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-very-late",
            "one_effective_delete"),
     Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
@@ -367,6 +475,8 @@ MUTANTS = (
            "expires-unsettled", "nothing_is_hammered"),
     Mutant("a system disk is a disk", changed("unsafe", at_another_device), "system-disk", "gates_hold"),
     Mutant("a lock is not looked at", changed("unsafe", with_server(locked=False)), "locked", "gates_hold"),
+    Mutant("the kind of the server is not looked at", changed("unsafe", with_server(tags=("__type_baremetal",))),
+           "virtual", "gates_hold"),
     Mutant("protection is not looked at", changed("unsafe", unprotected), "protected", "gates_hold"),
     Mutant("everybody attests", changed("unsafe", with_request(unmounted=True)), "unsafe", "gates_hold"),
     Mutant("a dry run is carried out", for_real, "dry-run", "gates_hold"),
@@ -378,6 +488,13 @@ MUTANTS = (
     Mutant("evidence is made up", with_outlets(events=Tidied()), "detach", "evidence_agrees"),
     Mutant("a task token is shown", with_outlets(events=Chatty()), "task-token", "nothing_secret"),
     *(Mutant(f"always {name}", mutate, "detach", "verdicts_are_true") for name, mutate in ONE_ANSWER.items()),
+    Mutant("a summary does not wait for the last volume", regrouped(Hasty), "summed-up", "summaries_are_complete"),
+    Mutant("a summary does not wait for the bus", impatient, "all-data-disks", "summaries_come_last"),
+    Mutant("a verdict is forgotten in the summary", with_outlets(events=Short()), "summed-up",
+           "summaries_are_complete"),
+    Mutant("a summary has random ids", with_outlets(events=Renamed()), "no-data-disks", "one_summary_id", deaths=True),
+    Mutant("the system disk is among all data disks", rootless, "all-data-disks", "summaries_list_what_was_there"),
+    Mutant("the system disk is detached with the others", rootless, "all-data-disks", "system_disk_stays"),
     Mutant("a password is logged", with_outlets(observers=(Talkative(),)), "detach", "nothing_secret"),
 )  # fmt: skip
 

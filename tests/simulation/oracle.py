@@ -11,6 +11,16 @@ from typing import Any
 
 from simulator import Happened, What
 from simulator.expected import Asked, Promise, View, answers_about, objection
+from tests.simulation.summaries import (
+    Summed,
+    is_summary,
+    one_summary_id,
+    summaries_are_complete,
+    summaries_come_last,
+    summaries_list_what_was_there,
+    system_disk_stays,
+    with_volumes,
+)
 from tests.stack import Queued, Stack
 
 SKEW = timedelta(seconds=5)
@@ -23,6 +33,7 @@ class Run:
 
     In a `rough` one others change what was asked for at any time, also between two deliveries of a request.
 
+    `events` are verdicts; summaries stand among all that was said of a request, in `summed`.
     `binding_of` names the binding of each attachment, moved or not, `made` when each binding was made. `late` are
     DELETEs that were not over when their invocation was. `looks` are the times at which each volume was read.
     """
@@ -41,6 +52,7 @@ class Run:
     late: Sequence[str] = ()
     rough: bool = False
     looks: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    summed: Sequence[Summed] = ()
 
     @classmethod
     def of(
@@ -52,6 +64,7 @@ class Run:
         rough: bool = False,
     ) -> Run:
         identity, timeline = simulation.cloud.identity, simulation.cloud.world.timeline
+        requests = [dict(with_volumes(request, simulation.bus.events)) for request in requests]
         binding_of: dict[str | None, str] = {}
         made: dict[str, datetime] = {}
         for volume_id in list(timeline.by_volume):
@@ -65,10 +78,18 @@ class Run:
                 looks[call.volume_id].append(call.at)
         return cls(
             requests,
-            simulation.bus.events,
+            _verdicts(simulation),
             simulation.cloud.world.history,
             len(simulation.queue.messages) + len(simulation.queue.dead_letters),
-            tuple({identity.user.password, *identity.passwords, *identity.issued, *_planted(requests)}),
+            tuple(
+                {
+                    identity.user.password,
+                    *identity.passwords,
+                    *identity.issued,
+                    *simulation.access.given,
+                    *_planted(requests),
+                }
+            ),
             simulation.logs,
             frozenset(untouchable),
             simulation.queue.copies,
@@ -78,6 +99,7 @@ class Run:
             simulation.late,
             rough,
             looks,
+            summed_of(simulation, requests),
         )
 
     def final(self, request: Mapping[str, Any], volume: str | None) -> list[dict[str, Any]]:
@@ -128,15 +150,15 @@ def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_rec
     messages: dict[str, list[Queued]] = defaultdict(list)
     for message in simulation.queue.ever:
         messages[_request_of(message.body)].append(message)
-    wishes = Counter((one["data"]["server_id"], one["data"].get("volume_id")) for one in requests)
+    wishes = Counter((one["data"]["server_id"], volume) for one in requests for _, volume in _keys(one))
     asked = {
-        key: asked_of(simulation, request, messages[request["id"]], wishes)
+        key: asked_of(simulation, _for(request, key[1]), messages[request["id"]], wishes)
         for request in requests
         for key in _keys(request)
     }
     calls = simulation.cloud.calls
     found: list[View | None] = []
-    for event in simulation.bus.events:
+    for event in _verdicts(simulation):
         data, said = event["data"], simulation.bus.offered[json.dumps(event)]
         known = asked.get((data["request"]["id"], data.get("volume_id")))
         if known is None or data.get("server_id") != known.data["server_id"]:
@@ -144,13 +166,38 @@ def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_rec
             continue
         began, at = said.began + promise.ahead, said.at + promise.ahead
         received = min(known.first_received + promise.ahead, began)
-        answers = answers_about(calls, (data["server_id"], data["volume_id"]), received, began, at)
+        answers = answers_about(calls, (data["server_id"], data.get("volume_id", "")), received, began, at)
         records = keeps_records and simulation.cloud.deployment.instance_actions
         found.append(View(simulation.cloud, known, promise, began, at, records, answers))
     return found
 
 
-def _keys(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _verdicts(simulation: Stack) -> list[dict[str, Any]]:
+    return [event for event in simulation.bus.events if not is_summary(event)]
+
+
+def summed_of(simulation: Stack, requests: Sequence[Mapping[str, Any]]) -> list[Summed]:
+    """Each request with all that was said of it."""
+    messages: dict[str, list[Queued]] = defaultdict(list)
+    for message in simulation.queue.ever:
+        messages[_request_of(message.body)].append(message)
+    said: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in simulation.bus.events:
+        said[event["data"]["request"]["id"]].append(event)
+    ahead, until = promise_of(simulation).ahead, simulation.cloud.world.now
+    found = []
+    for request in requests:
+        asked = asked_of(simulation, request, messages[request["id"]], Counter())
+        found.append(Summed(asked, said[request["id"]], simulation.cloud, asked.first_received + ahead, until))
+    return found
+
+
+def _for(request: Mapping[str, Any], volume: str | None) -> Mapping[str, Any]:
+    """What a request asks of one of its volumes; of none, where its disks could not be listed."""
+    return {**request, "data": {**request["data"], "volume_id": volume or ""}}
+
+
+def _keys(request: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     data = request["data"]
     yield from ((request["id"], volume) for volume in data.get("volume_ids", [data.get("volume_id")]))
 
@@ -165,6 +212,7 @@ def promise_of(simulation: Stack) -> Promise:
         ttl_limit=policy.request_ttl_limit,
         ahead=simulation.cloud_ahead,
         running=str(policy.running_server_policy),
+        kind=str(policy.server_kind),
     )
 
 
@@ -224,8 +272,32 @@ def no_contradiction(run: Run) -> Iterator[str]:
         if run.rough and ("failed", "expired") in said:  # a redelivery finds the time over, as the one before did
             later_world |= {("failed", "gave_up")}
         said -= later_world
-        if len(said) > 1 and not (run.rough and _world_has_changed(run, request["id"], volume)):
+        changed = _others_acted(run, request["id"], volume) or (
+            run.rough and _world_has_changed(run, request["id"], volume)
+        )
+        if len(said) > 1 and not changed:
             yield f"{request['id']} was told {sorted(map(str, said))}"
+
+
+BY_OTHERS = (What.MOVING, What.MOVED, What.ATTACHED)
+
+
+def _others_acted(run: Run, request_id: str, volume: str | None) -> bool:
+    """Whether a delivery died, and others moved or attached the disk from the first of its verdicts to the last.
+
+    Who has said `detached` must remember that there was a delivery before, and not call what was attached since a
+    failure; unless the server was moved too, so that nobody can tell.
+    """
+    views = run.views_of(request_id, volume)
+    if len(views) < 2 or not views[0].asked.deaths:
+        return False
+    found = [one for one in run.happened(*BY_OTHERS) if one.server_id == views[0].where[0]]
+    first, last = min(view.began for view in views), max(view.said for view in views)
+    said = [event["data"]["verdict"] for event in run.events if event["data"]["request"]["id"] == request_id]
+    forgot = "failed" in said and "detached" in said[: said.index("failed")]
+    moved = any(one.what is What.MOVED for one in found)
+    acted = any(first <= one.at <= last and one.volume_id == volume for one in found)
+    return acted and (moved or not forgot)
 
 
 def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
@@ -338,7 +410,7 @@ def nothing_is_hammered(run: Run) -> Iterator[str]:
 
 
 HOLDS = {"refused_by_server", "stuck_detaching", "system_disk", "attestation_required", "server_running", "superseded",
-         "server_locked", "volume_protected"}  # fmt: skip
+         "server_locked", "volume_protected", "not_bare_metal"}  # fmt: skip
 """Who says this must show an attachment."""
 
 
@@ -358,6 +430,11 @@ def nothing_secret(run: Run) -> Iterator[str]:
 
 
 INVARIANTS: tuple[Invariant, ...] = (
+    one_summary_id,
+    summaries_come_last,
+    summaries_are_complete,
+    summaries_list_what_was_there,
+    system_disk_stays,
     one_final_verdict_id,
     no_contradiction,
     verdicts_are_true,

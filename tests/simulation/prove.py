@@ -1,6 +1,8 @@
 """`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each.
 
-With names, such as `rough`, only the proofs that begin with one of them.
+With names, such as `rough`, only the proofs that begin with one of them. With PROOF_API=bms_v1 (`make prove
+API=bms_v1`) all of it by the job API of bare metal servers, on a cloud whose compute API is closed. ACCESS names the
+way to log in (`tests.access.WAYS`); without it that is a password.
 """
 
 import itertools
@@ -133,7 +135,7 @@ def judge_scenario(case: tuple[str, bool, tuple[int, str] | None]) -> Judged:
     found = Judged()
     story = next(one for one in SCENARIOS if one.name == name)
     if death:  # a message comes again after six minutes: time to live is longer than that
-        story = replace(story, settings=SETTINGS)
+        story = replace(story, settings={**story.settings, **SETTINGS})
     deaths = frozenset({death} if death else ())
     return told(found, *story.begin(deaths, mutate=counting(found.counts), dry=dry))
 
@@ -143,6 +145,8 @@ def fault_cases() -> Iterator[tuple[Any, ...]]:
     from tests.simulation.test_faults import CASES, FAULTS, OPERATIONS, STORIES
 
     yield from ((story, (operation, fault, skip)) for story, operation, fault, skip in CASES)
+    groups = itertools.product(("all-data-disks", "summed-up"), OPERATIONS, FAULTS, (0, 1, 3))
+    yield from ((story, (operation, fault, skip)) for story, operation, fault, skip in groups)
     random = Random(SEED)
     for _ in range(1000):
         strikes = [(random.choice(OPERATIONS), random.choice(list(FAULTS)), random.randrange(3)) for _ in range(2)]
@@ -251,6 +255,12 @@ def _judged(judge: Callable[[Any], list[str] | Judged], case: Any) -> tuple[Any,
 
 
 def main() -> int:
+    from tests.access import WAYS, chosen
+
+    if chosen() not in WAYS:
+        print(f"ACCESS={chosen()} is no way to log in: it is one of {', '.join(WAYS)}.", file=sys.stderr)
+        return 2
+    print(f"logging in by {chosen()}")
     good = True
     began = time.monotonic()
     reached: Counts = Counter()

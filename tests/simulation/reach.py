@@ -13,7 +13,9 @@ from shared.decision.rules import RULES, Rule, decide
 from shared.model import Detail, Outcome, Reason
 from shared.policy import Policy
 from shared.service import Service
+from shared.settings import DetachApi
 from tests.model.traces import check
+from tests.stack import API
 
 Counts = Counter[tuple[str, str]]
 
@@ -40,13 +42,17 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
 """What may follow from each stage. A step that is not in this table is a violation: above all a DELETE after one that
 was accepted. A dry run is `followed` when its earlier looks could not read the action records."""
 
-UNREACHED = {
+UNREACHED: dict[str, str] = {
     "would_report_detached_now": "a dry run sends no DELETE",
     "would_report_detached_meanwhile": "a dry run sends no DELETE",
     "would_report_detached_by_other": "a dry run ends with its first look, so it has seen nothing before",
     "would_report_volume_gone": "a dry run ends with its first look, so it has seen nothing before",
 }
 """Details that the mapping of dry runs has, and that no dry run comes to."""
+
+if API == DetachApi.BMS_V1:
+    for detail in ("replaced_by_newer", "would_report_replaced_by_newer"):
+        UNREACHED[detail] = "without records and bdm_uuid nobody can prove that a disk was attached again"
 
 
 def stage_of(progress: Progress) -> str:
@@ -104,6 +110,8 @@ def said(events: list[dict[str, Any]], counts: Counts) -> None:
     """Count what events say."""
     for event in events:
         data = event["data"]
+        if "detail" not in data:
+            continue  # a summary says nothing that its verdicts do not
         counts["detail", data["detail"]] += 1
         if data.get("reason"):
             counts["reason", data["reason"]["code"]] += 1

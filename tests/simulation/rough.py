@@ -33,15 +33,16 @@ from simulator import (
     World,
     faults,
 )
-from simulator.scenarios.stage import Stage
+from simulator.scenarios.stage import BMS_V1, Stage
 from tests.messages import RotatingKeys
 from tests.simulation.oracle import Run, violations
 from tests.simulation.test_faults import FAULTS, PASSING
-from tests.stack import Queued, Stack
+from tests.stack import API, Queued, Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
 OPERATIONS = ("get_token", "get_server", "list_attachments", "get_volume", "list_volumes", "delete_attachment",
               "get_action", "list_actions")  # fmt: skip
+BY_JOBS = (*OPERATIONS[:-2], "get_job", "get_job")
 SKEW = 2.0
 """Seconds that each clock may be wrong by: two of them are apart by less than FENCE_SKEW."""
 
@@ -76,17 +77,21 @@ class Rough:
 
     seed: int
     mutate: Callable[[Service], Service] = lambda service: service
+    api: str = API
     simulation: Stack = field(init=False)
     stage: Stage = field(init=False)
     keeps_records: bool = field(init=False)
+    summing: Random = field(init=False)
 
     def __post_init__(self) -> None:
         self.random = random = Random(self.seed)
+        self.summing = Random(f"summaries {self.seed}")
         self.tame = random.random() < 0.6
         self.keys = RotatingKeys()
         ahead = timedelta(seconds=random.uniform(-SKEW, SKEW))
+        settings = SETTINGS | {"DETACH_API": self.api}
         self.simulation = Stack(
-            partial(self._cloud, ahead), SETTINGS, macs=self.keys, cloud_ahead=ahead, mutate=self.mutate
+            partial(self._cloud, ahead), settings, macs=self.keys, cloud_ahead=ahead, mutate=self.mutate
         )
         self.simulation.batch = random.randint(1, 10)
         self.simulation.queue.ahead = timedelta(seconds=random.uniform(-SKEW, SKEW) / 2)
@@ -109,6 +114,7 @@ class Rough:
             regions=random.choice(((), ("eu-nl",), ("eu-nl", "eu-ch2"))),
             volume_version=random.random() < 0.8,
         )
+        self.keeps_records &= self.api != BMS_V1
         return CloudApi(World(lambda: clock() + ahead, seed=self.seed), deployment=deployment)
 
     # ------------------------------------------------------------------------------------------ who asks for what
@@ -161,13 +167,35 @@ class Rough:
             )
             if random.random() < chance
         }
+        several = self._several(server, data) if self.summing.random() < 0.15 else None
         skew = timedelta(seconds=random.uniform(-SKEW, SKEW))
         ago = random.choice((timedelta(), timedelta(), timedelta(), timedelta(minutes=1), timedelta(hours=2)))
+        if several and any(one.server_id == server and not one.attached_at for one in stage.world.nova.values()):
+            ago = timedelta()  # what was attached while its server was shelved is as old as this world
         envelope: dict[str, Any] = {"id": f"{stage.name}-{number}", "time": _text(self.simulation.clock() + skew - ago)}
         if random.random() < 0.1:
             over = timedelta(seconds=random.choice((-60, 5, 90, 4000)))
             envelope["expirytime"] = _text(self.simulation.clock() + over)
-        stage.request(server, disk, delay=random.choice((0, 0, 0, 3, 30)), envelope=envelope, **data)
+        delay = random.choice((0, 0, 0, 3, 30))
+        if several:
+            stage.request(server, delay=delay, envelope=envelope, **several)
+        else:
+            stage.request(server, disk, delay=delay, envelope=envelope, **data)
+
+    def _several(self, server: str, data: dict[str, Any]) -> dict[str, Any]:
+        """The same wish for all data disks of the server, or for some volumes with a summary.
+
+        It is drawn apart: the worlds of all seeds stay what they were.
+        """
+        rest = {name: value for name, value in data.items() if name not in ("attachment_id", "allow_system_disk")}
+        volumes = list(dict.fromkeys(disk for where, disk in self.disks if where == server))
+        if self.summing.random() < 0.6 or not volumes:
+            return {**rest, "all_data_disks": True}
+        return {
+            **rest,
+            "volume_ids": self.summing.sample(volumes, self.summing.randint(1, len(volumes))),
+            "summary": True,
+        }
 
     # ------------------------------------------------------------------------------------------ what else happens
 
@@ -176,10 +204,11 @@ class Rough:
         self.deadly = random.random() < 0.5 and self.tame
         self.lasting = self.tame and not self.deadly and random.random() < 0.5
         kinds = sorted(FAULTS) if self.lasting else sorted(PASSING)
+        operations = BY_JOBS if self.api == BMS_V1 else OPERATIONS
         for _ in range(random.choice((0, 0, 1, 3, 8))):
             kind = faults.slow(random.uniform(1, 14)) if random.random() < 0.2 else FAULTS[random.choice(kinds)]
             times, skip = random.randint(1, 4), random.randint(0, 8)
-            cloud.faults.add(Fault(kind, random.choice(OPERATIONS), skip=skip, times=times))
+            cloud.faults.add(Fault(kind, random.choice(operations), skip=skip, times=times))
         for _ in range(random.choice((0, 0, 1, 2, 4))):
             server, disk = random.choice(self.disks)
             acts = MOVING if self.tame else (*MOVING, *CHANGING)
@@ -197,7 +226,7 @@ class Rough:
 
     def _change_password(self) -> None:
         identity = self.simulation.cloud.identity
-        identity.change_password(f"password-{self.random.getrandbits(64):x}")
+        identity.rotate(f"password-{self.random.getrandbits(64):x}")
         identity.revoke_tokens()
 
     def _queue(self) -> None:

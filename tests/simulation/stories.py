@@ -2,17 +2,17 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from simulator import Behaviour, Kind, bodies, faults
-from simulator import scenarios as catalogue
-from simulator.scenarios import CATALOGUE, scenario_cloud
+from simulator import ORDINARY, Behaviour, Kind, Refused, bodies, faults
+from simulator.scenarios import BMS_V1, CATALOGUE, scenario_cloud
 from simulator.scenarios.stage import Stage
 from tests.simulation.oracle import Run, violations
-from tests.stack import Stack
+from tests.stack import API, Stack
 
 SETTINGS = {"CONFIRM_TIMEOUT": "600", "WATCH_TIMEOUT": "6000", "REQUEST_TTL": "1800"}
 
@@ -80,9 +80,8 @@ def _wrong_server(stage: Stage) -> None:
 
 def _unauthorized(stage: Stage) -> None:
     """Keystone knows the user no more."""
+    stage.cloud.identity.forget_user()
     server = stage.server()
-    stage.fault(faults.answer(bodies.keystone_error(401, "The request you have made requires authentication.")),
-                "get_token", times=None)  # fmt: skip
     disk = stage.disk(server)
     stage.untouchable.add(disk)
     stage.request(server, disk)
@@ -219,9 +218,56 @@ def _two_disks(stage: Stage) -> None:
         stage.request(server, stage.disk(server, behaviour=PROMPT))
 
 
+def all_disks(*behaviours: Behaviour, **asked: Any) -> Callable[[Stage], None]:
+    """A request for all data disks of a server that has such ones, and its system disk."""
+
+    def arrange(stage: Stage) -> None:
+        server = stage.server()
+        stage.untouchable.add(stage.system_disk(server))
+        disks = {stage.disk(server, behaviour=behaviour) for behaviour in behaviours}
+        stage.untouchable |= disks if asked.get("dry_run") else set()
+        stage.request(server, all_data_disks=True, **asked)
+
+    return arrange
+
+
+def _all_disks_of_a_server_that_goes(stage: Stage) -> None:
+    """It is deleted while its disks are being detached."""
+    server = stage.server()
+    for seconds in (3, 30):
+        stage.disk(server, behaviour=Behaviour(seconds=seconds))
+    stage.request(server, all_data_disks=True)
+    stage.later(6, partial(stage.world.delete_server, server))
+
+
+def _one_of_all_disks_leaves(stage: Stage) -> None:
+    """Somebody takes one away after the listing, and attaches it to another server."""
+    server, other = stage.server(), stage.server()
+    _, second = (stage.disk(server, behaviour=PROMPT) for _ in range(2))
+    stage.request(server, all_data_disks=True)
+
+    def move_away() -> None:
+        with suppress(Refused):
+            stage.world.begin_detach(server, second)
+            stage.later(4, partial(stage.world.attach, other, second))
+
+    stage.later(0.5, move_away)
+
+
+def _summed_up(stage: Stage) -> None:
+    """Three by name: one is detached, one the server does not let go, one is attached to another server."""
+    server = stage.server()
+    refused = stage.disk(server, behaviour=Behaviour(seconds=3, refuse=True))
+    disks = [stage.disk(server, behaviour=PROMPT), refused, stage.disk(stage.server())]
+    token = "AAAAKgAAAAIAAAAAAAAAATask-token-of-a-summary"
+    stage.request(server, volume_ids=disks, summary=True, task_token=token, context={"token": token})
+
+
 OPERATORS: Mapping[str, dict[str, str]] = {
     "stopped-only": {"RUNNING_SERVER_POLICY": "stopped_only"},
     "attested-only": {"RUNNING_SERVER_POLICY": "attest"},
+    "bare-metal-only": {"SERVER_KIND": "bare_metal"},
+    "virtual": {"SERVER_KIND": "bare_metal"},
 }
 """What the operator has set in some of them."""
 
@@ -267,19 +313,40 @@ STORIES = tuple(
         ("dry-run-unsafe", _dry_unsafe),
         ("stopped-only", barred()),
         ("attested-only", barred()),
+        ("bare-metal-only", one()),
+        ("virtual", barred(**ORDINARY)),
         ("unauthorized", _unauthorized),
+        ("all-data-disks", all_disks(PROMPT, Behaviour(seconds=9), PROMPT)),
+        ("all-data-disks-one-stuck", all_disks(PROMPT, Behaviour(stuck=True, stuck_seconds=700))),
+        ("no-data-disks", all_disks()),
+        ("all-data-disks-checked", all_disks(PROMPT, PROMPT, dry_run=True)),
+        ("all-data-disks-server-goes", _all_disks_of_a_server_that_goes),
+        ("summed-up", _summed_up),
     )
 )
-ALONE = ("marked-late", "marked-very-late", "lost-and-marked-late", "dry-run-unsafe", "unauthorized")
+SUMMED = ("all-data-disks", "all-data-disks-one-stuck", "no-data-disks", "all-data-disks-checked",
+          "all-data-disks-server-goes", "summed-up")  # fmt: skip
+"""Stories of groups: others are at work in them in `test_summaries`."""
+
+ALONE = (*SUMMED, "marked-late", "marked-very-late", "lost-and-marked-late", "dry-run-unsafe", "unauthorized")
 SHARED_STAGE = tuple(story for story in STORIES if story.name not in ALONE)
 """Stories others may act in. Where the cloud marks the volume late, a second DELETE may be accepted meanwhile, though
 without an effect of its own; nobody but the cloud could prevent that. A dry run that is repeated after a death may find
 its server on the move, and nobody but the story may say when Keystone knows the user again."""
 
-SCENARIOS = tuple(Story(name, one.arrange, settings=catalogue.SETTINGS) for name, one in CATALOGUE.items())
+SCENARIOS = tuple(Story(name, one.arrange, settings=one.by(API).settings) for name, one in CATALOGUE.items())
 """Every scenario of the catalogue, with its own short times, as a story."""
 
-BY_NAME: Mapping[str, Story] = {story.name: story for story in (*SCENARIOS, *STORIES)}
+
+def by_jobs(story: Story) -> Story:
+    """The same on a cloud whose compute API is closed to tenants."""
+    return replace(story, settings={**story.settings, "DETACH_API": BMS_V1})
+
+
+DISTURBED = (Story("all-data-disks-one-leaves", _one_of_all_disks_leaves),)
+"""Others change what was asked for: what a delivery after a death finds, and says, is another world."""
+
+BY_NAME: Mapping[str, Story] = {story.name: story for story in (*SCENARIOS, *STORIES, *DISTURBED)}
 
 
 def effects_of(story: Story) -> int:

@@ -55,6 +55,13 @@ def test_failures_by_reason(scenario: str, reason: str, written: Capture) -> Non
     assert metrics.get("Verdicts", verdict="failed", reason=reason) == 1
 
 
+def test_a_summary_is_no_verdict(written: Capture) -> None:
+    """All data disks are one request and a verdict for each; the summary counts as none of them."""
+    metrics = played("all-data-disks-one-refused", written)
+    assert (metrics.get("Requests"), metrics.get("Verdicts")) == (1, 3)
+    assert metrics.get("Verdicts", verdict="failed", reason="refused_by_server") == 1
+
+
 def test_a_detach_that_stays(written: Capture) -> None:
     """Unconfirmed once, then failed; how long it has been detaching goes on to the end."""
     metrics = played("stuck-for-ever", written)

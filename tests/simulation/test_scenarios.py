@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from local.verdicts import told
 from shared.decision.case import Broken, Conclude, Step
 from shared.decision.overdue import bound
 from shared.outbox.observer import Observer
@@ -11,13 +12,13 @@ from shared.policy import Policy
 from shared.ports import Clock
 from simulator import What
 from simulator.oracle import disagreement
-from simulator.scenarios import CATALOGUE, SETTINGS, Scenario, Stage, scenario_cloud
+from simulator.scenarios import CATALOGUE, Scenario, Stage, scenario_cloud
 from tests.stack import Stack
 
 
 def played(scenario: Scenario) -> tuple[Stack, Stage]:
     """The scenario on a cloud of its own, with each request sent at its time, until nothing is left to do."""
-    simulation = Stack(scenario_cloud, SETTINGS)
+    simulation = Stack(scenario_cloud, scenario.settings)
     stage = scenario.on(simulation.cloud)
     for body, delay in zip(stage.bodies(), stage.delays, strict=True):
         simulation.queue.put(body, delay)
@@ -35,7 +36,7 @@ def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
     events, history = simulation.bus.events, simulation.cloud.world.history
     heard = [event for n, event in enumerate(events) if event["id"] not in {earlier["id"] for earlier in events[:n]}]
     got = [
-        " then ".join(event["data"]["detail"] for event in heard if event["data"]["request"]["id"] == request["id"])
+        told([event for event in heard if event["data"]["request"]["id"] == request["id"]])
         for request in stage.requests
     ]
     assert list(scenario.expected) == got
@@ -77,7 +78,7 @@ class Waits(Observer):
 def test_no_scenario_waits_past_its_bound(scenario: Scenario) -> None:
     """Whatever the cloud does, the look that meets the bound ends the request: the slack is for the queue alone."""
     waits: list[Waits] = []
-    simulation = Stack(scenario_cloud, SETTINGS, observers=waits)
+    simulation = Stack(scenario_cloud, scenario.settings, observers=waits)
     waits.append(Waits(simulation.settings.policy, simulation.clock))
     stage = scenario.on(simulation.cloud)
     for body, delay in zip(stage.bodies(), stage.delays, strict=True):

@@ -20,7 +20,7 @@ from shared.decision.gates import (
     state,
 )
 from shared.model import DetachRequest, Reason, Server, Volume
-from shared.policy import RunningServerPolicy
+from shared.policy import Policy, RunningServerPolicy
 from tests.builders import STOPPED, request, server, volume
 
 # --------------------------------------------------------------------------------------------- the whole table
@@ -66,7 +66,11 @@ def asked(combination: Combination, by_volume: str | None = "", by_server: str |
     wish = request(unmounted=attested == "unmounted", allow_system_disk=allowed == "allowed")
     disk_ = volume(metadata=changes.pop("protection", {}))
     machine = server(**{**SERVERS[state], "metadata": SYSTEMS[system], **changes})
-    return word(gate(wish, disk_, devices, machine, RunningServerPolicy(policy)))
+    return word(gate(wish, disk_, devices, machine, operator(policy)))
+
+
+def operator(policy: str) -> Policy:
+    return Policy(running_server_policy=RunningServerPolicy(policy))
 
 
 def word(answer: Gate) -> str:
@@ -221,7 +225,7 @@ SHELVED = {"status": "SHELVED", "vm_state": "shelved", "power_state": 4}
 def test_refusals_name_state_and_device(states: dict[str, Any], devices: set[str], policy: str, reason: str) -> None:
     """The reader is told what was read, and never that a server runs that does not."""
     machine = server(root_device="/dev/vda", metadata={}, **states)
-    answer = gate(request(), volume(), devices, machine, RunningServerPolicy(policy))
+    answer = gate(request(), volume(), devices, machine, operator(policy))
     assert isinstance(answer, Refuse)
     assert answer.reason == reason
     for said in (f"the server is {states['status']}", *devices - {None}):
@@ -267,12 +271,12 @@ RUNS = "the server is ACTIVE (power state 1)"
 )  # fmt: skip
 def test_answer_in_full(disk: Volume, machine: Server, wish: DetachRequest, policy: str, expected: Gate) -> None:
     """What people read in the verdict, or in the log while it is waited for."""
-    assert gate(wish, disk, {"/dev/sdb"}, machine, RunningServerPolicy(policy)) == expected
+    assert gate(wish, disk, {"/dev/sdb"}, machine, operator(policy)) == expected
 
 
 def test_refusal_says_that_no_device_is_known() -> None:
     """A bootable volume without a device is refused for that, and the reader can tell why."""
-    answer = gate(request(), volume(bootable=True), {None}, server(), RunningServerPolicy.PLATFORM)
+    answer = gate(request(), volume(bootable=True), {None}, server(), Policy())
     assert isinstance(answer, Refuse)
     assert "bootable, device not known" in answer.explanation
 

@@ -234,6 +234,14 @@ def test_retry_after_is_honoured(stage: str, least: float, left: float, expected
     assert decision.seconds == expected
 
 
+def test_a_request_that_had_expired_ends_as_expired() -> None:
+    """A redelivery finds it expired at once; who has followed it until its time to live was over says the same."""
+    asked, so_far = replace(HOUR_AGO, expires_at=ago(minutes=30)), lost(3, 600, first_seen_at=ago(hours=1))
+    ended = requeue(case(so_far, asked), POLICY, NOW, "why")
+    assert said(ended) == "failed: expired"
+    assert said(requeue(case(so_far, HOUR_AGO), POLICY, NOW, "why")) == "failed: gave_up"
+
+
 def test_expiry_that_is_over_does_not_quicken_the_pace() -> None:
     """A request that expired with an unsettled DELETE is looked at as seldom as any other."""
     late = requeue(case(lost(1, 600), request(expires_at=ago(minutes=5))), POLICY, NOW, "why")

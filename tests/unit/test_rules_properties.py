@@ -245,7 +245,7 @@ def test_delete_goes_out_only_where_every_condition_holds(situation: Situation) 
     assert not asked.dry_run
     (entry,) = [entry for entry in cloud.listing or () if entry.volume_id == VOLUME]
     devices = {named[0].device, entry.device}
-    assert gate(asked, cloud.volume, devices, cloud.server, situation.policy.running_server_policy) is None
+    assert gate(asked, cloud.volume, devices, cloud.server, situation.policy) is None
 
 
 def check(decision: Decision) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.policy import Policy, RunningServerPolicy
+from shared.policy import Policy, RunningServerPolicy, ServerKind
 from shared.settings import CloudCredentials, Settings, SettingsError, cloud_variables, load, unread
 
 QUEUE = {"REQUEST_QUEUE_URL": "https://sqs/queue"}
@@ -59,9 +59,11 @@ def test_defaults() -> None:
 def test_everything_can_be_set() -> None:
     """Each variable reaches the policy it names; others of the environment do not matter."""
     values = QUEUE | {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "120.5", "REQUEST_TTL": "30", "FENCE_SKEW": "0",
-                      "REQUEST_TTL_LIMIT": "40", "RUNNING_SERVER_POLICY": "stopped_only", "PATH": "/bin"}  # fmt: skip
+                      "REQUEST_TTL_LIMIT": "40", "RUNNING_SERVER_POLICY": "stopped_only", "PATH": "/bin",
+                      "SERVER_KIND": "bare_metal"}  # fmt: skip
     expected = Policy(timedelta(seconds=60), timedelta(seconds=120.5), timedelta(seconds=30), timedelta(0),
-                      RunningServerPolicy.STOPPED_ONLY, timedelta(seconds=40))  # fmt: skip
+                      RunningServerPolicy.STOPPED_ONLY, timedelta(seconds=40),
+                      server_kind=ServerKind.BARE_METAL)  # fmt: skip
     assert expected == load(Settings, values).policy
 
 
@@ -69,13 +71,15 @@ def test_all_faults_are_said_at_once() -> None:
     """One attempt is enough to see everything that is wrong, each under the name to correct."""
     values = {"CONFIRM_TIMEOUT": "-1", "WATCH_TIMEOUT": "soon", "REQUEST_TTL": "0", "FENCE_SKEW": "301",
               "REQUEST_TTL_LIMIT": "604801",
-              "RUNNING_SERVER_POLICY": "yolo", "EVENT_TYPE_PREFIX": "Bad Prefix"}  # fmt: skip
+              "RUNNING_SERVER_POLICY": "yolo", "SERVER_KIND": "virtual", "EVENT_TYPE_PREFIX": "Bad Prefix"}  # fmt: skip
     message = refusal_of(Settings, values)
     assert [name for name in ("REQUEST_QUEUE_URL", *values) if name not in message] == []
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["CONFIRM_TIMEOUT", "EVENT_BUS_NAME", "CLOUD_SECRET_ID", "RUNNING_SERVER_POLICY"])
+@pytest.mark.parametrize(
+    "name", ["CONFIRM_TIMEOUT", "EVENT_BUS_NAME", "CLOUD_SECRET_ID", "RUNNING_SERVER_POLICY", "SERVER_KIND"]
+)
 def test_empty_means_unset(name: str) -> None:
     """A variable that is set to nothing has its default, as templates and shells leave them."""
     assert load(Settings, QUEUE | {name: ""}) == load(Settings, QUEUE)

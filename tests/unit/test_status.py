@@ -258,6 +258,22 @@ def test_a_dry_run_is_marked_under_the_id_of_its_check() -> None:
     assert list(store.kept) == [request["verdict_id"]] == [verdict_id("/changes", "4711", VOLUME, Outcome.CHECKED)]
 
 
+def test_a_summary_is_marked_and_told() -> None:
+    """Under its own id, beside the verdicts; its link is in the header, and it is told as it was emitted."""
+    store = FakeStore()
+    event = cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME], "summary": True})
+    answer = endpoint(store=store).answer(structured(event))
+    told = said(answer)
+    id_ = told["summary"]["summary_id"]
+    assert list(store.kept) == [*(request["verdict_id"] for request in told["requests"]), id_]
+    assert answer.headers["Location"] == told["summary"]["status_url"] == f"requests/{id_}"
+    under_way = said(asked(store, asking(f"/requests/{id_}")))
+    assert (under_way["status"], under_way["verdict_id"], "volume_id" in under_way) == ("accepted", id_, False)
+    summary = (SAMPLES / "detach_summary.json").read_text()
+    store.kept[id_] = Kept(verdict=summary)
+    assert asked(store, asking(f"/requests/{id_}")).body == summary
+
+
 def test_a_verdict_stays() -> None:
     """The same request once more leaves the verdict where it is."""
     store, request = marked()

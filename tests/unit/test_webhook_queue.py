@@ -2,9 +2,13 @@
 
 import pytest
 
+from shared.group import Group
+from shared.inbox.read import read
+from shared.model import Message, summary_id
 from shared.ports import Unsent
 from tests.http_requests import (
     DATA,
+    NOW,
     TOKEN,
     FakeKeyRing,
     FakeQueue,
@@ -18,7 +22,7 @@ from tests.http_requests import (
     signed,
     with_token,
 )
-from tests.messages import OTHER_VOLUME, SERVER, VOLUME
+from tests.messages import MESSAGE_KEYS, OTHER_VOLUME, SERVER, VOLUME
 
 BROKEN = Unsent("InternalError")
 THROTTLED = Unsent("RequestThrottled", throttled=True)
@@ -47,6 +51,29 @@ def test_a_part_in_the_queue_is_said() -> None:
     assert [request["volume_id"] for request in problem["enqueued"]] == volumes[:1]
     assert [request["volume_id"] for request in problem["missing"]] == volumes[1:]
     assert len(queue.taken) == 1
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_request_with_a_summary_is_one_message(every: bool) -> None:
+    """Whole or not at all; the ids of its verdicts are named where its volumes are known, and the summary's always."""
+    queue, volumes = FakeQueue(), [VOLUME, OTHER_VOLUME]
+    wish = {"all_data_disks": True} if every else {"volume_ids": volumes, "summary": True}
+    told = said(endpoint(queue).answer(signed({"server_id": SERVER, "context": {"ticket": 1}, **wish})))
+    assert [request["volume_id"] for request in told["requests"]] == ([] if every else volumes)
+    (message,) = queue.taken
+    found = read(Message(message.body, "m", "queue", NOW), "bms", NOW, MESSAGE_KEYS)
+    assert isinstance(found, Group)
+    assert [member.volume_id for member in found.volumes] == ([""] if every else volumes)
+    assert found.request.context == {"ticket": 1}
+    assert told["summary"]["summary_id"] == summary_id(found.request.source, found.request.id)
+
+
+def test_a_request_with_a_summary_that_the_queue_does_not_take() -> None:
+    """All of its volumes are missing, and no summary is promised."""
+    asked = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME], "summary": True}
+    problem = problem_of(endpoint(FakeQueue({0: BROKEN})).answer(signed(asked)), 503)
+    assert [request["volume_id"] for request in problem["missing"]] == [VOLUME, OTHER_VOLUME]
+    assert "summary" not in problem
 
 
 def test_503_without_keys() -> None:

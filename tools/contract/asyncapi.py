@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tools.contract.schemas import NAMES, REQUEST, VERDICTS
+from tools.contract.schemas import EMITTED, REQUEST
 
 Part = dict[str, Any]
 
@@ -13,7 +13,9 @@ CLOUDEVENT = "application/cloudevents+json"
 DESCRIPTION = """\
 Detaches volumes from servers on request of an event, proves it, and says so in an event. Every request ends in \
 exactly one final verdict (`detached` or `detach_failed`; `detach_checked` for a dry run) for each of its volumes; a \
-`detach_unconfirmed` may come before. The final verdict has one id whatever it says and however often it is delivered.
+`detach_unconfirmed` may come before. The final verdict has one id whatever it says and however often it is delivered. \
+A request for all data disks of a server, or for several volumes with `summary`, ends in one `detach_summary`, after \
+the last of its verdicts.
 
 Event types begin with the deployment's prefix, `bms` unless set otherwise; here they are named without it."""
 
@@ -49,9 +51,9 @@ CHANNELS: Mapping[str, Part] = {
     "httpSink": {
         "address": "{sinkUrl}",
         "title": "HTTP sink",
-        "description": "Every verdict as a POST, structured or (SINK_MODE=binary) binary, signed by Standard "
-        "Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are tried "
-        "again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
+        "description": "Every verdict, and every summary, as a POST, structured or (SINK_MODE=binary) binary, signed "
+        "by Standard Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are "
+        "tried again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
         "parameters": {"sinkUrl": {"description": "The setting SINK_URL: https."}},
     },
     "taskToken": {
@@ -59,7 +61,9 @@ CHANNELS: Mapping[str, Part] = {
         "title": "Task token (Step Functions)",
         "description": "For a request with `task_token`. `detached` and `detach_checked`: SendTaskSuccess with the "
         "event as output. `detach_failed`: SendTaskFailure with the reason code as error and the event as cause "
-        "(without its longest parts if it is over 32768 characters). `detach_unconfirmed`: SendTaskHeartbeat.",
+        "(without its longest parts if it is over 32768 characters). `detach_unconfirmed`: SendTaskHeartbeat. Of a "
+        "request with a summary that event answers in place of the verdicts: by its outcome, a failure with the error "
+        "`failed`.",
     },
 }
 
@@ -90,7 +94,7 @@ def document() -> Part:
 
 def _channel(name: str, action: str) -> Part:
     """We receive requests and send verdicts."""
-    carried = (REQUEST, f"{REQUEST}.bare") if action == "receive" else NAMES.values()
+    carried = (REQUEST, f"{REQUEST}.bare") if action == "receive" else EMITTED
     return {**CHANNELS[name], "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in carried}}
 
 
@@ -103,8 +107,8 @@ def _operation(name: str) -> Part:
 def _messages() -> Part:
     bare = _message(f"{REQUEST}.v1.data", "A request without an envelope: equal to the event's `data`.")
     request = _message(f"{REQUEST}.v1", "Asks for volumes to be detached from a server.")
-    verdicts = {name: _message(f"{name}.v1", VERDICTS[outcome].description) for outcome, name in NAMES.items()}
-    return {REQUEST: request, f"{REQUEST}.bare": {**bare, "contentType": "application/json"}, **verdicts}
+    sent = {name: _message(f"{name}.v1", description) for name, (description, _) in EMITTED.items()}
+    return {REQUEST: request, f"{REQUEST}.bare": {**bare, "contentType": "application/json"}, **sent}
 
 
 def _message(schema: str, summary: str) -> Part:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tools.contract.openapi3 import Schema, converted
-from tools.contract.schemas import NAMES, REQUEST, request_event, verdict_event
+from tools.contract.schemas import EMITTED, REQUEST, request_event
 
 TYPE = "OpenApi3"
 
@@ -44,7 +44,7 @@ class EventSchema:
 
 def event_schemas(prefix: str, source: str) -> tuple[EventSchema, ...]:
     """Of every event of a deployment with that prefix of event types, which calls itself `source`."""
-    events = [(REQUEST, request_event()), *((name, verdict_event(outcome)) for outcome, name in NAMES.items())]
+    events = [(REQUEST, request_event()), *((name, make()) for name, (_, make) in EMITTED.items())]
     return tuple(_event_schema(name, event, f"{prefix}.{name}.v1", source) for name, event in events)
 
 
@@ -57,7 +57,7 @@ def name_of(source: str, detail_type: str) -> str:
     return f"{plain}@{re.sub(r'[^A-Za-z0-9._-]', '-', detail_type)}"
 
 
-OURS = re.compile(r".+@.+\.(" + "|".join(map(re.escape, (REQUEST, *NAMES.values()))) + r")\.v1")
+OURS = re.compile(r".+@.+\.(" + "|".join(map(re.escape, (REQUEST, *EMITTED))) + r")\.v1")
 """Names of schemas of ours, whatever the prefix and the source were when they were made."""
 
 

@@ -128,6 +128,13 @@ def _request(volume_id: str = VOLUME, **data: Any) -> dict[str, Any]:
     }
 
 
+def _several(**data: Any) -> dict[str, Any]:
+    """A request for several volumes."""
+    request = _request(**data)
+    request["data"].pop("volume_id")
+    return request
+
+
 def _over_sns() -> dict[str, Any]:
     topic = "arn:aws:sns:eu-central-1:123456789012:changes"
     return {"Type": "Notification", "MessageId": "m-4711", "TopicArn": topic, "Message": json.dumps(_request())}
@@ -147,6 +154,7 @@ SAMPLES: Mapping[str, Callable[[], Rehearsal]] = {
     "detach_unconfirmed": lambda: Rehearsal(_slow).play(_request()),
     "detached_after_unconfirmed": lambda: Rehearsal(_slow).play(_request()),
     "detach_checked": lambda: Rehearsal().play(_request(dry_run=True)),
+    "detach_summary": lambda: Rehearsal().play(_several(all_data_disks=True)),
     "detach_failed": lambda: Rehearsal().play(_request(MOUNTED_VOLUME)),
     "detach_failed_invalid_request": lambda: Rehearsal().play(_request(dry_rum=True)),
     "detach_failed_dead_lettered": lambda: Rehearsal().bury(_request()),

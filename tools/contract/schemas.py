@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from shared.inbox.request import RequestData
-from shared.model import AuthType, Detail, Outcome, Reason
+from shared.model import SUMMARY, AuthType, Detail, Outcome, Reason
+from shared.outbox.summary import SummaryData
 from shared.outbox.verdict import VerdictData
 from tools.openapi import ATTRIBUTES as REQUEST_ATTRIBUTES
 from tools.openapi import TEXT, TIME, Schema
@@ -77,11 +78,17 @@ NAMES: Mapping[Outcome, str] = {outcome: f"volume.{outcome.event_name}" for outc
 def request_data() -> Schema:
     """Stricter than the reader in what it can say of ids, and as strict about unknown names."""
     schema = published(RequestData.model_json_schema(mode="validation"), closed=True)
-    never = dict.fromkeys(("volume_id", "attachment_id", "task_token"), False)
-    one = {"required": ["volume_id"], "properties": {"volume_ids": False}}
-    several = {"required": ["volume_ids"], "properties": never}
+    no, yes = {"const": False}, {"const": True}
+    one = {"required": ["volume_id"], "properties": {"volume_ids": False, "all_data_disks": no, "summary": no}}
+    single = {"volume_id": False, "attachment_id": False}
+    several = {"required": ["volume_ids"], "properties": {**single, "all_data_disks": no, "task_token": False}}
+    summed_up = {"required": ["volume_ids", "summary"], "properties": {**single, "all_data_disks": no, "summary": yes}}
+    every = {
+        "required": ["all_data_disks"],
+        "properties": {**single, "volume_ids": False, "allow_system_disk": no, "all_data_disks": yes},
+    }
     description = "What is to be detached; sent as the `data` of an event, or alone."
-    return {**_titled(REQUEST, REQUEST, description, schema), "anyOf": [one, several]}
+    return {**_titled(REQUEST, REQUEST, description, schema), "anyOf": [one, several, summed_up, every]}
 
 
 def request_event() -> Schema:
@@ -110,6 +117,39 @@ def verdict_event(outcome: Outcome) -> Schema:
     )
     required = [name for name in (*attributes, "data") if name not in optional]
     return _event(name, data["description"], attributes, required, data)
+
+
+SUMMED_UP = f"volume.{SUMMARY}"
+SUMMARY_DESCRIPTION = "What became of all volumes of one request; it comes after the last of their verdicts."
+
+
+def summary_data() -> Schema:
+    """Open to what later releases add, as the data of verdicts are."""
+    schema = published(_renamed(SummaryData.model_json_schema(mode="serialization")), closed=False)
+    choices = [outcome.value for outcome in Outcome if outcome is not Outcome.UNCONFIRMED]
+    schema["properties"]["outcome"] |= {"type": "string", "enum": choices}
+    volume = schema["$defs"]["SummaryVolume"]["properties"]
+    volume["verdict"] = {"type": "string", "enum": choices}
+    details = [detail.value for detail in (*Detail, *Reason) if detail is not Detail.STILL_WATCHING]
+    volume["detail"] = {"description": volume["detail"]["description"], "type": "string", "enum": details}
+    return _titled(SUMMED_UP, SUMMED_UP, SUMMARY_DESCRIPTION, schema)
+
+
+def summary_event() -> Schema:
+    data = summary_data()
+    subject = {**TEXT, "pattern": "^servers/[^/]+$"}
+    named = {**VERDICT_ATTRIBUTES, "subject": subject, "causationid": {**TEXT, "description": "The id of the request."}}
+    attributes = {**named, "type": _type(SUMMED_UP), "dataschema": {"const": data["$id"]}}
+    optional = {"authtype", "authid", "traceparent", "tracestate"}
+    required = [name for name in (*attributes, "data") if name not in optional]
+    return _event(SUMMED_UP, data["description"], attributes, required, data)
+
+
+EMITTED: Mapping[str, tuple[str, Callable[[], Schema]]] = {
+    **{name: (VERDICTS[outcome].description, partial(verdict_event, outcome)) for outcome, name in NAMES.items()},
+    SUMMED_UP: (SUMMARY_DESCRIPTION, summary_event),
+}
+"""Every event that is sent, by its name: what it says, and its schema."""
 
 
 UNUSED = ("JsonValue", "Outcome", "Detail")
@@ -181,4 +221,5 @@ def documents() -> dict[str, Callable[[], object]]:
     for outcome, name in NAMES.items():
         made[f"{name}.v1.data"] = partial(verdict_data, outcome)
         made[f"{name}.v1"] = partial(verdict_event, outcome)
+    made |= {f"{SUMMED_UP}.v1.data": summary_data, f"{SUMMED_UP}.v1": summary_event}
     return {f"docs/schemas/{name}.json": make for name, make in made.items()}

@@ -1,0 +1,147 @@
+"""How a bare metal server is recognised, and what is special about it on Open Telekom Cloud: one table of each.
+
+Users can edit metadata and tags, so an ordinary server can be made to look like a bare metal one. That gets it past
+the operator's filter, and past no other gate: the filter is no security boundary. The reverse is not possible, since
+a user cannot rename a flavor.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.model import Server
+from shared.policy import VOLUMES
+
+TYPE = "__type_baremetal"
+FLAVORS = "physical."
+"""What the names of all flavors of bare metal servers begin with (BMS API, querying BMSs)."""
+
+
+class Kind(StrEnum):
+    """What a server is. `unknown` is one without any signal whose flavor is not told."""
+
+    BARE_METAL = "bare metal"
+    VIRTUAL = "virtual"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something that only a bare metal server shows: what is `read` is, or where it is `begins` begins with, `wanted`.
+
+    `name` is what people call it, `source` where it is documented.
+    """
+
+    name: str
+    wanted: str
+    source: str
+    read: Callable[[Server], Sequence[str | None]]
+    begins: bool = False
+
+    def shows(self, server: Server) -> bool:
+        """Whether the server shows it."""
+        told = filter(None, self.read(server))
+        return any(value.startswith(self.wanted) if self.begins else value == self.wanted for value in told)
+
+
+SIGNALS = (
+    Signal("metadata metering.resourcetype", TYPE, "BMS API, querying details of a BMS: metadata",
+        lambda server: [server.metadata.get("metering.resourcetype")]),
+    Signal("tag", TYPE, "BMS API (native), querying BMSs: tags, from microversion 2.26", lambda server: server.tags),
+    Signal("flavor id", FLAVORS, "BMS API (native), querying details of a BMS: flavor; below microversion 2.47",
+        lambda server: [server.flavor.id], begins=True),
+    Signal("flavor original_name", FLAVORS, "Nova, API version history: the flavor in a server, from 2.47",
+        lambda server: [server.flavor.name], begins=True),
+    Signal("flavor extra_specs resource_type", "ironic",
+        "BMS API (native), querying extra_specs of a BMS flavor; in a server from 2.47",
+        lambda server: [server.flavor.resource_type]),
+)  # fmt: skip
+"""The strongest first; one is enough."""
+
+
+def signal(server: Server) -> Signal | None:
+    """The strongest signal that the server shows."""
+    return next((one for one in SIGNALS if one.shows(server)), None)
+
+
+def kind(server: Server) -> Kind:
+    """What the server is. No signal means virtual only if the flavor, which no user can change, was read."""
+    if signal(server):
+        return Kind.BARE_METAL
+    return Kind.VIRTUAL if server.flavor.id or server.flavor.name else Kind.UNKNOWN
+
+
+LONGEST_VALUE = 64
+
+
+def seen(server: Server) -> str:
+    """Every signal with its value and what was read, for people: `flavor id physical.… (seen: s3.large.2)`."""
+    return ", ".join(
+        f"{one.name} {one.wanted}{'…' if one.begins else ''} (seen: {_told(one, server)})" for one in SIGNALS
+    )
+
+
+def _told(one: Signal, server: Server) -> str:
+    """What was read, cut; users write it, so what cannot be printed is not shown."""
+    told = ", ".join(value for value in one.read(server) if value)
+    if not told:
+        return "nothing"
+    if not told.isprintable():
+        return "what cannot be printed"
+    return told if len(told) <= LONGEST_VALUE else f"{told[:LONGEST_VALUE]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """A row of what is special: `text` is what the documents say, `here` what the product makes of it."""
+
+    about: str
+    text: str
+    here: str
+    source: str
+
+
+SYSTEM_DISK = Special(
+    "system disk",
+    "on a bare metal server the disk at /dev/sda is the system disk, unless the server boots from a local disk",
+    "`system_disk`: refused while the server runs, and then allowed by `allow_system_disk` only. The cloud itself lets "
+    "it go once the server is stopped. Where the "
+    "server does not name its root device a refusal repeats this sentence",
+    "BMS user guide, detaching a disk",
+)
+SPECIAL = (
+    SYSTEM_DISK,
+    Special("local disk",
+        "a server that boots from a local disk has no EVS system disk; the names of EVS disks start at /dev/sdb",
+        "no other rule: a disk that somebody has attached there as /dev/sda still counts as the system disk, which is "
+        "the safe side",
+        "BMS user guide, disk FAQ: device names"),
+    Special("device names",
+        "EVS disks are SCSI disks (/dev/sdX); examples of the API show /dev/vdX; the system may call a disk otherwise, "
+        "and differently after a restart",
+        "names are compared with each other and never with the server's own; the [guest's scripts](guest.md) go by WWN",
+        "BMS user guide, attaching data disks, disk FAQ; BMS API, querying disks"),
+    Special("number of disks",
+        f"at most {VOLUMES} EVS disks",
+        f"`volume_ids` takes {VOLUMES}",
+        "BMS API, attaching an EVS disk"),
+    Special("hot detach",
+        "an SDI card attaches and detaches while the server runs; flavors without one have no EVS disks",
+        "nothing to check: such a server lists no disk. Upstream Ironic has no hot detach, so the DELETE is accepted "
+        "there and the disk stays: `refused_by_server`",
+        "BMS user guide, attaching data disks; Nova, Ironic driver"),
+    Special("one change at a time",
+        "a call attaches or detaches one disk, and none does several",
+        "one DELETE for each disk, one after the other; where the server is busy (409) the disk is looked at again and "
+        "asked for again",
+        "BMS API, attaching an EVS disk"),
+    Special("power",
+        "a server is stopped by console or API; a shutdown in the system counts as unexpected",
+        "the cloud's word on its state counts, and the remedies say so",
+        "BMS user guide, stopping a BMS"),
+    Special("region",
+        "bare metal servers are documented for eu-de alone",
+        "nothing to check: elsewhere `SERVER_KIND=bare_metal` refuses what is there",
+        "Open Telekom Cloud, regions and endpoints"),
+)  # fmt: skip
+"""What the documents say of bare metal servers and of no others. docs/bare-metal.md is made from it."""

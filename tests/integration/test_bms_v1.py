@@ -1,0 +1,380 @@
+"""The job API of bare metal servers, by the bodies that its documents show, over a real socket."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from shared.cloud.bms_v1 import BareMetalCloud, connect
+from shared.cloud.openstack import connector
+from shared.model import AnswerClass, Ended, Reason
+from shared.ports import CloudTrouble
+from shared.settings import CloudCredentials, DetachApi, load
+from simulator import Behaviour, Fault, bodies, faults
+from tests.scripted import Reply, Script, reply, scripted_server
+from tests.stack import Site, credentials_of, in_process
+
+PROJECT = "bbf1946d374b44a0a2a95533562ba954"
+SERVER = "53206ed0-56de-4d6b-b7ee-ffc62ca26f43"
+VOLUME = "6b604cef-9bd8-4f5a-ae56-45839e6e1f0a"
+JOB = "70a599e0-31e7-49b7-b260-868f441e862b"
+ROOT = f"/v1/{PROJECT}"
+
+
+def cloud_at(script: Script, **values: str) -> BareMetalCloud:
+    """The adapter before a server that answers by a script; an access key needs no login."""
+    key = {"access_key": "key", "secret_key": "secret", "project_id": PROJECT}
+    places = {"bms_endpoint": script.url, "volume_endpoint": script.url}
+    credentials = load(CloudCredentials, {**key, **places, **values})
+    return connect(lambda _: credentials)
+
+
+def asking(ask: Callable[[BareMetalCloud], Any], *replies: Reply) -> tuple[Any, Script]:
+    """What comes of one question, once something was read."""
+    with scripted_server() as script:
+        script.then(reply({"volumeAttachments": []}), *replies)
+        cloud = cloud_at(script)
+        cloud.listing(SERVER)
+        return ask(cloud), script
+
+
+# ------------------------------------------------------------------------------------------------------------ reads
+
+DOCUMENTED: dict[str, Any] = {
+    "id": SERVER,
+    "name": "bms-test",
+    "flavor": {"disk": "9309", "vcpus": "32", "ram": "193047", "id": "physical.o2.medium"},
+    "status": "ACTIVE",
+    "metadata": {"metering.resourcetype": "__type_baremetal", "os_type": "Linux", "os_bit": "64"},
+    "tags": ["__type_baremetal"],
+    "locked": False,
+    "image": {"id": "8589958c-6bc7-40c6-b81b-3fe4cd2e3d85"},
+    "OS-EXT-STS:power_state": 1,
+    "OS-EXT-STS:vm_state": "active",
+    "OS-EXT-SRV-ATTR:root_device_name": "/dev/sda",
+    "host_status": "UP",
+    "sys_tags": [{"key": "_sys_enterprise_project_id", "value": "0"}],
+}
+DISKS = [
+    {"id": VOLUME, "delete_on_termination": "false", "bootIndex": None, "device": "/dev/sdb"},
+    {"id": JOB, "delete_on_termination": "true", "bootIndex": "0", "device": "/dev/sdc"},
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "locked", "root"),
+    [
+        ({}, False, "/dev/sda"),
+        ({"locked": "true"}, True, "/dev/sda"),
+        ({"locked": "False"}, False, "/dev/sda"),
+        ({"locked": None}, None, "/dev/sda"),
+        ({"OS-EXT-SRV-ATTR:root_device_name": None, "os-extended-volumes:volumes_attached": DISKS}, False, "/dev/sdc"),
+        ({"OS-EXT-SRV-ATTR:root_device_name": "", "os-extended-volumes:volumes_attached": DISKS[:1]}, False, None),
+        ({"OS-EXT-SRV-ATTR:root_device_name": "", "os-extended-volumes:volumes_attached": "none"}, False, None),
+    ],
+)
+def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root: str | None) -> None:
+    """What the gates ask is read; a lock may be a text, and the boot index stands in for the root device."""
+    reading, script = asking(lambda cloud: cloud.server(SERVER), reply({"server": DOCUMENTED | changes}))
+    found = reading.value
+    assert (found.status, found.vm_state, found.power_state) == ("ACTIVE", "active", 1)
+    assert (found.locked, found.root_device, found.metadata["os_type"]) == (locked, root, "Linux")
+    assert [call.operation for call in reading.calls] == ["get_server"]
+    assert script.asked[-1].path == f"{ROOT}/baremetalservers/{SERVER}"
+
+
+@pytest.mark.parametrize("key", ["volumeAttachments", "volumeAttachment"])
+@pytest.mark.parametrize("several", [True, False])
+def test_a_documented_list(key: str, several: bool) -> None:
+    """An array, or the one object of the documents' examples, under either key."""
+    entry = {"device": "/dev/sdd", "id": VOLUME, "serverId": SERVER, "volumeId": VOLUME}
+    reading, script = asking(lambda cloud: cloud.listing(SERVER), reply({key: [entry] if several else entry}))
+    assert [(one.volume_id, one.device, one.bdm_uuid) for one in reading.value] == [(VOLUME, "/dev/sdd", None)]
+    assert script.asked[-1].path == f"{ROOT}/baremetalservers/{SERVER}/os-volume_attachments"
+
+
+@pytest.mark.parametrize("read", ["server", "listing"])
+def test_a_server_that_does_not_exist(read: str) -> None:
+    """BMS.0040 is a 400, and means that there is none."""
+    missing = {"error": {"message": "The server does not exist.", "code": "BMS.0040"}}
+    reading, _ = asking(lambda cloud: getattr(cloud, read)(SERVER), reply(missing, 400))
+    assert reading.value is None
+    assert reading.calls[0].code == "BMS.0040"
+
+
+def test_no_call_names_a_microversion() -> None:
+    """The service has none; a gateway might refuse a header that it does not know."""
+    _, script = asking(lambda cloud: cloud.detach(SERVER, VOLUME), reply({"job_id": JOB}, 202))
+    assert not [name for one in script.asked for name in one.headers if "version" in name]
+
+
+def test_there_are_no_action_records() -> None:
+    """They are not asked for: no document has them."""
+    reading, script = asking(lambda cloud: cloud.actions(SERVER), reply({}))
+    assert reading.value == ()
+    assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_servers_page_by_page(counted: bool) -> None:
+    """Pages count from 1, and end when all were told, or when one brings nothing new."""
+    pages: list[dict[str, Any]] = [
+        {"servers": [DOCUMENTED | {"id": f"{SERVER[:-1]}{n}"}]} | ({"count": 2} if counted else {}) for n in (1, 2, 2)
+    ]
+    reading, script = asking(lambda cloud: cloud.servers(), *map(reply, pages))
+    assert [one.id[-1] for one in reading.value] == ["1", "2"]
+    asked = [one.path.partition("?")[2] for one in script.asked[1:]]
+    assert asked == [f"limit=100&offset={page}" for page in range(1, 3 if counted else 4)]
+
+
+# ------------------------------------------------------------------------------------------------------- the DELETE
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "receipt"),
+    [
+        (202, {"job_id": JOB}, AnswerClass.ACCEPTED, "http_202", JOB),
+        (200, {"job_id": JOB.replace("-", "")}, AnswerClass.ACCEPTED, "http_200", JOB.replace("-", "")),
+        (202, {}, AnswerClass.RECONCILE, "no_job_id", None),
+        (202, {"job_id": ""}, AnswerClass.RECONCILE, "no_job_id", None),
+        (202, {"job_id": "../servers"}, AnswerClass.RECONCILE, "no_job_id", None),
+        (202, {"job_id": 7}, AnswerClass.RECONCILE, "no_job_id", None),
+        (202, "text", AnswerClass.RECONCILE, "no_job_id", None),
+        (204, None, AnswerClass.RECONCILE, "no_job_id", None),
+        (202, {"error": {"code": "Common.0024", "message": "Flow limit exceeded."}}, AnswerClass.RETRY,
+         "Common.0024", None),
+        (400, {"error": {"code": "BMS.0114", "message": "Volume is not in server attach volume list."}},
+         AnswerClass.DONE_VERIFY, "BMS.0114", None),
+        (400, {"error": {"code": "BMS.0035", "message": "Server is powering on"}}, AnswerClass.WAIT, "BMS.0035", None),
+        (400, {"error": {"code": "BMS.0212", "message": "System is overloaded"}}, AnswerClass.RETRY, "BMS.0212", None),
+        (400, {"error": {"code": "BMS.1007", "message": "Calling interface failed"}}, AnswerClass.RECONCILE,
+         "BMS.1007", None),
+        (400, {"error": {"code": "BMS.0360", "message": "EVS Disk is frozen."}}, AnswerClass.PERMANENT,
+         "BMS.0360", None),
+        (403, {"error": {"code": "BMS.0288", "message": "Policy doesn't allow"}}, AnswerClass.PERMANENT,
+         "BMS.0288", None),
+        (429, {"error_code": "APIGW.0308", "error_msg": "throttled"}, AnswerClass.RETRY, "APIGW.0308", None),
+        (404, {"error_code": "APIGW.0101", "error_msg": "The API does not exist"}, AnswerClass.PERMANENT,
+         "APIGW.0101", None),
+        (406, {"computeFault": {"code": 406, "message": "No"}}, AnswerClass.PERMANENT, "computeFault", None),
+        (401, {"error": {"code": 401, "title": "Unauthorized", "message": "no"}}, AnswerClass.RECONCILE,
+         "http_401", None),
+        (500, {"error": {"code": "Common.0001", "message": "System error."}}, AnswerClass.RECONCILE,
+         "Common.0001", None),
+    ],
+)  # fmt: skip
+def test_what_a_delete_is_answered(
+    status: int, body: object, kind: AnswerClass, code: str, receipt: str | None
+) -> None:
+    """Accepted is what names its job; everything else is looked up by its code, or is an unknown outcome."""
+    told = Reply(status, b"" if body is None else json.dumps(body).encode())
+    reading, script = asking(lambda cloud: cloud.detach(SERVER, VOLUME), told)
+    sent = reading.value
+    assert (sent.answer.kind, sent.answer.code, sent.receipt) == (kind, code, receipt)
+    asked = script.asked[-1]
+    assert (asked.method, asked.path) == ("DELETE", f"{ROOT}/baremetalservers/{SERVER}/detachvolume/{VOLUME}")
+    assert asked.body == b""
+    assert [(call.operation, call.status) for call in reading.calls] == [("delete_attachment", status)]
+
+
+def test_half_a_body_is_an_unknown_outcome() -> None:
+    """The job may have begun."""
+    reading, _ = asking(lambda cloud: cloud.detach(SERVER, VOLUME), Reply(202, b'{"job_id": "70a5'))
+    assert (reading.value.answer.kind, reading.value.receipt) == (AnswerClass.RECONCILE, None)
+
+
+# ----------------------------------------------------------------------------------------------------------- the job
+
+FROZEN = {"error_code": "BMS.0360", "fail_reason": "EVS Disk is frozen."}
+SILENT = {"error_code": None, "fail_reason": None}
+
+
+def job(status: str, *parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    entities = {"sub_jobs_total": len(parts), "sub_jobs": list(parts)}
+    return {
+        "status": status,
+        "entities": entities,
+        "job_id": JOB,
+        "job_type": "baremetalDetachVolume",
+        **SILENT,
+        **more,
+    }
+
+
+def part(status: str, **more: Any) -> dict[str, Any]:
+    return {"status": status, "entities": {"server_id": SERVER}, "job_type": "baremetalSingleOperate", **SILENT, **more}
+
+
+WHY = "the job says that the detach failed: BMS.0360 EVS Disk is frozen"
+JOBS: dict[str, tuple[object, Ended, str, str | None]] = {
+    "init": (job("INIT"), Ended.RUNNING, "", None),
+    "running": (job("RUNNING", part("INIT")), Ended.RUNNING, "", None),
+    "running, a part has failed": (job("RUNNING", part("FAIL", **FROZEN)), Ended.RUNNING, "", "BMS.0360"),
+    "success": (job("SUCCESS", part("SUCCESS")), Ended.SUCCEEDED, "", None),
+    "success without parts": ({"status": "SUCCESS", "entities": {}}, Ended.SUCCEEDED, "", None),
+    "success, a part has failed": (job("SUCCESS", part("FAIL", **FROZEN)), Ended.UNKNOWN, "", "BMS.0360"),
+    "success, a part still runs": (job("SUCCESS", part("RUNNING")), Ended.UNKNOWN, "", None),
+    "failed": (job("FAIL", part("FAIL"), **FROZEN), Ended.FAILED, WHY, "BMS.0360"),
+    "failed, the part says why": (job("FAIL", part("SUCCESS"), part("FAIL", **FROZEN)), Ended.FAILED, WHY, "BMS.0360"),
+    "failed, nobody says why": (job("FAIL", part("FAIL")), Ended.FAILED,
+                                "the job says that the detach failed, and not why", None),
+    "failed, a code alone": (job("FAIL", error_code="BMS.1007"), Ended.FAILED,
+                             "the job says that the detach failed: BMS.1007", "BMS.1007"),
+    "the query failed": ({"code": "Common.0011", "message": "no such job"}, Ended.UNKNOWN, "", "unreadable_answer"),
+    "the query failed, with a status": (job("FAIL", code="Common.0011", message="?"), Ended.UNKNOWN, "",
+                                        "unreadable_answer"),
+    "an unknown state": (job("PAUSED"), Ended.UNKNOWN, "", "unreadable_answer"),
+    "another job": (job("FAIL", job_type="baremetalAttachVolume", **FROZEN), Ended.UNKNOWN, "", "unreadable_answer"),
+    "no object": ([], Ended.UNKNOWN, "", "unreadable_answer"),
+    "no state": ({"job_id": JOB}, Ended.UNKNOWN, "", "unreadable_answer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_what_a_job_says(name: str) -> None:
+    """Its state, and of a failure code and reason, of the parent or of the part; what is odd says nothing."""
+    body, ended, said, code = JOBS[name]
+    reading, script = asking(lambda cloud: cloud.ended(SERVER, JOB), reply(body))
+    assert (reading.value, reading.said) == (ended, said)
+    assert [(call.operation, call.status, call.code) for call in reading.calls] == [("get_job", 200, code)]
+    assert script.asked[-1].path == f"{ROOT}/jobs/{JOB}"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
+def test_a_job_that_cannot_be_read_says_nothing(status: int) -> None:
+    """Whatever the query is answered with, it is evidence and no more."""
+    reading, _ = asking(lambda cloud: cloud.ended(SERVER, JOB), reply({"error": {"code": "BMS.1006"}}, status))
+    assert reading.value is Ended.UNKNOWN
+    assert reading.calls[-1].status == status
+
+
+def test_what_a_job_says_shows_no_secret() -> None:
+    """A reason may quote what it was sent."""
+    told = job("FAIL", error_code="BMS.1007", fail_reason='{"X-Auth-Token": "gAAAAABsecretsecretsecret"}')
+    reading, _ = asking(lambda cloud: cloud.ended(SERVER, JOB), reply(told))
+    assert "gAAAAAB" not in reading.said + (reading.calls[0].message or "")
+
+
+# ------------------------------------------------------------------------------------------------------- the address
+
+
+def of(site: Site, endpoint: str | None = None, **changes: object) -> BareMetalCloud:
+    credentials = credentials_of(site.api, **changes)
+    return connect(lambda _: credentials, site.http(site.api), site.clock, endpoint)
+
+
+def given(credentials: CloudCredentials, _: float) -> CloudCredentials:
+    return credentials
+
+
+def refusal(cloud: BareMetalCloud) -> str:
+    with pytest.raises(CloudTrouble) as raised:
+        cloud.check()
+    assert raised.value.classified.reason is Reason.API_REJECTED
+    return raised.value.classified.message
+
+
+def test_the_address_is_that_of_the_catalog(site: Site) -> None:
+    """Its type is `bms`; compute is not even looked up, and the place of a look names both addresses."""
+    site.deployment.close_compute()
+    cloud = of(site)
+    cloud.check()
+    base, project = site.deployment.base_url, site.world.project.id
+    assert cloud.place() == f"{base}/v1/{project} {base}/v3/{project}"
+    assert cloud.server(site.server).value is not None
+    assert {call.path.split("/")[1] for call in site.api.calls} == {"v1", "v3"}
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/{project}", "/v1/{project}/"])
+def test_a_setting_wins_over_the_catalog(site: Site, ending: str) -> None:
+    """BMS_ENDPOINT of the credentials, however it ends; that of the function where they name none."""
+    address = site.deployment.base_url + ending.format(project=site.world.project.id)
+    for cloud in (
+        of(site, bms_endpoint=address),
+        of(site, "http://else.test", bms_endpoint=address),
+        of(site, address),
+    ):
+        assert [one.volume_id for one in cloud.listing(site.server).value or ()] == [site.volume]
+
+
+def test_the_region_stands_in_for_the_catalog() -> None:
+    """Open Telekom Cloud's eu-de, where a catalog does not name the service."""
+    site = Site(http=in_process)
+    services = of(site, auth_url="https://iam.eu-de.otc.t-systems.com/v3").login.access().services
+    assert f"https://bms.eu-de.otc.t-systems.com/v1/{site.world.project.id}" in services.values()
+
+
+def test_an_access_key_finds_it_by_the_region() -> None:
+    """Without a catalog there is only the table."""
+    key = {"access_key": "key", "secret_key": "secret", "project_id": PROJECT}
+    for region, known in (("eu-de", True), ("eu-nl", False), ("eu-ch2", False)):
+        credentials = load(CloudCredentials, {**key, "region_name": region})
+        services = connect(partial(given, credentials)).login.access().services
+        assert (f"https://bms.{region}.otc.t-systems.com/v1/{PROJECT}" in services.values()) is known
+
+
+@pytest.mark.parametrize("auth_url", [None, "https://iam.eu-nl.otc.t-systems.com/v3"])
+def test_an_unknown_address_is_told_with_its_setting(auth_url: str | None) -> None:
+    """Neither the catalog nor the region knows one: the setting that cures it is named."""
+    site = Site(http=in_process)
+    changes: dict[str, Any] = {"auth_url": auth_url, "region": "eu-nl"} if auth_url else {}
+    site.deployment.region = "eu-nl" if auth_url else site.deployment.region
+    assert "no bare metal endpoint" in (message := refusal(of(site, **changes)))
+    assert "BMS_ENDPOINT" in message
+
+
+def test_the_region_is_that_of_the_bare_metal_service(site: Site) -> None:
+    """Of several regions the one with both services counts; compute in another one makes nothing ambiguous."""
+    site.deployment.bare_metal = True
+    site.deployment.regions = ("eu-nl",)
+    assert "OS_REGION_NAME" in refusal(of(site))
+    assert of(site, region="eu-de").volume(site.volume).value is not None
+
+
+# --------------------------------------------------------------------------------------------------------- the choice
+
+
+@pytest.mark.parametrize(("api", "serves"), [(DetachApi.COMPUTE, False), (DetachApi.BMS_V1, True)])
+def test_a_cloud_whose_compute_is_closed(site: Site, api: DetachApi, serves: bool) -> None:
+    """DETACH_API chooses: by compute everything is forbidden there, by BMS v1 a disk is detached."""
+    site.deployment.close_compute()
+    credentials = credentials_of(site.api)
+    cloud = connector(api)(lambda _: credentials, site.http(site.api), site.clock)
+    if not serves:
+        with pytest.raises(CloudTrouble) as raised:
+            cloud.server(site.server)
+        assert raised.value.classified.reason is Reason.FORBIDDEN
+        return
+    assert cloud.server(site.server).value
+    sent = cloud.detach(site.server, site.volume).value
+    assert sent.answer.kind is AnswerClass.ACCEPTED
+    assert cloud.ended(site.server, sent.receipt or "").value is Ended.RUNNING
+    site.clock.sleep(10)
+    assert cloud.ended(site.server, sent.receipt or "").value is Ended.SUCCEEDED
+    assert cloud.listing(site.server).value == ()
+
+
+def test_a_refusal_of_the_simulated_service_has_its_codes(site: Site) -> None:
+    """A disk that is being detached, or is not there, is refused as BMS v1 documents it."""
+    site.world.set_volume(site.volume, behaviour=Behaviour(seconds=20))
+    site.deployment.close_compute()
+    cloud = of(site)
+    cloud.check()
+    assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.ACCEPTED
+    codes = [cloud.detach(site.server, one).value.answer.code for one in (site.volume, site.world.new_id())]
+    codes.append(cloud.detach(site.world.new_id(), site.volume).value.answer.code)
+    assert codes == ["BMS.1003", "BMS.0103", "BMS.0040"]
+
+
+def test_a_refused_token_is_renewed_for_a_read(site: Site) -> None:
+    """As at compute: once, and never for the DELETE itself."""
+    site.deployment.close_compute()
+    cloud = of(site)
+    cloud.check()
+    site.api.revoke_tokens()
+    assert cloud.server(site.server).value is not None
+    site.api.faults.add(Fault(faults.answer(bodies.unauthorized("x")), "delete_attachment"))
+    assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.RECONCILE
+    assert site.count("delete_attachment") == 1
