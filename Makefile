@@ -21,7 +21,7 @@ said = '$(subst ','\'',$(value $1))'
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain rollback remove schemas servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain rollback remove schemas package servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -173,6 +173,9 @@ build-DetachVolumeFunction build-ReceiveWebhookFunction build-ReportDeadLetterFu
 # How to build is the release's business, so `sam build` keeps to samconfig.toml. A CONFIG that is given and empty, such
 # as a variable that nobody has set, would deploy with the defaults.
 OWN_CONFIG = $(if $(filter-out undefined,$(origin CONFIG)),--config-file '$(abspath $(or $(CONFIG),$(error CONFIG names no file)))')
+
+package: $(READY) ## What a release consists of: artifact, SBOM, checksums, notes, in build/package [TAG=v1.2.3]
+	@$(BIN)/python -m tools.package $(if $(TAG),--tag $(call said,TAG))
 
 deploy: build .venv/sam/.ready ## Deploy to the AWS account of your environment [CONFIG=own.toml] [PARAMETERS="…"] [TAGS="…"]
 	@echo "Deploying with $(or $(CONFIG),samconfig.toml): stack, buckets, roles are made in your account;" >&2

@@ -27,7 +27,7 @@ from local.stack import simulator_credentials
 from shared.aws.client import EVENTS, AwsClient
 from shared.bootstrap.detach import build as build_service
 from simulator import Behaviour, CloudApi, CloudServer, Deployment, What, World
-from tools.artifact import ROOT, SETUPTOOLS, Recipe, build, product
+from tools.artifact import ROOT, Recipe, build, product
 from tools.sender import LOCAL_SECRET
 
 HERE = Path(__file__).parent
@@ -41,6 +41,8 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 NOVA_LAG = 0.5
 """Seconds by which compute lets go after block storage; 0.3 to 0.7 have been recorded."""
+SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
+"""Required by pbr, which needs it only to build packages."""
 
 T = TypeVar("T")
 Pair = tuple[str, str]

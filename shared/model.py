@@ -33,9 +33,9 @@ RequestTtl = Annotated[int, Field(ge=1, le=LONGEST_TTL)]
 
 
 class Frozen(BaseModel):
-    """A value that crosses a wire."""
+    """A value that crosses a wire. What checks it is built when it is first used, not at a cold start."""
 
-    model_config = ConfigDict(frozen=True, **STRICT)
+    model_config = ConfigDict(frozen=True, defer_build=True, **STRICT)
 
 
 # ------------------------------------------------------------------------------------------------- who asked

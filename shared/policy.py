@@ -79,6 +79,9 @@ SECRET_AWAY = 10
 SECRET_NEWEST = 30
 """How old it may be once its content was refused. This is also how often a stranger can make us read it."""
 
+TOKEN_LEFT = 120
+"""A token is not used any more when it ends so soon: longer than a call may take."""
+
 LOGIN_PAUSES = (0, 30, 600, 900)
 """So long a login is not repeated with the same credentials after its first, second, third and any later refusal.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -153,9 +154,9 @@ def _without_url(text: object) -> object:
 class CloudCredentials(_FromNames):
     """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    They are the options of keystoneauth1's `password`, `token` and `v3applicationcredential`, those of every login, and
-    those of Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for
-    people: it ends within a day, and then no login succeeds until another one is given.
+    They are OpenStack's options of `password`, `token` and `v3applicationcredential`, those of every login, and those
+    of Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for people:
+    it ends within a day, and then no login succeeds until another one is given.
     """
 
     model_config = ConfigDict(
@@ -204,7 +205,7 @@ class CloudCredentials(_FromNames):
         found = self.password, self.token, self.application_credential_secret, *keys
         return tuple(secret.get_secret_value() for secret in found if secret)
 
-    @property
+    @cached_property
     def verify(self) -> str | bool:
         """What requests takes as `verify`: by which certificates the cloud's own are checked."""
         return False if self.insecure else file_of(self.cacert) if self.cacert else True

@@ -25,11 +25,8 @@ UNPACKED_AT = "/var/task"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time a zip can tell."""
 
-SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
-"""Required by pbr, which needs it only to build packages."""
-
-UNUSED = (*SETUPTOOLS, "charset_normalizer")
-"""`requests` guesses with the latter how a text is encoded whose sender does not say; here everything is JSON."""
+UNUSED = ("charset_normalizer",)
+"""`requests` guesses with it how a text is encoded whose sender does not say; here everything is JSON."""
 
 LEFT_BEHIND = ("bin", ".lock")
 """What installing leaves behind."""
@@ -67,9 +64,9 @@ class Recipe:
 def product(host: bool = False, bytecode: bool = True) -> Recipe:
     """The artifact of all functions, for Lambda or for this machine and this Python."""
     name = ("host" if host else "lambda") + ("" if bytecode else "-sources")
-    # keystoneauth1 asks for its own version when it is imported; nobody else reads any metadata.
+    # Nobody reads any metadata at run time.
     sources = (ROOT / "functions", ROOT / "shared")
-    return Recipe(name, ROOT / "requirements.lock", sources, ("keystoneauth1",), host, bytecode, UNUSED)
+    return Recipe(name, ROOT / "requirements.lock", sources, (), host, bytecode, UNUSED)
 
 
 def build(recipe: Recipe) -> bool:

@@ -17,9 +17,10 @@ import requests
 from local.real_cloud import cure, try_key
 from local.surroundings import LOOPBACK
 from shared.cloud.http import limit
-from shared.cloud.keystone import CINDER_TYPES, EVERYWHERE, Access, Offered, Service
+from shared.cloud.keystone import Access
 from shared.cloud.no_answer import NoAnswer, unanswered
 from shared.cloud.openstack import LIST_VERSION, NOT_SHOWN, RECORD_VERSION, SERVER_VERSION, OpenStackCloud
+from shared.cloud.parse import CINDER_TYPES, EVERYWHERE, Offered, Service
 from shared.model import Answer, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL, Policy
 from shared.ports import CloudTrouble, Reading

@@ -22,7 +22,7 @@ import requests
 
 from shared.cloud.classify import classify
 from shared.cloud.http import LIMIT, refuses_login
-from shared.cloud.keystone import ENDING
+from shared.cloud.keystone import ENDING, Granted
 from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected
 from shared.cloud.signing import Signer
 from shared.model import Answer, AnswerClass, Classified, Reason
@@ -42,30 +42,11 @@ class Refused(NamedTuple):
     until: datetime
 
 
-class Catalog(NamedTuple):
-    """What the region offers, in the form of a token's catalog."""
-
-    catalog: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """In place of what a login gives."""
-
-    project_id: str
-    service_catalog: Catalog
-    keys: AccessKeys
-
-    def will_expire_soon(self, _: float) -> bool:
-        """A key does not end; one that was refused is to be looked up again."""
-        return self.keys.refused is not None
-
-
 @dataclass(eq=False)
 class AccessKeys:
     """The access key of one login: signs requests, a few at once, and none for a while after a refusal.
 
-    Takes the place of a plugin of keystoneauth1.
+    It takes the place of a login.
     """
 
     known: CloudCredentials
@@ -86,14 +67,14 @@ class AccessKeys:
         access, secret, token = (value.get_secret_value() if value else "" for value in given)
         return cls(known, http, clock, Signer(access, secret, clock, known.signing, token))
 
-    def get_access(self, _: object) -> Granted:
+    def granted(self) -> Granted:
         """The project and the addresses; asks for nothing but the id of a project that is known by name.
 
         Raises KeyRefused, NoAnswer, and OSError if no answer comes.
         """
         if self._granted is None:
             project_id = self.known.project_id or self._project()
-            self._granted = Granted(project_id, Catalog(_catalog(self.known)), self)
+            self._granted = Granted(self.known, "", project_id, _catalog(self.known))
         return self._granted
 
     def request(self, http: requests.Session, method: str, url: str, **options: Any) -> requests.Response:

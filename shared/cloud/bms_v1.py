@@ -18,7 +18,7 @@ import requests
 
 from shared.cloud import parse as wire
 from shared.cloud.http import Calls, sessions
-from shared.cloud.keystone import Login, ReadCredentials, Service
+from shared.cloud.keystone import Login, ReadCredentials
 from shared.cloud.openstack import OpenStackCloud, Read
 from shared.decision.case import DELETE_CALL
 from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Reason, Server
@@ -26,7 +26,7 @@ from shared.ports import Clock, CloudTrouble, Reading, Sent, utc_now
 from shared.redact import redact
 from shared.settings import CloudCredentials
 
-BARE_METAL = Service.BARE_METAL
+BARE_METAL = wire.Service.BARE_METAL
 SERVER = "baremetalservers/{}"
 PAGE = 100
 """Servers on a page; the service allows 1000 (BMS API, "Querying Details About BMSs")."""
@@ -156,7 +156,7 @@ class BareMetalCloud(OpenStackCloud):
 
     __slots__ = ()
 
-    servers_at: ClassVar[Service] = BARE_METAL
+    servers_at: ClassVar[wire.Service] = BARE_METAL
     get_server: ClassVar[Read] = Read("get_server", BARE_METAL, SERVER, server, Reason.SERVER_NOT_FOUND)
     list_attachments: ClassVar[Read] = Read(
         "list_attachments", BARE_METAL, f"{SERVER}/os-volume_attachments", wire.listing, Reason.SERVER_NOT_FOUND

@@ -33,7 +33,8 @@ from shared.ports import Clock
 from shared.redact import hidden
 
 if TYPE_CHECKING:
-    from shared.cloud.keystone import Access, Login, Service
+    from shared.cloud.keystone import Access, Login
+    from shared.cloud.parse import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Calls:
             )
         except OSError as error:  # of which RequestException is one
             raise NoAnswer(unanswered(error)) from error
-        lower = {name.lower(): value for name, value in response.headers.items()}
+        lower: dict[str, str] = dict(response.headers.lower_items())
         if response.ok:  # what it holds is parsed and not quoted
             return Answer(response.status_code, lower, response.content)
         shown = {name: hidden(value.encode(), access.secrets).decode() for name, value in lower.items()}
@@ -228,18 +229,11 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-class _ForLogin(_Adapter):
-    """The login library sets no time limits."""
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
-        return super().send(request, **{**options, "timeout": (CLOUD_CONNECT, CLOUD_ANSWER)})
-
-
 def sessions() -> tuple[requests.Session, requests.Session]:
     """For logins and for calls. Connections are kept; retries are not their business."""
     for_login, for_calls = requests.Session(), requests.Session()
-    for session, kind in ((for_login, _ForLogin), (for_calls, _Adapter)):
-        adapter = kind(pool_connections=4, pool_maxsize=32, max_retries=0)
+    for session in (for_login, for_calls):
+        adapter = _Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
         adapter.poolmanager.pool_classes_by_scheme = POOLS
         session.mount("http://", adapter)
         session.mount("https://", adapter)

@@ -1,6 +1,7 @@
-"""The login: keystoneauth1's plugins give a token, a project and the catalog. No other call is sent from here.
+"""The login at Keystone, and what it gave, kept for all calls of a process: token, project, addresses of the services.
 
-An access key needs no login; `access_keys` has the same things without one.
+An access key needs no login; `access_keys` has the same things without one. What is sent, and what the answer means,
+is in the Identity API v3, "Authentication and token management".
 """
 
 import re
@@ -8,48 +9,50 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import requests
-from keystoneauth1 import exceptions as keystone
-from keystoneauth1.identity import BaseIdentityPlugin, v3
-from keystoneauth1.session import Session
 
 from shared.cloud.classify import classify
 from shared.cloud.http import limit
-from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected, unanswered
+from shared.cloud.no_answer import REDIRECTS, KeyRefused, LoginRefused, NoAnswer, redirected, unanswered
+from shared.cloud.parse import Offered, Service, addresses, offered
 from shared.model import Answer, AnswerClass, Classified, Reason
-from shared.policy import LOGIN_PAUSES, LONGEST_CALL, SECRET_KEPT, SECRET_NEWEST
+from shared.policy import (
+    CLOUD_ANSWER,
+    CLOUD_CONNECT,
+    LOGIN_PAUSES,
+    LONGEST_CALL,
+    SECRET_KEPT,
+    SECRET_NEWEST,
+    TOKEN_LEFT,
+)
 from shared.ports import Clock
 from shared.redact import hidden
-from shared.regions import region_of
 from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials
 
 if TYPE_CHECKING:
     from shared.cloud.access_keys import AccessKeys
 
-NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
 ENDING = re.compile(r"(/v3)?/*$")
 """How the address of Keystone may end."""
-
-EVERYWHERE = "*"
-"""The region of an endpoint that serves all of them, as one without a region does."""
-
-CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
 
 ReadCredentials = Callable[[float], CloudCredentials]
 """Credentials that are at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
 
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
-class Service(StrEnum):
-    """The services that are called, and the setting that stands in for what the catalog says of each."""
 
-    COMPUTE = "COMPUTE_ENDPOINT"
-    BLOCK_STORAGE = "VOLUME_ENDPOINT"
-    BARE_METAL = "BMS_ENDPOINT"
-    IMAGE = ""
+@dataclass(frozen=True, slots=True, eq=False)
+class Granted:
+    """What a login by these credentials gave; after `good_until`, by our own clock, the token is not used."""
+
+    known: CloudCredentials = field(repr=False)
+    token: str = field(repr=False)
+    project_id: str
+    catalog: Sequence[Mapping[str, Any]]
+    good_until: datetime = FOR_EVER
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,20 +69,11 @@ class Access:
     where: str
     headers: Mapping[str, str] = field(repr=False)
     secrets: Sequence[str] = field(repr=False)
+    granted: Granted = field(repr=False)
     keys: "AccessKeys | None" = None
-    granted: Any = field(default=None, repr=False, compare=False)
-    """The login's own record of it, which knows when the token ends."""
 
     def missing(self, service: Service) -> str:
         return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
-
-
-class Offered(NamedTuple):
-    """An entry of the catalog; an endpoint without a region is EVERYWHERE."""
-
-    kind: str
-    region: str
-    url: str
 
 
 class _Refused(NamedTuple):
@@ -101,10 +95,12 @@ class Login:
     """The service that is asked for servers: compute, or bare metal."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
-    _session: Any = field(default=None, repr=False)
+    _granted: Granted | None = field(default=None, repr=False)
     _keys: "AccessKeys | None" = field(default=None, repr=False)
     held: Access | None = field(default=None, repr=False)
     """What the last read used; reading it costs no login, no secret and no wait for either."""
+    named_project: str | None = None
+    """The project that the credentials name by its id."""
     _refused: _Refused | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
@@ -114,17 +110,9 @@ class Login:
             if credentials == self._credentials:
                 return False
             self._keys = _access_keys(credentials, self.http, self.clock) if credentials.auth_type == BY_KEYS else None
-            # No redirect is followed: the password would go along.
-            auth: Any = self._keys or _plugin(credentials)
-            verify = credentials.verify if credentials.cacert or credentials.insecure else True
-            self._session = Session(auth=auth, session=self.http, verify=verify, redirect=False)
-            self._credentials, self.held, self._refused = credentials, None, None
+            self._credentials, self.named_project = credentials, credentials.named_project
+            self._granted = self.held = self._refused = None
             return True
-
-    @property
-    def named_project(self) -> str | None:
-        """The project that the credentials name by its id."""
-        return self._credentials.named_project if self._credentials else None
 
     def access(self, deadline: datetime | None = None) -> Access:
         """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
@@ -132,15 +120,13 @@ class Login:
         Threads that come meanwhile wait for that login, until their own deadlines.
         """
         held = self.held
-        if held and not held.granted.will_expire_soon(BaseIdentityPlugin.MIN_TOKEN_LIFE_SECONDS):
+        if held and self.clock() < held.granted.good_until and not (self._keys and self._keys.refused):
             return held
         self._wait(deadline)
         try:
-            if self._credentials is None:
-                self.refresh()
             given = self._logged_in(deadline)
             if self.held is None or self.held.granted is not given:
-                self.held = _access(given, self._credentials, self._session.verify, self._keys, self.servers_at)
+                self.held = _access(given, self._keys, self.servers_at)
             return self.held
         finally:
             self._lock.release()
@@ -148,9 +134,8 @@ class Login:
     def catalog(self) -> tuple[Offered, ...]:
         """All that the catalog has with the interface of the credentials; logs in. Raises NoAnswer."""
         with self._lock:
-            if self._credentials is None:
-                self.refresh()
-            return _offered(self._logged_in(None), self._credentials)
+            granted = self._logged_in(None)
+            return tuple(offered(granted.catalog, granted.known.interface))
 
     def _wait(self, deadline: datetime | None) -> None:
         """Take the lock, which another thread may hold for a login. Raises NoAnswer at the deadline."""
@@ -166,8 +151,8 @@ class Login:
         finally:
             self._lock.release()
 
-    def _logged_in(self, deadline: datetime | None) -> Any:
-        """keystoneauth1's access: the current one, or by a login if there is none or it ends soon.
+    def _logged_in(self, deadline: datetime | None) -> Granted:
+        """What the current login gave, or a new one if there is none or its token ends soon.
 
         A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
         same ones are tried again only after the pauses of LOGIN_PAUSES.
@@ -175,19 +160,23 @@ class Login:
         refused = self._refused or (self._keys.refused if self._keys else None)
         if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
             raise NoAnswer(refused.why)
+        if self._granted and not refused and self.clock() < self._granted.good_until:
+            return self._granted
         limit(LONGEST_CALL, deadline, self.clock)
         try:
-            granted = self._session.auth.get_access(self._session)
+            while self._credentials is None:
+                self.refresh()
+            known, keys = self._credentials, self._keys
+            self._granted = keys.granted() if keys else log_in(self.http, known, self.clock())
         except KeyRefused:  # by the lookup of the project
             return self._logged_in(deadline)
-        except (keystone.ClientException, OSError) as error:  # RequestException is an OSError
-            why = understood(error, self._credentials.secrets if self._credentials else ())
-            if why.kind is not AnswerClass.REAUTHENTICATE and why.reason is not Reason.UNAUTHORIZED:
-                raise NoAnswer(why) from error
-            self._refused = self._once_more_refused(why)
+        except LoginRefused as no:
+            self._refused = self._once_more_refused(no.classified)
             return self._logged_in(deadline)
+        except OSError as error:  # of which RequestException is one
+            raise NoAnswer(unanswered(error)) from error
         self._refused = None
-        return granted
+        return self._granted
 
     def _once_more_refused(self, why: Classified) -> _Refused:
         times = self._refused.times + 1 if self._refused else 1
@@ -206,8 +195,7 @@ class Login:
         if self._lock.acquire(blocking=False):
             try:
                 if self.held is refused and not refused.keys:
-                    self._session.auth.invalidate()
-                    self.held = None
+                    self._granted = self.held = None
             finally:
                 self._lock.release()
 
@@ -232,88 +220,14 @@ class Login:
             return self.access(deadline)
 
 
-# -------------------------------------------------------------------------------------------------- the catalog
-
-
-def _access(
-    granted: Any, known: Any, verify: bool | str, keys: "AccessKeys | None", servers_at: Service = Service.COMPUTE
-) -> Access:
-    project_id = str(granted.project_id or "")
+def _access(granted: Granted, keys: "AccessKeys | None", servers_at: Service) -> Access:
+    project_id, known = granted.project_id, granted.known
     if not project_id:
         raise NoAnswer.for_good(Reason.UNAUTHORIZED, "the token is not scoped to a project")
-    listed = _offered(granted, known)
-    region, regions = _region([(kind, at) for kind, at, _ in listed], known, servers_at)
-    offered: dict[str, str] = {}
-    for kind, at, url in listed:
-        if at in (EVERYWHERE, region):
-            offered.setdefault(kind, url)
-    found = {}
-    if servers_at is Service.BARE_METAL:
-        if bare_metal := _bare_metal(known, offered, region, project_id):
-            found[Service.BARE_METAL] = bare_metal
-    elif compute := NOVA_URL.match(known.compute_endpoint or offered.get("compute", "")):
-        # `/v2.1` is forced: behind `/v2` microversions are ignored.
-        found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
-    volumes = known.volume_endpoint or next((offered[kind] for kind in CINDER_TYPES if kind in offered), "")
-    if volumes := volumes.rstrip("/").removesuffix(f"/{project_id}"):
-        # Some catalogs leave the project out of the path, some the version.
-        version = "" if re.search(r"/v\d[\d.]*$", volumes) else "/v3"
-        found[Service.BLOCK_STORAGE] = f"{volumes}{version}/{project_id}"
-    if "image" in offered:
-        found[Service.IMAGE] = re.sub(r"/v2(\.\d+)?/*$", "", offered["image"].rstrip("/")) + "/v2"
-    elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
-    where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
-    remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
-    where = f"{where}: set {remedy} or"
-    if keys:
-        return Access("", project_id, found, verify, where, {"X-Project-Id": project_id}, known.secrets, keys, granted)
-    token = str(granted.auth_token)
-    return Access(token, project_id, found, verify, where, {"X-Auth-Token": token}, (token,), None, granted)
-
-
-def _bare_metal(known: CloudCredentials, offered: Mapping[str, str], region: str | None, project_id: str) -> str:
-    """By the setting, the catalog (its type is `bms`), or the table of regions; empty where none of them knows one."""
-    place = region_of(known.auth_url, region)
-    url = known.bms_endpoint or offered.get("bms") or (place.bare_metal if place else None) or ""
-    root = re.sub(r"/v1(\.\d+)?$", "", url.rstrip("/").removesuffix(f"/{project_id}"))
-    return f"{root}/v1/{project_id}" if root else ""
-
-
-def _offered(granted: Any, known: Any) -> tuple[Offered, ...]:
-    return tuple(
-        Offered(
-            str(service.get("type")),
-            str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE),
-            str(endpoint.get("url") or ""),
-        )
-        for service in granted.service_catalog.catalog
-        for endpoint in service.get("endpoints", ())
-        if endpoint.get("interface") == known.interface
-    )
-
-
-def _region(
-    listed: list[tuple[str, str]], known: CloudCredentials, servers_at: Service = Service.COMPUTE
-) -> tuple[str | None, list[str]]:
-    """The region that counts, and those that there are, for the services whose addresses no setting gives.
-
-    A region with one of the two services is no choice where another one has both. Raises NoAnswer if several are left.
-    """
-    servers: tuple[tuple[str, ...], str | None] = ("compute",), known.compute_endpoint
-    if servers_at is Service.BARE_METAL:
-        servers = ("bms",), known.bms_endpoint
-    given = {servers[0]: servers[1], CINDER_TYPES: known.volume_endpoint}
-    needed = [kinds for kinds, url in given.items() if not url]
-    places = [{at for kind, at in listed if kind in kinds} for kinds in needed or [("image",)]]
-    regions = sorted(set().union(*places) - {EVERYWHERE})
-    choices = [at for at in regions if all(place & {at, EVERYWHERE} for place in places)] or regions
-    if needed and len(choices) > 1 and not known.region:
-        several = f"the catalog has several regions: set OS_REGION_NAME to one of {', '.join(choices)}"
-        raise NoAnswer.for_good(Reason.API_REJECTED, several)
-    return known.region or (choices[0] if len(choices) == 1 else None), regions
-
-
-# --------------------------------------------------------------------------------------------------- the plugins
+    services, where = addresses(offered(granted.catalog, known.interface), known, project_id, servers_at)
+    headers = {"X-Project-Id": project_id} if keys else {"X-Auth-Token": granted.token}
+    secrets = known.secrets if keys else (granted.token,)
+    return Access(granted.token, project_id, services, known.verify, where, headers, secrets, granted, keys)
 
 
 def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) -> "AccessKeys":
@@ -323,56 +237,112 @@ def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) 
     return AccessKeys.of(known, http, clock)
 
 
-def _plugin(known: CloudCredentials) -> v3.Auth:
-    """keystoneauth1's way to log in; the settings have checked that it is complete."""
-    auth_url = ENDING.sub("", known.auth_url) + "/v3"
-    default = known.default_domain_id, known.default_domain_name
-    domain_id, domain_name = _first((known.user_domain_id, known.user_domain_name), default, (None, "Default"))
-    user: dict[str, Any] = {"user_id": known.user_id, "username": known.username}
-    user |= {"user_domain_id": domain_id, "user_domain_name": domain_name}
-    if known.auth_type == BY_CREDENTIAL:
-        secret = known.application_credential_secret
-        return v3.ApplicationCredential(
-            auth_url,
-            application_credential_id=known.application_credential_id,
-            application_credential_name=known.application_credential_name,
-            application_credential_secret=secret.get_secret_value() if secret else "",
-            **user,
-        )
-    scope: dict[str, Any] = {"project_id": known.project_id}
-    if not known.project_id:
-        # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
-        told = known.project_domain_id, known.project_domain_name
-        project_domain_id, project_domain_name = _first(told, default, (domain_id, domain_name))
-        scope = {"project_name": known.project_name, "project_domain_id": project_domain_id}
-        scope["project_domain_name"] = project_domain_name
-    token = known.token.get_secret_value() if known.token else ""
-    password = known.password.get_secret_value() if known.password else ""
-    if known.auth_type == BY_AGENCY:
-        from shared.cloud.agency import assume_role
+# ------------------------------------------------------------------------------------------- what asks for a token
 
-        user |= {"domain_id": domain_id, "domain_name": None if domain_id else domain_name}
-        return assume_role(auth_url, known, token or v3.Password(auth_url, password=password, **user))
-    if known.auth_type in BY_TOKEN:
-        return v3.Token(auth_url, token=token, **scope)
-    return v3.Password(auth_url, password=password, **user, **scope)
+Body: TypeAlias = dict[str, Any]
+Domain: TypeAlias = tuple[str | None, str | None]
+"""A domain's id and its name; the id counts if it is told."""
 
 
-def _first(*domains: tuple[str | None, str | None]) -> tuple[str | None, str | None]:
-    """The first domain that is told, by id or by name."""
-    return next(domain for domain in domains if any(domain))
+def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Granted:
+    """A token, by one request; by two for the role of an agency. Raises LoginRefused, NoAnswer, and OSError.
 
-
-def understood(error: Exception, secrets: Sequence[str] = ()) -> Classified:
-    """What an exception of the login means: an answer of Keystone's by that answer, all else is unknown.
-
-    The answer may repeat what it was sent, so the secrets of the login are not shown.
+    The settings have checked that the credentials are complete.
     """
-    response = getattr(error, "response", None)
-    if not isinstance(response, requests.Response):
-        return classify(Answer(error.http_status)) if isinstance(error, keystone.HttpError) else unanswered(error)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    answer = Answer(response.status_code, headers, hidden(response.content, secrets))
-    if answer.status in REDIRECTS:
-        return redirected(answer, "keystone", "OS_AUTH_URL").classified
-    return classify(answer) if isinstance(error, keystone.HttpError) else unanswered(error)
+    default = known.default_domain_id, known.default_domain_name
+    domain: Domain = (known.user_domain_id, known.user_domain_name)
+    if not any(domain):
+        domain = default if any(default) else (None, "Default")
+    if known.auth_type == BY_CREDENTIAL:
+        return _by_credential(http, known, now, domain)
+    # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+    project_domain: Domain = (known.project_domain_id, known.project_domain_name)
+    if not any(project_domain):
+        project_domain = default if any(default) else domain
+    project = {"project": _named(known.project_id, known.project_name, project_domain)}
+    own = known.token.get_secret_value() if known.token else ""
+    if known.auth_type in BY_TOKEN:
+        return _asked(http, known, now, "token", {"id": own}, project, own)
+    password = known.password.get_secret_value() if known.password else ""
+    user = {"user": {**_named(known.user_id, known.username, domain), "password": password}}
+    if known.auth_type != BY_AGENCY:
+        return _asked(http, known, now, "password", user, project)
+    # A token of our own account is not kept, since it may have been revoked by the time of the next login.
+    own = own or _asked(http, known, now, "password", user, {"domain": _named(*domain)}).token
+    return _in_the_role(http, known, now, own)
+
+
+def _by_credential(http: requests.Session, known: CloudCredentials, now: datetime, domain: Domain) -> Granted:
+    """The scope is the credential's own. Of one that is named its user is told, since names are not unique."""
+    which: Body = {"id": known.application_credential_id}
+    if not known.application_credential_id:
+        which = {"name": known.application_credential_name, "user": _named(known.user_id, known.username, domain)}
+    secret = known.application_credential_secret
+    which["secret"] = secret.get_secret_value() if secret else ""
+    return _asked(http, known, now, "application_credential", which, None)
+
+
+def _in_the_role(http: requests.Session, known: CloudCredentials, now: datetime, own: str) -> Granted:
+    """The role that another account gives by an agency (IAM, "Obtaining an Agency Token")."""
+    domain = known.agency_domain_name
+    by_name = known.delegated_project or not known.project_id
+    name = known.delegated_project or known.project_name
+    scope = {"project": _named(None if by_name else known.project_id, name, (None, domain))}
+    role = {"domain_name": domain, "xrole_name": known.agency_name}
+    return _asked(http, known, now, "assume_role", role, scope, own)
+
+
+def _asked(
+    http: requests.Session,
+    known: CloudCredentials,
+    now: datetime,
+    method: str,
+    data: Body,
+    scope: Body | None,
+    token: str = "",
+) -> Granted:
+    """One request for a token. No redirect is followed: the password would go along."""
+    auth = {"identity": {"methods": [method], method: data}, **({"scope": scope} if scope else {})}
+    response = http.post(
+        f"{ENDING.sub('', known.auth_url)}/v3/auth/tokens",
+        json={"auth": auth},
+        headers={"Accept": "application/json", **({"X-Auth-Token": token} if token else {})},
+        timeout=(CLOUD_CONNECT, CLOUD_ANSWER),
+        verify=known.verify,
+        allow_redirects=False,
+    )
+    if response.status_code >= 300:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        # The answer may repeat what it was sent.
+        answer = Answer(response.status_code, headers, hidden(response.content, known.secrets))
+        if answer.status in REDIRECTS:
+            raise redirected(answer, "keystone", "OS_AUTH_URL")
+        why = classify(answer)
+        refused = why.kind is AnswerClass.REAUTHENTICATE or why.reason is Reason.UNAUTHORIZED
+        raise LoginRefused(why) if refused else NoAnswer(why)
+    try:
+        return _granted(known, response.headers["X-Subject-Token"], response.json()["token"], now)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        message = "Keystone's answer cannot be read: check OS_AUTH_URL"
+        raise NoAnswer(Classified(AnswerClass.RECONCILE, "unreadable_answer", message)) from error
+
+
+def _granted(known: CloudCredentials, token: str, told: Body, now: datetime) -> Granted:
+    """The clocks may differ, so the token's life counts from now. One of unknown life is used until it is refused."""
+    good_until, issued, ends = FOR_EVER, told.get("issued_at"), told.get("expires_at")
+    if ends:
+        life = datetime.fromisoformat(ends) - (datetime.fromisoformat(issued) if issued else now)
+        good_until = now + life - timedelta(seconds=TOKEN_LEFT)
+    catalog = told.get("catalog") or []
+    if not isinstance(catalog, list):
+        raise TypeError("the catalog is no list")
+    return Granted(known, token, str((told.get("project") or {}).get("id") or ""), catalog, good_until)
+
+
+def _named(id_: str | None, name: str | None, domain: Domain | None = None) -> Body:
+    """By its id; otherwise by its name, and its domain if it has one."""
+    if id_:
+        return {"id": id_}
+    if domain is None:
+        return {"name": name}
+    return {"name": name, "domain": {"id": domain[0]} if domain[0] else {"name": domain[1]}}

@@ -24,6 +24,10 @@ class NoAnswer(Exception):
         return cls(Classified(AnswerClass.PERMANENT, code or reason.value, message, reason))
 
 
+class LoginRefused(NoAnswer):
+    """Keystone gave no token for these credentials."""
+
+
 class KeyRefused(NoAnswer):
     """Nothing was sent: the access key has been refused lately, and is not tried again so soon."""
 

@@ -15,8 +15,9 @@ import requests
 from shared.cloud import parse as wire
 from shared.cloud.classify import classify
 from shared.cloud.http import Calls, sessions
-from shared.cloud.keystone import Access, Login, ReadCredentials, Service
+from shared.cloud.keystone import Access, Login, ReadCredentials
 from shared.cloud.no_answer import REDIRECTS, NoAnswer, redirected
+from shared.cloud.parse import Service
 from shared.decision.case import DELETE_CALL
 from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import LONGEST_DELETE

@@ -1,11 +1,16 @@
 """The cloud's JSON, read tolerantly: the documents show shapes that the wire does not have, and the reverse."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
-from shared.model import Action, Attachment, Ended, Flavor, Listed, Server, Volume
+from shared.cloud.no_answer import NoAnswer
+from shared.model import Action, Attachment, Ended, Flavor, Listed, Reason, Server, Volume
+from shared.regions import region_of
+from shared.settings import CloudCredentials
 
 
 class Unreadable(ValueError):
@@ -124,16 +129,15 @@ def listing(body: Any) -> tuple[Listed, ...]:
     entries = [found] if isinstance(found, dict) and found else found
     if not isinstance(entries, list) and entries != {}:
         raise Unreadable("the answer holds no list of attachments")
-    return tuple(_listed(entry) for entry in entries or ())
-
-
-def _listed(entry: Any) -> Listed:
-    # From microversion 2.89 on `id` is gone; before, it equals volumeId.
-    volume_id = entry.get("volumeId") or entry.get("id") if isinstance(entry, dict) else None
-    if not isinstance(volume_id, str):
-        raise Unreadable("an entry of the attachment list names no volume")
-    named = _named(entry)
-    return Listed(volume_id.lower(), named.get("device"), named.get("attachment_id"), named.get("bdm_uuid"))
+    listed = []
+    for entry in entries or ():
+        # From microversion 2.89 on `id` is gone; before, it equals volumeId.
+        volume_id = entry.get("volumeId") or entry.get("id") if isinstance(entry, dict) else None
+        if not isinstance(volume_id, str):
+            raise Unreadable("an entry of the attachment list names no volume")
+        named = _named(entry)
+        listed.append(Listed(volume_id.lower(), named.get("device"), named.get("attachment_id"), named.get("bdm_uuid")))
+    return tuple(listed)
 
 
 def server(body: Any) -> Server:
@@ -220,3 +224,101 @@ def _action(entry: Mapping[str, Any]) -> Action | None:
 def _events(action: Mapping[str, Any]) -> list[dict[str, Any]]:
     events = action.get("events")
     return [event for event in events if isinstance(event, dict)] if isinstance(events, list) else []
+
+
+# -------------------------------------------------------------------------------------------------- the catalog
+
+NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
+EVERYWHERE = "*"
+"""The region of an endpoint that serves all of them, as one without a region does."""
+
+CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
+
+
+class Service(StrEnum):
+    """The services that are called, and the setting that stands in for what the catalog says of each."""
+
+    COMPUTE = "COMPUTE_ENDPOINT"
+    BLOCK_STORAGE = "VOLUME_ENDPOINT"
+    BARE_METAL = "BMS_ENDPOINT"
+    IMAGE = ""
+
+
+class Offered(NamedTuple):
+    """An entry of the catalog; an endpoint without a region is EVERYWHERE."""
+
+    kind: str
+    region: str
+    url: str
+
+
+def offered(catalog: Sequence[Mapping[str, Any]], interface: str) -> list[Offered]:
+    """The endpoints of a token's catalog that have this interface."""
+    found = []
+    for service in catalog:
+        for endpoint in (service.get("endpoints") or ()) if isinstance(service, dict) else ():
+            if isinstance(endpoint, dict) and endpoint.get("interface") == interface:
+                at = str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE)
+                found.append(Offered(str(service.get("type")), at, str(endpoint.get("url") or "")))
+    return found
+
+
+def addresses(
+    listed: Sequence[Offered], known: CloudCredentials, project_id: str, servers_at: Service = Service.COMPUTE
+) -> tuple[Mapping[Service, str], str]:
+    """The address of each service for a project, by the settings or the catalog; and where the catalog was read.
+
+    Raises NoAnswer if several regions are left.
+    """
+    region, regions = _region(listed, known, servers_at)
+    offers: dict[str, str] = {}
+    for kind, at, url in listed:
+        if at in (EVERYWHERE, region):
+            offers.setdefault(kind, url)
+    found: dict[Service, str] = {}
+    if servers_at is Service.BARE_METAL:
+        if bare_metal := _bare_metal(known, offers, region, project_id):
+            found[Service.BARE_METAL] = bare_metal
+    elif compute := NOVA_URL.match(known.compute_endpoint or offers.get("compute", "")):
+        # `/v2.1` is forced: behind `/v2` microversions are ignored.
+        found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
+    volumes = known.volume_endpoint or next((offers[kind] for kind in CINDER_TYPES if kind in offers), "")
+    if volumes := volumes.rstrip("/").removesuffix(f"/{project_id}"):
+        # Some catalogs leave the project out of the path, some the version.
+        version = "" if re.search(r"/v\d[\d.]*$", volumes) else "/v3"
+        found[Service.BLOCK_STORAGE] = f"{volumes}{version}/{project_id}"
+    if "image" in offers:
+        found[Service.IMAGE] = re.sub(r"/v2(\.\d+)?/*$", "", offers["image"].rstrip("/")) + "/v2"
+    elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
+    where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
+    remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
+    return found, f"{where}: set {remedy} or"
+
+
+def _bare_metal(known: CloudCredentials, offers: Mapping[str, str], region: str | None, project_id: str) -> str:
+    """By the setting, the catalog (its type is `bms`), or the table of regions; empty where none of them knows one."""
+    place = region_of(known.auth_url, region)
+    url = known.bms_endpoint or offers.get("bms") or (place.bare_metal if place else None) or ""
+    root = re.sub(r"/v1(\.\d+)?$", "", url.rstrip("/").removesuffix(f"/{project_id}"))
+    return f"{root}/v1/{project_id}" if root else ""
+
+
+def _region(
+    listed: Sequence[Offered], known: CloudCredentials, servers_at: Service = Service.COMPUTE
+) -> tuple[str | None, list[str]]:
+    """The region that counts, and those that there are, for the services whose addresses no setting gives.
+
+    A region with one of the two services is no choice where another one has both. Raises NoAnswer if several are left.
+    """
+    servers: tuple[tuple[str, ...], str | None] = ("compute",), known.compute_endpoint
+    if servers_at is Service.BARE_METAL:
+        servers = ("bms",), known.bms_endpoint
+    given = {servers[0]: servers[1], CINDER_TYPES: known.volume_endpoint}
+    needed = [kinds for kinds, url in given.items() if not url]
+    places = [{at for kind, at, _ in listed if kind in kinds} for kinds in needed or [("image",)]]
+    regions = sorted(set().union(*places) - {EVERYWHERE})
+    choices = [at for at in regions if all(place & {at, EVERYWHERE} for place in places)] or regions
+    if needed and len(choices) > 1 and not known.region:
+        several = f"the catalog has several regions: set OS_REGION_NAME to one of {', '.join(choices)}"
+        raise NoAnswer.for_good(Reason.API_REJECTED, several)
+    return known.region or (choices[0] if len(choices) == 1 else None), regions

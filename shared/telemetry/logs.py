@@ -37,7 +37,10 @@ def _line(entry: dict[str, Any]) -> str:
 
 LONGEST_TRACEBACK = 20_000
 
-logger = Logger(service=SERVICE, utc=True, use_rfc3339=True, json_serializer=_line)
+VERSION = "0.1.0"
+"""The release, in every line. It is that of pyproject.toml, which is not deployed."""
+
+logger = Logger(service=SERVICE, version=VERSION, utc=True, use_rfc3339=True, json_serializer=_line)
 
 
 LOGGED = {Requeue: "wait", NotLookedAt: "wait", Disks: "list"}

@@ -11,9 +11,10 @@ import pytest
 import requests
 
 from shared.cloud.http import limit
-from shared.cloud.keystone import Login, Service
+from shared.cloud.keystone import Login
 from shared.cloud.no_answer import NoAnswer
 from shared.cloud.openstack import OpenStackCloud, connect
+from shared.cloud.parse import Service
 from shared.model import AnswerClass, Call, Classified, Reason
 from shared.policy import SECRET_NEWEST
 from shared.ports import CloudTrouble

@@ -17,8 +17,9 @@ import pytest
 from shared.aws.client import AwsClient
 from shared.aws.secrets import CloudSecret, Secrets
 from shared.cloud.http import Calls, sessions
-from shared.cloud.keystone import Access, Login, Service
+from shared.cloud.keystone import Access, Login
 from shared.cloud.no_answer import NoAnswer
+from shared.cloud.parse import Service
 from shared.model import AnswerClass
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_DELETE
 from shared.ports import Clock, utc_now

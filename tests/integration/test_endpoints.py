@@ -1,12 +1,12 @@
 """Where the services are, by the catalog and by the settings, and every way that OpenStack has to log in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from shared.cloud.keystone import _region
 from shared.cloud.no_answer import NoAnswer
 from shared.cloud.openstack import OpenStackCloud
+from shared.cloud.parse import Offered, Service, addresses
 from shared.model import AnswerClass, Classified, Reason
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, load
@@ -62,20 +62,28 @@ def test_a_region_that_is_not_there_is_told(site: Site) -> None:
 
 def test_a_region_without_block_storage_is_no_choice() -> None:
     """A second, older entry of compute alone (DevStack's `RegionLegacy`) makes nothing ambiguous, set or not."""
-    listed = [
+    places = [
         ("compute", "Legacy"),
         ("compute", "One"),
         ("volumev3", "One"),
         ("block-storage", "One"),
         ("image", "Two"),
     ]
+    listed = [Offered(kind, at, f"http://{at.lower()}") for kind, at in places]
     values = {"auth_url": "http://keystone", "username": "u", "password": "p", "project_id": "1" * 32}
-    assert _region(listed, load(CloudCredentials, values)) == ("One", ["Legacy", "One"])
-    assert _region(listed, load(CloudCredentials, values | {"region_name": "Legacy"}))[0] == "Legacy"
+
+    def compute(offered: Sequence[Offered], **more: str) -> tuple[str, str]:
+        services, where = addresses(offered, load(CloudCredentials, values | more), "1" * 32)
+        return services[Service.COMPUTE].removesuffix("/v2.1/" + "1" * 32), where
+
+    address, where = compute(listed)
+    assert (address, "in the region One:" in where) == ("http://one", True)
+    assert compute(listed, region_name="Legacy")[0] == "http://legacy"
     with pytest.raises(NoAnswer, match="Legacy, One, Other"):
-        _region([*listed[:2], ("volumev3", "Other")], load(CloudCredentials, values))
-    endpoints = {"compute_endpoint": "http://nova", "volume_endpoint": "http://cinder"}
-    assert _region(listed, load(CloudCredentials, values | endpoints))[0] == "Two"
+        compute([*listed[:2], Offered("volumev3", "Other", "http://other")])
+    ours = {"compute_endpoint": "http://nova", "volume_endpoint": "http://cinder"}
+    address, where = compute(listed, **ours)
+    assert (address, "in the region Two:" in where) == ("http://nova", True)
 
 
 @pytest.mark.parametrize("everywhere", ["*", ""])

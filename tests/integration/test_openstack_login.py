@@ -13,9 +13,10 @@ import pytest
 import requests
 
 from shared.cloud.http import Calls, sessions
-from shared.cloud.keystone import Login, Service
+from shared.cloud.keystone import Login
 from shared.cloud.no_answer import NoAnswer
 from shared.cloud.openstack import OpenStackCloud, connect
+from shared.cloud.parse import Service
 from shared.model import AnswerClass, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT
 from shared.ports import CloudTrouble

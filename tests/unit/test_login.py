@@ -1,0 +1,201 @@
+"""The login's questions and answers, beside those of keystoneauth1, which is the reference for both."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from keystoneauth1.identity import v3
+from keystoneauth1.session import Session
+from requests.adapters import BaseAdapter
+
+from shared.cloud.keystone import FOR_EVER, Granted, log_in
+from shared.cloud.no_answer import LoginRefused, NoAnswer
+from shared.settings import CloudCredentials, load
+
+NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+PROJECT = {"id": "c" * 32, "name": "demo", "domain": {"id": "default", "name": "Default"}}
+ENDPOINT = {"id": "e1", "interface": "public", "region": "eu-de", "region_id": "eu-de", "url": "http://nova/v2.1"}
+CATALOG = [{"type": "compute", "name": "nova", "id": "s1", "endpoints": [ENDPOINT]}]
+TOKEN = {"issued_at": "2026-11-23T07:00:00.000000Z", "expires_at": "2026-11-23T09:00:00.000000Z", "project": PROJECT,
+         "catalog": CATALOG, "methods": ["password"], "user": {"id": "u", "name": "u"}}  # fmt: skip
+
+
+class Keystone(BaseAdapter):
+    """Notes what it is asked, and gives one answer."""
+
+    def __init__(self, body: object, status: int = 201, token: str | None = "granted") -> None:
+        super().__init__()
+        self.asked: list[requests.PreparedRequest] = []
+        self.answer = requests.Response()
+        self.answer.status_code = status
+        self.answer._content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.answer.headers["Content-Type"] = "application/json"
+        if token is not None:
+            self.answer.headers["X-Subject-Token"] = token
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        self.asked.append(request)
+        self.answer.request = request
+        return self.answer
+
+    def close(self) -> None:
+        pass
+
+    def session(self) -> requests.Session:
+        session = requests.Session()
+        session.mount("http://", self)
+        return session
+
+    def heard(self) -> list[tuple[str, str, object, str | None]]:
+        """Method, address, body and token of each request."""
+        return [
+            (str(one.method), str(one.url), json.loads(one.body or b"null"), one.headers.get("X-Auth-Token"))
+            for one in self.asked
+        ]
+
+
+def reference(known: CloudCredentials, default: dict[str, Any]) -> v3.Auth:
+    """The plugin of keystoneauth1 that the same settings stand for."""
+    domain_id = known.user_domain_id or (None if known.user_domain_name else default.get("default_domain_id"))
+    domain_name = known.user_domain_name or default.get("default_domain_name")
+    if not (domain_id or domain_name):
+        domain_name = "Default"
+    user = {"user_id": known.user_id, "username": known.username, "user_domain_id": domain_id,
+            "user_domain_name": domain_name}  # fmt: skip
+    project: dict[str, Any] = {"project_id": known.project_id, "project_name": known.project_name}
+    told = known.project_domain_id or known.project_domain_name
+    project["project_domain_id"] = known.project_domain_id or (
+        None
+        if told
+        else default.get("default_domain_id") or (None if default.get("default_domain_name") else domain_id)
+    )
+    project["project_domain_name"] = known.project_domain_name or default.get("default_domain_name") or domain_name
+    url = f"{known.auth_url}/v3"
+    if known.application_credential_secret:
+        return v3.ApplicationCredential(
+            url,
+            application_credential_id=known.application_credential_id,
+            application_credential_name=known.application_credential_name,
+            application_credential_secret=known.application_credential_secret.get_secret_value(),
+            **user,  # type: ignore[arg-type]
+        )
+    if known.token:
+        return v3.Token(url, token=known.token.get_secret_value(), **project)
+    assert known.password
+    return v3.Password(url, password=known.password.get_secret_value(), **user, **project)  # type: ignore[arg-type]
+
+
+def some(*names: str) -> st.SearchStrategy[dict[str, str]]:
+    """One of these settings, or none."""
+    return st.sampled_from([{}, *({name: f"some-{name}"} for name in names)])
+
+
+USERS = st.sampled_from([{"username": "ops"}, {"user_id": "u1"}, {"user_id": "u1", "username": "ops"}])
+PROJECTS = st.sampled_from([{"project_id": "c" * 32}, {"project_name": "demo"}])
+DOMAINS = st.tuples(
+    some("user_domain_id", "user_domain_name"),
+    some("project_domain_id", "project_domain_name"),
+    some("default_domain_id", "default_domain_name"),
+)
+WAYS = st.one_of(
+    st.just({"password": "pass word"}),
+    st.just({"token": "own-token"}),
+    st.just({"application_credential_id": "ac1", "application_credential_secret": "s"}),
+    st.just({"application_credential_name": "ci", "application_credential_secret": "s"}),
+)
+
+
+@given(USERS, PROJECTS, DOMAINS, WAYS)
+def test_asks_as_keystoneauth1_does(
+    user: dict[str, str], project: dict[str, str], domains: tuple[dict[str, str], ...], way: dict[str, str]
+) -> None:
+    """For every way to log in, user, project and domain: the same method, address, body and token."""
+    default = domains[2]
+    values = {"auth_url": "http://keystone", **user, **project, **domains[0], **domains[1], **default, **way}
+    known = load(CloudCredentials, values)
+    ours, theirs = Keystone({"token": TOKEN}), Keystone({"token": TOKEN})
+    log_in(ours.session(), known, NOW)
+    reference(known, default).get_auth_ref(Session(session=theirs.session()))
+    assert ours.heard() == theirs.heard()
+
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "as ever": TOKEN,
+    "two services, one without endpoints": {**TOKEN, "catalog": [*CATALOG, {"type": "image", "endpoints": []}]},
+    "no catalog": {name: value for name, value in TOKEN.items() if name != "catalog"},
+    "an empty catalog": {**TOKEN, "catalog": []},
+    "not scoped to a project": {name: value for name, value in TOKEN.items() if name != "project"},
+    "an endpoint without a region": {
+        **TOKEN, "catalog": [{"type": "compute", "endpoints": [{"interface": "public", "url": "http://nova"}]}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_understands_as_keystoneauth1_does(answer: str) -> None:
+    """The token, the project and the catalog are those that keystoneauth1 reads of the same answer."""
+    body = {"token": ANSWERS[answer]}
+    theirs = reference(password(), {}).get_auth_ref(Session(session=Keystone(body).session()))
+    ours = granted(body)
+    assert ours.token == theirs.auth_token
+    assert ours.project_id == (theirs.project_id or "")
+    assert list(ours.catalog) == theirs.service_catalog.catalog if theirs.has_service_catalog() else not ours.catalog
+
+
+def password(**changes: str) -> CloudCredentials:
+    values = {"auth_url": "http://keystone", "username": "u", "password": "secret-word", "project_id": "c" * 32}
+    return load(CloudCredentials, {**values, **changes})
+
+
+def granted(body: object, **answer: Any) -> Granted:
+    return log_in(Keystone(body, **answer).session(), password(), NOW)
+
+
+def test_life_of_a_token_is_counted_by_our_own_clock() -> None:
+    """Keystone's clock may be wrong by hours: what counts is how long the token lives."""
+    later = {**TOKEN, "issued_at": "2026-11-24T07:00:00Z", "expires_at": "2026-11-24T08:00:00Z"}
+    one = granted({"token": later})
+    assert one.good_until == NOW + timedelta(minutes=58)
+
+
+@pytest.mark.parametrize(
+    ("told", "good_until"),
+    [
+        ({"expires_at": "2026-11-23T08:30:00Z"}, NOW + timedelta(minutes=28)),
+        ({"issued_at": "2026-11-23T08:30:00Z"}, FOR_EVER),
+        ({"issued_at": None, "expires_at": None}, FOR_EVER),
+    ],
+)
+def test_times_may_be_missing(told: dict[str, Any], good_until: datetime) -> None:
+    """A token of unknown life is used until it is refused."""
+    body = {**{name: value for name, value in TOKEN.items() if not name.endswith("_at")}, **told}
+    assert granted({"token": body}).good_until == good_until
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>welcome</html>", b"", [], {}, {"token": None}, {"token": []}, {"token": {**TOKEN, "expires_at": "soon"}},
+     {"token": {**TOKEN, "expires_at": 7}}, {"token": {**TOKEN, "project": "demo"}},
+     {"token": {**TOKEN, "catalog": 5}}, {"token": {**TOKEN, "expires_at": "2026-11-23T08:30:00"}}],
+)  # fmt: skip
+def test_what_is_no_token_is_no_login(body: object) -> None:
+    """An answer of something else than Keystone is told as such, and never ends as a bug."""
+    with pytest.raises(NoAnswer, match="unreadable_answer: Keystone's answer cannot be read: check OS_AUTH_URL"):
+        granted(body)
+
+
+def test_token_without_its_header_is_no_login() -> None:
+    """The token itself comes in a header, which a proxy may drop."""
+    with pytest.raises(NoAnswer, match="unreadable_answer"):
+        granted({"token": TOKEN}, token=None)
+
+
+def test_refusal_shows_no_password() -> None:
+    """Keystone, or what stands before it, may repeat what it was sent."""
+    body = {"error": {"code": 401, "message": "wrong: secret-word", "title": "Unauthorized"}}
+    with pytest.raises(LoginRefused) as no:
+        granted(body, status=401)
+    assert "secret-word" not in str(no.value)
