@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.exceptions import LocationValueError
 
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.redact import redact
@@ -40,11 +42,24 @@ CODES: Mapping[str, tuple[type[Exception], ...]] = {
 """What a call without an answer is called in evidence; the first that fits the error, or one behind it, counts."""
 
 
-def unanswered(error: Exception) -> Classified:
+NO_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema, LocationValueError)
+"""Raised before anything is sent."""
+
+
+def unanswered(error: Exception, setting: str = "") -> Classified:
     """No answer came, so nothing is known of the outcome; but of one whose certificate fails, nothing was asked.
 
-    A plain OSError is what `requests` raises where the file of OS_CACERT is not there.
+    Nor was it where the address is none, which `setting` cures. A plain OSError is what `requests` raises where the
+    file of OS_CACERT is not there. The text of an error about a header shows the header, which may hold a secret.
     """
+    no_name = isinstance(error, UnicodeError) and "latin-1" not in str(error)  # headers are Latin-1
+    if no_name or isinstance(error, NO_ADDRESS):
+        remedy = f"; set {setting} to an address that can be" if setting else ""
+        message = redact(f"the address cannot be asked ({error}){remedy}")
+        return Classified(AnswerClass.PERMANENT, "bad_address", message, Reason.API_REJECTED)
+    if isinstance(error, ValueError):
+        message = "a header is none that HTTP allows: look for blanks, line breaks and other letters in the credentials"
+        return Classified(AnswerClass.RECONCILE, "bad_header", message)
     behind = list(_causes(error))
     no_file = type(error) is OSError
     if no_file or any(isinstance(one, ssl.SSLCertVerificationError) for one in behind):
