@@ -43,22 +43,26 @@ CODES: Mapping[str, tuple[type[Exception], ...]] = {
 
 
 NO_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema, LocationValueError)
-"""Raised before anything is sent."""
+"""Raised before anything is sent, or by a redirect to one, which `requests` reads although it is not followed."""
 
 
-def unanswered(error: Exception, setting: str = "") -> Classified:
+def unanswered(error: Exception, setting: str | None = None) -> Classified:
     """No answer came, so nothing is known of the outcome; but of one whose certificate fails, nothing was asked.
 
-    Nor was it where the address is none, which `setting` cures. A plain OSError is what `requests` raises where the
-    file of OS_CACERT is not there. The text of an error about a header shows the header, which may hold a secret.
+    A read of an address that is none is for the operator to mend, by the `setting`; of a DELETE, for which none is
+    given, nothing is known. A plain OSError is what `requests` raises where the file of OS_CACERT is not there. The
+    text of an error about a header shows the header, which may hold a secret.
     """
     no_name = isinstance(error, UnicodeError) and "latin-1" not in str(error)  # headers are Latin-1
-    if no_name or isinstance(error, NO_ADDRESS):
+    if setting is not None and (no_name or isinstance(error, NO_ADDRESS)):
         remedy = f"; set {setting} to an address that can be" if setting else ""
         message = redact(f"the address cannot be asked ({error}){remedy}")
         return Classified(AnswerClass.PERMANENT, "bad_address", message, Reason.API_REJECTED)
     if isinstance(error, ValueError):
-        message = "a header is none that HTTP allows: look for blanks, line breaks and other letters in the credentials"
+        message = (
+            "a header of the request or of the answer is none that HTTP allows: look for blanks, line breaks and "
+            "letters beyond ASCII in the credentials, and for a redirect"
+        )
         return Classified(AnswerClass.RECONCILE, "bad_header", message)
     behind = list(_causes(error))
     no_file = type(error) is OSError

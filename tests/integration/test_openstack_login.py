@@ -280,7 +280,7 @@ class _Elsewhere(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_POST
+    do_GET = do_DELETE = do_POST
 
     def log_message(self, *arguments: Any) -> None:
         """Quiet."""
@@ -330,6 +330,20 @@ def test_a_service_that_redirects_is_the_operators_to_mend(setting: str, status:
     assert f"a redirect to {target};" in classified.message
     assert setting in classified.message
     assert stolen == []
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "http://x..y/", "http://\xff", "//[", "http://x:y/"])
+def test_a_redirect_to_no_address(target: str) -> None:
+    """The HTTP library reads it although it is not followed: nothing is raised, and nothing is known of a DELETE."""
+    site = Site()
+    with CloudServer(site.api), elsewhere(target, 307) as (service, asked):
+        cloud = site.connect(compute_endpoint=service)
+        cloud.volume(site.volume)
+        with pytest.raises(CloudTrouble):
+            cloud.listing(site.server)
+        sent = cloud.detach(site.server, site.volume).value.answer
+    assert sent.kind is AnswerClass.RECONCILE
+    assert len(asked) == 2
 
 
 # ------------------------------------------------------------------------------------------------------- sessions
