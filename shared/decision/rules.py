@@ -200,8 +200,9 @@ def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def busy_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Backing up, extending, attaching…: the cloud would refuse a detach now. Of an offloaded server it does not."""
-    if case.volume and case.volume.status != "in-use" and not case.offloaded:
+    """Backing up, extending, attaching…: the cloud would refuse a detach now. An offloaded server's is reserved."""
+    idle = ("in-use", "reserved") if case.offloaded else ("in-use",)
+    if case.volume and case.volume.status not in idle:
         return requeue(case, policy, now, f"the volume is {case.volume.status}")
     return None
 

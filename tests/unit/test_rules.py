@@ -84,6 +84,7 @@ SHARED_ELSEWHERE = seen(volume("in-use", elsewhere(), multiattach=True), NOT_LIS
 SHARED_ELSEWHERE_DETACHING = seen(volume("detaching", elsewhere(), multiattach=True), NOT_LISTED)
 
 RESERVED = replace(volume("available"), status="reserved")
+SHARED_BUSY = replace(volume("available"), status="backing-up", multiattach=True)
 ERROR_FREE = replace(volume("available"), status="error")
 OFFLOADED = server(status="SHELVED_OFFLOADED", vm_state="shelved_offloaded", power_state=4)
 SHELVED = (CREATED, record("shelve", ago(seconds=90), ago(seconds=80)))
@@ -284,6 +285,7 @@ def test_server_that_is_being_moved_is_waited_for(row: Row) -> None:
     Row("followed, shelved since", seen(RESERVED, server=OFFLOADED, actions=SHELVED), "delete", FOLLOWING),
     Row("system disk", seen(RESERVED, SYSTEM_LISTED, server=OFFLOADED, actions=RESIZED), "failed: system_disk"),
     Row("busy", seen(RESERVED, server=replace(OFFLOADED, task_state="spawning")), "wait"),
+    Row("shared, and being backed up", seen(SHARED_BUSY, server=OFFLOADED, actions=RESIZED), "wait"),
     Row("accepted", seen(RESERVED, server=OFFLOADED, actions=SHELVED), "wait", accepted(2)),
     Row("gone", FREE, "detached: detached_now", accepted(2)),
 )
