@@ -208,9 +208,9 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
 		pyproject.toml --group local -c requirements-dev.lock -o requirements-local.lock
-	@for group in conventional runtime sam; do \
+	@for group in conventional conventional-webhook runtime sam; do \
 		$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
-			--group pyproject.toml:$$group $$([ $$group = conventional ] && echo -c requirements-dev.lock) \
+			--group pyproject.toml:$$group $$([ $${group%%-*} = conventional ] && echo -c requirements-dev.lock) \
 			-o benchmarks/$$group.lock; done
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --upgrade --python-version 3.11 \
 		--group pyproject.toml:checkov -o requirements-checkov.lock

@@ -2,7 +2,8 @@
 
 import argparse
 
-from benchmarks.harness import arena
+from benchmarks import flame, schedule
+from benchmarks.harness import PRODUCT, arena, packages
 from benchmarks.measure import FULL, QUICK, measured
 from benchmarks.report import HERE, as_json, machine, write_page
 from tools.artifact import BUILD
@@ -16,6 +17,8 @@ if __name__ == "__main__":
         for figure in measured(up, QUICK if quick else FULL):
             print("  ".join(cell.ljust(32) for cell in figure.cells), flush=True)
             figures.append(figure)
+        flame.write(packages()[PRODUCT], up.stage.environment(), BUILD if quick else HERE)
     ((BUILD if quick else HERE) / "results.json").write_text(as_json(told_by, figures))
     if not quick:
-        write_page()
+        schedule.write(HERE)
+        write_page(schedule.told())

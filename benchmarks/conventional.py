@@ -1,7 +1,7 @@
 """What the product is measured against: boto3, openstacksdk and Powertools, waiting inline.
 
 Written as well as that goes: clients live as long as the process, a record that fails comes back alone, the same
-safety facts are checked, looks follow the same schedule, both planes must agree before it says detached.
+safety facts are checked, it looks as often, both planes must agree before it says detached.
 """
 
 from __future__ import annotations

@@ -14,11 +14,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from math import inf
 from multiprocessing.managers import BaseManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple, TypeVar
 
-from local.aws_stand_in import ACCOUNT, BUS, CLOUD_SECRET, REGION, REQUESTS, AwsStandIn, queue_arn
+from local.aws_stand_in import ACCOUNT, BUS, CLOUD_SECRET, REGION, REQUESTS, WEBHOOK_SECRET, AwsStandIn, queue_arn
 from local.demo import LONG_AGO
 from local.poller import LambdaContext, Poller
 from local.stack import simulator_credentials
@@ -26,13 +28,19 @@ from shared.aws.client import EVENTS, AwsClient
 from shared.bootstrap.detach import build as build_service
 from simulator import Behaviour, CloudApi, CloudServer, Deployment, What, World
 from tools.artifact import ROOT, Recipe, build, product
+from tools.sender import LOCAL_SECRET
 
 HERE = Path(__file__).parent
 PRODUCT, CONVENTIONAL, BARE = "product", "conventional", "bare calls"
 MODULES = {PRODUCT: "functions.detach_volume.handler", CONVENTIONAL: "conventional", BARE: "bare_requests"}
 """The handlers by their names in an artifact, where what is ours lies at the top."""
+WEBHOOK, FASTAPI = "webhook", "FastAPI"
+ENDPOINTS = {WEBHOOK: "functions.receive_webhook.handler", FASTAPI: "conventional_webhook"}
+"""The same of the webhook endpoint."""
 PROCESSES = multiprocessing.get_context("spawn")
 
+NOVA_LAG = 0.5
+"""Seconds by which compute lets go after block storage; 0.3 to 0.7 have been recorded."""
 SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
 """Required by pbr, which needs it only to build packages."""
 
@@ -100,6 +108,7 @@ class Stage:
         self._aws = self._up.enter_context(AwsStandIn(visibility_seconds=7200))  # nothing is received twice
         self._server = self._up.enter_context(CloudServer(self._api))
         self._aws.put_secret(CLOUD_SECRET, simulator_credentials(self._api))
+        self._aws.put_secret(WEBHOOK_SECRET, {"secrets": [LOCAL_SECRET]})
         self._queues: Any = models.sqs_backends[ACCOUNT][REGION].queues
         self._told: list[tuple[str, datetime]] = []
         put = EventsBackend.put_events
@@ -115,24 +124,27 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """What a function finds in its environment here."""
-        own = {"EVENT_BUS_NAME": BUS, "CLOUD_SECRET_ID": CLOUD_SECRET}
+        own = {"EVENT_BUS_NAME": BUS, "CLOUD_SECRET_ID": CLOUD_SECRET, "WEBHOOK_SECRET_ID": WEBHOOK_SECRET}
         return {**self._aws.environment, "REQUEST_QUEUE_URL": self._aws.queue_urls[REQUESTS], **own}
 
     def set_latency(self, seconds: float) -> None:
         """How long the cloud's API takes to answer anything."""
         self._server.latency = seconds
 
-    def renew(self, servers: int, disks: int, seconds: float | None) -> list[Pair]:
+    def renew(self, servers: int, disks: int, seconds: float | None, task: str | None = None) -> list[Pair]:
         """Forget everything; make servers with disks whose detach takes that long. None: disks that are on no server.
 
-        The simulator looks through all it holds, so nothing of earlier measurements may be left.
+        A server with a `task` is waited for. The simulator looks through all it holds, so nothing of earlier
+        measurements may be left.
         """
         world, api = self._world, self._api
         with api.lock:
             for held in (world.servers, world.volumes, world.nova, world.cinder, world.history, api.calls, self._told):
                 held.clear()
-            names = [world.add_server(metadata={"os_type": "Linux"}, root_device="/dev/sda").id for _ in range(servers)]
-            slow = Behaviour(seconds=seconds or 0)
+            self._queues[REQUESTS]._messages.clear()
+            kind: dict[str, Any] = {"metadata": {"os_type": "Linux"}, "root_device": "/dev/sda", "task_state": task}
+            names = [world.add_server(**kind).id for _ in range(servers)]
+            slow = Behaviour(seconds=seconds, nova_lag=min(NOVA_LAG, seconds)) if seconds is not None else Behaviour()
             pairs = [(name, world.add_volume(behaviour=slow).id) for name in names for _ in range(disks)]
             for server, volume in pairs if seconds is not None else ():
                 world.attach(server, volume, attached_at=LONG_AGO)
@@ -141,6 +153,10 @@ class Stage:
     def calls(self) -> int:
         """How often the cloud was asked for anything."""
         return len(self._api.calls)
+
+    def first_delete(self) -> datetime:
+        """When the first DELETE arrived."""
+        return next(call.at for call in self._api.calls if call.method == "DELETE")
 
     def send(self, body: str) -> None:
         self._aws.send(REQUESTS, body)
@@ -222,6 +238,7 @@ def megabytes(process_id: str, name: str) -> float:
 class Arena:
     """Everything that is up for a run."""
 
+    clock: Clock
     stage: Stage
     handlers: Mapping[str, Handler]
 
@@ -232,13 +249,17 @@ class Arena:
             raise RuntimeError(f"{name} gave back {answer}")
         return spent
 
-    def drain(self, name: str) -> list[Spent]:
-        """Invoke with what the queue holds until it holds nothing, skipping the time in which nothing is due."""
+    def drain(self, name: str, polls: float = inf) -> list[Spent]:
+        """Invoke with what the queue holds until it holds nothing, skipping the time in which nothing is due.
+
+        At most after so many polls it ends, whatever the queue holds.
+        """
         handler, environment = self.handlers[name], self.stage.environment()
         url = environment["REQUEST_QUEUE_URL"]
         poller = Poller(AwsClient(environment), url, queue_arn(REQUESTS), handler.invoke, wait_seconds=0)
-        while self.stage.skip_to_next():
+        while polls > 0 and self.stage.skip_to_next():
             poller.poll()
+            polls -= 1
         return handler.spent()
 
 
@@ -249,16 +270,16 @@ def arena() -> Iterator[Arena]:
         stage = stack.enter_context(process(Stage, clock))
         environment = stage.environment()
         handlers = {name: stack.enter_context(process(Handler, name, environment, clock)) for name in MODULES}
-        yield Arena(stage, handlers)
+        yield Arena(clock, stage, handlers)
 
 
-def body(pair: Pair) -> str:
-    return json.dumps({"server_id": pair[0], "volume_id": pair[1]})
+def body(pair: Pair, **fields: object) -> str:
+    return json.dumps({"server_id": pair[0], "volume_id": pair[1], **fields})
 
 
-def event(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Messages as Lambda's event source mapping hands them over."""
-    sent = str(int(LONG_AGO.timestamp() * 1000))
+def event(pairs: Sequence[Pair], at: datetime = LONG_AGO) -> dict[str, Any]:
+    """Messages that were sent at this time, as Lambda's event source mapping hands them over."""
+    sent = str(int(at.timestamp() * 1000))
     times = {"SentTimestamp": sent, "ApproximateFirstReceiveTimestamp": sent, "ApproximateReceiveCount": "1"}
     common = {"attributes": times, "eventSource": "aws:sqs", "eventSourceARN": queue_arn(REQUESTS)}
     return {"Records": [{**common, "messageId": pair[1], "body": body(pair)} for pair in pairs]}
@@ -268,16 +289,21 @@ def event(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def packages() -> dict[str, Recipe]:
-    """Both handlers as artifacts for this machine, built the same way; the bytecode is this Python's.
+    """All handlers as artifacts for this machine, built the same way; the bytecode is this Python's.
 
-    All metadata of the conventional one stays: openstacksdk finds its own version and its ways to log in by it.
+    All metadata of the conventional ones stays: openstacksdk finds its own version and its ways to log in by it.
     """
-    ours = HERE / "conventional.py"
-    conventional = Recipe("conventional", HERE / "conventional.lock", (ours,), host=True, without=SETUPTOOLS)
-    recipes = {PRODUCT: product(host=True), CONVENTIONAL: conventional}
+    ours = product(host=True)
+    recipes = {PRODUCT: ours, CONVENTIONAL: peer("conventional"), WEBHOOK: ours, FASTAPI: peer("conventional_webhook")}
     for recipe in recipes.values():
         build(recipe)
     return recipes
+
+
+def peer(name: str) -> Recipe:
+    """The artifact of a conventional handler: a module here, and its lock."""
+    lock, source = HERE / f"{name.replace('_', '-')}.lock", HERE / f"{name}.py"
+    return Recipe(name.replace("_", "-"), lock, (source,), host=True, without=SETUPTOOLS)
 
 
 def runtime() -> Path:
@@ -336,6 +362,24 @@ def started(
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+@contextmanager
+def emulated(
+    module: str, recipe: Recipe, variables: Mapping[str, str]
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A handler's module from its artifact under the emulator, in an empty directory of its own."""
+    with (
+        TemporaryDirectory() as empty,
+        started(f"{module}.lambda_handler", recipe.directory, variables, Path(empty)) as up,
+    ):
+        yield up
+
+
+def peak(emulator: subprocess.Popen[bytes]) -> float:
+    """Megabytes that the function beneath the emulator has held at the most."""
+    children = " ".join(path.read_text() for path in Path(f"/proc/{emulator.pid}/task").glob("*/children"))
+    return max(megabytes(child, "VmHWM") for child in children.split())
 
 
 def free_port() -> int:

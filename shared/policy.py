@@ -232,7 +232,7 @@ ERROR_READS = 2
 """An error status may pass: so many looks in a row have to show it; after an accepted DELETE only from this time on:"""
 ERROR_AFTER = 30
 
-RECORD_AFTER = 25
+RECORD_AFTER = 30
 """While the volume says `detaching`, the action record is asked from this time on, at every other look."""
 
 RECORD_SLACK = 5
@@ -253,9 +253,9 @@ class Backoff:
 Steps = tuple[int, ...]
 """Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
 
-POLL: Steps = (1, 1, 2, 2, *[3] * 8, 4, 5, 6, 7, 8, 10, 12, 15)
-"""While a detach is under way. Its looks are due at 1, 2, 4, 6, 9, 12 … seconds after the acceptance, however late the
-one before was. Most detaches end in the first half minute, and no end of these is seen later than 3 s."""
+POLL: Steps = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 9, 12, 15)
+"""While a detach is under way. Its looks are due at 1, 3, 5, 8, 11, 14 … seconds after the acceptance, however late the
+one before was. Chosen by simulation (`benchmarks/schedule.py`): the more often detaches end at an age, the closer."""
 
 JUST_CHANGED = 10
 """A volume that was let go so short a time ago is about to be let go by compute too: a look a second later sees it."""

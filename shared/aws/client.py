@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
+from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -71,6 +72,8 @@ KINDS = ("FIPS", "DUALSTACK")
 
 def _session() -> requests.Session:
     http = requests.Session()
+    # Otherwise `requests` looks through the whole environment for proxies at each request.
+    http.trust_env = bool(getproxies())
     for scheme in ("https://", "http://"):
         http.mount(scheme, HTTPAdapter(pool_connections=4, pool_maxsize=AWS_THREADS, max_retries=0))
     return http

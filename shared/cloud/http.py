@@ -9,6 +9,7 @@ the process is frozen between two invocations.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -217,6 +219,9 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
+CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables by which `requests` checks certificates where no setting says how."""
+
 POOLS = {"http": _Pool, "https": _TlsPool}
 
 
@@ -232,7 +237,10 @@ class _Adapter(HTTPAdapter):
 def sessions() -> tuple[requests.Session, requests.Session]:
     """For logins and for calls. Connections are kept; retries are not their business."""
     for_login, for_calls = requests.Session(), requests.Session()
+    # Otherwise `requests` looks through the whole environment, and for a .netrc, at each request.
+    heeded = bool(getproxies()) or any(map(os.environ.get, CA_BUNDLES))
     for session in (for_login, for_calls):
+        session.trust_env = heeded
         adapter = _Adapter(pool_connections=4, pool_maxsize=32, max_retries=0)
         adapter.poolmanager.pool_classes_by_scheme = POOLS
         session.mount("http://", adapter)

@@ -119,7 +119,7 @@ def _furnish(world: World, exchanges: Sequence[Exchange]) -> None:
     servers = {e.json["server"]["id"]: e.json["server"] for e in reversed(exchanges) if _shows(e, "server")}
     attached = list(_attached(exchanges))
     for id in _existing(exchanges, SERVER_IN_PATH, [server for server, _, _ in attached]):
-        world.add_server(id, tags=(), **_server(servers.get(id)))
+        world.add_server(id, tags=(), flavor_specs={}, **_server(servers.get(id)))
     for id in _existing(exchanges, VOLUME_IN_PATH, [volume for _, volume, _ in attached]):
         world.add_volume(id, **_volume(volumes.get(id)))
     for server, volume, device in attached:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from local.verdicts import told
 from simulator.scenarios import CATALOGUE
 from tests.access import OTHERS, by
 from tests.simulation.oracle import Run, violations
@@ -37,9 +38,9 @@ def test_scenarios_end_as_by_password(way: str) -> None:
     with by(way):
         for name, scenario in CATALOGUE.items():
             simulation, stage = played(scenario)
-            heard = {event["id"]: event["data"] for event in simulation.bus.events}.values()
+            heard = {event["id"]: event for event in simulation.bus.events}.values()
             got = tuple(
-                " then ".join(data["detail"] for data in heard if data["request"]["id"] == request["id"])
+                told([event for event in heard if event["data"]["request"]["id"] == request["id"]])
                 for request in stage.requests
             )
             requests = [json.loads(body) for body in stage.bodies()]

@@ -16,7 +16,7 @@ from tools.costs.prices import UNITS, Prices, WrongNumber
 from tools.exit_status import Exit
 
 BENCH = Bench(
-    cpu_1=10, cpu_10=1, cold_start=110, import_=80, memory=46, memory_after=55, calls_30=19, billed={}, machine=""
+    cpu_1=10, cpu_10=1, cold_start=110, import_=80, memory=46, memory_after=55, calls_30=16, billed={}, machine=""
 )
 """10 ms an invocation, none a message, 100 ms more for a cold start."""
 THERE = Deployed(alarm_metrics=17, composite_alarms=2, dashboards=1, memory=256)
@@ -35,26 +35,26 @@ def quantities(usage: Usage) -> dict[str, float]:
 
 
 def test_a_plain_month() -> None:
-    """A thousand detaches of 30 s are 14 looks and 19 calls each; every line is what a person would write down."""
+    """A thousand detaches of 30 s are 12 looks and 16 calls each; every line is what a person would write down."""
     assert usd(PLAIN) == pytest.approx(
         {
-            "Lambda, requests": 14_000 * 0.20e-6,
-            # 19 calls of 100 ms, and 14 looks of 10 ms CPU and 10 ms for a call to AWS; 2 GB
-            "Lambda, duration": 1000 * 2.180 * 2 * 1.33334e-5,
+            "Lambda, requests": 12_000 * 0.20e-6,
+            # 16 calls of 100 ms, and 12 looks of 10 ms CPU and 10 ms for a call to AWS; 2 GB
+            "Lambda, duration": 1000 * 1.840 * 2 * 1.33334e-5,
             # half of them begin cold: 100 ms, and a login
             "Lambda, cold starts (INIT, login)": 500 * 0.200 * 2 * 1.33334e-5,
-            # 1,000 requests sent, 14,000 received, 14,000 deleted, 13,000 continuations sent
-            "SQS, requests": 42_000 * 0.40e-6,
+            # 1,000 requests sent, 12,000 received, 12,000 deleted, 11,000 continuations sent
+            "SQS, requests": 36_000 * 0.40e-6,
             # two queues, five pollers, a poll every 20 s of 730 hours
             "SQS, empty polls": 1_314_000 * 0.40e-6,
             "EventBridge, events": 1000 * 1e-6,
             "EventBridge, archive": 0.00195 * 0.123,
-            # 20 kB of our own and 14 times 500 bytes of Lambda's
-            "CloudWatch, logs": 0.027 * 0.53,
+            # 17.8 kB of our own and 12 times 500 bytes of Lambda's
+            "CloudWatch, logs": 0.0238 * 0.53,
             "CloudWatch, custom metrics": 11 * 0.30,
             "CloudWatch, alarms": 17 * 0.10 + 2 * 0.50,
             "CloudWatch, dashboard": 3.00,
-            "X-Ray, traces": 14_000 * 5e-6,
+            "X-Ray, traces": 12_000 * 5e-6,
             "Secrets Manager, secrets": 2 * 0.40,
             "Secrets Manager, calls": 2200 * 0.05 / 10_000,
             "KMS, keys": 0,
@@ -69,9 +69,9 @@ def test_batches_share_invocations_and_waiting() -> None:
     """Ten messages to a batch: a tenth of the invocations, and ten servers are waited for at one time."""
     found = quantities(replace(PLAIN, batch=10))
 
-    assert found["Lambda, requests"] == 1400
-    assert found["Lambda, duration"] == pytest.approx(2 * (204 + 14))
-    assert found["SQS, requests"] == 1000 + 2 * 1400 + 1300
+    assert found["Lambda, requests"] == 1200
+    assert found["Lambda, duration"] == pytest.approx(2 * (172 + 12))
+    assert found["SQS, requests"] == 1000 + 2 * 1200 + 1100
 
 
 def test_a_canary_adds_its_own_looks() -> None:
@@ -155,8 +155,8 @@ def test_traces_beyond_one_a_second_are_sampled() -> None:
 
 
 def test_between_two_lengths() -> None:
-    """Halfway between 30 s and 60 s there are 16.5 invocations; what is outside of the table is its end."""
-    assert (between(45).invocations, between(45).calls) == (16.5, 23)
+    """Halfway between 30 s and 60 s there are 13.5 invocations; what is outside of the table is its end."""
+    assert (between(45).invocations, between(45).calls) == (13.5, 18)
     assert between(45).metrics == 12
     assert between(0.1).invocations == between(1).invocations
     assert between(9e9).invocations == between(3600).invocations

@@ -640,7 +640,7 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("not known, undated", NO_TIME, FAILED + f"superseded; attachment {ATTACHMENT}, made at a time that the cloud "
         f"does not tell, was not touched: {KNOWN_THEN}"),
     Row("moving", UNDATED, FIRST + f": the server may be moving; the volume is attached as {ATTACHMENT}"),
-    Row("free, still detaching", FREE_AND_DETACHING, "wait 1 s: the volume is free of servers and still detaching",
+    Row("free, still detaching", FREE_AND_DETACHING, "wait 3 s: the volume is free of servers and still detaching",
         accepted(5)),
     Row("gone, in error", seen(ERROR_FREE, NOT_LISTED), "detached: already_detached; the volume is error"),
     Row("gone, in error, accepted", seen(ERROR_FREE, NOT_LISTED), "detached: detached_now; the volume is error",
@@ -666,7 +666,7 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("stuck", STUCK, FAILED + "stuck_detaching; the server's action record says that the detach failed, and the "
         "volume is still detaching", accepted(30)),
     Row("error", seen(volume("error")), FAILED + "volume_error; the volume's status is error", progress(error_reads=1)),
-    Row("error, once", seen(volume("error")), "wait 2 s: the volume's status is error", progress(attempt=3)),
+    Row("error, once", seen(volume("error")), "wait 3 s: the volume's status is error", progress(attempt=3)),
     Row("backing up", BACKING_UP, FIRST + ": the volume is backing-up"),
     Row("accepted", IDLE, "wait 10 s: accepted; the volume is in-use", accepted(60)),
     Row("accepted, gone", unread(None), "wait 10 s: accepted; the volume is gone", accepted(60)),
@@ -677,7 +677,7 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("refused, not seen detaching", IDLE, FAILED + "refused_by_server; the volume has stayed in-use with the same "
         "attachment", accepted(60, idle_reads=1)),
     Row("denied", IDLE, FAILED + "forbidden; DELETE: http_403 no", refused(3, idle_reads=1)),
-    Row("denied, once idle", IDLE, "wait 2 s: DELETE: http_403 no; whether it had an effect is looked at",
+    Row("denied, once idle", IDLE, "wait 3 s: DELETE: http_403 no; whether it had an effect is looked at",
         refused(1, attempt=3)),
     Row("lost", IDLE, "wait 25 s: the outcome of the last DELETE is unknown", lost(1, 5)),
     Row("lost thrice", IDLE, FIRST + ": 3 DELETEs without a known outcome; not sending another", lost(3, 600)),

@@ -209,15 +209,15 @@ WITH_RECEIPT = {"receipt": "r"}
             id="no server, no list"),
         pytest.param(accepted(5, **WITH_RECEIPT), {"shows": DETACHING}, "volume V", Seen(DETACHING, listing_read=False),
             id="detaching"),
-        pytest.param(accepted(25, attempt=4, **WITH_RECEIPT), {"shows": DETACHING}, "volume V, record S r",
-            Seen(DETACHING, listing_read=False, ended=Ended.RUNNING), id="detaching for 25 s"),
-        pytest.param(accepted(25, attempt=3, **WITH_RECEIPT), {"shows": DETACHING}, "volume V",
+        pytest.param(accepted(30, attempt=4, **WITH_RECEIPT), {"shows": DETACHING}, "volume V, record S r",
+            Seen(DETACHING, listing_read=False, ended=Ended.RUNNING), id="detaching for 30 s"),
+        pytest.param(accepted(30, attempt=3, **WITH_RECEIPT), {"shows": DETACHING}, "volume V",
             Seen(DETACHING, listing_read=False), id="at every second look"),
-        pytest.param(accepted(24, attempt=4, **WITH_RECEIPT), {"shows": DETACHING}, "volume V",
-            Seen(DETACHING, listing_read=False), id="detaching for 24 s"),
-        pytest.param(accepted(25), {"shows": DETACHING}, "volume V", Seen(DETACHING, listing_read=False),
+        pytest.param(accepted(29, attempt=4, **WITH_RECEIPT), {"shows": DETACHING}, "volume V",
+            Seen(DETACHING, listing_read=False), id="detaching for 29 s"),
+        pytest.param(accepted(30), {"shows": DETACHING}, "volume V", Seen(DETACHING, listing_read=False),
             id="without a receipt"),
-        pytest.param(joined(25, attempt=4, **WITH_RECEIPT), {"shows": DETACHING}, "volume V",
+        pytest.param(joined(30, attempt=4, **WITH_RECEIPT), {"shows": DETACHING}, "volume V",
             Seen(DETACHING, listing_read=False), id="somebody else's"),
         pytest.param(accepted(600), {"shows": DETACHING}, "volume V, list S", Seen(DETACHING, LISTED),
             id="about to be told"),
@@ -378,7 +378,7 @@ def test_what_is_said_rests_on_the_volume_itself() -> None:
     told, waiting = desk.visit(case(accepted(600)), second(accepted(5)))
     assert (told.case.volume, told.case.listed) == (latest, True)
     assert told.decision == Requeue(pause(WATCH, 0, SEED), "the volume is detaching", announce_unconfirmed=True)
-    assert (waiting.case.listed, waiting.decision) == (None, Requeue(1, "the volume is detaching"))
+    assert (waiting.case.listed, waiting.decision) == (None, Requeue(3, "the volume is detaching"))
 
 
 @pytest.mark.parametrize("under_way", [None, {}, DOWN])
@@ -468,7 +468,7 @@ def test_a_delete_needs_its_time(seconds: float, sent: bool) -> None:
     step = desk.one(replace(FOLLOWING, attempt=3), seconds=seconds)
     assert ("DELETE" in desk.asked) is sent
     if not sent:
-        assert step.decision == Requeue(2, "no time left for a DELETE in this invocation")
+        assert step.decision == Requeue(3, "no time left for a DELETE in this invocation")
         assert step.case.progress.deletes_sent == 0
 
 
@@ -508,7 +508,7 @@ def test_a_disk_whose_delete_was_just_sent_is_left_alone(later: float, sent: boo
     (step,) = desk.visit(case(progress(attempt=3), request(id="4712")))
     assert ("DELETE" in desk.asked) is sent
     if not sent:
-        assert step.decision == Requeue(2, "another request sent a DELETE less than 30 s ago")
+        assert step.decision == Requeue(3, "another request sent a DELETE less than 30 s ago")
 
 
 @pytest.mark.parametrize("fresh", [True, False])

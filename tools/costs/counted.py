@@ -22,13 +22,14 @@ class Counted:
 
 
 DETACHES: Sequence[Counted] = (
-    Counted(1, 3, 8, 1, 1_950, 6_600, 11),
-    Counted(5, 5, 9, 1, 1_950, 8_600, 11),
-    Counted(30, 14, 19, 1, 1_950, 20_000, 11),
-    Counted(60, 19, 27, 1, 1_950, 27_200, 12),
-    Counted(120, 23, 32, 1, 1_950, 32_400, 12),
-    Counted(600, 56, 82, 2, 4_010, 80_200, 14),
-    Counted(3600, 63, 94, 2, 4_360, 90_600, 14),
+    Counted(1, 3, 8, 1, 1_950, 6_700, 11),
+    Counted(2, 3, 7, 1, 1_950, 6_300, 11),
+    Counted(5, 5, 10, 1, 1_950, 9_250, 11),
+    Counted(30, 12, 16, 1, 1_950, 17_800, 11),
+    Counted(60, 15, 20, 1, 1_950, 22_000, 12),
+    Counted(120, 19, 26, 1, 1_950, 27_900, 12),
+    Counted(600, 52, 76, 2, 4_010, 77_900, 14),
+    Counted(3600, 59, 88, 2, 4_360, 88_800, 14),
 )
 """Detaches that go well, by their length. From 600 s on there is an `unconfirmed` before the final verdict."""
 

@@ -21,9 +21,9 @@ VCPU_MB = 1769
 class Bench:
     """Milliseconds on a whole core of the machine that measured, and megabytes.
 
-    `cpu_1` and `cpu_10` are the CPU of one request in a batch of one and of ten. `cold_start` is the first invocation
-    of a fresh environment, from runtime to verdict. `billed` is by the seconds that the detach took, with `LATENCY` for
-    each call.
+    `cpu_1` and `cpu_10` are the CPU of one request in a batch of one and of ten. `cold_start` is from the event to the
+    first DELETE of a fresh environment. `billed` is by the seconds that the detach took, with `LATENCY` for each call.
+    `looks` is the look schedule that it was measured with.
     """
 
     cpu_1: float
@@ -35,6 +35,7 @@ class Bench:
     calls_30: float
     billed: Mapping[int, float]
     machine: str
+    looks: tuple[int, ...] = ()
 
     @property
     def per_invocation(self) -> float:
@@ -69,6 +70,7 @@ def bench(text: str) -> Bench:
         memory_after=ours["growth_memory"],
         calls_30=ours["calls_1"],
         billed={int(key.removeprefix("billed_")): value for key, value in ours.items() if key.startswith("billed_")},
+        looks=tuple(machine.get("looks", ())),
         machine=f"Python {machine['python']}, {machine['architecture']}",
     )
 

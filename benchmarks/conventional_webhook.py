@@ -1,0 +1,87 @@
+"""What the webhook endpoint is measured against: FastAPI behind Mangum, with standardwebhooks and boto3.
+
+Written as well as that goes: clients, the secret and the verifier live as long as the process, no lifespan is played,
+and no documentation is made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import boto3
+from fastapi import FastAPI, HTTPException, Request
+from mangum import Mangum
+from pydantic import BaseModel, ConfigDict, ValidationError
+from standardwebhooks import Webhook, WebhookVerificationError
+
+ENDPOINT = os.environ.get("AWS_ENDPOINT_URL")
+SOURCE = "/bms-volume-detach/webhook"
+LARGEST = 64 * 1024
+
+app = FastAPI(openapi_url=None)
+queue = boto3.client("sqs", endpoint_url=ENDPOINT)
+secrets = boto3.client("secretsmanager", endpoint_url=ENDPOINT)
+
+
+class Asked(BaseModel):
+    """What the sender asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    server_id: uuid.UUID
+    volume_id: uuid.UUID
+    project_id: str | None = None
+    requested_at: datetime | None = None
+    unmounted: bool = False
+    allow_system_disk: bool = False
+    dry_run: bool = False
+
+
+@lru_cache(maxsize=1)
+def verifiers() -> list[Webhook]:
+    """One for each secret that is in force."""
+    secret = json.loads(secrets.get_secret_value(SecretId=os.environ["WEBHOOK_SECRET_ID"])["SecretString"])
+    return [Webhook(one) for one in secret["secrets"]]
+
+
+def is_signed(body: bytes, headers: dict[str, str]) -> bool:
+    for verifier in verifiers():
+        try:
+            verifier.verify(body.decode(), headers)
+        except WebhookVerificationError:
+            continue
+        return True
+    return False
+
+
+async def receive(request: Request) -> dict[str, Any]:
+    """Check who sends, and what; put it on the queue as a CloudEvent, and say under which id the verdict comes."""
+    body, headers = await request.body(), dict(request.headers)
+    if len(body) > LARGEST:
+        raise HTTPException(413)
+    if not is_signed(body, headers):
+        raise HTTPException(401)
+    try:
+        asked = Asked.model_validate_json(body)
+    except ValidationError as error:
+        raise HTTPException(422, error.errors(include_url=False, include_context=False)) from error
+    id_ = headers["webhook-id"]
+    event = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": SOURCE,
+        "type": "bms.volume.detach_requested.v1",
+        "data": asked.model_dump(mode="json", exclude_unset=True),
+    }
+    queue.send_message(QueueUrl=os.environ["REQUEST_QUEUE_URL"], MessageBody=json.dumps(event))
+    verdict = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{SOURCE} {id_} {asked.volume_id}"))
+    return {"accepted": [{"volume_id": str(asked.volume_id), "verdict_id": verdict}]}
+
+
+app.add_api_route("/", receive, methods=["POST"], status_code=202)
+lambda_handler = Mangum(app, lifespan="off")

@@ -1,0 +1,101 @@
+"""Where the import of the handler spends its time: a flame graph of `-X importtime`, and a table by package.
+
+An import is most of a cold start. The times are with the measuring, which makes each module a little slower.
+"""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks import harness
+from benchmarks.drawing import bar, picture, text
+from tools.artifact import Recipe
+
+LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
+"""Microseconds by itself and in all, and a module, two spaces deeper than what imports it."""
+
+
+@dataclass
+class Module:
+    name: str
+    own: int
+    whole: int
+    imports: list["Module"] = field(default_factory=list)
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def import_times(recipe: Recipe, variables: Mapping[str, str], module: str) -> str:
+    """What Python says of the import in a fresh process that sees the artifact and nothing else."""
+    command = [*harness.python(), "-X", "importtime", "-c", f"import {module}"]
+    seen = harness.surroundings(variables, recipe.directory)
+    with TemporaryDirectory() as empty:
+        return subprocess.run(command, cwd=empty, env=seen, capture_output=True, text=True, check=True).stderr
+
+
+def tree(told: str) -> list[Module]:
+    """Modules that nobody imports, with what they import; Python tells a module when it has been loaded."""
+    waiting: dict[int, list[Module]] = {}
+    for own, whole, spaces, name in LINE.findall(told):
+        depth = len(spaces) // 2
+        waiting.setdefault(depth, []).append(Module(name, int(own), int(whole), waiting.pop(depth + 1, [])))
+    return waiting.get(0, [])
+
+
+def by_package(modules: list[Module]) -> Counter[str]:
+    """Microseconds that the modules of each package take by themselves."""
+    found: Counter[str] = Counter()
+    for module in modules:
+        found[module.package] += module.own
+        found += by_package(module.imports)
+    return found
+
+
+WIDTH, EDGE, TOP, HEIGHT = 1200, 10, 50, 17
+NARROWEST = 0.5
+"""Pixels: what is narrower is not drawn."""
+OWN = ("functions", "shared")
+
+
+def drawn(modules: list[Module], scale: float, x: float, depth: int) -> Iterator[tuple[int, str]]:
+    """Rectangles and names with their depth: each module under the one that imports it, as wide as its time."""
+    for module in modules:
+        width, y = module.whole * scale, TOP + depth * (HEIGHT + 1)
+        if width >= NARROWEST:
+            said = f"{module.name}: {module.whole / 1000:.1f} ms, by itself {module.own / 1000:.1f} ms"
+            yield depth, bar(x, y, width - 0.3, "ours" if module.package in OWN else "theirs", HEIGHT, said)
+            if width > 6.5 * len(module.name):
+                yield depth, text(x + 3, y + 12, module.name, 10, "ink")
+            yield from drawn(module.imports, scale, x, depth + 1)
+        x += width
+
+
+def graph(modules: list[Module]) -> str:
+    whole = sum(module.whole for module in modules)
+    shapes = list(drawn(modules, (WIDTH - 2 * EDGE) / whole, EDGE, 0))
+    deepest = max(depth for depth, _ in shapes)
+    title = f"Import of the handler, {whole / 1000:.0f} ms: what imports what"
+    parts = [text(EDGE, 30, title, 16, "ink", "600"), *(shape for _, shape in shapes)]
+    return picture(WIDTH, TOP + (deepest + 1) * (HEIGHT + 1) + EDGE, title, parts)
+
+
+def table(modules: list[Module], most: int = 12) -> list[str]:
+    """The packages that take longest, with milliseconds."""
+    found = by_package(modules)
+    rows = [f"| `{name}` | {own / 1000:.1f} ms | {own / found.total():.0%} |" for name, own in found.most_common(most)]
+    return ["| package | by itself | of all |", "| --- | ---: | ---: |", *rows]
+
+
+def write(recipe: Recipe, variables: Mapping[str, str], directory: Path) -> None:
+    """flame.svg and flame.md; of three imports the quickest, which was disturbed the least."""
+    module = harness.MODULES[harness.PRODUCT]
+    runs = [tree(import_times(recipe, variables, module)) for _ in range(3)]
+    quickest = min(runs, key=lambda modules: sum(one.whole for one in modules))
+    (directory / "flame.svg").write_text(graph(quickest))
+    (directory / "flame.md").write_text("\n".join(["# Import of the handler, by package", "", *table(quickest), ""]))
