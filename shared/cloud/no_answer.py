@@ -46,6 +46,10 @@ NO_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema, LocationValueError)
 """Raised before anything is sent, or by a redirect to one, which `requests` reads although it is not followed."""
 
 
+READERS = ("X509", "PEM")
+"""What OpenSSL calls the parts of it that read a file of certificates."""
+
+
 def unanswered(error: Exception, setting: str | None = None) -> Classified:
     """No answer came, so nothing is known of the outcome; but of one whose certificate fails, nothing was asked.
 
@@ -65,7 +69,7 @@ def unanswered(error: Exception, setting: str | None = None) -> Classified:
         )
         return Classified(AnswerClass.RECONCILE, "bad_header", message)
     behind = list(_causes(error))
-    no_file = type(error) is OSError
+    no_file = type(error) is OSError or any(getattr(one, "library", None) in READERS for one in behind)
     if no_file or any(isinstance(one, ssl.SSLCertVerificationError) for one in behind):
         message = redact(f"{error}; set OS_CACERT to a file with the certificates of its authority")
         return Classified(AnswerClass.PERMANENT, "tls_failure", message, Reason.API_REJECTED)

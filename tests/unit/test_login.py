@@ -1,7 +1,9 @@
 """The login's questions and answers, beside those of keystoneauth1, which is the reference for both."""
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from requests.adapters import BaseAdapter
 
-from shared.cloud.http import Calls
+from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import FOR_EVER, Access, Granted, Login, log_in
 from shared.cloud.no_answer import LoginRefused, NoAnswer
 from shared.cloud.parse import Service
@@ -296,3 +298,14 @@ def test_a_token_that_no_header_can_hold_is_not_shown(token: str) -> None:
     with pytest.raises(NoAnswer, match="bad_header") as no:
         Calls(login, requests.Session(), utc_now).send("GET", Service.COMPUTE, "servers")
     assert "granted" not in str(no.value)
+
+
+def test_a_file_without_certificates_is_the_operators_to_mend(tmp_path: Path) -> None:
+    """OS_CACERT may name any file: nothing was asked, and nothing will be before it is another one."""
+    (tmp_path / "ca.pem").write_text("no certificate\n", encoding="utf-8")
+    known = password(cacert=str(tmp_path / "ca.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        known = known.model_copy(update={"auth_url": f"https://127.0.0.1:{listening.getsockname()[1]}"})
+        with pytest.raises(NoAnswer, match="set OS_CACERT") as no:
+            Login(lambda _: known, sessions()[0], utc_now).access()
+    assert no.value.classified.kind is AnswerClass.PERMANENT
