@@ -236,6 +236,7 @@ class Server:
     """A server as compute describes it, reduced to what the safety gates ask.
 
     `image_unread` says that its image could not be read just now, so that it may be known later what the server runs.
+    `boot_volumes` are the volumes that the cloud itself calls its system disk, where it does.
     """
 
     id: str
@@ -252,6 +253,7 @@ class Server:
     image_unread: bool = False
     flavor: Flavor = Flavor()
     tags: tuple[str, ...] = ()
+    boot_volumes: tuple[str, ...] = ()
 
     @property
     def offloaded(self) -> bool:

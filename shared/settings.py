@@ -57,6 +57,19 @@ class DetachApi(StrEnum):
     BMS_V1 = "bms_v1"
 
 
+def _in_a_header(secret: SecretStr) -> SecretStr:
+    """It is sent in a header; of one that cannot be sent the HTTP library's error shows the value."""
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("must be ASCII without blanks and line breaks")
+    return secret
+
+
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
+"""Where something is asked for: a path is put behind it, so no query and no fragment may stand there."""
+
+SentInHeader = Annotated[SecretStr, AfterValidator(_in_a_header)]
+
+
 def _sink_url(url: str) -> str:
     """Verdicts name servers and disks: they cross a network encrypted or not at all."""
     try:
@@ -163,7 +176,7 @@ class CloudCredentials(_FromNames):
         alias_generator=AliasGenerator(validation_alias=_openstack_names), coerce_numbers_to_str=True
     )
 
-    auth_url: str = Field("", pattern=r"^https?://")
+    auth_url: Address = ""
     auth_type: Literal["password", "v3password", "token", "v3token", "v3applicationcredential", "aksk", "agency"] = (
         "password"
     )
@@ -171,7 +184,7 @@ class CloudCredentials(_FromNames):
     user_id: str | None = None
     username: str | None = None
     password: SecretStr | None = None
-    token: SecretStr | None = None
+    token: SentInHeader | None = None
     user_domain_id: str | None = None
     user_domain_name: str | None = None
     project_id: str | None = None
@@ -183,9 +196,9 @@ class CloudCredentials(_FromNames):
     application_credential_id: str | None = None
     application_credential_name: str | None = None
     application_credential_secret: SecretStr | None = None
-    access_key: SecretStr | None = None
+    access_key: SentInHeader | None = None
     secret_key: SecretStr | None = None
-    security_token: SecretStr | None = None
+    security_token: SentInHeader | None = None
     signing: Literal["credential", "access"] = "credential"
     agency_name: str | None = None
     agency_domain_name: str | None = None
@@ -194,9 +207,9 @@ class CloudCredentials(_FromNames):
     interface: Annotated[str, BeforeValidator(_without_url)] = "public"
     cacert: Annotated[str, AfterValidator(pem_or_file)] | None = None
     insecure: bool = False
-    compute_endpoint: str | None = None
-    volume_endpoint: str | None = None
-    bms_endpoint: str | None = None
+    compute_endpoint: Address | None = None
+    volume_endpoint: Address | None = None
+    bms_endpoint: Address | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -351,7 +364,7 @@ class Settings(_FromNames):
     canary_bound: Annotated[float, Field(gt=0, le=CANARY_BOUND)] = CANARY_BOUND
     running_server_policy: RunningServerPolicy = RunningServerPolicy.PLATFORM
     detach_api: DetachApi = DetachApi.COMPUTE
-    bms_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    bms_endpoint: Address | None = None
     server_kind: ServerKind = ServerKind.ANY
 
     @model_validator(mode="after")

@@ -6,7 +6,6 @@ or given. A key that was refused is left alone for a while, since a few more wro
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from shared.cloud.classify import classify
 from shared.cloud.http import LIMIT, refuses_login
 from shared.cloud.keystone import ENDING, Granted
 from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected
+from shared.cloud.parse import document
 from shared.cloud.signing import Signer
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, KEY_PAUSES, SIGNATURE_AGE, SIGNED_AT_ONCE
@@ -174,7 +174,7 @@ def _skew(headers: Mapping[str, str], now: datetime) -> str:
 
 def _projects(body: bytes) -> list[dict[str, Any]]:
     try:
-        return [one for one in json.loads(body)["projects"] if isinstance(one, dict) and one.get("id")]
+        return [one for one in document(body)["projects"] if isinstance(one, dict) and one.get("id")]
     except (ValueError, KeyError, TypeError) as error:
         message = "the list of projects cannot be read"
         raise NoAnswer(Classified(AnswerClass.RECONCILE, "unreadable_answer", message)) from error

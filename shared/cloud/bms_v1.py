@@ -125,17 +125,17 @@ def accepted(answer: Answer, classified: Classified) -> tuple[Classified, str | 
 
 
 def server(body: Any) -> Server:
-    """As Nova's. Where no root device is named, the volume with the boot index 0 has it."""
+    """As Nova's. The volumes with the boot index 0 are system disks, and have the root device where none is named."""
     found = wire.server(body)
-    if found.root_device:
-        return found
     volumes = body["server"].get("os-extended-volumes:volumes_attached")
-    first = (
-        one.get("device")
+    first = [
+        one
         for one in (volumes if isinstance(volumes, list) else ())
         if isinstance(one, dict) and str(one.get("bootIndex")).strip() == "0"
-    )
-    return replace(found, root_device=next((device for device in first if isinstance(device, str) and device), None))
+    ]
+    device = next((one["device"] for one in first if isinstance(one.get("device"), str) and one["device"]), None)
+    ids = tuple(one["id"].lower() for one in first if isinstance(one.get("id"), str))
+    return replace(found, root_device=found.root_device or device, boot_volumes=ids)
 
 
 def servers(body: Any) -> tuple[list[Server], int | None]:

@@ -108,8 +108,8 @@ class Calls:
                 verify=access.verify,
                 allow_redirects=False,
             )
-        except OSError as error:  # of which RequestException is one
-            raise NoAnswer(unanswered(error)) from error
+        except (OSError, ValueError) as error:  # RequestException is an OSError, what cannot be sent a ValueError
+            raise NoAnswer(unanswered(error, service.value if method == "GET" else None)) from error
         lower: dict[str, str] = dict(response.headers.lower_items())
         if response.ok:  # what it holds is parsed and not quoted
             return Answer(response.status_code, lower, response.content)

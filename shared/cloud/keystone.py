@@ -17,7 +17,7 @@ import requests
 from shared.cloud.classify import classify
 from shared.cloud.http import limit
 from shared.cloud.no_answer import REDIRECTS, KeyRefused, LoginRefused, NoAnswer, redirected, unanswered
-from shared.cloud.parse import Offered, Service, addresses, offered
+from shared.cloud.parse import LONGEST_TEXT, Offered, Service, addresses, offered
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import (
     CLOUD_ANSWER,
@@ -42,6 +42,8 @@ ReadCredentials = Callable[[float], CloudCredentials]
 """Credentials that are at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
 
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
+LONGEST_LIFE = timedelta(days=365)
+"""No token is trusted for longer on Keystone's word; one that lives longer is renewed then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +64,7 @@ class Access:
     A request carries the `headers`, and is sent through the `keys` if there are some. No answer may show the `secrets`.
     """
 
-    token: str
+    token: str = field(repr=False)
     project_id: str
     services: Mapping[Service, str]
     verify: bool | str
@@ -173,8 +175,8 @@ class Login:
         except LoginRefused as no:
             self._refused = self._once_more_refused(no.classified)
             return self._logged_in(deadline)
-        except OSError as error:  # of which RequestException is one
-            raise NoAnswer(unanswered(error)) from error
+        except (OSError, ValueError) as error:  # RequestException is an OSError, what cannot be sent a ValueError
+            raise NoAnswer(unanswered(error, "OS_AUTH_URL")) from error
         self._refused = None
         return self._granted
 
@@ -245,7 +247,7 @@ Domain: TypeAlias = tuple[str | None, str | None]
 
 
 def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Granted:
-    """A token, by one request; by two for the role of an agency. Raises LoginRefused, NoAnswer, and OSError.
+    """A token, by one request; by two for the role of an agency. Raises LoginRefused, NoAnswer, OSError and ValueError.
 
     The settings have checked that the credentials are complete.
     """
@@ -314,15 +316,15 @@ def _asked(
     if response.status_code >= 300:
         headers = {name.lower(): value for name, value in response.headers.items()}
         # The answer may repeat what it was sent.
-        answer = Answer(response.status_code, headers, hidden(response.content, known.secrets))
+        answer = Answer(response.status_code, headers, hidden(response.content, (*known.secrets, token)))
         if answer.status in REDIRECTS:
             raise redirected(answer, "keystone", "OS_AUTH_URL")
-        why = classify(answer)
+        why = classify(answer, now=now)
         refused = why.kind is AnswerClass.REAUTHENTICATE or why.reason is Reason.UNAUTHORIZED
         raise LoginRefused(why) if refused else NoAnswer(why)
     try:
         return _granted(known, response.headers["X-Subject-Token"], response.json()["token"], now)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         message = "Keystone's answer cannot be read: check OS_AUTH_URL"
         raise NoAnswer(Classified(AnswerClass.RECONCILE, "unreadable_answer", message)) from error
 
@@ -332,11 +334,14 @@ def _granted(known: CloudCredentials, token: str, told: Body, now: datetime) -> 
     good_until, issued, ends = FOR_EVER, told.get("issued_at"), told.get("expires_at")
     if ends:
         life = datetime.fromisoformat(ends) - (datetime.fromisoformat(issued) if issued else now)
-        good_until = now + life - timedelta(seconds=TOKEN_LEFT)
+        good_until = now + min(max(life, timedelta()), LONGEST_LIFE) - timedelta(seconds=TOKEN_LEFT)
     catalog = told.get("catalog") or []
     if not isinstance(catalog, list):
         raise TypeError("the catalog is no list")
-    return Granted(known, token, str((told.get("project") or {}).get("id") or ""), catalog, good_until)
+    project_id = (told.get("project") or {}).get("id") or ""
+    if not isinstance(project_id, str) or len(project_id) > LONGEST_TEXT or not project_id.isprintable():
+        raise TypeError("the project's id is no id")
+    return Granted(known, token, project_id, catalog, good_until)
 
 
 def _named(id_: str | None, name: str | None, domain: Domain | None = None) -> Body:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
+from urllib3.exceptions import LocationValueError
 
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.redact import redact
@@ -40,13 +42,34 @@ CODES: Mapping[str, tuple[type[Exception], ...]] = {
 """What a call without an answer is called in evidence; the first that fits the error, or one behind it, counts."""
 
 
-def unanswered(error: Exception) -> Classified:
+NO_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema, LocationValueError)
+"""Raised before anything is sent, or by a redirect to one, which `requests` reads although it is not followed."""
+
+
+READERS = ("X509", "PEM")
+"""What OpenSSL calls the parts of it that read a file of certificates."""
+
+
+def unanswered(error: Exception, setting: str | None = None) -> Classified:
     """No answer came, so nothing is known of the outcome; but of one whose certificate fails, nothing was asked.
 
-    A plain OSError is what `requests` raises where the file of OS_CACERT is not there.
+    A read of an address that is none is for the operator to mend, by the `setting`; of a DELETE, for which none is
+    given, nothing is known. A plain OSError is what `requests` raises where the file of OS_CACERT is not there. The
+    text of an error about a header shows the header, which may hold a secret.
     """
+    no_name = isinstance(error, UnicodeError) and "latin-1" not in str(error)  # headers are Latin-1
+    if setting is not None and (no_name or isinstance(error, NO_ADDRESS)):
+        remedy = f"; set {setting} to an address that can be" if setting else ""
+        message = redact(f"the address cannot be asked ({error}){remedy}")
+        return Classified(AnswerClass.PERMANENT, "bad_address", message, Reason.API_REJECTED)
+    if isinstance(error, ValueError):
+        message = (
+            "a header of the request or of the answer is none that HTTP allows: look for blanks, line breaks and "
+            "letters beyond ASCII in the credentials, and for a redirect"
+        )
+        return Classified(AnswerClass.RECONCILE, "bad_header", message)
     behind = list(_causes(error))
-    no_file = type(error) is OSError
+    no_file = type(error) is OSError or any(getattr(one, "library", None) in READERS for one in behind)
     if no_file or any(isinstance(one, ssl.SSLCertVerificationError) for one in behind):
         message = redact(f"{error}; set OS_CACERT to a file with the certificates of its authority")
         return Classified(AnswerClass.PERMANENT, "tls_failure", message, Reason.API_REJECTED)

@@ -98,7 +98,7 @@ class OpenStackCloud:
 
     def _access(self) -> Access:
         try:
-            return self.login.access()
+            return self.login.access(self.deadline)
         except NoAnswer as error:
             raise self._trouble("get_token", error) from error
 

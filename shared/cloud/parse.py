@@ -232,6 +232,11 @@ NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$"
 EVERYWHERE = "*"
 """The region of an endpoint that serves all of them, as one without a region does."""
 
+LONGEST_URL = 2048
+
+REGIONS_TOLD = 10
+"""So many names of regions stand in one text."""
+
 CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
 
 
@@ -256,10 +261,14 @@ def offered(catalog: Sequence[Mapping[str, Any]], interface: str) -> list[Offere
     """The endpoints of a token's catalog that have this interface."""
     found = []
     for service in catalog:
-        for endpoint in (service.get("endpoints") or ()) if isinstance(service, dict) else ():
+        endpoints = service.get("endpoints") if isinstance(service, dict) else None
+        for endpoint in endpoints if isinstance(endpoints, list) else ():
             if isinstance(endpoint, dict) and endpoint.get("interface") == interface:
                 at = str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE)
-                found.append(Offered(str(service.get("type")), at, str(endpoint.get("url") or "")))
+                url = str(endpoint.get("url") or "")
+                # They stand in messages of ours.
+                if len(at) <= LONGEST_TEXT and len(url) <= LONGEST_URL and (at + url).isprintable():
+                    found.append(Offered(str(service.get("type")), at, url))
     return found
 
 
@@ -289,10 +298,14 @@ def addresses(
         found[Service.BLOCK_STORAGE] = f"{volumes}{version}/{project_id}"
     if "image" in offers:
         found[Service.IMAGE] = re.sub(r"/v2(\.\d+)?/*$", "", offers["image"].rstrip("/")) + "/v2"
-    elsewhere = f", only in {', '.join(regions)}" if regions and region not in regions else ""
+    elsewhere = f", only in {_some(regions)}" if regions and region not in regions else ""
     where = f"with the interface {known.interface}" + (f" in the region {region}{elsewhere}" if region else "")
     remedy = "OS_REGION_NAME" if elsewhere else "OS_INTERFACE"
     return found, f"{where}: set {remedy} or"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join([*names[:REGIONS_TOLD], *(["…"] if len(names) > REGIONS_TOLD else [])])
 
 
 def _bare_metal(known: CloudCredentials, offers: Mapping[str, str], region: str | None, project_id: str) -> str:
@@ -319,6 +332,6 @@ def _region(
     regions = sorted(set().union(*places) - {EVERYWHERE})
     choices = [at for at in regions if all(place & {at, EVERYWHERE} for place in places)] or regions
     if needed and len(choices) > 1 and not known.region:
-        several = f"the catalog has several regions: set OS_REGION_NAME to one of {', '.join(choices)}"
+        several = f"the catalog has several regions: set OS_REGION_NAME to one of {_some(choices)}"
         raise NoAnswer.for_good(Reason.API_REJECTED, several)
     return known.region or (choices[0] if len(choices) == 1 else None), regions

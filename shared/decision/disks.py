@@ -21,7 +21,8 @@ def data_disks(server: Server, listing: tuple[Listed, ...], volumes: Mapping[str
     Which state the server is in makes no difference. A volume that block storage does not know is no system disk that
     anybody could tell: it is listed, and what is wrong with it is for its own verdict to say.
     """
-    kept = (one.volume_id for one in listing if not is_system_disk(volumes.get(one.volume_id), one.device, server))
+    others = (one for one in listing if one.volume_id not in server.boot_volumes)
+    kept = (one.volume_id for one in others if not is_system_disk(volumes.get(one.volume_id), one.device, server))
     return tuple(dict.fromkeys(kept))
 
 

@@ -137,9 +137,12 @@ volumes of an image-booted server begin at the second name (recording 11)."""
 def is_system_disk(volume: Volume | None, device: str | None, server: Server) -> bool:
     """The disk at the server's root device; where the server does not name that, the one with the first disk's name.
 
+    A volume that the cloud says the server boots from is one too, wherever it is.
     Only a bootable volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
     data disk is an ordinary one (recording 11).
     """
+    if volume is not None and volume.id.lower() in server.boot_volumes:
+        return True
     if not device:
         return volume is not None and volume.bootable
     return device == server.root_device if server.root_device else device in FIRST_DISKS
@@ -173,7 +176,7 @@ def on_bare_metal(server: Server) -> str:
     """Why a disk is taken for the system disk of a bare metal server that does not name its root device."""
     from shared.decision.bare_metal import SYSTEM_DISK, Kind, kind
 
-    by_name = not server.root_device and kind(server) is Kind.BARE_METAL
+    by_name = not (server.root_device or server.boot_volumes) and kind(server) is Kind.BARE_METAL
     return f"; {SYSTEM_DISK.text}" if by_name else ""
 
 

@@ -2,17 +2,22 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
 
-from shared.cloud.bms_v1 import BareMetalCloud, connect
+from shared.cloud.bms_v1 import BareMetalCloud, connect, server
 from shared.cloud.openstack import connector
-from shared.model import AnswerClass, Ended, Reason
+from shared.decision.disks import data_disks
+from shared.decision.gates import Refuse, gate
+from shared.model import AnswerClass, Ended, Listed, Reason
+from shared.policy import Policy
 from shared.ports import CloudTrouble
 from shared.settings import CloudCredentials, DetachApi, load
 from simulator import Behaviour, Fault, bodies, faults
+from tests.builders import request, volume
 from tests.scripted import Reply, Script, reply, scripted_server
 from tests.stack import Site, credentials_of, in_process
 
@@ -83,6 +88,19 @@ def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root:
     assert (found.locked, found.root_device, found.metadata["os_type"]) == (locked, root, "Linux")
     assert [call.operation for call in reading.calls] == ["get_server"]
     assert script.asked[-1].path == f"{ROOT}/baremetalservers/{SERVER}"
+
+
+@pytest.mark.parametrize("root", [None, "/dev/sda", "/dev/sdx"])
+@pytest.mark.parametrize("told", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
+def test_what_a_server_boots_from_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
+    """By the boot index, whatever the root device and the disk itself are called; a request for data disks too."""
+    details = {"id": "s", "status": "ACTIVE", "metadata": {"os_type": "Linux"}}
+    boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [told | {"id": VOLUME}]}
+    found = server({"server": details | boots})
+    answer = gate(request(), replace(volume(), id=VOLUME), {"/dev/sdc"}, found, Policy())
+    assert isinstance(answer, Refuse)
+    assert answer.reason is Reason.SYSTEM_DISK
+    assert data_disks(found, (Listed(VOLUME, "/dev/sdc"), Listed(JOB, "/dev/sdd")), {}) == (JOB,)
 
 
 @pytest.mark.parametrize("key", ["volumeAttachments", "volumeAttachment"])

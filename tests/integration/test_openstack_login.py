@@ -15,7 +15,7 @@ import requests
 from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Login
 from shared.cloud.no_answer import NoAnswer
-from shared.cloud.openstack import OpenStackCloud, connect
+from shared.cloud.openstack import OpenStackCloud, Projects, connect
 from shared.cloud.parse import Service
 from shared.model import AnswerClass, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT
@@ -280,7 +280,7 @@ class _Elsewhere(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_POST
+    do_GET = do_DELETE = do_POST
 
     def log_message(self, *arguments: Any) -> None:
         """Quiet."""
@@ -332,6 +332,20 @@ def test_a_service_that_redirects_is_the_operators_to_mend(setting: str, status:
     assert stolen == []
 
 
+@pytest.mark.parametrize("target", ["http://[::1", "http://x..y/", "http://\xff", "//[", "http://x:y/"])
+def test_a_redirect_to_no_address(target: str) -> None:
+    """The HTTP library reads it although it is not followed: nothing is raised, and nothing is known of a DELETE."""
+    site = Site()
+    with CloudServer(site.api), elsewhere(target, 307) as (service, asked):
+        cloud = site.connect(compute_endpoint=service)
+        cloud.volume(site.volume)
+        with pytest.raises(CloudTrouble):
+            cloud.listing(site.server)
+        sent = cloud.detach(site.server, site.volume).value.answer
+    assert sent.kind is AnswerClass.RECONCILE
+    assert len(asked) == 2
+
+
 # ------------------------------------------------------------------------------------------------------- sessions
 
 
@@ -367,6 +381,17 @@ def test_every_call_has_a_time_limit() -> None:
             client.send("GET", Service.COMPUTE, "x", deadline=deadline)
     assert logins.waits == [(CLOUD_CONNECT, CLOUD_ANSWER)]
     assert calls.waits == [(CLOUD_CONNECT, CLOUD_ANSWER), (CLOUD_CONNECT, 12), (3, 3)]
+
+
+def test_the_login_of_a_selection_ends_with_the_invocation() -> None:
+    """A project that is known by name only is logged in to, to tell its id: not past the deadline."""
+    site = Site(http=in_process)
+    projects = Projects(
+        lambda _: site.connect(project_id=None, project_name="eu-de"), lambda _: credentials_of(site.api)
+    )
+    with pytest.raises(CloudTrouble, match="no_time"):
+        projects.select(site.world.project.id, site.clock())
+    assert site.count("get_token") == 0
 
 
 def test_certificates_are_checked() -> None:

@@ -1,7 +1,9 @@
 """The login's questions and answers, beside those of keystoneauth1, which is the reference for both."""
 
 import json
+import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +14,12 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 from requests.adapters import BaseAdapter
 
-from shared.cloud.keystone import FOR_EVER, Granted, log_in
+from shared.cloud.http import Calls, sessions
+from shared.cloud.keystone import FOR_EVER, Access, Granted, Login, log_in
 from shared.cloud.no_answer import LoginRefused, NoAnswer
+from shared.cloud.parse import Service
+from shared.model import AnswerClass
+from shared.ports import utc_now
 from shared.settings import CloudCredentials, load
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -199,3 +205,107 @@ def test_refusal_shows_no_password() -> None:
     with pytest.raises(LoginRefused) as no:
         granted(body, status=401)
     assert "secret-word" not in str(no.value)
+
+
+def test_refusal_of_an_agency_shows_no_token() -> None:
+    """The token of our own account is no secret of the settings; it is asked with, so it may be repeated too."""
+    known = load(CloudCredentials, {
+        "auth_url": "http://keystone", "username": "u", "password": "secret-word", "user_domain_name": "ours",
+        "agency_name": "a", "agency_domain_name": "theirs", "delegated_project": "p"})  # fmt: skip
+
+    class Repeating(Keystone):
+        def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+            answer = super().send(request)
+            if sent := request.headers.get("X-Auth-Token"):
+                answer.status_code = 403
+                answer._content = json.dumps({"error": {"code": 403, "message": f"you sent {sent}"}}).encode()
+            return answer
+
+    with pytest.raises(NoAnswer, match="you sent") as no:
+        log_in(Repeating({"token": TOKEN}, token="0123456789abcdef").session(), known, NOW)
+    assert "0123456789abcdef" not in str(no.value)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [{"expires_at": "9999-12-31T23:59:59Z"}, {"expires_at": "9999-12-31T23:59:59-23:59"},
+     {"issued_at": "0001-01-01T00:00:00Z"}, {"issued_at": None, "expires_at": "0001-01-01T00:00:00Z"}],
+)  # fmt: skip
+def test_no_time_breaks_arithmetic(times: dict[str, Any]) -> None:
+    """A token may be said to live for ever, or to have ended long ago: it is one all the same."""
+    assert abs(granted({"token": {**TOKEN, **times}}).good_until - NOW) <= timedelta(days=366)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"token":' * 100_000])
+def test_an_answer_nested_too_deeply_is_no_login(body: bytes) -> None:
+    """It is told like anything else that is no token."""
+    with pytest.raises(NoAnswer, match="unreadable_answer"):
+        granted(body)
+
+
+@pytest.mark.parametrize("project_id", [7, ["p"], "p" * 300, "\ud800"], ids=repr)
+def test_a_project_without_an_id_of_one(project_id: object) -> None:
+    """It stands in addresses and messages, so it has to be a text that can."""
+    with pytest.raises(NoAnswer, match="unreadable_answer"):
+        granted({"token": {**TOKEN, "project": {"id": project_id}}})
+
+
+def access(body: object, **answer: Any) -> Access:
+    return Login(lambda _: password(), Keystone(body, **answer).session(), lambda: NOW).access()
+
+
+@pytest.mark.parametrize("endpoints", [5, "abc", {"a": 1}, [5], None])
+def test_endpoints_that_are_no_list_are_none(endpoints: object) -> None:
+    """A service without an address is missing, and nothing worse."""
+    assert not access({"token": {**TOKEN, "catalog": [{"type": "compute", "endpoints": endpoints}]}}).services
+
+
+@pytest.mark.parametrize(
+    "changes", [{"url": f"http://nova/{'x' * 3000}"}, {"url": "http://nova/\ud800"}, {"region_id": "r" * 300}], ids=str
+)
+def test_what_fits_into_no_message_is_not_offered(changes: dict[str, str]) -> None:
+    """The addresses go along in our own messages, which have to fit into the queue."""
+    catalog = [{"type": "compute", "endpoints": [ENDPOINT | changes]}]
+    assert not access({"token": {**TOKEN, "catalog": catalog}}).services
+
+
+def test_many_regions_make_no_long_text() -> None:
+    """Of thousands of regions some are named."""
+    endpoints = [ENDPOINT | {"region_id": f"region-{number}"} for number in range(5000)]
+    with pytest.raises(NoAnswer, match="set OS_REGION_NAME to one of region-0, ") as no:
+        access({"token": {**TOKEN, "catalog": [{"type": "compute", "endpoints": endpoints}]}})
+    assert len(str(no.value)) < 500
+
+
+def test_a_token_is_shown_by_no_repr() -> None:
+    """What a login gave may stand in an error or a log."""
+    assert "granted-token" not in repr(access({"token": TOKEN}, token="granted-token"))
+
+
+@pytest.mark.parametrize("address", ["http://x..y", "http://[::1", "http://x:99999"])
+def test_an_address_that_is_none_is_the_operators_to_mend(address: str) -> None:
+    """Nothing was sent, and nothing will be: it is told at once, with its setting."""
+    with pytest.raises(NoAnswer, match="set OS_AUTH_URL") as no:
+        Login(lambda _: password(auth_url=address), requests.Session(), lambda: NOW).access()
+    assert (no.value.classified.kind, no.value.classified.code) == (AnswerClass.PERMANENT, "bad_address")
+
+
+@pytest.mark.parametrize("token", ["granted\n token", "granted-\u20ac"])
+def test_a_token_that_no_header_can_hold_is_not_shown(token: str) -> None:
+    """The error of the HTTP library repeats the header, and so does not count as text for people."""
+    http = Keystone({"token": TOKEN}, token=token).session()
+    login = Login(lambda _: password(compute_endpoint="http://127.0.0.1:9"), http, utc_now)
+    with pytest.raises(NoAnswer, match="bad_header") as no:
+        Calls(login, requests.Session(), utc_now).send("GET", Service.COMPUTE, "servers")
+    assert "granted" not in str(no.value)
+
+
+def test_a_file_without_certificates_is_the_operators_to_mend(tmp_path: Path) -> None:
+    """OS_CACERT may name any file: nothing was asked, and nothing will be before it is another one."""
+    (tmp_path / "ca.pem").write_text("no certificate\n", encoding="utf-8")
+    known = password(cacert=str(tmp_path / "ca.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        known = known.model_copy(update={"auth_url": f"https://127.0.0.1:{listening.getsockname()[1]}"})
+        with pytest.raises(NoAnswer, match="set OS_CACERT") as no:
+            Login(lambda _: known, sessions()[0], utc_now).access()
+    assert no.value.classified.kind is AnswerClass.PERMANENT

@@ -113,8 +113,29 @@ def test_secret_and_environment_say_the_same(values: dict[str, str]) -> None:
 )
 def test_both_spellings_of_every_name(name: str, field: str) -> None:
     """Each optional value is taken by its variable and by its name in the secret."""
+    value = "https://value" if name.endswith("_ENDPOINT") else "value"
     for spelling in (name, name.removeprefix("OS_").lower()):
-        assert getattr(load(CloudCredentials, PASSWORD | {spelling: "value"}), field) == "value"
+        assert getattr(load(CloudCredentials, PASSWORD | {spelling: value}), field) == value
+
+
+@pytest.mark.parametrize("name", ["OS_AUTH_URL", "COMPUTE_ENDPOINT", "VOLUME_ENDPOINT", "BMS_ENDPOINT"])
+@pytest.mark.parametrize(
+    "address", ["evs.example.com", "ftp://evs", "https://", "https://evs?a=b", "https://evs/v3#c", "https://e vs"]
+)
+def test_an_address_that_nothing_can_be_asked_of(name: str, address: str) -> None:
+    """A path is put behind each address: one without a scheme or a host, or with a query, is refused by its name."""
+    assert name in refusal_of(CloudCredentials, PASSWORD | {name: address})
+
+
+@pytest.mark.parametrize("name", ["OS_TOKEN", "OS_ACCESS_KEY", "OS_SECURITY_TOKEN"])
+@pytest.mark.parametrize("value", ["0123456789\n", " 0123456789", "0123456789…"])
+def test_a_secret_that_no_header_can_hold(name: str, value: str) -> None:
+    """It is refused by its name, and not shown."""
+    key = {"OS_ACCESS_KEY": "key", "OS_SECRET_KEY": "secret"} if name != "OS_TOKEN" else {}
+    values = {**without(PASSWORD, "OS_PASSWORD"), "OS_REGION_NAME": "eu-de", **key, name: value}
+    message = refusal_of(CloudCredentials, values)
+    assert name in message
+    assert "0123456789" not in message
 
 
 @pytest.mark.parametrize("name", ["OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_ID"])
