@@ -24,6 +24,10 @@ SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
 """Tells the log lines and metrics of several deployments apart."""
 
 
+VERSION = "0.1.0"
+"""The release, in every line. It is that of pyproject.toml, which is not deployed."""
+
+
 def _line(entry: dict[str, Any]) -> str:
     """A log line as JSON. What an exception says is not ours: it may hold anything."""
     if told := [name for name in ("exception", "stack_trace") if name in entry]:
@@ -32,15 +36,12 @@ def _line(entry: dict[str, Any]) -> str:
         for name in told:
             text = entry[name] if isinstance(entry[name], str) else json.dumps(entry[name], default=str)
             entry[name] = redact(text, LONGEST_TRACEBACK)
-    return json.dumps(entry, default=str, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps({**entry, "version": VERSION}, default=str, separators=(",", ":"), ensure_ascii=False)
 
 
 LONGEST_TRACEBACK = 20_000
 
-VERSION = "0.1.0"
-"""The release, in every line. It is that of pyproject.toml, which is not deployed."""
-
-logger = Logger(service=SERVICE, version=VERSION, utc=True, use_rfc3339=True, json_serializer=_line)
+logger = Logger(service=SERVICE, utc=True, use_rfc3339=True, json_serializer=_line)
 
 
 LOGGED = {Requeue: "wait", NotLookedAt: "wait", Disks: "list"}

@@ -7,6 +7,7 @@ from contextlib import redirect_stdout
 import pytest
 
 from shared.policy import POLL
+from shared.telemetry.logs import logger
 from shared.telemetry.metrics import meters
 from simulator import Behaviour
 from simulator.scenarios import scenario_cloud
@@ -23,6 +24,7 @@ measured_with_this_schedule = pytest.mark.skipif(
 
 def done(seconds: float, dry_run: bool = False) -> Counted:
     """One request for a disk that takes so long, alone, until its final verdict."""
+    logger.clear_state()  # a handler may have run in this process, and have added what it was called with
     stack = Measured(scenario_cloud)
     stage = Stage(stack.cloud, "cost")
     server = stage.server()

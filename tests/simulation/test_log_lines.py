@@ -13,7 +13,7 @@ from shared.model import DetachRequest, Detail, Message, Outcome
 from shared.outbox.events import EventFactory
 from shared.outbox.observer import BUS, Attempt
 from shared.ports import Event, NotTaken
-from shared.telemetry.logs import Logs
+from shared.telemetry.logs import VERSION, Logs, logger
 from tests.messages import (
     MESSAGE_KEYS,
     OTHER_VOLUME,
@@ -49,6 +49,13 @@ def dead(body: str) -> dict[str, Any]:
     message = Queued("message-1", body, START, START).received()
     Logs().dead_letter(message, read(message, "bms", START, MESSAGE_KEYS))
     return line()
+
+
+def test_each_line_names_the_release_also_after_the_state_of_the_logger_was_cleared() -> None:
+    """Handlers clear the keys of one invocation; the version is none of them."""
+    logger.clear_state()
+    logger.info("anything")
+    assert line()["version"] == VERSION
 
 
 @pytest.mark.parametrize(
