@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 from local.aws_stand_in import REQUESTS, AwsStandIn
 from local.stack import Stack, running
 from shared.decision.case import Case
+from shared.group import Group
 from shared.inbox.read import read
 from shared.model import Message
 from shared.signatures import ID, PREFIX, SIGNATURE, TIMESTAMP
@@ -203,13 +204,18 @@ def test_nothing_unauthenticated_is_accepted(case: schemathesis.Case[Any], for_s
 def test_what_is_signed_is_answered_as_documented(case: schemathesis.Case[Any], for_senders: Served) -> None:
     """With a good signature every answer fits the document, and the consumer reads the very requests it names."""
     answer = for_senders.send(case, Sender())
-    requests_read = []
+    requests_read, summed_up = [], []
     for event in for_senders.taken():
         now = datetime.now(UTC)
         match read(Message(json.dumps(event), "m", "queue", now), "bms", now, MESSAGE_KEYS):
             case [Case(request=request, fresh=True)]:
                 requests_read.append((request.source, request.id, request.server_id, request.volume_id))
+            case Group(request=request, volumes=members):
+                about = request.source, request.id, request.server_id
+                requests_read += [(*about, member.volume_id) for member in members if member.volume_id]
+                summed_up.append(about)
             case other:
                 pytest.fail(f"the consumer does not take {event}: {other}")
     named = [(entry["source"], entry["id"], entry["server_id"], entry["volume_id"]) for entry in announced(answer)]
     assert sorted(requests_read) == sorted(named)
+    assert len(summed_up) == answer.text.count('"summary_id"')

@@ -24,7 +24,7 @@ import requests
 from functions.sqs_batch import answer_batch
 from shared.model import Message
 from shared.outbox.outbox import Receipts
-from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
+from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, POLL, VOLUMES
 from shared.ports import AwsTrouble
 from shared.service import Service
 from simulator import Behaviour, What
@@ -586,8 +586,9 @@ class Alone(NamedTuple):
     calls: int
 
 
-LATER = 1.0
-"""So many seconds may the others of a batch cost: a call takes a millisecond here, and 40 volumes take many calls."""
+LATER = POLL[1] + 0.1
+"""So many seconds may the others of a batch cost: a call takes a millisecond here, and 40 volumes take many calls. A
+look that comes a little late for its moment leaves the end of a detach to the next one."""
 
 
 @lru_cache
