@@ -12,7 +12,7 @@ from benchmarks.drawing import bar, line, picture, text
 from shared.policy import POLL
 
 HERE = Path(__file__).parent
-SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "late_30", "webhook_cold", "webhook_p99")
+SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "late_30", "webhook_cold")
 """What the chart shows; all of it stands in the table."""
 
 DETACHES = (2, 10, 30, 120)
