@@ -158,7 +158,7 @@ def _validated(data: dict[str, JsonValue]) -> tuple[RequestData | None, list[Fau
 
 
 def _faults_of_several(data: dict[str, JsonValue], one: JsonValue, many: JsonValue, every: bool) -> list[Fault]:
-    """What does not go together in a request for several volumes, or with a summary."""
+    """Fields that contradict each other in a request for several volumes, or for a summary."""
     summed_up = every or data.get("summary") is True
     rules = (
         ("all_data_disks", every and (one, many) != (None, None), "must not stand beside volume_id or volume_ids"),
