@@ -416,9 +416,8 @@ def _expired(view: View) -> bool:
     over = expires is not None and view.said - promise.ahead >= expires
     ttl = view.asked.ttl(promise)
     late = any(at - view.asked.requested_at >= ttl - promise.skew for _, at in view.asked.received)
-    # A copy that first comes when one plane has let go, or that cannot read, sees no detach that it could follow.
-    apart = any(one.bindings and one.both is None for one in view.moments)
-    unseen = view.asked.deaths and (apart or bool(view.answers))
+    # A copy that first comes when one plane has let go sees no detach that it could follow.
+    unseen = view.asked.deaths and any(one.bindings and one.both is None for one in view.moments)
     there = bool(view.answers) or not all(one.free for one in view.moments)
     return (over or late) and there and (unseen or not view.effect)
 
