@@ -100,15 +100,15 @@ _Loader.add_multi_constructor("!", _short_form)
 
 
 @cache
-def _parsed(text: str) -> dict[str, Any]:
-    """Once for a template: it takes a second."""
+def parsed(text: str) -> dict[str, Any]:
+    """A template as values; its short forms but `!Ref` are left out. Once for each: it takes a second."""
     template: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     return template
 
 
 def deployed(text: str, without: Collection[str] = ()) -> Deployed:
     """What is in a template where the conditions of these names do not hold, and all others do."""
-    template = _parsed(text)
+    template = parsed(text)
     there = [one for one in template["Resources"].values() if one.get("Condition") not in without]
     by_type = [one["Type"] for one in there]
     alarms = [one["Properties"] for one in there if one["Type"] == "AWS::CloudWatch::Alarm"]

@@ -16,7 +16,7 @@ class Accepted(NamedTuple):
     reason: str
 
 
-_WEBHOOK = "Lambda has no function URLs there, which docs/accounts.md says; without the parameter Webhook none is made."
+_WEBHOOK = "Lambda has no function URLs there (docs/operations.md); without the parameter Webhook none is made."
 _VPC = (
     "Lambda makes network interfaces that are not there yet; the next statement denies it to the function's own code."
 )
