@@ -75,10 +75,10 @@ doctor: $(LOCAL) ## What a cloud lacks for a detach; CLOUD=env: yours; STACK=nam
 	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json) \
 		$(if $(STACK),--stack $(call said,STACK) $(if $(SERVER),--server $(call said,SERVER)) $(if $(VOLUME),--volume $(call said,VOLUME)))
 
-costs: $(LOCAL) ## What it costs a month, with your numbers: [DETACHES=1000] [SECONDS=30] [CLOUD_MS=300] (docs/costs.md)
+costs: $(LOCAL) ## What it costs a month, with your numbers: [DETACHES=1000] [SECONDS=30] [CLOUD_MS=300] [DETAILS=1: all tables, formula, prices]
 	@$(BIN)/python -m tools.costs $(call given,DETACHES) $(call given,SECONDS) $(call given,CLOUD_MS) $(call given,AWS_MS) \
 		$(call given,BATCH) $(call given,MEMORY) $(call given,COLD) $(call given,INIT_MS) $(call given,CANARY) $(call given,WEBHOOK) \
-		$(call given,KEYS) $(call given,ENDPOINTS) $(call given,NATS) $(call given,PRICES) $(if $(call on,JSON),--json)
+		$(call given,KEYS) $(call given,ENDPOINTS) $(call given,NATS) $(call given,PRICES) $(if $(call on,DETAILS),--details) $(if $(call on,JSON),--json)
 
 parameters permissions telemetry: $(LOCAL)
 	@$(BIN)/python -m tools.reference $@

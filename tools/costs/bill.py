@@ -1,6 +1,6 @@
 """The arithmetic of the bill: numbers of a person, counts, measured times and prices in; lines of US dollars out.
 
-docs/costs.md writes the same formula out; the letters in comments are those of the page.
+details.md writes the same formula out; the letters in comments are those of that text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -216,7 +216,7 @@ def works(usage: Usage, bench: Bench, memory: float) -> Works:
 
 
 def bill(usage: Usage, prices: Prices, bench: Bench, deployed: Deployed) -> Bill:
-    """A month's bill. The lines are in the order of the page."""
+    """A month's bill. The lines are in the order of the details."""
     memory = deployed.memory if usage.memory is None else usage.memory
     done = works(usage, bench, memory)
     lines = (
