@@ -234,8 +234,9 @@ class View:
 
     def happened(self, *whats: What) -> Iterator[Happened]:
         """To bindings that may be meant, until the verdict was said."""
+        where = self.where
         for entry in self.cloud.world.history:
-            about = (entry.server_id, entry.volume_id) == self.where and entry.what in whats
+            about = entry.what in whats and (entry.server_id, entry.volume_id) == where
             if about and entry.at <= self.said and self.binding_of.get(entry.attachment_id or "") in self.possible:
                 yield entry
 
