@@ -8,10 +8,12 @@ import botocore.session  # type: ignore[import-untyped]
 import pytest
 from botocore import xform_name
 
+from shared.settings import Settings
 from tests.contract.documented import MAKEFILE, ROOT, plain_environment
 from tests.contract.test_template import TEMPLATE
+from tools.costs.measured import parsed
 from tools.permissions import PERMISSIONS, READS, RESOURCES, needs_of
-from tools.reference.parameters import parameters
+from tools.reference.parameters import parameters, variables
 from tools.reference.permissions import permissions
 from tools.reference.telemetry import LOG_LINES, METRICS, SECONDS, telemetry
 
@@ -63,6 +65,17 @@ def test_a_parameter_is_explained(name: str) -> None:
     default = str(parameter["Default"]) or '""'
     assert printed.splitlines()[0].startswith(f"{name} = {default}")
     assert all(str(value) in printed for value in parameter.get("AllowedValues", ()))
+
+
+def test_a_parameter_names_its_variable() -> None:
+    """A setting that has a parameter is told by both names, for whoever sets it outside of the template."""
+    template = (ROOT / "template.yaml").read_text()
+    told, made = variables(parsed(template)), one_line(parameters(template))
+    of_ours = {variable for variable in told.values() if not variable.startswith(("AWS_", "POWERTOOLS_"))}
+    assert len(of_ours) > 20
+    assert of_ours <= {name.upper() for name in Settings.model_fields}
+    assert told["ConfirmTimeout"] == "CONFIRM_TIMEOUT"
+    assert [variable for variable in told.values() if f"Variable: {variable}." not in made] == []
 
 
 # ------------------------------------------------------------------------------------------ log lines and metrics

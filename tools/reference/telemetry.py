@@ -29,7 +29,7 @@ LOG_LINES: Mapping[str, str] = {
     "dead letter": "A message was answered from the dead-letter queue.",
     "webhook answered": "One HTTP request to the webhook: its status, and why.",
     "settings not read": "Names of settings of the cloud that are set and have no meaning here.",
-    "canary ended": "One run of the canary: its seconds, or the stage that failed, why, and a cure.",
+    "canary ended": "One run of the canary: its seconds, or the stage that failed, why, and a remedy.",
 }
 """By message: when it is written."""
 
