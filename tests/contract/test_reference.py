@@ -18,7 +18,7 @@ from tools.reference.permissions import permissions
 from tools.reference.telemetry import LOG_LINES, METRICS, SECONDS, telemetry
 
 SENTENCE = re.compile(r"[A-Z0-9].*\.", re.DOTALL)
-UNITS = re.compile(r"\b(seconds|MB|days|batches|deliveries)\b", re.IGNORECASE)
+UNITS = re.compile(r"\b(seconds|MB|days|batches|deliveries|requests)\b", re.IGNORECASE)
 
 
 def deployed() -> str:
