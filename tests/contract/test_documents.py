@@ -1,6 +1,6 @@
 """The generated documents in the repository are those the code makes."""
 
-from shared.model import Reason
+from shared.model import Detail, Reason
 from tools.documents import ROOT, differing
 
 
@@ -13,4 +13,13 @@ def test_every_reason_stands_in_the_catalogue_page() -> None:
     """A consumer finds each code of the enum in docs/failure-reasons.md."""
     page = (ROOT / "docs/failure-reasons.md").read_text(encoding="utf-8")
 
-    assert [reason for reason in Reason if f"| `{reason.value}` |" not in page] == []
+    assert [reason for reason in Reason if f"\n**`{reason.value}`**: " not in page] == []
+
+
+def test_every_detail_stands_in_its_page() -> None:
+    """A consumer finds each detail of the enum in docs/details.md; `would_report_…` refers to the others."""
+    page = (ROOT / "docs/details.md").read_text(encoding="utf-8")
+
+    assert "\n**`would_report_<detail>`**: " in page
+    names = {detail.value.removeprefix("would_report_") for detail in Detail}
+    assert [name for name in names if f"\n**`{name}`**: " not in page] == []
