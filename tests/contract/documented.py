@@ -19,7 +19,10 @@ from botocore import xform_name
 from botocore.validate import ParamValidator  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
-PAGES = (*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md")))
+PAGES = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+)
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(" ".join(re.findall(r"^([\w .-]+):(?!=)", MAKEFILE, re.MULTILINE)).split())
 VARIABLES = set(re.findall(r"\$\((?:\w+ |call (?:on|typed|said|given),)?([A-Z_]+)\b", MAKEFILE))
