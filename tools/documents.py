@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.model import Detail
 from shared.outbox.reasons import catalogue
-from tools import bare_metal_page, openapi
+from tools import bare_metal_page, decision_picture, openapi, slow_detach_picture
 from tools.contract import asyncapi, samples, schemas
 from tools.costs.page import page as costs
 
@@ -75,6 +75,8 @@ DOCUMENTS: Mapping[str, Callable[[], object]] = {
     "docs/bare-metal.md": bare_metal_page.page,
     "docs/costs.md": costs,
     "docs/details.md": details,
+    "docs/decision.svg": decision_picture.page,
+    "docs/slow-detach.svg": slow_detach_picture.page,
     "docs/failure-reasons.md": failure_reasons,
     "docs/openapi.json": openapi.document,
     "docs/asyncapi.json": asyncapi.document,

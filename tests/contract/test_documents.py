@@ -1,6 +1,8 @@
 """The generated documents in the repository are those the code makes."""
 
+from shared.decision.rules import RULES
 from shared.model import Detail, Reason
+from tools.decision_picture import answers
 from tools.documents import ROOT, differing
 
 
@@ -23,3 +25,11 @@ def test_every_detail_stands_in_its_page() -> None:
     assert "\n**`would_report_<detail>`**: " in page
     names = {detail.value.removeprefix("would_report_") for detail in Detail}
     assert [name for name in names if f"\n**`{name}`**: " not in page] == []
+
+
+def test_the_picture_of_the_decision_shows_every_detail() -> None:
+    """What the rules are found to answer is every way to be detached."""
+    found = {detail for rule in RULES for detail in answers(rule.__name__).detached}
+
+    watched = {Detail.STILL_WATCHING.value}
+    assert found == {detail.value for detail in Detail if not detail.value.startswith("would_")} - watched
