@@ -262,9 +262,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """Links of a page to files or sections that are not there; those to other sites are not followed."""
+    """Links of a page to files, pictures or sections that are not there; those to other sites are not followed."""
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    text = prose(page)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"\b(?:src|srcset)=\"([^\"]+)\"", text):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
