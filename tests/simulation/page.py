@@ -1,4 +1,4 @@
-"""`python -m tests.simulation.page`: writes tests/simulation/mutants.md, what each proof says when its rule is broken."""
+"""`python -m tests.simulation.page` writes mutants.md beside it: what each proof says when its rule is broken."""
 
 import re
 import sys
