@@ -1,4 +1,4 @@
-"""A cloud to develop and test against: Keystone, Nova, Cinder, Glance and BMS, as far as a detach needs them."""
+"""A simulated cloud for development and tests: what a detach uses of Keystone, Nova, Cinder, Glance and BMS."""
 
 from simulator.api import CloudApi
 from simulator.exchange import Deployment, ListShape, RootDetach
