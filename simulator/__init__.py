@@ -15,7 +15,7 @@ from simulator.inventory import (
     SUSPENDED,
     Behaviour,
     Happened,
-    JobTells,
+    JobReport,
     Project,
     Refused,
     What,
@@ -24,7 +24,7 @@ from simulator.moves import MOVES
 from simulator.transports import CloudServer, InProcessAdapter
 from simulator.world import World
 
-__all__ = ["World", "Behaviour", "JobTells", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED",
+__all__ = ["World", "Behaviour", "JobReport", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED",
            "SUSPENDED", "RESCUED", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "MOVES", "CloudApi", "Deployment",
            "ListShape", "ORDINARY", "RootDetach", "Fault", "Faults", "Kind", "CloudServer",
            "InProcessAdapter"]  # fmt: skip

@@ -17,7 +17,7 @@ from simulator.deletes import begin, recorded
 from simulator.detach_refusals import refusal
 from simulator.exchange import Deployment, Handler, Rejected, Request, Route, route, with_headers
 from simulator.identity import Identity
-from simulator.inventory import Action, JobTells, Server
+from simulator.inventory import Action, JobReport, Server
 from simulator.versioned import Call
 from simulator.world import World
 
@@ -171,16 +171,16 @@ class BareMetal:
         return bodies.json_answer(200, self._job_view(job_id, job, record))
 
     def _job_view(self, job_id: str, job: _Job, record: Action) -> dict[str, Any]:
-        """A parent job with one sub job. The volume's `job_tells` says which of them reports a failure."""
+        """A parent job with one sub job. The volume's `job_report` says which of them reports a failure."""
         volume = self._world.volumes.get(job.volume_id)
-        tells = volume.behaviour.job_tells if volume else JobTells.NOTHING
-        if tells is JobTells.UNREADABLE:
+        report = volume.behaviour.job_report if volume else JobReport.NOTHING
+        if report is JobReport.UNREADABLE:
             return {"code": "Common.0011", "message": "The job could not be queried."}
         told = dict(zip(("error_code", "fail_reason"), volume.behaviour.job_error, strict=True)) if volume else {}
         state, silent = self._state(record), {"error_code": None, "fail_reason": None}
-        state = "SUCCESS" if state == "FAIL" and tells is JobTells.SUCCESS else state
+        state = "SUCCESS" if state == "FAIL" and report is JobReport.SUCCESS else state
         failed = state == "FAIL"
-        part_tells = failed and tells in (JobTells.SUB_JOB, JobTells.SUB_JOB_ALONE)
+        part_reports = failed and report in (JobReport.SUB_JOB, JobReport.SUB_JOB_ALONE)
         times = {"begin_time": _stamp(record.started_at), "end_time": _stamp(record.finished_at)}
         part = {
             "status": state,
@@ -188,15 +188,15 @@ class BareMetal:
             "job_id": f"{job_id[:-4]}{int(job_id[-4:], 16) ^ 1:04x}",
             "job_type": "baremetalSingleOperate",
             **times,
-            **(told if part_tells else silent),
+            **(told if part_reports else silent),
         }
         return {
-            "status": "SUCCESS" if failed and tells is JobTells.SUB_JOB_ALONE else state,
+            "status": "SUCCESS" if failed and report is JobReport.SUB_JOB_ALONE else state,
             "entities": {"sub_jobs_total": 1, "sub_jobs": [part]},
             "job_id": job_id,
             "job_type": "baremetalDetachVolume",
             **times,
-            **(told if failed and tells is JobTells.PARENT else silent),
+            **(told if failed and report is JobReport.PARENT else silent),
         }
 
     def _state(self, record: Action) -> str:

@@ -24,7 +24,7 @@ WAITING = ("BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE
 POWER_OFF = 4
 """Nova's power state SHUTDOWN. A server that was off when it was resized stays off until the resize is confirmed."""
 
-LETS_GO = frozenset({"active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"})
+DETACHABLE = frozenset({"active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"})
 """The vm_states in which Nova accepts a detach."""
 
 UNMARKED = timedelta(seconds=60)
@@ -333,7 +333,7 @@ class View:
         if server.offloaded:
             return moment.listed is not None and volume.status in ("in-use", "reserved")
         known = moment.both in (self.certain if meant is None else meant)
-        return known and volume.status == "in-use" and server.vm_state in LETS_GO
+        return known and volume.status == "in-use" and server.vm_state in DETACHABLE
 
     @cached_property
     def open_for(self) -> timedelta:
@@ -444,16 +444,16 @@ def _superseded(view: View) -> bool:
             renewed = attachment.attached_at is None or attachment.attached_at > view.asked.requested_at
             other = named is not None and named != attachment.id
             silent = any(call.operation in ("list_actions", "get_action") for call in view.answers)
-            told = view.keeps_records and not silent and not _blurred(view)
+            told = view.keeps_records and not silent and not _ambiguous(view)
             if newer or ((renewed or other) and not told):
                 return True
     return False
 
 
-BLURS = ("attach_volume", "detach_volume")
+ATTACH_OR_DETACH = ("attach_volume", "detach_volume")
 
 
-def _blurred(view: View) -> bool:
+def _ambiguous(view: View) -> bool:
     """The server's records have attaches or detaches, of any disk, that a client cannot rule out as the cause.
 
     Those after the request count; if the request names an attachment, every detach counts.
@@ -462,7 +462,8 @@ def _blurred(view: View) -> bool:
     named = view.asked.data.get("attachment_id") is not None
     actions = (one for one in view.cloud.world.actions.values() if one.server_id == view.where[0])
     return any(
-        one.action in BLURS and (one.started_at > since or (named and one.action == "detach_volume")) for one in actions
+        one.action in ATTACH_OR_DETACH and (one.started_at > since or (named and one.action == "detach_volume"))
+        for one in actions
     )
 
 
@@ -528,7 +529,7 @@ def _stuck(view: View) -> bool:
     return _held(view) and (failed or view.over_watch)
 
 
-def _apart(view: View) -> bool:
+def _inconsistent(view: View) -> bool:
     """The planes contradict each other, and the time of the request or of the watch is over."""
     since = view.asked.first_received + view.promise.ahead
     ended = view.said - since >= view.asked.ttl(view.promise) - SECOND or view.over_watch
@@ -622,7 +623,7 @@ CLAIMS: Mapping[str, Claim] = {
     "unauthorized": _answer(401, 403),
     "api_rejected": _answer(*range(300, 501), 501, 505),
     "gave_up": _gave_up,
-    "inconsistent_state": _apart,
+    "inconsistent_state": _inconsistent,
     "dead_lettered": lambda view: view.asked.dead_lettered,
 }
 """The claim of each detail and each reason."""
@@ -679,7 +680,7 @@ def _objection_to_check(view: View, data: Mapping[str, Any]) -> str | None:
 
 def _refused_by_state(one: Moment) -> bool:
     """Whether the cloud would refuse a DELETE because of the server's vm_state."""
-    return one.server is not None and one.server.vm_state not in LETS_GO
+    return one.server is not None and one.server.vm_state not in DETACHABLE
 
 
 LOGIN = timedelta(minutes=15)

@@ -39,7 +39,7 @@ class Happened:
     detail: str = ""
 
 
-class JobTells(StrEnum):
+class JobReport(StrEnum):
     """Where the job of a failed detach reports the failure."""
 
     PARENT = "parent"
@@ -60,7 +60,7 @@ class Behaviour:
     It shows `detaching` only after `mark_lag`.
     With `error_after`, the storage back end fails: the volume stays `detaching`, and the record says Error after that.
     With `error_status`, the volume shows that status until `error_seconds`, then `detaching`, and is then detached.
-    The job of a failed detach reports `job_error`, a code and a reason, in the place that `job_tells` says.
+    The job of a failed detach reports `job_error`, a code and a reason, in the place that `job_report` says.
     """
 
     seconds: float = 2.0
@@ -73,7 +73,7 @@ class Behaviour:
     error_after: float | None = None
     error_status: str | None = None
     error_seconds: float = 3.0
-    job_tells: JobTells = JobTells.PARENT
+    job_report: JobReport = JobReport.PARENT
     job_error: tuple[str, str] = ("BMS.1007", "Calling interface failed")
 
     @property
@@ -82,7 +82,7 @@ class Behaviour:
         return not self.stuck or self.stuck_seconds is not None
 
     @property
-    def lets_go_after(self) -> float | None:
+    def detached_after(self) -> float | None:
         if self.error_after is not None:
             return None
         return self.stuck_seconds if self.stuck else self.seconds

@@ -15,8 +15,8 @@ STILL_ATTACHED = {
 }
 """Reasons that claim that the disk is still attached."""
 
-LETS_GO = (What.CINDER_DETACHED, What.NOVA_DETACHED)
-MAKES_AN_ATTACHMENT = (What.ATTACHED, What.MOVED)
+REMOVALS = (What.CINDER_DETACHED, What.NOVA_DETACHED)
+CREATIONS = (What.ATTACHED, What.MOVED)
 
 
 def bindings(events: Sequence[Happened]) -> dict[str, str]:
@@ -71,7 +71,7 @@ class Record:
     @property
     def held(self) -> set[str | None]:
         """The current attachments (after moves) of the bindings that at least one plane still holds."""
-        made = {self.binding(h.attachment_id): h.attachment_id for h in self.events if h.what in MAKES_AN_ATTACHMENT}
+        made = {self.binding(h.attachment_id): h.attachment_id for h in self.events if h.what in CREATIONS}
         return {made[binding] for binding in self.held_bindings}
 
     def holds(self, attachment_id: str | None) -> bool:
@@ -119,46 +119,46 @@ def _detached(record: Record, data: Mapping[str, Any]) -> str | None:
     if data["detail"] == "detached_now" and accepted != 1:
         return f"claims the detach as its own, with {accepted} accepted DELETEs that were not refused later"
     gone = {"server_gone": record.server_gone, "volume_gone": record.volume_deleted}
-    return None if gone.get(data["detail"], True) else f"said {data['detail']}, and it was there"
+    return None if gone.get(data["detail"], True) else f"said {data['detail']}, but it existed"
 
 
 def _replaced(record: Record, data: Mapping[str, Any]) -> str | None:
     """A new binding exists that was made after the meant one was gone from both planes."""
     meant = record.meant(data)
     if meant & record.held_bindings:
-        return f"said that a newer attachment was there, and it was the one that was meant, as {record.held}"
-    ends = [n for n, h in enumerate(record.events) if h.what in LETS_GO and record.binding(h.attachment_id) in meant]
+        return f"said that a newer attachment was there, but the meant one was still there, as {record.held}"
+    ends = [n for n, h in enumerate(record.events) if h.what in REMOVALS and record.binding(h.attachment_id) in meant]
     made = {h.attachment_id for h in record.events[max(ends, default=-1) + 1 :] if h.what is What.ATTACHED}
-    return None if made & record.held_bindings else "said that a newer attachment was there, and there was none"
+    return None if made & record.held_bindings else "said that a newer attachment was there, but there was none"
 
 
 def _superseded(record: Record, data: Mapping[str, Any]) -> str | None:
     moved = set(record.of(What.MOVING, What.MOVED)) & record.meant(data) & record.held_bindings
     if moved and record.keeps_records:
-        return f"said superseded of an attachment that was moved and is {record.held}"
+        return f"said superseded, but the attachment was only moved and is {record.held}"
     return None
 
 
 def _failed(record: Record, data: Mapping[str, Any]) -> str | None:
     code = data["reason"]["code"]
     if code in STILL_ATTACHED and not record.held:
-        return f"said {code} of a disk that was not attached any more"
+        return f"said {code}, but the disk was not attached any more"
     followed = data.get("attachment_id")
     if code in ("refused_by_server", "stuck_detaching") and not record.holds(followed):
-        return f"said {code} of an attachment that was gone"
+        return f"said {code}, but the attachment was gone"
     if code == "refused_by_server" and not record.of(What.DETACH_REFUSED, What.DETACH_FAILED):
-        return "said that the server refused, and it had not"
+        return "said that the server refused, but it had not"
     if code == "superseded":
         return _superseded(record, data)
     if code == "server_not_found" and record.held:
-        return "said that there is no such server, and it held the disk"
+        return "said that there is no such server, but it held the disk"
     return None
 
 
 def _unconfirmed(record: Record, data: Mapping[str, Any]) -> str | None:
     """`unconfirmed` is true if nothing could be read, or if the disk was still attached at the last look."""
     looked = "after" in data["evidence"]
-    return "said that it is not known, when it was over" if looked and not record.held else None
+    return "said unconfirmed, but the detach was over" if looked and not record.held else None
 
 
 def _checked(record: Record, _data: Mapping[str, Any]) -> str | None:

@@ -69,7 +69,7 @@ def show_status(world: World, attachment: Attachment, status: str) -> None:
     world.set_volume(volume.id, status="in-use" if shared else status)
 
 
-def status_when_let_go(world: World, volume_id: str) -> str:
+def status_after_removal(world: World, volume_id: str) -> str:
     """A volume's status after one of its attachments is removed: in-use while it has another one."""
     shown, made = (any(a.volume_id == volume_id for a in p.values()) for p in (world.cinder, world.reserved))
     if shown or world.volumes[volume_id].on_a_host:

@@ -23,7 +23,7 @@ from simulator.inventory import (
     Volume,
     What,
 )
-from simulator.planes import free_device, held, status_when_let_go
+from simulator.planes import free_device, held, status_after_removal
 from simulator.scheduler import Scheduler
 from simulator.timeline import Plane, Timeline
 
@@ -324,7 +324,7 @@ class World:
         elif behaviour.refuse:
             later = behaviour.seconds - behaviour.mark_lag
             self.after(later, partial(self._roll_back, attachment, request_id))
-        elif (seconds := behaviour.lets_go_after) is not None:
+        elif (seconds := behaviour.detached_after) is not None:
             later = max(0.0, seconds - behaviour.mark_lag)
             self.after(later, partial(self._cinder_detach, attachment, request_id))
             self.after(later + behaviour.nova_lag, partial(self._nova_detach, attachment, request_id))
@@ -361,7 +361,7 @@ class World:
             return
         self.cinder.pop(attachment.id, None)
         self.reserved.pop(attachment.id, None)
-        self.set_volume(attachment.volume_id, status=status_when_let_go(self, attachment.volume_id))
+        self.set_volume(attachment.volume_id, status=status_after_removal(self, attachment.volume_id))
         self._note_attachment(What.CINDER_DETACHED, attachment, request_id)
         self.after(RECORD_LAG, partial(self.finish, request_id))
 

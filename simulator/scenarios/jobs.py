@@ -1,14 +1,14 @@
 """Scenarios: the bare metal API with its jobs, in a cloud whose compute API is closed to tenants."""
 
-from simulator import Behaviour, JobTells, Kind, bodies, faults
+from simulator import Behaviour, JobReport, Kind, bodies, faults
 from simulator.scenarios.stage import BMS_V1, Stage, scenario
 
 FROZEN = ("BMS.0360", "This operation cannot be performed because EVS Disk is frozen.")
 
 
-def _refuses(stage: Stage, tells: JobTells = JobTells.PARENT) -> None:
-    """Request the detach of one disk that the server refuses to release; `tells` is where the job reports this."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_tells=tells, job_error=FROZEN)))
+def _refuses(stage: Stage, report: JobReport = JobReport.PARENT) -> None:
+    """Request the detach of one disk that the server refuses to release; `report` is where the job reports this."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=report, job_error=FROZEN)))
 
 
 def _delete_meets(stage: Stage, kind: Kind) -> None:
@@ -33,25 +33,25 @@ def job_failed(stage: Stage) -> None:
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed_in_its_part(stage: Stage) -> None:
     """The job fails without a reason; its sub job has the code and the reason."""
-    _refuses(stage, JobTells.SUB_JOB)
+    _refuses(stage, JobReport.SUB_JOB)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed_without_a_word(stage: Stage) -> None:
     """The job and its sub job fail without a reason."""
-    _refuses(stage, JobTells.NOTHING)
+    _refuses(stage, JobReport.NOTHING)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_contradicts_itself(stage: Stage) -> None:
     """The job claims success, but its sub job failed: the job is not believed, and two looks at the volume decide."""
-    _refuses(stage, JobTells.SUB_JOB_ALONE)
+    _refuses(stage, JobReport.SUB_JOB_ALONE)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_lies(stage: Stage) -> None:
     """The job claims success, but the server keeps the disk: the verdict comes at the confirm timeout."""
-    _refuses(stage, JobTells.SUCCESS)
+    _refuses(stage, JobReport.SUCCESS)
 
 
 @scenario("stuck_detaching", api=BMS_V1)
@@ -95,4 +95,4 @@ def bms_not_in_the_list(stage: Stage) -> None:
 @scenario("refused_by_server", api=BMS_V1)
 def job_not_readable(stage: Stage) -> None:
     """Every query for the job fails: two looks at the volume decide instead."""
-    _refuses(stage, JobTells.UNREADABLE)
+    _refuses(stage, JobReport.UNREADABLE)

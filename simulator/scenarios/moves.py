@@ -33,7 +33,7 @@ def _attach_again(stage: Stage, server: str, disk: str) -> None:
     stage.world.attach(server, disk)
 
 
-def _tells_no_more_than_an_old_cloud(stage: Stage, server: str) -> None:
+def _limit_to_old_cloud(stage: Stage, server: str) -> None:
     """Limit the cloud to what an old one shows: no action records, and today's list at microversion 2.1 for ever."""
     listed = [attachment_view(a, (2, 1)) for a in stage.world.nova.values() if a.server_id == server]
     as_of_old = bodies.json_answer(200, {"volumeAttachments": listed})
@@ -173,6 +173,6 @@ def attached_while_offloaded(stage: Stage) -> None:
 def moved_on_an_old_cloud(stage: Stage) -> None:
     """The cloud shows no bindings and no action records: moved or re-attached is unknown, so the disk is left alone."""
     server, disk = stage.attached()
-    _tells_no_more_than_an_old_cloud(stage, server)
+    _limit_to_old_cloud(stage, server)
     _while_followed(stage, disk, partial(stage.world.move, server, "resize", seconds=3))
     stage.request(server, disk)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from simulator import Behaviour, JobTells, faults
+from simulator import Behaviour, JobReport, faults
 from simulator.scenarios.stage import Stage, scenario
 
 UNDER_WAY = 8
@@ -56,7 +56,7 @@ def joined(stage: Stage) -> None:
 @scenario("refused_by_server")
 def silent_refusal(stage: Stage) -> None:
     """Accepted, detaching, then in-use again: the server refused to release the disk."""
-    server, disk = stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_tells=JobTells.UNREADABLE))
+    server, disk = stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=JobReport.UNREADABLE))
     stage.fault(faults.answer(404), "get_action", server_id=server, times=None)
     stage.request(server, disk)
 
