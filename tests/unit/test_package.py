@@ -65,7 +65,7 @@ def test_sbom_of_the_product_is_valid() -> None:
 
 
 def test_notes_are_the_section_of_the_version() -> None:
-    """The text of the changelog's section, without those of other versions; of a version to come, what is unreleased."""
+    """The text of the changelog's section, without those of other versions."""
     assert notes("1.1.0", CHANGELOG) == ("Unreleased", "### Added\n\n- Something.\n")
     assert notes("1.0.0", CHANGELOG) == ("2026-11-28", "- The first.\n")
     with pytest.raises(NotReady, match="has neither"):
