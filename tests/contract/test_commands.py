@@ -145,7 +145,7 @@ def test_the_webhook_accepts_what_is_sent() -> None:
     guard.start()
     try:
         assert stack.stdout
-        greeting = "".join(takewhile(lambda line: not line.startswith("Verdicts are shown"), stack.stdout))
+        greeting = "".join(takewhile(lambda line: not line.startswith("Verdicts appear"), stack.stdout))
         (url,) = re.findall(r"endpoint and page +(\S+)", greeting)
         there = {**plain_environment(), "URL": url}
         sent = subprocess.run(send, cwd=ROOT, env=there, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -144,7 +144,7 @@ def test_headers_that_never_end_are_given_up(echo: Echo) -> None:
 def test_a_port_that_is_taken(url: FunctionUrl) -> None:
     """It is said in a sentence that names the port, which `make serve` shows."""
     port = urlsplit(url.address).port or 0
-    with pytest.raises(PortTaken, match=f"Port {port} cannot be had"):
+    with pytest.raises(PortTaken, match=f"Port {port} cannot be used"):
         FunctionUrl(Echo(), port)
 
 
