@@ -10,7 +10,7 @@ from shared.ports import CloudTrouble
 from shared.settings import BY_KEYS, CloudCredentials, DetachApi, Settings, SettingsError, load
 from tools.cloud_faults import credentials
 from tools.cloud_files import CloudsError
-from tools.clouds import Found, find, way_of
+from tools.clouds import Found, auth_type_of, find
 
 
 def found_in(environment: Mapping[str, str]) -> Found:
@@ -86,7 +86,7 @@ def warn(found: Found) -> None:
 def sentence(trouble: CloudTrouble, found: Found) -> str:
     """One sentence about a failed login, with what to check."""
     told, url = trouble.classified, shown(found.values.get("auth_url", ""))
-    if told.reason is Reason.UNAUTHORIZED and way_of(found.values) == BY_KEYS:
+    if told.reason is Reason.UNAUTHORIZED and auth_type_of(found.values) == BY_KEYS:
         return f"The cloud refused the access key ({told.message.rstrip('.')}): {cure(found)}."
     if told.reason is Reason.UNAUTHORIZED:
         return f"Keystone at {url} refused the login ({told.message.rstrip('.')}): {cure(found)}."
@@ -102,7 +102,7 @@ def cure(found: Found) -> str:
     if "application_credential_secret" in values:
         return f"check {spelt('application_credential_id')} and {spelt('application_credential_secret')}"
     project = f"that {spelt('project_id')} or {spelt('project_name')} names a project of this user"
-    if way_of(values) == BY_KEYS:
+    if auth_type_of(values) == BY_KEYS:
         pair = f"{spelt('access_key')}, {spelt('secret_key')} and, of a temporary key, {spelt('security_token')}"
         return f"check {pair}, {spelt('signing')} (credential or access), this machine's clock, and {project}"
     if "password" in values:

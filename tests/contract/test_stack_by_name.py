@@ -254,7 +254,7 @@ def test_the_permissions_of_the_doctor_are_documented() -> None:
     ("arguments", "said"),
     [
         (["--stack", "nothing"], "There is no stack nothing of this service"),
-        (["--stack", STACK, "--server", "x"], "Name both SERVER= and VOLUME="),
+        (["--stack", STACK, "--server", "x"], "Give the ids of both SERVER= and VOLUME="),
     ],
 )
 def test_what_cannot_be_examined_is_one_sentence_and_status_2(

@@ -144,7 +144,7 @@ def role_of_all_regions(template: Json) -> None:
 FAULTS: dict[Callable[[Json], None], tuple[str, ...]] = {
     wrong_property: ("E3002 Resources/SinkQueue/Properties/VisibilityTimeOut", f"with {SINK} in eu-central-1 and"),
     wrong_value_of_a_pair: ("E3034 Resources/Queue/Properties/MessageRetentionPeriod", f"with {PUBLIC_SINK} TopicArn="),
-    partition_of_its_own: ('"arn:aws:" is none of partition aws-cn', "with TopicArn=arn:aws-cn:sns:cn-north-1:"),
+    partition_of_its_own: ('"arn:aws:" does not exist in partition aws-cn', "with TopicArn=arn:aws-cn:sns:cn-north-1:"),
     endpoint_of_its_own: ("partition Outputs/Endpoint/Value", "amazonaws.com.cn", "with Webhook=public in cn-north-1"),
     type_that_a_region_lacks: ("E3006 Resources/Url/Type", "not exist in 'us-gov-west-1'", "in us-gov-west-1"),
     type_that_is_not_offered: ("region Resources/Url", "not offered in 'eu-south-2'", "in eu-south-2"),

@@ -93,7 +93,7 @@ def test_a_token(api: CloudApi) -> None:
     assert SERVER in servers_in(local("servers", "--cloud", "env", "--json", **variables, OS_TOKEN=token))
     api.revoke_tokens()
     sentence = sentence_of(local("servers", "--cloud", "env", **variables, OS_TOKEN=token))
-    assert "get another token" in sentence
+    assert "get a new token" in sentence
     assert token not in sentence
 
 
@@ -193,6 +193,6 @@ def test_the_way_to_the_cloud_is_by_the_proxy(tmp_path: Path) -> None:
 def test_a_shell_full_of_other_settings(command: str) -> None:
     """Whatever AWS profile, endpoint and proxy the caller has, the samples and the webhook run as ever."""
     done = local(command, **OTHERS)
-    told = "" if command == "run" else "A simulated cloud, made anew by each command; CLOUD=env lists yours.\n"
+    told = "" if command == "run" else "A simulated cloud, new for each command; CLOUD=env lists yours.\n"
     assert (done.returncode, done.stderr) == (0, told)
     assert ("DETACHED" if command == "run" else SERVER) in done.stdout

@@ -43,17 +43,17 @@ NOWHERE = {
 REFUSED = {
     "nobody to ask": (
         ON_THE_DEMO, {},
-        "There is no terminal to ask on: say --yes (make: YES=1) to detach, or --dry (DRY=1) to check.",
+        "There is no terminal to ask on: add --yes (make: YES=1) to detach, or --dry (DRY=1) to check.",
     ),
     "two clouds": (
         (*ON_THE_DEMO, "--yes", "--stack", "x", "--cloud", "simulator"), {},
-        "A deployed stack has a cloud of its own: leave out CLOUD, or say CLOUD=env to look names up.",
+        "A deployed stack has its own cloud: leave out CLOUD, or set CLOUD=env to look up names.",
     ),
     "a policy that there is not": (
         (*ON_THE_DEMO, "--yes"), {"RUNNING_SERVER_POLICY": "relaxed"}, "RUNNING_SERVER_POLICY",
     ),
     "a cloud that is away": ((*ON_THE_DEMO, "--yes", "--cloud", "env"), UNREACHABLE, "cannot be reached"),
-    "AWS that is away": ((*ON_THE_DEMO, "--yes", "--stack", "x"), NOWHERE, "AWS cannot be asked"),
+    "AWS that is away": ((*ON_THE_DEMO, "--yes", "--stack", "x"), NOWHERE, "AWS cannot be reached"),
     "no server": (("--server", "db-1", "--volume", "x", "--dry"), {}, "No server is called db-1; there are ad-01, "),
     "no disk": (
         ("--server", "db-01", "--volume", "x", "--dry"), {}, "No disk called x is attached to db-01; there are db-01-"
@@ -193,7 +193,7 @@ def test_impatience_changes_nothing() -> None:
 def test_an_interruption_at_the_question_has_asked_for_nothing() -> None:
     status, shown = on_terminal(("detach", *ON_THE_DEMO), {b"[y/N]": b"\x03"})
     assert status == 2
-    assert "Stopped before a detach was asked for." in shown
+    assert "Stopped before a detach was requested." in shown
     assert "Traceback" not in shown
 
 
@@ -211,7 +211,7 @@ def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
         status, shown = on_terminal(arguments, {b"DELETE answered 202": b"\x03\x03"}, **real)
         sent = [entry for entry in api.world.history if entry.what is What.DELETE_RECEIVED]
     assert status == 3
-    assert "A DELETE was sent, and the detach goes on in the cloud" in shown
+    assert "A DELETE was sent, and the detach continues in the cloud" in shown
     assert len(sent) == 1
 
 

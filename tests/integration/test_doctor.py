@@ -208,7 +208,7 @@ MISSING = {
     "Nova down": Missing(
         "compute", State.FAIL, "answers 503", "COMPUTE_ENDPOINT", refused("get_version", 503)),
     "Nova silent about itself": Missing(
-        "compute", State.WARN, "does not tell its microversions", "nothing to do", refused("get_version", 404)),
+        "compute", State.WARN, "without its microversions", "nothing to do", refused("get_version", 404)),
     "Cinder down": Missing(
         "block storage", State.FAIL, "it answers 503", "VOLUME_ENDPOINT", refused("list_volumes", 503)),
     "Cinder gone": Missing("block storage", State.FAIL, "no ", "VOLUME_ENDPOINT", broken("list_volumes")),
@@ -289,7 +289,7 @@ def sealed(tmp_path: Path) -> Callable[[CloudServer, int], str]:
         (5, "cacert", State.WARN, "5 days", "renew"),
         (90, "bundle", State.OK, "valid until", ""),
         (90, "nothing", State.FAIL, "the certificate is not trusted", "OS_CACERT"),
-        (90, "all", State.WARN, "is not checked", "take OS_INSECURE away"),
+        (90, "all", State.WARN, "is not checked", "remove OS_INSECURE"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")

@@ -212,4 +212,4 @@ def test_what_may_have_been_taken_is_open(capsys: pytest.CaptureFixture[str]) ->
     with scripted_server() as script:
         script.replies = [Reply(reset=True)]
         assert send(['{"server_id": "1"}'], script.url, LOCAL_SECRET) is Exit.OPEN
-    assert "may have taken the request" in capsys.readouterr().err
+    assert "may have accepted the request" in capsys.readouterr().err

@@ -32,7 +32,7 @@ from tests.messages import (
     waiting,
 )
 from tests.stack import LINES, Bench
-from tools.redrive import Letter, LoggedVerdicts, Redrive, Rules, judge, main
+from tools.redrive import Letter, LoggedVerdicts, Redrive, Rules, examine, main
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=NOW, server_id=SERVER, volume_id=VOLUME)
@@ -82,7 +82,7 @@ LONG_REQUESTED = replace(REQUEST, requested_at=NOW - timedelta(hours=2))
 )
 def test_what_can_be_sent_back(body: str, kind: str) -> None:
     """Requests in time, what goes on or is under way, and verdicts that wait for a consumer."""
-    finding = judge(letter(body), Rules(), LATER)
+    finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, len(finding.bodies)) == (kind, 1)
 
 
@@ -104,7 +104,7 @@ def test_what_can_be_sent_back(body: str, kind: str) -> None:
 )  # fmt: skip
 def test_what_stays(body: str, kind: str, why: str) -> None:
     """What nobody could act on, what is not ours, what is over, and what may be answered in part; it is said why."""
-    finding = judge(letter(body), Rules(), LATER)
+    finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, finding.bodies) == (kind, ())
     assert why in finding.why
 
@@ -126,7 +126,7 @@ def test_what_is_sent_back_asks_for_the_same(body: str) -> None:
     """The id and the time are those of the first message: a disk that was attached meanwhile is none that it means."""
     message = letter(body).message
     (first,) = found(message)
-    finding = judge(Letter(message), Rules(), LATER)
+    finding = examine(Letter(message), Rules(), LATER)
     (again,) = finding.bodies
     (second,) = found(Message(again, "m-2", QUEUE_ARN, LATER))
     assert second == first
@@ -157,8 +157,8 @@ def test_what_is_answered_already_stays(dry_run: bool) -> None:
     data = {"server_id": SERVER, "volume_ids": [OTHER_VOLUME, VOLUME], "dry_run": dry_run}
     several = json.dumps(cloudevent(data, time=NOW.isoformat()))
     for body in (several, json.dumps(cloudevent(bare(SERVER, VOLUME, dry_run=dry_run), time=NOW.isoformat()))):
-        assert "answered already" in judge(letter(body), rules, LATER).why
-    assert judge(letter(several), Rules(record=Recorded(set())), LATER).bodies == (several,)
+        assert "has its verdict already" in examine(letter(body), rules, LATER).why
+    assert examine(letter(several), Rules(record=Recorded(set())), LATER).bodies == (several,)
 
 
 # ------------------------------------------------------------------------------------------------ nothing is lost
@@ -350,7 +350,7 @@ def test_what_was_sent_back_ends_under_its_first_id() -> None:
     bench.clock.sleep(600)
     bench.world.attach(bench.server, disk, attached_at=bench.clock())
     bench.clock.sleep(600)
-    (body,) = judge(letter(bench.request(disk), asked_at), Rules(), bench.clock()).bodies
+    (body,) = examine(letter(bench.request(disk), asked_at), Rules(), bench.clock()).bodies
     bench.queue.put(body)
     bench.run()
     (event,) = bench.bus.events

@@ -112,7 +112,7 @@ def test_a_permission_that_is_missing_is_named(
     registry.refused = {"CreateSchema": refused}
     assert main(["schemas", "--stack", STACK]) is Exit.USAGE
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence.startswith("AWS does not allow CreateSchema")
+    assert sentence.startswith("AWS denies CreateSchema")
     assert "schemas:UpdateSchema on schema/<registry>/*" in sentence
     assert registry.schemas == {}
 
@@ -128,7 +128,7 @@ def test_what_was_done_before_a_refusal_is_said(registry: SchemaRegistry, capsys
     assert main(["schemas", "--stack", STACK]) is Exit.FAILED
     out, err = capsys.readouterr()
     assert out == f"created    {FIRST}\n"
-    assert err.startswith(f"AWS did not do UpdateSchema for {STACK}: ServiceUnavailableException")
+    assert err.startswith(f"AWS refused UpdateSchema for {STACK}: ServiceUnavailableException")
     assert versions(registry) == dict.fromkeys(WANTED, 1)
 
 

@@ -60,7 +60,7 @@ def test_a_file_of_the_current_directory_gets_no_secret_from_elsewhere(machine: 
     """It may have come with somebody's clone, and lead the password to an address of theirs."""
     machine.write(machine.cwd / "clouds.yaml", otc={"auth": {**AUTH, "auth_url": "http://evil.example/v3"}})
     machine.write("secure.yaml", otc={"auth": {"password": SECRET}})
-    with pytest.raises(CloudsError, match="lies in the current directory, where it may be of somebody else") as told:
+    with pytest.raises(CloudsError, match="is in the current directory and may be somebody else's") as told:
         machine.find(OS_CLOUD="otc")
     assert SECRET not in str(told.value)
     machine.find(OS_CLOUD="otc", OS_CLIENT_CONFIG_FILE=str(machine.cwd / "clouds.yaml"))
@@ -255,53 +255,53 @@ def variables(*without: str, **more: str) -> dict[str, str]:
 
 OF_FILE = "The cloud otc of {config}/clouds.yaml"
 IN_FILE = "Correct it there, or in a secure.yaml."
-SET = "Set them, or name a cloud of a clouds.yaml by OS_CLOUD."
-MISSING = "is missing, the address of Keystone such as https://iam.example.com/v3"
+SET = "Set them, or name a cloud of a clouds.yaml with OS_CLOUD."
+MISSING = "is missing: the address of Keystone, such as https://iam.example.com/v3"
 
 WRONG = {
     "nothing": Wrong(
-        f"The OS_… variables cannot be used: OS_AUTH_URL {MISSING}; OS_USERNAME is missing, the user's name, or an "
-        "application credential; OS_PASSWORD is missing, the user's password; OS_PROJECT_ID is missing, the project's "
+        f"The OS_… variables cannot be used: OS_AUTH_URL {MISSING}; OS_USERNAME is missing: the user's name, or an "
+        "application credential; OS_PASSWORD is missing: the user's password; OS_PROJECT_ID is missing: the project's "
         f"id or name. {SET}"),
     "no user name": Wrong(
-        "The OS_… variables cannot be used: OS_USERNAME is missing, the user's name, or an application credential. "
+        "The OS_… variables cannot be used: OS_USERNAME is missing: the user's name, or an application credential. "
         f"{SET}", variables("OS_USERNAME")),
     "no user name in the file": Wrong(
-        f"{OF_FILE} cannot be used: auth.username is missing, the user's name, or an application credential. {IN_FILE}",
+        f"{OF_FILE} cannot be used: auth.username is missing: the user's name, or an application credential. {IN_FILE}",
         entry=auth(username=None)),
     "no password in the file": Wrong(
-        f"{OF_FILE} cannot be used: auth.password is missing, the user's password. {IN_FILE}", entry=auth(password="")),
+        f"{OF_FILE} cannot be used: auth.password is missing: the user's password. {IN_FILE}", entry=auth(password="")),
     "no token": Wrong(
-        f"The OS_… variables cannot be used: OS_TOKEN is missing, the token. {SET}", variables(OS_AUTH_TYPE="token")),
+        f"The OS_… variables cannot be used: OS_TOKEN is missing: the token. {SET}", variables(OS_AUTH_TYPE="token")),
     "no secret key": Wrong(
-        f"{OF_FILE} cannot be used: auth.secret_key is missing, its secret key; auth.project_id is missing, the "
+        f"{OF_FILE} cannot be used: auth.secret_key is missing: its secret key; auth.project_id is missing: the "
         f"project's id or name. {IN_FILE}", entry={"auth": {"access_key": SECRET}}),
     "no region of an access key": Wrong(
         "The OS_… variables cannot be used: OS_REGION_NAME (eu-de, eu-nl, eu-ch2), or COMPUTE_ENDPOINT and "
         f"VOLUME_ENDPOINT must be set. {SET}",
         {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "OS_PROJECT_ID": "p"}),
     "no domain of the agency": Wrong(
-        "The OS_… variables cannot be used: OS_AGENCY_DOMAIN_NAME is missing, the name of the domain that gives it. "
+        "The OS_… variables cannot be used: OS_AGENCY_DOMAIN_NAME is missing: the name of the domain that owns it. "
         f"{SET}", variables(OS_AGENCY_NAME="a")),
     "no secret of the application credential": Wrong(
-        f"{OF_FILE} cannot be used: auth.application_credential_secret is missing, its secret. {IN_FILE}",
+        f"{OF_FILE} cannot be used: auth.application_credential_secret is missing: its secret. {IN_FILE}",
         entry={"auth": {"auth_url": URL, "application_credential_id": "a"}}),
     "an application credential by name": Wrong(
-        "The OS_… variables cannot be used: OS_USERNAME is missing, whose application credential it is, since it is "
+        "The OS_… variables cannot be used: OS_USERNAME is missing: the owner of the application credential, which is "
         f"given by name. {SET}",
         {"OS_AUTH_URL": URL, "OS_APPLICATION_CREDENTIAL_NAME": "a", "OS_APPLICATION_CREDENTIAL_SECRET": SECRET}),
     "address without a scheme": Wrong(
-        f"The OS_… variables cannot be used: OS_AUTH_URL is no address that begins with https:// and a host. "
+        f"The OS_… variables cannot be used: OS_AUTH_URL is not an address that begins with https:// and a host. "
         f"{SET}", variables(OS_AUTH_URL=SECRET)),
     "address without a host": Wrong(
-        f"{OF_FILE} cannot be used: auth.auth_url is no address that begins with https:// and a host. {IN_FILE}",
+        f"{OF_FILE} cannot be used: auth.auth_url is not an address that begins with https:// and a host. {IN_FILE}",
         entry=auth(auth_url="https://[hunter2-do-not-show/v3")),
-    "a way that is not supported": Wrong(
-        f"{OF_FILE} cannot be used: auth_type is a way to log in that is not supported; password, v3password, token, "
-        f"v3token, v3applicationcredential, aksk, agency are. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
+    "an unsupported auth_type": Wrong(
+        f"{OF_FILE} cannot be used: auth_type is not supported; these are: password, v3password, token, "
+        f"v3token, v3applicationcredential, aksk, agency. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
     "an old Keystone": Wrong(
-        f"The OS_… variables cannot be used: OS_IDENTITY_API_VERSION is not 3, and Keystone is asked by its version 3. "
-        f"{SET}", variables(OS_IDENTITY_API_VERSION="2.0")),
+        "The OS_… variables cannot be used: OS_IDENTITY_API_VERSION is not 3, the only supported version of Keystone's "
+        f"API. {SET}", variables(OS_IDENTITY_API_VERSION="2.0")),
     "verify is a path": Wrong(
         f"{OF_FILE} cannot be used: verify is neither true nor false. {IN_FILE}", entry={**OTC, "verify": "/ca.pem"}),
     "no such certificates": Wrong(
@@ -322,38 +322,39 @@ WRONG = {
         "{config}/clouds.yaml has several clouds, and OS_CLOUD names none. Set OS_CLOUD to one of one, two.",
         text="{clouds: {one: {}, two: {}}}"),
     "a cloud and no file": Wrong(
-        "OS_CLOUD is otc, but there is no clouds.yaml in {cwd}, {config}, {site}. Name one by OS_CLIENT_CONFIG_FILE, "
+        "OS_CLOUD is otc, but there is no clouds.yaml in {cwd}, {config}, {site}. Name one with OS_CLIENT_CONFIG_FILE, "
         "or unset OS_CLOUD and set the OS_… variables.", {"OS_CLOUD": "otc"}),
     "no such region": Wrong(
-        f"{OF_FILE} has no region eu-nl, which OS_REGION_NAME says. Set it to one of eu-de.",
+        f"{OF_FILE} has no region eu-nl (OS_REGION_NAME). Set it to one of eu-de.",
         {"OS_REGION_NAME": "eu-nl"}, entry=OTC),
     "no such profile": Wrong(
-        f"{OF_FILE} is of the profile acme, which is not known. Give it an auth_url of its own.",
+        f"{OF_FILE} has the unknown profile acme. Give it its own auth_url.",
         entry={**auth(auth_url=None), "profile": "acme"}),
     "a file that is not there": Wrong(
-        "OS_CLIENT_CONFIG_FILE names /nonexistent, which is not there. Correct it, or unset it.",
+        "OS_CLIENT_CONFIG_FILE names /nonexistent, which does not exist. Correct it, or unset it.",
         {"OS_CLIENT_CONFIG_FILE": "/nonexistent"}, entry=OTC),
     "secrets that are not there": Wrong(
-        "OS_CLIENT_SECURE_FILE names /nonexistent, which is not there. Correct it, or unset it.",
+        "OS_CLIENT_SECURE_FILE names /nonexistent, which does not exist. Correct it, or unset it.",
         {"OS_CLIENT_SECURE_FILE": "/nonexistent"}, entry=OTC),
     "a file that cannot be read": Wrong(
-        "{config} cannot be read (Is a directory). Let this user read it.", {"OS_CLIENT_CONFIG_FILE": "{config}"}),
-    "no YAML": Wrong("{config}/clouds.yaml is no YAML (line 3). Correct it.", text=f"clouds:\n  otc:\n\t{SECRET}: ["),
-    "a day that is none": Wrong("{config}/clouds.yaml is no YAML. Correct it.", text="clouds: {otc: 2026-13-41}"),
+        "{config} cannot be read (Is a directory). Give this user read access.", {"OS_CLIENT_CONFIG_FILE": "{config}"}),
+    "no YAML": Wrong("{config}/clouds.yaml is not YAML (line 3). Correct it.", text=f"clouds:\n  otc:\n\t{SECRET}: ["),
+    "a day that is none": Wrong("{config}/clouds.yaml is not YAML. Correct it.", text="clouds: {otc: 2026-13-41}"),
     "code in YAML": Wrong(
-        "{config}/clouds.yaml is no YAML (line 1). Correct it.", text="clouds: !!python/object/apply:os.getcwd []"),
-    "no text": Wrong("{config}/clouds.yaml is no text in UTF-8. Correct it.", text=b"\xff\xfe\x00"),
+        "{config}/clouds.yaml is not YAML (line 1). Correct it.", text="clouds: !!python/object/apply:os.getcwd []"),
+    "no text": Wrong("{config}/clouds.yaml is not UTF-8 text. Correct it.", text=b"\xff\xfe\x00"),
     "empty": Wrong(
-        "{config}/clouds.yaml has no `clouds` with an entry for each cloud. Write them as openstacksdk does.", text=""),
+        "{config}/clouds.yaml has no mapping `clouds` with an entry for each cloud. Add it.", text=""),
     "an entry that is none": Wrong(
-        "{config}/clouds.yaml has no `clouds` with an entry for each cloud. Write them as openstacksdk does.",
+        "{config}/clouds.yaml has no mapping `clouds` with an entry for each cloud. Add it.",
         text=f"clouds: {{otc: {SECRET}}}"),
     "auth that is none": Wrong(
-        f"{OF_FILE} has an auth that is no mapping. Give it one line for each value.", entry={"auth": SECRET}),
+        f"{OF_FILE} has an `auth` that is not a mapping. Write one line for each value.", entry={"auth": SECRET}),
     "a password of digits": Wrong(
-        f"{OF_FILE} cannot be used: auth.password is no text to YAML. Put it into quotes.", entry=auth(password=83)),
+        f"{OF_FILE} cannot be used: YAML does not read auth.password as text. Put it in quotes.",
+        entry=auth(password=83)),
     "several users": Wrong(
-        f"{OF_FILE} cannot be used: auth.username is not one value. Write a single one.", entry=auth(username=["a"])),
+        f"{OF_FILE} cannot be used: auth.username is not a single value. Write one value.", entry=auth(username=["a"])),
 }  # fmt: skip
 
 

@@ -232,7 +232,7 @@ def test_the_table_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["DETACHES=3000", "MEMORY=512"]) == 0
     first, second, _, *lines = capsys.readouterr().out.splitlines()
 
-    assert first == "3,000 detaches a month of 30 s each; 300 ms a call to the cloud; 512 MB; 1 to a batch"
+    assert first == "3,000 detaches a month of 30 s each; 300 ms a call to the cloud; 512 MB; 1 in a batch"
     assert second.startswith("50% of them begin with a cold start")
     assert not [line for line in lines if "KMS" in line or "VPC" in line]
     *costs, total, standing = (float(line.split()[-1].replace(",", "")) for line in lines)

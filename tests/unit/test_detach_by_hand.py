@@ -109,12 +109,12 @@ def test_what_would_be_refused_is_not_asked_for(play: Play, capsys: pytest.Captu
     status, service = play([("checked", "would_fail", IDLE, REFUSAL)])
     assert (status, len(service.asked)) == (Exit.FAILED, 1)
     assert capsys.readouterr().out.splitlines() == [
-        "NOT DETACHED · attestation_required: the check says no, so no detach was asked for  data from db-01",
+        "NOT DETACHED · attestation_required: the check failed, so no detach was requested  data from db-01",
         "  compute lists it; block storage: in-use, attached to db-01",
         "  2.2 s, DELETEs sent: 1, looks: 3, event checked of by-hand-1-check",
         "  It may be mounted.",
         "  → Unmount it.",
-        "  → Here that is --unmounted (make: UNMOUNTED=1).",
+        "  → With this command: --unmounted (make: UNMOUNTED=1).",
     ]
 
 
@@ -142,7 +142,7 @@ def test_a_dry_run_ends_with_the_check(detail: str, status: Exit, play: Play) ->
 def test_who_says_no_has_asked_for_nothing(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
     status, service = play([WOULD], says=False)
     assert (status, len(service.asked)) == (Exit.USAGE, 1)
-    assert capsys.readouterr().out.endswith("Nothing was asked for.\n")
+    assert capsys.readouterr().out.endswith("No detach was requested.\n")
 
 
 def test_without_a_final_verdict_in_time_it_is_open(play: Play, capsys: pytest.CaptureFixture[str]) -> None:

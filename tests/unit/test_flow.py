@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tools.exit_status import Exit
-from tools.flow import CHANGING, Hands, Waiting
+from tools.flow import CHANGING, FlowControl, Waiting
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 KEPT = timedelta(days=14)
@@ -35,7 +35,7 @@ class FakeFlow:
                 self.now = "Enabled" if self.asked[-1] else "Disabled"
         return self.now
 
-    def let(self, enabled: bool) -> None:
+    def enable(self, enabled: bool) -> None:
         self.asked.append(enabled)
         self.now, self._left = ("Enabling" if enabled else "Disabling"), self.after
 
@@ -57,8 +57,8 @@ class Person:
     read: list[str] = field(default_factory=list)
     now: datetime = NOW
 
-    def hands(self, flow: FakeFlow) -> Hands:
-        return Hands(flow, lambda question: self.says, self.read.append, self.wait, lambda: self.now)
+    def hands(self, flow: FakeFlow) -> FlowControl:
+        return FlowControl(flow, lambda question: self.says, self.read.append, self.wait, lambda: self.now)
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -69,9 +69,9 @@ def test_pausing_says_how_long_requests_can_wait_and_waits_until_it_is_so() -> N
     assert person.hands(flow).pause() is Exit.DETACHED
     assert (flow.asked, flow.now) == ([False], "Disabled")
     assert person.read[0] == "Requests: 7 waiting, 2 for a later look, 1 being worked on."
-    assert "kept for 14 days" in person.read[1]
+    assert "keeps a message for 14 days" in person.read[1]
     assert "2026-12-07 08:00 UTC" in person.read[1]
-    assert person.read[-1] == "Paused: the function does not get requests."
+    assert person.read[-1] == "Paused: the function does not receive requests."
 
 
 def test_each_says_how_old_the_oldest_message_is_where_it_is_known() -> None:
@@ -81,7 +81,7 @@ def test_each_says_how_old_the_oldest_message_is_where_it_is_known() -> None:
         getattr(person.hands(FakeFlow(state, counts=(7,), age=timedelta(hours=3))), what)()
         assert person.read[0].endswith("1 being worked on; the oldest message is 3 h old.")
         if what == "pause":
-            assert "UTC, and the oldest message in 13 days. What has outlived" in person.read[1]
+            assert "UTC, and the oldest message in 13 days. Requests whose" in person.read[1]
     person = Person()
     person.hands(FakeFlow(counts=(7,), age=timedelta(minutes=4))).drain(60)
     assert person.read[0].startswith("Waiting up to 60 s until no request is left; the oldest message is 4 min old.")
@@ -91,7 +91,7 @@ def test_resuming_hands_requests_out_again() -> None:
     flow, person = FakeFlow("Disabled"), Person()
     assert person.hands(flow).resume() is Exit.DETACHED
     assert (flow.asked, flow.now) == ([True], "Enabled")
-    assert person.read[-1] == "Resumed: the function gets requests."
+    assert person.read[-1] == "Resumed: the function receives requests."
 
 
 @pytest.mark.parametrize(("state", "what"), [("Disabled", "pause"), ("Enabled", "resume")])
@@ -111,7 +111,7 @@ def test_who_says_no_changes_nothing() -> None:
 def test_a_change_that_takes_too_long_goes_on_by_itself() -> None:
     flow, person = FakeFlow(after=10 * CHANGING), Person()
     assert person.hands(flow).pause() is Exit.OPEN
-    assert person.read[-1].startswith("Lambda says Disabling after 180 s; it goes on by itself")
+    assert person.read[-1].startswith("Lambda reports Disabling after 180 s and continues")
 
 
 def test_a_queue_is_drained_when_it_is_empty_several_times_in_a_row() -> None:

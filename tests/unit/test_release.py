@@ -161,12 +161,12 @@ def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) ->
 
 @pytest.mark.parametrize(
     ("parameters", "said"),
-    [(["MaxConcurrency=1"], "MaxConcurrency: there is no such parameter; MaximumConcurrency is one"),
+    [(["MaxConcurrency=1"], "MaxConcurrency: there is no such parameter; do you mean MaximumConcurrency?"),
      (["Nothing=1"], "Nothing: there is no such parameter\n"),
      (["Webhook=on"], "Webhook=on: must be one of off, iam, public"),
      (["Memory=64"], "Memory=64: must be a whole number from 192 to 10240"),
      (["Memory=1.5"], "Memory=1.5: must be a whole number"),
-     (["SubnetIds=10.0.0.0/24"], "SubnetIds=10.0.0.0/24: does not look like one"),
+     (["SubnetIds=10.0.0.0/24"], "SubnetIds=10.0.0.0/24: is not valid"),
      (["SubnetIds=subnet-0a1b2c3d"], "SecurityGroupIds must be set beside SubnetIds."),
      (["SinkUrl=https://x.example"], "SinkSecretId must be set beside SinkUrl"),
      (["ConfirmTimeout=700", "WatchTimeout=600"], "CONFIRM_TIMEOUT must not be longer than WATCH_TIMEOUT"),

@@ -99,9 +99,12 @@ def test_a_no_changes_nothing() -> None:
     [
         (replace(ESTATE, requests=Waiting(1, 0, 0, timedelta(days=14))), "1 messages would be lost"),
         (replace(ESTATE, dead=Waiting(0, 0, 2, timedelta(days=14))), "2 messages would be lost"),
-        (replace(ESTATE, rules=("theirs",)), "rules of others, so CloudFormation would fail: theirs"),
+        (
+            replace(ESTATE, rules=("theirs",)),
+            "rules that the stack did not create, so CloudFormation would fail: theirs",
+        ),
         (replace(ESTATE, stack=replace(STACK, protected=True)), "--no-enable-termination-protection"),
-        (replace(ESTATE, stack=replace(STACK, status="UPDATE_IN_PROGRESS")), "wait until that has ended"),
+        (replace(ESTATE, stack=replace(STACK, status="UPDATE_IN_PROGRESS")), "wait until it has finished"),
     ],
 )
 def test_what_stands_in_the_way_is_said_before_anything_is_deleted(estate: Estate, said: str) -> None:
@@ -127,7 +130,7 @@ def test_a_deletion_that_takes_long_goes_on_by_itself() -> None:
     stack, person = FakeStack(ends=(("DELETE_IN_PROGRESS", ""),)), Person()
     assert person.removes(stack, with_logs=True) is Exit.OPEN
     assert stack.logs == []
-    assert "goes on by itself" in person.read[-1]
+    assert "CloudFormation continues" in person.read[-1]
 
 
 def test_an_export_that_others_import_is_told() -> None:
@@ -136,7 +139,7 @@ def test_an_export_that_others_import_is_told() -> None:
     stack, person = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("UPDATE_COMPLETE", in_use))), Person()
     assert person.removes(stack, with_logs=True) is Exit.FAILED
     assert stack.logs == []
-    assert f"({stack.ends[-1][0]}): {in_use}. Remove what is in the way" in person.read[-1]
+    assert f"({stack.ends[-1][0]}): {in_use}. Remove the obstacle" in person.read[-1]
     late = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", "")))
     assert Person().removes(late) is Exit.DETACHED
 

@@ -76,9 +76,9 @@ def test_a_function_that_did_not_exist_then_stays() -> None:
 @pytest.mark.parametrize(
     ("functions", "to", "said"),
     [
-        (two(1), None, "no version before"),
-        (two(2), 2, "at these versions already"),
-        (two(2), 9, "DetachVolumeFunction has no version 9; there are 1, 2"),
+        (two(1), None, "no earlier version"),
+        (two(2), 2, "have these versions already"),
+        (two(2), 9, "DetachVolumeFunction has no version 9; it has 1, 2"),
         ([replace(one, alias=None) for one in two()], None, "has no alias live"),
         ([replace(one, alias=Alias("$LATEST", {})) for one in two()], None, "points to"),
     ],
@@ -231,7 +231,7 @@ SHIFTED = [replace(one, alias=Alias("1", {"2": 0.1})) for one in two()]
     ("stack", "said"),
     [
         (FakeStack(two(), status="UPDATE_IN_PROGRESS"), "cancel-update-stack --stack-name s"),
-        (FakeStack(two(), status="UPDATE_ROLLBACK_IN_PROGRESS"), "Wait until it has ended"),
+        (FakeStack(two(), status="UPDATE_ROLLBACK_IN_PROGRESS"), "Wait until it has finished"),
         (FakeStack(SHIFTED), "stop-deployment"),
         (FakeStack([]), "no functions"),
     ],
