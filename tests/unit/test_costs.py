@@ -216,7 +216,7 @@ def test_times_of_recorded_calls() -> None:
         ("DETACH=3", "'DETACH=3' is not known; write NAME=number, with one of DETACHES, "),
         ("DETACHES", "'DETACHES' is not known; write NAME=number, with one of DETACHES, "),
         ("PRICES=log=1", "PRICES: there is no price 'log'; there are lambda_request, "),
-        ("PRICES=log_gb=-1", "PRICES: log_gb=-1 is no price; write US dollars for one unit, such as log_gb=0.5"),
+        ("PRICES=log_gb=-1", "PRICES: log_gb=-1 is not a price; write US dollars for one unit, such as log_gb=0.5"),
     ],
 )
 def test_a_wrong_number_is_named(word: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

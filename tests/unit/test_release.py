@@ -168,7 +168,7 @@ def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) ->
      (["Memory=1.5"], "Memory=1.5: must be a whole number"),
      (["SubnetIds=10.0.0.0/24"], "SubnetIds=10.0.0.0/24: is not valid"),
      (["SubnetIds=subnet-0a1b2c3d"], "SecurityGroupIds must be set beside SubnetIds."),
-     (["SinkUrl=https://x.example"], "SinkSecretId must be set beside SinkUrl"),
+     (["SinkUrl=https://x.example"], "SinkUrl needs SinkSecretId"),
      (["ConfirmTimeout=700", "WatchTimeout=600"], "CONFIRM_TIMEOUT must not be longer than WATCH_TIMEOUT"),
      (["AllowedRequesters=robot:x"], "ALLOWED_REQUESTERS"),
      (["Memory"], "Memory: a parameter is given as Name=value"),

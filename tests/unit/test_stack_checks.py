@@ -79,7 +79,7 @@ STATES: dict[str, tuple[Line, State, str]] = {
     "a sink that refuses": (checks.sink(3), State.WARN, "the-sink-does-not-take-verdicts"),
     "a topic": (checks.topic("alarm topic", TopicFacts(TOPIC, 2)), State.OK, ""),
     "a topic nobody hears": (checks.topic("alarm topic", TopicFacts(TOPIC, 0, 1)), State.FAIL, "confirm"),
-    "a topic that is gone": (checks.topic("alarm topic", TopicFacts(TOPIC, trouble="Gone")), State.FAIL, "name an existing"),
+    "a topic that is gone": (checks.topic("alarm topic", TopicFacts(TOPIC, trouble="Gone")), State.FAIL, "name an"),
     "a topic alarms cannot use": (
         checks.topic("alarm topic", TopicFacts(TOPIC, 2, key="alias/aws/sns")), State.FAIL, "cloudwatch.amazonaws.com",
     ),
