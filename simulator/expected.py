@@ -234,8 +234,9 @@ class View:
 
     def happened(self, *whats: What) -> Iterator[Happened]:
         """To bindings that may be meant, until the verdict was said."""
+        where = self.where
         for entry in self.cloud.world.history:
-            about = (entry.server_id, entry.volume_id) == self.where and entry.what in whats
+            about = entry.what in whats and (entry.server_id, entry.volume_id) == where
             if about and entry.at <= self.said and self.binding_of.get(entry.attachment_id or "") in self.possible:
                 yield entry
 
@@ -416,10 +417,8 @@ def _expired(view: View) -> bool:
     over = expires is not None and view.said - promise.ahead >= expires
     ttl = view.asked.ttl(promise)
     late = any(at - view.asked.requested_at >= ttl - promise.skew for _, at in view.asked.received)
-    # A copy that first comes when one plane has let go sees no detach that it could follow.
-    unseen = view.asked.deaths and any(one.bindings and one.both is None for one in view.moments)
     there = bool(view.answers) or not all(one.free for one in view.moments)
-    return (over or late) and there and (unseen or not view.effect)
+    return (over or late) and there and not view.effect
 
 
 def _superseded(view: View) -> bool:
@@ -540,13 +539,10 @@ def _gave_up(view: View) -> bool:
     """Its time was over, and there was no time at which it could have been detached."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    # After a death, or a lost answer, nobody knows whose detach it is that a disk of several servers shows.
-    lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
-    several = lost and any(one.volume and one.volume.multiattach for one in view.life)
-    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2). One of another request's holds this
-    # one up for as long as it is not known.
-    unknown = sum(call.method == "DELETE" for call in view.answers)
-    unsettled = unknown >= (1 if view.asked.shared else UNSETTLED)
+    # After a death nobody knows whose detach it is that a disk of several servers shows.
+    several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
+    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
+    unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
     return (over and waited and (several or not view.effect)) or view.over_watch
 

@@ -119,7 +119,7 @@ SPECIAL = (
     Special("device names",
         "EVS disks are SCSI disks (/dev/sdX); examples of the API show /dev/vdX; the system may call a disk otherwise, "
         "and differently after a restart",
-        "names are compared with each other and never with the server's own; the [guest's scripts](guest.md) go by WWN",
+        "names are compared with each other and never with the server's own; the [guest's scripts](using.md) go by WWN",
         "BMS user guide, attaching data disks, disk FAQ; BMS API, querying disks"),
     Special("number of disks",
         f"at most {VOLUMES} EVS disks",

@@ -136,7 +136,7 @@ def test_a_deployment_takes_settings_of_ones_own() -> None:
 
 
 def test_the_webhook_accepts_what_is_sent() -> None:
-    """`make serve` in one shell and `make send` in another, as the README has them, but for the port."""
+    """`make serve` in one shell and `make send` in another, as docs/using.md has them, but for the port."""
     (block,) = [block for block in blocks("sh") if block.text.startswith("make serve ")]
     serve, send = (shlex.split(line, comments=True) for line in block.text.splitlines())
     anywhere = {**plain_environment(), "PORT": "0"}

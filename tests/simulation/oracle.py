@@ -250,14 +250,20 @@ def one_final_verdict_id(run: Run) -> Iterator[str]:
         yield f"{run.leftovers} messages are left"
 
 
+TIME_IS_OVER = {("failed", "expired"), ("failed", "gave_up")}
+"""Which of its times is over differs between the deliveries of a request."""
+
+
 def no_contradiction(run: Run) -> Iterator[str]:
     """No final verdict says something else than an earlier one of the same request.
 
-    Three things are not promised; all have the same id, so that a consumer which dedupes hears only the first.
+    Five things are not promised; all have the same id, so that a consumer which dedupes hears only the first.
     What died five times over is answered as unknown, though one delivery may have got as far as its verdict. A
     second copy of a request, looked at for the first time much later, is `expired` or `gave_up`, or `superseded` if
     somebody attached the disk anew. A redelivery is `superseded` if that was within what clocks may differ by from the
-    request, or if the cloud tells neither when the attachment was made nor what has happened to the server since.
+    request, or if the cloud tells neither when the attachment was made nor what has happened to the server since. Of a
+    request with an expiry two deliveries may fail for different reasons; none fails if the other has detached. A
+    redelivery does not find what was deleted since the delivery before it, which had seen it.
     """
     for request, volume in ((asked, volume) for asked in run.requests for _, volume in _keys(asked)):
         said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request, volume)}
@@ -268,9 +274,10 @@ def no_contradiction(run: Run) -> Iterator[str]:
         )
         unknown = run.attached_at_once(request) or run.cannot_tell(request["id"], volume)
         later_world |= {(kind, "superseded") for kind in kinds} if unknown else set()
-        later_world |= {("failed", "expired")} if run.rough and request.get("expirytime") else set()
-        if run.rough and ("failed", "expired") in said:  # a redelivery finds the time over, as the one before did
-            later_world |= {("failed", "gave_up")}
+        later_world |= {("failed", code) for code in _deleted(run, request["id"], volume)}
+        all_failed = run.rough and request.get("expirytime") and {kind for kind, _ in said} == {"failed"}
+        if said <= TIME_IS_OVER or all_failed:
+            later_world |= TIME_IS_OVER
         said -= later_world
         changed = _others_acted(run, request["id"], volume) or (
             run.rough and _world_has_changed(run, request["id"], volume)
@@ -300,6 +307,17 @@ def _others_acted(run: Run, request_id: str, volume: str | None) -> bool:
     return acted and (moved or not forgot)
 
 
+def _deleted(run: Run, request_id: str, volume: str | None) -> Iterator[str]:
+    """What a redelivery calls "not found" although it was there when a delivery that died had the request."""
+    views = run.views_of(request_id, volume)
+    if len(views) > 1 and views[0].asked.deaths:
+        life = max(views, key=lambda view: view.said).life
+        if any(one.server for one in life) and life[-1].server is None:
+            yield "server_not_found"
+        if any(one.volume for one in life) and life[-1].volume is None:
+            yield "volume_not_found"
+
+
 def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
     """Whether a delivery died or was doubled, and others changed the disk or its server between its final verdicts.
 
@@ -310,10 +328,8 @@ def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
         return False
     timeline, (server, disk) = views[0].cloud.world.timeline, views[0].where
     first, last = min(view.began for view in views), max(view.said for view in views)
-    expires = views[0].asked.request.get("expirytime")
     deletes = {call.status for view in views for call in view.answers if call.method == "DELETE"}
-    over = expires is not None and first <= datetime.fromisoformat(expires) + views[0].promise.ahead <= last
-    return over or len(deletes) > 1 or len(timeline.changes(server, disk, first, last)) > 2
+    return len(deletes) > 1 or len(timeline.changes(server, disk, first, last)) > 2
 
 
 def verdicts_are_true(run: Run) -> Iterator[str]:
