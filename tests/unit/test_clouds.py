@@ -1,4 +1,4 @@
-"""Which cloud CLOUD=env means: variables and files as people have them, and what is said where they are wrong."""
+"""The cloud of CLOUD=env: variables and files, and the messages about wrong ones."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ OTC = {"auth": AUTH, "region_name": "eu-de"}
 
 
 class Machine:
-    """A user's home, the directory they are in, and /etc/openstack, with nothing in them."""
+    """A user's home, the current directory, and /etc/openstack, all empty."""
 
     def __init__(self, root: Path) -> None:
         self.home, self.cwd, self.site = root / "home", root / "here", root / "etc/openstack"
@@ -49,7 +49,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def named(name: str) -> Mapping[str, Any]:
-    """A cloud that is told from others by its user."""
+    """A cloud that the tests recognise by its user."""
     return {"auth": {**AUTH, "username": name}}
 
 
@@ -57,7 +57,7 @@ def named(name: str) -> Mapping[str, Any]:
 
 
 def test_a_file_of_the_current_directory_gets_no_secret_from_elsewhere(machine: Machine) -> None:
-    """It may have come with somebody's clone, and lead the password to an address of theirs."""
+    """It may be part of somebody's clone, and send the password to their address."""
     machine.write(machine.cwd / "clouds.yaml", otc={"auth": {**AUTH, "auth_url": "http://evil.example/v3"}})
     machine.write("secure.yaml", otc={"auth": {"password": SECRET}})
     with pytest.raises(CloudsError, match="is in the current directory and may be somebody else's") as told:
@@ -75,7 +75,7 @@ def test_variables_alone(machine: Machine) -> None:
 
 
 def test_a_file_alone(machine: Machine) -> None:
-    """With one cloud in it nothing has to be named."""
+    """With a single cloud no name is needed."""
     path = machine.write("clouds.yaml", otc=OTC)
     found = machine.find()
     assert (found.place, found.unused) == (f"The cloud otc of {path}", ())
@@ -83,7 +83,7 @@ def test_a_file_alone(machine: Machine) -> None:
 
 
 def test_the_first_file_counts(machine: Machine) -> None:
-    """The one of OS_CLIENT_CONFIG_FILE, the current directory, the user's, the machine's; .yaml, .yml, .json."""
+    """First OS_CLIENT_CONFIG_FILE, then the current, the user's and the machine's directory; .yaml, .yml, .json."""
     places = [machine.home / "own.yaml", machine.cwd / "clouds.yaml", machine.cwd / "clouds.yml",
               machine.cwd / "clouds.json", machine.config / "clouds.yaml", machine.site / "clouds.json"]  # fmt: skip
     for place in places:
@@ -95,7 +95,7 @@ def test_the_first_file_counts(machine: Machine) -> None:
 
 
 def test_where_xdg_says(machine: Machine) -> None:
-    """XDG_CONFIG_HOME stands before ~/.config."""
+    """XDG_CONFIG_HOME precedes ~/.config."""
     (machine.home / "xdg/openstack").mkdir(parents=True)
     machine.write("clouds.yaml", otc=named("config"))
     machine.write(machine.home / "xdg/openstack/clouds.yaml", otc=named("xdg"))
@@ -104,13 +104,13 @@ def test_where_xdg_says(machine: Machine) -> None:
 
 
 def test_os_cloud_chooses(machine: Machine) -> None:
-    """Of several clouds the one that is named."""
+    """OS_CLOUD chooses among several clouds."""
     machine.write("clouds.yaml", one=named("first"), two=named("second"))
     assert machine.login(OS_CLOUD="two").username == "second"
 
 
 def test_variables_are_a_cloud_of_their_own(machine: Machine) -> None:
-    """They count where OS_CLOUD is not set or names them, and are not mixed into a cloud of a file."""
+    """They count if OS_CLOUD is not set or names them, and are not mixed into a cloud of a file."""
     machine.write("clouds.yaml", otc=named("of the file"))
     for choice in ({}, {"OS_CLOUD": "envvars"}, {"OS_CLOUD": "mine", "OS_CLOUD_NAME": "mine"}):
         assert machine.login(**VARIABLES, **choice).username == "robot"
@@ -120,7 +120,7 @@ def test_variables_are_a_cloud_of_their_own(machine: Machine) -> None:
 
 
 def test_secrets_in_a_file_of_their_own(machine: Machine) -> None:
-    """secure.yaml is merged over clouds.yaml, wherever it lies or OS_CLIENT_SECURE_FILE says."""
+    """secure.yaml, found in the same way or by OS_CLIENT_SECURE_FILE, is merged over clouds.yaml."""
     machine.write("clouds.yaml", otc={"auth": {**AUTH, "password": "of clouds.yaml"}})
     assert machine.login().secrets == ("of clouds.yaml",)
     machine.write(machine.site / "secure.json", otc={"auth": {"password": "site"}})
@@ -189,7 +189,7 @@ def test_names_of_an_entry(machine: Machine, entry: Mapping[str, Any], expected:
 
 
 def test_certificates_from_where_a_file_says(machine: Machine) -> None:
-    """A path may begin at home, or where one is."""
+    """A path may be relative to the home or to the current directory."""
     for text, path in (("~/ca.pem", machine.home / "ca.pem"), ("ca.pem", machine.cwd / "ca.pem")):
         path.touch()
         machine.write("clouds.yaml", otc={"auth": AUTH, "cacert": text})
@@ -218,14 +218,14 @@ KEYS = {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "COMPUTE_ENDPOINT": "http
     ],
 )  # fmt: skip
 def test_what_is_not_used_is_named(machine: Machine, more: Mapping[str, str], unused: list[str]) -> None:
-    """What nothing reads, and what the way to log in has no use for; by name, without a value."""
+    """Unknown variables, and those that the kind of login does not use, are listed by name without values."""
     found = machine.find(**VARIABLES, **more)
     credentials(found)
     assert found.unused == tuple(sorted(unused))
 
 
 def test_what_is_not_used_of_an_entry(machine: Machine) -> None:
-    """By the names that stand in the file."""
+    """Unused values of an entry are listed by their names in the file."""
     machine.write("clouds.yaml", otc={**OTC, "volume_api_version": 3, "auth": {**AUTH, "usrname": "x", "token": SECRET},
                                       "auth_type": "password", "profile": "nowhere"})  # fmt: skip
     found = machine.find()
@@ -237,7 +237,7 @@ def test_what_is_not_used_of_an_entry(machine: Machine) -> None:
 
 
 class Wrong(NamedTuple):
-    """A cause, and the whole of what is said; {config}, {cwd} and {home} stand for the directories."""
+    """A cause, and the whole message; {config}, {cwd} and {home} stand for the directories."""
 
     said: str
     environment: Mapping[str, str] = {}
@@ -359,8 +359,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("cause", WRONG)
-def test_what_is_said(machine: Machine, cause: str) -> None:
-    """What is wrong, in the names that the reader has written, and what to do; one line that shows no secret."""
+def test_the_message_about_each_fault(machine: Machine, cause: str) -> None:
+    """The message uses the reader's names, says what to do, and is one line without secrets."""
     said, environment, entry, text = WRONG[cause]
     places = {name: str(getattr(machine, name)) for name in ("config", "cwd", "home", "site")}
     if entry is not None:
@@ -378,7 +378,7 @@ def test_what_is_said(machine: Machine, cause: str) -> None:
 
 
 def test_no_aws_of_the_callers() -> None:
-    """All of AWS's variables are set aside, whatever they are, and nothing else."""
+    """All AWS variables are removed, and nothing else."""
     kept = {"PATH": "/bin", "OS_CLOUD": "otc", "HTTPS_PROXY": "http://proxy"}
     assert without_aws({**kept, "AWS_PROFILE": "x", "AWS_NEW": "x", "BOTO_CONFIG": "x"}) == kept
 
@@ -393,5 +393,5 @@ def test_no_aws_of_the_callers() -> None:
     ],
 )
 def test_no_proxy_for_this_machine(before: Mapping[str, str], after: str) -> None:
-    """What was exempt is exempt still; `*`, which stands for everything, only works alone."""
+    """Existing exemptions stay; `*`, which means everything, only works alone."""
     assert past_proxies(before) == {"no_proxy": after, "NO_PROXY": after}

@@ -1,4 +1,4 @@
-"""Event files as people write them: what is read of them, and what is said of those that hold no event."""
+"""Event files: the events that are read, and the messages about files without events."""
 
 import io
 from pathlib import Path
@@ -52,8 +52,8 @@ def test_events_are_read(text: str, events: list[str], tmp_path: Path, monkeypat
         (b'{"Records": []}', "is a batch for Lambda; a message on the queue is the `body` of a record."),
     ],
 )
-def test_what_holds_no_event_is_said_in_one_sentence(content: bytes, said: str, tmp_path: Path) -> None:
-    """Nothing is sent of a file of which a part cannot be."""
+def test_a_file_without_events_gives_one_sentence(content: bytes, said: str, tmp_path: Path) -> None:
+    """If a part of a file is not valid, nothing of it is sent."""
     file = tmp_path / "events.json"
     file.write_bytes(content)
     with pytest.raises(NoEvents) as told:
