@@ -40,7 +40,7 @@ def watched(
     target.handlers[:] = [console]
     target.propagate = False
     with running(os.environ | (settings or {}), real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
-        if log:  # opened only now, because whoever has the port owns the file
+        if log:  # opened only now, because the process with the port owns the file
             log.parent.mkdir(exist_ok=True)
             lines = logging.FileHandler(log, mode="w", encoding="utf-8")
             lines.setFormatter(FORMATTER)

@@ -49,7 +49,7 @@ def gate_to(aws: str) -> Iterator[Gate]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """Whoever was killed has hung up."""
+            """A killed client has closed its connection."""
 
     closing = threading.Event()
     with Listener(("127.0.0.1", 0), Passage) as server:

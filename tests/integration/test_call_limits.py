@@ -171,7 +171,7 @@ def test_the_deadline_is_a_limit_too() -> None:
 
 
 def test_a_login_has_the_limit_of_its_call() -> None:
-    """Keystone trickles: whoever needs the token is told at the deadline, and so is whoever waits for that login."""
+    """Keystone answers byte by byte: at the deadline both the login and the calls that wait for it fail."""
     client, peer = calls(), Peer(*TRICKLES["body"])
     with peer.listening() as url:
         client.login.read = lambda _: credentials_of(API, auth_url=url)

@@ -374,7 +374,7 @@ def test_the_webhook_does_not_answer(world: World, script: Script) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 405])
 def test_a_no_of_the_webhook_is_an_answer(world: World, script: Script, status: int) -> None:
-    """The canary proves nothing to it, so it is turned away."""
+    """The canary does not authenticate, so it is refused."""
     script.then(reply(status=status))
     world.deploy(CANARY_WEBHOOK_URL=script.url, CANARY_BOUND="30")
     with world.worker():

@@ -307,7 +307,7 @@ def test_attachment_to_a_host_that_is_made_meanwhile_does_not_count() -> None:
 
 
 def test_project_with_an_attachment_to_a_host_can_be_listed() -> None:
-    """Whoever looks for ids sees every disk of every server, those that are attached to a host, too."""
+    """The list of ids has every disk of every server, including those that are attached to a host."""
     bench = Field()
     disk = bench.disk(multiattach=True)
     bench.world.set_volume(disk, on_a_host=True)
@@ -732,9 +732,9 @@ def test_region_that_is_set_is_the_one() -> None:
     assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
 
 
-@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("corrected", [True, False])
 @pytest.mark.parametrize("accepted", [True, False])
-def test_region_that_is_changed_proves_nothing(accepted: bool, mended: bool) -> None:
+def test_region_that_is_changed_proves_nothing(accepted: bool, corrected: bool) -> None:
     """Somebody sets the wrong region after the first look: a 404 from there does not mean that the disk is gone."""
     bench = Field()
     two_regions(bench)
@@ -748,7 +748,7 @@ def test_region_that_is_changed_proves_nothing(accepted: bool, mended: bool) -> 
     bench.log_in(region="eu-nl")
     for _ in range(4):
         bench.step()
-    if mended:
+    if corrected:
         bench.log_in(region="eu-de")
         assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
     else:

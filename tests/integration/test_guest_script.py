@@ -210,7 +210,7 @@ MINE = {"mount", "swap", "lvm", "crypt", "multipath", "raid", "zfs"}
 
 
 @pytest.mark.parametrize("case", HELD)
-def test_whoever_holds_the_disk_is_named(guest: Guest, case: str) -> None:
+def test_the_user_of_the_disk_is_named(guest: Guest, case: str) -> None:
     """A check is status 1, says by whom, and changes nothing."""
     prepare, kinds = HELD[case]
     prepare(guest)

@@ -145,7 +145,7 @@ def test_without_a_secret_nothing_is_sent(script: Script) -> None:
 
 
 def test_a_date_of_retry_after_is_counted_from_now(script: Script) -> None:
-    """By the clock of whoever is asked to wait."""
+    """By the clock of the side that has to wait."""
     script.then(Reply(503, b"", (("Retry-After", "Mon, 23 Nov 2026 08:01:00 GMT"),)))
     assert NotTaken("HTTP 503", again=True, retry_after=60) == sink(script, clock=lambda: START).deliver(verdict())
 

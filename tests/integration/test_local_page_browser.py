@@ -84,7 +84,7 @@ def test_a_reset_puts_the_disk_back(browser: Browser, page: Served) -> None:
 
 
 def test_a_request_has_a_link(browser: Browser, page: Served) -> None:
-    """Whoever opens it later, or chooses it among the last requests, sees its course and its verdict."""
+    """A page that is opened later, or a choice among the last requests, shows its course and its verdict."""
     opened(browser, page)
     detach(browser, WINDOWS_VOLUME)
     assert "attestation_required" in browser.awaited(VERDICT)

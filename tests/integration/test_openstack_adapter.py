@@ -253,7 +253,7 @@ class Watched(CloudApi):
 
 @pytest.mark.parametrize(("hang_up", "connections"), [(False, 2), (True, 20)], ids=["kept alive", "hung up"])
 def test_calls_share_one_connection(hang_up: bool, connections: int) -> None:
-    """Twenty calls go over one connection, the login over another; whoever hangs up after each uses twenty."""
+    """Twenty calls use one connection, the login another; a server that closes after each call needs twenty."""
     site, http = Site(), requests.Session()
     api = Watched(site.world, deployment=site.deployment)
     with http, CloudServer(api):

@@ -140,7 +140,7 @@ def test_without_a_token_nothing_is_sent(site: Site) -> None:
 
 
 def test_a_redirected_delete_names_the_setting(site: Site) -> None:
-    """It is not followed, and its outcome is as unknown as any: the next look says what has to be mended."""
+    """It is not followed, and its outcome is unknown: the next look says what has to be corrected."""
     cloud = logged_in(site)
     moved = {"location": "https://user:secret@other.example/v2.1?token=secret"}
     site.api.faults.add(Fault(faults.answer(308, moved), operation="delete_attachment"))

@@ -89,7 +89,7 @@ def test_a_token_that_has_ended_is_unauthorized(site: Site) -> None:
 
 
 def test_unreachable_host_is_a_connection_failure(site: Site) -> None:
-    """Nobody listening is told from being turned away: it may be better in a moment."""
+    """A refused connection, which may pass, is not reported as a refused login."""
     site.api.faults.add(Fault(faults.CONNECTION_REFUSED, operation="get_token", times=None))
     changes: dict[str, object] = {}
     if site.over_socket:
@@ -250,7 +250,7 @@ def test_refused_logins_do_not_lock_the_user() -> None:
 
 
 def test_other_credentials_have_no_pause_to_sit_out() -> None:
-    """Once the secret is mended, the next call succeeds, however often the old one was refused."""
+    """Once the secret is corrected, the next call succeeds, however often the old one was refused."""
     site = Site(http=in_process)
     secrets = [credentials_of(site.api, password="wrong")]
     cloud = connect(lambda _: secrets[-1], in_process(site.api), site.clock)
@@ -318,7 +318,7 @@ def test_credentials_follow_no_redirect(by: str, status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("setting", ["COMPUTE_ENDPOINT", "VOLUME_ENDPOINT"])
-def test_a_service_that_redirects_is_the_operators_to_mend(setting: str, status: int) -> None:
+def test_a_service_that_redirects_is_a_setting_to_correct(setting: str, status: int) -> None:
     """The token stays too, and the error is permanent: it says where to, and which setting to change."""
     site = Site()
     with CloudServer(site.api), elsewhere() as (target, stolen), elsewhere(f"{target}/a", status) as (service, _):

@@ -161,5 +161,5 @@ def test_a_record_without_a_name_gives_the_batch_back() -> None:
 
 
 def test_the_receipt_is_kept_to_ourselves() -> None:
-    """Whoever has it can take the message off the queue."""
+    """With it, somebody else could delete the message."""
     assert "r-1" not in repr(Message("", "m", "s", START, receipt="r-1"))

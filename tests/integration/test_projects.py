@@ -199,7 +199,7 @@ def test_there_is_one_list() -> None:
 
 
 def test_without_a_list_it_is_the_wrong_project() -> None:
-    """One project served: whoever names another has mistaken the credentials."""
+    """With a single project, a request for another one means wrong credentials."""
     assert refusal(Estate(allowed=""), UNLISTED).classified.reason is Reason.WRONG_PROJECT
 
 

@@ -288,7 +288,7 @@ def test_a_token_gives_the_project_and_the_endpoints(number: int, credentials: d
     ids=["wrong password", "unknown project", "no project", "malformed"],
 )
 def test_a_refused_login_says_why(number: int, reason: Reason | None) -> None:
-    """A wrong password, an unknown project and a token without a project are the operator's to mend."""
+    """The operator has to correct a wrong password, an unknown project and a token without a project."""
     login = recording(TOKENS)[number]
     with pytest.raises(CloudTrouble) as caught:
         _cloud(Playback(login, login), project_name="demo-project").check()

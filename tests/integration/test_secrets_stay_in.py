@@ -71,7 +71,7 @@ def test_nor_in_the_answer_to_a_dead_letter(written: str) -> None:
 
 @pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
 def test_nor_in_the_answer_of_the_webhook(written: str) -> None:
-    """Whose sender knows it, but whoever reads the logs of a proxy does not."""
+    """The sender knows it, but readers of a proxy's log do not."""
     for name in NAMES[:5]:
         body = WRITTEN[written](bare(SERVER, VOLUME, **{name: TOKEN, "typo": 1})).encode()
         headers = {"content-type": "application/json", "authorization": "Bearer a-token-of-some-length"}

@@ -40,7 +40,7 @@ def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
 
 
-def test_a_reason_that_people_can_mend_leads_to_them(workflows: Workflows) -> None:
+def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> None:
     """The Catch knows the reason by its code, and the message holds the whole verdict."""
     ended = workflows.run(server_id=WINDOWS_SERVER, volume_id=WINDOWS_VOLUME)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])

@@ -406,7 +406,7 @@ def test_attributes_of_a_message_make_an_event_of_its_data(read_with: Any, conte
 @pytest.mark.parametrize("read_with", [with_attributes, by_sns])
 @pytest.mark.parametrize("name", ["content-type", "Content-Type", "contenttype", "CONTENT_TYPE"])
 def test_data_beside_attributes_has_a_type(read_with: Any, name: str) -> None:
-    """Another type than JSON is refused, whoever writes its name how."""
+    """Another type than JSON is refused, in any spelling of its name."""
     found = read_with(DATA, {**BESIDE, name: "application/xml"})
     assert [fault.field for fault in found.faults] == ["datacontenttype"]
 
@@ -422,7 +422,7 @@ def test_event_that_is_whole_needs_no_attributes(read_with: Any) -> None:
 
 @pytest.mark.parametrize("attributes", ["text", [BESIDE], None, 5])
 def test_odd_attributes_of_a_notification_are_none(attributes: object) -> None:
-    """Whoever writes them so, the notification is read."""
+    """The notification is read all the same."""
     assert request_of(sns(DATA, MessageAttributes=attributes)).id == "sns-1"
 
 

@@ -252,7 +252,7 @@ def test_fault_says_what_would_be_right(name: str, value: object, fault: str) ->
     ("value", "valid"), [("t", True), ("t" * 2048, True), ("", False), ("t" * 2049, False), (5, False), (None, False)]
 )
 def test_waiting_task_is_told_of_a_wrong_request(value: object, valid: bool) -> None:
-    """Whoever waits hears of it, if the token is one that can be answered."""
+    """The workflow gets the failure, if its token can be answered."""
     assert found_in({**DATA, "dryrun": True, "task_token": value}).task_token == (value if valid else None)
 
 

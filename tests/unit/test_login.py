@@ -283,7 +283,7 @@ def test_a_token_is_shown_by_no_repr() -> None:
 
 
 @pytest.mark.parametrize("address", ["http://x..y", "http://[::1", "http://x:99999"])
-def test_an_address_that_is_none_is_the_operators_to_mend(address: str) -> None:
+def test_an_invalid_address_is_a_setting_to_correct(address: str) -> None:
     """Nothing was sent, and nothing will be: it is told at once, with its setting."""
     with pytest.raises(NoAnswer, match="set OS_AUTH_URL") as no:
         Login(lambda _: password(auth_url=address), requests.Session(), lambda: NOW).access()
@@ -300,7 +300,7 @@ def test_a_token_that_no_header_can_hold_is_not_shown(token: str) -> None:
     assert "granted" not in str(no.value)
 
 
-def test_a_file_without_certificates_is_the_operators_to_mend(tmp_path: Path) -> None:
+def test_a_file_without_certificates_is_a_setting_to_correct(tmp_path: Path) -> None:
     """OS_CACERT may name any file: nothing was asked, and nothing will be before it is another one."""
     (tmp_path / "ca.pem").write_text("no certificate\n", encoding="utf-8")
     known = password(cacert=str(tmp_path / "ca.pem"))

@@ -148,7 +148,7 @@ def test_a_token_that_is_known_is_not_shown(write: Callable[[Any], str]) -> None
 @pytest.mark.parametrize("write", [json.dumps, php, dotnet, WRITTEN["indented"], WRITTEN["JSON in JSON"]])
 @pytest.mark.parametrize("wrap", ENTRIES.values(), ids=ENTRIES)
 def test_what_is_not_secret_is_shown_as_it_was_written(write: Callable[[Any], str], wrap: Callable[[Any], Any]) -> None:
-    """Whoever reads it can tell what they sent."""
+    """The sender can recognise the message."""
     event = cloudevent(bare(SERVER, "x", dry_rum=True, context={"note": "äöü / +", "n": [1.50, None, True]}))
     wrapped = wrap(event)
     if isinstance(wrapped, dict):
@@ -265,7 +265,7 @@ def test_other_names_hide_nothing(name: str) -> None:
     ],
 )  # fmt: skip
 def test_all_else_is_shown(text: str, expected: str) -> None:
-    """To the letter, so that whoever sent it finds what is wrong."""
+    """Unchanged, so that the sender finds the mistake."""
     assert shown(text) == expected
 
 

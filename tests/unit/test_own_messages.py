@@ -184,7 +184,7 @@ def test_another_releases_continuation_is_not_answered() -> None:
 
 
 def test_what_cannot_be_read_still_names_its_request() -> None:
-    """Whoever answers in our place can do so under the request's own identity."""
+    """Another function can answer with the request's own identity."""
     found = back(ours(message(progress=None)))
     assert (found.origin.id, found.origin.source, found.server_id, found.volume_id) == ("4711",
         "/changes", SERVER, VOLUME)  # fmt: skip
@@ -237,7 +237,7 @@ def test_what_has_no_mac_is_shown_as_it_is(body: str) -> None:
 
 
 def test_message_is_shown_without_its_mac() -> None:
-    """Whoever reads it could send it again."""
+    """A reader could send it again."""
     assert json.loads(without_mac(json.dumps(GENUINE))) == without(GENUINE, "mac")
 
 

@@ -175,7 +175,7 @@ def test_one_changed_member_and_it_is_the_senders_own(change: dict[str, Any]) ->
 
 
 def test_a_mac_counts_at_the_top_only() -> None:
-    """The webhook wraps nothing: what is inside of another envelope was sent by whoever wrapped it."""
+    """The webhook wraps nothing: a request in another envelope was sent by the sender of the envelope."""
     event = json.loads(queued(signed(DATA)))
     assert said_of(json.dumps({"detail-type": "x", "detail": event})) == SENDER
 
@@ -315,7 +315,7 @@ def test_others_are_refused_before_any_call(dry_run: bool) -> None:
 
 
 def test_a_refusal_does_not_end_the_request_that_it_names() -> None:
-    """Whoever may not ask cannot give the verdict of somebody else's request, by naming its id and source."""
+    """A refused requester cannot cause the verdict of somebody else's request by naming its id and source."""
     made = bench("api_key:ci")
     event = {
         "specversion": "1.0",

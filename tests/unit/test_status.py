@@ -140,7 +140,7 @@ def test_where_it_is_not(path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_it_is_only_read(method: str) -> None:
-    """405 with the methods there are, whoever asks; a request that is POSTed there is not taken."""
+    """405 with the supported methods, for any sender; a request that is POSTed there is not accepted."""
     queue = FakeQueue()
     answer = endpoint(queue, store=FakeStore()).answer(replace(signed(DATA), method=method, path=PATH))
     problem_of(answer, 405)

@@ -85,7 +85,7 @@ def test_depth_counts_the_deepest_branch() -> None:
 
 
 def test_escaped_nul_is_a_character() -> None:
-    """An escaped NUL is legal JSON: what may stand where is for whoever reads the field."""
+    """An escaped NUL is legal JSON. The reader of the field decides whether it is allowed."""
     assert loads(r'"a\u0000b"') == "a\x00b"
 
 

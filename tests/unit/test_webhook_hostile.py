@@ -56,7 +56,7 @@ INTERNAL = {
     lambda value: signed({**DATA, **value}),
 ])  # fmt: skip
 def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: Any) -> None:
-    """The queue carries our own notes too; whoever could forge one could skip every check of the request."""
+    """The queue carries our own messages too; a forged one could skip every check of the request."""
     queue = FakeQueue()
     endpoint(queue).answer(wrapped(message))
     assert {request.volume_id for request in requests_read(queue)} <= {VOLUME}
