@@ -262,18 +262,7 @@ def test_the_query_asks_for_what_is_logged() -> None:
         assert {word for word in words if f'"{word}"' not in source} == {"message", "timestamp"}
 
 
-# --------------------------------------------------------------------------------------- decisions and changes
-
-
-def test_decisions_are_dated() -> None:
-    """Each says when it was made and how hard it is to undo."""
-    _, *decisions = (ROOT / "docs/decisions.md").read_text(encoding="utf-8").split("\n## ")
-    head = re.compile(
-        r".+\n\*2026-\d\d-\d\d(, changed 2026-\d\d-\d\d)?\. (Easy|Hard|Possible)\b.* to undo\b[^*]*\*\n", re.IGNORECASE
-    )
-
-    assert decisions
-    assert [decision.partition("\n")[0] for decision in decisions if not head.match(decision)] == []
+# ----------------------------------------------------------------------------------------------------- changes
 
 
 def test_the_changelog_is_of_this_version() -> None:

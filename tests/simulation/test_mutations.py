@@ -11,7 +11,7 @@ from tests.simulation.stories import STORIES, judged
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.rule)
 def test_a_broken_rule_is_caught(mutant: Mutant) -> None:
-    """Each rule is needed: without it, a run breaks the invariant that guards it, in the words of docs/proofs.md."""
+    """Each rule is needed: without it, a run breaks the invariant that guards it, in the words of `mutants.md`."""
     line = line_of(mutant)
     assert line.startswith(f"{mutant.caught_by}:")
     assert lines_on_page()[mutant.rule] == line
