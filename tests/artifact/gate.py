@@ -1,4 +1,4 @@
-"""A gate on the way from a function to AWS: it keeps the names of what is called, and can hold one of them up."""
+"""A proxy between a function and AWS that records calls and can delay one of them."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The artifact as Lambda runs it, under the official emulator and runtime client: each function, cold and warm."""
+"""The artifact under Lambda's official emulator and runtime client: each function, cold and warm."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`sam` builds what `make build` builds, and deploys it: as far as that goes without an account."""
+"""`sam` builds the same artifact as `make build`, and deploys it up to the change set."""
 
 import io
 import re

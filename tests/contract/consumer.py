@@ -1,4 +1,4 @@
-"""A consumer that knows nothing of this code but the schemas it publishes."""
+"""A consumer that knows only the published schemas."""
 
 import json
 from collections.abc import Mapping

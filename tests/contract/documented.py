@@ -1,4 +1,4 @@
-"""What the pages for people say: their commands, samples, names and links, taken out of them to be checked."""
+"""Extracts commands, samples, names and links from the pages, so that tests can check them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it: expanded by the translator that AWS itself runs."""
+"""The template as CloudFormation receives it, expanded by AWS's own translator."""
 
 from functools import cache
 from typing import Any

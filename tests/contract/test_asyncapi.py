@@ -1,4 +1,4 @@
-"""docs/asyncapi.json, held against the official schema and against what is deployed."""
+"""docs/asyncapi.json against the official schema and the deployed channels."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the pages for people tell them to do, done or checked: commands, samples, names and links."""
+"""The commands, samples, names and links in the pages work."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Messages of earlier releases that may still be in a queue: each version is kept as it was written, and understood."""
+"""Messages of earlier releases that may still be in a queue are understood; a sample of each version is kept."""
 
 import json
 from dataclasses import fields, replace

@@ -1,4 +1,4 @@
-"""What goes into the schema registry: valid OpenAPI, true of every event, and as strict as the JSON Schemas."""
+"""The schemas for the registry: valid OpenAPI, true of every event, and as strict as the JSON Schemas."""
 
 import json
 import re
@@ -164,7 +164,7 @@ EVENTS = {
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
-def test_what_is_broken_is_refused_as_by_the_json_schema(event: dict[str, Any]) -> None:
+def test_broken_events_are_refused_as_by_the_json_schema(event: dict[str, Any]) -> None:
     """Each event, broken at one place, is accepted by both or by neither: nothing was lost in the conversion."""
     check = VALIDATORS[event["type"]]
     told = {True: 0, False: 0}
@@ -195,7 +195,7 @@ def test_requests_are_accepted_as_by_the_json_schema(data: dict[str, Any], good:
         ({"$ref": "#/$defs/x", "minLength": 1}, r"beside \$ref: minLength"),
     ],
 )
-def test_what_cannot_be_converted_is_an_error(schema: dict[str, Any], named: str) -> None:
+def test_unconvertible_schemas_are_errors(schema: dict[str, Any], named: str) -> None:
     """A keyword that the published schemas learn one day is not dropped in silence."""
     with pytest.raises(Unconvertible, match=named):
         converted(schema, {"#/$defs/x": "x"})

@@ -1,4 +1,4 @@
-"""What a cold start loads: everything the handlers need, and neither boto3 nor anything of the local stack."""
+"""A cold start loads everything the handlers need, but neither boto3 nor the local stack."""
 
 import subprocess
 import sys

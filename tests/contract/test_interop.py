@@ -1,4 +1,4 @@
-"""Requests as the SDKs and brokers of others write them are accepted, by queue and webhook alike."""
+"""Requests from other SDKs and brokers are accepted, by queue and webhook alike."""
 
 import base64
 import json
@@ -64,7 +64,7 @@ def test_each_sample_is_described() -> None:
 
 @pytest.mark.parametrize("write", [to_structured_event, to_binary_event])
 @pytest.mark.parametrize("more", [{}, {"datacontenttype": "application/json"}, {"subject": "Größe", "note": "ä€😀 %"}])
-def test_what_the_python_sdk_writes_is_accepted(write: Any, more: dict[str, str]) -> None:
+def test_events_of_the_python_sdk_are_accepted(write: Any, more: dict[str, str]) -> None:
     """By the SDK itself, not by a sample of it."""
     attributes = {"id": "4711", "source": "/changes", "type": "bms.volume.detach_requested.v1", **more}
     written = write(CloudEvent(attributes, {"server_id": SERVER, "volume_id": VOLUME, "context": CONTEXT}))

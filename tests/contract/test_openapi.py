@@ -237,7 +237,7 @@ def check_status(answer: HttpAnswer, status: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), list(zip(KEPT, (200, 202, 202, 404), strict=True)))
-def test_what_is_told_of_a_request_fits(name: str, status: int) -> None:
+def test_answers_to_requests_fit_the_document(name: str, status: int) -> None:
     """Whatever is kept, the answer has the documented status, headers, media type and schema."""
     check_status(endpoint(store=FakeStore({VERDICT["id"]: KEPT[name]})).answer(asking(STATUS_PATH)), status)
 

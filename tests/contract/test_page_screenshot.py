@@ -1,4 +1,4 @@
-"""The page about the webhook endpoint, looked at in a real browser."""
+"""The page about the webhook endpoint in a real browser."""
 
 from collections.abc import Iterator
 from pathlib import Path

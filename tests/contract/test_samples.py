@@ -1,4 +1,4 @@
-"""Each sample event is what its name says: people copy them."""
+"""Each sample event is what its name says, because people copy them."""
 
 import base64
 import hashlib

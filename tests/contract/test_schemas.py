@@ -110,7 +110,7 @@ def test_another_prefix_needs_no_other_schemas() -> None:
     assert [] == faults(renamed)
 
 
-def test_what_a_later_release_adds_is_passed_over() -> None:
+def test_additions_of_a_later_release_are_ignored() -> None:
     """A consumer's validator does not break when verdicts learn to say more."""
     event = sample("detached")
     more = {**event, "severity": "1", "data": {**event["data"], "colour": "red"}}

@@ -1,4 +1,4 @@
-"""`make doctor`, `rollback` and `remove` with STACK=, at the stack that the template makes in a stand-in of AWS."""
+"""`make doctor`, `rollback` and `remove` with STACK=, for the template's stack in moto."""
 
 import json
 import re
@@ -217,7 +217,7 @@ def test_a_function_that_does_not_answer_fails_in_time(stack: Stack) -> None:
     assert boto3.client("sqs").list_queues(QueueNamePrefix="by-hand").get("QueueUrls", []) == []
 
 
-def test_what_may_not_be_read_is_a_line_with_the_permission(stack: Stack) -> None:
+def test_a_forbidden_read_is_a_line_with_the_permission(stack: Stack) -> None:
     """Each operation that is denied leaves one line, and the others are made all the same."""
 
     class Denied:
@@ -350,7 +350,7 @@ def test_a_stack_is_removed_by_its_name(stack: Stack, capsys: pytest.CaptureFixt
     assert boto3.client("secretsmanager").describe_secret(SecretId="volume-detach/cloud")
 
 
-def test_what_is_gone_already_is_in_nobodys_way(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resources_that_are_gone_already_are_no_obstacle(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """As after a deletion that failed: it says that this is to be run again."""
     for name in ("RequestQueueUrl", "DeadLetterQueueUrl"):
         boto3.client("sqs").delete_queue(QueueUrl=stack.outputs[name])

@@ -1,4 +1,4 @@
-"""The template and the code agree: what is deployed can run, and may do what it does and no more."""
+"""The template fits the code: the functions have the settings and permissions that they need, and no more."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -316,7 +316,7 @@ UUID = f"{'0' * 8}-0000-4000-8000-{'f' * 12}"
 @pytest.mark.parametrize(
     ("name", "good"), [("CanaryServerId", UUID), ("CanaryVolumeId", UUID), ("CanaryProjectId", "a" * 32)]
 )
-def test_what_the_canary_names_is_taken_by_template_and_settings(name: str, good: str) -> None:
+def test_template_and_settings_accept_the_canarys_names(name: str, good: str) -> None:
     """Ids in the one spelling that the template takes; nothing else gets through."""
     pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
     assert re.fullmatch(pattern, good)

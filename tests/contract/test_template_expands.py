@@ -1,4 +1,4 @@
-"""What CloudFormation makes of the template: expanded by AWS's translator, and created in a stand-in of AWS."""
+"""The resources of the template, expanded by AWS's translator and created in moto."""
 
 import json
 import re

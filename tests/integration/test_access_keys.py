@@ -121,7 +121,7 @@ def test_a_wrong_key_finds_no_project(site: Site) -> None:
 
 
 @pytest.mark.parametrize("by", ["read", "delete", "login"])
-def test_what_a_refusal_echoes_is_not_shown(site: Site, by: str) -> None:
+def test_echoes_in_a_refusal_are_not_shown(site: Site, by: str) -> None:
     """The gateway repeats the request that it was sent, with the access key; neither shows."""
     known = site.api.identity.access_keys.add(AccessKey("A" * 3 + "lower-case-key", OTHER.secret, "", "temp-token-1"))
     named: dict[str, Any] = {"project_id": None, "project_name": "eu-de"} if by == "login" else {}

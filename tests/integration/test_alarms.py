@@ -415,7 +415,7 @@ def test_a_page_comes_within_half_an_hour(name: str, watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("what", PASSING)
-def test_what_passes_wakes_nobody(what: str, watch: Watch) -> None:
+def test_passing_trouble_raises_no_alarm(what: str, watch: Watch) -> None:
     """No alarm fires, not even a ticket, though something has happened."""
     happened = PASSING[what](watch)
     assert happened.metrics
@@ -577,7 +577,7 @@ def test_windows_follow_the_timeout(timeout: str, watch: Watch) -> None:
     assert all(alarms(timeout)["QueueStalledAlarm"].fires(stalled, lag) for lag in LAGS)
 
 
-def test_a_sink_that_is_away_for_a_day_is_told_of(watch: Watch) -> None:
+def test_a_sink_that_is_away_for_a_day_raises_an_alarm(watch: Watch) -> None:
     """A verdict that nobody took in all that time is a failure, like one that was refused."""
     happened = watch.sink_is_away()
     assert happened.ends >= DAY

@@ -239,7 +239,7 @@ def test_stuck_is_not_said_without_a_look() -> None:
 
 
 @pytest.mark.parametrize("status", [405, 429, 500, 501, 503, 504])
-def test_list_of_volumes_that_always_fails_holds_nobody_up(status: int) -> None:
+def test_a_list_of_volumes_that_always_fails_delays_nothing(status: int) -> None:
     """Two disks under way; the query by status is refused or times out, each volume can be read."""
     bench = Field()
     disks = [bench.disk(behaviour=Behaviour(seconds=4)) for _ in range(2)]
@@ -282,7 +282,7 @@ def test_one_not_found_of_the_server_proves_nothing_while_the_volume_is_reserved
     assert ([data["detail"] for data in bench.bus.data], bench.attachment(disk)) == (["detached_now"], None)
 
 
-def test_volume_that_stays_detaching_for_nobody_is_detached() -> None:
+def test_volume_that_stays_detaching_without_an_attachment_is_detached() -> None:
     """Both planes have let go, and the status of the volume stays behind for good (rule 1: it proves nothing)."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=4))
@@ -378,7 +378,7 @@ def test_new_request_for_a_new_attachment_is_not_the_old_ones() -> None:
     assert (first["detail"], second["detail"], bench.attachment(disk)) == ("detached_now", "detached_now", None)
 
 
-def test_image_that_is_not_told_once_is_no_refusal() -> None:
+def test_a_single_missing_image_is_no_refusal() -> None:
     """Linux by its image, and the image service answers 503 once."""
     bench = Field()
     image = bench.world.add_image({"__os_type": "Linux"}).id

@@ -1,4 +1,4 @@
-"""Queue, bus and secrets: everything offered is either taken or named as not taken."""
+"""Queue, bus and secrets: every message and event is either accepted or reported as not accepted."""
 
 import json
 import time
@@ -111,7 +111,7 @@ def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
     assert "NonExistentQueue" in failed[0].why or "QueueDoesNotExist" in failed[0].why
 
 
-def test_what_sqs_leaves_out_is_named(script: Script) -> None:
+def test_entries_that_sqs_leaves_out_are_named(script: Script) -> None:
     """SQS answers 200 for a batch of which it took a part: the rest is offered again, then named."""
     error = {"Code": "InternalError", "Message": "sorry", "SenderFault": False}
     script.then(reply({"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", **error}]}))
@@ -149,7 +149,7 @@ def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
     assert "ResourceNotFoundException" in failed[1].why
 
 
-def test_what_the_bus_leaves_out_is_named(script: Script) -> None:
+def test_entries_that_the_bus_leaves_out_are_named(script: Script) -> None:
     """PutEvents answers 200 with FailedEntryCount: each entry is looked at."""
     failure = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     refusal = {"ErrorCode": "MalformedDetail"}

@@ -1,4 +1,4 @@
-"""Signed JSON calls to AWS: what is sent, what is tried again, and what an answer means."""
+"""Signed JSON calls to AWS: requests, retries, and the meaning of answers."""
 
 import hashlib
 import json
@@ -139,7 +139,7 @@ PASSING = {
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_what_may_pass_is_tried_again(script: Script, name: str) -> None:
+def test_passing_errors_are_retried(script: Script, name: str) -> None:
     """Server errors, throttling in any name and broken connections: again, signed anew, after a jittered pause."""
     script.then(PASSING[name], PASSING[name], reply({"MessageId": "1"}))
     naps: list[float] = []
@@ -207,7 +207,7 @@ def test_errors_show_no_secrets_and_stay_short(script: Script) -> None:
     assert "hunter" not in str(error.value)
 
 
-def test_nobody_there_is_trouble() -> None:
+def test_a_refused_connection_is_trouble() -> None:
     """A refused connection ends in AwsTrouble after the attempts."""
     client = AwsClient({**CREDENTIALS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, sleep=lambda _: None)
     with pytest.raises(AwsTrouble, match="no answer"):

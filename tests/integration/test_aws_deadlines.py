@@ -1,4 +1,4 @@
-"""Whatever AWS or a sink does instead of answering, a call is over in time: real sockets, short limits."""
+"""Calls to AWS or a sink that does not answer end in time: real sockets, short limits."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -247,7 +247,7 @@ class Seconds:
 
 @pytest.mark.parametrize("away", [Reply(500), Reply(503), Reply(429), reply({"__type": "ThrottlingException"}, 400),
                                   Reply(200, b"<html>"), Reply(reset=True)])  # fmt: skip
-def test_a_secret_goes_on_to_count_while_nobody_answers(script: Script, away: Reply) -> None:
+def test_a_secret_stays_valid_while_aws_does_not_answer(script: Script, away: Reply) -> None:
     """For some hours; and it is not asked for again by everybody who needs it."""
     script.then(reply({"SecretString": '{"a": 1}'}), away)
     clock = Seconds()
@@ -298,7 +298,7 @@ def test_the_bundle_of_aws_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "BandwidthLimitExceeded", "PriorRequestNotComplete"])
-def test_what_aws_own_library_repeats_is_repeated(script: Script, code: str) -> None:
+def test_errors_that_aws_own_library_retries_are_retried(script: Script, code: str) -> None:
     """Four times in all."""
     script.then(reply({"__type": code}, 400))
     with pytest.raises(AwsTrouble, match=code):
@@ -320,7 +320,7 @@ def test_credentials_that_were_stale_are_read_once_more(script: Script, code: st
     assert len(script.asked) == 2 + 2
 
 
-def test_the_start_of_the_clock_is_nobody_elses() -> None:
+def test_no_other_code_uses_the_start_of_the_clock() -> None:
     """Deadlines are told by the clock that the client was given."""
     early = AwsClient(CREDENTIALS, http=requests.Session(), clock=lambda: START)
     with pytest.raises(AwsTrouble, match="no time is left"):

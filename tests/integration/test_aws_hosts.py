@@ -108,7 +108,7 @@ def test_variables_mean_what_they_mean_to_the_sdk(service: str, setting: str, mo
      ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/verdicts/"),
      ("", "https://verdicts.s3.us-west-2.amazonaws.com/")],
 )  # fmt: skip
-def test_a_bucket_is_in_the_path_of_an_address_of_ones_own(url: str, expected: str) -> None:
+def test_a_bucket_is_in_the_path_of_an_own_address(url: str, expected: str) -> None:
     """And part of the host's name at S3 itself."""
     client = AwsClient({**CREDENTIALS, "AWS_REGION": "us-west-2", "AWS_ENDPOINT_URL": url})
     assert address(BUCKET, client.place(WRITES)) == expected

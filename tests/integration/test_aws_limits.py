@@ -1,4 +1,4 @@
-"""The adapters against an AWS that enforces its limits: what can be taken is taken, and what cannot is named."""
+"""The adapters against an AWS that enforces its limits: what fits is sent, what does not is reported."""
 
 import json
 from collections.abc import Iterator
@@ -133,7 +133,7 @@ def test_one_wrong_event_costs_no_other(limited: LimitedAws) -> None:
 
 
 @pytest.mark.parametrize(("times", "left"), [(1, 0), (2, 0), (3, 1)])
-def test_what_was_left_out_is_offered_again(limited: LimitedAws, times: int, left: int) -> None:
+def test_entries_that_were_left_out_are_sent_again(limited: LimitedAws, times: int, left: int) -> None:
     """Queue and bus leave one entry out of each call: it is offered three times in all, and nothing is sent twice."""
     limited.partial = times
     assert len(SqsQueue(limited.client(), "q").send({number: QueueMessage("x") for number in range(5)})) == left

@@ -1,4 +1,4 @@
-"""AWS away for two hours, on virtual time: every request has its one final verdict, which is true, and nothing dies."""
+"""AWS is away for two hours of virtual time: every request still gets its one true final verdict."""
 
 from __future__ import annotations
 

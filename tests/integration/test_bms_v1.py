@@ -1,4 +1,4 @@
-"""The job API of bare metal servers, by the bodies that its documents show, over a real socket."""
+"""The job API of bare metal servers, with the documented bodies, over a real socket."""
 
 import json
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root:
 
 @pytest.mark.parametrize("root", [None, "/dev/sda", "/dev/sdx"])
 @pytest.mark.parametrize("told", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
-def test_what_a_server_boots_from_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
+def test_the_boot_disk_of_a_server_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
     """By the boot index, whatever the root device and the disk itself are called; a request for data disks too."""
     details = {"id": "s", "status": "ACTIVE", "metadata": {"os_type": "Linux"}}
     boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [told | {"id": VOLUME}]}

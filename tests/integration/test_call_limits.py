@@ -1,4 +1,4 @@
-"""A call has a limit for all of it, and what is late is not sent: real sockets, short limits."""
+"""A call has a limit for its whole duration, and late calls are not sent: real sockets, short limits."""
 
 import socket
 import ssl
@@ -202,7 +202,7 @@ class Frozen:
         self.now += timedelta(hours=1)
 
 
-def test_what_was_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread wakes up in DNS after the invocation: it may connect, and says nothing."""
     clock, peer = Frozen(), Peer()
     look_up = socket.getaddrinfo
@@ -221,7 +221,7 @@ def test_what_was_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPa
     assert peer.received == []
 
 
-def test_what_was_frozen_on_a_kept_connection_sends_nothing() -> None:
+def test_a_call_frozen_on_a_kept_connection_sends_nothing() -> None:
     """The connection stands, the thread was stopped just before it used it."""
     readings = iter([0, 0, 0, 3600])
     start, peer = utc_now(), Peer()
@@ -290,7 +290,7 @@ def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
         client.http.close()
 
 
-def test_what_was_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
+def test_a_call_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
     """The handshake is done, the invocation is over: not a byte of the request goes out."""
     ca, context = certificate
     clock, peer = Frozen(), Peer(tls=context)

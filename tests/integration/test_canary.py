@@ -1,4 +1,4 @@
-"""The canary over the real function, moto and the simulated cloud; each stage in a world that is broken there."""
+"""The canary with the real function, moto and the simulated cloud; each stage fails once."""
 
 import json
 import logging
@@ -227,7 +227,7 @@ def test_the_mapping_is_paused(world: World) -> None:
     assert world.aws.waiting(REQUESTS) == 1
 
 
-def test_nobody_takes_it(world: World) -> None:
+def test_no_server_accepts_the_connection(world: World) -> None:
     """No mapping is known to be disabled: that messages wait is all that can be said."""
     world.failed("queue", "1 messages wait in the request queue", "whether the function is throttled")
 
@@ -328,7 +328,7 @@ def test_its_own_queue_cannot_be_read(world: World) -> None:
         world.failed("bus", "the canary's own queue cannot be read: ReceiveMessage: ", "the policy of the queue")
 
 
-def test_what_may_not_be_asked_is_not_known(script: Script) -> None:
+def test_forbidden_reads_leave_the_facts_unknown(script: Script) -> None:
     """Each question that AWS refuses, or answers with nonsense, leaves its part open and says why."""
     asked = {"mapping_id": "x", "rule_arn": f"arn:aws:events:{REGION}:123456789012:rule/own"}
     evidence = Deployment(client_of(script), SqsQueue(client_of(script), script.url), **asked)

@@ -1,4 +1,4 @@
-"""The canary's alarm fires when runs stop to pass, whenever its periods begin, and not for one run that failed."""
+"""The canary's alarm fires when runs stop passing, at any offset of its periods, but not for one failed run."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def test_it_is_silent_while_runs_pass(every: int) -> None:
 
 
 @pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)
-def test_one_run_that_failed_wakes_nobody(every: int) -> None:
+def test_one_failed_run_raises_no_alarm(every: int) -> None:
     """Whichever of two runs it is, and however late the one after it."""
     for failed in (5, 6):
         assert alarms(every, [number != failed for number in range(12)]) == []

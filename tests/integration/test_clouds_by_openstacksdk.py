@@ -1,4 +1,4 @@
-"""openstacksdk judges what is found: from the same files and variables it gets the same login."""
+"""The clouds that we find against openstacksdk: the same files and variables give the same login."""
 
 import os
 from collections.abc import Mapping

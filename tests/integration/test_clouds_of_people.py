@@ -1,4 +1,4 @@
-"""CLOUD=env with a clouds.yaml, a token and a proxy; and the local stack in a shell that is full of other settings."""
+"""CLOUD=env with a clouds.yaml, a token and a proxy; and the local stack in a shell with other settings."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""`python -m tools` and `python -m local` as people and scripts run them: texts, exit statuses, terminals, pipes."""
+"""`python -m tools` and `python -m local` as users run them: texts, exit statuses, terminals, pipes."""
 
 import json
 import os
@@ -177,7 +177,7 @@ def test_a_terminal_is_asked_and_shown_a_moving_line() -> None:
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-def test_who_wants_no_colour_gets_plain_lines(environment: dict[str, str]) -> None:
+def test_no_color_gives_plain_lines(environment: dict[str, str]) -> None:
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--dry"), {}, **environment)
     assert (status, "\x1b" in shown) == (0, False)
 

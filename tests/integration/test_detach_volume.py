@@ -1,4 +1,4 @@
-"""Deliveries in, the state of the world out: from the queue's messages to detached volumes and verdicts."""
+"""The service with queue and cloud: from messages to detached volumes and verdicts."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The Lambda handler as AWS calls it: records in, a partial batch response out, everything over real sockets."""
+"""The Lambda handler: records in, a partial batch response out, over real sockets."""
 
 import json
 import time

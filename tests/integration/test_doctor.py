@@ -1,4 +1,4 @@
-"""`make doctor`: each thing that can be missing has its line and its cure, and nothing is changed in the cloud."""
+"""`make doctor`: each missing thing has a line and a cure, and nothing changes in the cloud."""
 
 import io
 import ipaddress

@@ -1,4 +1,4 @@
-"""Where the services are, by the catalog and by the settings, and every way that OpenStack has to log in."""
+"""The endpoints of services, by catalog and settings, with every kind of login of OpenStack."""
 
 from collections.abc import Mapping, Sequence
 

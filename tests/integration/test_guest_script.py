@@ -1,4 +1,4 @@
-"""events/workflows/guest/release-volume.sh, by each shell, on servers made of directories and on real loop devices."""
+"""events/workflows/guest/release-volume.sh in each shell, on fake servers and on real loop devices."""
 
 import json
 import os
@@ -220,7 +220,7 @@ def test_the_user_of_the_disk_is_named(guest: Guest, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case, (_, kinds) in HELD.items() if kinds - MINE])
-def test_what_is_not_for_the_script_to_stop_stops_the_script(server: Guest, case: str) -> None:
+def test_users_that_the_script_may_not_stop_end_the_script(server: Guest, case: str) -> None:
     """A release changes nothing where something would be left in the end."""
     HELD[case][0](server)
     told = server.told("--release")
@@ -323,7 +323,7 @@ def test_a_mount_that_stays_ends_it(guest: Guest) -> None:
     assert "still mounted" in told.said["message"]
 
 
-def test_what_is_left_after_a_release_is_told(guest: Guest) -> None:
+def test_remains_after_a_release_are_reported(guest: Guest) -> None:
     """A copy of a mount in another namespace that does not go with ours holds the disk."""
     plain(guest)
     guest.mount("vdb1", "/data")
@@ -353,7 +353,7 @@ LABEL="data" /labelled xfs defaults 0 0
 """
 
 
-def test_what_would_miss_the_disk_at_the_next_start_is_told(guest: Guest) -> None:
+def test_settings_that_need_the_disk_at_the_next_start_are_reported(guest: Guest) -> None:
     """Entries of fstab and crypttab without nofail, and a volume group that stays on the disk."""
     plain(guest)
     for link in ("by-uuid/1234-abcd", "by-label/data"):

@@ -1,4 +1,4 @@
-"""The guest's part in workflows: Systems Manager runs the script in the server, then the detach is asked for."""
+"""The workflow with the guest script: Systems Manager runs it in the server before the detach."""
 
 import json
 import re

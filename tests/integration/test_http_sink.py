@@ -1,4 +1,4 @@
-"""The HTTP sink against a real server: what is sent, how it is signed, and what each answer means."""
+"""The HTTP sink against a real server: requests, signatures, and the meaning of answers."""
 
 import json
 import socket
@@ -103,14 +103,14 @@ def test_any_2xx_is_a_yes(script: Script, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-def test_what_may_pass_is_tried_again(script: Script, status: int) -> None:
+def test_passing_errors_are_retried(script: Script, status: int) -> None:
     """The receiver is busy or out of order."""
     script.then(Reply(status, b"later", (("Retry-After", "7"),)))
     assert NotTaken(f"HTTP {status}", again=True, retry_after=7) == sink(script).deliver(verdict())
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422])
-def test_what_does_not_pass_is_not_tried_again(script: Script, status: int) -> None:
+def test_permanent_errors_are_not_retried(script: Script, status: int) -> None:
     """The receiver does not want it, and a redirect is not followed."""
     script.then(Reply(status, b"", (("Location", script.url + "/elsewhere"), ("Retry-After", "7"))))
     assert NotTaken(f"HTTP {status}", again=False) == sink(script).deliver(verdict())
@@ -123,7 +123,7 @@ def test_no_answer_may_pass(script: Script) -> None:
     assert NotTaken("no answer (ConnectionError)", again=True) == sink(script).deliver(verdict())
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     """A port without a server is tried again, too."""
     found = sink(Script("http://127.0.0.1:9")).deliver(verdict())
     assert found
@@ -296,7 +296,7 @@ def test_a_receiver_with_certificates_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cacert", ["/etc/ssl/ca.pem", "-----BEGIN CERTIFICATE-----", ""])
-def test_what_is_no_certificate_is_told(cacert: str) -> None:
+def test_an_invalid_certificate_is_reported(cacert: str) -> None:
     """A file's name too: there is no such file where the sink is called from."""
     with pytest.raises(ValidationError, match="must be certificates in PEM"):
         SinkKeys.parse({"secrets": [NEW], "cacert": cacert})

@@ -1,4 +1,4 @@
-"""What people see of a project: servers and disks by id or name, and what would be refused, over real HTTP."""
+"""The inventory of a project over real HTTP: servers and disks by id or name, and refusals."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -68,7 +68,7 @@ def test_a_disk_is_found_by_id_name_or_device(asked: str, cloud: OpenStackCloud)
     )  # fmt: skip
 
 
-def test_what_is_not_there_is_said_with_what_is(api: CloudApi, cloud: OpenStackCloud) -> None:
+def test_a_missing_name_is_answered_with_the_existing_ones(api: CloudApi, cloud: OpenStackCloud) -> None:
     api.world.add_server(name="db-01")
     twin = api.world.add_volume(name="db-01-data").id
     api.world.attach(SERVER, twin, device="/dev/sdz")

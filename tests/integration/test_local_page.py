@@ -1,4 +1,4 @@
-"""What the page of `make serve` asks the local server for: servers, requests, the stream of events, and a reset."""
+"""The local server's API for the page of `make serve`: servers, requests, events, and reset."""
 
 import http.client
 import json
@@ -95,7 +95,7 @@ def test_the_stream_tells_the_course_and_the_verdict(page: Served) -> None:
     assert VOLUME not in page.disks()
 
 
-def test_who_comes_later_is_told_what_was(page: Served) -> None:
+def test_later_subscribers_get_the_earlier_requests(page: Served) -> None:
     """A stream begins with the requests that are kept, and then says that these were all."""
     id_ = page.post("requests", wish(dry_run=True)).json()["id"]
     course_of(page, id_)

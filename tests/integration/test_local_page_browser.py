@@ -1,4 +1,4 @@
-"""The page of `make serve` in a real browser, as its users meet it: with a mouse, by keyboard, on a telephone."""
+"""The page of `make serve` in a real browser: with a mouse, by keyboard, on a telephone."""
 
 from collections.abc import Iterator
 from itertools import pairwise

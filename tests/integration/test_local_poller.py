@@ -1,4 +1,4 @@
-"""The poller against what AWS documents of Lambda's SQS event source mapping."""
+"""The poller against AWS's documentation of Lambda's SQS event source mapping."""
 
 import json
 from collections.abc import Iterator
@@ -73,12 +73,12 @@ def line(aws: AwsStandIn) -> Iterator[Line]:
         aws.client.call(SQS, "DeleteQueue", {"QueueUrl": url})
 
 
-def test_an_empty_queue_invokes_nobody(line: Line) -> None:
+def test_an_empty_queue_invokes_nothing(line: Line) -> None:
     """Nothing received is no invocation."""
     assert (line.poller.poll(), line.events) == (0, [])
 
 
-def test_what_is_not_reported_is_done(line: Line) -> None:
+def test_messages_that_are_not_reported_are_done(line: Line) -> None:
     """A batch without failures leaves the queue."""
     line.send("a", "b")
     assert line.poller.poll() == 2

@@ -1,4 +1,4 @@
-"""The local stack as its users start it: what it prints, and how it ends."""
+"""The local stack as users start it: its output, and its end."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The webhook endpoint on this machine: what a Function URL does, and the command that sends."""
+"""The local webhook endpoint: the behaviour of a Function URL, and the command that sends."""
 
 import base64
 import http.client
@@ -206,7 +206,7 @@ def test_send_says_what_is_wrong(url: str, secret: str, said: str, capsys: pytes
     assert shown.out == ""
 
 
-def test_what_may_have_been_taken_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_that_may_have_been_accepted_is_open(capsys: pytest.CaptureFixture[str]) -> None:
     """A connection that breaks after the request has left tells nothing; to be asked again does no harm."""
 
     with scripted_server() as script:

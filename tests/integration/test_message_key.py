@@ -1,4 +1,4 @@
-"""The key of our own messages in Secrets Manager: what it signs is accepted, also after it was replaced."""
+"""The key of our own messages in Secrets Manager: its signatures are accepted, also after a rotation."""
 
 import json
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ def key(aws: AwsStandIn) -> Key:
     return Key(aws)
 
 
-def test_what_one_process_signs_another_accepts(key: Key) -> None:
+def test_signatures_of_one_process_are_accepted_by_another(key: Key) -> None:
     """And nothing else: neither another text, nor another MAC."""
     mac = key.process().mac("text")
     assert key.process().is_mac("text", mac)
@@ -103,7 +103,7 @@ def test_a_new_version_does_not_change_since_when_there_is_a_key(key: Key) -> No
 
 
 @pytest.mark.parametrize("value", [{"key": "short"}, {"key": None}, {}, [], "text", {"KEY": "first" * 8}])
-def test_a_key_that_is_none_is_said(key: Key, value: object) -> None:
+def test_an_invalid_key_is_reported(key: Key, value: object) -> None:
     """Nothing is signed with it, and the message names the secret and shows nothing of it."""
     key.replace(value)
     with pytest.raises(AwsTrouble, match=f"the secret {key.name} must be") as raised:

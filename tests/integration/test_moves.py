@@ -1,4 +1,4 @@
-"""A server that is moved keeps its disk under a new attachment, on clouds that tell so in different ways."""
+"""A server that is moved keeps its disk under a new attachment, which clouds show in different ways."""
 
 import json
 from collections.abc import Callable

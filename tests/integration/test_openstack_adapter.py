@@ -1,4 +1,4 @@
-"""Reading both planes: what is there, what the service itself denies, and what nobody can tell."""
+"""Reads of both planes: objects that exist, answers that deny them, and unknown outcomes."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ def test_a_volume_is_read(site: Site) -> None:
     assert (attachment.attached_at, attachment.device) == (LONG_AGO, "/dev/sdb")
 
 
-def test_an_attachment_to_a_host_is_nobodys(site: Site) -> None:
+def test_an_attachment_to_a_host_belongs_to_no_server(site: Site) -> None:
     """Beside ours or alone, without a server or a host name as recorded of a real Cinder, it is not one of ours."""
     site.world.set_volume(site.volume, multiattach=True, on_a_host=True)
     cloud = site.connect()
@@ -87,7 +87,7 @@ def test_an_empty_list_in_every_shape(site: Site, body: str) -> None:
     assert site.connect().listing(site.server).value == ()
 
 
-def test_what_the_service_denies_is_none(site: Site) -> None:
+def test_objects_that_the_service_denies_are_none(site: Site) -> None:
     """Nova's and Cinder's own "not found" is an answer: there is no such thing in this project."""
     cloud = site.connect()
     readings = [cloud.volume(NOWHERE), cloud.listing(NOWHERE), cloud.server(NOWHERE)]

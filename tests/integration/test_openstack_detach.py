@@ -1,4 +1,4 @@
-"""The one write: sent once, whatever happens to it, and its answer kept as evidence."""
+"""The DELETE: it is sent once, and its answer is kept as evidence."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Logging in, finding the services, and keeping the token: over a socket and without one."""
+"""Login, discovery of services, and the lifetime of the token: with and without a socket."""
 
 import socket
 import threading

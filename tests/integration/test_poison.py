@@ -1,4 +1,4 @@
-"""A message that ends the process takes no other message along; one that is handed over twice is worked on once."""
+"""A message that kills the process affects no other message; a duplicate delivery is handled once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -50,7 +50,7 @@ def message(number: int, count: int, bench: Bench) -> Message:
     return Message(body, f"m-{number}", QUEUE_ARN, bench.clock(), receive_count=count, receipt=f"r-{number}")
 
 
-def test_what_came_often_is_worked_on_last_and_alone() -> None:
+def test_messages_with_many_receives_are_handled_last_and_alone() -> None:
     """All that is done is off the queue before the next one is begun."""
     bench = Bench()
     seen: list[tuple[list[str], int]] = []

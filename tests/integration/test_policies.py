@@ -1,4 +1,4 @@
-"""The template's policies, enforced for real: each function can do what it needs, and nothing else."""
+"""The template's policies, enforced: each function can do what it needs, and nothing else."""
 
 import json
 import re

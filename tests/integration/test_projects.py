@@ -1,4 +1,4 @@
-"""Several projects and clouds in one deployment: whose credentials a request gets, and when they rotate."""
+"""Several projects and clouds in one deployment: the credentials of each request, and their rotation."""
 
 import json
 from collections.abc import Mapping
@@ -274,7 +274,7 @@ def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["[]", "oops", None])
-def test_a_secret_that_nobody_corrects_is_named_in_the_end(secret: str | None) -> None:
+def test_a_secret_that_is_never_corrected_is_named_in_the_verdict(secret: str | None) -> None:
     """The request gives up when its time is over, and says which secret it was."""
     bench = Bench()
     estate = Estate(bench.clock)

@@ -1,4 +1,4 @@
-"""The product reads a real cloud: each recorded answer goes through the adapter, and a table says what it must say."""
+"""The adapter reads recorded answers of a real cloud; a table has the expected results."""
 
 import re
 from collections.abc import Callable, Mapping

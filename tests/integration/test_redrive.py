@@ -1,4 +1,4 @@
-"""`make redrive`: what is safe goes back to the request queue as it was asked, the rest stays, and nothing is lost."""
+"""`make redrive`: safe messages return to the request queue unchanged, others stay, and nothing is lost."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -122,7 +122,7 @@ def test_what_stays(body: str, kind: str, why: str) -> None:
                     "Timestamp": "2100-01-01T00:00:00.000Z"}),
     ],
 )  # fmt: skip
-def test_what_is_sent_back_asks_for_the_same(body: str) -> None:
+def test_a_message_that_is_sent_back_makes_the_same_request(body: str) -> None:
     """The id and the time are those of the first message: a disk that was attached meanwhile is none that it means."""
     message = letter(body).message
     (first,) = found(message)
@@ -150,7 +150,7 @@ class Recorded:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_is_answered_already_stays(dry_run: bool) -> None:
+def test_answered_letters_stay(dry_run: bool) -> None:
     """The log of a function has its verdict; of several volumes, of one of them."""
     outcome = Outcome.CHECKED if dry_run else Outcome.FAILED
     rules = Rules(record=Recorded({verdict_id("/changes", "4711", VOLUME, outcome)}))
@@ -208,7 +208,7 @@ def redrive(queues: Queues, **options: Any) -> Redrive:
     return Redrive(queues, Rules(), **{"clock": lambda: LATER, "say": lambda text: None, **options})
 
 
-def test_what_is_not_taken_stays() -> None:
+def test_letters_that_are_not_accepted_stay() -> None:
     """A message that the queue refuses is neither deleted nor in the way of others."""
     queues = Queues(letters(25), refuses=lambda body: "InternalError" if '"m-7"' in body else None)
     assert redrive(queues).run() == 1
@@ -342,7 +342,7 @@ def test_a_look_changes_nothing(here: AwsStandIn, capsys: pytest.CaptureFixture[
     assert len(received["Messages"]) == 2
 
 
-def test_what_was_sent_back_ends_under_its_first_id() -> None:
+def test_a_request_that_was_sent_back_ends_with_its_first_id() -> None:
     """A disk that was attached while its request lay in the dead-letter queue is not the one that is meant."""
     bench = Bench()
     disk = bench.disk(attached=False)
@@ -375,7 +375,7 @@ def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[
         (["--stack", "nobody", "--dry"], "nobody"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(
+def test_an_impossible_command_gives_one_sentence(
     here: AwsStandIn, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, and nothing was touched."""

@@ -1,4 +1,4 @@
-"""Dead letters and the HTTP sink in what is deployed: the handler, its wiring, and the local stack."""
+"""Dead letters and the HTTP sink as deployed: the handler, its wiring, and the local stack."""
 
 import json
 import time
@@ -58,7 +58,7 @@ def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> 
     assert [] == faults(event, strict=True)
 
 
-def test_what_cannot_be_emitted_stays_in_the_queue(deployed: Script) -> None:
+def test_letters_whose_verdict_cannot_be_emitted_stay_in_the_queue(deployed: Script) -> None:
     """Of a batch, only the message whose verdict the bus did not take is given back."""
     refused = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     deployed.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, refused]}))

@@ -1,4 +1,4 @@
-"""`make schemas`: what is in the registry of a deployed stack afterwards, and what a person is told."""
+"""`make schemas`: the registry afterwards, and the output."""
 
 import json
 from collections.abc import Iterator
@@ -65,9 +65,7 @@ def test_the_schemas_of_the_stack_are_put(registry: SchemaRegistry, capsys: pyte
     assert "storage-detach@com.example.volume.detached.v1" in registry.schemas
 
 
-def test_what_is_there_already_gets_no_new_version(
-    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_equal_schema_gets_no_new_version(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     """However often it is run, and however the registry writes the JSON down."""
     main(["schemas", "--stack", STACK])
     for (found,) in registry.schemas.values():
@@ -79,7 +77,7 @@ def test_what_is_there_already_gets_no_new_version(
 
 
 @pytest.mark.parametrize("older", [{"Content": "{}"}, {"Content": "no JSON"}, {"Description": "of an earlier release"}])
-def test_what_differs_gets_a_new_version(
+def test_a_different_schema_gets_a_new_version(
     registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], older: dict[str, str]
 ) -> None:
     """After an upgrade the one schema that has changed is updated, and is then what it should be."""
@@ -117,7 +115,7 @@ def test_a_permission_that_is_missing_is_named(
     assert registry.schemas == {}
 
 
-def test_what_was_done_before_a_refusal_is_said(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changes_before_a_refusal_are_reported(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1: some of the schemas are new, and the rest of them is not."""
     main(["schemas", "--stack", STACK])
     del registry.schemas[FIRST]

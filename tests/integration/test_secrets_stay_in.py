@@ -1,4 +1,4 @@
-"""No secret leaves in any event, log line, error or answer, wherever it was planted and however it was encoded."""
+"""No event, log line, error or answer contains a secret, wherever it was planted and however it was encoded."""
 
 import base64
 import html
@@ -134,7 +134,7 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
 @pytest.mark.parametrize("where", ["login", "read", "delete"])
-def test_what_the_cloud_repeats_is_not_passed_on(where: str, encode: Callable[[str], str], body: str) -> None:
+def test_secrets_that_the_cloud_echoes_are_not_passed_on(where: str, encode: Callable[[str], str], body: str) -> None:
     """The password in an answer of Keystone, the token in those of the other services; neither has a name in front."""
     secrets: set[str] = set()
 

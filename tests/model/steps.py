@@ -1,4 +1,4 @@
-"""What may happen next in a world: steps of the service, the cloud, other people, the queue and time."""
+"""The possible steps in a state: of the service, the cloud, other people, the queue, and time."""
 
 from collections.abc import Iterator, Set
 

@@ -180,7 +180,7 @@ def test_a_disk_taken_for_the_system_disk_by_its_name(bare_metal: bool, root: st
     assert (SYSTEM_DISK.text in answer.explanation) is (bare_metal and root is None)
 
 
-def test_what_is_special_has_a_source() -> None:
+def test_each_special_fact_has_a_source() -> None:
     """Each row says what is documented, what the product does, and the source."""
     assert all(one.about and one.text and one.here and one.source for one in SPECIAL)
     assert len({one.about for one in SPECIAL}) == len(SPECIAL)

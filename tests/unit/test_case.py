@@ -296,7 +296,7 @@ def test_accepted_delete_begins_the_watch() -> None:
         (AnswerClass.PERMANENT, Reason.VOLUME_NOT_FOUND, 1),
     ],
 )
-def test_what_the_reads_must_settle_is_counted(kind: AnswerClass, reason: Reason | None, unsettled: int) -> None:
+def test_deletes_of_unknown_outcome_are_counted(kind: AnswerClass, reason: Reason | None, unsettled: int) -> None:
     """An answer of unknown outcome counts towards the limit, a clear "not now" does not; its error is kept."""
     after = case(FOLLOWING).sent(answer(kind, reason), None, NOW).progress
     assert (1, unsettled, NOW, None) == (after.deletes_sent, after.unsettled, after.last_delete_at, after.accepted_at)
@@ -373,7 +373,7 @@ def test_earlier_deliveries_matter_until_an_attachment_is_followed() -> None:
         assert case(so_far).stepped(Requeue(5, "busy"), ()).progress.redelivered_since == since
 
 
-def test_what_could_not_be_read_is_kept() -> None:
+def test_the_error_of_a_failed_read_is_kept() -> None:
     """The cloud's last answer is kept for the verdict of a request that is given up."""
     assert case().unreadable(answer(AnswerClass.RETRY)).progress.last_error == "test.retry: as the cloud put it"
 

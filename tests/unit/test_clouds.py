@@ -217,14 +217,14 @@ KEYS = {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "COMPUTE_ENDPOINT": "http
          ["OS_SIGNING"]),
     ],
 )  # fmt: skip
-def test_what_is_not_used_is_named(machine: Machine, more: Mapping[str, str], unused: list[str]) -> None:
+def test_unused_variables_are_named(machine: Machine, more: Mapping[str, str], unused: list[str]) -> None:
     """Unknown variables, and those that the kind of login does not use, are listed by name without values."""
     found = machine.find(**VARIABLES, **more)
     credentials(found)
     assert found.unused == tuple(sorted(unused))
 
 
-def test_what_is_not_used_of_an_entry(machine: Machine) -> None:
+def test_unused_values_of_an_entry_are_named(machine: Machine) -> None:
     """Unused values of an entry are listed by their names in the file."""
     machine.write("clouds.yaml", otc={**OTC, "volume_api_version": 3, "auth": {**AUTH, "usrname": "x", "token": SECRET},
                                       "auth_type": "password", "profile": "nowhere"})  # fmt: skip

@@ -56,7 +56,7 @@ def test_missing_data_are_treated_as_documented(
 
 
 @pytest.mark.parametrize(("needed", "window", "fires"), [(5, 5, False), (5, 10, True)])
-def test_what_is_filled_is_not_missing(needed: int, window: int, fires: bool) -> None:
+def test_filled_data_are_not_missing(needed: int, window: int, fires: bool) -> None:
     """With FILL late datapoints are zeros, so five of five never breach."""
     filled: dict[str, Any] = {
         "Metrics": [{"Id": "filled", "Expression": "FILL(m, 0) + 0"}, {"Id": "m", "MetricStat": STAT}]

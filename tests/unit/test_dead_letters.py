@@ -386,7 +386,7 @@ def test_messages_on_which_our_code_fails_are_answered() -> None:
     assert (letters.told.found, letters.told.messages) == ([BUG], ["m-0"])
 
 
-def test_a_forgery_stays_one() -> None:
+def test_a_forgery_is_answered_as_one_again() -> None:
     """It is answered again as a forgery."""
     letters = Letters()
     assert [] == letters.receive(json.dumps(json.loads(CONTINUED) | {"mac": "0"}))

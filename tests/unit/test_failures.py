@@ -74,7 +74,7 @@ def test_last_of_many_failures_in_a_row_is_answered() -> None:
     assert then == Conclude(Outcome.FAILED, Reason.DEAD_LETTERED, Reason.DEAD_LETTERED, why, Cause.CODE_FAILED)
 
 
-def test_error_is_told_by_its_kind_and_our_line() -> None:
+def test_an_error_is_recorded_by_its_kind_and_our_line() -> None:
     """The place in our code is recorded, but not the message, which may contain anything."""
     with pytest.raises(AttributeError) as found:
         strict_json.loads(cast(Any, 5))

@@ -1,4 +1,4 @@
-"""The safety table of the design, complete, and how the documents' contradicting server states are read."""
+"""The complete safety table, and the interpretation of contradicting server states."""
 
 from itertools import product
 from pathlib import Path
@@ -293,7 +293,7 @@ def test_refusal_says_that_no_device_is_known() -> None:
         ("PAUSED", "paused", False),
     ],
 )
-def test_what_the_cloud_refuses_is_told_by_either_state(status: str, vm_state: str | None, refused: bool) -> None:
+def test_status_or_vm_state_predicts_the_clouds_refusal(status: str, vm_state: str | None, refused: bool) -> None:
     """Status or vm_state, in whichever case a cloud writes them; the status is told in its own word."""
     words = f"the cloud detaches nothing from a server that is {status}" if refused else None
     assert words == cloud_refuses(server(status=status, vm_state=vm_state))

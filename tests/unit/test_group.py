@@ -1,4 +1,4 @@
-"""The group: what is known of each volume of a request, and that none is lost or doubled."""
+"""The group: the progress of each volume of a request, of which none is lost or doubled."""
 
 import json
 from collections.abc import Callable
@@ -104,7 +104,7 @@ def test_a_redelivery_is_noted_in_every_case() -> None:
     assert {waits.progress.redelivered_since for waits in group().cases(again)} == {NOW}
 
 
-def test_what_is_said_is_the_verdict() -> None:
+def test_the_event_is_the_recorded_verdict() -> None:
     """Its id is the one of the event, whatever it says."""
     (said,) = [member.said for member in group(1).concluded(VOLUMES[0], failed(Reason.GAVE_UP)).volumes]
     assert said is not None
@@ -241,7 +241,7 @@ def test_no_release_has_written_one_without_a_mac() -> None:
     assert [data["detail"] for data in bench.bus.data] == ["not_authentic"]
 
 
-def test_nobody_else_can_write_one() -> None:
+def test_a_group_without_our_mac_is_not_authentic() -> None:
     """Without our MAC it is answered as not authentic."""
     bench = Bench()
     bench.handle(json.dumps({**group().wire(), "mac": "wrong"}))

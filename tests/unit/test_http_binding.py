@@ -1,4 +1,4 @@
-"""The HTTP binding of CloudEvents: which mode it is, and what event comes out of it."""
+"""The HTTP binding of CloudEvents: the mode of a request, and the resulting event."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def test_every_text_survives_a_header(text: str) -> None:
     assert decoded(quote(text, safe="")) == text
 
 
-def test_what_the_sdk_sends() -> None:
+def test_events_of_the_sdk() -> None:
     """The CloudEvents SDK's structured and binary messages lead to the same event."""
     attributes = {name: value for name, value in cloudevent().items() if name not in ("data", "time")}
     attributes |= {"subject": "ü %", "datacontenttype": "application/json"}

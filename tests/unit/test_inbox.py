@@ -1,4 +1,4 @@
-"""Whatever a request is wrapped in, the same request comes out, under the identity of who sent it."""
+"""Envelopes: each yields the same request, with the identity that its sender gave it."""
 
 import base64
 import json
@@ -88,7 +88,7 @@ def test_redelivery_is_the_same_request(name: str) -> None:
     assert [first.progress.redelivered_since, second.progress.redelivered_since] == [None, SENT]
 
 
-def test_what_an_envelope_leaves_out_is_the_outer_ones() -> None:
+def test_missing_attributes_come_from_the_outer_envelope() -> None:
     """A CloudEvent without time has the time of what it came in; an unusable id of EventBridge counts as unsaid."""
     assert START - timedelta(minutes=30) == request_of(eventbridge(cloudevent(DATA, time=...))).requested_at
     for unusable in ("", None, 17, "two\nlines", "x" * 5000):
@@ -271,7 +271,7 @@ def test_a_request_is_an_object(value: object) -> None:
     ("value", "kind"),
     [([], "an array"), ("", "a string"), (5, "a number"), (0.5, "a number"), (True, "a boolean"), (None, "null")],
 )
-def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None:
+def test_a_value_that_is_no_object_is_named_by_its_type(value: object, kind: str) -> None:
     """In the words of JSON, under the identity of the envelope that held it."""
     for wrapped, id_ in ((value, "m-1"), (eventbridge(value), "eb-1"), (sns(value), "sns-1")):
         found = rejected(wrapped)
@@ -301,7 +301,7 @@ def test_a_text_of_a_text_of_a_text_is_a_text() -> None:
     assert found.faults == (Fault("", "must be a JSON object, is a string"),)
 
 
-def test_what_is_quoted_of_a_message_is_short() -> None:
+def test_quotes_of_a_message_are_short() -> None:
     """Whatever it takes to write its characters."""
     name = "\\u0000" * 64
     found = read(Message(f'{{"{name}": 1, "{name}": 2}}', "m-1", QUEUE_ARN, SENT), "bms", SENT, MESSAGE_KEYS)
@@ -421,7 +421,7 @@ def test_event_that_is_whole_needs_no_attributes(read_with: Any) -> None:
 
 
 @pytest.mark.parametrize("attributes", ["text", [BESIDE], None, 5])
-def test_odd_attributes_of_a_notification_are_none(attributes: object) -> None:
+def test_odd_attributes_of_a_notification_are_ignored(attributes: object) -> None:
     """The notification is read all the same."""
     assert request_of(sns(DATA, MessageAttributes=attributes)).id == "sns-1"
 

@@ -1,4 +1,4 @@
-"""The body of a request: what is taken, what is refused, and that everything wrong is said at once."""
+"""The body of a request: valid and invalid fields, and the report of all faults at once."""
 
 import json
 from datetime import timedelta
@@ -46,7 +46,7 @@ def test_every_field_is_taken_over() -> None:
     assert said == {name: getattr(request, name) for name in said}
 
 
-def test_what_is_not_said_is_no() -> None:
+def test_permissions_are_off_by_default() -> None:
     """Every permission has to be given: nothing dangerous is on by default."""
     (request,) = requests_of(**DATA)
     assert (request.unmounted, request.allow_system_disk, request.dry_run) == (False, False, False)
@@ -251,7 +251,7 @@ def test_fault_says_what_would_be_right(name: str, value: object, fault: str) ->
 @pytest.mark.parametrize(
     ("value", "valid"), [("t", True), ("t" * 2048, True), ("", False), ("t" * 2049, False), (5, False), (None, False)]
 )
-def test_waiting_task_is_told_of_a_wrong_request(value: object, valid: bool) -> None:
+def test_a_waiting_task_gets_the_failure_of_an_invalid_request(value: object, valid: bool) -> None:
     """The workflow gets the failure, if its token can be answered."""
     assert found_in({**DATA, "dryrun": True, "task_token": value}).task_token == (value if valid else None)
 
@@ -305,7 +305,7 @@ def test_only_a_dry_run_is_answered_as_one(dry_run: object) -> None:
     assert found_in({**DATA, "dryrun": True, **said}).dry_run is False
 
 
-def test_what_is_told_of_faults_is_bounded() -> None:
+def test_the_report_of_faults_is_bounded() -> None:
     """Names are the sender's and of any length, and so is their number."""
     found = found_in({**DATA, **{f"{number:03}{'x' * 200}": 1 for number in range(60)}})
     assert len(found.faults) == 51

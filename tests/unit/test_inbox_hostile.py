@@ -1,4 +1,4 @@
-"""Anybody can put anything into the queue: it becomes a request, an answer or nothing, and never an exception."""
+"""Any input in the queue becomes a request, a rejection or nothing, and never an exception."""
 
 import json
 import time

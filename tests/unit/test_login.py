@@ -1,4 +1,4 @@
-"""The login's questions and answers, beside those of keystoneauth1, which is the reference for both."""
+"""The login's requests and the reading of its answers, compared with keystoneauth1."""
 
 import json
 import socket
@@ -187,7 +187,7 @@ def test_times_may_be_missing(told: dict[str, Any], good_until: datetime) -> Non
      {"token": {**TOKEN, "expires_at": 7}}, {"token": {**TOKEN, "project": "demo"}},
      {"token": {**TOKEN, "catalog": 5}}, {"token": {**TOKEN, "expires_at": "2026-11-23T08:30:00"}}],
 )  # fmt: skip
-def test_what_is_no_token_is_no_login(body: object) -> None:
+def test_an_answer_without_a_token_is_no_login(body: object) -> None:
     """An answer of something else than Keystone is told as such, and never ends as a bug."""
     with pytest.raises(NoAnswer, match="unreadable_answer: Keystone's answer cannot be read: check OS_AUTH_URL"):
         granted(body)
@@ -255,7 +255,7 @@ def access(body: object, **answer: Any) -> Access:
 
 
 @pytest.mark.parametrize("endpoints", [5, "abc", {"a": 1}, [5], None])
-def test_endpoints_that_are_no_list_are_none(endpoints: object) -> None:
+def test_malformed_endpoints_are_ignored(endpoints: object) -> None:
     """A service without an address is missing, and nothing worse."""
     assert not access({"token": {**TOKEN, "catalog": [{"type": "compute", "endpoints": endpoints}]}}).services
 
@@ -263,7 +263,7 @@ def test_endpoints_that_are_no_list_are_none(endpoints: object) -> None:
 @pytest.mark.parametrize(
     "changes", [{"url": f"http://nova/{'x' * 3000}"}, {"url": "http://nova/\ud800"}, {"region_id": "r" * 300}], ids=str
 )
-def test_what_fits_into_no_message_is_not_offered(changes: dict[str, str]) -> None:
+def test_endpoints_that_fit_into_no_message_are_ignored(changes: dict[str, str]) -> None:
     """The addresses go along in our own messages, which have to fit into the queue."""
     catalog = [{"type": "compute", "endpoints": [ENDPOINT | changes]}]
     assert not access({"token": {**TOKEN, "catalog": catalog}}).services

@@ -1,4 +1,4 @@
-"""What of a message may be shown: no secret, in whatever spelling and however deep, and all else as it was written."""
+"""The original of a message in verdicts: without secrets in any encoding, and otherwise unchanged."""
 
 import base64
 import html
@@ -147,7 +147,7 @@ def test_a_token_that_is_known_is_not_shown(write: Callable[[Any], str]) -> None
 
 @pytest.mark.parametrize("write", [json.dumps, php, dotnet, WRITTEN["indented"], WRITTEN["JSON in JSON"]])
 @pytest.mark.parametrize("wrap", ENTRIES.values(), ids=ENTRIES)
-def test_what_is_not_secret_is_shown_as_it_was_written(write: Callable[[Any], str], wrap: Callable[[Any], Any]) -> None:
+def test_text_without_secrets_is_shown_unchanged(write: Callable[[Any], str], wrap: Callable[[Any], Any]) -> None:
     """The sender can recognise the message."""
     event = cloudevent(bare(SERVER, "x", dry_rum=True, context={"note": "äöü / +", "n": [1.50, None, True]}))
     wrapped = wrap(event)

@@ -1,4 +1,4 @@
-"""A verdict reaches everybody who wants it, each at its own pace, and nobody holds up the bus."""
+"""A verdict reaches every consumer at its own pace, and no consumer delays the bus."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -199,7 +199,7 @@ def test_a_continuation_is_one_of_its_project(project: str | None) -> None:
     assert [message.project for message in post.queue.sent] == [project or UNNAMED_PROJECT]
 
 
-def test_what_was_not_looked_at_is_put_back_as_it_was() -> None:
+def test_cases_without_a_look_are_requeued_unchanged() -> None:
     """Nothing is counted and nothing is forgotten, and its own message is done."""
     post = Post()
     assert [] == post.take(NotLookedAt())
@@ -215,7 +215,7 @@ def test_everybody_gets_the_event() -> None:
     assert [] == post.queue.sent
 
 
-def test_what_the_bus_does_not_take_nobody_gets() -> None:
+def test_events_that_the_bus_refuses_go_to_no_consumer() -> None:
     """The bus comes first: the event waits for it in the queue, and no consumer knows more than the bus."""
     post = Post()
     post.bus.refuse = lambda event: event.id == "e-1"
@@ -241,7 +241,7 @@ def test_the_bus_is_asked_until_it_takes_the_event() -> None:
     assert all(attempt.refusal and attempt.again_in for attempt in told[:-1])
 
 
-def test_what_neither_bus_nor_queue_takes_is_given_back() -> None:
+def test_messages_return_if_neither_bus_nor_queue_accepts_the_event() -> None:
     """Then, and only then, the message comes again."""
     post = Post()
     post.bus.refuse = lambda event: event.id != "e-2"
@@ -257,7 +257,7 @@ def test_a_consumer_gets_only_what_it_wants() -> None:
     assert (["e-1", "e-2"], ["e-2"]) == (post.sink.asked, post.task.asked)
 
 
-def test_a_no_for_now_is_kept_and_offered_again() -> None:
+def test_a_temporary_refusal_is_kept_and_retried() -> None:
     """The event waits in the queue for this one consumer; bus and the others are not asked again."""
     post = Post()
     post.sink.answers = [LATER, LATER, None]
@@ -293,7 +293,7 @@ def test_the_consumer_says_when(seconds: int) -> None:
     assert seconds == (post.clock() - START).total_seconds()
 
 
-def test_a_no_for_good_is_told_once() -> None:
+def test_a_permanent_refusal_is_reported_once() -> None:
     """It blocks nothing: no message is kept, and the observer hears of it."""
     post = Post()
     post.sink.answers = [NEVER]
@@ -303,7 +303,7 @@ def test_a_no_for_good_is_told_once() -> None:
     assert (told.to, told.refusal, told.again_in) == ("sink", NEVER, None)
 
 
-def test_it_ends_some_time() -> None:
+def test_deliveries_end_after_their_time_to_live() -> None:
     """After its time to live an event is asked about once more and then given up, which is told."""
     post = Post(ttl=timedelta(minutes=10))
     post.sink.answers = [LATER]
@@ -318,7 +318,7 @@ def kept_for(name: str, post: Post) -> list[QueueMessage]:
     return [message for message in post.queue.sent if json.loads(message.body).get("to") == name]
 
 
-def test_who_is_not_there_is_asked_once_in_a_batch() -> None:
+def test_an_unreachable_consumer_is_called_once_in_a_batch() -> None:
     """Twenty events for a dead endpoint cost one attempt, and all of them wait."""
     post = Post()
     post.sink.answers = [LATER]
@@ -348,7 +348,7 @@ def test_no_consumer_is_asked_whose_answer_could_come_too_late() -> None:
     assert (2, 3) == (len(post.sink.asked), len(kept_for("sink", post)))
 
 
-def test_what_cannot_be_kept_fails_its_own_record() -> None:
+def test_a_delivery_that_cannot_be_kept_fails_its_own_record() -> None:
     """Only if the waiting message cannot be sent does the record go back to the queue."""
     post = Post()
     post.sink.answers = [LATER]
@@ -420,7 +420,7 @@ FIRST, SECOND = (pause(OFFER_AGAIN, attempt, "sink e-1") for attempt in (0, 1))
         pytest.param(None, to_sink(attempt=4), None, None, id="taken"),
     ],
 )  # fmt: skip
-def test_each_answer_is_told_and_what_follows_is_kept(
+def test_each_answer_is_logged_and_the_next_attempt_is_kept(
     answer: NotTaken | None, waiting: WaitingDelivery, again_in: int | None, later: WaitingDelivery | None
 ) -> None:
     """How often it was offered, what was said, and when it is offered again: the log, and the message that waits."""
@@ -431,7 +431,7 @@ def test_each_answer_is_told_and_what_follows_is_kept(
     assert found == ([(kept(later), min(900, again_in or 0))] if later else [])
 
 
-def test_what_comes_too_early_is_held_back_again() -> None:
+def test_an_early_delivery_is_delayed_again() -> None:
     """As it was, and nobody is asked."""
     post = Post()
     early = to_sink(attempt=3, not_before=START + timedelta(seconds=60.5))
@@ -448,7 +448,7 @@ def test_a_consumer_has_its_time_and_no_more() -> None:
     assert post.sink.deadlines == [START + longest, START + longest]
 
 
-def test_nobody_is_asked_whose_answer_might_not_come_in_time() -> None:
+def test_no_consumer_is_called_whose_answer_might_be_late() -> None:
     """The event waits, and the log says why."""
     post = Post()
     offered(post, to_sink(), START + timedelta(seconds=LONGEST_OFFER))
@@ -464,7 +464,7 @@ def test_a_consumer_that_is_gone_is_named() -> None:
     assert post.attempts == [Attempt("fax", event(), 1, why)]
 
 
-def test_each_no_of_the_bus_is_told_and_kept() -> None:
+def test_each_refusal_of_the_bus_is_logged_and_kept() -> None:
     """With its own words, and the message that waits says how often it was asked."""
     post = Post()
     post.bus.refuse = lambda event: True
@@ -484,7 +484,7 @@ def test_each_no_of_the_bus_is_told_and_kept() -> None:
 NAMED = f"request /changes 4711, servers/{REQUEST.server_id}/volumes/{REQUEST.volume_id}"
 
 
-def test_what_goes_back_says_why() -> None:
+def test_the_log_says_why_a_message_returns() -> None:
     """In the log, with the request's own names where it is known, and with what was at the bottom of it."""
     post, bug = Post(), ZeroDivisionError("a bug")
     post.queue.refuse = lambda message: True
@@ -503,7 +503,7 @@ def test_what_goes_back_says_why() -> None:
         assert why == str(error)
 
 
-def test_an_error_without_words_is_told_by_its_kind() -> None:
+def test_an_error_without_a_message_is_named_by_its_kind() -> None:
     """Something must stand in the log."""
     post = Post()
     post.take(Broken(ZeroDivisionError()))
@@ -517,7 +517,7 @@ class Throttled(VirtualQueue):
         return dict.fromkeys(messages, Unsent("Throttling", True, TimeoutError("slow")))
 
 
-def test_a_queue_that_is_overrun_is_told_apart() -> None:
+def test_a_throttled_queue_is_distinguished() -> None:
     """What is given back because too much came at once may be held back for longer."""
     post = Post()
     outbox = Outbox(replace(post.outlets, queue=Throttled(post.clock)))
@@ -550,7 +550,7 @@ class NoKeys:
         return START
 
 
-def test_what_cannot_be_signed_goes_back() -> None:
+def test_messages_that_cannot_be_signed_return() -> None:
     """Nothing of ours is sent without a MAC; what the bus takes is sent all the same."""
     post = Post()
     outbox = Outbox(replace(post.outlets, macs=NoKeys()))

@@ -1,4 +1,4 @@
-"""The bound of each request, worked out beside the rules that keep it, and what counts as late."""
+"""The time bound of each request, and the metric for overdue ones."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

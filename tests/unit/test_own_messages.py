@@ -1,4 +1,4 @@
-"""What a request tells itself: the message comes back as the task it was."""
+"""Our own messages: a case that was sent as a continuation is read back unchanged."""
 
 import json
 from collections.abc import Callable
@@ -118,7 +118,7 @@ def test_everything_learnt_comes_back() -> None:
 
 
 @pytest.mark.parametrize("name", ["generation", "detaching_read_at"])
-def test_what_is_of_no_use_any_more_is_dropped(name: str) -> None:
+def test_obsolete_fields_are_dropped(name: str) -> None:
     """A message may still carry what an earlier state of this code wrote."""
     assert same(back(ours(message(progress={**message()["progress"], name: "x"}))), REQUEST, PROGRESS)
 
@@ -168,7 +168,7 @@ def test_redelivery_is_told() -> None:
         ({"continuation": 1, "progress": {}}, "request"),
     ],
 )
-def test_what_we_did_not_write_is_refused(body: dict[str, Any], field: str) -> None:
+def test_fields_that_we_did_not_write_are_refused(body: dict[str, Any], field: str) -> None:
     """A continuation with unknown or broken fields is not half understood, and the fault is named."""
     found = back(ours(body))
     assert isinstance(found, Rejected)
@@ -183,7 +183,7 @@ def test_another_releases_continuation_is_not_answered() -> None:
     assert (bench.bus.events, len(bench.queue)) == ([], 0)
 
 
-def test_what_cannot_be_read_still_names_its_request() -> None:
+def test_an_unreadable_message_still_names_its_request() -> None:
     """Another function can answer with the request's own identity."""
     found = back(ours(message(progress=None)))
     assert (found.origin.id, found.origin.source, found.server_id, found.volume_id) == ("4711",
@@ -231,7 +231,7 @@ def test_waiting_delivery_comes_back() -> None:
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "5", '{"a": 1}', '{"mac": 1, "mac": 2}'])
-def test_what_has_no_mac_is_shown_as_it_is(body: str) -> None:
+def test_a_message_without_a_mac_is_shown_unchanged(body: str) -> None:
     """To the byte."""
     assert without_mac(body) == body
 
@@ -263,7 +263,7 @@ def test_requester_of_a_signed_request(event: dict[str, Any], asked_by: Requeste
     assert requester_in(event) == asked_by
 
 
-def test_requester_is_told_as_it_is_read() -> None:
+def test_the_requester_survives_the_round_trip() -> None:
     """A requester without an id has no `authid`."""
     assert as_attributes(ASKER) == {"authtype": "user", "authid": "root", "authvia": "webhook_iam"}
     assert as_attributes(Requester(AuthType.UNKNOWN)) == {"authtype": "unknown", "authvia": "queue"}
@@ -300,7 +300,7 @@ def forged(body: str) -> Rejected:
         {"pending_delivery": 1, "event": {}, "mac": ""},
     ],
 )
-def test_what_carries_no_mac_of_ours_is_not_believed(body: dict[str, Any]) -> None:
+def test_messages_without_our_mac_are_not_trusted(body: dict[str, Any]) -> None:
     """Neither progress nor a verdict can be forged, and no byte of a genuine message be changed."""
     found = forged(json.dumps(body))
     assert (found.origin.id, found.origin.source) == ("m-2", QUEUE_ARN)
@@ -345,7 +345,7 @@ def test_the_release_before_signed_nothing(made_after: int, believed: bool) -> N
     assert wrong.forged
 
 
-def test_a_forgery_is_answered_and_done_with() -> None:
+def test_a_forgery_is_answered_and_finished() -> None:
     """Its sender ends no request with it: the answer has the message's own identity."""
     bench = Bench(consumers={"sink": (sink := Sink())})
     disk = bench.disk()

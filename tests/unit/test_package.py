@@ -1,4 +1,4 @@
-"""What a release consists of: its notes, its list of packages, and when it is refused."""
+"""The files of a release: its notes, its list of packages, and the checks before it."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Nothing secret gets out, whatever text it stands in."""
+"""Redaction: no secret remains in any text."""
 
 import json
 
@@ -113,7 +113,7 @@ def test_secret_at_the_cut_is_redacted_before_the_cut() -> None:
         "(Request-ID: req-d2088331-d7b8-40c5-9653-1b28d36bfe3f)",
     ],
 )
-def test_what_is_not_secret_is_kept(text: str) -> None:
+def test_ordinary_messages_are_kept(text: str) -> None:
     """The messages that operators need come through word for word."""
     assert redact(text) == text
 

@@ -1,4 +1,4 @@
-"""What `make deploy` does between build and deployment: refuses what would fail later, and tells releases apart."""
+"""The step of `make deploy` between build and deployment: checks of parameters, and the revision."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_values_are_those_that_sam_finds(overrides: str, values: Values, built: 
 @pytest.mark.parametrize(
     "text", ["SinkUrl=", "SinkUrl= Memory=512", "AllowedRequesters=api_key:ci, api_key:x", 'EventSource=/a"b', "A-B=1"]
 )
-def test_what_sam_would_leave_out_is_refused(text: str, built: Path) -> None:
+def test_parameters_that_sam_would_ignore_are_refused(text: str, built: Path) -> None:
     """Whole or in part: another value would be deployed than was checked, or the old one kept."""
     with pytest.raises(Faulty, match="a parameter is given as Name=value"):
         parameters_of(built, [text])
@@ -90,7 +90,7 @@ KEPT = {"CanaryServerId": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "AllowedProje
 KEPT["CanaryVolumeId"] = KEPT["CanaryServerId"]
 
 
-def test_what_the_stack_keeps_counts(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_parameters_that_the_stack_keeps_count(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A value that is not named stays as it is: it may be what is needed, or what is in the way."""
     assert released(built, "Canary=5m") is Exit.USAGE
     assert "CanaryServerId must be set" in capsys.readouterr().err
@@ -100,7 +100,7 @@ def test_what_the_stack_keeps_counts(built: Path, capsys: pytest.CaptureFixture[
     assert not list(faults_in(TEMPLATE, {"Canary": "5m"}, None))
 
 
-def test_what_only_aws_can_name_is_no_fault(built: Path) -> None:
+def test_values_that_only_aws_knows_are_no_fault(built: Path) -> None:
     """The canary has the ARN of its rule in a variable, which is not known before it is deployed."""
     assert released(built, *(f"{name}={value}" for name, value in KEPT.items() if name != "Gone"), "Canary=5m") == 0
 
@@ -154,7 +154,7 @@ def test_the_revision_is_a_variable_of_every_function() -> None:
      ["SinkUrl=https://x.example/a?b=c", "SinkSecretId=sink", "SinkMode=binary", "VerdictBucket=verdicts"],
      ["AllowedProjectsSecretId=volume-detach/projects", "SenderAccounts=123456789012"]],
 )  # fmt: skip
-def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) -> None:
+def test_valid_parameters_are_released(parameters: list[str], built: Path) -> None:
     """Whatever CloudFormation alone knows, such as an ARN, is no fault of the parameters."""
     assert released(built, *parameters) is Exit.DETACHED
 
@@ -174,7 +174,7 @@ def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) ->
      (["Memory"], "Memory: a parameter is given as Name=value"),
      (["Memory=64", "Webhook=on"], "Webhook=on: must be one of off, iam, public")],
 )  # fmt: skip
-def test_what_would_fail_later_is_refused_now(
+def test_parameters_that_would_fail_later_are_refused_now(
     parameters: list[str], said: str, built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every fault of a parameter is a line, and the template is left as it is."""

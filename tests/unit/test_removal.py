@@ -1,4 +1,4 @@
-"""`make remove`: what goes, what stays, what stands in the way, and how it ends."""
+"""`make remove`: what it deletes, what remains, what prevents it, and how it ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -107,7 +107,7 @@ def test_a_no_changes_nothing() -> None:
         (replace(ESTATE, stack=replace(STACK, status="UPDATE_IN_PROGRESS")), "wait until it has finished"),
     ],
 )
-def test_what_stands_in_the_way_is_said_before_anything_is_deleted(estate: Estate, said: str) -> None:
+def test_obstacles_are_reported_before_anything_is_deleted(estate: Estate, said: str) -> None:
     stack, person = FakeStack(estate), Person()
     assert person.removes(stack) is Exit.USAGE
     assert not stack.asked
@@ -126,7 +126,7 @@ def test_a_deletion_that_fails_says_why_and_removes_nothing_else() -> None:
     assert "the bus has rules" in person.read[-1]
 
 
-def test_a_deletion_that_takes_long_goes_on_by_itself() -> None:
+def test_a_long_deletion_continues_without_the_command() -> None:
     stack, person = FakeStack(ends=(("DELETE_IN_PROGRESS", ""),)), Person()
     assert person.removes(stack, with_logs=True) is Exit.OPEN
     assert stack.logs == []
@@ -144,7 +144,7 @@ def test_an_export_that_others_import_is_told() -> None:
     assert Person().removes(late) is Exit.DETACHED
 
 
-def test_what_comes_while_a_person_is_asked_is_not_lost() -> None:
+def test_requests_that_arrive_during_the_question_are_not_lost() -> None:
     stack, person = FakeStack(), Person()
 
     def asked(question: str) -> bool:

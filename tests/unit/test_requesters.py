@@ -1,4 +1,4 @@
-"""Who asked: what was proven stands in the verdict, and what a sender writes does not."""
+"""The requester: verdicts name the proven one, and ignore claims of senders."""
 
 import json
 from dataclasses import replace
@@ -73,7 +73,7 @@ def said_of(body: str, sender: Requester = SENDER, macs: Any = MESSAGE_KEYS) -> 
         (5, NOBODY_KNOWN),
     ],
 )
-def test_what_sqs_says(sender_id: object, proven: Requester) -> None:
+def test_senders_according_to_sqs(sender_id: object, proven: Requester) -> None:
     """Users, roles and accounts are told apart; what is no identifier is not passed on."""
     assert sender_of(sender_id) == proven
     times = dict.fromkeys(("SentTimestamp", "ApproximateFirstReceiveTimestamp"), "1795420800000")
@@ -95,7 +95,7 @@ SNS = {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-central-1:1:t", "Mess
     {**DATA, "mac": "0" * 64},
     {"detail-type": "x", "detail": cloudevent(authtype="user", authid="root", authvia="webhook_iam", mac="0")},
 ])  # fmt: skip
-def test_what_a_sender_writes_of_itself_is_dropped(value: Any) -> None:
+def test_claims_of_a_sender_about_itself_are_dropped(value: Any) -> None:
     """Whatever it is wrapped in, and be it valid or not: the requester is who SQS says it is."""
     assert said_of(json.dumps(value)) == SENDER
     assert said_of(json.dumps(value), NOBODY_KNOWN) == NOBODY_KNOWN
@@ -158,7 +158,7 @@ def queued(request: Any) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_was_proven_at_the_webhook_reaches_the_worker(way: str) -> None:
+def test_the_webhooks_authenticated_sender_reaches_the_worker(way: str) -> None:
     """The MAC counts, and not the role of the webhook function, by which the message was sent."""
     request, proven = WAYS[way]
     assert said_of(queued(request)) == proven
@@ -234,7 +234,7 @@ def test_a_key_without_a_name_is_called_by_its_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "sha256:0123456789ab", "a b", "é", "a\n", "-", "x" * 65, 5])
-def test_names_that_are_none(name: object) -> None:
+def test_invalid_names(name: object) -> None:
     """A name cannot be taken for a fingerprint, and fits into the header of an event."""
     with pytest.raises(ValueError, match="secrets"):
         Keys.parse([{"name": name, "secret": LOCAL_SECRET}])
@@ -257,7 +257,7 @@ def test_arns(arn: str, kind: AuthType) -> None:
 
 
 @pytest.mark.parametrize("arn", ["", "bob", "arn:aws:iam::1:user/bob", CI + "\r\nx: y", CI + "x" * 500])
-def test_what_is_no_arn_is_not_passed_on(arn: str) -> None:
+def test_an_invalid_arn_is_not_passed_on(arn: str) -> None:
     """The sender is known to AWS all the same."""
     assert iam_requester(arn) == Requester(AuthType.UNKNOWN, None, Via.WEBHOOK_IAM)
 
@@ -287,7 +287,7 @@ def test_patterns(patterns: str, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize("patterns", ["AROAIL6GAI2XEC672SWG2:*", "ci", "*", "users:*", "user:a,bob", "API_KEY:ci"])
-def test_a_pattern_that_nobody_can_match_is_said(patterns: str) -> None:
+def test_an_unmatchable_pattern_is_reported(patterns: str) -> None:
     """A deployment that refuses everybody by mistake says so when it starts."""
     with pytest.raises(SettingsError, match="ALLOWED_REQUESTERS"):
         load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_REQUESTERS": patterns})
@@ -369,7 +369,7 @@ def test_each_verdict_names_the_requester() -> None:
     ] * 3
 
 
-def test_it_says_that_nobody_is_known() -> None:
+def test_an_unknown_requester_is_named_unknown() -> None:
     """Without the queue's word the verdict says `unknown`, and no id."""
     made = Bench()
     made.service.handle([Message("{}", "m-1", QUEUE_ARN, START)])

@@ -1,4 +1,4 @@
-"""When a case comes back, and when its time is up: waits grow, differ, and never run past what has to be said."""
+"""Requeues and deadlines: waits grow, differ, and never pass a deadline."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -118,7 +118,7 @@ def test_next_look_is_due_by_the_time_that_has_passed(elapsed: float, seconds: i
         pytest.param(seen(let_go(minutes=2)), 4, id="let go by storage long ago"),
     ],
 )
-def test_what_the_volume_shows_brings_the_next_look_near(seen_now: Seen, seconds: int) -> None:
+def test_a_change_of_the_volume_brings_the_next_look_forward(seen_now: Seen, seconds: int) -> None:
     """Where a look may have seen the end on one plane, the next one comes a second later."""
     one = case(accepted(21, detaching_seen=True)).saw(seen_now, POLICY, NOW)
     assert requeue(one, POLICY, NOW, "test") == Requeue(seconds, "test")
@@ -301,7 +301,7 @@ def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> No
         pytest.param(replace(DOWN, message=""), FOLLOWING, "DELETE: test.reconcile", id="no words"),
     ],
 )  # fmt: skip
-def test_what_a_delete_did_is_looked_at_after_a_second(back: Classified, so_far: Progress, why: str) -> None:
+def test_the_effect_of_a_delete_is_looked_at_after_a_second(back: Classified, so_far: Progress, why: str) -> None:
     """However late it is: the next look tells, and the log says what came back."""
     assert after(back, so_far) == Requeue(1, why)
 
@@ -403,7 +403,7 @@ AS_PUT = "as the cloud put it"
             failed(Reason.FORBIDDEN, f"the cloud could not be read any more: test.permanent: {AS_PUT}")),
     ],
 )  # fmt: skip
-def test_people_are_told_what_the_cloud_said(
+def test_the_verdict_quotes_the_cloud(
     back: Classified, so_far: Progress, asked: DetachRequest, expected: Conclude
 ) -> None:
     """The verdict on a request that could not be read to its end has the cloud's own words."""

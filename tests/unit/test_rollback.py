@@ -1,4 +1,4 @@
-"""`make rollback`: which version each function goes to, what is said before, and that all functions move or none."""
+"""`make rollback`: the version of each function, the warnings, and that all functions move or none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -83,7 +83,7 @@ def test_a_function_that_did_not_exist_then_stays() -> None:
         ([replace(one, alias=Alias("$LATEST", {})) for one in two()], None, "points to"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence(functions: list[Versioned], to: int | None, said: str) -> None:
+def test_an_impossible_rollback_gives_a_sentence(functions: list[Versioned], to: int | None, said: str) -> None:
     with pytest.raises(Refused, match=said.replace("$", r"\$")):
         planned(functions, to)
 
@@ -174,7 +174,7 @@ def test_all_functions_move_or_none() -> None:
     assert person.read[-1] == "DetachVolumeFunction is back at version 2."
 
 
-def test_what_cannot_be_moved_back_is_named_with_the_command() -> None:
+def test_a_function_that_cannot_be_moved_back_is_named_with_the_command() -> None:
     class Gone(FakeStack):
         def alias(self, function: str) -> Alias | None:
             raise EndpointConnectionError(endpoint_url="https://lambda")

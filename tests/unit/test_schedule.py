@@ -1,4 +1,4 @@
-"""The look schedule, its model in benchmarks/ and what was measured by it."""
+"""The look schedule, its model in benchmarks/, and its measurements."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Settings: sensible without, complete or refused, and silent about values."""
+"""Settings: sensible defaults, complete errors, and no values in messages."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -175,7 +175,7 @@ def test_auth_url_is_a_url(url: str) -> None:
 @pytest.mark.parametrize(
     "name", ["OS_TRUST_ID", "OS_SYSTEM_SCOPE", "OS_DOMAIN_ID", "OS_DOMAIN_NAME", "OS_CERT", "OS_KEY", "OS_PASSCODE"]
 )
-def test_what_would_change_the_login_is_refused(name: str) -> None:
+def test_unsupported_values_that_change_the_login_are_refused(name: str) -> None:
     """By name, in a secret too, and set to nothing it is not set."""
     for spelling in (name, name.removeprefix("OS_").lower()):
         assert name in refusal_of(CloudCredentials, PASSWORD | {spelling: SECRET})
@@ -186,7 +186,7 @@ def test_what_would_change_the_login_is_refused(name: str) -> None:
     ("name", "values"),
     [("OS_AUTH_TYPE", ("v2token", "v2password", "v3oidcpassword")), ("OS_IDENTITY_API_VERSION", ("2", "2.0", "v4"))],
 )
-def test_what_is_not_supported_is_refused(name: str, values: tuple[str, ...]) -> None:
+def test_unsupported_values_are_refused(name: str, values: tuple[str, ...]) -> None:
     """Another way to log in, or another version of the API, is named before anything is sent."""
     for value in values:
         assert name in refusal_of(CloudCredentials, PASSWORD | {name: value})
@@ -294,7 +294,7 @@ def test_interfaces_in_the_old_spelling(name: str, interface: str) -> None:
         assert load(CloudCredentials, PASSWORD | {name: spelling}).interface == interface
 
 
-def test_what_nothing_reads_is_found() -> None:
+def test_unused_names_are_found() -> None:
     """Of an environment the names of OpenStack's that are not read, of a secret every key; no names of others."""
     environment = PASSWORD | {"OS_TYPO_NAME": "x", "OS_VOLUME_API_VERSION": "3", "OS_CLOUDNAME": "", "PATH": "/bin",
                               "key": "value", "COMPUTE_ENDPOINT": "https://nova", "VOLUME_ENDPOINT": ""}  # fmt: skip

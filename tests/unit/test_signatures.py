@@ -1,4 +1,4 @@
-"""Signatures and tokens: which are accepted, and that nothing else is."""
+"""Signatures and tokens: valid ones are accepted, all others rejected."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def signer(name: str, at: datetime = NOW) -> Authenticated:
 
 
 @given(body=st.text(), id=st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1))
-def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
+def test_signatures_of_the_package_are_accepted(body: str, id: str) -> None:
     """A sender that uses `standardwebhooks` is accepted, whatever it sends."""
     headers = {
         "webhook-id": id,
@@ -61,7 +61,7 @@ def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
 
 
 @given(st.dictionaries(st.text(), st.text()))
-def test_what_we_sign_is_accepted_by_the_package(value: dict[str, str]) -> None:
+def test_our_signatures_are_accepted_by_the_package(value: dict[str, str]) -> None:
     """What `make send` signs is accepted by a receiver that uses `standardwebhooks`."""
     body = json.dumps(value).encode()
     assert Webhook(LOCAL_SECRET).verify(body, headers_of(body, at=datetime.now(UTC))) == value
@@ -153,7 +153,7 @@ def test_bearer_tokens(header: str, good: bool) -> None:
     ["whsec_x", 5, None, {"secret": LOCAL_SECRET}, ["whsec_"], ["whsec_AAAA"], [LOCAL_SECRET, "whsec_!!!"],
      [LOCAL_SECRET.removeprefix("whsec_")], ["whsec_" + "A" * 120], {"bearer_tokens": ["short"]}, [5]],
 )  # fmt: skip
-def test_keys_that_are_none(value: Any) -> None:
+def test_invalid_keys(value: Any) -> None:
     """A secret that is empty, weak or of another shape is refused as a whole, and is not shown."""
     with pytest.raises(ValidationError) as refused:
         Keys.parse(value)

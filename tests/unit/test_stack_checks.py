@@ -1,4 +1,4 @@
-"""`make doctor STACK=`: what each fact about a stack means, with a cure where it is not as it should be."""
+"""`make doctor STACK=`: the meaning of each fact about a stack, with its cure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -179,5 +179,5 @@ def test_the_canary_says_what_it_looks_at() -> None:
     ("seconds", "text"),
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 days")],
 )
-def test_lengths_of_time_are_told_in_one_unit(seconds: int, text: str) -> None:
+def test_durations_have_one_unit(seconds: int, text: str) -> None:
     assert told(timedelta(seconds=seconds)) == text

@@ -1,4 +1,4 @@
-"""The status resource: who is told what became of a request, and what they are told."""
+"""The status resource: who may read the state of a request, and what it returns."""
 
 import json
 from dataclasses import replace
@@ -76,7 +76,7 @@ def test_an_accepted_request_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("with_mark", [True, False])
-def test_what_is_unconfirmed_is_under_way(with_mark: bool) -> None:
+def test_an_unconfirmed_request_is_under_way(with_mark: bool) -> None:
     """202 with the time since when, also of a request that did not come by the webhook and has no mark."""
     store, request = marked()
     kept = store.kept[request["verdict_id"]]
@@ -110,7 +110,7 @@ def test_an_unknown_id() -> None:
     ["x", "..", "%2e%2e", ID[:-1], f"{ID}0", f"{{{ID}}}", ID.replace("-", ""), f"urn:uuid:{ID}", f"{ID}.json",
      f"{ID}%00", f"{ID}\n", "*", "null", "\u0660" * 8 + ID[8:]],
 )  # fmt: skip
-def test_what_is_no_uuid_is_not_looked_for(segment: str) -> None:
+def test_only_uuids_are_looked_up(segment: str) -> None:
     """404 without a call of S3: no text of a stranger's becomes part of a key."""
     store = FakeStore()
     problem_of(asked(store, asking(f"/requests/{segment}")), 404)
@@ -176,7 +176,7 @@ def test_a_store_that_does_not_answer() -> None:
     [Kept(mark="{}"), Kept(mark="[]"), Kept(mark='"x"'), Kept(mark="{"), Kept(unconfirmed="{}"), Kept(unconfirmed="["),
      Kept(unconfirmed='{"time": "now", "data": null}'), Kept(mark="{}", unconfirmed=UNCONFIRMED)],
 )  # fmt: skip
-def test_what_is_none_of_ours(kept: Kept) -> None:
+def test_a_foreign_object_under_our_key(kept: Kept) -> None:
     """Something else under one of our keys is trouble of the operator's, and is not shown."""
     problem_of(asked(FakeStore({ID: kept})), 503)
 
@@ -211,7 +211,7 @@ def test_without_a_bucket_there_is_no_resource() -> None:
         pytest.param(asking(PATH), replace(RULES, allowed_requesters=("api_key:sha256:*",)), 200, id="may ask"),
     ],
 )
-def test_who_is_told(request_: HttpRequest, rules: Rules, status: int) -> None:
+def test_who_may_read_a_status(request_: HttpRequest, rules: Rules, status: int) -> None:
     """The proof is that of a POST, over the empty body; nobody else has the store asked."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
     answer = asked(store, request_, rules=rules)

@@ -1,4 +1,4 @@
-"""`make status`: the course of a request as its log tells it, with every look, wait and call."""
+"""`make status`: the history of a request from its log, with every look, wait and call."""
 
 import json
 from collections.abc import Mapping
@@ -130,7 +130,7 @@ def test_a_verdict_that_was_delivered_is_final(capsys: pytest.CaptureFixture[str
     assert "no final verdict yet" not in capsys.readouterr().out
 
 
-def test_what_the_cloud_said_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_of_the_cloud_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     said = line_of("request stepped", volume_id="a", decision="wait", why="no \x1b]0;x\x07\nDETACHED")
     show(FakeLog([said]), "4711", "", 60, NOW)
     text = capsys.readouterr().out

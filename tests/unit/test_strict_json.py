@@ -1,4 +1,4 @@
-"""JSON has one reading or none."""
+"""Strict JSON: ambiguous texts are refused."""
 
 import json
 import time
@@ -22,7 +22,7 @@ def nested(depth: int) -> str:
 
 
 @given(value=VALUE)
-def test_what_json_writes_is_read_back(value: Any) -> None:
+def test_written_json_is_read_back(value: Any) -> None:
     """Every honest value comes back as it was, from text and from UTF-8 bytes."""
     text = json.dumps(value, ensure_ascii=False)
     assert value == loads(text)
@@ -58,7 +58,7 @@ def test_what_json_writes_is_read_back(value: Any) -> None:
         ("{}".encode("utf-32"), "UTF-32"),
     ],
 )
-def test_two_readings_are_none(text: str | bytes, why: str) -> None:
+def test_ambiguous_json_is_refused(text: str | bytes, why: str) -> None:
     """Whatever two parsers could read differently is refused, in words that say why."""
     with pytest.raises(NotJson, match=why):
         loads(text)

@@ -1,4 +1,4 @@
-"""Requests that a summary answers: several volumes, or all data disks of a server, in one message."""
+"""Requests with a summary: several volumes, or all data disks of a server, in one message."""
 
 import json
 from collections import Counter
@@ -81,7 +81,7 @@ def test_several_volumes_are_summed_up_if_asked() -> None:
     assert {one["verdict_id"] for one in summary["data"]["volumes"]} == {event["id"] for event in verdicts(bench)}
 
 
-def test_without_summary_there_is_none() -> None:
+def test_no_summary_unless_it_is_requested() -> None:
     """Several volumes are answered one by one, as ever."""
     bench = Bench()
     bench.queue.put(asked(bench, volume_ids=[bench.disk(), bench.disk()]))
@@ -215,7 +215,7 @@ def test_as_many_disks_as_fit_are_detached() -> None:
     assert len(json.dumps(summary)) < 64 * 1024
 
 
-def test_what_cannot_be_read_is_read_later() -> None:
+def test_a_failed_listing_is_read_again_later() -> None:
     """A cloud that is away for a while delays the listing."""
     bench = Bench()
     bench.disk(behaviour=QUICK)
@@ -298,7 +298,7 @@ def test_the_summary_answers_the_task() -> None:
     assert "AAAA-token" not in json.dumps(bench.bus.events)
 
 
-def test_a_task_is_told_that_a_detach_takes_long() -> None:
+def test_a_waiting_task_gets_a_heartbeat() -> None:
     """What is unconfirmed shows that somebody is still at work."""
     tasks = Tasks()
     bench = Bench(consumers={"task": tasks}, settings={"CONFIRM_TIMEOUT": "60"})
@@ -352,7 +352,7 @@ def test_a_dead_request_for_all_disks_is_one_verdict_and_a_summary() -> None:
     assert [one["verdict_id"] for one in summary["data"]["volumes"]] == [verdict["id"]]
 
 
-def test_who_may_not_ask_is_refused_without_a_summary() -> None:
+def test_a_refused_requester_gets_no_summary() -> None:
     """The task is answered by the refusal."""
     tasks = Tasks()
     bench = Bench(consumers={"task": tasks}, settings={"ALLOWED_REQUESTERS": "user:nobody"})

@@ -1,4 +1,4 @@
-"""The trace of a request as W3C Trace Context asks: passed on where it can be read, and never a reason to refuse."""
+"""W3C Trace Context: passed on if it can be read, and never a reason to refuse."""
 
 import json
 from typing import Any
@@ -102,7 +102,7 @@ def test_tracestate(sent: Any, passed_on: str | None) -> None:
 
 
 @given(parent=st.text() | st.just(TRACE), state=st.text(max_size=900) | st.none())
-def test_what_is_passed_on_can_stand_in_a_header(parent: str, state: str | None) -> None:
+def test_a_passed_on_trace_fits_into_a_header(parent: str, state: str | None) -> None:
     """And read again it is the same."""
     parent_out, state_out = trace_of(parent, state)
     assert parent_out is None or (parent_out.isascii() and len(parent_out) == 55)

@@ -1,4 +1,4 @@
-"""A visit step by step: what is read in which order, what is made of it, and what the next case need not read again."""
+"""A visit step by step: the order of reads, their results, and which reads are shared."""
 
 import re
 import threading
@@ -249,7 +249,7 @@ WITH_RECEIPT = {"receipt": "r"}
             Seen(volume("detaching", NEWER), LISTED, server(), actions=RESIZED), id="another, detaching"),
     ],
 )  # fmt: skip
-def test_what_is_read_and_in_which_order(so_far: Progress, cloud: Any, asked: str, seen: Seen) -> None:
+def test_the_order_of_reads(so_far: Progress, cloud: Any, asked: str, seen: Seen) -> None:
     """Before a DELETE the volume is read last; while a detach is under way nothing is read that it need not be."""
     desk = Desk(**cloud)
     step = desk.one(so_far)
@@ -272,7 +272,7 @@ def test_a_detach_that_shows_is_timed(so_far: Progress, cloud: Any) -> None:
     assert (seen_first.detaching_since, seen_first.polls) == (NOW, 1)
 
 
-def test_what_changes_while_the_records_are_read_is_looked_at_again() -> None:
+def test_a_change_during_the_read_of_records_needs_another_look() -> None:
     """The records are of before it changed."""
     desk = Desk(shows=[volume("in-use", NEWER), volume("detaching", NEWER)], records=RESIZED)
     why = "changed: the volume changed during the look"
@@ -334,7 +334,7 @@ def test_a_server_is_read_once_for_its_disks() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(2, ""), (2.5, "server S, list S, ")])
-def test_what_was_read_is_fresh_for_two_seconds(seconds: float, again: str) -> None:
+def test_reads_are_fresh_for_two_seconds(seconds: float, again: str) -> None:
     """After that it is read again: gates are not asked of the past."""
     desk = Desk(shows=both(), lists=BOTH_LISTED, deleting=seconds)
     desk.visit(case(), second())
@@ -371,7 +371,7 @@ def test_disks_under_way_are_read_at_once(first: Progress, other: Progress, aske
     assert [step.case.volume for step in steps] == [DETACHING, both()[1] if other is FRESH else SHOWN[SECOND_VOLUME]]
 
 
-def test_what_is_said_rests_on_the_volume_itself() -> None:
+def test_verdicts_rest_on_a_read_of_the_volume_itself() -> None:
     """Not on an entry of a list of volumes, which may be older."""
     latest = volume("detaching", updated_at=ago(seconds=1))
     desk = Desk(shows=[latest], under_way=SHOWN, lists=BOTH_LISTED)
@@ -416,7 +416,7 @@ def test_so_many_servers_are_visited_at_once(at_once: int) -> None:
     assert len(met) == (2 if at_once > 1 else 0)
 
 
-def test_a_server_that_hangs_is_left_behind() -> None:
+def test_a_hanging_server_delays_only_its_own_cases() -> None:
     """A second after the deadline its cases are given back; others are done, and nothing more is sent by it."""
     desk, released = Desk(), threading.Event()
     deadline = NOW + timedelta(seconds=60)
@@ -472,7 +472,7 @@ def test_a_delete_needs_its_time(seconds: float, sent: bool) -> None:
         assert step.case.progress.deletes_sent == 0
 
 
-def test_no_delete_is_sent_by_who_is_no_longer_waited_for() -> None:
+def test_no_delete_is_sent_after_the_deadline() -> None:
     """The message was put back meanwhile: another invocation may be at work on it."""
     desk = Desk()
     visit = Visit(desk.visits, [case(), second()], desk.look())
@@ -482,7 +482,7 @@ def test_no_delete_is_sent_by_who_is_no_longer_waited_for() -> None:
     assert [type(step.decision) for step in visit.steps()] == [Requeue, NotLookedAt]
 
 
-def test_who_is_not_done_in_time_comes_again() -> None:
+def test_cases_that_are_not_done_in_time_are_redelivered() -> None:
     """The case in the middle is not known to be done; those behind it were not begun."""
     desk, third = Desk(shows=[*both(), volume()], lists=BOTH_LISTED), case(FRESH, request(id="4712"))
     visit = Visit(desk.visits, [case(), second(), third], desk.look())
@@ -626,9 +626,7 @@ GAVE_UP = "last: no invocation had time to look"
         pytest.param(joined(7 * 3600, unconfirmed_id="u"), OLD, None, id="joined"),
     ],
 )  # fmt: skip
-def test_who_could_not_be_looked_at_is_put_back(
-    so_far: Progress, asked: DetachRequest, ending: Conclude | None
-) -> None:
+def test_cases_without_a_look_are_put_back(so_far: Progress, asked: DetachRequest, ending: Conclude | None) -> None:
     """As it was, unless its time is up and nothing was begun."""
     desk = Desk()
     step = desk.one(so_far, asked, seconds=SHORTEST_LOOK - 0.1)

@@ -1,4 +1,4 @@
-"""Requests that are accepted: the message in the queue, and the answer that promises a verdict."""
+"""Accepted requests: the message in the queue, and the answer with the verdict's id."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -129,7 +129,7 @@ def test_binary_mode() -> None:
     assert queue.taken[0] == queue.taken[1]
 
 
-def test_what_is_asked_reaches_the_queue() -> None:
+def test_every_field_reaches_the_queue() -> None:
     """No field of a request is lost on the way to the queue."""
     data = {**DATA, "project_id": "c685484a8cc2416b97260938705deb65", "attachment_id": OTHER_VOLUME,
         "unmounted": True, "allow_system_disk": True, "dry_run": True, "request_ttl": 60, "task_token": "token",
@@ -178,7 +178,7 @@ def test_handshake(allowed: tuple[str, ...], asked: str, granted: str | None) ->
     assert answer.status == (200 if granted else 405)
 
 
-def test_the_trace_of_the_delivery_counts_where_the_event_has_none() -> None:
+def test_the_http_trace_counts_if_the_event_has_none() -> None:
     """W3C Trace Context in the headers of HTTP, with blanks around it as proxies leave them."""
     queue = FakeQueue()
     headers = {"traceparent": f" {TRACE}\t", "tracestate": " a=1 ,, b=2 "}

@@ -1,4 +1,4 @@
-"""What anybody may send: no error, nothing unauthenticated, nothing that the consumer does not read."""
+"""Any HTTP request: no error, nothing without authentication, nothing that the consumer cannot read."""
 
 import base64
 import json
@@ -69,7 +69,7 @@ def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: 
     assert all(set(event["data"]) == set(DATA) for event in queue.events)
 
 
-def test_what_the_consumer_would_reject_is_rejected() -> None:
+def test_requests_that_the_consumer_would_reject_are_rejected() -> None:
     """Nested as deep as the endpoint accepts, the request can be read from the queue."""
     queue = FakeQueue()
     contexts: list[Any] = [{}]
@@ -129,7 +129,7 @@ def test_nothing_of_a_stranger_is_accepted(method: str, headers: dict[str, str],
     kind=st.sampled_from(["application/json", STRUCTURED, BATCHED]),
     body=json_bodies | st.lists(json_bodies, max_size=3).map(lambda bodies: b"[" + b",".join(bodies) + b"]"),
 )
-def test_what_is_accepted_is_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
+def test_accepted_requests_are_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
     """A known sender may send what it likes: what is enqueued is a request to the queue's consumer, as promised."""
     queue = FakeQueue()
     names = {name: value for name, value in headers.items() if name.startswith(("ce-", "idempotency"))}
@@ -173,7 +173,7 @@ def test_signatures(signature: str, status: int) -> None:
 @pytest.mark.parametrize(
     "change", ["{0},{0}", "{0}, {0}", "{0} {0}", "{0}\r\n {0}", "", " ", "\ud800", "{0}.0", "+{0}"]
 )
-def test_what_is_signed_is_what_was_sent_once(name: str, change: str) -> None:
+def test_changed_headers_are_not_the_signed_ones(name: str, change: str) -> None:
     """A header that was doubled, folded or emptied on the way is not the one that was signed."""
     request = signed(DATA)
     headers = {**request.headers, name: change.format(request.headers[name])}
@@ -184,7 +184,7 @@ def test_what_is_signed_is_what_was_sent_once(name: str, change: str) -> None:
     f"Bearer {TOKEN},Bearer {TOKEN}", f"Bearer {TOKEN}, x", f"Bearer{TOKEN}", f"Basic {TOKEN}", "Bearer", "Bearer ",
     f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}x", "Bearer \ud800",
 ])  # fmt: skip
-def test_tokens_that_are_none(authorization: str) -> None:
+def test_invalid_tokens(authorization: str) -> None:
     """No part of a token, no list of tokens; and the answer repeats nothing of what was presented."""
     answer = endpoint().answer(with_token(DATA, headers={"authorization": authorization}))
     assert answer.status == 401
@@ -216,7 +216,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_every_answer_is_like(name: str) -> None:
+def test_properties_of_every_answer(name: str) -> None:
     """Short, not to be kept, not to be taken for something else, and without a line break in any header."""
     sent, status = ANSWERS[name]
     answer = endpoint().answer(sent)

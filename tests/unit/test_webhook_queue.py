@@ -1,4 +1,4 @@
-"""Batches, and a queue that does not take everything: what a sender is told."""
+"""Batches, and a queue that does not accept everything: the answers to the sender."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests that are rejected: every status, and nothing in the queue."""
+"""Rejected requests: every status, and nothing in the queue."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Whatever is accepted can be carried on, answered, sent and read again, at the largest size that it may have."""
+"""Every accepted request can be continued, answered, sent and read again, at its largest size."""
 
 import json
 from collections.abc import Callable
@@ -163,7 +163,7 @@ TOO_MUCH: dict[str, Any] = {
 
 @pytest.mark.parametrize("context", TOO_MUCH.values(), ids=TOO_MUCH)
 @pytest.mark.parametrize("more", [{}, {"volume_id": "broken"}], ids=["alone", "beside another fault"])
-def test_what_could_not_be_finished_is_refused(context: dict[str, Any], more: dict[str, Any]) -> None:
+def test_requests_that_could_not_be_finished_are_refused(context: dict[str, Any], more: dict[str, Any]) -> None:
     """It is named, and is not echoed in the answer, which has to be sent too."""
     found = arrived(json.dumps(bare(SERVER, VOLUME, context=context) | more))
     assert isinstance(found, Rejected)
