@@ -45,13 +45,13 @@ def lock(tmp_path: Path) -> Path:
 
 
 def test_only_what_is_deployed_is_listed(lock: Path) -> None:
-    """Packages for other systems or Pythons, and what the artifact leaves out, are not part of it."""
+    """Packages for other systems or Pythons, and those that the artifact leaves out, are not listed."""
     assert list(packages(lock, "3.13", "aarch64", ("charset_normalizer",))) == [("certifi", "2026.10.18")]
     assert ("tomli", "2.3.0") in packages(lock, "3.11", "aarch64")
 
 
 def test_sbom_of_the_product_is_valid() -> None:
-    """CycloneDX's own schema takes it, and it names what the handlers import."""
+    """It matches CycloneDX's own schema, and lists what the handlers import."""
     made = datetime(2026, 11, 28, tzinfo=UTC)
     bom = json.loads(sbom(version(), packages(ROOT / "requirements.lock", "3.13", "aarch64"), made))
     product = bom["metadata"]["component"]

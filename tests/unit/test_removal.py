@@ -32,7 +32,7 @@ ESTATE = Estate(
 
 @dataclass
 class FakeStack:
-    """A stack whose deletion takes some looks, and ends as the script says."""
+    """A stack whose deletion takes several checks, and ends as the script says."""
 
     found: Estate = ESTATE
     ends: Sequence[tuple[str, str]] = (("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", ""))
@@ -68,8 +68,8 @@ class Person:
         self.now += timedelta(seconds=seconds)
 
 
-def test_a_stack_is_deleted_and_what_stays_is_named() -> None:
-    """Logs, secrets, bucket, topic and artifacts stay, each with the command that removes it."""
+def test_a_stack_is_deleted_and_what_remains_is_named() -> None:
+    """Logs, secrets, bucket, topic and artifacts remain, each with the command that removes it."""
     stack, person = FakeStack(), Person()
     assert person.removes(stack) is Exit.DETACHED
     assert (stack.asked, stack.logs) == (True, [])
@@ -81,7 +81,7 @@ def test_a_stack_is_deleted_and_what_stays_is_named() -> None:
     assert person.read[-1] == "s is deleted."
 
 
-def test_logs_go_only_where_that_is_asked_for_and_after_the_stack() -> None:
+def test_logs_are_deleted_only_on_request_and_after_the_stack() -> None:
     stack, person = FakeStack(), Person()
     assert person.removes(stack, with_logs=True) is Exit.DETACHED
     assert stack.logs == ["worker-logs"]
@@ -114,7 +114,7 @@ def test_obstacles_are_reported_before_anything_is_deleted(estate: Estate, said:
     assert any(said in line for line in person.read)
 
 
-def test_messages_are_lost_where_a_person_says_so() -> None:
+def test_messages_are_lost_only_on_request() -> None:
     stack = FakeStack(replace(ESTATE, requests=Waiting(1, 0, 0, timedelta(days=14))))
     assert Person().removes(stack, lose_requests=True) is Exit.DETACHED
 
@@ -134,7 +134,7 @@ def test_a_long_deletion_continues_without_the_command() -> None:
 
 
 def test_an_export_that_others_import_is_told() -> None:
-    """CloudFormation does not call that a failure: the stack has the status that it had before."""
+    """CloudFormation reports no failure: the stack returns to its former status."""
     in_use = "Export s-RequestQueueUrl cannot be deleted as it is in use by theirs"
     stack, person = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("UPDATE_COMPLETE", in_use))), Person()
     assert person.removes(stack, with_logs=True) is Exit.FAILED

@@ -70,7 +70,7 @@ def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: 
 
 
 def test_requests_that_the_consumer_would_reject_are_rejected() -> None:
-    """Nested as deep as the endpoint accepts, the request can be read from the queue."""
+    """A request with the deepest accepted nesting can be read from the queue."""
     queue = FakeQueue()
     contexts: list[Any] = [{}]
     for _ in range(44):
@@ -130,7 +130,7 @@ def test_nothing_of_a_stranger_is_accepted(method: str, headers: dict[str, str],
     body=json_bodies | st.lists(json_bodies, max_size=3).map(lambda bodies: b"[" + b",".join(bodies) + b"]"),
 )
 def test_accepted_requests_are_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
-    """A known sender may send what it likes: what is enqueued is a request to the queue's consumer, as promised."""
+    """Whatever an authenticated sender sends, the queue's consumer reads enqueued messages as the promised requests."""
     queue = FakeQueue()
     names = {name: value for name, value in headers.items() if name.startswith(("ce-", "idempotency"))}
     answer = endpoint(queue).answer(signed(body, kind, names))
@@ -163,7 +163,7 @@ BAD = "v1," + "A" * 43 + "="
     ("v1,\u0661\xe9\ud800", 401),
 ])  # fmt: skip
 def test_signatures(signature: str, status: int) -> None:
-    """One good signature of version 1 among whatever else, however it is parted from it; nothing less."""
+    """One valid signature of version 1 is needed, among others and with any separator."""
     request = signed(DATA)
     sent = http_request("POST", {**request.headers, "webhook-signature": signature}, request.body)
     assert endpoint().answer(sent).status == status
@@ -174,7 +174,7 @@ def test_signatures(signature: str, status: int) -> None:
     "change", ["{0},{0}", "{0}, {0}", "{0} {0}", "{0}\r\n {0}", "", " ", "\ud800", "{0}.0", "+{0}"]
 )
 def test_changed_headers_are_not_the_signed_ones(name: str, change: str) -> None:
-    """A header that was doubled, folded or emptied on the way is not the one that was signed."""
+    """A header that was doubled, folded or emptied is not the signed one."""
     request = signed(DATA)
     headers = {**request.headers, name: change.format(request.headers[name])}
     assert endpoint().answer(http_request("POST", headers, request.body)).status == 401
@@ -185,7 +185,7 @@ def test_changed_headers_are_not_the_signed_ones(name: str, change: str) -> None
     f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}x", "Bearer \ud800",
 ])  # fmt: skip
 def test_invalid_tokens(authorization: str) -> None:
-    """No part of a token, no list of tokens; and the answer repeats nothing of what was presented."""
+    """Neither a part of a token nor a list of tokens; the answer does not echo them."""
     answer = endpoint().answer(with_token(DATA, headers={"authorization": authorization}))
     assert answer.status == 401
     assert not any(part in answer.body + str(answer.all_headers) for part in (TOKEN[:-1], TOKEN.upper()))
@@ -217,7 +217,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_properties_of_every_answer(name: str) -> None:
-    """Short, not to be kept, not to be taken for something else, and without a line break in any header."""
+    """Short, not cacheable, with a fixed content type, and without line breaks in headers."""
     sent, status = ANSWERS[name]
     answer = endpoint().answer(sent)
     assert answer.status == status
@@ -244,7 +244,7 @@ def test_properties_of_every_answer(name: str) -> None:
     ({"Content-Length": "-1"}, "", False, False), ({"Content-Length": "\u0669" * 9}, "", False, False),
 ])  # fmt: skip
 def test_413_before_the_body_is_decoded(headers: dict[str, str], body: str, encoded: bool, too_large: bool) -> None:
-    """By the length that is told, or that the text has."""
+    """By the declared length or by that of the text."""
     context = {"http": {"method": "POST"}, "requestId": "1"}
     event = {"requestContext": context, "headers": headers, "body": body, "isBase64Encoded": encoded}
     request = http_request_of(event)
