@@ -222,7 +222,7 @@ def test_redelivery_does_not_cut_what_was_attached_since(trouble: bool) -> None:
 
 
 def test_stuck_is_not_said_without_a_look() -> None:
-    """Accepted; the function is switched off for seven hours, and its first invocation has no time for this case."""
+    """Accepted; the stack is paused for seven hours, and the first invocation after it has no time for this case."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.ask(bench.request(disk))
@@ -421,7 +421,7 @@ def test_retry_after_of_an_unknown_outcome_does_not_outlast_the_request(effect: 
 
 
 def test_no_delete_after_the_time_to_live_when_the_queue_is_late() -> None:
-    """A throttled request waits; the function is switched off for five hours, and switched on again."""
+    """A throttled request waits; the stack is paused for five hours, and resumed."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.cloud.faults.add(Fault(faults.answer(bodies.fault(429, "later")), "delete_attachment"))
@@ -494,7 +494,7 @@ def test_expiry_is_not_slept_through() -> None:
 )
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
 def test_time_of_an_attachment_that_no_calendar_holds(time: str, newest: tuple[int, int]) -> None:
-    """A time that arithmetic cannot be done with is as good as none: the request is answered."""
+    """A time outside of the range of arithmetic is ignored, and the request gets its verdict."""
     bench = Field(newest)
     disk = bench.disk()
 
@@ -533,7 +533,7 @@ def test_delete_that_was_not_sent_is_not_counted() -> None:
 
 
 def test_accepted_without_any_effect_did_not_go_back() -> None:
-    """202, and nothing ever happens: the text must not tell of a way there and back."""
+    """202, and nothing ever happens: the text must not mention a change of state."""
     bench = Field(records=False)
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.answer(202), "delete_attachment", times=None))

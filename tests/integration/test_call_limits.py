@@ -29,7 +29,7 @@ from tests.integration.test_openstack_login import Pool
 from tests.stack import Site, credentials_of, in_process
 
 SHORT, LATE = 0.3, 1.2
-"""Seconds: the limit of a call, and when a test says that it was not held. What trickles goes on until then."""
+"""Seconds: the limit of a call, and when a test fails because it was exceeded."""
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -47,7 +47,7 @@ TRICKLES: dict[str, tuple[bytes, bytes]] = {
 
 @dataclass
 class Peer:
-    """A server that says what it is told to say, at once and then byte by byte, and keeps what it was sent."""
+    """A server with scripted answers, partly sent byte by byte, that records requests."""
 
     at_once: bytes = COMPLETE
     slowly: bytes = b""
@@ -141,7 +141,7 @@ def test_a_silent_peer_ends_at_the_limit_too() -> None:
 
 
 def test_an_answer_within_the_limit_is_whole() -> None:
-    """Slow is not too slow; and the connection serves the next call."""
+    """A slow answer within the limit is fine, and the connection serves the next call."""
     client, peer = calls(), Peer(COMPLETE[:-2], b"{}")
     with peer.listening() as url:
         access = access_to(url)
@@ -271,12 +271,12 @@ def test_each_address_of_a_name_is_tried(listens: bool, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for this machine that vouches for itself, and a server's context that shows it."""
+    """A self-signed certificate for this machine, and a server's context with it."""
     return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    """Encrypted, an answer is read, one that trickles ends, and an unknown authority is told."""
+    """With TLS an answer is read, a slow one is cut off, and an unknown authority is reported."""
     ca, context = certificate
     client = calls()
     with Peer(tls=context).listening() as url, Peer(HEADERS, b" " * 400, context).listening() as trickling:
