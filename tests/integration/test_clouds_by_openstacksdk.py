@@ -46,7 +46,7 @@ CASES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, str
 @pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_login(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who logs in where, to which project and in which region; with which certificates."""
+    """The login: user, address, project, region, and certificates."""
     public, secret, variables = CASES[case]
     folder = tmp_path / ".config/openstack"
     folder.mkdir(parents=True)

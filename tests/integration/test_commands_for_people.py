@@ -65,7 +65,7 @@ REFUSED = {
 def test_what_cannot_be_asked_for_is_one_sentence_and_status_2(
     arguments: tuple[str, ...], environment: dict[str, str], said: str
 ) -> None:
-    """No traceback, no words of a library, and no secret."""
+    """No traceback, no text of a library, and no secret."""
     done = command("detach", *arguments, **environment)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
@@ -158,7 +158,7 @@ def on_terminal(arguments: tuple[str, ...], answers: dict[bytes, bytes], **envir
         if select.select([terminal], [], [], 3)[0]:
             try:
                 shown += os.read(terminal, 4096)
-            except OSError:  # how Linux says that nobody holds the other end any more
+            except OSError:  # how Linux reports that the other end is closed
                 break
         elif shown.rstrip(b"^C ").endswith(QUESTION) and QUESTION not in left:
             os.write(terminal, answers[QUESTION])
@@ -183,7 +183,7 @@ def test_no_color_gives_plain_lines(environment: dict[str, str]) -> None:
 
 
 def test_an_interruption_says_what_is_under_way() -> None:
-    """There is no final verdict yet; and the cloud that was made for this command has ended with it."""
+    """There is no final verdict yet, and the command's simulated cloud has ended with it."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03"})
     assert status == 3
     assert "No final verdict after" in shown
@@ -192,7 +192,7 @@ def test_an_interruption_says_what_is_under_way() -> None:
 
 
 def test_impatience_changes_nothing() -> None:
-    """Ctrl-C again and again: what had been asked for stays asked for."""
+    """Several Ctrl-C in a row do not lose the request."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03\x03\x03"})
     assert status == 3
     assert "nothing was" not in shown
@@ -211,7 +211,7 @@ def on_a_real_cloud(**more: str) -> dict[str, str]:
 
 
 def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
-    """Nothing is said to be over before the functions on this machine have stopped."""
+    """The result is printed only after the local functions have stopped."""
     api = demo_cloud(utc_now)
     api.world.set_volume(VOLUME, behaviour=Behaviour(seconds=60))
     with CloudServer(api):
@@ -226,7 +226,7 @@ def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])
 def test_a_stream_that_is_closed_is_no_error(name: str) -> None:
-    """Nobody to ask, or nobody to tell: no traceback, and the status tells the rest."""
+    """Closed standard streams: no traceback, and the exit status has the result."""
     closed = {"stdin": "0<&-", "stdout": ">&-"}[name]
     line = f"exec {sys.executable} -m tools detach {' '.join(ON_THE_DEMO)} {closed}" + (
         " --yes" if name == "stdout" else ""
@@ -261,7 +261,7 @@ def test_a_switch_is_1_or_0(given: dict[str, str], said: str) -> None:
 
 
 def test_no_variable_of_the_shell_grants_what_could_lose_data() -> None:
-    """And what is typed arrives as it was typed."""
+    """Arguments arrive unchanged."""
     words = ["make", "-n", "detach", "SERVER=o'brien", "VOLUME=data$1"]
     environment = plain_environment() | {"YES": "1", "UNMOUNTED": "1", "SYSTEM_DISK": "1"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -69,7 +69,7 @@ def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def test_a_cloud_that_is_fine(api: CloudApi) -> None:
-    """Every check has its line, and all are well; whether one may detach is not tried."""
+    """Every check has a line, and all pass; the permission to detach is not tried."""
     lines = looked(api)
     assert {line.check: line.state for line in lines if line.state is not State.OK} == {"detach": State.NOT_TRIED}
     checks = ["cloud", "login", "region", "catalogue", "catalogue", "tls", "clock", "compute", "read servers",
@@ -79,7 +79,7 @@ def test_a_cloud_that_is_fine(api: CloudApi) -> None:
 
 
 def test_a_cloud_by_its_job_api(api: CloudApi) -> None:
-    """Where compute is closed: the bare metal service is looked at in its place, and nothing of compute's is missed."""
+    """If compute is closed, the bare metal service is checked instead."""
     api.deployment.close_compute()
     lines = list(examined(found(api), api=DetachApi.BMS_V1))
     assert {line.check for line in lines if line.state is not State.OK} == {"detach"}
@@ -88,7 +88,7 @@ def test_a_cloud_by_its_job_api(api: CloudApi) -> None:
 
 
 def test_a_cloud_without_a_job_api(api: CloudApi) -> None:
-    """The setting that names its address is told."""
+    """The cure names the setting of its address."""
     api.deployment.bare_metal = False
     lines = list(examined(found(api), api=DetachApi.BMS_V1))
     (line,) = [line for line in lines if line.state is State.FAIL]
@@ -119,7 +119,7 @@ def test_a_cloud_by_an_access_key(api: CloudApi) -> None:
 
 
 def test_a_wrong_access_key_is_tried_once(api: CloudApi) -> None:
-    """Nothing else is signed with it, and what to look at is named."""
+    """Nothing else is signed with it, and the line says what to check."""
     lines = looked(api, utc_now, **by_key(api, OS_SECRET_KEY="w" * 40))
     (failed,) = [line for line in lines if line.state is State.FAIL]
     assert failed.check == "login"
@@ -128,7 +128,7 @@ def test_a_wrong_access_key_is_tried_once(api: CloudApi) -> None:
 
 
 def test_a_project_without_servers() -> None:
-    """What takes a server or a disk is not tried, and nothing is wrong."""
+    """Checks that need a server or a disk are skipped, without a failure."""
     empty = CloudApi(World(utc_now))
     with CloudServer(empty):
         lines = looked(empty, OS_PROJECT_ID=empty.world.project.id)
@@ -141,7 +141,7 @@ def test_a_project_without_servers() -> None:
 
 
 class Missing(NamedTuple):
-    """What is done to the cloud or the variables; the line that tells it, and what stands in it and in its cure."""
+    """A change of the cloud or the variables, and the expected line with its cure."""
 
     check: str
     state: State
@@ -233,7 +233,7 @@ def test_what_is_missing(api: CloudApi, cause: str) -> None:
 
 
 def test_every_cure_is_told(api: CloudApi) -> None:
-    """Whatever is not ok comes with what to do, and each of it stands in the text."""
+    """Every line that is not ok has a cure, and the text has both."""
     for line in (*looked(api, OS_PASSWORD="x"), *looked(api, OS_REGION_NAME="x")):
         if line.state in (State.WARN, State.FAIL):
             assert line.cure
@@ -259,7 +259,7 @@ def shape(row: str) -> str:
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Callable[[CloudServer, int], str]:
-    """Has a cloud speak TLS, with a certificate of its own for so many days; where that certificate is."""
+    """Gives a cloud TLS, with a self-signed certificate for that many days; returns the certificate's path."""
 
     def seal(server: CloudServer, days: int) -> str:
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
@@ -302,7 +302,7 @@ def test_certificates(
     said: str,
     cure: str,
 ) -> None:
-    """How long it is good for, and whether it is looked at; REQUESTS_CA_BUNDLE is the machine's own authorities."""
+    """How long it is valid, and whether it is verified; REQUESTS_CA_BUNDLE sets the machine's own authorities."""
     api = demo_cloud(utc_now)
     with CloudServer(api) as server:
         path = sealed(server, days)
@@ -332,7 +332,7 @@ def test_without_a_cloud_the_simulated_one_is_looked_at() -> None:
 
 
 def test_exit_status(api: CloudApi) -> None:
-    """0 where all is well or a warning, 1 where something fails, 2 where no cloud is described."""
+    """0 if all checks pass or warn, 1 if one fails, 2 if no cloud is described."""
     assert doctor("--cloud", "env", **variables(api, OS_TYPO="x")).returncode == 0
     failed = doctor("--cloud", "env", **variables(api, OS_PASSWORD="hunter2"))
     assert (failed.returncode, failed.stderr) == (1, "")

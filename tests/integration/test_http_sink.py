@@ -97,7 +97,7 @@ def test_the_clock_may_be_in_any_zone(script: Script) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_2xx_is_a_yes(script: Script, status: int) -> None:
-    """The receiver need not answer with anything."""
+    """The answer may be empty."""
     script.then(Reply(status, b""))
     assert sink(script).deliver(verdict()) is None
 
@@ -131,7 +131,7 @@ def test_nothing_listens() -> None:
 
 
 def test_without_a_secret_nothing_is_sent(script: Script) -> None:
-    """What cannot be signed waits until it can be."""
+    """A verdict that cannot be signed waits."""
     unsigned = HttpSink(script.url, SinkKeys, lambda: START)
     assert NotTaken("there is no secret to sign with", again=True) == unsigned.deliver(verdict())
 
@@ -198,7 +198,7 @@ def test_an_answer_that_comes_byte_by_byte_is_not_waited_for() -> None:
 
 
 def test_the_rest_of_an_answer_is_not_waited_for() -> None:
-    """A yes is a yes, however much is said beyond it."""
+    """A success counts, however long its body."""
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") as url:
         slow = sink(Script(url), clock=lambda: START)
         assert slow.deliver(verdict(), START + timedelta(seconds=1)) is None
@@ -279,7 +279,7 @@ def test_bad_sinks(url: str) -> None:
 
 
 def test_a_sink_needs_a_secret() -> None:
-    """A sink without a secret is a mistake that is told at once."""
+    """A sink without a secret is reported at once."""
     with pytest.raises(SettingsError, match="SINK_SECRET_ID must be set"):
         load(Settings, {"REQUEST_QUEUE_URL": "q", "SINK_URL": "https://sink.example.com/"})
 

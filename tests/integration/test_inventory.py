@@ -102,7 +102,7 @@ def test_it_says_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> 
 
 
 def test_one_broken_server_does_not_hide_the_others(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """What cannot be read of it is said; a disk that cannot be read is still named."""
+    """Failed reads are reported; an unreadable disk is still listed."""
     broken = faults.answer(bodies.nova_fault("computeFault", 500, "Unexpected API Error."))
     gateway = faults.answer(bodies.html_error(502))
     api.faults.add(
@@ -139,7 +139,7 @@ def test_servers_beyond_the_first_page_are_found(api: CloudApi, cloud: OpenStack
 
 
 def test_nothing_is_called_by_no_name(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """A variable that nobody has set finds no disk without a name."""
+    """An unset variable does not match a disk without a name."""
     api.world.attach(SERVER, api.world.add_volume(name="").id)
     with pytest.raises(NotFound):
         disk_called(read(cloud, "db-01"), "")

@@ -126,7 +126,7 @@ def test_a_detach_by_keyboard_alone(browser: Browser, page: Served) -> None:
 
 @pytest.mark.parametrize("size", [DESK, TELEPHONE], ids=["desk", "telephone"])
 def test_nothing_overflows(browser: Browser, page: Served, size: tuple[int, int], tmp_path: Path) -> None:
-    """Neither at the start nor with a course on it has anybody to scroll sideways."""
+    """The page needs no horizontal scrolling, at the start and with a request shown."""
     opened(browser, page, size)
     detach(browser, WINDOWS_VOLUME)
     assert browser.awaited(VERDICT)

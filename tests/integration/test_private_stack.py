@@ -51,7 +51,7 @@ def test_the_key_of_this_run_is_served(stack: Stack) -> None:
 @pytest.mark.parametrize("headers", [{}, {"Origin": EVIL}, {"Host": "evil.example"}, {"Host": "127.0.0.1:1"}], ids=str)
 @pytest.mark.parametrize("known", [True, False])
 def test_others_are_refused(stack: Stack, known: bool, headers: dict[str, str]) -> None:
-    """Neither another user of this machine, nor a web page, even one that knows the key."""
+    """Other users of this machine and web pages are refused, even with the key."""
     key = stack.aws.environment["AWS_ACCESS_KEY_ID"] if known else "local"
     if known and not headers:
         return
@@ -67,7 +67,7 @@ def test_others_cannot_reset_it(stack: Stack) -> None:
 
 
 def test_the_public_secret_is_no_good_for_a_real_cloud(stack: Stack) -> None:
-    """Everybody knows it. The one of this run is."""
+    """It is public. The secret of this run is accepted."""
     post = post_of(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
     assert deliver(post.signed(LOCAL_SECRET, utc_now()), stack.webhook_url).status_code == 401
     signed = post.signed(stack.webhook_secret, utc_now())

@@ -209,7 +209,7 @@ def _attachment(_: OpenStackCloud, exchange: Exchange, expected: Expected) -> No
 
 
 def _action(cloud: OpenStackCloud, exchange: Exchange, expected: Expected) -> None:
-    """How it ended; and that it goes on, where the record tells so."""
+    """The outcome, or that it is still running, if the record says so."""
     _, _, server_id, _, request_id = _thing(exchange.path).split("/")
     assert cloud.ended(server_id, request_id).value.value == expected.about["ended"]
     if exchange.status == 200:
@@ -247,7 +247,7 @@ PLAY: Mapping[str, Play] = {
     [pytest.param(*at, expected, id=f"{at[0]}-{at[1]}-{expected.kind}") for at, expected in TABLE.items()],
 )
 def test_an_answer_is_understood(name: str, number: int, expected: Expected) -> None:
-    """Every recorded read and DELETE says to the product what a person reads in it."""
+    """The product reads every recorded answer as the table says."""
     exchange = recording(name)[number]
     PLAY[expected.kind](_cloud(Playback(exchange)), exchange, expected)
 

@@ -81,7 +81,7 @@ LONG_REQUESTED = replace(REQUEST, requested_at=NOW - timedelta(hours=2))
     ],
 )
 def test_what_can_be_sent_back(body: str, kind: str) -> None:
-    """Requests in time, what goes on or is under way, and verdicts that wait for a consumer."""
+    """Requests within their time, continuations, and verdicts that wait for a consumer."""
     finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, len(finding.bodies)) == (kind, 1)
 
@@ -103,7 +103,7 @@ def test_what_can_be_sent_back(body: str, kind: str) -> None:
     ],
 )  # fmt: skip
 def test_what_stays(body: str, kind: str, why: str) -> None:
-    """What nobody could act on, what is not ours, what is over, and what may be answered in part; it is said why."""
+    """Invalid, foreign, expired and possibly answered messages stay, with the reason."""
     finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, finding.bodies) == (kind, ())
     assert why in finding.why
@@ -141,7 +141,7 @@ def found(message: Message) -> list[DetachRequest]:
 
 @dataclass
 class Recorded:
-    """What the functions have logged: these events."""
+    """A log with these delivered events."""
 
     event_ids: set[str]
 
@@ -166,7 +166,7 @@ def test_answered_letters_stay(dry_run: bool) -> None:
 
 @dataclass
 class Queues:
-    """Two queues that say no where they are told to."""
+    """Two queues with scripted refusals."""
 
     waiting: list[Letter]
     refuses: Callable[[str], str | None] = lambda body: None
@@ -209,7 +209,7 @@ def redrive(queues: Queues, **options: Any) -> Redrive:
 
 
 def test_letters_that_are_not_accepted_stay() -> None:
-    """A message that the queue refuses is neither deleted nor in the way of others."""
+    """A message that the queue refuses is not deleted, and does not block others."""
     queues = Queues(letters(25), refuses=lambda body: "InternalError" if '"m-7"' in body else None)
     assert redrive(queues).run() == 1
     assert (len(queues.sent), len(queues.deleted), queues.released) == (24, 24, ["m-7"])
@@ -220,7 +220,7 @@ def test_letters_that_are_not_accepted_stay() -> None:
     ("away", "sent"), [({"send"}, 0), ({"delete"}, 2), ({"release", "send"}, 0), ({"release", "delete"}, 2)]
 )
 def test_nothing_is_deleted_that_was_not_sent(away: set[str], sent: int) -> None:
-    """When AWS is away in the middle, a letter may be there twice, but never not at all."""
+    """If AWS fails in the middle, a letter may exist twice, but is never lost."""
     queues = Queues(letters(2), away=frozenset(away))
     assert redrive(queues).run() == 1
     assert (len(queues.sent), queues.deleted) == (sent, [])
@@ -228,7 +228,7 @@ def test_nothing_is_deleted_that_was_not_sent(away: set[str], sent: int) -> None
 
 
 def test_a_no_changes_nothing() -> None:
-    """Everything is left as it was, and visible to others at once."""
+    """Everything stays unchanged, and is visible to others at once."""
     queues = Queues(letters(2))
     asked: list[str] = []
 
@@ -243,7 +243,7 @@ def test_a_no_changes_nothing() -> None:
 
 @dataclass
 class EventSource:
-    """An event source mapping that takes some looks to be disabled."""
+    """An event source mapping that takes several reads to be disabled."""
 
     enabled: bool = True
     looks: int = 2
@@ -262,14 +262,14 @@ class EventSource:
 
 @pytest.mark.parametrize("away", [set(), {"send"}])
 def test_the_reporter_goes_on_afterwards(away: set[str]) -> None:
-    """It is stopped before anything is received, and goes on whatever happens."""
+    """It is stopped before anything is received, and restarted in any case."""
     reporter, slept = EventSource(), list[float]()
     redrive(Queues(letters(1), away=frozenset(away)), reporter=reporter, sleep=slept.append).run()
     assert (reporter.told, slept) == ([False, True], [1])
 
 
 def test_a_reporter_that_does_not_stop_is_left_alone() -> None:
-    """Then nothing is received, and it goes on."""
+    """Then nothing is received, and it is restarted."""
     reporter, queues = EventSource(looks=1000), Queues(letters(1))
     with pytest.raises(TimeoutError):
         redrive(queues, reporter=reporter, sleep=lambda seconds: None).run()
@@ -277,7 +277,7 @@ def test_a_reporter_that_does_not_stop_is_left_alone() -> None:
 
 
 def test_a_reporter_that_an_operator_has_stopped_stays_so() -> None:
-    """Nobody but who stopped it has it go on; and who only looks stops nothing."""
+    """A reporter that was stopped before stays stopped, and DRY=1 does not stop it."""
     reporter = EventSource(enabled=False)
     redrive(Queues(letters(1)), reporter=reporter).run()
     running = EventSource()
@@ -359,7 +359,7 @@ def test_a_request_that_was_sent_back_ends_with_its_first_id() -> None:
 
 
 def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing to do is no failure."""
+    """An empty queue is no failure."""
     assert called(here, "--yes") == 0
     assert "No message" in capsys.readouterr().out
 
@@ -378,7 +378,7 @@ def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[
 def test_an_impossible_command_gives_one_sentence(
     here: AwsStandIn, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 2, and nothing was touched."""
+    """Exit status 2, and nothing was changed."""
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert said in captured.err

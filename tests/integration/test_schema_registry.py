@@ -51,7 +51,7 @@ def versions(registry: SchemaRegistry) -> dict[str, int]:
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """What was said of each schema."""
+    """The output for each schema."""
     return {name: what for what, name in (line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())}
 
 
@@ -66,7 +66,7 @@ def test_the_schemas_of_the_stack_are_put(registry: SchemaRegistry, capsys: pyte
 
 
 def test_an_equal_schema_gets_no_new_version(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """However often it is run, and however the registry writes the JSON down."""
+    """With any number of runs, and any formatting of the JSON."""
     main(["schemas", "--stack", STACK])
     for (found,) in registry.schemas.values():
         found["Content"] = json.dumps(json.loads(found["Content"]), sort_keys=True)
@@ -106,7 +106,7 @@ def test_they_are_removed_before_the_stack_is(registry: SchemaRegistry, capsys: 
 def test_a_permission_that_is_missing_is_named(
     registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], refused: tuple[int, str]
 ) -> None:
-    """One sentence with all that is needed, and nothing was changed."""
+    """One sentence with the needed permissions, and nothing was changed."""
     registry.refused = {"CreateSchema": refused}
     assert main(["schemas", "--stack", STACK]) is Exit.USAGE
     (sentence,) = capsys.readouterr().err.splitlines()
