@@ -1,4 +1,4 @@
-"""Breadth first over everything that can happen, up to a bound: is it safe everywhere, and does it end everywhere?"""
+"""Breadth-first exploration of the model up to a bound: it is safe everywhere, and ends everywhere."""
 
 from collections import defaultdict, deque
 from collections.abc import Set

@@ -1,4 +1,4 @@
-"""The model's own rules: from one look and the progress so far to the one next thing to do (design, rules 1 to 7)."""
+"""The model's own rules: the next action from one look and the progress so far (design, rules 1 to 7)."""
 
 from collections.abc import Set
 

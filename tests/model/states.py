@@ -1,4 +1,4 @@
-"""What there is: the cloud, the messages in the queue, the worker, and what has been said. Values only."""
+"""The states of the model: the cloud, the messages, the worker, and the verdicts. Values only."""
 
 from typing import NamedTuple
 

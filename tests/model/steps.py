@@ -1,4 +1,4 @@
-"""What may happen next in a world: steps of the service, the cloud, other people, the queue and time."""
+"""The possible steps in a state: of the service, the cloud, other people, the queue, and time."""
 
 from collections.abc import Iterator, Set
 
@@ -192,7 +192,7 @@ def _ended(cloud: Cloud) -> Cloud:
 
 
 def _others(cloud: Cloud) -> Iterator[tuple[str, Cloud]]:
-    """Whoever else is at work: attaches the free disk, detaches it, moves the server, deletes something."""
+    """The acts of others: they attach the free disk, detach it, move the server, or delete something."""
     here, free = cloud.shown, cloud.volume == "available" and not cloud.listed and not cloud.shown
     if cloud.server and free and cloud.fresh <= MEANT + 1:
         new = Held(cloud.fresh)

@@ -1,4 +1,4 @@
-"""The second opinion: the model is safe and live wherever it can go, and the product decides as the model does."""
+"""The model is safe and live in every state, and the product decides like the model."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every step of the product in a simulation is one that the model allows, and any other step is found."""
+"""Every step of the product in a simulation is allowed by the model, and a wrong step is found."""
 
 from collections import Counter
 

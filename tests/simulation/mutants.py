@@ -142,7 +142,7 @@ def at_another_device(case: Case) -> Case:
 
 
 def believe_a_no(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """As the first versions did: a clear no is passed on, whoever said it."""
+    """As in the first versions: a clear no is passed on, whatever its source."""
     denial = case.progress.denied
     return failed(denial.reason, denial.why) if denial else after_delete(case, answer, policy, now)
 

@@ -126,7 +126,7 @@ def test_a_sink_that_is_away_costs_the_bus_nothing() -> None:
 
 
 def test_the_token_is_in_no_event_and_no_line() -> None:
-    """Whoever reads events or logs cannot answer in our place."""
+    """Readers of events or logs cannot answer in our place."""
     run = Run("refused", away=1)
     assert TOKEN not in json.dumps(list(run.seen))
     assert [] == [line for line in run.simulation.logs if TOKEN in line]

@@ -1,4 +1,4 @@
-"""Whoever looks for a request in the log, by its id, its server or its disk, finds every line about it."""
+"""A search of the log for a request, by its id, its server or its disk, finds every line about it."""
 
 import json
 from typing import Any
