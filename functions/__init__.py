@@ -1,10 +1,10 @@
-"""What Lambda calls: one package for each function."""
+"""Lambda handlers: one package for each function."""
 
 import gc
 import warnings
 
-# Loading makes many objects and hardly any garbage; looking for it all the while is a tenth of a cold start.
+# Imports make many objects and hardly any garbage; collecting at the default threshold takes a tenth of a cold start.
 gc.set_threshold(50_000)
 
-# Left out of the artifact: `requests` would guess encodings with it, and says at every start that it cannot.
+# The artifact leaves out the package with which `requests` guesses encodings; `requests` warns of that at every start.
 warnings.filterwarnings("ignore", message="Unable to find acceptable character detection dependency")

@@ -1,4 +1,4 @@
-"""What a stack costs a month, with your numbers: `python -m tools.costs DETACHES=3000 CLOUD_MS=100`, or `make costs`.
+"""Calculates what a stack costs a month with your numbers: `make costs DETACHES=3000`, or `python -m tools.costs …`.
 
 Exit status: 0, or 2 for a number that cannot be used.
 """
@@ -45,10 +45,10 @@ def asked_for(words: Sequence[str]) -> tuple[Usage, Prices]:
 
 
 def table(usage: Usage, month: Bill, memory: float) -> str:
-    """The bill for a person; lines that cost nothing are left out."""
+    """The bill as text, without lines that cost nothing."""
     given = (
         f"{usage.detaches:,g} detaches a month of {usage.seconds:g} s each; {usage.cloud_ms:g} ms a call to the cloud; "
-        f"{memory:g} MB; {usage.batch:g} to a batch"
+        f"{memory:g} MB; {usage.batch:g} in a batch"
     )
     lines = [
         f"  {line.what:30} {amount(line.quantity, line.unit):>17} {line.usd:10,.2f}" for line in month.lines if line.usd
