@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import subprocess
-import tomllib
 from itertools import pairwise, takewhile
 from pathlib import Path
 from threading import Timer
@@ -38,6 +37,7 @@ from tests.contract.documented import (
 from tests.contract.test_reference import deployed
 from tests.contract.test_template import RESOURCES, TEMPLATE
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START
+from tools.package import notes, version
 from tools.reference.telemetry import LOG_LINES, METRICS
 
 OPERATIONS = ROOT / "docs/operations.md"
@@ -259,10 +259,7 @@ def test_the_query_asks_for_what_is_logged() -> None:
 # ----------------------------------------------------------------------------------------------------- changes
 
 
-def test_the_changelog_is_of_this_version() -> None:
-    """It has a section for the version in pyproject.toml, with the format of continuations."""
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-
-    (section,) = re.findall(rf"^## \[?{re.escape(version)}\b.*?(?=^## |\Z)", changes, re.MULTILINE | re.DOTALL)
+def test_the_changelog_names_the_format_of_continuations() -> None:
+    """The section of the version in pyproject.toml, or of what is unreleased, names it."""
+    _, section = notes(version(), (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     assert f"continuation format: {VERSION}" in section.lower()
