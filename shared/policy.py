@@ -4,9 +4,10 @@ Plain numbers are seconds, unless their name says bytes or a comment says otherw
 sets; `Settings` fills it.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+
+from shared.quick import dataclass
 
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
@@ -245,7 +246,7 @@ RECORD_SLACK = 5
 # ---------------------------------------------------------------------------------------------------------- waits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Backoff:
     """Seconds from `first`, times `factor` each attempt, up to `cap`; jitter takes off up to a third."""
 
@@ -311,7 +312,7 @@ class ServerKind(StrEnum):
     BARE_METAL = "bare_metal"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """What the operator sets. It is handed to the core, which reads no settings."""
 

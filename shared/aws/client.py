@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -33,6 +33,7 @@ from shared.policy import (
     SECRET_PATIENCE,
 )
 from shared.ports import AwsTrouble, Clock, K, Unsent, utc_now
+from shared.quick import dataclass
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def _session() -> requests.Session:
     return http
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AwsClient:
     """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time.
 

@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -32,6 +32,7 @@ from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected, 
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL
 from shared.ports import Clock
+from shared.quick import dataclass
 from shared.redact import hidden
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from shared.cloud.parse import Service
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calls:
     """Sends requests for one login. Nothing is repeated but a read whose token was refused."""
 

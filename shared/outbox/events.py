@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,13 @@ from shared.outbox.reasons import catalogue
 from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import EVENT_BYTES, ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
+from shared.quick import dataclass
 
 if TYPE_CHECKING:
     from shared.group import Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventFactory:
     """Makes events of one deployment: its `source` and the prefix of its event types."""
 

@@ -7,7 +7,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -20,6 +20,7 @@ from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import Policy
 from shared.ports import Clock
+from shared.quick import dataclass
 from shared.telemetry.logs import SERVICE
 
 NAMESPACE = "BmsVolumeDetach"
