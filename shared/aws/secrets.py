@@ -99,23 +99,29 @@ class Secrets:
         raise error
 
 
-@dataclass(frozen=True)
+@dataclass
 class CloudSecret:
     """Credentials in a secret, under OpenStack's own names; where it names no project, `project_id` is logged in to."""
 
     secrets: Secrets
     secret_id: str
     project_id: str | None = None
+    _last: tuple[object, CloudCredentials | None] = field(default=(None, None), repr=False, compare=False)
+    """The value of the secret that was read last, and the credentials that it came to."""
 
     def __call__(self, kept_seconds: float) -> CloudCredentials:
         """Credentials at most that many seconds old. Raises SettingsError, or AwsTrouble if AWS does not answer."""
         try:
             values = self.secrets.read(self.secret_id, kept_seconds)
+            value, known = self._last
+            if known and value is values:
+                return known
             if not isinstance(values, dict):
                 raise SettingsError("must hold a JSON object of credentials")
             credentials = load(CloudCredentials, {"project_id": self.project_id or "", **values})
             if credentials.cacert and not credentials.insecure and not is_here(credentials.cacert):
                 raise SettingsError("cacert: must be certificates in PEM, or name a file that the function has")
+            self._last = values, credentials
             return credentials
         except (SettingsError, NotJsonSecret) as error:
             self.secrets.forget(self.secret_id)  # once it is corrected, requests need not wait for it
