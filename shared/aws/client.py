@@ -169,7 +169,7 @@ class AwsClient:
             request.prepare("POST", url, headers, data=body, auth=place.auth)
             # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
             verify = self.environment.get("AWS_CA_BUNDLE") or True
-            around: dict[str, Any] = http.merge_environment_settings(url, {}, False, verify, None)
+            around: Any = http.merge_environment_settings(url, {}, False, verify, None)
             timeout = min(AWS_CONNECT, seconds), seconds
             response = http.get_adapter(url).send(request, timeout=timeout, **around)
             answer = response.json() if response.content else {}

@@ -45,6 +45,9 @@ _around = lru_cache(maxsize=64)(
 )
 """The proxies on the way to an address, and by which certificates it is checked: for good, like the environment."""
 
+_normal = lru_cache(maxsize=64)(lambda root: str(requests.Request("GET", root).prepare().url).rstrip("/"))
+"""An address as `requests` writes it: host names in ASCII, blanks escaped. Raises what `requests` raises."""
+
 
 @dataclass(frozen=True)
 class Calls:
@@ -106,17 +109,19 @@ class Calls:
         if version and version not in self.refused_versions:
             headers |= {"X-OpenStack-Nova-API-Version": version, "OpenStack-API-Version": f"compute {version}"}
         root, http = access.services[service], self.http
-        url, timeout = f"{root}/{path}", (min(CLOUD_CONNECT, left), min(CLOUD_ANSWER, left))
+        timeout = min(CLOUD_CONNECT, left), min(CLOUD_ANSWER, left)
         try:
             if access.keys:
-                response = access.keys.request(
-                    http, method, url, headers=headers, timeout=timeout, verify=access.verify, allow_redirects=False
-                )
+                options: dict[str, Any] = {"headers": headers, "timeout": timeout, "verify": access.verify}
+                response = access.keys.request(http, method, f"{root}/{path}", allow_redirects=False, **options)
             else:
                 # What a session does beside this (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
                 request = requests.PreparedRequest()
-                request.prepare(method, url, {**http.headers, **headers})
-                response = http.get_adapter(url).send(request, timeout=timeout, **_around(http, root, access.verify))
+                request.method, request.url = method, f"{_normal(root)}/{path}"
+                request.prepare_headers({**http.headers, **headers})
+                request.prepare_body(None, None)
+                around = _around(http, root, access.verify)
+                response = http.get_adapter(request.url).send(request, timeout=timeout, **around)
                 _ = response.content  # read while the limit counts
         except (OSError, ValueError) as error:  # RequestException is an OSError, what cannot be sent a ValueError
             raise NoAnswer(unanswered(error, service.value if method == "GET" else None)) from error
