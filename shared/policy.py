@@ -258,7 +258,7 @@ class Backoff:
 Steps = tuple[int, ...]
 """Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
 
-POLL: Steps = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 9, 12, 15)
+POLL: Steps = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 10, 12, 15)
 """While a detach is under way. Its looks are due at 1, 3, 5, 8, 11, 14 … seconds after the acceptance, however late the
 one before was. Chosen by simulation (`benchmarks/schedule.py`): the more often detaches end at an age, the closer."""
 
