@@ -84,7 +84,8 @@ def measured(arena: Arena, plan: Plan) -> Iterator[Figure]:
     yield from sizes("zip", built, BOTH)
     for part in (overhead, waiting, throughput, ages, growth):
         yield from part(arena, plan)
-    yield from webhook(arena, plan, built)
+    with harness.process(harness.QueueStub) as queue:
+        yield from webhook({**arena.stage.environment(), **queue.environment()}, plan, built)
 
 
 def in_turns(
@@ -282,9 +283,8 @@ def waiting(arena: Arena, plan: Plan) -> Iterator[Figure]:
 # -------------------------------------------------------------------------------------------- the webhook endpoint
 
 
-def webhook(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
+def webhook(variables: Mapping[str, str], plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
     """Signature, validation, one message on the queue, 202."""
-    variables = arena.stage.environment()
 
     def cold(name: str) -> tuple[float]:
         with harness.emulated(ENDPOINTS[name], built[name], variables) as (url, _):
