@@ -190,7 +190,10 @@ class _Sqs(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if "Entries" in asked:
-            told: dict[str, Any] = {"Successful": [{"Id": one["Id"], **self._taken(one)} for one in asked["Entries"]], "Failed": []}
+            told: dict[str, Any] = {
+                "Successful": [{"Id": one["Id"], **self._taken(one)} for one in asked["Entries"]],
+                "Failed": [],
+            }
         else:
             told = self._taken(asked)
         body = json.dumps(told).encode()
