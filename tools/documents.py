@@ -1,81 +1,82 @@
 """The documents that are made from the code; `make docs` writes them, a test fails when they differ."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shared.model import Detail
 from shared.outbox.reasons import catalogue
-from tools import bare_metal_page, openapi
+from tools import bare_metal_page, decision_picture, openapi, slow_detach_picture
 from tools.contract import asyncapi, samples, schemas
 from tools.costs.page import page as costs
 
 ROOT = Path(__file__).parent.parent
 
 
+AGAIN = " Then send a new request."
+"""How most remedies end. The page says it once."""
+
+
 def failure_reasons() -> str:
     """The catalogue of reasons as a page for people."""
-    return _page(
-        """\
-# Why a detach did not happen
+    text = """\
+# Failure reasons
 
-Every `detach_failed` event carries one of these codes in `data.reason.code`. The list is closed and part
-of the public contract: a code is never renamed, and its meaning never changes. *Again?* says whether the
-same request can succeed later without anybody changing anything; a new request needs a new event id.
-""",
-        ("code", "what happened", "what to do", "again?"),
-        [
-            (f"`{reason.value}`", text.message, text.remedy, "yes" if text.retryable else "no")
-            for reason, text in catalogue().items()
-        ],
-    )
+Every `detach_failed` event carries one of these codes in `data.reason.code`. The list is closed; no code changes its
+meaning. After the cure, send a new request with a new event id.
+Only {retryable} can succeed without a cure.
+"""
+    reasons = catalogue().items()
+    retryable = " and ".join(f"`{reason.value}`" for reason, told in reasons if told.retryable)
+    entries = {reason.value: f"{told.message} {told.remedy.removesuffix(AGAIN)}" for reason, told in reasons}
+    return _page(text.format(retryable=retryable), entries)
 
 
 DETAILS: Mapping[Detail, str] = {
-    Detail.DETACHED_NOW: "Our DELETE was accepted, and both planes have let go.",
-    Detail.DETACHED_MEANWHILE: "A DELETE was sent, its acceptance was not heard of, and both planes have let go.",
-    Detail.DETACHED_BY_OTHER: "The attachment was there at the first look. A detach that this one joined took it away.",
+    Detail.DETACHED_NOW: "Our DELETE was accepted; compute and block storage both show the volume detached.",
+    Detail.DETACHED_MEANWHILE: "We sent a DELETE without learning of its acceptance; the volume is detached.",
+    Detail.DETACHED_BY_OTHER: "A detach that we did not start removed the attachment.",
     Detail.ALREADY_DETACHED: "The volume was not attached to the server at the first look.",
-    Detail.REPLACED_BY_NEWER: "The attachment that was asked for is gone. A newer one is there and was not touched.",
-    Detail.SERVER_GONE: "The server does not exist, and the volume is not attached to it.",
-    Detail.VOLUME_GONE: "The attachment was seen, then the volume was deleted. The server does not list it.",
-    Detail.STILL_WATCHING: "The detach takes longer than CONFIRM_TIMEOUT. It is watched until a final verdict.",
-    Detail.WOULD_DETACH: "Every check passed. A request without `dry_run` would send the DELETE now.",
-    Detail.WOULD_WAIT: "A request without `dry_run` would wait. `explanation` says for what.",
-    Detail.WOULD_FAIL: "A request without `dry_run` would fail. `reason` says why.",
+    Detail.REPLACED_BY_NEWER: "The requested attachment is gone; a newer one was left alone.",
+    Detail.SERVER_GONE: "The server does not exist; the volume is not attached to it.",
+    Detail.VOLUME_GONE: "The volume was deleted after its attachment was seen.",
+    Detail.STILL_WATCHING: "The detach takes longer than CONFIRM_TIMEOUT; a final verdict follows.",
+    Detail.WOULD_DETACH: "All checks passed; the DELETE would be sent.",
+    Detail.WOULD_WAIT: "The request would wait; `explanation` says for what.",
+    Detail.WOULD_FAIL: "The request would fail; `reason` says why.",
 }
-"""What each detail means. `would_report_…` is what a request without `dry_run` would report."""
+"""What each detail means, but for `would_report_…`, which is what a request without `dry_run` would report."""
 
 
 def details() -> str:
     """The closed list of details as a page for people."""
-    return _page(
-        """\
-# How it came to a verdict
+    text = """\
+# Details
 
-Every verdict carries one of these in `data.detail`. The list is closed and part of the public contract.
-A `detach_failed` event has its [reason](failure-reasons.md)'s code there instead.
-""",
-        ("detail", "meaning"),
-        [(f"`{detail.value}`", DETAILS.get(detail) or _would_report(detail)) for detail in Detail],
-    )
+Every verdict carries one of these in `data.detail`. The list is closed. A `detach_failed` event has its
+[reason](failure-reasons.md)'s code there. A dry run says what would happen without `dry_run`.
+"""
+    listed = {detail.value: meaning for detail, meaning in DETAILS.items()}
+    return _page(text, {**listed, "would_report_<detail>": "The request would report that detail at once."})
 
 
-def _would_report(detail: Detail) -> str:
-    reported = Detail(detail.value.removeprefix("would_report_"))
-    return f"A request without `dry_run` would report `{reported.value}` at once."
+def _page(text: str, entries: Mapping[str, str]) -> str:
+    paragraphs = (fill(f"**`{name}`**: {meaning}") for name, meaning in entries.items())
+    return "\n\n".join((f"{text}\nMade by `make docs`.", *paragraphs)) + "\n"
 
 
-def _page(text: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    first, *rest = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in (head, *rows))
-    table = "\n".join((f"| {first} |", "|---" * len(head) + "|", *(f"| {cells} |" for cells in rest)))
-    return f"{text}\nThis page is made from the code (`make docs`).\n\n{table}\n"
+def fill(text: str) -> str:
+    """A paragraph in lines of at most 120 characters, broken at blanks only."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 DOCUMENTS: Mapping[str, Callable[[], object]] = {
     "docs/bare-metal.md": bare_metal_page.page,
     "docs/costs.md": costs,
     "docs/details.md": details,
+    "docs/decision.svg": decision_picture.page,
+    "docs/slow-detach.svg": slow_detach_picture.page,
     "docs/failure-reasons.md": failure_reasons,
     "docs/openapi.json": openapi.document,
     "docs/asyncapi.json": asyncapi.document,

@@ -14,7 +14,7 @@ from tools.exit_status import Exit
 from tools.sbom import NAME, packages, sbom
 
 PACKAGE = BUILD / "package"
-UNRELEASED = "not released yet"
+UNRELEASED = "Unreleased"
 
 
 class NotReady(Exception):
@@ -27,19 +27,22 @@ def version() -> str:
 
 
 def notes(version: str, changelog: str) -> tuple[str, str]:
-    """What the changelog says of a version: when it was released, and the text. Raises NotReady."""
-    section = re.search(rf"^## {re.escape(version)} - (.+)\n((?:(?!## ).*\n?)*)", changelog, re.MULTILINE)
-    if section is None:
-        raise NotReady(f'CHANGELOG.md has no section "## {version} - <date>": add one')
-    return section[1].strip(), section[2].strip() + "\n"
+    """The date of a version in the changelog, or "Unreleased", and the text of its section. Raises NotReady."""
+    sections = re.findall(r"^## \[(.+?)\](?: - (.+))?\n((?:(?!## ).*\n?)*)", changelog, re.MULTILINE)
+    found = {name: (date, text.strip() + "\n") for name, date, text in sections}
+    if version in found:
+        return found[version]
+    if UNRELEASED in found:
+        return UNRELEASED, found[UNRELEASED][1]
+    raise NotReady(f'CHANGELOG.md has neither "## [{version}] - <date>" nor "## [{UNRELEASED}]": add one')
 
 
 def check(tag: str, version: str, released: str) -> None:
     """Whether a tag is that of the version, and the changelog has its date. Raises NotReady."""
     if tag != f"v{version}":
         raise NotReady(f"the tag is {tag}, and pyproject.toml says {version}: tag v{version}, or set the version")
-    if released == UNRELEASED or not re.fullmatch(r"\d{4}-\d\d-\d\d", released):
-        raise NotReady(f'CHANGELOG.md says "{released}" of {version}: put the date of the release there, as 2026-11-28')
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", released):
+        raise NotReady(f'CHANGELOG.md says "{released}" of {version}: write "## [{version}] - <date>", as 2026-11-28')
 
 
 def package(tag: str | None) -> list[Path]:

@@ -104,44 +104,34 @@ class Special:
 SYSTEM_DISK = Special(
     "system disk",
     "on a bare metal server the disk at /dev/sda is the system disk, unless the server boots from a local disk",
-    "`system_disk`: refused while the server runs, and then allowed by `allow_system_disk` only. The cloud itself lets "
-    "it go once the server is stopped. Where the "
-    "server does not name its root device a refusal repeats this sentence",
+    "`allow_system_disk` detaches it from a stopped server only",
     "BMS user guide, detaching a disk",
 )
 SPECIAL = (
     SYSTEM_DISK,
-    Special("local disk",
-        "a server that boots from a local disk has no EVS system disk; the names of EVS disks start at /dev/sdb",
-        "no other rule: a disk that somebody has attached there as /dev/sda still counts as the system disk, which is "
-        "the safe side",
-        "BMS user guide, disk FAQ: device names"),
     Special("device names",
-        "EVS disks are SCSI disks (/dev/sdX); examples of the API show /dev/vdX; the system may call a disk otherwise, "
-        "and differently after a restart",
-        "names are compared with each other and never with the server's own; the [guest's scripts](guest.md) go by WWN",
+        "they differ between API and server",
+        "the server's own names are never compared",
         "BMS user guide, attaching data disks, disk FAQ; BMS API, querying disks"),
     Special("number of disks",
         f"at most {VOLUMES} EVS disks",
         f"`volume_ids` takes {VOLUMES}",
         "BMS API, attaching an EVS disk"),
     Special("hot detach",
-        "an SDI card attaches and detaches while the server runs; flavors without one have no EVS disks",
-        "nothing to check: such a server lists no disk. Upstream Ironic has no hot detach, so the DELETE is accepted "
-        "there and the disk stays: `refused_by_server`",
+        "flavors without an SDI card have no EVS disks",
+        "upstream Ironic cannot hot detach, which ends in `refused_by_server`",
         "BMS user guide, attaching data disks; Nova, Ironic driver"),
     Special("one change at a time",
-        "a call attaches or detaches one disk, and none does several",
-        "one DELETE for each disk, one after the other; where the server is busy (409) the disk is looked at again and "
-        "asked for again",
+        "a call detaches one disk",
+        "disks follow one another, and a busy server (409) is tried again",
         "BMS API, attaching an EVS disk"),
     Special("power",
-        "a server is stopped by console or API; a shutdown in the system counts as unexpected",
-        "the cloud's word on its state counts, and the remedies say so",
+        "a shutdown from inside is not a stop",
+        "the cloud's status counts",
         "BMS user guide, stopping a BMS"),
     Special("region",
-        "bare metal servers are documented for eu-de alone",
-        "nothing to check: elsewhere `SERVER_KIND=bare_metal` refuses what is there",
+        "documented for eu-de only",
+        "not checked",
         "Open Telekom Cloud, regions and endpoints"),
 )  # fmt: skip
 """What the documents say of bare metal servers and of no others. docs/bare-metal.md is made from it."""

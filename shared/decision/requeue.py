@@ -1,5 +1,6 @@
 """When a case comes back, and when its time is up: after a look, after a DELETE, and when the cloud cannot be read."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import accumulate
 from math import ceil
@@ -24,7 +25,7 @@ def requeue(
     if since is None:
         ends = max(request.requested_at, progress.first_seen_at) + time_to_live(request, policy)
         if now >= ends:
-            return _given_up(request, now, f"last: {progress.last_error or why}")
+            return _given_up(case, now, f"last: {progress.last_error or why}")
         if request.expires_at and now < request.expires_at:
             ends = min(ends, request.expires_at)
     else:
@@ -41,10 +42,14 @@ def requeue(
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
 
 
-def _given_up(request: DetachRequest, now: datetime, last: str) -> Conclude:
-    """Which of its times is over: the one that the request sets, or its time to live."""
-    if request.expires_at and now >= request.expires_at:
-        return failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}; {last}")
+def _given_up(case: Case, now: datetime, last: str) -> Conclude:
+    """Which of its times is over: the one that the request sets, or its time to live.
+
+    `expired` says that nothing was begun. Without a look nobody knows that: another delivery may have sent a DELETE.
+    """
+    expires_at = case.request.expires_at
+    if case.seen and expires_at and now >= expires_at:
+        return failed(Reason.EXPIRED, f"expired at {expires_at.isoformat()}; {last}")
     return failed(Reason.GAVE_UP, last)
 
 
@@ -114,10 +119,9 @@ def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetim
     reason = answer.reason or Reason.UNAUTHORIZED
     if permanent and not progress.accepted_at and not progress.unsettled:
         decision: Requeue | Conclude = failed(reason, why)
-    elif request.expires_at and now >= request.expires_at and not progress.accepted_at and not progress.unsettled:
-        decision = failed(Reason.EXPIRED, f"expired at {request.expires_at.isoformat()}; {why}")
     else:
-        decision = requeue(case, policy, now, why, answer.retry_after or 0)
+        # What was read before the trouble is half a look: nothing is concluded from it.
+        decision = requeue(replace(case, seen=None), policy, now, why, answer.retry_after or 0)
         if isinstance(decision, Conclude) and (progress.deletes_sent or progress.detaching_since):
             blind = f"the cloud could not be read any more: {why}"
             decision = failed(reason if permanent else Reason.GAVE_UP, blind)

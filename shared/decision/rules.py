@@ -141,10 +141,12 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
 def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
     """Too old to act on; a DELETE that may have had its effect, and a detach that shows, are followed to their end.
 
-    By the time that the request sets, or, for a copy that is first seen so late, by the time to live (rule 7).
+    By the time that the request sets, or, for a copy that is first seen so late, by the time to live (rule 7). A detach
+    shows as `detaching`, or by one plane that has let go.
     """
     request, progress = case.request, case.progress
-    shows = case.ours and case.volume and case.volume.status == "detaching"
+    halfway = case.listed is not None and case.listed != (case.ours is not None)
+    shows = halfway or (case.ours and case.volume and case.volume.status == "detaching")
     if progress.accepted_at or progress.unsettled or progress.detaching_since or shows:
         return None
     if request.expires_at and now >= request.expires_at:

@@ -19,7 +19,10 @@ from botocore import xform_name
 from botocore.validate import ParamValidator  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
-PAGES = (*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md")))
+PAGES = (
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(ROOT.glob("docs/**/*.md")),
+)
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(" ".join(re.findall(r"^([\w .-]+):(?!=)", MAKEFILE, re.MULTILINE)).split())
 VARIABLES = set(re.findall(r"\$\((?:\w+ |call (?:on|typed|said|given),)?([A-Z_]+)\b", MAKEFILE))
@@ -259,9 +262,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """Links of a page to files or sections that are not there; those to other sites are not followed."""
+    """Links of a page to files, pictures or sections that are not there; those to other sites are not followed."""
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    text = prose(page)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"\b(?:src|srcset)=\"([^\"]+)\"", text):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):

@@ -136,7 +136,7 @@ def test_a_deployment_takes_settings_of_ones_own() -> None:
 
 
 def test_the_webhook_accepts_what_is_sent() -> None:
-    """`make serve` in one shell and `make send` in another, as the README has them, but for the port."""
+    """`make serve` in one shell and `make send` in another, as docs/using.md has them, but for the port."""
     (block,) = [block for block in blocks("sh") if block.text.startswith("make serve ")]
     serve, send = (shlex.split(line, comments=True) for line in block.text.splitlines())
     anywhere = {**plain_environment(), "PORT": "0"}
@@ -262,18 +262,7 @@ def test_the_query_asks_for_what_is_logged() -> None:
         assert {word for word in words if f'"{word}"' not in source} == {"message", "timestamp"}
 
 
-# --------------------------------------------------------------------------------------- decisions and changes
-
-
-def test_decisions_are_dated() -> None:
-    """Each says when it was made and how hard it is to undo."""
-    _, *decisions = (ROOT / "docs/decisions.md").read_text(encoding="utf-8").split("\n## ")
-    head = re.compile(
-        r".+\n\*2026-\d\d-\d\d(, changed 2026-\d\d-\d\d)?\. (Easy|Hard|Possible)\b.* to undo\b[^*]*\*\n", re.IGNORECASE
-    )
-
-    assert decisions
-    assert [decision.partition("\n")[0] for decision in decisions if not head.match(decision)] == []
+# ----------------------------------------------------------------------------------------------------- changes
 
 
 def test_the_changelog_is_of_this_version() -> None:

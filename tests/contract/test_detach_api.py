@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,10 @@ def section(name: str) -> str:
     return TEXT[TEXT.index(f"\n## {name}\n") :].partition("\n## ")[2].partition("\n## ")[0]
 
 
-def rows(name: str) -> list[list[str]]:
-    """The cells of a section's table, without its head."""
-    lines = re.findall(r"^\| .*\|$", section(name), re.MULTILINE)
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+def items(name: str) -> list[tuple[str, str]]:
+    """A section's list: what each item is about, and what is said of it."""
+    text = re.sub(r"\n  +", " ", section(name))
+    return re.findall(r"^- (?:\*\*|`)(.+?)(?:\*\*|`): (.+)$", text, re.MULTILINE)
 
 
 def references() -> list[tuple[str, list[str]]]:
@@ -51,30 +52,32 @@ def test_each_test_that_is_named_is_there(path: str, names: list[str]) -> None:
     assert set(names) <= functions
 
 
-@pytest.mark.parametrize("name", ["Request", "Constraints"])
-def test_each_line_names_its_code_and_its_test(name: str) -> None:
+@pytest.mark.parametrize(("name", "lines"), [("Request", 5), ("Constraints", 4)])
+def test_each_line_names_its_code_and_its_test(name: str, lines: int) -> None:
     """No line of the document is met by a claim alone."""
-    for document, _, code, shown in rows(name):
-        path = code.strip("`")
-        assert (ROOT / path).is_file(), document
-        assert "tests/" in shown, document
-        assert "test_" in shown.rpartition("/")[2].partition(":")[2], document
+    assert len(items(name)) == lines
+    for document, said in items(name):
+        code, test = re.findall(r"`((?:shared|local|events)/\S+)`", said), re.findall(r"`(tests/\S+)`: `test_", said)
+        assert code, document
+        assert test, document
+        assert all((ROOT / path).is_file() for path in (*code, *test)), document
 
 
 def test_each_status_means_what_the_page_says() -> None:
     """Every status of the cloud's page has a line, and a bare answer of it has the class of that line."""
-    said = {int(status): MEANINGS[kind.strip("`")] for line in rows("Returned values")
-            for kind in [line[1]] for status in line[0].split(",")}  # fmt: skip
+    said = {int(status): MEANINGS[kind] for kind, statuses in items("Returned values") for status in statuses.split()}
     answers = {status: classify(Answer(status, {}, b"")) for status in STATUSES}
     assert said == {status: answer.reason or answer.kind for status, answer in answers.items()}
     assert {f"http_{status}" for status in STATUSES if status >= 300} <= {row.key for row in TABLE}
 
 
 def test_each_code_means_what_the_page_says() -> None:
-    """The page and the table of answers have the same error codes, with the same meaning."""
-    said = {code: MEANINGS[re.findall(r"`(\w+)`", line[0])[0]] for line in rows("Error codes")
-            for code in line[1].split()}  # fmt: skip
-    assert said == {row.key: row.meaning for row in bms.ROWS}
+    """Each code on the page has the meaning of its line, and the page counts the codes that it does not list."""
+    said = {code: MEANINGS[kind] for kind, codes in items("Error codes") for code in codes.split()}
+    text = " ".join(section("Error codes").split())
+    counted = {MEANINGS[kind]: int(number) for number, kind in re.findall(r"(\d+) (?:mean )?`(\w+)`", text)}
+    assert said == {row.key: row.meaning for row in bms.ROWS if row.meaning not in counted}
+    assert counted == Counter(row.meaning for row in bms.ROWS if row.meaning in counted)
 
 
 def test_the_example_is_the_request_that_is_sent() -> None:

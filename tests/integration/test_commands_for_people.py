@@ -140,19 +140,28 @@ def test_run_takes_events_from_standard_input(stdin: str, status: int, details: 
 # ------------------------------------------------------------------------------------------------- on a terminal
 
 
+QUESTION = b"[y/N]"
+
+
 def on_terminal(arguments: tuple[str, ...], answers: dict[bytes, bytes], **environment: str) -> tuple[int, str]:
-    """Run with a terminal; what is typed once something is shown. The exit status, and all that was shown."""
+    """Run with a terminal; what is typed once something is shown. The exit status, and all that was shown.
+
+    A question that stays unanswered for three seconds gets its answer again: a Ctrl-C between the prompt and the read
+    that follows it is lost in C's `fgets`, and a person would press it again.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
         os.execve(sys.executable, [sys.executable, "-m", "tools", *arguments], BARE | {"TERM": "xterm"} | environment)
-    shown, left, until = b"", dict(answers), time.monotonic() + 60
+    shown, left, until = b"", dict(answers), time.monotonic() + 120
     while time.monotonic() < until:
-        if select.select([terminal], [], [], 0.2)[0]:
+        if select.select([terminal], [], [], 3)[0]:
             try:
                 shown += os.read(terminal, 4096)
             except OSError:  # how Linux says that nobody holds the other end any more
                 break
+        elif shown.rstrip(b"^C ").endswith(QUESTION) and QUESTION not in left:
+            os.write(terminal, answers[QUESTION])
         for seen in [seen for seen in left if seen in shown]:
             os.write(terminal, left.pop(seen))
     os.close(terminal)
@@ -160,7 +169,7 @@ def on_terminal(arguments: tuple[str, ...], answers: dict[bytes, bytes], **envir
 
 
 def test_a_terminal_is_asked_and_shown_a_moving_line() -> None:
-    status, shown = on_terminal(("detach", *ON_THE_DEMO), {b"[y/N]": b"y\n"})
+    status, shown = on_terminal(("detach", *ON_THE_DEMO), {QUESTION: b"y\n"})
     assert status == 0
     assert "Detach db-01-data from db-01? [y/N]" in shown
     assert "\r\x1b[2K" in shown
@@ -191,7 +200,7 @@ def test_impatience_changes_nothing() -> None:
 
 
 def test_an_interruption_at_the_question_has_asked_for_nothing() -> None:
-    status, shown = on_terminal(("detach", *ON_THE_DEMO), {b"[y/N]": b"\x03"})
+    status, shown = on_terminal(("detach", *ON_THE_DEMO), {QUESTION: b"\x03"})
     assert status == 2
     assert "Stopped before a detach was asked for." in shown
     assert "Traceback" not in shown

@@ -18,6 +18,7 @@ from local.demo import SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME
 from local.stack import Stack
 from shared.inbox.request import RequestData
 from tests.contract.consumer import faults
+from tests.contract.documented import aws_faults
 from tests.guest import SCRIPT, Guest
 from tests.state_machines import Workflows, state_machine
 from tools.documents import ROOT
@@ -172,3 +173,12 @@ def test_the_script_may_be_read_from_standard_input(server: Guest) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (1, "held") == (done.returncode, json.loads(done.stdout)["result"])
+
+
+@pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
+def test_the_document_says_how_to_create_it(name: str) -> None:
+    """The command in its description is one of AWS's, for this very file."""
+    said = json.loads((GUEST / name).read_text())["description"]
+    tool, *arguments = shlex.split(said.partition("Create it with: ")[2])
+
+    assert (tool, aws_faults(arguments), arguments[-1]) == ("aws", [], f"file://events/workflows/guest/{name}")

@@ -17,6 +17,7 @@ from local.aws_stand_in import BUS, REGION, REQUESTS, VERDICTS, queue_arn
 from local.demo import SERVER, VOLUME
 from local.stack import Stack
 from shared.aws.client import EVENTS, SQS, STATES
+from shared.aws.verdict_store import PREFIX
 from shared.ports import utc_now
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
@@ -237,8 +238,14 @@ def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
     assert sent.get("traceparent") == event.get("traceparent")
 
 
+def test_kept_verdicts_expire() -> None:
+    """The lifecycle rule of the page is for the keys that the product writes."""
+    (rule,) = load("verdict_bucket_lifecycle.json")["Rules"]
+    assert ("Enabled", {"Prefix": PREFIX}) == (rule["Status"], rule["Filter"])
+
+
 def test_the_pages_name_every_file_and_every_file_is_there() -> None:
-    """docs/workflows.md and docs/guest.md name what events/workflows holds."""
-    page = "".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("workflows", "guest"))
+    """docs/workflows.md and docs/using.md name what events/workflows holds."""
+    page = "".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("workflows", "using"))
     named = set(re.findall(r"events/workflows/([\w./-]+\.\w+)", page))
     assert {str(path.relative_to(FILES)) for path in FILES.rglob("*") if path.is_file()} == named

@@ -1,4 +1,4 @@
-"""`python -m tests.simulation.page`: writes docs/proofs.md, what each proof says when its rule is broken."""
+"""`python -m tests.simulation.page` writes mutants.md beside it: what each proof says when its rule is broken."""
 
 import re
 import sys
@@ -9,24 +9,24 @@ from tests.model.explore import explore
 from tests.model.test_model import BROKEN
 from tests.simulation.mutants import MUTANTS, Mutant, violations_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "proofs.md"
+PAGE = Path(__file__).with_name("mutants.md")
 
 HEAD = """# What the proofs say when a rule is broken
 
-Each row is a variant of the service, or of the model, in which one rule is broken on purpose, and the first line with
-which the proof that guards the rule fails. `tests/simulation/test_mutations.py` and `tests/model/test_model.py` play
-them, and fail if one is not caught, or says something else. `python -m tests.simulation.page` writes this page.
+Each row is a variant of the service or of the model with one rule broken on purpose. The last column is the first line
+with which the proof of that rule fails. `tests/simulation/test_mutations.py` and `tests/model/test_model.py` run them,
+and fail if one is not caught or if the line differs. `python -m tests.simulation.page` writes this page.
 
 ## The service, in simulated worlds
 
-| what is broken | story | the proof's failing line |
+| broken rule | story | the proof's failing line |
 |---|---|---|
 """
 
 MODEL = """
 ## The model, explored exhaustively
 
-| what is broken | the proof's failing line | after so many steps |
+| broken rule | the proof's failing line | steps |
 |---|---|---|
 """
 
@@ -47,7 +47,7 @@ def rows() -> Iterator[str]:
 def model_rows() -> Iterator[str]:
     for rule, (left, _) in BROKEN.items():
         found = explore(left, {rule})
-        yield f"| {rule} | `{found.wrong}` | {len(found.way)} |\n"
+        yield f"| {rule} | `{found.wrong}` | {len(found.path)} |\n"
 
 
 def lines_on_page() -> Mapping[str, str]:

@@ -25,13 +25,13 @@ charset-normalizer==3.5.2 \\
 CHANGELOG = """\
 # Changelog
 
-## 1.1.0 - not released yet
+## [Unreleased]
 
 ### Added
 
 - Something.
 
-## 1.0.0 - 2026-11-28
+## [1.0.0] - 2026-11-28
 
 - The first.
 """
@@ -66,10 +66,10 @@ def test_sbom_of_the_product_is_valid() -> None:
 
 def test_notes_are_the_section_of_the_version() -> None:
     """The text of the changelog's section, without those of other versions."""
-    assert notes("1.1.0", CHANGELOG) == ("not released yet", "### Added\n\n- Something.\n")
+    assert notes("1.1.0", CHANGELOG) == ("Unreleased", "### Added\n\n- Something.\n")
     assert notes("1.0.0", CHANGELOG) == ("2026-11-28", "- The first.\n")
-    with pytest.raises(NotReady, match="has no section"):
-        notes("1.2.0", CHANGELOG)
+    with pytest.raises(NotReady, match="has neither"):
+        notes("1.1.0", CHANGELOG.replace("[Unreleased]", "[0.9.0]"))
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -83,8 +83,8 @@ def test_the_version_is_the_same_everywhere() -> None:
     [
         ("v1.0.1", "2026-11-28", "the tag is v1.0.1, and pyproject.toml says 1.0.0"),
         ("1.0.0", "2026-11-28", "tag v1.0.0"),
-        ("v1.0.0", "not released yet", "put the date of the release there"),
-        ("v1.0.0", "soon", "put the date of the release there"),
+        ("v1.0.0", "Unreleased", "## \\[1.0.0\\] - <date>"),
+        ("v1.0.0", "soon", "## \\[1.0.0\\] - <date>"),
     ],
 )
 def test_a_release_that_contradicts_itself_is_refused(tag: str, released: str, why: str) -> None:

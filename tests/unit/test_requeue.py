@@ -237,9 +237,15 @@ def test_retry_after_is_honoured(stage: str, least: float, left: float, expected
 def test_a_request_that_had_expired_ends_as_expired() -> None:
     """A redelivery finds it expired at once; who has followed it until its time to live was over says the same."""
     asked, so_far = replace(HOUR_AGO, expires_at=ago(minutes=30)), lost(3, 600, first_seen_at=ago(hours=1))
-    ended = requeue(case(so_far, asked), POLICY, NOW, "why")
-    assert said(ended) == "failed: expired"
-    assert said(requeue(case(so_far, HOUR_AGO), POLICY, NOW, "why")) == "failed: gave_up"
+    looked_at = case(so_far, asked).saw(seen(volume()), POLICY, NOW)
+    assert said(requeue(looked_at, POLICY, NOW, "why")) == "failed: expired"
+    assert said(requeue(replace(looked_at, request=HOUR_AGO), POLICY, NOW, "why")) == "failed: gave_up"
+
+
+def test_nothing_is_called_expired_without_a_look() -> None:
+    """Another delivery may have sent a DELETE before the request expired."""
+    asked = replace(HOUR_AGO, expires_at=ago(minutes=30))
+    assert said(requeue(case(progress(first_seen_at=ago(hours=1)), asked), POLICY, NOW, "why")) == "failed: gave_up"
 
 
 def test_expiry_that_is_over_does_not_quicken_the_pace() -> None:
@@ -334,6 +340,7 @@ def test_cloud_that_denies_what_it_shows_is_not_asked_for_ever(back: Classified)
 
 HOUR_OLD = progress(first_seen_at=ago(hours=1))
 EXPIRED, DRY = request(expires_at=NOW), request(dry_run=True, requested_at=ago(hours=1))
+OLD_AND_EXPIRED = replace(HOUR_AGO, expires_at=ago(minutes=30))
 LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID)
 
 
@@ -343,7 +350,9 @@ LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID
         pytest.param(DOWN, FRESH, request(), "wait", id="down"),
         pytest.param(DOWN, HOUR_OLD, HOUR_AGO, "failed: gave_up", id="down for 60 min"),
         pytest.param(DOWN, FRESH, request(expires_at=ago(seconds=-1)), "wait", id="down, about to expire"),
-        pytest.param(DOWN, FRESH, EXPIRED, "failed: expired", id="down, expired"),
+        pytest.param(DOWN, FRESH, EXPIRED, "wait", id="down, expired"),
+        pytest.param(DOWN, HOUR_OLD, OLD_AND_EXPIRED, "failed: gave_up", id="down for 60 min, expired"),
+        pytest.param(FORBIDDEN, FRESH, EXPIRED, "failed: forbidden", id="forbidden, expired"),
         pytest.param(DOWN, accepted(60), EXPIRED, "wait", id="down, expired, accepted"),
         pytest.param(DOWN, accepted(600), request(), "wait, say unconfirmed", id="down, accepted 10 min ago"),
         pytest.param(DOWN, LONG_ACCEPTED, request(), "failed: gave_up", id="down, accepted 6 h ago"),
@@ -382,10 +391,9 @@ AS_PUT = "as the cloud put it"
         (replace(FORBIDDEN, message=""), FRESH, request(), failed(Reason.FORBIDDEN, "test.permanent")),
         (replace(FORBIDDEN, message="not in X"), FRESH, request(),
             failed(Reason.FORBIDDEN, "test.permanent: not in X")),
-        (DOWN, FRESH, EXPIRED,
-            failed(Reason.EXPIRED, f"expired at 2026-11-23T09:00:00+00:00; test.reconcile: {AS_PUT}")),
-        (DOWN, FRESH, replace(EXPIRED, dry_run=True), Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.EXPIRED,
-            f"expired at 2026-11-23T09:00:00+00:00; test.reconcile: {AS_PUT}")),
+        (DOWN, HOUR_OLD, OLD_AND_EXPIRED, failed(Reason.GAVE_UP, f"last: test.reconcile: {AS_PUT}")),
+        (DOWN, HOUR_OLD, replace(HOUR_AGO, dry_run=True),
+            Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.GAVE_UP, f"last: test.reconcile: {AS_PUT}")),
         (DOWN, HOUR_OLD, HOUR_AGO, failed(Reason.GAVE_UP, f"last: test.reconcile: {AS_PUT}")),
         (DOWN, LONG_ACCEPTED, request(),
             failed(Reason.GAVE_UP, f"the cloud could not be read any more: test.reconcile: {AS_PUT}")),

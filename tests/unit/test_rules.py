@@ -517,7 +517,15 @@ def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
     Row("someone else detaching", DETACHING, "wait", asked=EXPIRED),
     Row("another's detach joined, block storage has let go", seen(volume("available")), "wait", joined(5), EXPIRED),
     Row("someone else detaching, compute has let go", COMPUTE_FIRST_DETACHING, "wait", asked=EXPIRED),
-    Row("planes disagree", COMPUTE_FIRST, "failed: expired", asked=EXPIRED),
+    Row("compute has let go", COMPUTE_FIRST, "wait", asked=EXPIRED),
+    Row("block storage has let go", seen(volume("available")), "wait", asked=EXPIRED),
+    Row(
+        "compute had let go until the time to live was over",
+        COMPUTE_FIRST,
+        "failed: inconsistent_state",
+        progress(first_seen_at=ago(hours=1)),
+        replace(HOUR_AGO, expires_at=NOW),
+    ),
     Row("detached meanwhile", FREE, "detached: already_detached", asked=EXPIRED),
     Row("newer attachment", AGAIN_ATTACHED, "failed: superseded", asked=EXPIRED),
     Row("after a DELETE without effect", IDLE, "failed: expired", throttled(60), EXPIRED),
@@ -529,7 +537,7 @@ def test_unsettled_delete_is_repeated_after_the_rest_of_its_pause() -> None:
     Row("after acceptance, gone", FREE, "detached: detached_now", accepted(60), EXPIRED),
 )
 def test_expiry_bars_deletes_and_nothing_else(row: Row) -> None:
-    """After its expiry a request begins nothing; what it has begun is followed to its end."""
+    """After its expiry a request begins nothing; what has begun, by whomever, is followed to its end."""
     row.check()
 
 

@@ -1,10 +1,12 @@
 <#
 .SYNOPSIS
-Finds the disk of a volume on this Windows server, says who holds it, and takes it offline for a detach.
+Finds the disk of a volume on this Windows server, says what holds it, and takes it offline for a detach.
 
 .DESCRIPTION
 Without -Release it changes nothing, but locks each volume of the disk for a moment, as a test for open files.
-Exit status: 0 free or released, 1 held (the output says by whom), 2 usage, 3 no disk found, or more than one.
+It refuses system, cluster and dynamic disks, page files, and volumes with open files.
+Exit status: 0 free or released, 1 held (the output says by what), 2 usage, 3 no disk or several found.
+Run it as an administrator. It has been parsed, and has not run on Windows.
 
 .PARAMETER VolumeId
 The volume, as block storage calls it (a UUID).

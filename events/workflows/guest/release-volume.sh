@@ -1,6 +1,11 @@
 #!/bin/sh
-# Finds the block device of a volume in this server, says who holds it, and releases it for a detach.
-# usage() below says how to call it. docs/guest.md says what was tried on which systems.
+# Finds the block device of a volume in this server, says what holds it, and releases it for a detach.
+# It needs a POSIX shell, awk, sed and the tools of what holds the disk. usage() below says how to call it.
+#
+# The tests run it under dash, bash and busybox: on directories that simulate a server, and as root on loop devices of a
+# real kernel (mounts, bind mounts, busy mounts, mount namespaces, lazy unmounts, swap, open devices). Not tried: a bare
+# metal server or a disk of Open Telekom Cloud; LVM, md, dm-crypt, multipath and ZFS of a real kernel; --delete-device on
+# a real disk. Run it on the server itself: in a container it sees only the container's mounts and processes.
 
 set -u
 LC_ALL=C
@@ -16,17 +21,18 @@ usage() {
     cat <<'END'
 usage: release-volume.sh --volume-id ID [--wwn WWN] [--check | --release] [--delete-device] [--json]
 
-  --volume-id ID    the volume, as block storage calls it (a UUID)
-  --wwn WWN         the volume's WWN, as block storage says it; SCSI disks are found by it
-  --check           say who holds the disk, change nothing (the default)
-  --release         unmount it, switch swap off, close what rests on it, flush it; from the top down
+  --volume-id ID    the volume's id in block storage (a UUID)
+  --wwn WWN         the volume's WWN in block storage; identifies SCSI disks
+  --check           say what holds the disk, change nothing (the default)
+  --release         unmount the disk, turn swap off, close what is stacked on it, flush it; topmost layer first
   --delete-device   with --release: then remove the SCSI device from this system; a rescan brings it back
-  --json            one JSON object on standard output, and nothing else
+  --json            print one JSON object and nothing else
 
-Exit status: 0 free or released, 1 held (the output says by whom), 2 usage, 3 no device found, or more than one.
+Exit status: 0 free or released, 1 held (the output says by what), 2 usage or not root, 3 no device or several found.
 
-It stops before it changes anything if something holds the disk that is not its to stop: a process, a mount in another
-namespace, a volume group or an array that has other disks as well, the running system itself.
+It changes nothing if it cannot release the disk safely: a process, a loop device or a mount in another namespace holds
+it; a volume group, pool or array has other disks as well; or the running system is on it. If a command fails, the
+release ends there; "did" lists what was released until then.
 END
 }
 
