@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from operator import attrgetter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 MISSING = dataclasses.MISSING
@@ -20,6 +21,7 @@ def _dataclass(cls: Any = None, *, frozen: bool = False, eq: bool = True) -> Any
         return lambda given: _dataclass(given, frozen=frozen, eq=eq)
     fields = _fields(cls)
     methods: dict[str, Any] = {"__dataclass_fields__": fields, "__match_args__": tuple(fields)}
+    methods["__dataclass_params__"] = SimpleNamespace(frozen=frozen)  # what a subclass made by the standard one asks
     methods |= {"__init__": _initializer(cls, fields), "__repr__": _repr}
     if eq:
         key = attrgetter(*[name for name, field in fields.items() if field.compare] or ["__class__"])

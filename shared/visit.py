@@ -238,8 +238,6 @@ class Visits:
     after_delete: AfterDelete = after_delete
     asked: dict[Key, Progress] = field(default_factory=dict)
     sent_at: dict[Disk, datetime] = field(default_factory=dict)
-    idle: list[ThreadPoolExecutor] = field(default_factory=list)
-    """Workers that wait for the next invocation."""
 
     def remember(self, case: Case) -> None:
         """Keep how far a request is whose DELETE may have had an effect, and when that was sent for which disk.
@@ -269,15 +267,12 @@ class Visits:
         if not visits:
             return []
         left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
-        pool = self.idle.pop() if self.idle else ThreadPoolExecutor(self.at_once)
+        pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
         futures = [pool.submit(visit.run) for visit in visits]
         done, late = wait(futures, left)
         for visit in visits:
             visit.stopped = True
-        if late:  # a worker that hangs is left alone, and begins nothing more
-            pool.shutdown(wait=False, cancel_futures=True)
-        else:
-            self.idle.append(pool)
+        pool.shutdown(wait=not late, cancel_futures=True)
         for future in done:
             future.result()
         return [step for visit in visits for step in visit.steps()]

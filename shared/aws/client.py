@@ -166,7 +166,10 @@ class AwsClient:
         # What a session does beside this (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
         request, url = requests.PreparedRequest(), f"{place.url}/"
         try:
-            request.prepare("POST", url, headers, data=body, auth=place.auth)
+            request.method, request.url = "POST", url
+            request.prepare_headers(headers)
+            request.prepare_body(body, None)
+            request.prepare_auth(place.auth)
             # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
             verify = self.environment.get("AWS_CA_BUNDLE") or True
             around: Any = http.merge_environment_settings(url, {}, False, verify, None)

@@ -132,6 +132,17 @@ class Kept:
     more: tuple[int, ...] = ()
 
 
+def test_the_standard_library_takes_a_subclass() -> None:
+    """With fields of its own, after those of ours."""
+
+    @dataclasses.dataclass(frozen=True)
+    class More(Kept):
+        other: str = "o"
+
+    assert More(1, other="x") == More(1, (), "x")
+    assert repr(More(1)).endswith("More(value=1, more=(), other='o')")
+
+
 def test_it_is_pickled() -> None:
     assert pickle.loads(pickle.dumps(Kept(1, (2,)))) == Kept(1, (2,))
 
