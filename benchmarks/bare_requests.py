@@ -1,4 +1,4 @@
-"""The calls that one look needs, made by hand over one `requests` session: nothing is cheaper."""
+"""A lower bound: only the calls of a look, over one `requests` session."""
 
 import json
 import os

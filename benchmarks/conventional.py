@@ -1,7 +1,7 @@
-"""What the product is measured against: boto3, openstacksdk and Powertools, waiting inline.
+"""The conventional handler for comparison: boto3, openstacksdk and Powertools, waiting inline.
 
-Written as well as that goes: clients live as long as the process, a record that fails comes back alone, the same
-safety facts are checked, it looks as often, both planes must agree before it says detached.
+It is as good as this design allows: clients live as long as the process, only failed records are redelivered, it
+checks the same safety facts, looks as often, and requires both planes to agree before it reports `detached`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FENCE_SKEW = 5
 
 
 class Request(BaseModel):
-    """What the sender asks for."""
+    """The request's data."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,7 +61,7 @@ def cloud() -> Any:
 
 
 def pauses() -> Iterator[float]:
-    """Up to 3 s for half a minute, later up to 15 s, until it has taken too long."""
+    """Pauses of up to 3 s for half a minute, then up to 15 s, until the timeout."""
     waited = 0.0
     for pause in itertools.chain([1, 1, 2, 2, *[3] * 8, 4, 5, 6, 7, 8, 10, 12], itertools.repeat(15)):
         if waited >= CONFIRM_TIMEOUT:
@@ -94,7 +94,7 @@ def check(request: Request, server: Any, volume: Any, attachment: dict[str, Any]
 
 
 def detach(request: Request, asked_at: datetime, context: Any) -> str:
-    """Detach, wait until both planes say so, and tell how it ended."""
+    """Detach, wait until both planes agree, and return the outcome."""
     server_id, volume_id = str(request.server_id), str(request.volume_id)
     if request.project_id and request.project_id != cloud().current_project_id:
         raise Refused("wrong_project")
@@ -120,7 +120,7 @@ def detach(request: Request, asked_at: datetime, context: Any) -> str:
 
 
 def proven(server: Any, volume_id: str, context: Any) -> str:
-    """Poll until the disk is gone on both planes, or clearly stays."""
+    """Poll until the disk is gone on both planes, or is refused."""
     seen_detaching = False
     for pause in pauses():
         if context.get_remaining_time_in_millis() < (pause + 10) * 1000:

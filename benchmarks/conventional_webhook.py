@@ -1,7 +1,7 @@
-"""What the webhook endpoint is measured against: FastAPI behind Mangum, with standardwebhooks and boto3.
+"""The conventional webhook for comparison: FastAPI behind Mangum, with standardwebhooks and boto3.
 
-Written as well as that goes: clients, the secret and the verifier live as long as the process, no lifespan is played,
-and no documentation is made.
+It is as good as this design allows: clients, the secret and the verifier live as long as the process, and lifespan
+events and documentation are off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ secrets = boto3.client("secretsmanager")
 
 
 class Asked(BaseModel):
-    """What the sender asks for."""
+    """The request's data."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,7 +43,7 @@ class Asked(BaseModel):
 
 @lru_cache(maxsize=1)
 def verifiers() -> list[Webhook]:
-    """One for each secret that is in force."""
+    """One verifier for each valid secret."""
     secret = json.loads(secrets.get_secret_value(SecretId=os.environ["WEBHOOK_SECRET_ID"])["SecretString"])
     return [Webhook(one) for one in secret["secrets"]]
 
@@ -59,7 +59,7 @@ def is_signed(body: bytes, headers: dict[str, str]) -> bool:
 
 
 async def receive(request: Request) -> dict[str, Any]:
-    """Check who sends, and what; put it on the queue as a CloudEvent, and say under which id the verdict comes."""
+    """Authenticate and validate a request, put it on the queue as a CloudEvent, and return the id of its verdict."""
     body, headers = await request.body(), dict(request.headers)
     if len(body) > LARGEST:
         raise HTTPException(413)

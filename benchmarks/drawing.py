@@ -1,4 +1,4 @@
-"""Pictures in SVG that need nothing but themselves, on a light page and on a dark one."""
+"""Draws self-contained SVG pictures for light and dark pages."""
 
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
@@ -7,7 +7,7 @@ FONT = "font-family='system-ui, Segoe UI, Helvetica, Arial, sans-serif'"
 NAMES = ("page", "ink", "soft", "ours", "theirs", "aim")
 LIGHT = ("#ffffff", "#1d2529", "#5d6a71", "#1f6f8b", "#b9c2c8", "#c0392b")
 DARK = ("#0d1117", "#e6edf3", "#9aa7b0", "#4fb3d4", "#56616a", "#ff7b72")
-"""Colours of what has the name as its class."""
+"""Colours by class name."""
 
 
 def rules(colours: Sequence[str]) -> str:

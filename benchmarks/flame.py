@@ -1,6 +1,6 @@
-"""Where the import of the handler spends its time: a flame graph of `-X importtime`, and a table by package.
+"""Draws a flame graph of the handler's import (`-X importtime`), with a table by package.
 
-An import is most of a cold start. The times are with the measuring, which makes each module a little slower.
+The import is most of a cold start. Measuring makes each module a little slower.
 """
 
 import re
@@ -16,7 +16,7 @@ from benchmarks.drawing import bar, picture, text
 from tools.artifact import Recipe
 
 LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
-"""Microseconds by itself and in all, and a module, two spaces deeper than what imports it."""
+"""Own and total microseconds of a module, which is indented by two spaces more than its importer."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Module:
 
 
 def import_times(recipe: Recipe, variables: Mapping[str, str], module: str) -> str:
-    """What Python says of the import in a fresh process that sees the artifact and nothing else."""
+    """Python's report of the import in a fresh process with only the artifact."""
     command = [*harness.python(), "-X", "importtime", "-c", f"import {module}"]
     seen = harness.surroundings(variables, recipe.directory)
     with TemporaryDirectory() as empty:
@@ -40,7 +40,7 @@ def import_times(recipe: Recipe, variables: Mapping[str, str], module: str) -> s
 
 
 def tree(told: str) -> list[Module]:
-    """Modules that nobody imports, with what they import; Python tells a module when it has been loaded."""
+    """The root modules, with what they import. Python reports a module after those that it imports."""
     waiting: dict[int, list[Module]] = {}
     for own, whole, spaces, name in LINE.findall(told):
         depth = len(spaces) // 2
@@ -49,7 +49,7 @@ def tree(told: str) -> list[Module]:
 
 
 def by_package(modules: list[Module]) -> Counter[str]:
-    """Microseconds that the modules of each package take by themselves."""
+    """The own microseconds of the modules of each package."""
     found: Counter[str] = Counter()
     for module in modules:
         found[module.package] += module.own
@@ -59,12 +59,12 @@ def by_package(modules: list[Module]) -> Counter[str]:
 
 WIDTH, EDGE, TOP, HEIGHT = 1200, 10, 50, 17
 NARROWEST = 0.5
-"""Pixels: what is narrower is not drawn."""
+"""Minimum width in pixels of a drawn module."""
 OWN = ("functions", "shared")
 
 
 def drawn(modules: list[Module], scale: float, x: float, depth: int) -> Iterator[tuple[int, str]]:
-    """Rectangles and names with their depth: each module under the one that imports it, as wide as its time."""
+    """Rectangles with names and depth: each module under its importer, as wide as its time."""
     for module in modules:
         width, y = module.whole * scale, TOP + depth * (HEIGHT + 1)
         if width >= NARROWEST:
@@ -86,14 +86,14 @@ def graph(modules: list[Module]) -> str:
 
 
 def table(modules: list[Module], most: int = 12) -> list[str]:
-    """The packages that take longest, with milliseconds."""
+    """The slowest packages, with milliseconds."""
     found = by_package(modules)
     rows = [f"| `{name}` | {own / 1000:.1f} ms | {own / found.total():.0%} |" for name, own in found.most_common(most)]
     return ["| package | by itself | of all |", "| --- | ---: | ---: |", *rows]
 
 
 def write(recipe: Recipe, variables: Mapping[str, str], directory: Path) -> None:
-    """flame.svg and flame.md; of three imports the quickest, which was disturbed the least."""
+    """Write flame.svg and flame.md, from the fastest of three imports."""
     module = harness.MODULES[harness.PRODUCT]
     runs = [tree(import_times(recipe, variables, module)) for _ in range(3)]
     quickest = min(runs, key=lambda modules: sum(one.whole for one in modules))

@@ -1,4 +1,4 @@
-"""What the measurements run on: processes on one clock, the cloud and AWS, artifacts, and Lambda's emulator."""
+"""The setup of the measurements: processes with a common clock, the cloud and AWS, artifacts, Lambda's emulator."""
 
 import hashlib
 import json
@@ -37,14 +37,14 @@ from tools.sender import LOCAL_SECRET
 HERE = Path(__file__).parent
 PRODUCT, CONVENTIONAL, BARE = "product", "conventional", "bare calls"
 MODULES = {PRODUCT: "functions.detach_volume.handler", CONVENTIONAL: "conventional", BARE: "bare_requests"}
-"""The handlers by their names in an artifact, where what is ours lies at the top."""
+"""The modules of the handlers in their artifacts, where our own modules are at the top."""
 WEBHOOK, FASTAPI = "webhook", "FastAPI"
 ENDPOINTS = {WEBHOOK: "functions.receive_webhook.handler", FASTAPI: "conventional_webhook"}
-"""The same of the webhook endpoint."""
+"""The modules of the webhook endpoints."""
 PROCESSES = multiprocessing.get_context("spawn")
 
 NOVA_LAG = 0.5
-"""Seconds by which compute lets go after block storage; 0.3 to 0.7 have been recorded."""
+"""Seconds by which compute finishes after block storage; 0.3 to 0.7 were recorded."""
 SETUPTOOLS = ("setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth")
 """Required by pbr, which needs it only to build packages."""
 
@@ -56,7 +56,7 @@ Pair = tuple[str, str]
 
 
 class Clock:
-    """The time of day in every process: real, plus what has been skipped so far."""
+    """The time of day in every process: the real time, plus the time skipped so far."""
 
     def __init__(self) -> None:
         self.skipped = PROCESSES.Value("d", 0.0)
@@ -69,7 +69,7 @@ class Clock:
 
 
 class Process(BaseManager):
-    """Holds one object, so that what is measured shares neither a core's time nor the GIL with anything else."""
+    """The process of one object, so that the measured code shares neither a core nor the GIL."""
 
     subject: Callable[[], Any]
     held: Any = None
@@ -88,9 +88,9 @@ Process.register("subject", _held)
 
 @contextmanager
 def process(kind: Callable[..., T], *arguments: object) -> Iterator[T]:
-    """An object in a process of its own; its methods are called from here."""
+    """An object in its own process; its methods are called from here."""
     manager = Process(ctx=PROCESSES)
-    # The clock can be handed to a process only while that starts.
+    # A process can receive the clock only when it starts.
     manager.start(_make, (kind, *arguments))
     with manager:
         yield manager.subject()
@@ -99,8 +99,8 @@ def process(kind: Callable[..., T], *arguments: object) -> Iterator[T]:
 # ---------------------------------------------------------------------------------------------- the cloud and AWS
 
 
-class Stage:
-    """The simulator and moto, both over sockets, both on the moved clock; notes the verdicts."""
+class Backend:
+    """The simulator and moto, over sockets and with the moved clock; records the verdicts."""
 
     def __init__(self, clock: Clock) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -109,7 +109,7 @@ class Stage:
 
         self._clock, self._up, self._world = clock, ExitStack(), World(clock)
         self._api = CloudApi(self._world, deployment=Deployment(token_seconds=10**8))
-        self._aws = self._up.enter_context(AwsStandIn(visibility_seconds=7200))  # nothing is received twice
+        self._aws = self._up.enter_context(AwsStandIn(visibility_seconds=7200))  # messages are not redelivered
         self._server = self._up.enter_context(CloudServer(self._api))
         self._aws.put_secret(CLOUD_SECRET, simulator_credentials(self._api))
         self._aws.put_secret(WEBHOOK_SECRET, {"secrets": [LOCAL_SECRET]})
@@ -123,23 +123,23 @@ class Stage:
 
         setattr(models, "unix_time_millis", lambda *_: clock().timestamp() * 1000)  # noqa: B010
         setattr(EventsBackend, "put_events", note_and_put)  # noqa: B010
-        # The queue behind the bus has no reader here, and to fill it takes a fifth of a batch's time.
+        # Nothing reads the queue behind the bus here, and filling it takes a fifth of a batch's time.
         self._aws.client.call(EVENTS, "RemoveTargets", {"Rule": "verdicts", "EventBusName": BUS, "Ids": ["verdicts"]})
 
     def environment(self) -> dict[str, str]:
-        """What a function finds in its environment here."""
+        """The environment variables of a function here."""
         own = {"EVENT_BUS_NAME": BUS, "CLOUD_SECRET_ID": CLOUD_SECRET, "WEBHOOK_SECRET_ID": WEBHOOK_SECRET}
         return {**self._aws.environment, "REQUEST_QUEUE_URL": self._aws.queue_urls[REQUESTS], **own}
 
     def set_latency(self, seconds: float) -> None:
-        """How long the cloud's API takes to answer anything."""
+        """Set how long each call of the cloud's API takes."""
         self._server.latency = seconds
 
     def renew(self, servers: int, disks: int, seconds: float | None, task: str | None = None) -> list[Pair]:
-        """Forget everything; make servers with disks whose detach takes that long. None: disks that are on no server.
+        """Clear the cloud, and create servers with disks whose detach takes that long; None creates unattached disks.
 
-        A server with a `task` is waited for. The simulator looks through all it holds, so nothing of earlier
-        measurements may be left.
+        The service waits for a server with a `task`. The simulator searches all objects, so those of earlier
+        measurements have to go.
         """
         world, api = self._world, self._api
         with api.lock:
@@ -155,7 +155,7 @@ class Stage:
             return pairs
 
     def calls(self) -> int:
-        """How often the cloud was asked for anything."""
+        """The number of calls to the cloud."""
         return len(self._api.calls)
 
     def first_delete(self) -> datetime:
@@ -166,7 +166,7 @@ class Stage:
         self._aws.send(REQUESTS, body)
 
     def skip_to_next(self) -> bool:
-        """Move the clock to where the next message can be received; False if there is none."""
+        """Move the clock to when the next message becomes visible; False if there is none."""
         messages = self._queues[REQUESTS]._messages
         if messages:
             due = min(max(message.delayed_until, message.visible_at) for message in messages) / 1000
@@ -174,7 +174,7 @@ class Stage:
         return bool(messages)
 
     def waiting_for_verdict(self) -> list[float]:
-        """Of each disk that was let go: seconds from the cloud's end of it to the final verdict on the bus."""
+        """For each detached disk: seconds from the end in the cloud to the final verdict on the bus."""
         ended = (What.NOVA_DETACHED, What.CINDER_DETACHED)
         gone = {found.volume_id: found.at for found in self._world.history if found.what in ended}
         last = {subject.rsplit("/", 1)[-1]: at for subject, at in self._told}
@@ -227,7 +227,7 @@ class QueueStub:
 
 
 class Spent(NamedTuple):
-    """What an invocation took; billed are also the seconds that it slept, which were skipped."""
+    """The time of an invocation; `billed` includes the seconds that it slept, which were skipped."""
 
     wall: float
     cpu: float
@@ -235,14 +235,14 @@ class Spent(NamedTuple):
 
 
 class Handler:
-    """One of the handlers, invoked as Lambda does, and measured from inside; what it logs goes nowhere."""
+    """One of the handlers, invoked as by Lambda and measured from inside; its log is dropped."""
 
     def __init__(self, name: str, environment: Mapping[str, str], clock: Clock) -> None:
         os.environ.update(environment)
         sys.path.append(str(HERE))
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self._clock, self._handle = clock, load(name, clock)
-        # The template's limit for ours, Lambda's own for the one that waits inline.
+        # The template's timeout for ours, Lambda's maximum for the one that waits inline.
         self._spent: list[Spent] = []
         self._context = LambdaContext("benchmark", timeout_seconds=900 if name == CONVENTIONAL else 60)
 
@@ -254,17 +254,17 @@ class Handler:
         return answer
 
     def spent(self) -> list[Spent]:
-        """What each invocation took since this was asked last."""
+        """The time of each invocation since the last call."""
         spent, self._spent = self._spent, []
         return spent
 
     def memory(self) -> float:
-        """Megabytes it holds now."""
+        """Megabytes of memory now."""
         return megabytes("self", "VmRSS")
 
 
 def load(name: str, clock: Clock) -> Callable[..., Any]:
-    """The handler as it is, but on the moved clock; what the conventional one sleeps is skipped."""
+    """The unchanged handler with the moved clock. Sleeps of the conventional one are skipped."""
     module: Any = import_module(MODULES[name])
     if name == PRODUCT:
         service = build_service(os.environ, clock)
@@ -275,48 +275,48 @@ def load(name: str, clock: Clock) -> Callable[..., Any]:
 
 
 def megabytes(process_id: str, name: str) -> float:
-    """What a process holds, by the name that the kernel has for it."""
+    """The memory of a process, by the kernel's name for it."""
     status = Path(f"/proc/{process_id}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith(name)) / 1024
 
 
 @dataclass
-class Arena:
-    """Everything that is up for a run."""
+class Setup:
+    """Everything that runs for the measurements."""
 
     clock: Clock
-    stage: Stage
+    backend: Backend
     handlers: Mapping[str, Handler]
 
     def invoke(self, name: str, pairs: Sequence[Pair]) -> Spent:
-        """One invocation with a record for each of these, which nobody but us has put on a queue."""
+        """One invocation with a record for each of these, without a queue."""
         answer, [spent] = self.handlers[name].invoke(event(pairs)), self.handlers[name].spent()
         if answer["batchItemFailures"]:
             raise RuntimeError(f"{name} gave back {answer}")
         return spent
 
     def drain(self, name: str, polls: float = inf) -> list[Spent]:
-        """Invoke with what the queue holds until it holds nothing, skipping the time in which nothing is due.
+        """Invoke the handler until the queue is empty, skipping the waits.
 
-        At most after so many polls it ends, whatever the queue holds.
+        Ends after `polls` polls at the latest.
         """
-        handler, environment = self.handlers[name], self.stage.environment()
+        handler, environment = self.handlers[name], self.backend.environment()
         url = environment["REQUEST_QUEUE_URL"]
         poller = Poller(AwsClient(environment), url, queue_arn(REQUESTS), handler.invoke, wait_seconds=0)
-        while polls > 0 and self.stage.skip_to_next():
+        while polls > 0 and self.backend.skip_to_next():
             poller.poll()
             polls -= 1
         return handler.spent()
 
 
 @contextmanager
-def arena() -> Iterator[Arena]:
+def set_up() -> Iterator[Setup]:
     clock = Clock()
     with ExitStack() as stack:
-        stage = stack.enter_context(process(Stage, clock))
-        environment = stage.environment()
+        backend = stack.enter_context(process(Backend, clock))
+        environment = backend.environment()
         handlers = {name: stack.enter_context(process(Handler, name, environment, clock)) for name in MODULES}
-        yield Arena(clock, stage, handlers)
+        yield Setup(clock, backend, handlers)
 
 
 def body(pair: Pair, **fields: object) -> str:
@@ -324,7 +324,7 @@ def body(pair: Pair, **fields: object) -> str:
 
 
 def event(pairs: Sequence[Pair], at: datetime = LONG_AGO) -> dict[str, Any]:
-    """Messages that were sent at this time, as Lambda's event source mapping hands them over."""
+    """Messages that were sent at this time, in the format of Lambda's event source mapping."""
     sent = str(int(at.timestamp() * 1000))
     times = {"SentTimestamp": sent, "ApproximateFirstReceiveTimestamp": sent, "ApproximateReceiveCount": "1"}
     common = {"attributes": times, "eventSource": "aws:sqs", "eventSourceARN": queue_arn(REQUESTS)}
@@ -335,9 +335,9 @@ def event(pairs: Sequence[Pair], at: datetime = LONG_AGO) -> dict[str, Any]:
 
 
 def packages() -> dict[str, Recipe]:
-    """All handlers as artifacts for this machine, built the same way; the bytecode is this Python's.
+    """All handlers as artifacts for this machine and Python, built in the same way.
 
-    All metadata of the conventional ones stays: openstacksdk finds its own version and its ways to log in by it.
+    The conventional ones keep all metadata, because openstacksdk finds its version and its login plugins by it.
     """
     ours = product(host=True)
     recipes = {PRODUCT: ours, CONVENTIONAL: peer("conventional"), WEBHOOK: ours, FASTAPI: peer("conventional_webhook")}
@@ -347,36 +347,36 @@ def packages() -> dict[str, Recipe]:
 
 
 def peer(name: str) -> Recipe:
-    """The artifact of a conventional handler: a module here, and its lock."""
+    """The artifact of a conventional handler: a module of this folder, and its lock file."""
     lock, source = HERE / f"{name.replace('_', '-')}.lock", HERE / f"{name}.py"
     return Recipe(name.replace("_", "-"), lock, (source,), host=True, without=SETUPTOOLS)
 
 
 def runtime() -> Path:
-    """Lambda's runtime client, which Lambda itself puts beside the code."""
+    """Lambda's runtime client, which Lambda adds to the code."""
     recipe = Recipe("runtime", HERE / "runtime.lock", (), (), host=True)
     build(recipe)
     return recipe.directory
 
 
 def python() -> tuple[str, str]:
-    """The Python beneath the virtual environment, without whatever is installed there: an artifact brings its own."""
+    """The base Python of the virtual environment, without its packages, because an artifact has its own."""
     found = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     return str(found if found.exists() else Path(sys.executable).resolve()), "-S"
 
 
 def surroundings(variables: Mapping[str, str], *paths: Path) -> dict[str, str]:
-    """What a process on Lambda has: the function's settings, its code, and nothing of this machine's."""
+    """The environment of a process on Lambda: the function's settings and code, and nothing of this machine."""
     own = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": os.defpath}
     return {**variables, **own, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1"}
 
 
 LAMBDA = {"AWS_LAMBDA_FUNCTION_TIMEOUT": "60", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}
-"""What the emulator goes by, unless the function's own variables say otherwise."""
+"""The emulator's variables, which the function's own can override."""
 
 
 def emulator() -> Path | None:
-    """The emulator that aws-sam-cli carries, a program for Linux; None where there is none."""
+    """The emulator in aws-sam-cli, a program for Linux; None if there is none."""
     machine = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine()) if platform.system() == "Linux" else None
     found = (ROOT / ".venv" / "sam").glob(f"lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
     return next(found, None)
@@ -386,9 +386,9 @@ def emulator() -> Path | None:
 def started(
     handler: str, code: Path, variables: Mapping[str, str], empty: Path, log: IO[str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The emulator on two free ports of loopback, and where to invoke; it starts the runtime at the first invocation.
+    """Run the emulator on two free loopback ports, and yield its address. The first invocation starts the runtime.
 
-    Both work in the directory `empty`; what they and the function write goes to `log`.
+    Both run in the directory `empty`; their output and the function's goes to `log`.
     """
     binary = emulator()
     if binary is None:
@@ -414,7 +414,7 @@ def started(
 def emulated(
     module: str, recipe: Recipe, variables: Mapping[str, str]
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A handler's module from its artifact under the emulator, in an empty directory of its own."""
+    """Run a handler's artifact under the emulator, in an empty directory."""
     with (
         TemporaryDirectory() as empty,
         started(f"{module}.lambda_handler", recipe.directory, variables, Path(empty)) as up,
@@ -423,7 +423,7 @@ def emulated(
 
 
 def peak(emulator: subprocess.Popen[bytes]) -> float:
-    """Megabytes that the function beneath the emulator has held at the most."""
+    """The peak memory in megabytes of the function under the emulator."""
     children = " ".join(path.read_text() for path in Path(f"/proc/{emulator.pid}/task").glob("*/children"))
     return max(megabytes(child, "VmHWM") for child in children.split())
 

@@ -1,4 +1,4 @@
-"""All measurements, in order; a quick run takes fewer rounds and leaves out the emulator."""
+"""All measurements, in order. A quick run has fewer rounds and leaves out the emulator."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import requests
 
 from benchmarks import harness
-from benchmarks.harness import BARE, CONVENTIONAL, ENDPOINTS, FASTAPI, MODULES, PRODUCT, WEBHOOK, Arena, Pair
+from benchmarks.harness import BARE, CONVENTIONAL, ENDPOINTS, FASTAPI, MODULES, PRODUCT, WEBHOOK, Pair, Setup
 from benchmarks.report import AGES, BATCHES, BILLED, DETACHES, DISKS, FILLED, Figure, about
 from local.function_url import payload
 from tools.artifact import Recipe
@@ -26,13 +26,13 @@ BOTH = (PRODUCT, CONVENTIONAL)
 BATCH = 10
 LATENCY = 0.05
 READS = 3
-"""Server, attachments, volume: one after the other, as a look needs them; a batch cannot be faster than that."""
+"""Reads of a look: server, attachments and volume, one after the other. No batch can be faster."""
 
 PACE = 50
 """Webhooks a second."""
 
 WARM = 20
-"""So many webhooks are sent before the ones that count."""
+"""Number of webhooks that are sent before those that count."""
 
 IMPORT = """
 import importlib, time
@@ -58,7 +58,7 @@ took = sorted(took[{warm}:])
 print()
 print(took[len(took) // 2], took[len(took) * 99 // 100])
 """
-"""Each is timed from the moment at which it was due, so that whoever falls behind shows it."""
+"""Each request is timed from when it was due, so that a backlog shows."""
 
 
 @dataclass(frozen=True)
@@ -76,22 +76,22 @@ FULL = Plan(9, 9, (1_000, 10_000), 1_000, cold_starts=True)
 QUICK = Plan(3, 3, (100,), 80, cold_starts=False)
 
 
-def measured(arena: Arena, plan: Plan) -> Iterator[Figure]:
+def measured(setup: Setup, plan: Plan) -> Iterator[Figure]:
     built = harness.packages()
     if plan.cold_starts:
-        yield from first_deletes(arena, plan, built)
-    yield from imports(arena, plan, built)
+        yield from first_deletes(setup, plan, built)
+    yield from imports(setup, plan, built)
     yield from sizes("zip", built, BOTH)
     for part in (overhead, waiting, throughput, ages, growth):
-        yield from part(arena, plan)
+        yield from part(setup, plan)
     with harness.process(harness.QueueStub) as queue:
-        yield from webhook({**arena.stage.environment(), **queue.environment()}, plan, built)
+        yield from webhook({**setup.backend.environment(), **queue.environment()}, plan, built)
 
 
 def in_turns(
     subjects: Sequence[K], rounds: int, measure: Callable[[K], tuple[float, ...]]
 ) -> dict[K, tuple[float, ...]]:
-    """Medians of each, measured in turns, so that a busy moment of the machine meets all of them."""
+    """Medians of each handler, measured in turns, so that other load on the machine affects all of them."""
     found: dict[K, list[tuple[float, ...]]] = {one: [] for one in subjects}
     for turn in range(rounds):
         first = turn % len(subjects)
@@ -112,31 +112,31 @@ def sizes(key: str, built: Mapping[str, Recipe], names: tuple[str, str]) -> Iter
 # ----------------------------------------------------------------------------------------------------- cold starts
 
 
-def first_deletes(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
-    found = in_turns(BOTH, plan.rounds, lambda name: first_delete(arena, built[name], MODULES[name]))
+def first_deletes(setup: Setup, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
+    found = in_turns(BOTH, plan.rounds, lambda name: first_delete(setup, built[name], MODULES[name]))
     (ours, our_memory), (theirs, their_memory) = found.values()
     yield Figure("cold_start", ours, theirs)
     yield Figure("memory", our_memory, their_memory)
 
 
-def first_delete(arena: Arena, recipe: Recipe, module: str) -> tuple[float, float]:
-    """Milliseconds until a fresh environment's DELETE is at the cloud, and its megabytes at the most up to a verdict.
+def first_delete(setup: Setup, recipe: Recipe, module: str) -> tuple[float, float]:
+    """Milliseconds until a fresh environment's first DELETE arrives, and its peak memory in megabytes until a verdict.
 
     The cloud detaches at once, so the second invocation ends in a verdict, if the first one has not.
     """
-    asked = harness.event(arena.stage.renew(1, 1, 0), arena.clock())
-    with harness.emulated(module, recipe, arena.stage.environment()) as (url, emulator):
-        began = arena.clock()
+    asked = harness.event(setup.backend.renew(1, 1, 0), setup.clock())
+    with harness.emulated(module, recipe, setup.backend.environment()) as (url, emulator):
+        began = setup.clock()
         invoked(url, asked)
-        arrived = arena.stage.first_delete()
+        arrived = setup.backend.first_delete()
         invoked(url, asked)
-        if not arena.stage.waiting_for_verdict():
+        if not setup.backend.waiting_for_verdict():
             raise RuntimeError(f"{module} has come to no verdict")
         return (arrived - began).total_seconds() * 1000, harness.peak(emulator)
 
 
 def invoked(url: str, asked: Any) -> float:
-    """Seconds to the answer, which must be a good one."""
+    """Seconds to the answer, which must be a success."""
     answer = requests.post(url, data=json.dumps(asked), timeout=60)
     said = answer.json()
     if answer.status_code != 200 or said not in ({"batchItemFailures": []}, {**said, "statusCode": 202}):
@@ -144,11 +144,11 @@ def invoked(url: str, asked: Any) -> float:
     return answer.elapsed.total_seconds()
 
 
-def imports(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
-    """Milliseconds, wall and CPU, of an import in a fresh process that sees the artifact and nothing else."""
+def imports(setup: Setup, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
+    """Milliseconds, wall and CPU, of an import in a fresh process with only the artifact."""
 
     def imported(name: str) -> tuple[float, ...]:
-        return alone(IMPORT.format(module=MODULES[name]), built[name], arena.stage.environment())
+        return alone(IMPORT.format(module=MODULES[name]), built[name], setup.backend.environment())
 
     found = in_turns(BOTH, plan.rounds, imported)
     (ours, our_cpu), (theirs, their_cpu) = found.values()
@@ -157,7 +157,7 @@ def imports(arena: Arena, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[F
 
 
 def alone(code: str, recipe: Recipe, variables: Mapping[str, str], given: str = "") -> tuple[float, ...]:
-    """Milliseconds: what Python code that has the artifact and nothing else prints last, in seconds."""
+    """Run Python code with only the artifact; returns the seconds that it prints last, as milliseconds."""
     seen = harness.surroundings(variables, recipe.directory)
     with TemporaryDirectory() as empty:
         command = [*harness.python(), "-c", code]
@@ -168,30 +168,30 @@ def alone(code: str, recipe: Recipe, variables: Mapping[str, str], given: str = 
 # -------------------------------------------------------------------------------------------- a process that is up
 
 
-def warmed_up(arena: Arena) -> list[Pair]:
-    """Servers and free disks, and every handler logged in and past its first invocations."""
-    pairs = arena.stage.renew(BATCH, 1, None)
+def warmed_up(setup: Setup) -> list[Pair]:
+    """Create servers and free disks, and warm up every handler."""
+    pairs = setup.backend.renew(BATCH, 1, None)
     for _ in range(3):
-        for name in arena.handlers:
-            arena.invoke(name, pairs)
+        for name in setup.handlers:
+            setup.invoke(name, pairs)
     return pairs
 
 
-def cpu(arena: Arena, pairs: Sequence[Pair], repeated: int, name: str) -> tuple[float]:
-    """CPU milliseconds per event where the cloud answers at once; each event takes the same calls of everybody."""
-    before, events = arena.stage.calls(), len(pairs) * repeated
-    spent = sum(arena.invoke(name, pairs).cpu for _ in range(repeated))
-    if (calls := arena.stage.calls() - before) != READS * events:
+def cpu(setup: Setup, pairs: Sequence[Pair], repeated: int, name: str) -> tuple[float]:
+    """CPU milliseconds per event with a cloud that answers at once; all handlers make the same calls."""
+    before, events = setup.backend.calls(), len(pairs) * repeated
+    spent = sum(setup.invoke(name, pairs).cpu for _ in range(repeated))
+    if (calls := setup.backend.calls() - before) != READS * events:
         raise RuntimeError(f"{name} made {calls} calls for {events} events: this would compare different work")
     return (spent / events * 1000,)
 
 
-def overhead(arena: Arena, plan: Plan) -> Iterator[Figure]:
-    pairs = warmed_up(arena)
+def overhead(setup: Setup, plan: Plan) -> Iterator[Figure]:
+    pairs = warmed_up(setup)
 
     def per_event(subject: tuple[str, int]) -> tuple[float]:
         name, size = subject
-        return cpu(arena, pairs[:size], 20 // size, name)
+        return cpu(setup, pairs[:size], 20 // size, name)
 
     subjects = [(name, size) for size in (1, *FILLED) for name in (BARE, *BOTH)]
     found = {subject: value for subject, (value,) in in_turns(subjects, plan.rounds, per_event).items()}
@@ -202,43 +202,43 @@ def overhead(arena: Arena, plan: Plan) -> Iterator[Figure]:
         yield Figure(f"filled_{size}", found[PRODUCT, size], found[PRODUCT, 1], "1 in a batch")
 
 
-def throughput(arena: Arena, plan: Plan) -> Iterator[Figure]:
-    """Events per second where each call to the cloud takes 50 ms: a batch of ten, each on a server of its own."""
-    pairs = warmed_up(arena)
-    arena.stage.set_latency(LATENCY)
+def throughput(setup: Setup, plan: Plan) -> Iterator[Figure]:
+    """Events per second if each call to the cloud takes 50 ms: a batch of ten on ten servers."""
+    pairs = warmed_up(setup)
+    setup.backend.set_latency(LATENCY)
     rounds = plan.rounds if plan.cold_starts else 1
-    (ours,), (theirs,) = in_turns(BOTH, rounds, lambda name: (BATCH / arena.invoke(name, pairs).wall,)).values()
-    arena.stage.set_latency(0)
+    (ours,), (theirs,) = in_turns(BOTH, rounds, lambda name: (BATCH / setup.invoke(name, pairs).wall,)).values()
+    setup.backend.set_latency(0)
     yield Figure("throughput", ours, theirs)
-    # All ten at once, and nothing but the latency of calls of which each needs the one before.
+    # All ten at once, with only the latency of the consecutive calls.
     yield Figure("throughput_ideal", ours, BATCH / (READS * LATENCY), "ideal")
 
 
-def growth(arena: Arena, plan: Plan) -> Iterator[Figure]:
-    """One process that goes on and on, looked at after a few requests and after many; neither makes more calls."""
-    pairs, done = warmed_up(arena), BATCH
+def growth(setup: Setup, plan: Plan) -> Iterator[Figure]:
+    """One long-running process, measured after a few requests and after many; neither makes more calls."""
+    pairs, done = warmed_up(setup), BATCH
 
     def look() -> tuple[float, float]:
-        (ours,), (bare,) = in_turns((PRODUCT, BARE), 3 * plan.rounds, partial(cpu, arena, pairs, 1)).values()
-        return ours / bare, arena.handlers[PRODUCT].memory()
+        (ours,), (bare,) = in_turns((PRODUCT, BARE), 3 * plan.rounds, partial(cpu, setup, pairs, 1)).values()
+        return ours / bare, setup.handlers[PRODUCT].memory()
 
-    arena.invoke(PRODUCT, pairs)
+    setup.invoke(PRODUCT, pairs)
     first, first_memory = look()
     for number in plan.requests:
         for _ in range(done, number, BATCH):
-            arena.invoke(PRODUCT, pairs)
+            setup.invoke(PRODUCT, pairs)
         done, (last, last_memory) = number, look()
         yield Figure("growth", last, first, f"after {BATCH}", f"{number:,}")
         yield Figure("growth_memory", last_memory, first_memory, f"after {BATCH}", f"{number:,}")
 
 
-def ages(arena: Arena, plan: Plan) -> Iterator[Figure]:
-    """A request that waits for a busy server, look after look: what it has learnt travels with it."""
+def ages(setup: Setup, plan: Plan) -> Iterator[Figure]:
+    """A request that waits for a busy server, look after look, while its progress grows."""
     spent: dict[int, list[float]] = {age: [] for age in (1, *AGES)}
     for _ in range(plan.detaches):
-        [pair] = arena.stage.renew(1, 1, 0, "rebooting")
-        arena.stage.send(harness.body(pair, request_ttl=86_400))
-        looks = arena.drain(PRODUCT, polls=max(AGES) + 3)
+        [pair] = setup.backend.renew(1, 1, 0, "rebooting")
+        setup.backend.send(harness.body(pair, request_ttl=86_400))
+        looks = setup.drain(PRODUCT, polls=max(AGES) + 3)
         for age, found in spent.items():
             found += [look.cpu * 1000 for look in looks[age : age + 3]]
     young, *older = (median(found) for found in spent.values())
@@ -249,35 +249,35 @@ def ages(arena: Arena, plan: Plan) -> Iterator[Figure]:
 # ---------------------------------------------------------------------------------------------- what waiting costs
 
 
-def detach(arena: Arena, disks: int, seconds: float, name: str) -> tuple[float, float, float]:
-    """Calls, milliseconds billed, and seconds to the verdict, until the queue is empty and all have their verdict.
+def detach(setup: Setup, disks: int, seconds: float, name: str) -> tuple[float, float, float]:
+    """Calls, billed milliseconds, and seconds to the verdict, until the queue is empty and all have their verdict.
 
-    One server, so many disks of it, one message each.
+    One server with that many disks, one message for each disk.
     """
-    for pair in arena.stage.renew(1, disks, seconds):
-        arena.stage.send(harness.body(pair))
-    spent = arena.drain(name)
-    late = arena.stage.waiting_for_verdict()
+    for pair in setup.backend.renew(1, disks, seconds):
+        setup.backend.send(harness.body(pair))
+    spent = setup.drain(name)
+    late = setup.backend.waiting_for_verdict()
     if len(late) != disks:
         raise RuntimeError(f"{name}: {len(late)} verdicts on {disks} disks")
-    return arena.stage.calls(), sum(one.billed for one in spent) * 1000, median(late)
+    return setup.backend.calls(), sum(one.billed for one in spent) * 1000, median(late)
 
 
-def waiting(arena: Arena, plan: Plan) -> Iterator[Figure]:
-    for name in BOTH:  # Logging in is once for a process, and not once for a detach.
-        detach(arena, 1, 1, name)
+def waiting(setup: Setup, plan: Plan) -> Iterator[Figure]:
+    for name in BOTH:  # A process logs in once, not once for a detach.
+        detach(setup, 1, 1, name)
     for disks in DISKS:
-        (ours, *_), (theirs, *_) = in_turns(BOTH, min(plan.detaches, 3), partial(detach, arena, disks, 30)).values()
+        (ours, *_), (theirs, *_) = in_turns(BOTH, min(plan.detaches, 3), partial(detach, setup, disks, 30)).values()
         yield Figure(f"calls_{disks}", ours, theirs)
-    arena.stage.set_latency(LATENCY)
+    setup.backend.set_latency(LATENCY)
     for seconds in DETACHES:
-        found = {name: [detach(arena, 1, one, name) for one in about(seconds, plan.detaches)] for name in BOTH}
+        found = {name: [detach(setup, 1, one, name) for one in about(seconds, plan.detaches)] for name in BOTH}
         (calls, billed, late), (their_calls, their_billed, their_late) = map(medians, found.values())
         yield Figure(f"late_{seconds}", late, their_late)
         yield Figure(f"late_calls_{seconds}", calls, their_calls)
         if seconds in BILLED:
             yield Figure(f"billed_{seconds}", billed, their_billed)
-    arena.stage.set_latency(0)
+    setup.backend.set_latency(0)
 
 
 # -------------------------------------------------------------------------------------------- the webhook endpoint
@@ -304,7 +304,7 @@ def webhook(variables: Mapping[str, str], plan: Plan, built: Mapping[str, Recipe
 
 
 def webhooks(number: int) -> list[dict[str, Any]]:
-    """Requests as Lambda hands them over, signed now, no two alike."""
+    """Distinct requests in Lambda's format, signed now."""
     pairs = [(str(uuid.uuid4()), str(uuid.uuid4())) for _ in range(number)]
     posts = [post_of(harness.body(pair)).signed(LOCAL_SECRET, datetime.now(UTC)) for pair in pairs]
     return [payload("POST", "/", post.headers.items(), post.body) for post in posts]

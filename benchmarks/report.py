@@ -1,4 +1,4 @@
-"""What was measured, what it is held against, and how it is told: as JSON, as a page, as a chart."""
+"""Reports the measurements with their aims, as JSON, as a page, and as a chart."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from shared.policy import POLL
 
 HERE = Path(__file__).parent
 SHOWN = ("cold_start", "memory", "throughput", "calls_20", "billed_30", "late_30", "webhook_cold")
-"""What the chart shows; all of it stands in the table."""
+"""The rows of the chart; the table has all rows."""
 
 DETACHES = (2, 10, 30, 120)
 """Seconds."""
@@ -22,10 +22,10 @@ DISKS = (1, 20)
 FILLED = (2, 5, 10)
 AGES = (10, 100)
 BATCHES = ((1, "≤ 1.3×"), (10, "≤ 1.15×"))
-"""Messages in a batch, and what their CPU may be of that of bare calls."""
+"""Messages in a batch, and the aim for their CPU time relative to bare calls."""
 
 SPREAD = 0.1
-"""A detach "of 30 s" is one of 27 to 33 s: of a single length only one phase of the schedule would be seen."""
+"""A detach "of 30 s" takes 27 to 33 s, because a single length would measure only one phase of the schedule."""
 
 FLAT = "≤ 1.1×"
 IMPORT = (
@@ -40,7 +40,7 @@ QUEUED = "the CPU of ten looks is spent one after another, and comes on top of t
 
 
 class Row(NamedTuple):
-    """A row of the table; `aim` is the ratio aimed at, as the page says it, `why` what is known of a miss."""
+    """A row of the table; `aim` is the aimed ratio as text, `why` the known cause of a miss."""
 
     title: str
     unit: str
@@ -77,12 +77,12 @@ ROWS = {
     "webhook_p99": Row("webhook, p99 at 50/s, warm", "ms"),
     "webhook_zip": Row("webhook, artifact, zipped", "MB"),
 }
-"""All rows by their keys, in no order: they are told in the order in which they are measured."""
+"""All rows by key. The report has the order of the measurements."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement of the product against another; `note` completes the title of its row."""
+    """A measurement of the product and of another handler; `note` completes the title of its row."""
 
     key: str
     product: float
@@ -116,7 +116,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """None where nothing is aimed at."""
+        """Whether the aim is met; None without an aim."""
         if not self.aim:
             return None
         return self.ratio >= self.limit if "≥" in self.aim else self.ratio <= self.limit
@@ -147,12 +147,12 @@ def told(value: float) -> str:
 
 
 def about(seconds: float, number: int) -> list[float]:
-    """So many lengths, evenly spread; the one in the middle is the length itself."""
+    """That many lengths, evenly spread around the length."""
     return [seconds * (1 - SPREAD + 2 * SPREAD * (at + 0.5) / number) for at in range(number)]
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, besides the code; `looks` is the look schedule."""
+    """The machine and versions that the figures depend on; `looks` is the look schedule."""
     python, load = platform.python_version(), round(os.getloadavg()[0], 1)
     where = {"python": python, "architecture": platform.machine(), "cpus": os.cpu_count(), "load": load}
     return {**where, "looks": POLL}
@@ -164,7 +164,7 @@ def as_json(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
 
 
 def write_page(looks: Sequence[str]) -> None:
-    """Make the page and the chart of the JSON that lies here; `looks` is what is said of the look schedule."""
+    """Write the page and the chart from the JSON here; `looks` is the text about the look schedule."""
     document = json.loads((HERE / "results.json").read_text())
     figures = [Figure(**{field.name: row[field.name] for field in fields(Figure)}) for row in document["figures"]]
     (HERE / "results.md").write_text(page(document["machine"], figures, looks))
@@ -193,7 +193,7 @@ def page(told_by: dict[str, Any], figures: Sequence[Figure], looks: Sequence[str
 
 
 def shortfalls(figures: Sequence[Figure]) -> list[str]:
-    """Each aim that was missed, with what is known of why."""
+    """Each missed aim, with its known cause."""
     missed = [figure for figure in figures if figure.met is False]
     if not missed:
         return ["Every aim is met."]
@@ -203,11 +203,11 @@ def shortfalls(figures: Sequence[Figure]) -> list[str]:
 
 WIDTH, LEFT, BARS, ROW, TOP = 860, 250, 400, 44, 74
 LABEL = 60
-"""A value is as wide as that; the mark of an aim does not go through it."""
+"""The width of a value, which the mark of an aim must not cross."""
 
 
 def chart(figures: Sequence[Figure]) -> str:
-    """Two bars for each figure, scaled to the longer one, a mark where the aim is."""
+    """Two bars for each figure, scaled to the longer one, with a mark for the aim."""
     parts = [
         text(20, 30, "This function against conventional handlers", 16, "ink", "600"),
         bar(LEFT, 44, 14, "ours", 12),

@@ -1,7 +1,7 @@
-"""The look schedule, chosen by simulation: how late a verdict is, and how many calls a detach takes.
+"""Simulates look schedules: how late a verdict is, and how many calls a detach takes.
 
-`python -m benchmarks.schedule` draws schedule.svg and prints its table. The model is held against the counts of the
-simulated cloud by tests/unit/test_schedule.py.
+`python -m benchmarks.schedule` draws schedule.svg and prints its table. tests/unit/test_schedule.py compares the model
+with the counts of the simulated cloud.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,23 +18,23 @@ from benchmarks.report import DETACHES, HERE, about
 from shared.policy import POLL, RECORD_AFTER
 
 BEFORE = (1, 1, 2, 2, *[3] * 8, 4, 5, 6, 7, 8, 10, 12, 15)
-"""What POLL was until it was chosen here, and what `conventional.py` has."""
+"""The former POLL, which `conventional.py` still has."""
 BEFORE_RECORD = 25
-"""What RECORD_AFTER was."""
+"""The former RECORD_AFTER."""
 
 NOVA_LAG = 0.5
-"""Seconds by which compute lets go after block storage: 0.3 to 0.7 in the recordings."""
+"""Seconds by which compute finishes after block storage: 0.3 to 0.7 in the recordings."""
 OURS_LATE, CALL = 0.1, 0.06
-"""Seconds from the moment at which a look is due to what it sees; and what a call takes of the conventional handler's
-time, which is awake while it waits: with the bench's 50 ms of latency."""
+"""Seconds from when a look is due to what it sees; and the seconds of a call of the conventional handler, which is
+awake while it waits. Both with the bench's latency of 50 ms."""
 LONGEST = 600
-"""Seconds (`CONFIRM_TIMEOUT`): what takes longer is looked at by another schedule."""
+"""Seconds (`CONFIRM_TIMEOUT`): longer detaches have another schedule."""
 
 # --------------------------------------------------------------------------------- how long detaches take
 
 
 Distribution = Callable[[float], float]
-"""The share of detaches that block storage has ended after so many seconds."""
+"""The share of detaches that block storage has finished after that many seconds."""
 
 
 def lognormal(median: float, sigma: float) -> Distribution:
@@ -50,9 +50,9 @@ RECORDED = (0.2, 0.4, 1.0, 1.7, 1.8, 1.8, 1.9, 2.0, 2.1, 2.1, 2.2, 4.7, 5.0, 7.2
 three are of servers that no host runs."""
 
 LENGTHS: Mapping[str, Distribution] = {
-    # A driver that does nothing: the least that any cloud takes. Blurred, since they were read twice a second.
+    # A driver that does nothing: the minimum of any cloud. Blurred, because it was read twice a second.
     "recorded": lambda x: sum(lognormal(one, 0.15)(x) for one in RECORDED) / len(RECORDED),
-    # Half of the detaches in 5 s, one in twenty over 26 s, one in a hundred over 51 s: what operators call usual.
+    # Half of the detaches within 5 s, one in twenty over 26 s, one in a hundred over 51 s: usual for operators.
     "lognormal": lognormal(5, 1.0),
     # A guest that does not answer is asked again, each time 20 s, up to 160 s (Nova, libvirt.device_detach_timeout and
     # device_detach_attempts): one in twenty over 30 s, one in a hundred over 150 s.
@@ -64,7 +64,7 @@ EDGES = (*(at / 10 for at in range(400)), *(40 + at / 2 for at in range(160)), *
 
 @cache
 def weights(name: str) -> tuple[tuple[float, float], ...]:
-    """Lengths in seconds, each with its share; `all` is one third of each distribution."""
+    """Durations in seconds with their shares; `all` has one third of each distribution."""
     if name == "all":
         return tuple((length, share / len(LENGTHS)) for one in LENGTHS for length, share in weights(one))
     ended = [LENGTHS[name](edge) / LENGTHS[name](LONGEST) for edge in EDGES]
@@ -78,7 +78,7 @@ def weights(name: str) -> tuple[tuple[float, float], ...]:
 class Cost(NamedTuple):
     calls: float
     late: float
-    """Seconds from the moment both planes have let go to the verdict."""
+    """Seconds from the end on both planes to the verdict."""
 
 
 Handler = Callable[[float], Cost]
@@ -90,7 +90,7 @@ def pauses(steps: Sequence[int]) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Ours:
-    """This service: looks are due at fixed times, and one that sees block storage free comes again a second later."""
+    """This service: looks are due at fixed times; if one sees block storage free, the next follows after a second."""
 
     steps: Sequence[int]
     record_after: float = RECORD_AFTER
@@ -109,7 +109,7 @@ class Ours:
 
 @dataclass(frozen=True)
 class Conventional:
-    """`conventional.py`: each call delays all later looks; one that sees block storage free waits as usual."""
+    """`conventional.py`: each call delays all later looks; a look that sees block storage free waits as usual."""
 
     steps: Sequence[int]
     call: float = CALL
@@ -126,7 +126,7 @@ class Conventional:
 
 
 class Told(NamedTuple):
-    """What a handler costs on average, and how late nineteen of twenty verdicts are at the most."""
+    """The mean number of calls of a handler, and the 95th percentile of lateness."""
 
     calls: float
     late: float
@@ -142,7 +142,7 @@ def expected(handler: Handler, name: str) -> Told:
 
 
 def at_lengths(handler: Handler, number: int = 9) -> dict[int, Cost]:
-    """The medians of a detach of about so many seconds, as `make bench` measures them."""
+    """The medians of a detach of about that many seconds, as `make bench` measures them."""
     found = {seconds: [handler(one) for one in about(seconds, number)] for seconds in DETACHES}
     return {seconds: Cost(*map(median, zip(*costs, strict=True))) for seconds, costs in found.items()}
 
@@ -150,13 +150,13 @@ def at_lengths(handler: Handler, number: int = 9) -> dict[int, Cost]:
 # ------------------------------------------------------------------------------------------- the best there is
 
 PRICES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 3.0)
-"""Seconds that a verdict may be later for one call less."""
+"""Seconds of additional lateness that one call less is worth."""
 WIDEST = 40
 
 
 def best(price: float) -> tuple[int, ...]:
-    """Of all schedules in whole seconds the one with the least lateness and calls, at this price; by what is best from
-    each second on, the last one first. Records are left out."""
+    """The best schedule in whole seconds by lateness and calls at this price. Dynamic programming from the last second;
+    records are left out."""
     shares, moments = [0.0], [0.0]
     cells = [0.0] * (LONGEST * 10 + 1)
     for length, share in weights("all"):
@@ -196,7 +196,7 @@ HANDLERS: Mapping[str, Handler] = {
 
 
 def table() -> list[str]:
-    """Calls, mean lateness and its 95th percentile, of each handler for each distribution; and what the bench sees."""
+    """Calls, mean lateness and its 95th percentile of each handler for each distribution, and the bench's values."""
     names = (*LENGTHS, "all")
     rows = [("calls · late · late in 95 %", *names, *(f"{one} s" for one in DETACHES)), ("---",) * (5 + len(DETACHES))]
     for title, handler in HANDLERS.items():
@@ -217,7 +217,7 @@ def place(calls: float, late: float) -> tuple[float, float]:
 
 
 def curve() -> str:
-    """Lateness by calls: what the best schedules reach, and where some others are."""
+    """A chart of lateness by calls: the best schedules, and some others."""
     found = sorted({expected(Ours(best(price), inf), "all") for price in PRICES})
     shown = [one for one in found if CALLS[0] <= one.calls <= CALLS[1]]
     parts = [text(20, 30, "How late a verdict is, by the calls of a detach", 16, "ink", "600")]
@@ -251,7 +251,7 @@ at each. That keeps it off the curve: `every 3 s` is as soon on average, and mak
 
 
 def told() -> list[str]:
-    """What the page says of the look schedule."""
+    """The text of the page about the look schedule."""
     drawn = "![How late a verdict is, by the calls of a detach](schedule.svg)"
     return ["## The look schedule", CHOSEN, *table(), "", drawn]
 

@@ -1,16 +1,16 @@
-"""What Lambda calls: one package for each function."""
+"""Lambda handlers: one package for each function."""
 
 import gc
 import warnings
 
-# Loading makes many objects and hardly any garbage; looking for it all the while is a tenth of a cold start.
+# Imports make many objects and hardly any garbage; collecting at the default threshold takes a tenth of a cold start.
 gc.set_threshold(1_000_000)
 
-# Left out of the artifact: `requests` would guess encodings with it, and says at every start that it cannot.
+# The artifact leaves out the package with which `requests` guesses encodings; `requests` warns of that at every start.
 warnings.filterwarnings("ignore", message="Unable to find acceptable character detection dependency")
 
 
 def loaded() -> None:
-    """Every handler calls this when all is loaded: from then on garbage is looked for, but not in what was loaded."""
+    """Collect garbage from now on, but not among what was loaded. Every handler module calls this last."""
     gc.freeze()
     gc.set_threshold(50_000)

@@ -1,4 +1,4 @@
-"""Between Lambda's SQS events and the core: records in, a partial batch response out."""
+"""Convert Lambda's SQS events to messages, and the receipts to a partial batch response."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,14 +14,14 @@ Handle = Callable[[Sequence[Message]], Receipts]
 
 
 def message_of(record: Mapping[str, Any]) -> Message:
-    """What the core needs of an SQS record; times are milliseconds since the epoch.
+    """Convert an SQS record to a message. SQS gives times in milliseconds since the epoch.
 
-    A dead letter names the queue it died in: what it is called by must not depend on where it lies now. Raises
-    NOT_READ for a record that lacks something, or holds a time that is none.
+    The source of a dead letter is the queue it came from, so that its request keeps its name. Raises a member of
+    NOT_READ for a record that lacks a field or holds an invalid time.
     """
     attributes, body = record["attributes"], record["body"]
     if not isinstance(body, str):
-        raise TypeError("the body is no text")
+        raise TypeError("the body is not text")
     names = ("SentTimestamp", "ApproximateFirstReceiveTimestamp")
     sent_at, first_received_at = (datetime.fromtimestamp(int(attributes[name]) / 1000, UTC) for name in names)
     return Message(
@@ -38,36 +38,36 @@ def message_of(record: Mapping[str, Any]) -> Message:
 
 
 def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """The message attributes that are texts; binary ones are nobody's here."""
+    """The text attributes of a message. Binary attributes are not used."""
     return {name: found["stringValue"] for name, found in attributes.items() if found.get("stringValue")}
 
 
 SENDERS = (
-    (re.compile(r"AROA[A-Z0-9]+(:.*)?"), AuthType.SERVICE_ACCOUNT),  # a role, and the name of its session
-    (re.compile(r"AIDA[A-Z0-9]+"), AuthType.USER),  # also SNS, which sends as a user of its own
+    (re.compile(r"AROA[A-Z0-9]+(:.*)?"), AuthType.SERVICE_ACCOUNT),  # a role, with the name of its session
+    (re.compile(r"AIDA[A-Z0-9]+"), AuthType.USER),  # also SNS, which sends as an IAM user
     (re.compile(r"[0-9]{12}(:.*)?"), AuthType.USER),  # the root of an account, or a federated user
 )
-"""What SQS calls a sender (ReceiveMessage, SenderId; the prefixes: IAM, unique identifiers), and what that is."""
+"""Forms of SQS's SenderId, and the kind of sender. The prefixes are from IAM, "Unique identifiers"."""
 
 
 def sender_of(sender_id: object) -> Requester:
-    """Who sent a message, by SQS's word; what has the form of no identifier is not passed on."""
+    """Who sent a message, according to SQS. An invalid identifier is dropped."""
     if not isinstance(sender_id, str) or not re.fullmatch(r"[!-~]{1,256}", sender_id):
         return NOBODY_KNOWN
-    if sender_id.lower() == "anonymous":  # where the policy of the queue lets everybody send
+    if sender_id.lower() == "anonymous":  # the queue's policy lets everybody send
         return Requester(AuthType.UNAUTHENTICATED)
     kind = next((kind for form, kind in SENDERS if form.fullmatch(sender_id)), AuthType.UNKNOWN)
     return Requester(kind, sender_id)
 
 
 NOT_READ = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, OSError)
-"""What a record that is not as SQS sends it comes to: a name or a value that is missing, a time that is no number."""
+"""The errors that a malformed record can cause."""
 
 
 def answer_batch(event: Mapping[str, Any], handle: Handle) -> dict[str, Any]:
-    """All records at once; one that cannot be read, or that AWS or our code failed, goes back to its queue alone.
+    """Handle all records of a batch, and report each record that could not be read or handled as failed.
 
-    Raises a member of NOT_READ for a record that cannot even be named: Lambda gives the whole batch back then.
+    Raises a member of NOT_READ for a record without an id: Lambda then returns the whole batch to the queue.
     """
     messages: list[Message] = []
     failed: list[str] = []

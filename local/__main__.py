@@ -1,4 +1,4 @@
-"""The commands behind `make run`, `make servers`, `make serve` and `make send`; `--help` tells more."""
+"""Entry point of `make run`, `make servers`, `make serve` and `make send`; see `--help`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from local.interrupts import carried_out
 
 
 def main() -> int:
-    from local.commands import main as run  # it loads much, and may be interrupted meanwhile
+    from local.commands import main as run  # slow to import; Ctrl-C must work meanwhile
 
     return run()
 

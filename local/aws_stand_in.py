@@ -1,4 +1,4 @@
-"""AWS on this machine: a moto server with the queues, the bus, the rule and the secrets, and a bucket for verdicts."""
+"""A local AWS: a moto server with the queues, the bus, the rule, the secrets and the bucket for verdicts."""
 
 import json
 import os
@@ -34,7 +34,7 @@ CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
 }
-"""moto takes any; the account is always 123456789012."""
+"""moto accepts any credentials; the account is always 123456789012."""
 
 
 def queue_arn(name: str) -> str:
@@ -43,11 +43,11 @@ def queue_arn(name: str) -> str:
 
 @dataclass
 class AwsStandIn:
-    """Up on entry with everything created, gone on exit; listens on loopback only, on a free port.
+    """Context manager: starts the server and creates everything on entry, stops it on exit.
 
-    A message that was received is hidden for `visibility_seconds`, by default as long as in the template: nobody else
-    gets it while an invocation may still be at work on it. A `private` one serves only who knows the keys of this run:
-    its secrets are real.
+    Listens on a free loopback port. A received message is hidden for `visibility_seconds`, by default the template's
+    visibility timeout. `private` accepts only requests signed with the access key of this run, because it holds real
+    secrets.
     """
 
     visibility_seconds: int = VISIBILITY
@@ -70,14 +70,14 @@ class AwsStandIn:
         self._ending.close()
 
     def _start(self, key: str | None) -> int:
-        """A server in a thread of this process; its port."""
-        os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # moto would let every web page in
-        # moto loads boto3 and flask: only where a stack is wanted.
+        """Start a server in a thread of this process; returns its port."""
+        os.environ["MOTO_DISABLE_GLOBAL_CORS"] = "true"  # otherwise every web page may call it
+        # Imported here because moto loads boto3 and flask.
         from moto.core.base_backend import BackendDict
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
-        # What moto keeps belongs to the process: an earlier one here may have left something.
+        # moto keeps its state per process; an earlier server may have left some.
         BackendDict.reset()
         app = Guarded(DomainDispatcherApplication(create_backend_app), key)
         server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -88,7 +88,7 @@ class AwsStandIn:
         return int(server.server_port)
 
     def _spawn(self) -> int:
-        """A server beside this process, so that under load the two do not share one core; its port."""
+        """Start a server in its own process, so that it can use another core; returns its port."""
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port: int = probe.getsockname()[1]
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
@@ -118,14 +118,14 @@ class AwsStandIn:
         call(EVENTS, "CreateEventBus", {"Name": BUS})
         self.put_secret(MESSAGE_KEY, {"key": token_hex(32)})
         self._create_bucket()
-        # What is shown has travelled through the bus: a rule hands every event to a queue that is read here.
+        # A rule sends every event to a queue that is read here: only events that passed through the bus are shown.
         every = {"EventPattern": json.dumps({"detail-type": [{"prefix": ""}]})}
         call(EVENTS, "PutRule", {"Name": "verdicts", "EventBusName": BUS, **every})
         target = {"Id": "verdicts", "Arn": queue_arn(VERDICTS)}
         call(EVENTS, "PutTargets", {"Rule": "verdicts", "EventBusName": BUS, "Targets": [target]})
 
     def _create_bucket(self) -> None:
-        """S3 speaks no JSON: a request as it is."""
+        """Create the bucket with a plain request, because S3 has no JSON protocol."""
         place = self.client.place(WRITES)
         body = (
             f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
@@ -134,7 +134,7 @@ class AwsStandIn:
         self.client.http.put(url, data=body, auth=place.auth, timeout=AWS_ANSWER).raise_for_status()
 
     def add_canary(self) -> dict[str, str]:
-        """The queue of the canary's verdicts and its rule, as in the template; the settings that lead to them."""
+        """Create the queue and the rule for the canary's verdicts, as in the template; returns their settings."""
         call, pattern = self.client.call, {"detail": {"data": {"context": {"canary": [{"exists": True}]}}}}
         url = self.queue_urls[CANARY_VERDICTS] = call(SQS, "CreateQueue", {"QueueName": CANARY_VERDICTS})["QueueUrl"]
         rule = {"Name": CANARY_RULE, "EventBusName": BUS, "EventPattern": json.dumps(pattern), "State": "ENABLED"}
@@ -147,23 +147,23 @@ class AwsStandIn:
         self.client.call(SECRETS, "CreateSecret", {"Name": name, "SecretString": json.dumps(value)})
 
     def rotate_secret(self, name: str, value: object) -> None:
-        """A new current version; the one before stays readable as the previous one."""
+        """Store a new current version of a secret. The old one stays readable as the previous version."""
         self.client.call(SECRETS, "PutSecretValue", {"SecretId": name, "SecretString": json.dumps(value)})
 
     def send(self, queue: str, body: str, delay: int = 0) -> str:
-        """Put a message on a queue, where it can be received after a `delay` in seconds; its message id."""
+        """Put a message on a queue, visible after `delay` seconds; returns the message id."""
         payload = {"QueueUrl": self.queue_urls[queue], "MessageBody": body, "DelaySeconds": delay}
         return str(self.client.call(SQS, "SendMessage", payload)["MessageId"])
 
     def receive(self, queue: str, wait_seconds: int = 1) -> list[dict[str, Any]]:
-        """Take up to ten messages off a queue, as JSON values."""
+        """Receive and delete up to ten messages of a queue; returns their JSON values."""
         client, url = self.client, self.queue_urls[queue]
         messages = receive(client, url, wait_seconds)
         delete(client, url, messages)
         return [json.loads(message["Body"]) for message in messages]
 
     def verdicts(self, wait_seconds: int = 1) -> list[dict[str, Any]]:
-        """The events that have come off the bus since the last call, up to ten."""
+        """Up to ten events that the bus delivered since the last call."""
         return [envelope["detail"] for envelope in self.receive(VERDICTS, wait_seconds)]
 
     def waiting(self, queue: str) -> int:

@@ -1,4 +1,4 @@
-"""The simulated cloud in the hands of the page: what is in it, what would be refused, scenarios, and a reset."""
+"""The page's access to the simulated cloud: inventory with refusals, scenarios, and reset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,33 +20,34 @@ MOVE_SECONDS, REFUSING_SECONDS, AWAY_SECONDS = 6.0, 5.0, 8.0
 
 @dataclass(frozen=True)
 class Scenario:
-    """What the cloud does about one request, in a few words and in a sentence."""
+    """What the cloud does about one request: a label and a sentence."""
 
     label: str
     sentence: str
 
 
 SCENARIOS = {
-    "ordinary": Scenario("Ordinary", "The disk goes after a second or two; db-01-logs is mounted and stays."),
-    "moves": Scenario("Server moves", "It is being resized when the request comes: wait, then detach."),
-    "refuses": Scenario("Server refuses", "The DELETE is accepted, but the system keeps the disk."),
+    "ordinary": Scenario("Ordinary", "The disk detaches within two seconds; db-01-logs is mounted, so it stays."),
+    "moves": Scenario("Server moves", "The server is being resized when the request arrives: wait, then detach."),
+    "refuses": Scenario("Server refuses", "The DELETE is accepted, but the operating system keeps the disk."),
     "away": Scenario("Cloud away", f"Every call is answered with 503 for {AWAY_SECONDS:.0f} seconds."),
 }
 
 
 @dataclass(frozen=True)
 class CloudControls:
-    """Reads through the product's own adapter, and asks the product's own gates; disks on no server, which the product
-    cannot list, are the simulator's word.
+    """Reads servers through the product's own adapter and gates.
+
+    The product cannot list unattached disks, so those are read from the simulator.
     """
 
     cloud: CloudApi
     policy: Policy
     usual: dict[str, Behaviour] = field(default_factory=dict)
-    """How the disks behave that refuse just now, when they do not."""
+    """The usual behaviour of the disks that refuse at the moment."""
 
     def inventory(self) -> dict[str, Any]:
-        """Servers with their disks, and the disks on no server. Raises CloudTrouble."""
+        """Servers with their disks, and the unattached disks. Raises CloudTrouble."""
         reader = connect(simulator_credentials(self.cloud))
         servers = [_server(found) for found in machines(reader, self.policy, utc_now())]
         with self.cloud.lock:
@@ -56,7 +57,7 @@ class CloudControls:
         return {"servers": servers, "free": free}
 
     def arrange(self, scenario: str, server_id: str, volume_id: str) -> None:
-        """Set the scene for one request that is about to be sent. Raises Refused where the cloud cannot do that now."""
+        """Prepare the cloud for the next request. Raises Refused if the cloud cannot play the scenario now."""
         with self.cloud.lock:
             world, broken = self.cloud.world, self.cloud.faults
             match scenario:
@@ -66,7 +67,7 @@ class CloudControls:
                 case "refuses":
                     if (volume := world.volumes.get(volume_id)) is None:
                         raise Refused(f"no volume {volume_id}")
-                    # For so long that the DELETE comes meanwhile; another request finds the disk as it was.
+                    # Long enough for the DELETE to arrive; later requests find the disk's usual behaviour.
                     self.usual.setdefault(volume_id, volume.behaviour)
                     world.set_volume(volume_id, behaviour=Behaviour(seconds=2, refuse=True))
                     world.at(REFUSING_SECONDS, partial(self._as_usual, volume_id))
@@ -79,13 +80,13 @@ class CloudControls:
             self.cloud.world.set_volume(volume_id, behaviour=usual)
 
     def reset(self) -> None:
-        """Put the cloud back as it was at the start; requests that are under way find that out by themselves."""
+        """Restore the cloud's initial state. Requests in flight see the change on their next look."""
         with self.cloud.lock:
             self.cloud.faults.clear()
             self.usual.clear()
             self.cloud.world.clear()
             furnish(self.cloud.world)
-        service.cache_clear()  # with what it remembers of DELETEs: nothing of that has happened in this cloud
+        service.cache_clear()  # it remembers DELETEs that the new cloud has never seen
 
     def _disk(self, volume_id: str) -> dict[str, Any]:
         volume = self.cloud.world.volumes[volume_id]
@@ -98,7 +99,7 @@ def _server(found: Machine) -> dict[str, Any]:
 
 
 def _attached(disk: Disk) -> dict[str, Any]:
-    """A disk, and what the gates say to a request for it: `refused` by a reason, `attest`, `waits`, or nothing."""
+    """A disk and what the gates say about a request for it: `refused` with a reason, `attest`, `waits`, or nothing."""
     about = {"volume_id": disk.volume_id, "name": disk.name, "size": disk.size, "device": disk.device}
     told = {**about, "status": disk.status, "system_disk": disk.system_disk}
     if disk.refused is None:
@@ -109,4 +110,4 @@ def _attached(disk: Disk) -> dict[str, Any]:
 
 
 WORDS: Mapping[str, dict[str, Any]] = {NOT_NOW: {"waits": True}, Reason.ATTESTATION_REQUIRED: {"attest": True}}
-"""Reasons that are none for good."""
+"""Refusals that are not permanent: the request would wait, or needs an attestation."""

@@ -22,11 +22,11 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="send events through the local stack and print the verdicts")
-    run.add_argument("--event", help="a file of yours instead of the samples in events/, or - for standard input")
+    run.add_argument("--event", help="your own file instead of the samples in events/, or - for standard input")
     run.add_argument("--scenario", help="a scenario by name, `all` of them, or `list`")
     servers = commands.add_parser("servers", help="list servers and their disks")
     servers.add_argument("--name", default="", help="only servers whose name or id contains this")
-    serve = commands.add_parser("serve", help="keep the stack up, with the webhook endpoint on a port of this machine")
+    serve = commands.add_parser("serve", help="keep the local stack running, with its webhook endpoint on a local port")
     serve.add_argument("--port", type=int, default=8080)
     send = commands.add_parser("send", help="sign an event and post it to a webhook endpoint")
     send.add_argument("--event", required=True, help="an event, an array or JSON lines; - is standard input")
@@ -41,17 +41,17 @@ def arguments() -> argparse.Namespace:
 
 
 def objection(asked: argparse.Namespace) -> str | None:
-    """None, or one sentence that says why nothing is done: what was asked for is never left out in silence."""
+    """Why the command cannot be carried out, in one sentence; None if it can. No argument is ignored silently."""
     real_cloud = asked.cloud == "env"
     if asked.command == "run":
         if asked.scenario and asked.event:
-            return "A scenario has requests of its own: name SCENARIO or EVENT, not both."
+            return "A scenario sends its own requests: set SCENARIO or EVENT, not both."
         if asked.scenario and real_cloud:
-            return "Scenarios are played by the simulated cloud: leave out CLOUD=env."
+            return "Scenarios need the simulated cloud: leave out CLOUD=env."
         if asked.scenario and asked.scenario not in ("all", "list", *CATALOGUE):
-            return f"There is no scenario {asked.scenario}; `make run SCENARIO=list` shows them all."
+            return f"There is no scenario {asked.scenario}; `make run SCENARIO=list` lists all scenarios."
         if real_cloud and not asked.event:
-            return "The samples are for the simulated cloud: with CLOUD=env name an event of yours, EVENT=file.json."
+            return "The samples need the simulated cloud: with CLOUD=env, name your own event with EVENT=file.json."
     return check_cloud(os.environ) if real_cloud else None
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: each look at each request as it happens, and the verdicts."""
+"""Console output of a run: each look at each request as it happens, and the verdicts."""
 
 import json
 import logging
@@ -20,21 +20,21 @@ OURS = re.compile(r"(^\n|\x1b\[\d{1,2}m)")
 
 
 def plain(text: str) -> str:
-    """A text as a terminal may be given it: what the cloud said cannot steer it, or begin a line of its own."""
+    """Escape control characters and line breaks, so that text from the cloud cannot control the terminal."""
     parts = OURS.split(text)
     parts[::2] = ("".join(one if one.isprintable() else repr(one)[1:-1] for one in part) for part in parts[::2])
     return "".join(parts)
 
 
 def is_rich(stream: TextIO) -> bool:
-    """Whether colours and moving lines are welcome there: https://no-color.org, and a terminal that says it is dumb."""
+    """Whether the stream is a terminal that takes colours: not with NO_COLOR (https://no-color.org) or TERM=dumb."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Console(logging.Handler):
-    """Fed by the log lines of the functions and by the events off the bus; colour on a terminal only.
+    """Prints the functions' log lines and the events from the bus; uses colour on a terminal only.
 
-    `brief` leaves out the looks and the evidence: with many requests at once nobody can read them.
+    `brief` leaves out the looks and the evidence; it is for many requests at once.
     """
 
     def __init__(self, as_json: bool = False, brief: bool = False) -> None:
@@ -49,7 +49,7 @@ class Console(logging.Handler):
     # ------------------------------------------------------------------------------------------------ lines
 
     def say(self, text: str = "") -> None:
-        """A line for people; with JSON=1 stdout carries events only, so it goes nowhere."""
+        """Print a line for people. With JSON=1 it is dropped, because stdout carries events only."""
         if not self._json:
             self._print(plain(text))
 
@@ -66,13 +66,13 @@ class Console(logging.Handler):
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
 
     def mark(self, right: bool | None) -> str:
-        """How a row of a table begins: whether it is as expected, or nothing where nothing was expected."""
+        """The start of a table row: ok, NO, or blank if nothing was expected."""
         if right is None:
             return "   "
         return self.paint("ok ", "detached") if right else self.paint("NO ", "failed")
 
     def _print(self, text: str) -> None:
-        """Whoever reads our lines may have had enough: what was asked for goes on, and the status tells its end."""
+        """Print, or discard all further output if the reader has closed the pipe. The command itself goes on."""
         with self._lock:
             try:
                 print(text, flush=True)
@@ -82,7 +82,7 @@ class Console(logging.Handler):
     # ------------------------------------------------------------------------------------------ progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show one log line of the functions, which must not fail on how it is shown."""
+        """Show one log line. An error in showing it must not fail the function that logged it."""
         try:
             self.shown(record)
         except Exception:  # noqa: BLE001 - as logging's own handlers do
@@ -102,7 +102,7 @@ class Console(logging.Handler):
             self.at(f"{message}{error} {fields.get('why', '')}".rstrip(), "failed")
 
     def _note(self, fields: Mapping[str, Any]) -> None:
-        """Remember whose DELETE has left, as long as it is not known how it ended."""
+        """Remember the volumes whose DELETE was sent and whose outcome is not known yet."""
         key = fields["request_source"], fields["request_id"], fields.get("volume_id", "")
         if fields["decision"] == "wait" and fields.get("deletes_sent"):
             self._sent[key] = fields["volume_id"]
@@ -110,20 +110,20 @@ class Console(logging.Handler):
             self._sent.pop(key, None)
 
     def interrupted(self, real_cloud: bool) -> str:
-        """What somebody has to know who stops waiting, once the functions have stopped."""
+        """What a user who pressed Ctrl-C needs to know. Call it after the functions have stopped."""
         if not real_cloud:
             return "Stopped; the simulated cloud has ended with this command."
         if not self._sent:
-            return "Stopped. No detach is under way, as far as was seen; to run the same again is safe."
+            return "Stopped. No detach was seen under way; running the same command again is safe."
         return (
-            f"Stopped. The detach of {', '.join(sorted(set(self._sent.values())))} goes on in the cloud, and nobody "
-            "watches it here any more: run the same again to see how it ended."
+            f"Stopped. The detach of {', '.join(sorted(set(self._sent.values())))} continues in the cloud, and is not "
+            "watched any more: run the same command again to see how it ended."
         )
 
     # ------------------------------------------------------------------------------------------- verdicts
 
     def verdict(self, event: Mapping[str, Any]) -> None:
-        """Show one event that came off the bus."""
+        """Show one event from the bus."""
         if self._json:
             self._print(json.dumps(event, ensure_ascii=False))
             return
@@ -146,7 +146,7 @@ class Console(logging.Handler):
             self.say(f"{'':23}{fact}")
 
     def _summary(self, data: Mapping[str, Any]) -> None:
-        """What became of several volumes together."""
+        """Show a summary of several volumes."""
         count, outcome = data["counts"]["volumes"], data["outcome"]
         title = f"SUMMARY · {outcome}: {count} volume{'' if count == 1 else 's'}"
         self.at(f"{data['request']['id']:<12.12} {title}", outcome)
@@ -155,7 +155,7 @@ class Console(logging.Handler):
 
 
 def _step(fields: Mapping[str, Any]) -> str:
-    """What was seen, what the cloud answered to the DELETE if there was one, and what follows."""
+    """What was seen, the cloud's answer to the DELETE if one was sent, and what follows."""
     status = fields.get("volume_status") or "-"
     calls = [call for call in fields.get("calls", ()) if call.startswith("delete_attachment")]
     answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""

@@ -1,4 +1,4 @@
-"""The simulated cloud that `make run` starts with: a few servers and disks, the sample events' among them."""
+"""The simulated cloud of `make run`: a few servers and disks, including those of the sample events."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ STOPPED_VOLUME = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 
 PROMPT = Behaviour(seconds=1.5)
 LONG_AGO = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
-"""The disks were attached before any of the sample requests was made."""
+"""When the disks were attached: before every sample request."""
 
 
 def demo_cloud(clock: Callable[[], datetime]) -> CloudApi:

@@ -1,4 +1,4 @@
-"""A Lambda Function URL on this machine: HTTP in, payload format 2.0 to the handler, its answer out."""
+"""A local Lambda Function URL: passes HTTP requests to a handler in payload format 2.0, and returns its answer."""
 
 import base64
 import re
@@ -18,22 +18,22 @@ from local.poller import Handler, OnError, ignore, invoke
 from local.private import is_foreign
 
 LARGEST = 6 * 1024 * 1024
-"""What Lambda takes; more it answers itself with 413."""
+"""Bytes of the largest body that Lambda accepts; it answers larger ones with 413."""
 
 PATIENCE = 30
-"""Seconds that a sender has for its headers, and again for its body; Lambda itself hands over whole requests only."""
+"""Seconds that a client has for its headers, and again for its body. Lambda passes on complete requests only."""
 
 TEXT = re.compile(r"\s*(text/|application/(json|xml|javascript|x-www-form-urlencoded)\s*(;|$))", re.IGNORECASE)
-"""Content types of which Lambda hands over the body as text; any other it encodes as base64."""
+"""Content types whose body Lambda passes on as text; it encodes others as base64."""
 
 PLAIN = {"Content-Type": "text/plain"}
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the local server shows by itself; behind the real URL there is only the function.
+    """A page that the local server adds; a real Function URL has none.
 
-    By its `policy` (Content-Security-Policy) a page loads nothing from anywhere.
+    `policy` is its Content-Security-Policy, which by default forbids to load anything.
     """
 
     content_type: str
@@ -43,7 +43,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Asked:
-    """An HTTP request that the local server may answer by itself; names of `headers` are read in any case."""
+    """An HTTP request that the local server may answer itself. Names of `headers` ignore case."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """The local server's own answer. A body that comes in parts is sent part by part, until it or the client ends."""
+    """The local server's own answer. A generator is sent part by part until it ends or the client disconnects."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,19 +61,19 @@ class Answered:
 
 
 Own = Callable[[Asked], Answered | None]
-"""Answers what is the local server's own; None is for the handler."""
+"""Answers the local server's own requests; returns None for those of the handler."""
 
 
 def nothing_own(_: Asked) -> None:
-    """Everything is for the handler."""
+    """Leave every request to the handler."""
 
 
 class PortTaken(Exception):
-    """Nothing can listen there."""
+    """The port cannot be used."""
 
 
 def payload(method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes) -> dict[str, Any]:
-    """The event that Lambda makes of an HTTP request; headers of the same name become one."""
+    """The event that Lambda makes of an HTTP request. Headers of the same name are joined."""
     joined: dict[str, str] = {}
     for name, value in headers:
         joined[name.lower()] = f"{joined[name.lower()]},{value}" if name.lower() in joined else value
@@ -107,7 +107,7 @@ def payload(method: str, target: str, headers: Iterable[tuple[str, str]], body: 
 
 
 class FunctionUrl(ThreadingHTTPServer):
-    """Serves a handler on loopback; port 0 is any free one. A `private` one takes nothing from web pages of others.
+    """Serves a handler on loopback; port 0 chooses a free one. `private` rejects requests from foreign web pages.
 
     Raises PortTaken.
     """
@@ -130,7 +130,7 @@ class FunctionUrl(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), _Connection)
         except (OSError, OverflowError) as error:
             why = (error.strerror or "") if isinstance(error, OSError) else "a port is at most 65535"
-            raise PortTaken(f"Port {port} cannot be had ({why}): choose another by PORT=.") from error
+            raise PortTaken(f"Port {port} cannot be used ({why}): choose another with PORT=.") from error
 
     @property
     def address(self) -> str:
@@ -145,12 +145,12 @@ class FunctionUrl(ThreadingHTTPServer):
         self.server_close()
 
     def answer(self, event: dict[str, Any]) -> Mapping[str, Any]:
-        """The handler's answer; an error of any kind is a 502, as behind a real Function URL."""
+        """The handler's answer; any error is a 502, as with a real Function URL."""
         broken = {"statusCode": 502, "headers": PLAIN, "body": "Internal Server Error"}
         return invoke(self.handler, "receive-webhook", event, self.on_error) or broken
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is none of our errors."""
+        """Ignore clients that disconnect."""
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -162,13 +162,13 @@ class _Connection(BaseHTTPRequestHandler):
         super().setup()
 
     def handle_expect_100(self) -> bool:
-        """Who waits for `100 Continue` gets it when the body is about to be read, and not for one that is refused."""
+        """Do nothing yet: `100 Continue` is sent when the body is read, and not for a refused request."""
         return True
 
     def do_GET(self) -> None:
         page = self.server.pages.get(urlsplit(self.path).path)
         lengths = self.headers.get_all("Content-Length", ["0"])
-        length = lengths[0].strip() if len(set(lengths)) == 1 else ""  # two of them could be read in two ways
+        length = lengths[0].strip() if len(set(lengths)) == 1 else ""  # different lengths are ambiguous
         if self.server.private and is_foreign(dict(self.headers), self.server.server_port):
             self._refuse(403, "Forbidden")
         elif page and self.command == "GET":
@@ -198,7 +198,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._stream(own.status, own.headers, own.body)
 
     def _stream(self, status: int, headers: Mapping[str, str], parts: Generator[str, None, None]) -> None:
-        """Without a length: the connection ends with the last part. A client that hangs up ends the parts."""
+        """Send parts without a length. The connection closes after the last part; a disconnect closes `parts`."""
         self.close_connection = True
         self.send_response(status)
         for name, value in {**headers, "Connection": "close"}.items():
@@ -209,7 +209,7 @@ class _Connection(BaseHTTPRequestHandler):
                 self.wfile.write(part.encode())
 
     def _body(self, length: int) -> bytes | None:
-        """The whole body; None if it is not there in time, or the sender stops before its end."""
+        """The whole body; None if it does not arrive in time or is cut short."""
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
@@ -240,4 +240,4 @@ class _Connection(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *arguments: Any) -> None:
-        """The functions' own log says what happened."""
+        """Log nothing: the functions have their own log."""

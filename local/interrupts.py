@@ -1,4 +1,4 @@
-"""The way in and out of every command: signals, streams and errors that nobody expected."""
+"""Start and end of every command: signals, standard streams, and unexpected errors."""
 
 import os
 import signal
@@ -11,10 +11,11 @@ USAGE = 2
 
 
 def carried_out(run: Callable[[], int]) -> int:
-    """The exit status of a command, which itself takes care of what is under way when it is interrupted.
+    """Run a command and return its exit status. The command itself cleans up when it is interrupted.
 
-    The first Ctrl-C or SIGTERM stops what goes on, and the next ones do not cut short how it is stopped. Both are
-    caught from the start: a process that a script starts in the background ignores SIGINT, and loading takes time.
+    The first Ctrl-C or SIGTERM stops the command; later ones are ignored, so that it can clean up. Both signals are
+    handled from the start, because a process that a script starts in the background ignores SIGINT, and imports are
+    slow.
     """
     _have_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -25,22 +26,22 @@ def carried_out(run: Callable[[], int]) -> int:
         print(STOPPED, file=sys.stderr)
         return USAGE
     except BrokenPipeError:
-        # Whoever read our lines has had enough; nothing of theirs is lost.
+        # The reader has closed the pipe.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for the rest of this process
         return 141
-    except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it is
+    except Exception as error:  # noqa: BLE001 - the user gets a sentence, not a traceback
         print(unexpected(error), file=sys.stderr)
         return USAGE
 
 
 def unexpected(error: BaseException) -> str:
-    """One sentence about what should not have happened."""
-    said = " ".join(str(error).split()) or "without a word"
+    """One sentence about an unexpected error."""
+    said = " ".join(str(error).split()) or "no message"
     return f"This command failed unexpectedly ({type(error).__name__}: {said[:300]}): please report it."
 
 
 def _have_streams() -> None:
-    """A stream that was closed leads nowhere; for what an encoding does not have a sign is shown."""
+    """Replace closed standard streams, and let the others replace characters that their encoding lacks."""
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 - as above
     for name in ("stdout", "stderr"):

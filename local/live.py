@@ -1,4 +1,4 @@
-"""What the page about the running stack shows: the last requests as their log lines and verdicts tell of them."""
+"""Data for the page about the running stack: the last requests, from their log lines and verdicts."""
 
 import json
 import logging
@@ -16,24 +16,24 @@ from shared.telemetry.logs import logger
 from tools.exit_status import is_summary
 
 KEPT = 50
-"""Requests that are kept; the oldest makes room for a new one."""
+"""Number of requests that are kept; a new one replaces the oldest."""
 
 STEPS_KEPT = 300
-"""Of a request that is watched for hours the last looks are kept."""
+"""Number of looks that are kept of each request."""
 
 STILL_HERE = 10.0
-"""Seconds after which a stream without news says that it is still there. A client that has gone is noticed by it."""
+"""Seconds after which an idle stream sends a comment. The write fails if the client has gone."""
 
 FIELDS = ("volume_status", "listed_by_server", "decision", "detail", "outcome", "reason", "why", "seconds")
-"""What is shown of the line of a step, under the same names."""
+"""The fields of a step's log line that are shown."""
 
 Key = tuple[str, str, str | None]
-"""Source and id of a request, and one of its volumes."""
+"""Source and id of a request, and a volume of it."""
 
 
 @dataclass
 class Followed:
-    """One request for one volume; `name` is its own among those kept, and all times are seconds since 1970."""
+    """One request for one volume. `name` is unique among those kept; times are seconds since 1970."""
 
     name: str
     request_id: str
@@ -52,9 +52,9 @@ class Followed:
 
 
 class Live(logging.Handler):
-    """Fed by the log lines of the functions and by the events off the bus; whoever subscribes is told of each change.
+    """Collects the functions' log lines and the events from the bus, and tells subscribers of each change.
 
-    Nothing else feeds it: what is shown is what the product saw and said.
+    It has no other source: the page shows what the product saw and said.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Live(logging.Handler):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hears the functions' log; in the end every stream ends."""
+        """Receive the functions' log lines; end every stream on exit."""
         heard = logging.getLogger(logger.name)
         heard.addHandler(self)
         try:
@@ -80,13 +80,13 @@ class Live(logging.Handler):
     # ----------------------------------------------------------------------------------------------- what comes in
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in a log line, if it is about a request."""
+        """Record a log line about a request; ignore others."""
         fields, message = vars(record), record.getMessage()
         with self._guard:
             if message == "webhook answered":
                 for said in fields.get("requests", ()):
                     named = said.split(" ")
-                    if len(named) == 3:  # an id with spaces in it is known from its first look on
+                    if len(named) == 3:  # an id with spaces is listed from its first look on
                         self._tell(self._of((named[0], named[1], named[2]), record.created, anew=True))
             elif message in ("request stepped", "look failed"):
                 key = fields["request_source"], fields["request_id"], fields.get("volume_id")
@@ -96,7 +96,7 @@ class Live(logging.Handler):
                 self._tell(followed)
 
     def verdict(self, event: Mapping[str, Any]) -> None:
-        """Take in an event that came off the bus; the same one again changes nothing."""
+        """Record an event from the bus. A redelivered event changes nothing."""
         data, now = event["data"], time.time()
         with self._guard:
             asked = data["request"]
@@ -105,19 +105,19 @@ class Live(logging.Handler):
                 return
             followed.server_id = followed.server_id or data.get("server_id")
             shown = dict(event)
-            if is_summary(event):  # the page shows what has a verdict and a detail
+            if is_summary(event):  # the page needs a verdict and a detail
                 count = data["counts"]["volumes"]
                 shown["data"] = {**data, "verdict": data["outcome"], "detail": f"summary of {count} volumes"}
             followed.verdicts.append({"at": now, "event": shown})
             self._tell(followed)
 
     def cloud_changed(self) -> None:
-        """Servers and disks are to be read again."""
+        """Tell subscribers to read servers and disks again."""
         with self._guard:
             self._say(_sse("cloud", {}))
 
     def _of(self, key: Key, now: float, anew: bool = False) -> Followed:
-        """The request of that name; what comes `anew` after one has ended is another one, with a name of its own."""
+        """The request with that key. With `anew`, a concluded request is followed by a new one with its own name."""
         known = self._latest.get(key)
         if known and not (anew and known.concluded):
             return known
@@ -132,7 +132,7 @@ class Live(logging.Handler):
     # ----------------------------------------------------------------------------------------------- what goes out
 
     def stream(self) -> Generator[str, None, None]:
-        """Server-sent events: all that is kept, `ready` with the names of it, and then each change as it comes."""
+        """Server-sent events: every kept request, `ready` with their names, and then each change."""
         news: SimpleQueue[str | None] = SimpleQueue()
         with self._guard:
             kept = list(self._requests.values())
@@ -166,7 +166,7 @@ def _sse(event: str, data: object) -> str:
 
 
 def _step(fields: Mapping[str, Any], at: float) -> dict[str, Any]:
-    """What a line says of a look; `delete` is what the cloud answered to the DELETE, if one was sent."""
+    """A look, from its log line; `delete` is the cloud's answer to the DELETE, if one was sent."""
     calls = [re.sub(r" (http_\d+|req-\S+)", "", call) for call in fields.get("calls", ())]
     deletes = [call.partition(" ")[2] for call in calls if call.startswith("delete_attachment")]
     shown = {name: fields[name] for name in FIELDS if name in fields}

@@ -1,4 +1,4 @@
-"""Keys of our own messages that are at hand, where no secret is asked for: in samples and tests."""
+"""Fixed keys for our own messages, for samples and tests that have no secret."""
 
 import hmac
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 @dataclass(frozen=True, slots=True)
 class FixedKeys:
-    """The first key signs, all are accepted. Without one every message of ours is refused."""
+    """The first key signs; all are accepted. Without a key every message of ours is refused."""
 
     keys: tuple[bytes, ...] = ()
     made: datetime = datetime(1970, 1, 1, tzinfo=UTC)

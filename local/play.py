@@ -1,4 +1,4 @@
-"""`make run SCENARIO=…`: play one scenario or all of them side by side, and hold every verdict against the record."""
+"""`make run SCENARIO=…`: play scenarios and compare every verdict with the simulated cloud's record."""
 
 import os
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ PATIENCE = 150
 def play(name: str, as_json: bool) -> int:
     """Play one scenario, `all` of them, or `list` them; exit status 0 if every verdict is as expected and true.
 
-    Each is played by the API of DETACH_API or, without that, by its own; those of one API side by side.
+    DETACH_API overrides the API of each scenario. Scenarios with the same settings run side by side.
     """
     if name == "list":
         for scenario in CATALOGUE.values():
@@ -38,11 +38,11 @@ def play(name: str, as_json: bool) -> int:
 
 
 Played = tuple[Stage, str, list[Any], Sequence[Happened]]
-"""A scenario, what is expected of one of its requests, its events, and what happened in the cloud."""
+"""A scenario, the expectation for one of its requests, the events of that request, and the cloud's history."""
 
 
 def _settings(scenario: Scenario) -> list[tuple[str, str]]:
-    """With the same settings scenarios are played side by side."""
+    """The key by which scenarios are grouped to run side by side."""
     return sorted(scenario.settings.items())
 
 
@@ -65,7 +65,7 @@ def _together(console: Console, chosen: Sequence[Scenario]) -> list[Played]:
 
 
 def _row(console: Console, stage: Stage, expected: str, events: list[Any], history: Sequence[Happened]) -> bool:
-    """Show what came of one request of a scenario; whether it is as expected, and true."""
+    """Show the result of one request of a scenario; returns whether it is as expected and true."""
     got = told(events)
     name, objections = stage.name, (disagreement(history, event, stage.keeps_records) for event in events)
     objection = next(filter(None, objections), None)

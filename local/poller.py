@@ -1,4 +1,4 @@
-"""Delivers a queue to a handler as Lambda's SQS event source mapping does."""
+"""Polls a queue and invokes a handler, as Lambda's SQS event source mapping does."""
 
 import threading
 import uuid
@@ -17,12 +17,12 @@ Received = dict[str, Any]
 
 
 def ignore(_: BaseException) -> None:
-    """Nobody wants to hear of errors."""
+    """Drop an error."""
 
 
 @dataclass(frozen=True)
 class LambdaContext:
-    """The part of Lambda's context object that handlers and Powertools read."""
+    """The part of Lambda's context object that the handlers and Powertools use."""
 
     function_name: str
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -38,7 +38,7 @@ class LambdaContext:
 
 
 def invoke(handler: Handler, name: str, event: dict[str, Any], on_error: OnError) -> Any:
-    """The handler's answer, or False where it raises; Lambda runs it in a thread of its own."""
+    """The handler's answer, or False if it raises. It runs in its own thread, as in Lambda."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(handler, event, LambdaContext(name))
     if error := future.exception():
@@ -48,7 +48,7 @@ def invoke(handler: Handler, name: str, event: dict[str, Any], on_error: OnError
 
 
 def receive(client: AwsClient, queue_url: str, wait_seconds: int) -> list[Received]:
-    """Up to ten messages of a queue, which has them still."""
+    """Receive up to ten messages of a queue, without deleting them."""
     every = {"AttributeNames": ["All"], "MessageAttributeNames": ["All"], "MaxNumberOfMessages": 10}
     asked = {"QueueUrl": queue_url, "WaitTimeSeconds": wait_seconds, **every}
     return client.call(SQS, "ReceiveMessage", asked).get("Messages") or []
@@ -62,11 +62,11 @@ def delete(client: AwsClient, queue_url: str, messages: Collection[Received]) ->
 
 @dataclass
 class Poller:
-    """Batches of up to ten, several invocations at once; what the handler reports as failed stays in the queue.
+    """Invokes the handler with batches of up to ten messages, several at once, and deletes what it did not fail.
 
-    A failed message comes back when its visibility timeout ends, and goes to the dead-letter queue once it
-    was received more often than the queue's redrive policy allows: both are the queue's own work. `died_in` is
-    the queue that a dead-letter queue's messages were in, which SQS tells with each of them.
+    A failed message stays in the queue. The queue itself returns it after its visibility timeout, and moves it to the
+    dead-letter queue after as many receives as its redrive policy allows. `died_in` is the ARN of the queue that the
+    messages of a dead-letter queue came from; SQS adds it to each message.
     """
 
     client: AwsClient
@@ -88,7 +88,7 @@ class Poller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No batch is begun any more; one that has begun is over when its invocation is."""
+        """Start no more batches, and wait for those that have started."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=self.wait_seconds + INVOCATION)
@@ -102,7 +102,7 @@ class Poller:
                 self._stop.wait(1)
 
     def poll(self) -> int:
-        """Receive one batch, invoke the handler with it, delete what it did not report; the number received."""
+        """Receive one batch, invoke the handler, delete what it did not fail; returns the number received."""
         messages = receive(self.client, self.queue_url, self.wait_seconds)
         if messages:
             event = {"Records": [self.record(message) for message in messages]}
@@ -112,7 +112,7 @@ class Poller:
         return len(messages)
 
     def record(self, message: Received) -> dict[str, Any]:
-        """A received message in the shape in which Lambda hands it over."""
+        """A received message, in the shape of Lambda's event."""
         died_in = {"DeadLetterQueueSourceArn": self.died_in} if self.died_in else {}
         no_lists: dict[str, list[str]] = {"stringListValues": [], "binaryListValues": []}
         return {
@@ -132,7 +132,7 @@ class Poller:
 
 
 def failed_ids(response: Any, received: set[str]) -> set[str]:
-    """The failures a handler reports; an answer of any other shape fails the whole batch, as with Lambda."""
+    """The failures that a handler reports. A malformed answer fails the whole batch, as with Lambda."""
     if response is None:
         return set()
     try:

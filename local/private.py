@@ -1,4 +1,4 @@
-"""What stands between this machine's services and others who can reach them: web pages, and other users of it."""
+"""Protection of the local services from web pages and from other users of this machine."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 
 def is_foreign(headers: Mapping[str, str], port: int) -> bool:
-    """Whether a request is of a web page that is not ours: by its origin, or by a name that leads here (DNS rebinding).
+    """Whether a request comes from a foreign web page: another origin, or another host name (DNS rebinding).
 
-    `headers` has the names as HTTP writes them.
+    `headers` has names in their usual spelling, such as `Origin`.
     """
     hosts = {f"{name}:{port}" for name in HERE}
     origin = headers.get("Origin")
@@ -24,7 +24,7 @@ def is_foreign(headers: Mapping[str, str], port: int) -> bool:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A WSGI application for those alone who sign with the access key of this run; and for no web page."""
+    """A WSGI application that accepts only requests signed with the access key of this run, and no web pages."""
 
     app: App
     key: str | None

@@ -1,4 +1,4 @@
-"""The cloud of CLOUD=env, by the `OS_…` variables or a clouds.yaml, and a look at it before anything is sent to it."""
+"""The cloud of CLOUD=env, from `OS_…` variables or a clouds.yaml, and a check of it before anything is sent."""
 
 import sys
 from collections.abc import Mapping
@@ -10,34 +10,34 @@ from shared.ports import CloudTrouble
 from shared.settings import BY_KEYS, CloudCredentials, DetachApi, Settings, SettingsError, load
 from tools.cloud_faults import credentials
 from tools.cloud_files import CloudsError
-from tools.clouds import Found, find, way_of
+from tools.clouds import Found, auth_type_of, find
 
 
 def found_in(environment: Mapping[str, str]) -> Found:
-    """The cloud that an environment, and the files of this user, mean. Raises CloudsError."""
+    """The cloud that the environment or the user's files describe. Raises CloudsError."""
     home = environment.get("SNAP_REAL_HOME") or environment.get("HOME")
     return find(environment, Path(home) if home else Path.home(), Path.cwd())
 
 
 def cloud_values(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the cloud secret holds for the cloud that an environment means. Raises CloudsError."""
+    """The contents of the cloud secret for the cloud of an environment. Raises CloudsError."""
     return dict(found_in(environment).values)
 
 
 def api_of(environment: Mapping[str, str]) -> DetachApi:
-    """By which API an environment has servers asked for. Raises SettingsError."""
+    """The API that an environment chooses with DETACH_API. Raises SettingsError."""
     given = {"DETACH_API": environment.get("DETACH_API", "")}
     return load(Settings, {"REQUEST_QUEUE_URL": "unused", **given}).detach_api
 
 
 def connect(values: Mapping[str, str], api: DetachApi = DetachApi.COMPUTE) -> OpenStackCloud:
-    """The cloud that a secret with these values leads to. Raises SettingsError."""
+    """The cloud of a secret with these values. Raises SettingsError."""
     credentials = load(CloudCredentials, values)
     return connector(api)(lambda _: credentials)
 
 
 def check_cloud(environment: Mapping[str, str]) -> str | None:
-    """Log in; None, or one line that says what is wrong and what to do."""
+    """Log in and print the address. Returns None, or one line that says what is wrong and what to do."""
     try:
         found = found_in(environment)
         warn(found)
@@ -57,9 +57,9 @@ def check_cloud(environment: Mapping[str, str]) -> str | None:
 
 
 def try_key(cloud: OpenStackCloud) -> None:
-    """An access key logs in nowhere: the first signed request tells whether it is the right one. Raises CloudTrouble.
+    """Check an access key, which has no login, with one signed request. Raises CloudTrouble if the key is refused.
 
-    What this key may not read is left to who needs it.
+    Other refusals are ignored here; they appear where the access is needed.
     """
     if cloud.login.held is None or cloud.login.held.keys is None:
         return
@@ -71,22 +71,22 @@ def try_key(cloud: OpenStackCloud) -> None:
 
 
 def shown(url: str) -> str:
-    """An address without a user and a password in it."""
+    """An address without user and password."""
     scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def warn(found: Found) -> None:
-    """One line on stderr, if something is set that nothing reads."""
+    """Print one line on stderr if variables are set that are not used."""
     if found.unused:
         print(f"{found.place}: not used are {', '.join(found.unused)}.", file=sys.stderr)
 
 
 def sentence(trouble: CloudTrouble, found: Found) -> str:
-    """What a login that failed means to the person who wrote the values."""
+    """One sentence about a failed login, with what to check."""
     told, url = trouble.classified, shown(found.values.get("auth_url", ""))
-    if told.reason is Reason.UNAUTHORIZED and way_of(found.values) == BY_KEYS:
+    if told.reason is Reason.UNAUTHORIZED and auth_type_of(found.values) == BY_KEYS:
         return f"The cloud refused the access key ({told.message.rstrip('.')}): {cure(found)}."
     if told.reason is Reason.UNAUTHORIZED:
         return f"Keystone at {url} refused the login ({told.message.rstrip('.')}): {cure(found)}."
@@ -97,14 +97,14 @@ def sentence(trouble: CloudTrouble, found: Found) -> str:
 
 
 def cure(found: Found) -> str:
-    """What to look at where a login is refused."""
+    """What to check when a login is refused."""
     spelt, values = found.spelt, found.values
     if "application_credential_secret" in values:
         return f"check {spelt('application_credential_id')} and {spelt('application_credential_secret')}"
     project = f"that {spelt('project_id')} or {spelt('project_name')} names a project of this user"
-    if way_of(values) == BY_KEYS:
+    if auth_type_of(values) == BY_KEYS:
         pair = f"{spelt('access_key')}, {spelt('secret_key')} and, of a temporary key, {spelt('security_token')}"
         return f"check {pair}, {spelt('signing')} (credential or access), this machine's clock, and {project}"
     if "password" in values:
         return f"check {spelt('username')}, {spelt('password')} and the domain names, and {project}"
-    return f"get another token, since one ends within hours, for {spelt('token')}, and check {project}"
+    return f"get a new token for {spelt('token')}, since tokens expire within hours, and check {project}"

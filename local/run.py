@@ -1,4 +1,4 @@
-"""`make run`: send events, show what happens, print the verdicts, and say whether they are the expected ones."""
+"""`make run`: send events, show what happens, print the verdicts, and compare them with what is expected."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from tools.sender import came_by_http, deliver, post_of
 
 EVENTS = Path(__file__).parent.parent / "events"
 PATIENCE = 120
-"""Seconds a sample may take; an event of the user's own is awaited for as long as the service watches."""
+"""Seconds that a sample may take. A user's own event has no limit: the service ends it."""
 
 SAMPLES = {
     "detach_cloudevent.json": "detached",
@@ -34,11 +34,11 @@ SAMPLES = {
     "webhook_cloudevent.json": "detached",
     "webhook_bare.json": "detached",
 }
-"""The sample events and what must come of them: the verdict or its detail."""
+"""The sample events, each with its expected verdict or detail."""
 
 
 def run(events: Sequence[str] | None, name: str, real_cloud: bool, as_json: bool) -> Exit:
-    """Send events of the user's own, which came from `name`, or the samples; of these each has an expected verdict."""
+    """Send the user's events, read from the file `name`, or the samples if `events` is None."""
     console = Console(as_json)
     wanted: list[tuple[str, str, str | None]]
     if events is None:
@@ -53,7 +53,7 @@ def run(events: Sequence[str] | None, name: str, real_cloud: bool, as_json: bool
             patience = PATIENCE if events is None else inf
             verdicts = collect(stack, console, {key for _, _, key in sent if key}, patience)
     except KeyboardInterrupt:
-        # The functions on this machine have stopped by now, so what is said stays true.
+        # The local functions have stopped by now, so the message stays true.
         console.trouble(console.interrupted(real_cloud))
         return Exit.OPEN
     console.say()
@@ -61,13 +61,13 @@ def run(events: Sequence[str] | None, name: str, real_cloud: bool, as_json: bool
     right = [_summary(console, *one[:2], events) for one, events in zip(sent, found, strict=True)]
     if events is None:
         return Exit.DETACHED if safe and all(right) else Exit.FAILED
-    # What the webhook refused has no verdict, and comes to none.
+    # A request that the webhook refused gets no verdict.
     keys = [key for _, _, key in sent]
     return of_all(of_events(said) if key else Exit.FAILED for key, said in zip(keys, found, strict=True))
 
 
 def _send(stack: Stack, console: Console, name: str, body: str) -> list[Key | None]:
-    """Send an event; how verdicts will name each volume that it asks for, or None where it was rejected."""
+    """Send an event; returns the key of each verdict that it will get, or None for a rejected one."""
     if came_by_http(body):
         return post_signed(stack, console, name, body)
     unnamed = Message(body, "", queue_arn(REQUESTS), datetime.now(UTC))
@@ -79,14 +79,14 @@ def _send(stack: Stack, console: Console, name: str, body: str) -> list[Key | No
     if isinstance(found, Rejected):
         return [(found.origin.id or message_id, found.volume_id)]
     if isinstance(found, Ignored | WaitingDelivery):
-        why = found.why if isinstance(found, Ignored) else "this is a message that only the service itself sends"
-        console.trouble(f"{name}: {why}; it is not answered")
+        why = found.why if isinstance(found, Ignored) else "only the service itself sends such a message"
+        console.trouble(f"{name}: {why}; it gets no verdict")
         return [None]
     return [(found.request.id or message_id, SUMMARY)]
 
 
 def post_signed(stack: Stack, console: Console, name: str, body: str) -> list[Key | None]:
-    """Post an event to the webhook; what is in the queue now, or None if it was rejected."""
+    """Post an event to the webhook; returns the key of each verdict that it will get, or None if it was rejected."""
     answer = _post(stack, console, name, body)
     if answer.status_code != 202:
         console.trouble(f"{name}: the webhook answered {answer.status_code}: {answer.text}")
@@ -100,7 +100,7 @@ def post_signed(stack: Stack, console: Console, name: str, body: str) -> list[Ke
 
 
 def refuses_tampered(stack: Stack, console: Console, path: Path) -> bool:
-    """Whether the webhook says 401 to a request that was changed after it was signed."""
+    """Whether the webhook answers 401 to a request that was changed after it was signed."""
     status = _post(stack, console, path.name, path.read_text(), tampered=True).status_code
     if status != 401:
         console.trouble(f"the webhook answered {status} to a request that was tampered with")
@@ -108,7 +108,7 @@ def refuses_tampered(stack: Stack, console: Console, path: Path) -> bool:
 
 
 def _post(stack: Stack, console: Console, name: str, body: str, tampered: bool = False) -> Response:
-    """Post an event, signed anew since its own signature has aged."""
+    """Post an event with a new signature, because the one in its file has expired."""
     post = post_of(body).signed(stack.webhook_secret, datetime.now(UTC))
     answer = deliver(post.tampered() if tampered else post, stack.webhook_url)
     how = ", tampered with" if tampered else ""
@@ -117,14 +117,14 @@ def _post(stack: Stack, console: Console, name: str, body: str, tampered: bool =
 
 
 def _summary(console: Console, name: str, expected: str | None, events: list[Any]) -> bool:
-    """Show what came of a request; whether that is the final verdict that was expected."""
+    """Show the result of a request; returns whether it is the expected final verdict."""
     final = [event for event in events if is_final(event)]
     summed_up = bool(final) and is_summary(final[-1])
     data = final[-1]["data"] if final else {}
     outcome, detail = data.get("outcome" if summed_up else "verdict"), data.get("detail")
     got = told(final) if summed_up else f"{outcome} ({detail})" if final else "no verdict"
     right = bool(final) and expected in (None, outcome, detail)
-    # Whether an event of the user's own has come to the hoped-for verdict, only its sender knows.
+    # Nothing is expected of a user's own event, so its row has no mark.
     mark = console.mark(None if right and not expected else right)
     wanted = f"   expected {expected}" if not right and expected else ""
     console.say(f"  {mark} {name:<26} {got}{wanted}")

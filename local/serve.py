@@ -1,4 +1,4 @@
-"""`make serve`: the whole stack stays up, with the webhook endpoint on a fixed port and a page about it."""
+"""`make serve`: keep the local stack running, with the webhook endpoint on a fixed port and a page about it."""
 
 import os
 
@@ -9,7 +9,7 @@ from tools.sender import LOCAL_SECRET
 
 
 def serve(port: int, real_cloud: bool, as_json: bool) -> int:
-    """Runs until Ctrl-C. Raises PortTaken."""
+    """Serve until Ctrl-C. Raises PortTaken."""
     console = Console(as_json)
     site, log = Site(real_cloud), LOGS / f"serve-{port}.log"
     try:
@@ -32,12 +32,12 @@ def serve(port: int, real_cloud: bool, as_json: bool) -> int:
 
 def _greet(console: Console, url: str, key: str) -> None:
     own = bool(os.environ.get("WEBHOOK_SECRET"))
-    public = f"{LOCAL_SECRET} (public; yours: WEBHOOK_SECRET=whsec_… make serve)"
-    made = f"{key} (made for this run; yours: WEBHOOK_SECRET=whsec_…)"
-    secret = "that of WEBHOOK_SECRET" if own else public if key == LOCAL_SECRET else made
+    public = f"{LOCAL_SECRET} (public; set your own: WEBHOOK_SECRET=whsec_… make serve)"
+    made = f"{key} (made for this run; set your own: WEBHOOK_SECRET=whsec_…)"
+    secret = "from WEBHOOK_SECRET" if own else public if key == LOCAL_SECRET else made
     there = ("" if url.endswith(":8080/") else f" URL={url}") + ("" if key == LOCAL_SECRET else " SECRET=…")
     console.say(f"  endpoint and page   {url}   (OpenAPI: {url}openapi.json)")
     console.say(f"  signing secret      {secret}")
     console.say(f"  send an event       make send EVENT=events/detach_cloudevent.json{there}")
     console.say(f"  see it refuse       curl -i -d '{{}}' -H 'content-type: application/json' {url}")
-    console.say("Verdicts are shown as they arrive; Ctrl-C stops everything.\n")
+    console.say("Verdicts appear here as they arrive; Ctrl-C stops everything.\n")

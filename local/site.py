@@ -1,4 +1,4 @@
-"""The local server's own pages, and what they ask for under `/_demo/`: servers, requests, events, reset."""
+"""The local server's pages, and their API under `/_demo/`: servers, requests, events, reset."""
 
 import json
 import re
@@ -32,13 +32,13 @@ POLICY = (
 )
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]{1,5})?")
 OWN_HEADER = "X-Demo"
-"""A page of another origin may not send it before it has asked (Fetch, CORS-preflight fetch), and nobody says yes."""
+"""A page of another origin may send it only after a preflight (Fetch, CORS-preflight fetch), which is not granted."""
 
 JSON = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
 class Site:
-    """Answers only to this machine's own names, and changes something only for pages of its own."""
+    """Answers requests for loopback names only, and accepts changes from its own pages only."""
 
     def __init__(self, real_cloud: bool) -> None:
         self.live = Live()
@@ -54,7 +54,7 @@ class Site:
 
     @contextmanager
     def showing(self, stack: Stack) -> Iterator[None]:
-        """This stack is shown for as long as the block lasts."""
+        """Show this stack for the length of the block."""
         self._stack = stack
         if stack.cloud:
             self._controls = CloudControls(stack.cloud, load(Settings, stack.environment).policy)
@@ -62,7 +62,7 @@ class Site:
             yield
 
     def pages(self) -> dict[str, Page]:
-        """All that is shown as it is, by path."""
+        """The static pages, by path."""
         script, style = (FILES / "page.js").read_text(), (FILES / "style.css").read_text()
         return {
             "/": Page("text/html; charset=utf-8", _index(self._real_cloud), POLICY),
@@ -74,7 +74,7 @@ class Site:
         }
 
     def answer(self, asked: Asked) -> Answered | None:
-        """The answer to a request under `/_demo/`; None for any other path, which the function answers."""
+        """The answer to a request under `/_demo/`; None for other paths, which the function answers."""
         if not asked.path.startswith(PREFIX):
             return None
         if objection := _foreign(asked):
@@ -98,7 +98,7 @@ class Site:
             return _said(200, {"simulated": True, "away": f"The cloud does not answer: {trouble}."})
 
     def _request(self, asked: Asked) -> Answered:
-        """Set the scene, sign the request, post it to the webhook endpoint, and say what that answers."""
+        """Prepare the scenario, sign the request, post it to the webhook endpoint, and return its answer."""
         if self._controls is None or self._stack is None:
             return _real()
         wish = _wish(asked.body)
@@ -123,7 +123,7 @@ class Site:
             answer = deliver(post, stack.webhook_url)
         except requests.RequestException as error:
             return _said(502, {"detail": f"The webhook endpoint does not answer ({type(error).__name__})."})
-        # What a handler that breaks leads to is plain text, as behind a real Function URL.
+        # A handler that raises is answered in plain text, as with a real Function URL.
         is_json = "json" in answer.headers.get("Content-Type", "")
         said = answer.json() if is_json else {"detail": answer.text}
         return _said(200, {"id": event["id"], "status": answer.status_code, "answer": said})
@@ -137,7 +137,7 @@ class Site:
 
 
 def _foreign(asked: Asked) -> str | None:
-    """Why this is not from a page of ours: a name that leads here by somebody else's DNS, or another origin."""
+    """Why a request is not from our own page: another host name (DNS rebinding) or another origin; or None."""
     host = asked.headers.get("Host", "")
     if not LOOPBACK.fullmatch(host):
         return "This is for 127.0.0.1 and localhost only."
@@ -145,12 +145,12 @@ def _foreign(asked: Asked) -> str | None:
         if asked.headers.get("Origin", f"http://{host}") != f"http://{host}":
             return "This is for pages of this server only."
         if OWN_HEADER not in asked.headers:
-            return f"The header {OWN_HEADER} is missing, by which pages of this server name themselves."
+            return f"The header {OWN_HEADER} is missing, which pages of this server send."
     return None
 
 
 def _wish(body: bytes) -> tuple[str, dict[str, Any]] | None:
-    """Scenario and data of a request; what else is wrong with the data, the webhook endpoint says."""
+    """Scenario and data of a request. The webhook endpoint checks the data further."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -171,7 +171,7 @@ def _real() -> Answered:
 
 
 def _index(real_cloud: bool) -> str:
-    """The page; with a real cloud there is nothing on it that sends anything."""
+    """The page. With a real cloud it has no form."""
     name = "real_cloud.html" if real_cloud else "simulated.html"
     demo = Template((FILES / name).read_text()).substitute(scenarios="\n".join(map(_choice, SCENARIOS)))
     operations = "\n".join(

@@ -1,4 +1,4 @@
-"""The whole product on this machine: AWS by moto, a cloud (simulated or real), and the functions in between."""
+"""The local stack: the functions, AWS by moto, and a simulated or real cloud."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ TAKEN_OVER = ("CONFIRM_TIMEOUT", "WATCH_TIMEOUT", "REQUEST_TTL", "REQUEST_TTL_LI
               "RUNNING_SERVER_POLICY", "SERVER_KIND", "EVENT_SOURCE", "EVENT_TYPE_PREFIX", "WEBHOOK_ALLOWED_ORIGINS",
               "ALLOWED_REQUESTERS",
               "SINK_URL", "SINK_MODE", "DELIVERY_TTL", "DETACH_API", "BMS_ENDPOINT")  # fmt: skip
-"""Settings which the caller's environment may set for the local stack too."""
+"""Settings that the local stack takes from the caller's environment."""
 
 SINK_SECRET = "volume-detach/sink"
 
@@ -51,7 +51,7 @@ class Stack:
     webhook_secret: str
 
     def request(self, body: str, delay: int = 0) -> str:
-        """Put a request on the queue, to be received after a `delay` in seconds; its message id."""
+        """Put a request on the queue, visible after `delay` seconds; returns the message id."""
         return self.aws.send(REQUESTS, body, delay)
 
 
@@ -67,21 +67,22 @@ def running(
     under_load: bool = False,
     keeps_verdicts: bool = False,
 ) -> Iterator[Stack]:
-    """Start everything, hand it out, and stop everything again; listens on loopback only.
+    """Start the stack, yield it, and stop it again. It listens on loopback only.
 
-    With a bucket that `keeps_verdicts` the webhook tells what became of a request; a deployment has none by default.
-    The webhook takes what is signed with the caller's WEBHOOK_SECRET, or else with the public one of the samples, and
-    with a real cloud with one of this run alone: what it takes detaches real disks. Others' web pages are then refused;
-    what goes to the caller's SINK_URL is signed with SINK_SECRET. AWS's variables in this process's environment are set
-    aside, and no proxy is asked for this machine. Raises SettingsError and PortTaken.
+    `keeps_verdicts` adds the bucket with which the webhook reports the state of a request; deployments have none by
+    default. The webhook secret is the caller's WEBHOOK_SECRET. Without it, a simulated cloud takes the public secret
+    of the samples, and a real cloud takes a new one for this run, because its requests detach real disks. With a real
+    cloud, requests from foreign web pages are refused. Requests to the caller's SINK_URL are signed with SINK_SECRET.
+    The AWS variables of this process are removed while the stack runs, and loopback addresses bypass proxies.
+    Raises SettingsError and PortTaken.
     """
     with ExitStack() as stack:
         before = dict(os.environ)
         surroundings = without_aws(before) | past_proxies(before)
         stack.callback(_put_functions_in, before)
-        # First of all: moto and botocore read it when they are loaded.
+        # This comes first, because moto and botocore read the environment when they are imported.
         _put_functions_in(surroundings)
-        # The stand-in's own request log says nothing about the product.
+        # Hide moto's request log.
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         aws = stack.enter_context(AwsStandIn(own_process=under_load, private=real_cloud))
         if real_cloud:
@@ -94,7 +95,7 @@ def running(
         aws.put_secret(WEBHOOK_SECRET, {"secrets": [webhook_secret]})
         environment = {
             **aws.environment,
-            "POWERTOOLS_METRICS_DISABLED": "true",  # standard output is for people here, or for events
+            "POWERTOOLS_METRICS_DISABLED": "true",  # standard output is for the user here
             "REQUEST_QUEUE_URL": aws.queue_urls[REQUESTS],
             "EVENT_BUS_NAME": BUS,
             "CLOUD_SECRET_ID": CLOUD_SECRET,
@@ -118,7 +119,7 @@ def running(
         poller = partial(Poller, aws.client, on_error=on_error)
         requests = aws.queue_urls[REQUESTS], queue_arn(REQUESTS)
         dead = aws.queue_urls[DEAD_LETTERS], queue_arn(DEAD_LETTERS)
-        # Under load full batches are worth more than many pollers.
+        # Under load, fewer pollers get fuller batches.
         stack.enter_context(poller(*requests, detach_volume, concurrency=3 if under_load else 4))
         stack.enter_context(
             poller(*dead, report_dead_letter, "report-dead-letter", concurrency=1, died_in=queue_arn(REQUESTS))
@@ -127,14 +128,14 @@ def running(
 
 
 def simulator_credentials(cloud: CloudApi) -> dict[str, str]:
-    """What the cloud secret holds for the simulator."""
+    """The contents of the cloud secret for the simulator."""
     place, user = cloud.deployment, cloud.identity.user
     login = {"username": user.name, "password": user.password, "user_domain_name": "Default"}
     return {"auth_url": place.auth_url, **login, "project_id": PROJECT, "region_name": place.region}
 
 
 def _put_functions_in(environment: Mapping[str, str]) -> None:
-    """Let the functions find their settings where Lambda puts them, and read them as they do when they start."""
+    """Set the environment of the functions, and let them read it anew."""
     os.environ.clear()
     os.environ.update(environment)
     for cached in (service, webhook_endpoint, dead_letters):

@@ -1,18 +1,18 @@
-"""What of a caller's environment the local stack must not see: an AWS of theirs, and proxies on the way to itself."""
+"""Keeps the caller's AWS settings and proxies away from the local stack."""
 
 from collections.abc import Mapping
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Where moto, the simulated cloud and the webhook listen."""
+"""The addresses of moto, the simulated cloud and the webhook."""
 
 
 def without_aws(environment: Mapping[str, str]) -> dict[str, str]:
-    """All but what leads boto3, botocore and our own client to somebody's account."""
+    """The environment without the variables that lead an AWS client to the caller's account."""
     return {name: value for name, value in environment.items() if not name.startswith("AWS_") and name != "BOTO_CONFIG"}
 
 
 def past_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables, in both spellings, by which no proxy is asked for this machine; for others all is as it was."""
+    """`no_proxy` in both spellings, extended by the loopback addresses."""
     told = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     hosts = [host.strip() for host in told.split(",") if host.strip()]
     value = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))

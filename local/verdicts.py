@@ -1,4 +1,4 @@
-"""The stack at work on the console, and its verdicts as they come off the event bus."""
+"""Runs the local stack with its log on the console, and collects the verdicts from the event bus."""
 
 import logging
 import os
@@ -14,16 +14,16 @@ from shared.telemetry.logs import logger
 from tools.exit_status import is_final, is_summary
 
 Key = tuple[str, str | None]
-"""A request and one of its volumes, as verdicts name them; or a request and SUMMARY."""
+"""The id of a request and of a volume, as verdicts name them; or the id of a request and SUMMARY."""
 
 SUMMARY = "summary"
 
 
 LOGS = Path("build")
-"""Where `make serve` keeps what its functions log, one JSON object a line, in a file for each port."""
+"""Folder of the functions' logs under `make serve`: one file for each port, one JSON object a line."""
 
 FORMATTER = logger.registered_formatter
-"""How the functions write a line, whoever reads it."""
+"""The formatter of the functions' log lines."""
 
 
 @contextmanager
@@ -35,15 +35,12 @@ def watched(
     introduced: bool = True,
     **options: Any,
 ) -> Iterator[Stack]:
-    """The running stack; the console shows the functions' log lines instead of standard output, and their errors.
-
-    They are kept in `log`, too, where one is named.
-    """
+    """Run the stack. The functions' log lines and errors go to the console, and to the file `log` if one is named."""
     target = logging.getLogger(logger.name)
     target.handlers[:] = [console]
     target.propagate = False
     with running(os.environ | (settings or {}), real_cloud=real_cloud, on_error=console.trouble, **options) as stack:
-        if log:  # not before the port is ours, and with it the file
+        if log:  # opened only now, because the process with the port owns the file
             log.parent.mkdir(exist_ok=True)
             lines = logging.FileHandler(log, mode="w", encoding="utf-8")
             lines.setFormatter(FORMATTER)
@@ -55,9 +52,9 @@ def watched(
 
 
 def collect(stack: Stack, console: Console, keys: set[Key], patience: float) -> dict[Key, list[Any]]:
-    """Show events as they come, until each request has its final verdict or patience (in seconds) ends.
+    """Show events until each request has its final verdict, or for `patience` seconds; returns the events by key.
 
-    A redelivered event has the id of the first and is passed over.
+    A redelivered event, which has the same id, is skipped.
     """
     events: dict[str, Mapping[str, Any]] = {}
     unanswered = set(keys)
@@ -77,12 +74,12 @@ def key_of(event: Mapping[str, Any]) -> Key:
 
 
 def _is_about(event: Mapping[str, Any], key: Key) -> bool:
-    """A summary comes with all that it sums up."""
+    """Whether an event belongs to a key. The key of a summary includes the verdicts of its volumes."""
     return key_of(event) == key or (key[1] == SUMMARY and event["data"]["request"]["id"] == key[0])
 
 
 def told(events: Sequence[Mapping[str, Any]]) -> str:
-    """What was said about a key, in short: the details of its verdicts, or what the summary lists."""
+    """The events of a key in short: the details of its verdicts, or the contents of the summary."""
     if events and is_summary(events[-1]):
         data = events[-1]["data"]
         return f"{data['outcome']}: " + (", ".join(one["detail"] for one in data["volumes"]) or "no volumes")

@@ -1,4 +1,4 @@
-"""The ways to log in to the simulated cloud, as a secret holds them: each stack uses one, and another one if asked."""
+"""The kinds of login to the simulated cloud, as contents of a secret. Each stack uses one; tests can choose another."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +14,10 @@ Values = dict[str, str]
 Read = Callable[[], Values]
 
 TEMPORARY = 900
-"""Seconds that a temporary key is good for; the shortest that Open Telekom Cloud gives."""
+"""Lifetime of a temporary key in seconds: the shortest that Open Telekom Cloud offers."""
 
 SOON = 60
-"""Seconds before its end in which a temporary key is replaced in the secret."""
+"""Seconds before its expiry at which a temporary key is replaced in the secret."""
 
 
 def _password(api: CloudApi) -> Read:
@@ -34,7 +34,7 @@ def _application_credential(api: CloudApi) -> Read:
 
 
 def _token(api: CloudApi) -> Read:
-    """A person gets another token when theirs is not good any more, as long as there is such a user."""
+    """A token, replaced when it expires, as long as the user exists."""
     held: list[str] = []
 
     def read() -> Values:
@@ -54,7 +54,7 @@ def _key(dialect: str) -> Callable[[CloudApi], Read]:
 
 
 def _temporary_key(api: CloudApi) -> Read:
-    """The project by its name, and a key that is replaced a minute before its end, as long as there is such a user."""
+    """The project by name, and a key that is replaced a minute before its expiry, as long as the user exists."""
     held: list[AccessKey] = []
 
     def read() -> Values:
@@ -69,7 +69,7 @@ def _temporary_key(api: CloudApi) -> Read:
 
 
 def _agency(api: CloudApi) -> Read:
-    """Of our own account, which trusts itself: the project is the one that holds the servers."""
+    """An agency of our own account; its project is the one with the servers."""
     project = api.world.project
     api.identity.add_agency("detacher", project, "Default")
     agency = {"agency_name": "detacher", "agency_domain_name": project.domain_name}
@@ -77,7 +77,7 @@ def _agency(api: CloudApi) -> Read:
 
 
 def _signed(api: CloudApi, key: AccessKey, **more: str) -> Values:
-    """Nothing but the region tells the addresses."""
+    """A key without addresses: the region implies them."""
     return _without_user(api) | {"access_key": key.access, "secret_key": key.secret, **more}
 
 
@@ -94,20 +94,20 @@ WAYS: Mapping[str, Callable[[CloudApi], Read]] = {
     "temporary-key": _temporary_key,
     "agency": _agency,
 }
-"""By the name that `make prove ACCESS=` takes."""
+"""The kinds of login by the name for `make prove ACCESS=`."""
 
 OTHERS = tuple(name for name in WAYS if name != "password")
 _chosen = [os.environ.get("ACCESS") or "password"]
 
 
 def chosen() -> str:
-    """The way of a stack that is told none: the one of ACCESS, or of `by`."""
+    """The default login of stacks: that of ACCESS, or of `by`."""
     return _chosen[-1]
 
 
 @contextmanager
 def by(name: str) -> Iterator[None]:
-    """Have stacks that are made meanwhile log in so."""
+    """Let stacks that are created in the block use this login."""
     _chosen.append(name)
     try:
         yield
@@ -117,7 +117,7 @@ def by(name: str) -> Iterator[None]:
 
 @dataclass
 class Access:
-    """The credentials of one stack, read anew each time as a secret is; `given` are all that no text may show."""
+    """The credentials of one stack, read each time like a secret; `given` are all values that no text may show."""
 
     cloud: CloudApi
     name: str
@@ -127,7 +127,7 @@ class Access:
         self._read = WAYS[self.name](self.cloud)
 
     def read(self) -> CloudCredentials:
-        """What the secret holds now."""
+        """The contents of the secret now."""
         known = load(CloudCredentials, self._read())
         self.given.update(known.secrets)
         return known

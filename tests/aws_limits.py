@@ -1,4 +1,4 @@
-"""AWS as an HTTP server that takes what AWS takes and refuses what it refuses, for the adapters."""
+"""An HTTP server for tests of the adapters that enforces AWS's limits."""
 
 import json
 import threading
@@ -22,9 +22,9 @@ FULL = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}
 
 @dataclass
 class LimitedAws:
-    """What was taken, in order, and how it is out of order: `partial` entries are left out of that many calls.
+    """The accepted requests, in order, and the faults: `partial` entries are dropped from each call.
 
-    `skew` is how far AWS's clock is ahead of ours; `whole` has SQS refuse a batch for one entry that is wrong.
+    `skew` is how far AWS's clock is ahead of ours; `whole` makes SQS refuse a whole batch for one invalid entry.
     """
 
     url: str = ""
@@ -127,7 +127,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *arguments: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @contextmanager

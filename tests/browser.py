@@ -1,4 +1,4 @@
-"""A real browser without a window, spoken to over a pipe (Chrome DevTools protocol); for tests that look at a page."""
+"""Drives a real headless browser over a pipe (Chrome DevTools protocol), for tests of pages."""
 
 import base64
 import json
@@ -19,20 +19,20 @@ SWITCHES = (
     "--force-color-profile=srgb", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 PATIENCE = 60.0
-"""Seconds until a browser that says nothing is ended; what waits for it then fails."""
+"""Seconds after which a silent browser is killed, so that the test fails."""
 
 
 def installed() -> str | None:
-    """The browser of this machine, if there is one."""
+    """The path of an installed browser, or None."""
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "")}
-"""Keys that a test presses: their code, and the text that they write."""
+"""Keys that tests press: their code, and the text that they write."""
 
 
 def complaints_in(method: str, told: dict[str, Any]) -> list[str]:
-    """What an event says that a console would show as an error."""
+    """The text of an event that a console would show as an error."""
     match method:
         case "Runtime.exceptionThrown":
             details = told["exceptionDetails"]
@@ -57,7 +57,7 @@ class Browser:
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **parameters: Any) -> Any:
-        """The result of one command; events that come before it are passed over."""
+        """The result of one command. Events before it are recorded."""
         self._asked += 1
         told = {"id": self._asked, "method": method, "params": parameters}
         assert self._process.stdin
@@ -81,7 +81,7 @@ class Browser:
         return message
 
     def open(self, url: str, width: int, height: int, dark: bool = False) -> None:
-        """Show a page as on a screen of that size; returns when it is loaded."""
+        """Load a page on a screen of that size, and wait for it."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                  mobile=width < 600)  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -91,11 +91,11 @@ class Browser:
             pass
 
     def value(self, script: str) -> Any:
-        """What an expression is in the page."""
+        """The value of an expression in the page."""
         return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def awaited(self, script: str, seconds: float = 30) -> Any:
-        """What an expression is in the page as soon as it is anything; None if it is not in time."""
+        """The value of an expression in the page as soon as it is truthy; None after a timeout."""
         until = f"""new Promise(done => {{
             const end = performance.now() + {seconds * 1000};
             const look = () => {{
@@ -107,22 +107,22 @@ class Browser:
         return self.ask("Runtime.evaluate", expression=until, returnByValue=True, awaitPromise=True)["result"]["value"]
 
     def press(self, key: str) -> None:
-        """Press a key and let it go: one of KEYS."""
+        """Press and release one of KEYS."""
         code, text = KEYS[key]
         told: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self.ask("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **told)
         self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
 
     def picture(self) -> bytes:
-        """What is to be seen, as PNG."""
+        """A screenshot as PNG."""
         return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
 
 
 @contextmanager
 def browsing(executable: str, profile: Path, patience: float = PATIENCE) -> Iterator[Browser]:
-    """A browser of its own, ended with all of its processes; it keeps everything it writes in `profile`."""
+    """Run a browser for the length of the block, with its files in `profile`; ends all of its processes."""
     process = subprocess.Popen(
-        # The protocol is spoken on descriptors 3 and 4.
+        # The browser uses descriptors 3 and 4 for the protocol.
         ["/bin/sh", "-c", 'exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null', executable, *SWITCHES,
          "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Values for tests of the decision: one ordinary case, said once, and changed in the one point that matters."""
+"""Builders of values for tests of the decision: an ordinary case, of which each test changes what matters."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +30,7 @@ OTHER_ATTACHMENT = "d42a3356-2c63-4d7c-b56e-25b2e3c1fb38"
 
 
 def ago(**span: float) -> datetime:
-    """A moment before NOW: `ago(seconds=15)`."""
+    """A time before NOW: `ago(seconds=15)`."""
     return NOW - timedelta(**span)
 
 
@@ -39,23 +39,23 @@ ATTACHED = ago(days=30)
 
 
 def request(**changes: Any) -> DetachRequest:
-    """A wish, half an hour old, to have VOLUME off SERVER."""
+    """A request, half an hour old, to detach VOLUME from SERVER."""
     ordinary = {"id": "4711", "source": "/changes", "requested_at": REQUESTED, "server_id": SERVER, "volume_id": VOLUME}
     return DetachRequest(**{**ordinary, **changes})
 
 
 def attachment(**changes: Any) -> Attachment:
-    """As /dev/sdb, for a month."""
+    """An attachment as /dev/sdb, a month old."""
     return Attachment(**{"attachment_id": ATTACHMENT, "attached_at": ATTACHED, "device": "/dev/sdb", **changes})
 
 
 def elsewhere(**changes: Any) -> tuple[str, Attachment]:
-    """To another server, for a month."""
+    """An attachment to another server, a month old."""
     return OTHER_SERVER, attachment(**{"attachment_id": OTHER_ATTACHMENT, **changes})
 
 
 def volume(status: str = "in-use", *attachments: Attachment | tuple[str, Attachment], **changes: Any) -> Volume:
-    """VOLUME, attached to SERVER unless its status or its attachments say otherwise."""
+    """VOLUME, by default attached to SERVER."""
     attached = attachments or (() if status == "available" else (attachment(),))
     return Volume(
         VOLUME, status, tuple(one if isinstance(one, tuple) else (SERVER, one) for one in attached), **changes
@@ -72,29 +72,29 @@ def server(**changes: Any) -> Server:
 
 
 def record(kind: str, began: datetime, ended: datetime | None = None, **changes: Any) -> Action:
-    """An action record of the server; without an end, of a cloud that does not tell it."""
+    """An action record of the server; without an end, as from a cloud that does not report it."""
     return Action(kind, began, ended, **changes)
 
 
 CREATED = record("create", ago(days=90), ago(days=90))
-"""What the records of every server begin with."""
+"""The first record of every server."""
 
 LISTED = (Listed("6d0cb1a4-5b0e-4e2a-a1d5-1f2f6c5ac1d1", "/dev/sda"), Listed(VOLUME, "/dev/sdb"))
 NOT_LISTED = LISTED[:1]
 
 
 def seen(volume: Volume | None, listing: tuple[Listed, ...] | None = LISTED, **changes: Any) -> Seen:
-    """Both planes, and the running server, as just read."""
+    """A look at both planes and the running server."""
     return Seen(volume, listing, **{"server": server() if listing is not None else None, **changes})
 
 
 def unread(volume: Volume | None) -> Seen:
-    """The volume alone, as while a detach is under way."""
+    """A look at the volume only, as during a detach."""
     return Seen(volume, listing_read=False)
 
 
 def progress(**changes: Any) -> Progress:
-    """A request first seen now, of which nothing is known yet."""
+    """The case of a request that is first seen now."""
     return Progress(**{"first_seen_at": NOW, **changes})
 
 
@@ -103,31 +103,31 @@ FOLLOWING = progress(followed=attachment())
 
 
 def lost(deletes: int, seconds_ago: float, **changes: Any) -> Progress:
-    """So many DELETEs sent whose outcome is not known, the last of them so long ago."""
+    """Progress with that many DELETEs of unknown outcome, the last one that long ago."""
     sent = {"deletes_sent": deletes, "unsettled": deletes, "last_delete_at": ago(seconds=seconds_ago)}
     return progress(**{"followed": attachment(), **sent, **changes})
 
 
 def throttled(seconds_ago: float) -> Progress:
-    """One DELETE sent that certainly had no effect."""
+    """Progress with one DELETE that certainly had no effect."""
     return lost(1, seconds_ago, unsettled=0, last_error="http_429: slow down")
 
 
 def accepted(seconds_ago: float, **changes: Any) -> Progress:
-    """One DELETE sent and accepted."""
+    """Progress with one accepted DELETE."""
     at = ago(seconds=seconds_ago)
     return lost(1, seconds_ago, **{"unsettled": 0, "first_seen_at": at, "accepted_at": at, **changes})
 
 
 def joined(seconds_ago: float, **changes: Any) -> Progress:
-    """Nothing sent; somebody else's detach has been seen for so long."""
+    """Progress without a DELETE, in which somebody else's detach has been seen for that long."""
     since = ago(seconds=seconds_ago)
     shown = {"first_seen_at": since, "detaching_since": since, "detaching_seen": True}
     return progress(**{"followed": attachment(), **shown, **changes})
 
 
 def case(so_far: Progress = FRESH, asked: DetachRequest | None = None) -> Case:
-    """Not looked at yet in this delivery."""
+    """A case without a look in this delivery."""
     return Case(asked or request(), Message("{}", "m-1", "queue", NOW), so_far)
 
 
@@ -136,12 +136,12 @@ def call(operation: str = "get_volume", status: int = 200) -> Call:
 
 
 def answer(kind: AnswerClass, reason: Reason | None = None, retry_after: float | None = None) -> Classified:
-    """What came back of a call, understood."""
+    """The classified answer of a call."""
     return Classified(kind, f"test.{kind.value}", "as the cloud put it", reason, retry_after)
 
 
 def said(decision: Decision) -> str:
-    """A decision in a word or two, so that a table of them can be read."""
+    """A decision in a word or two, for readable tables."""
     match decision:
         case Delete():
             return "delete"

@@ -1,4 +1,4 @@
-"""A certificate that vouches for itself, for servers on this machine."""
+"""A self-signed certificate for local servers."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """The certificate's file, and a server's context that shows it."""
+    """The certificate's file, and a server's TLS context with it."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a cloud")])
     names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])

@@ -1,19 +1,19 @@
-"""CloudWatch, as far as alarms go: what it keeps of the values of a metric, when it knows of them, and what it decides.
+"""A model of CloudWatch's alarms: which values it keeps, when it knows them, and what it decides.
 
 The model is that of the CloudWatch User Guide ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing
 data", "Metric math syntax and functions"):
 
 - An alarm is evaluated every minute. A datapoint is the statistic over one period; the periods of an evaluation end at
-  the moment of it, so they slide.
+  its time, so they slide.
 - CloudWatch retrieves more periods than EvaluationPeriods, the *evaluation range*. By how many more is not documented
-  (five for three in its example), so it is a parameter here, and an alarm has to do with any.
+  (five for three in its example), so it is a parameter here, and an alarm has to work with any.
 - Of the datapoints that there are, the most recent EvaluationPeriods count. Only if there are fewer, missing ones fill
   up, as TreatMissingData says. The alarm is on if DatapointsToAlarm of them are breaching.
 - FILL makes a datapoint of each period without one, the latest included: it is filled, and not missing, although its
   data may only be late.
 
-What a minute brought arrives late as a whole: by how much is a parameter too (`Lag`), since AWS promises nothing. What
-the model leaves out: values of one minute that arrive in parts, and data that never come.
+The data of a minute arrive late, all together. The delay is a parameter too (`Lag`), because AWS promises nothing. The
+model leaves out values of one minute that arrive in parts, and data that never arrive.
 """
 
 import math
@@ -45,7 +45,7 @@ Minute = tuple[float, float, int]
 
 @dataclass(frozen=True)
 class Lag:
-    """After how many seconds the data of a minute are known: from `least` to `most`, another one for each minute."""
+    """The delay in seconds of the data of a minute: random from `least` to `most`, for each minute."""
 
     least: int = 0
     most: int = 0
@@ -89,14 +89,14 @@ class Timeline:
 
 @dataclass
 class Known:
-    """What CloudWatch knows of it: what was written, once it has arrived. What has arrived whole is computed once."""
+    """The values of a metric that have arrived. Periods that have arrived completely are computed once."""
 
     happened: Timeline
     lag: Lag
     _whole: dict[tuple[Key, str, int, int], float | None] = field(default_factory=dict)
 
     def statistic(self, key: Key, stat: str, start: int, end: int, now: int) -> float | None:
-        """Over the minutes from `start` to `end`, as far as known by `now`, all in seconds; None without any value."""
+        """The statistic from `start` to `end`, as known by `now`, all in seconds; None without a value."""
         minutes = self.happened.metrics.get(key)
         if not minutes:
             return None
@@ -130,7 +130,7 @@ STATISTICS = {"Sum": _total, "Maximum": _most, "SampleCount": _count}
 
 
 def named(value: Any) -> str:
-    """A dimension's value: the stack's name is the service, other things go by their names in the template."""
+    """The value of a dimension: the stack's name is the service; resources have their names in the template."""
     match value:
         case {"Ref": "AWS::StackName"}:
             return SERVICE
@@ -154,7 +154,7 @@ class Alarm:
 
     @cached_property
     def period(self) -> int:
-        """Seconds; those of metric math have one in common."""
+        """The period in seconds; metrics of an expression share one."""
         stats = [entry["MetricStat"] for entry in self.properties.get("Metrics", ()) if "MetricStat" in entry]
         (period,) = {stat["Period"] for stat in stats or [self.properties]}
         return int(period)
@@ -171,14 +171,14 @@ class Alarm:
 
     @cached_property
     def asked(self) -> dict[str, tuple[Key, str]]:
-        """The metrics that it watches, and the statistic of each, by their names in metric math."""
+        """The watched metrics and their statistics, by their names in metric math."""
         if "Metrics" not in self.properties:
             return {"": (key_of(self.properties), self.properties["Statistic"])}
         stats = {entry["Id"]: entry["MetricStat"] for entry in self.properties["Metrics"] if "MetricStat" in entry}
         return {id_: (key_of(stat["Metric"]), stat["Stat"]) for id_, stat in stats.items()}
 
     def is_on(self, known: Known, now: int, more: int) -> bool:
-        """What CloudWatch decides with an evaluation range of so many periods `more` than the alarm evaluates."""
+        """Whether the alarm is on, with an evaluation range of `more` periods than the alarm evaluates."""
         ends = (now - at * self.period for at in range(self.window + more))
         datapoints = [value for end in ends if (value := self.datapoint(known, end, now)) is not None]
         compared, threshold = COMPARED[self.properties["ComparisonOperator"]], self.properties["Threshold"]
@@ -187,16 +187,16 @@ class Alarm:
         return breaching + missing * FILLED[self.properties["TreatMissingData"]] >= self.needed
 
     def datapoint(self, known: Known, end: int, now: int) -> float | None:
-        """Of the period that ends then, as it is known now."""
+        """The datapoint of the period that ends then, as known now."""
         values = {
             id_: known.statistic(key, stat, end - self.period, end, now) for id_, (key, stat) in self.asked.items()
         }
         return self._calculated(values) if "Metrics" in self.properties else values[""]
 
     def _calculated(self, values: Mapping[str, float | None]) -> float | None:
-        """Metric math, as far as the template uses it: IF, FILL, AND and the operators mean what they mean in Python.
+        """The metric math that the template uses: IF, FILL, AND, and operators as in Python.
 
-        Where a metric without a datapoint is not filled, there is no result.
+        A metric without a datapoint and without FILL gives no result.
         """
         (expression,) = [entry["Expression"] for entry in self.properties["Metrics"] if "Expression" in entry]
         assert re.fullmatch(r"[A-Za-z0-9_(),<>+ ]+", expression)
@@ -208,7 +208,7 @@ class Alarm:
             return None
 
     def states(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> Iterator[tuple[int, bool]]:
-        """The second of each evaluation, and whether the alarm is on, up to when nothing is left in its range."""
+        """The second of each evaluation, and whether the alarm is on, until its range has no more values."""
         span = (self.window + more + 1) * self.period + lag.most
         known = Known(happened, lag)
         for now in range(MINUTE, math.ceil(happened.ends / MINUTE) * MINUTE + span, MINUTE):

@@ -1,4 +1,4 @@
-"""What every kind of test may use."""
+"""Fixtures and options for all kinds of tests."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ SLICES = (
     "integration/test_guest_script.py",
     "unit/test_what_is_accepted_can_be_finished.py",
 )  # fmt: skip
-"""Slices of the long proofs, what enumerates much, and what starts whole commands: `make slices`, which CI runs too."""
+"""Tests of `make slices`, which CI runs too: slices of the long proofs, long enumerations, and whole commands."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

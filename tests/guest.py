@@ -1,4 +1,4 @@
-"""A Linux server as a directory: what its kernel says of disks, and tools that change that."""
+"""A fake Linux server in a directory: the kernel's files about disks, and tools that change them."""
 
 import json
 import os
@@ -22,7 +22,7 @@ WWN = "688860300002a6d3bc4ab5bd8a4c2df1"
 READERS = (
     "awk", "cat", "cut", "grep", "head", "ls", "mktemp", "paste", "readlink", "rm", "sed", "sort", "tail", "tr", "wc",
 )  # fmt: skip
-"""What the script needs of any system."""
+"""The commands that the script needs on any system."""
 
 GONE = r"""gone() { # a device, out of sysfs
     rm -rf "$ROOT/sys/class/block/$1"
@@ -53,7 +53,7 @@ ASKING = ("zpool list", "zpool status")
 
 @dataclass(frozen=True)
 class Told:
-    """What the script said, and how it ended."""
+    """The output of the script, and its exit status."""
 
     status: int
     said: dict[str, Any]
@@ -65,7 +65,7 @@ class Told:
 
 @dataclass
 class Guest:
-    """The server. A device has the number 8:n. What adds something returns the server, so that it can be chained."""
+    """The server. Devices have the numbers 8:n. Methods that add something return the server, for chaining."""
 
     root: Path
     shell: Sequence[str] = ("/bin/sh",)
@@ -86,14 +86,14 @@ class Guest:
     # -------------------------------------------------------------------------------------------- what there is
 
     def tool(self, name: str, effect: str) -> None:
-        """A command that notes how it was called, and then does this."""
+        """A command that records its call, and then runs this."""
         path = self.root / "bin" / name
         helpers = f"ROOT='{self.root}'\nPATH='{os.environ['PATH']}'\n{GONE}"
         path.write_text(f'#!/bin/sh\n{helpers}echo "{name} $*" >>"$ROOT/calls"\n{effect}\n')
         path.chmod(0o755)
 
     def disk(self, name: str, ids: Iterable[str] = (), parts: int = 0, **attributes: str) -> "Guest":
-        """A disk with so many partitions, and its links in by-id."""
+        """A disk with that many partitions, and its links in by-id."""
         self._device(self.root / "sys/class/block" / name, name)
         (self.root / "sys/block" / name).symlink_to(f"../class/block/{name}")
         for number in range(1, parts + 1):
@@ -110,7 +110,7 @@ class Guest:
         return self
 
     def mapped(self, name: str, on: Sequence[str], called: str, uuid: str) -> "Guest":
-        """A device of device-mapper that rests on others."""
+        """A device of device-mapper on top of others."""
         path = self._resting(name, on)
         (path / "dm").mkdir()
         (path / "dm/name").write_text(f"{called}\n")
@@ -124,7 +124,7 @@ class Guest:
         return self
 
     def other(self, name: str, on: Sequence[str]) -> "Guest":
-        """Something else that rests on devices."""
+        """Another kind of device on top of others."""
         self._resting(name, on)
         return self
 
@@ -190,7 +190,7 @@ class Guest:
         return f"{self.root / 'bin'}:{readers}"
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """The script as it is called by hand."""
+        """Run the script as a user does."""
         return subprocess.run(
             [*self.shell, str(SCRIPT), *arguments],
             env={"PATH": self.path, "ROOT": str(self.root), "TMPDIR": str(self.root)},
@@ -198,14 +198,14 @@ class Guest:
         )  # fmt: skip
 
     def told(self, *arguments: str) -> Told:
-        """What it says of the volume, as JSON."""
+        """Its output about the volume, from JSON."""
         done = self.run("--volume-id", VOLUME, *arguments, "--json")
         assert "" == done.stderr
         return Told(done.returncode, json.loads(done.stdout))
 
     @property
     def changes(self) -> list[str]:
-        """Calls of what changes something."""
+        """The recorded calls of commands that change something."""
         calls = self.root / "calls"
         lines = calls.read_text().splitlines() if calls.exists() else []
         return [
@@ -215,7 +215,7 @@ class Guest:
 
 
 def shells() -> list[Any]:
-    """The shells that servers have as /bin/sh, each with what else is found there."""
+    """The shells that servers use as /bin/sh, each with the other commands there."""
     busybox = shutil.which("busybox")
     known = [
         ("dash", [shutil.which("dash")], None),
@@ -232,7 +232,7 @@ def shells() -> list[Any]:
 
 
 def why_no_loop_devices() -> str | None:
-    """Why real block devices cannot be tried on this machine."""
+    """Why tests with real block devices cannot run on this machine."""
     if os.geteuid() != 0:
         return "only root may set up loop devices"
     missing = [tool for tool in ("losetup", "mkfs.ext4", "mkswap", "mount", "unshare") if not shutil.which(tool)]

@@ -39,7 +39,7 @@ def http_request(
 
 
 def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpRequest:
-    """A POST that proves nothing; bytes are sent as they are."""
+    """A POST without authentication; bytes are sent unchanged."""
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     return http_request("POST", {"content-type": kind, **(headers or {})}, body)
 
@@ -57,7 +57,7 @@ def signed(
     at: datetime = NOW,
     id: str = "msg_1",
 ) -> HttpRequest:
-    """A POST with a good signature."""
+    """A POST with a valid signature."""
     bare = unsigned(value, kind, headers)
     post = Post(bare.headers, bare.body).signed(secret, at, id)
     return http_request("POST", post.headers, post.body)
@@ -73,7 +73,7 @@ def batched(events: Sequence[Any]) -> HttpRequest:
 
 @dataclass
 class FakeKeyRing:
-    """Keys as a test wants them; `newest` are those that only a second look finds."""
+    """Keys for a test; `newest` are those that only a second read returns."""
 
     known: Keys = KEYS
     newest: Keys | None = None
@@ -89,7 +89,7 @@ class FakeKeyRing:
 
 @dataclass
 class FakeQueue:
-    """A queue that keeps what it takes; `errors` says what becomes of the first message, the second, and so on."""
+    """A queue that keeps its messages; `errors` are the results for the first message, the second, and so on."""
 
     errors: dict[int, Unsent] = field(default_factory=dict)
     taken: list[QueueMessage] = field(default_factory=list)
@@ -115,7 +115,7 @@ def endpoint(
 
 
 def said(answer: HttpAnswer) -> Any:
-    """The body of an answer as a sender reads it."""
+    """The parsed body of an answer."""
     return json.loads(answer.body)
 
 
@@ -135,7 +135,7 @@ def fields(problem: Any) -> set[str]:
 
 
 def requests_read(queue: FakeQueue) -> list[DetachRequest]:
-    """The requests in the queue, as its consumer reads them: all of them new ones."""
+    """The requests in the queue as its consumer reads them, all of them new."""
     found = [read(Message(message.body, "m", "queue", NOW), "bms", NOW, MESSAGE_KEYS) for message in queue.taken]
     assert all(isinstance(cases, list) and len(cases) == 1 and cases[0].fresh for cases in found), found
     return [case.request for cases in found if isinstance(cases, list) for case in cases]
@@ -143,7 +143,7 @@ def requests_read(queue: FakeQueue) -> list[DetachRequest]:
 
 @dataclass
 class FakeStore:
-    """Keeps what a test puts there, and the marks; `trouble` says that nobody answers."""
+    """A store with the test's contents and marks; with `trouble` it does not answer."""
 
     kept: dict[str, Kept] = field(default_factory=dict)
     trouble: str | None = None

@@ -1,4 +1,4 @@
-"""The stack with its page, as `make serve` has them, for tests that ask it and for those that look at it."""
+"""The local stack with its page, as in `make serve`, for tests with HTTP and with a browser."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ OWN = {OWN_HEADER: "page"}
 
 @dataclass(frozen=True)
 class Served:
-    """A stack with its page, as `make serve` has them."""
+    """A stack with its page, as in `make serve`."""
 
     stack: Stack
     site: Site
@@ -35,7 +35,7 @@ class Served:
 
 @contextmanager
 def served(aws_server: AwsStandIn) -> Iterator[Served]:
-    """With an empty AWS; verdicts are shown as they come off the bus."""
+    """A stack with an empty AWS, which shows verdicts as they arrive."""
     assert requests.post(f"{aws_server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=5).status_code == 200
     site, over = Site(real_cloud=False), threading.Event()
     with running({}, pages=site.pages(), own=site.answer) as stack, site.showing(stack):

@@ -1,4 +1,4 @@
-"""Requests, records and events as tests write them, and what a CloudEvent must look like."""
+"""Builders of requests, records and events for tests, and a check of CloudEvents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MESSAGE_KEYS = FixedKeys((b"the key of our own messages in tests",))
 
 @dataclass
 class RotatingKeys:
-    """Keys of our own messages that can be rotated: the one before is still accepted."""
+    """Keys of our own messages that can be rotated. The previous key is still accepted."""
 
     keys: tuple[bytes, ...] = (b"the first key of our own messages",)
 
@@ -37,7 +37,7 @@ class RotatingKeys:
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ALWAYS_NEW = datetime(2100, 1, 1, tzinfo=UTC)
-"""A request's time counts as now at most: with this one it never expires."""
+"""A time in the future. It counts as now, so a request with it never expires."""
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
@@ -47,7 +47,7 @@ QUEUE_ARN = "arn:aws:sqs:eu-central-1:123456789012:volume-detach-requests"
 
 
 def bare(server_id: str, volume_id: str, **more: object) -> dict[str, Any]:
-    """The smallest request, as bare JSON would carry it."""
+    """The smallest request, as bare JSON."""
     return {"server_id": server_id, "volume_id": volume_id, **more}
 
 
@@ -60,23 +60,23 @@ def cloudevent(data: object, **attributes: object) -> dict[str, Any]:
 
 
 def continuation(request: DetachRequest, progress: Progress) -> str:
-    """The message by which a case goes on."""
+    """The continuation of a case."""
     message = Continuation(continuation=VERSION, request=request, progress=progress)
     return ours(message.model_dump(mode="json", exclude_defaults=True, by_alias=True))
 
 
 def waiting(to: str, event: Event, **more: Any) -> str:
-    """The message by which a verdict waits for a consumer."""
+    """The message of a verdict that waits for its delivery to a consumer."""
     return ours(WaitingDelivery(to=to, event=event, **{"since": START, **more}).model_dump(mode="json"))
 
 
 def ours(value: Mapping[str, Any]) -> str:
-    """A message of ours that holds anything, with a MAC that is right."""
+    """A message of our own with any contents, and a valid MAC."""
     return signed({name: item for name, item in value.items() if name != MAC}, MESSAGE_KEYS.mac)
 
 
 def sqs_record(body: str, message_id: str, sent_at: datetime = ALWAYS_NEW) -> dict[str, Any]:
-    """A record as Lambda hands it over."""
+    """A record of Lambda's event."""
     milliseconds = str(int(sent_at.timestamp() * 1000))
     return {
         "messageId": message_id,
@@ -101,7 +101,7 @@ TEXT_ATTRIBUTES = (*REQUIRED_ATTRIBUTES, "subject", "datacontenttype", "correlat
 
 
 def cloudevent_faults(event: Mapping[str, Any]) -> list[str]:
-    """What the JSON schema of CloudEvents 1.0 would say: the required list, the types, no empty text."""
+    """Check an event by the JSON schema of CloudEvents 1.0: required names, types, no empty text."""
     faults = [f"{name} is missing" for name in REQUIRED_ATTRIBUTES if name not in event]
     texts = [name for name in (*TEXT_ATTRIBUTES, "time", "tracestate") if name in event]
     faults += [f"{name} is no text" for name in texts if not (isinstance(event[name], str) and event[name])]
@@ -116,7 +116,7 @@ def cloudevent_faults(event: Mapping[str, Any]) -> list[str]:
 
 
 def nulls_in(value: object) -> list[str]:
-    """The paths at which a JSON value holds null."""
+    """The paths of all nulls in a JSON value."""
     if isinstance(value, dict):
         return [f"{key}.{path}" for key, item in value.items() for path in nulls_in(item)]
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""A web server that answers what a test tells it to, and keeps what it was asked."""
+"""A web server that gives the answers of a test, and records the requests."""
 
 import json
 import socket
@@ -37,7 +37,7 @@ BROKEN = Reply(reset=True)
 
 @dataclass
 class Asked:
-    """One request as it arrived."""
+    """One recorded request."""
 
     headers: dict[str, str]
     body: bytes
@@ -51,7 +51,7 @@ class Asked:
 
 @dataclass
 class Script:
-    """The answers in their order, the last one for ever, and what was asked."""
+    """The answers in order, of which the last one repeats, and the recorded requests."""
 
     url: str
     replies: list[Reply] = field(default_factory=list)
@@ -71,7 +71,7 @@ class _Listener(ThreadingHTTPServer):
 
 class _Connection(BaseHTTPRequestHandler):
     server: _Listener
-    # Without keep-alive every answer ends its connection, so that none outlives a test.
+    # Without keep-alive every answer closes its connection, so that none outlives a test.
     protocol_version = "HTTP/1.0"
 
     def do_POST(self) -> None:
@@ -92,18 +92,18 @@ class _Connection(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_DELETE = do_POST
 
     def log_message(self, *arguments: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 def client_of(script: Script, naps: list[float] | None = None, **more: str) -> AwsClient:
-    """A client of the scripted AWS that writes down its pauses instead of taking them."""
+    """A client of the scripted AWS that records its pauses instead of sleeping."""
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url, **more}
     return AwsClient(environment, sleep=(naps if naps is not None else []).append)
 
 
 @contextmanager
 def scripted_server(tls: ssl.SSLContext | None = None) -> Iterator[Script]:
-    """A server on a free port of this machine."""
+    """Run a server on a free local port."""
     server = _Listener(("127.0.0.1", 0), _Connection)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)

@@ -35,15 +35,15 @@ from tests.access import Access, chosen
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START, bare
 
 API = os.environ.get("PROOF_API", "compute")
-"""The API by which stacks detach that do not say (DETACH_API)."""
+"""The default detach API of stacks (DETACH_API)."""
 
 RECORD = "get_job" if API == DetachApi.BMS_V1 else "get_action"
-"""The operation that reads how a DELETE ended."""
+"""The operation that reads the outcome of a DELETE."""
 
 LONG_AGO = START - timedelta(days=3)
 
 LINES: list[str] = []
-"""Every line logged by any stack, as it would stand in the log."""
+"""Every log line of all stacks."""
 
 
 class _Remembering(logging.Handler):
@@ -61,7 +61,7 @@ _remember_lines()
 
 
 class Clock:
-    """Time that passes only when told to."""
+    """A clock that a test moves."""
 
     def __init__(self, now: datetime = START) -> None:
         self.now = now
@@ -74,7 +74,7 @@ class Clock:
 
 
 class Died(BaseException):
-    """The process is gone: nothing after this point happens in this invocation."""
+    """The process died: nothing more happens in this invocation."""
 
 
 @dataclass
@@ -90,10 +90,10 @@ class Effects:
     def perform(self, name: str, effect: Callable[[], Any]) -> Any:
         if self.dead:
             raise Died
-        # Nothing takes no time: what happens before and after an effect is told apart by the clock.
+        # Every effect takes some time, so that the clock distinguishes before and after.
         self.tick()
         number = len(self.log)
-        # Somebody else acts just before this effect: another requester, an operator, a second delivery.
+        # Somebody else acts just before this effect, such as another requester, an operator or a second delivery.
         if number in self.interventions:
             self.interventions.pop(number)(name)
         self.log.append(name)
@@ -127,12 +127,11 @@ class Queued:
 
 
 class VirtualQueue:
-    """SQS as far as we lean on it: delay, visibility timeout, receive count, dead letters.
+    """The features of SQS that the product uses: delay, visibility timeout, receive count, dead letters.
 
-    `refuse` says which messages it does not take from us; `sent` are those that it took. What is beyond AWS's limits it
-    never takes, and `illegal` says so. Its clock is `ahead` of ours. `died` has the id of each message that became a
-    dead letter, whatever was done with it later. `ever` are all messages that there were. With an `order` it hands them
-    out in a random one.
+    `refuse` says which of our messages it refuses; `sent` are those that it accepted. It refuses messages beyond AWS's
+    limits and records them in `illegal`. Its clock is `ahead` of ours. `died` has the id of each message that became a
+    dead letter, even if it was handled later. `ever` has all messages. `order` shuffles the deliveries.
     """
 
     def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
@@ -151,7 +150,7 @@ class VirtualQueue:
         self.order: Random | None = None
 
     def put(self, body: str, delay: float = 0, id: str | None = None) -> Queued:
-        """A message from outside; with the `id` of another one it is a duplicate of it."""
+        """Send a message from outside; with the `id` of another message it is its duplicate."""
         self._put += 1
         self.copies |= id is not None
         now = self._clock()
@@ -191,7 +190,7 @@ class VirtualQueue:
         return batch
 
     def take(self, message: Queued) -> list[Queued]:
-        """Receive this very message, if it can be received now."""
+        """Receive this message, if it is visible now."""
         if message not in self.messages:
             return []
         kept = [other for other in self.messages if other is not message]
@@ -201,11 +200,11 @@ class VirtualQueue:
         return batch
 
     def acknowledge(self, message: Queued) -> None:
-        if message in self.messages:  # else it was taken off by its receipt before
+        if message in self.messages:  # otherwise it was deleted by its receipt before
             self._effects.perform("acknowledge", lambda: self.messages.remove(message))
 
     def delete(self, messages: Sequence[Message]) -> None:
-        """What the function itself takes off the queue, while it is at work on others."""
+        """Delete a message by its receipt, as the function does before the batch ends."""
         for message in [one for one in self.messages if one.id in {message.id for message in messages}]:
             self.acknowledge(message)
 
@@ -217,16 +216,16 @@ class VirtualQueue:
 
 
 class Said(NamedTuple):
-    """When an event was first offered to the bus, and when the invocation began that did so."""
+    """When an event was first sent to the bus, and when that invocation began."""
 
     began: datetime
     at: datetime
 
 
 class VirtualBus:
-    """Remembers events in order, as the JSON they were sent as; `refuse` says which it does not take.
+    """Records events in order, as their JSON; `refuse` says which it refuses.
 
-    What is beyond AWS's limits it never takes, and `illegal` says so. `offered` tells when it first saw each event.
+    It refuses events beyond AWS's limits and records them in `illegal`. `offered` has the time of each first attempt.
     """
 
     def __init__(self, effects: Effects | None = None, said: Callable[[], Said] | None = None) -> None:
@@ -261,7 +260,7 @@ class VirtualBus:
 
 
 class CountingAdapter(InProcessAdapter):
-    """The in-process cloud, with every call an effect."""
+    """The in-process cloud; every call is an effect."""
 
     def __init__(
         self, cloud: CloudApi, effects: Effects, clock: Clock, ended: Callable[[str], None] = lambda name: None
@@ -282,7 +281,7 @@ class CountingAdapter(InProcessAdapter):
 
 @dataclass
 class OneCloud:
-    """The same cloud for every request, whatever project it names."""
+    """The same cloud for the requests of all projects."""
 
     cloud: Cloud
 
@@ -296,10 +295,10 @@ class OneCloud:
 class Stack:
     """Runs messages through the service until nothing is left to do.
 
-    `access` is a way to log in, by name; without one it is the `chosen` one.
+    `access` is the kind of login, by default the `chosen` one.
 
-    `began` has the begin of each invocation that is under way, `unfinished` the ids of the messages of which a delivery
-    was not acknowledged, `late` the DELETEs that were not over when their invocation was.
+    `began` has the begin of each running invocation, `unfinished` the ids of messages with an unacknowledged delivery,
+    `late` the DELETEs that outlived their invocation.
     """
 
     def __init__(
@@ -338,7 +337,7 @@ class Stack:
 
     @property
     def logs(self) -> list[str]:
-        """Every line logged since the start, as it would stand in the log."""
+        """Every log line since the start."""
         return LINES[self._first_line :]
 
     def clouds(self) -> Clouds:
@@ -351,7 +350,7 @@ class Stack:
         )
 
     def _call_ended(self, name: str) -> None:
-        """A DELETE has to be over while its invocation is."""
+        """Record a DELETE that outlives its invocation."""
         ends = self.began[-1] + timedelta(seconds=INVOCATION)
         if name.startswith("DELETE") and (len(self.began) < 2 or self.clock() > ends):
             self.late.append(f"{name} ended at {self.clock()}, its invocation at {ends}")
@@ -362,14 +361,14 @@ class Stack:
         return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets, self.queue.delete))
 
     def run(self, most_deliveries: int = 2000) -> None:
-        """Deliver until the queue is empty; time jumps to the next message."""
+        """Deliver until the queue is empty, moving the clock to each message."""
         for _ in range(most_deliveries):
             if not self.step():
                 return
         raise AssertionError(f"not done after {most_deliveries} deliveries")
 
     def step(self) -> bool:
-        """Jump to the next message and deliver it, a dead letter if there is no other; False if there is none."""
+        """Move the clock to the next message and deliver it, dead letters last; False if there is none."""
         at = self.queue.next_visible()
         if at is None:
             return self._bury()
@@ -378,7 +377,7 @@ class Stack:
         return True
 
     def _bury(self) -> bool:
-        """Let report_dead_letter answer what died too often."""
+        """Let report_dead_letter handle the dead letters."""
         last = DeadLetters(self.settings.event_type_prefix, self.outlets)
         for message in list(self.queue.dead_letters):
             self.began.append(self.clock())
@@ -393,7 +392,7 @@ class Stack:
         return False
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
-        """One invocation, in this process or in another one; a death ends it, and the next is a new process."""
+        """One invocation, in this process or in another one. After a death the next one is a new process."""
         service = self._start() if elsewhere else self.service
         self.began.append(self.clock())
         try:
@@ -414,7 +413,7 @@ class Stack:
 
 
 class Bench(Stack):
-    """A stack with one running Linux server, which is handed messages one batch at a time.
+    """A stack with one running Linux server, to which a test delivers batches.
 
     The cloud's clock is `cloud_ahead` of ours.
     """
@@ -428,7 +427,7 @@ class Bench(Stack):
         self.server = self.world.add_server(metadata={"os_type": "Linux"}).id
 
     def disk(self, attached: bool = True, **attributes: Any) -> str:
-        """A volume, on the server since long ago."""
+        """A volume that was attached to the server long ago."""
         volume = self.world.add_volume(**attributes)
         if attached:
             self.world.attach(self.server, volume.id, attached_at=LONG_AGO)
@@ -439,7 +438,7 @@ class Bench(Stack):
         return json.dumps(bare(self.server, volume_id, **more))
 
     def use(self, cloud: Any) -> None:
-        """Have every request served by this cloud."""
+        """Let this cloud serve every request."""
         self.serve(OneCloud(cloud))
 
     def serve(self, clouds: Clouds) -> None:
@@ -453,22 +452,22 @@ class Bench(Stack):
         return Message(body, id, QUEUE_ARN, self.clock.now)
 
     def handle(self, *bodies: str, deadline: datetime | None = None) -> Mapping[str, Unsent]:
-        """One invocation with these messages, `m-0` and so on; those that go back to the queue."""
+        """One invocation with these messages, `m-0` and so on; returns those that return to the queue."""
         messages = [self.message(body, f"m-{number}") for number, body in enumerate(bodies)]
         return self.service.handle(messages, deadline).unsent
 
     def counted(self, operation: str) -> int:
-        """How often the cloud was asked for this."""
+        """How often this operation was called."""
         return [call.operation for call in self.cloud.calls].count(operation)
 
 
 def long_lived() -> Deployment:
-    """A cloud whose tokens outlive any test: the login library judges their age by the real clock."""
+    """A cloud whose tokens outlive any test, because the login library uses the real clock."""
     return Deployment(token_seconds=20 * 365 * 86400)
 
 
 def credentials_of(api: CloudApi, **changes: object) -> CloudCredentials:
-    """How to log in to the simulator as its own user; a change of None leaves the value out."""
+    """Credentials of the simulator's user; a change to None leaves the value out."""
     values: dict[str, object] = {
         "auth_url": api.deployment.auth_url,
         "username": api.identity.user.name,
@@ -480,7 +479,7 @@ def credentials_of(api: CloudApi, **changes: object) -> CloudCredentials:
 
 
 def in_process(api: CloudApi) -> requests.Session:
-    """A session which reaches the simulator without a socket, and nothing else."""
+    """A session that reaches only the simulator, without a socket."""
     session = requests.Session()
     session.trust_env = False
     session.mount("http://", InProcessAdapter(api))
@@ -505,12 +504,12 @@ class Site:
         self.attachment = self.world.attach(self.server, self.volume, device="/dev/sdb", attached_at=LONG_AGO)
 
     def connect(self, **changes: object) -> OpenStackCloud:
-        """Log in anew, with other credentials if asked."""
+        """Log in again, optionally with other credentials."""
         credentials = credentials_of(self.api, **changes)
         return connect(lambda _: credentials, self.http(self.api), self.clock)
 
     def count(self, operation: str) -> int:
-        """How often the cloud was asked for this."""
+        """How often this operation was called."""
         return [call.operation for call in self.api.calls].count(operation)
 
     def paths(self, operation: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Step Functions beside the local stack: an interpreter that really steps, by moto."""
+"""Step Functions beside the local stack, with moto's interpreter of state machines."""
 
 import json
 import time
@@ -23,13 +23,13 @@ PATIENCE = 60
 
 @dataclass
 class Workflows:
-    """A state machine beside the stack, and the queues of those who are next."""
+    """A state machine beside the stack, and the queues of its next steps."""
 
     stack: Stack
     machine: str
 
     def run(self, **given: str) -> dict[str, Any]:
-        """Start an execution with this input and the queues, and wait for its end."""
+        """Start an execution with this input and the queues' addresses, and wait for its end."""
         urls = self.stack.aws.queue_urls
         queues = {
             "request_queue_url": urls[REQUESTS],
@@ -53,7 +53,7 @@ class Workflows:
 
 @contextmanager
 def state_machine(stack: Stack, definition: str, patch: pytest.MonkeyPatch) -> Iterator[Workflows]:
-    """A machine that really steps; moto reaches its own services by the port it is told."""
+    """A machine that moto executes; it reaches its own services on that port."""
     endpoint = stack.environment["AWS_ENDPOINT_URL"]
     patch.setenv("MOTO_PORT", str(urlsplit(endpoint).port))
     patch.setattr(StepFunctionResponse, "send_task_failure", _with_its_cause)
@@ -67,7 +67,7 @@ def state_machine(stack: Stack, definition: str, patch: pytest.MonkeyPatch) -> I
 
 
 def _with_its_cause(response: StepFunctionResponse) -> ActionResult:
-    """What the real service does: this one loses the cause on the way to its interpreter."""
+    """Pass on the cause of a failure, which moto loses on the way to its interpreter."""
     token, error, cause = (response._get_param(name) for name in ("taskToken", "error", "cause"))
     backend: Any = response.stepfunction_backend
     backend.send_task_failure(token, error=error, cause=cause)

@@ -1,7 +1,7 @@
-"""AWS in memory, on virtual time, behind the real adapters: it takes what AWS takes, and is out of order now and then.
+"""AWS in memory, in virtual time, behind the real adapters. It enforces AWS's limits and fails now and then.
 
-What leaves the service goes through its own clients for SQS and EventBridge, so that the batches which they make are
-held against AWS's limits too. Nothing is sent over a socket.
+The service uses its own clients for SQS and EventBridge, so their batches are checked against AWS's limits too. No
+sockets are used.
 """
 
 import json
@@ -38,15 +38,15 @@ NOT_NOW: tuple[Answer, ...] = (
 
 @lru_cache
 def _threads() -> ThreadPoolExecutor:
-    """One for all the clients of a process."""
+    """The adapter for all clients of a process."""
     return ThreadPoolExecutor(1, "aws")
 
 
 @dataclass
 class VirtualAws(BaseAdapter):
-    """Hands what was sent to the virtual queue and bus; `trouble` is how likely each call, and each entry, fails.
+    """Passes calls to the virtual queue and bus; `trouble` is the probability that a call, or an entry, fails.
 
-    `illegal` are the refusals that nobody but the sender is to blame for; `happened` counts what was out of order.
+    `illegal` are refusals that are the sender's fault; `happened` counts the injected failures.
     """
 
     queue: VirtualQueue
@@ -60,7 +60,7 @@ class VirtualAws(BaseAdapter):
     def __post_init__(self) -> None:
         super().__init__()
         http = requests.Session()
-        http.trust_env = False  # no proxy leads to what is in memory
+        http.trust_env = False  # proxies do not reach memory
         http.mount(ADDRESS, self)
         environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": ADDRESS}
         self.client = AwsClient(environment, http, self.clock.sleep, self.clock, _threads())
@@ -80,7 +80,7 @@ class VirtualAws(BaseAdapter):
         return answer
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     def _out_of_order(self, what: str, ways: Sequence[Any]) -> Any:
         if self.random.random() >= self.trouble:

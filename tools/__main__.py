@@ -1,4 +1,4 @@
-"""`python -m tools detach|status|pause|resume|drain|rollback|remove|schemas …`; `--help` tells more."""
+"""Entry point of `python -m tools detach|status|pause|resume|drain|rollback|remove|schemas …`; see `--help`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from local.interrupts import carried_out
 
 
 def main() -> int:
-    from tools.commands import main as run  # it loads much, and may be interrupted meanwhile
+    from tools.commands import main as run  # slow to import; Ctrl-C must work meanwhile
 
     return run()
 

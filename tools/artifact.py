@@ -1,4 +1,4 @@
-"""`make build`: what runs in Lambda, as a directory and as a zip; the same inputs give the same bytes."""
+"""`make build`: build the Lambda artifact, as a directory and as a zip. The same inputs give the same bytes."""
 
 import argparse
 import calendar
@@ -17,31 +17,31 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build"
 LAMBDA_PYTHON = "3.13"
 LAMBDA_PLATFORM = "aarch64-manylinux2014"
-"""What the template's functions run on: Runtime and Architectures."""
+"""The Runtime and Architectures of the template's functions."""
 
 UNPACKED_AT = "/var/task"
-"""Where Lambda has the code: bytecode that names its sources there needs no change when it is loaded."""
+"""Where Lambda unpacks the code. Bytecode that names its sources there is loaded without a change."""
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The oldest time a zip can tell."""
+"""The earliest time that a zip can store."""
 
 UNUSED = ("charset_normalizer",)
-"""`requests` guesses with it how a text is encoded whose sender does not say; here everything is JSON."""
+"""Packages that the artifact leaves out: `requests` guesses encodings with this one, and all bodies here are JSON."""
 
 LEFT_BEHIND = ("bin", ".lock")
-"""What installing leaves behind."""
+"""What the installer leaves behind."""
 
 
 class BuildError(Exception):
-    """The artifact cannot be made; the message says what to do."""
+    """The artifact cannot be built; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What goes into an artifact: packages by their hashes, and sources of ours.
+    """What goes into an artifact: packages, locked by hash, and our sources.
 
-    `metadata` names the distributions whose METADATA somebody reads at run time; None keeps all of it. `without` names
-    packages that the lock brings and that nobody needs to run.
+    `metadata` names the distributions whose METADATA is read at run time; None keeps all metadata. `without` names
+    locked packages that are not needed at run time.
     """
 
     name: str
@@ -64,16 +64,16 @@ class Recipe:
 def product(host: bool = False, bytecode: bool = True) -> Recipe:
     """The artifact of all functions, for Lambda or for this machine and this Python."""
     name = ("host" if host else "lambda") + ("" if bytecode else "-sources")
-    # Nobody reads any metadata at run time.
+    # No metadata is read at run time.
     sources = (ROOT / "functions", ROOT / "shared")
     return Recipe(name, ROOT / "requirements.lock", sources, (), host, bytecode, UNUSED)
 
 
 def build(recipe: Recipe) -> bool:
-    """Make the directory and the zip, unless they are there already from the same inputs; whether it did."""
+    """Build the directory and the zip, unless they exist from the same inputs. Returns whether it built."""
     compiler = compiler_of(recipe) if recipe.bytecode else None
     BUILD.mkdir(exist_ok=True)
-    # `sam build` makes all functions at once, and each of them asks for the one artifact.
+    # `sam build` builds all functions at once, and each of them uses the same artifact.
     with (BUILD / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp, inputs = BUILD / f".{recipe.name}.inputs", _inputs(recipe, compiler)
@@ -106,7 +106,7 @@ def _install(recipe: Recipe) -> None:
 
 
 def _trim(recipe: Recipe) -> None:
-    """Drop what nobody runs: tests, texts at the root, metadata, and what only builds packages."""
+    """Remove what is not needed at run time: tests, texts at the root, metadata, and files of the installer."""
     for path in list(_unwanted(recipe)):
         if path.is_dir():
             shutil.rmtree(path)
@@ -125,9 +125,9 @@ def _unwanted(recipe: Recipe) -> Iterator[Path]:
 
 
 def _compile(directory: Path, python: str) -> None:
-    """Unchecked: nobody edits the sources beside it, and looking whether somebody did costs time at each import.
+    """Compile without a check of the sources, because the check costs time at each import and they never change.
 
-    One process and a fixed hash seed, since what is shared or ordered by chance shows in the bytes.
+    One process and a fixed hash seed make the bytes reproducible.
     """
     options = ("-q", "-j", "1", "--invalidation-mode", "unchecked-hash", "-s", str(directory), "-p", UNPACKED_AT)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -149,7 +149,7 @@ def _pack(directory: Path, archive: Path) -> None:
 
 
 def compiler_of(recipe: Recipe) -> str:
-    """A Python that writes the bytecode which the target reads: its minor version decides. Raises BuildError."""
+    """A Python with the target's minor version, which decides the bytecode format. Raises BuildError."""
     if recipe.host:
         return sys.executable
     named = os.environ.get("LAMBDA_PYTHON")
@@ -158,30 +158,30 @@ def compiler_of(recipe: Recipe) -> str:
         if _printed(candidate, "-c", version) == LAMBDA_PYTHON:
             return candidate
     raise BuildError(
-        f"Lambda runs Python {LAMBDA_PYTHON}, and bytecode made by another version would be ignored there; "
-        f"{f'{named} is not one' if named else 'none is on the path, under pyenv or uv'}. "
-        f"Get one: pyenv install {LAMBDA_PYTHON}, or uv python install {LAMBDA_PYTHON}; "
-        f"name one: LAMBDA_PYTHON=/path/to/python{LAMBDA_PYTHON}; "
-        "or ship sources alone (twice as long to import at a cold start): BYTECODE=0"
+        f"Lambda runs Python {LAMBDA_PYTHON} and ignores bytecode of other versions; "
+        f"{f'{named} has another version' if named else 'no such Python is on the path, under pyenv or uv'}. "
+        f"Install it: pyenv install {LAMBDA_PYTHON}, or uv python install {LAMBDA_PYTHON}; "
+        f"or name it: LAMBDA_PYTHON=/path/to/python{LAMBDA_PYTHON}; "
+        "or ship sources only, which doubles the import time of a cold start: BYTECODE=0"
     )
 
 
 def _installed() -> Iterator[str]:
-    """Where a Python of Lambda's version may be, the nearest first.
+    """Candidates for a Python of Lambda's version, in order of preference.
 
-    What pyenv has on the path only says that the version is not the active one, so its own directory is looked into.
+    pyenv's command on the path only reports that the version is not active, so its own directory is searched.
     """
     yield sys.executable
     yield f"python{LAMBDA_PYTHON}"
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     yield from map(str, sorted(pyenv.glob(f"versions/{LAMBDA_PYTHON}*/bin/python{LAMBDA_PYTHON}")))
-    # Those that uv has itself installed: to look for others it would ask what is on the path, and give up there.
+    # Only those that uv installed: its search for others stops at the command of pyenv.
     options = ("--managed-python", "--system", "--no-python-downloads", "--no-project", "--no-config")
     yield _printed(str(_uv()), "python", "find", LAMBDA_PYTHON, *options)
 
 
 def _printed(*command: str) -> str:
-    """What a command prints; nothing if there is no such command, or if it fails."""
+    """The output of a command; empty if it does not exist or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
     except (OSError, subprocess.CalledProcessError):
@@ -198,18 +198,18 @@ def _inputs(recipe: Recipe, compiler: str | None) -> str:
 
 
 def _files(root: Path) -> list[Path]:
-    """All files under a directory, in the same order everywhere; of a file, the file."""
+    """All files under a directory, in a fixed order; for a file, the file itself."""
     found = [root] if root.is_file() else [path for path in root.rglob("*") if path.is_file()]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 def _uv() -> Path:
-    """The locked one, beside the Python that runs this."""
+    """The locked uv, beside the Python that runs this."""
     return Path(sys.executable).parent / "uv"
 
 
 def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
-    # Our own commands; what varies in them are paths of this repository, and the Python which the caller names.
+    # Only our own commands, with paths of this repository and the Python that the caller names.
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BuildError(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()}")
@@ -227,8 +227,8 @@ def _described(recipe: Recipe) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make build", description=__doc__)
     parser.add_argument("--platform", choices=("lambda", "host"), default="lambda", help="host: this machine's Python")
-    parser.add_argument("--no-bytecode", action="store_true", help="ship sources alone")
-    parser.add_argument("--into", type=Path, help="copy the directory there, as `sam build` wants it")
+    parser.add_argument("--no-bytecode", action="store_true", help="ship sources only")
+    parser.add_argument("--into", type=Path, help="copy the directory there, for `sam build`")
     chosen = parser.parse_args()
     recipe = product(host=chosen.platform == "host", bytecode=not chosen.no_bytecode)
     try:

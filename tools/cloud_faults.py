@@ -1,4 +1,4 @@
-"""What is wrong with a cloud that was found, said before anything is sent, in the names that its owner has written."""
+"""Checks the values of a cloud before anything is sent, and names each fault as its owner has spelt it."""
 
 import os
 import re
@@ -8,19 +8,19 @@ from urllib.parse import urlsplit
 
 from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials, SettingsError, load
 from tools.cloud_files import CloudsError
-from tools.clouds import AGENCY, CREDENTIAL, KEY_PAIR, PROJECT, TOKEN, Found, way_of
+from tools.clouds import AGENCY, CREDENTIAL, KEY_PAIR, PROJECT, TOKEN, Found, auth_type_of
 
-WAYS: tuple[str, ...] = get_args(CloudCredentials.model_fields["auth_type"].annotation)
+AUTH_TYPES: tuple[str, ...] = get_args(CloudCredentials.model_fields["auth_type"].annotation)
 
 
 def credentials(found: Found) -> CloudCredentials:
-    """How to log in there. Raises CloudsError, whose sentences name each fault as the reader has spelt it."""
+    """The credentials of a cloud. Raises CloudsError, which names each fault as the reader has spelt it."""
     wrong = [told for fault in FAULTS for told in fault(found)]
     if not wrong:
         try:
             return load(CloudCredentials, found.values)
         except SettingsError as error:
-            # The words are the settings' own, the names are those of variables.
+            # The settings name variables; use the reader's spelling instead.
             wrong = [re.sub(r"\bOS_([A-Z_]+)", lambda name: found.spelt(name[1].lower()), str(error))]
     raise CloudsError(f"{found.place} cannot be used: {'; '.join(wrong)}. {found.remedy}.")
 
@@ -30,12 +30,12 @@ Fault = Callable[[Found], Iterator[str]]
 
 def _auth_url(found: Found) -> Iterator[str]:
     url, name = found.values.get("auth_url"), found.spelt("auth_url")
-    if not url and way_of(found.values) == BY_KEYS:
-        return  # the region may tell it
+    if not url and auth_type_of(found.values) == BY_KEYS:
+        return  # the region may imply it
     if not url:
-        yield f"{name} is missing, the address of Keystone such as https://iam.example.com/v3"
+        yield f"{name} is missing: the address of Keystone, such as https://iam.example.com/v3"
     elif not re.match(r"https?://", url) or not _host(url):
-        yield f"{name} is no address that begins with https:// and a host"
+        yield f"{name} is not an address that begins with https:// and a host"
 
 
 def _host(url: str) -> str | None:
@@ -47,13 +47,13 @@ def _host(url: str) -> str | None:
 
 
 def _auth_type(found: Found) -> Iterator[str]:
-    if found.values.get("auth_type", WAYS[0]) not in WAYS:
-        yield f"{found.spelt('auth_type')} is a way to log in that is not supported; {', '.join(WAYS)} are"
+    if found.values.get("auth_type", AUTH_TYPES[0]) not in AUTH_TYPES:
+        yield f"{found.spelt('auth_type')} is not supported; these are: {', '.join(AUTH_TYPES)}"
 
 
 def _version(found: Found) -> Iterator[str]:
     if not re.fullmatch(r"v?3(\.\d+)?", found.values.get("identity_api_version", "3")):
-        yield f"{found.spelt('identity_api_version')} is not 3, and Keystone is asked by its version 3"
+        yield f"{found.spelt('identity_api_version')} is not 3, the only supported version of Keystone's API"
 
 
 def _insecure(found: Found) -> Iterator[str]:
@@ -68,31 +68,31 @@ def _cacert(found: Found) -> Iterator[str]:
 
 
 def _missing(found: Found) -> Iterator[str]:
-    """Who logs in, with what, and to which project."""
-    way, values = way_of(found.values), found.values
+    """What the login lacks: the user, the secret or the project."""
+    kind, values = auth_type_of(found.values), found.values
     user, project = ("username", "user_name", "user_id"), PROJECT[:4]
     needed: tuple[tuple[tuple[str, ...], str], ...] = (
         (user, "the user's name, or an application credential"),
         (("password",), "the user's password"),
         (project, "the project's id or name"),
     )
-    if way == BY_CREDENTIAL:
+    if kind == BY_CREDENTIAL:
         needed = ((CREDENTIAL[:2], "the application credential's id"), (CREDENTIAL[2:], "its secret"))
         if not values.get("application_credential_id"):
-            needed = (*needed, (user, "whose application credential it is, since it is given by name"))
-    elif way == BY_KEYS:
+            needed = (*needed, (user, "the owner of the application credential, which is given by name"))
+    elif kind == BY_KEYS:
         needed = ((KEY_PAIR[:1], "the access key"), (KEY_PAIR[1:2], "its secret key"), needed[-1])
-    elif way == BY_AGENCY:
+    elif kind == BY_AGENCY:
         who = ((TOKEN, "the token"),) if any(name in values for name in TOKEN) else needed[:2]
-        its = ((AGENCY[:1], "the agency's name"), (AGENCY[1:2], "the name of the domain that gives it"))
+        its = ((AGENCY[:1], "the agency's name"), (AGENCY[1:2], "the name of the domain that owns it"))
         needed = (*who, *its, ((*project, AGENCY[2]), "the project's id or name"))
-    elif way in BY_TOKEN:
+    elif kind in BY_TOKEN:
         needed = ((TOKEN, "the token"), needed[-1])
-    elif way not in WAYS:
+    elif kind not in AUTH_TYPES:
         return
     for keys, what in needed:
         if not any(values.get(key) for key in keys):
-            yield f"{found.spelt(keys[0])} is missing, {what}"
+            yield f"{found.spelt(keys[0])} is missing: {what}"
 
 
 FAULTS: tuple[Fault, ...] = (_auth_url, _auth_type, _version, _insecure, _cacert, _missing)

@@ -1,4 +1,4 @@
-"""Where openstacksdk looks for clouds.yaml, secure.yaml and clouds-public.yaml, and what is read there."""
+"""Finds and reads clouds.yaml, secure.yaml and clouds-public.yaml, as openstacksdk does."""
 
 import json
 import os
@@ -14,37 +14,37 @@ PROFILES: Mapping[str, Mapping[str, Any]] = {
     "otc": {"auth": {"auth_url": "https://iam.{region_name}.otc.t-systems.com/v3"}, "regions": ["eu-de", "eu-nl"]},
     "otc-swiss": {"auth": {"auth_url": "https://iam-pub.eu-ch2.sc.otc.t-systems.com/v3"}, "regions": ["eu-ch2"]},
 }
-"""Of the vendors that openstacksdk knows those whose bare metal this is for; others stand in a clouds-public.yaml."""
+"""The vendor profiles of openstacksdk that have bare metal. Others can be given in a clouds-public.yaml."""
 
 
 class CloudsError(SettingsError):
-    """No cloud can be found or used; the message is whole sentences, which say what to do."""
+    """No cloud can be found or used; the message consists of whole sentences and says what to do."""
 
 
 class Files(NamedTuple):
-    """Where files are looked for: the first one found counts, a file that a variable names before all others."""
+    """Where files are searched: first the file that a variable names, then `folders` in order."""
 
     given: Mapping[str, str]
     home: Path
     folders: tuple[Path, ...]
 
     def clouds(self, name: str, variable: str) -> tuple[Path, dict[str, Any]] | None:
-        """The clouds of the first file of that name. Raises CloudsError."""
+        """The first file of that name, with its clouds. Raises CloudsError."""
         path = self._named(variable) or self._first(name)
         if path is None:
             return None
         body = _read(path)
         found = body.get("clouds") if isinstance(body, dict) else None
         if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
-            raise CloudsError(f"{path} has no `clouds` with an entry for each cloud. Write them as openstacksdk does.")
+            raise CloudsError(f"{path} has no mapping `clouds` with an entry for each cloud. Add it.")
         return path, {str(name): entry for name, entry in found.items()}
 
     def path(self, text: str) -> str:
-        """A path that stands in a file: from the home directory, or else from the current one, which is the first."""
+        """Expand a path from a file: `~/` is the home directory; others are relative to the first folder."""
         return str(self.home / text[2:] if text.startswith("~/") else self.folders[0] / text)
 
     def profile(self, name: object) -> Mapping[str, Any] | None:
-        """What a vendor's cloud has in common for all its users; None if the name is not known."""
+        """The profile of a vendor's cloud; None if the name is not known."""
         path = self._first("clouds-public")
         body = _read(path) if path else None
         public = body.get("public-clouds") if isinstance(body, dict) else None
@@ -56,7 +56,7 @@ class Files(NamedTuple):
             return None
         path = Path(self.given[variable])
         if not os.path.exists(path):
-            raise CloudsError(f"{variable} names {path}, which is not there. Correct it, or unset it.")
+            raise CloudsError(f"{variable} names {path}, which does not exist. Correct it, or unset it.")
         return path
 
     def _first(self, name: str) -> Path | None:
@@ -68,20 +68,20 @@ def _read(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise CloudsError(f"{path} is no text in UTF-8. Correct it.") from None
+        raise CloudsError(f"{path} is not UTF-8 text. Correct it.") from None
     except OSError as error:
-        raise CloudsError(f"{path} cannot be read ({error.strerror}). Let this user read it.") from None
+        raise CloudsError(f"{path} cannot be read ({error.strerror}). Give this user read access.") from None
     try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except json.JSONDecodeError as error:
-        raise CloudsError(f"{path} is no JSON (line {error.lineno}). Correct it.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+        raise CloudsError(f"{path} is not JSON (line {error.lineno}). Correct it.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an invalid date
         mark = getattr(error, "problem_mark", None)
-        raise CloudsError(f"{path} is no YAML{f' (line {mark.line + 1})' if mark else ''}. Correct it.") from None
+        raise CloudsError(f"{path} is not YAML{f' (line {mark.line + 1})' if mark else ''}. Correct it.") from None
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings are merged, all else is replaced."""
+    """Merge two mappings, recursively; other values of `above` replace those of `below`."""
     both = {name: merged(below[name], value) for name, value in above.items() if _is_in_both(name, below, above)}
     return {**below, **above, **both}
 

@@ -1,8 +1,9 @@
-"""The cloud that CLOUD=env means: the `OS_…` variables, or an entry of a clouds.yaml, as openstacksdk finds it.
+"""Finds the cloud of CLOUD=env: the `OS_…` variables, or an entry of a clouds.yaml, as openstacksdk finds it.
 
-After openstacksdk's "Configuring OpenStack SDK Applications" and its loader: the variables are a cloud of their own, by
-the name of `envvars`; they are not mixed into one of a file, but for OS_REGION_NAME, which chooses. What it would skip
-in silence (a file that is no YAML, or may not be read) is refused here, since another file would be another cloud.
+Source: openstacksdk, "Configuring OpenStack SDK Applications", and its loader. The variables are a cloud of their own,
+named `envvars`. They are not mixed into a cloud of a file, except OS_REGION_NAME, which chooses its region.
+openstacksdk silently skips files that it cannot read or parse; here they are errors, because the next file might hold
+another cloud.
 """
 
 import re
@@ -23,7 +24,7 @@ SELECTORS = ("OS_CLOUD", "OS_CLOUD_NAME", "OS_REGION_NAME", CONFIG_FILE, SECURE_
 """Variables that choose a cloud; all others describe one."""
 
 OF_OTHERS = ("OS_TEST", "OS_STD", "OS_LOG")
-"""How variables begin that openstacksdk leaves to the tests of OpenStack's own."""
+"""Prefixes of variables that openstacksdk ignores, because OpenStack's own tests use them."""
 
 RENAMED: Mapping[str, str] = {
     "auth_plugin": "auth_type",
@@ -39,17 +40,17 @@ RENAMED: Mapping[str, str] = {
     "target_agency_name": "agency_name",
     "target_project_name": "delegated_project",
 }
-"""What an entry of a clouds.yaml calls a value of ours. A domain stands for the user's and for the project's there.
+"""Names in a clouds.yaml, and our names for them. A domain there is both the user's and the project's.
 
-The last four are those of Open Telekom Cloud's Go SDK.
+The last four are from Open Telekom Cloud's Go SDK.
 """
 
 OWN_WINS = re.compile(r"(user_|project_|default_)domain_(id|name)|(project|tenant)_(id|name)|(auth_)?token|passcode")
-"""Where openstacksdk prefers a value beside `auth` to the one in it; of all others the one in `auth` counts."""
+"""Values for which openstacksdk prefers the one beside `auth`; for others it prefers the one in `auth`."""
 
 BESIDE = ("auth_type", "bms_endpoint", "cacert", "compute_endpoint", "identity_api_version", "insecure", "interface",
           "region_name", "volume_endpoint")  # fmt: skip
-"""What has its place beside `auth`."""
+"""Values that belong beside `auth`."""
 
 SECRETS = ("password", "token", "auth_token", "application_credential_secret", "access_key", "secret_key",
            "security_token")  # fmt: skip
@@ -64,27 +65,27 @@ AGENCY = ("agency_name", "agency_domain_name", "delegated_project")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A cloud: the values as CloudCredentials reads them, where they stand, and what was set but is not used."""
+    """A cloud: its values for CloudCredentials, where they are written, and names that were set but are not used."""
 
     values: Mapping[str, str]
     place: str = VARIABLES
     names: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
-    remedy: str = "Set them, or name a cloud of a clouds.yaml by OS_CLOUD"
+    remedy: str = "Set them, or name a cloud of a clouds.yaml with OS_CLOUD"
 
     @property
     def by_variables(self) -> bool:
         return self.place == VARIABLES
 
     def spelt(self, key: str) -> str:
-        """The name under which the reader finds a value, or has to set it."""
+        """The name of a value where the reader has set it, or has to set it."""
         if self.by_variables:
             return key.upper() if key.endswith("_endpoint") else f"OS_{key.upper()}"
         return self.names.get(key, key if key in BESIDE else f"auth.{key}")
 
 
 def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SITE) -> Found:
-    """The cloud that these variables, and the files of this user, mean. Raises CloudsError."""
+    """The cloud that these variables or the user's files describe. Raises CloudsError."""
     given = {name: value for name, value in environment.items() if value}
     named, own = given.get("OS_CLOUD"), given.get("OS_CLOUD_NAME", "envvars")
     described = [name for name in given if name.startswith("OS_") and _describes(name)]
@@ -100,14 +101,14 @@ def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SIT
         places = ", ".join(map(str, folders))
         raise CloudsError(
             f"OS_CLOUD is {named}, but there is no clouds.yaml in {places}. "
-            f"Name one by {CONFIG_FILE}, or unset OS_CLOUD and set the OS_… variables."
+            f"Name one with {CONFIG_FILE}, or unset OS_CLOUD and set the OS_… variables."
         )
     path, clouds = public
     secure = files.clouds("secure", SECURE_FILE)
     if secure and _is_a_strangers(path, secure[0], cwd, given):
         raise CloudsError(
-            f"{path} would get what {secure[0]} keeps secret, and lies in the current directory, where it may be of "
-            f"somebody else. Name it by {CONFIG_FILE} if it is yours."
+            f"{path} would receive the secrets of {secure[0]}, but it is in the current directory and may be somebody "
+            f"else's. If it is yours, name it with {CONFIG_FILE}."
         )
     clouds = merged(clouds, secure[1]) if secure else clouds
     name = named or (next(iter(clouds)) if len(clouds) == 1 else None)
@@ -118,7 +119,7 @@ def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SIT
 
 
 def _is_a_strangers(clouds: Path, secure: Path, cwd: Path, given: Mapping[str, str]) -> bool:
-    """Whether a clouds.yaml of the current directory, such as of a clone, is merged with secrets from elsewhere."""
+    """Whether a clouds.yaml in the current directory, such as a clone, would get secrets from another directory."""
     named = CONFIG_FILE in given or SECURE_FILE in given
     return not named and clouds.parent == cwd and secure.parent != cwd
 
@@ -144,23 +145,23 @@ def _endpoints(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
-    """What the way to log in has no use for."""
-    way = way_of(values)
-    if way == BY_CREDENTIAL:
+    """The values that this kind of login does not use."""
+    kind = auth_type_of(values)
+    if kind == BY_CREDENTIAL:
         user = USER if values.get("application_credential_id") else ()
         return ("password", *TOKEN, *PROJECT, *user, *KEY_PAIR)
-    if way == BY_KEYS:
+    if kind == BY_KEYS:
         return ("password", *USER, *TOKEN, *CREDENTIAL)
-    by_token = way in BY_TOKEN or (way == BY_AGENCY and any(name in values for name in TOKEN))
+    by_token = kind in BY_TOKEN or (kind == BY_AGENCY and any(name in values for name in TOKEN))
     return (*(("password", *USER[:3]) if by_token else TOKEN), *CREDENTIAL, *KEY_PAIR)
 
 
-def way_of(values: Mapping[str, str]) -> str:
-    """The way to log in that is asked for, or the one that what is given leads to."""
+def auth_type_of(values: Mapping[str, str]) -> str:
+    """The auth_type that is set, or else the one that the given values imply."""
     if "auth_type" in values:
         return values["auth_type"]
-    ways = {BY_CREDENTIAL: CREDENTIAL, BY_KEYS: KEY_PAIR[:3], BY_AGENCY: AGENCY, BY_TOKEN[0]: TOKEN}
-    return next((way for way, names in ways.items() if any(name in values for name in names)), "password")
+    kinds = {BY_CREDENTIAL: CREDENTIAL, BY_KEYS: KEY_PAIR[:3], BY_AGENCY: AGENCY, BY_TOKEN[0]: TOKEN}
+    return next((kind for kind, names in kinds.items() if any(name in values for name in names)), "password")
 
 
 # ----------------------------------------------------------------------------------------- an entry of clouds.yaml
@@ -172,7 +173,7 @@ def _of_entry(
     place = f"The cloud {name} of {path}"
     known = entry.get("profile", entry.get("cloud"))
     if not isinstance(entry.get("auth") or {}, dict):
-        raise CloudsError(f"{place} has an auth that is no mapping. Give it one line for each value.")
+        raise CloudsError(f"{place} has an `auth` that is not a mapping. Write one line for each value.")
     profile = files.profile(known) if known else None
     flat = {
         key: value for key, value in _flat(profile or {}).items() if key in KEYS or key in ("region_name", "regions")
@@ -191,7 +192,7 @@ def _of_entry(
     if "auth_url" in values:
         values["auth_url"] = values["auth_url"].replace("{region_name}", chosen.name or "")
     elif known and profile is None:
-        raise CloudsError(f"{place} is of the profile {known}, which is not known. Give it an auth_url of its own.")
+        raise CloudsError(f"{place} has the unknown profile {known}. Give it its own auth_url.")
     if "cacert" in values:
         values["cacert"] = files.path(values["cacert"])
     values |= _endpoints(given)
@@ -208,16 +209,16 @@ def _of_entry(
 
 
 def _check(place: str, used: Mapping[str, "_Written"]) -> None:
-    """Each is one value, and a secret is what its owner has typed: YAML makes 83 of 0123. Raises CloudsError."""
+    """Check that each value is single and each secret is text, since YAML reads 0123 as 83. Raises CloudsError."""
     for key, value in used.items():
         if key in SECRETS and not isinstance(value.value, str):
-            raise CloudsError(f"{place} cannot be used: {value.name} is no text to YAML. Put it into quotes.")
+            raise CloudsError(f"{place} cannot be used: YAML does not read {value.name} as text. Put it in quotes.")
         if isinstance(value.value, list | dict):
-            raise CloudsError(f"{place} cannot be used: {value.name} is not one value. Write a single one.")
+            raise CloudsError(f"{place} cannot be used: {value.name} is not a single value. Write one value.")
 
 
 class _Written(NamedTuple):
-    """A value as it stands in a file, and under which name."""
+    """A value as it is written in a file, with its name there."""
 
     name: str
     value: Any
@@ -231,13 +232,13 @@ class _Written(NamedTuple):
 
 
 def _flat(entry: Mapping[str, Any]) -> dict[str, _Written]:
-    """What counts of the values that stand in `auth` and beside it, under our keys."""
+    """The values in `auth` and beside it that take effect, under our keys."""
     inside, own = _sides(entry)
     return {**inside, **{key: value for key, value in own.items() if key not in inside or OWN_WINS.fullmatch(key)}}
 
 
 def _sides(entry: Mapping[str, Any]) -> tuple[dict[str, _Written], dict[str, _Written]]:
-    """What stands in `auth`, and what beside it, without what is set to nothing."""
+    """The values in `auth`, and those beside it; without empty ones."""
     beside = {name: value for name, value in entry.items() if name != "auth"}
     return _keyed("auth.", entry.get("auth") or {}), _keyed("", beside)
 
@@ -248,14 +249,14 @@ def _keyed(prefix: str, values: Mapping[Any, Any]) -> dict[str, _Written]:
 
 
 class _Region(NamedTuple):
-    """A region, and what an entry says for it alone."""
+    """A region, and the values that an entry sets for it alone."""
 
     name: str | None
     values: Mapping[str, Any]
 
 
 def _region(place: str, asked: str | None, *sides: Mapping[str, _Written]) -> _Region:
-    """The region that is asked for, or the first one that the entry names, or else its profile. Raises CloudsError."""
+    """The requested region, or else the first one of the entry or of its profile. Raises CloudsError."""
     told = next((side[key] for side in sides for key in ("regions", "region_name") if key in side), None)
     listed = told.value if told else []
     entries = listed if isinstance(listed, list) else str(listed).split(",")
@@ -265,5 +266,5 @@ def _region(place: str, asked: str | None, *sides: Mapping[str, _Written]) -> _R
         return regions[0] if regions else _Region(None, {})
     if regions and asked not in [region.name for region in regions]:
         names = ", ".join(str(region.name) for region in regions)
-        raise CloudsError(f"{place} has no region {asked}, which OS_REGION_NAME says. Set it to one of {names}.")
+        raise CloudsError(f"{place} has no region {asked} (OS_REGION_NAME). Set it to one of {names}.")
     return next((region for region in regions if region.name == asked), _Region(asked, {}))

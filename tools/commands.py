@@ -1,7 +1,7 @@
-"""Commands for a person: `python -m tools detach|status|pause|resume|drain|rollback|remove …`, as make has them.
+"""The commands `python -m tools detach|status|pause|resume|drain|rollback|remove|schemas …`, which make calls.
 
-Exit status: 0 detached (or a dry run says that it would be), 1 a final failure, 2 usage or configuration, and nothing
-was asked for, 3 no final verdict yet.
+Exit status: 0 detached (or a dry run says that it would be), 1 a final failure, 2 usage or configuration (no detach
+was requested), 3 no final verdict yet.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from shared.settings import SettingsError
 from tools.detach import Detach, Service, Wish, find, seconds_of
 from tools.exit_status import Exit, of_events
 from tools.inventory import NotFound, policy_of
+from tools.permissions import needs_of
 from tools.progress import Progress
 from tools.status import FileLog, Lines, show
 
@@ -33,66 +34,66 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="detach|status|pause|resume|drain|rollback|remove|schemas"
     )
-    detach = commands.add_parser("detach", help="detach one volume from one server, and see how it ends",
+    detach = commands.add_parser("detach", help="detach one volume from one server, and wait for the verdict",
                                  description=__doc__, formatter_class=Described)  # fmt: skip
     detach.add_argument("--server", required=True, type=named, help="the server's id or name")
     detach.add_argument("--volume", required=True, type=named, help="the volume's id, name or device")
     detach.add_argument("--cloud", choices=["simulator", "env"], help="the simulated cloud (the default without "
                         "--stack), or the one of OS_… variables")  # fmt: skip
-    detach.add_argument("--stack", type=named, help="ask a deployed stack, instead of the function on this machine")
+    detach.add_argument("--stack", type=named, help="a deployed stack, instead of the function on this machine")
     detach.add_argument("--dry", action="store_true", help="only say what would happen")
     detach.add_argument("--yes", action="store_true", help="do not ask")
     detach.add_argument("--unmounted", action="store_true", help="you attest that the disk is not mounted")
-    detach.add_argument("--allow-system-disk", action="store_true", help="the system disk too, of a server that is off")
+    detach.add_argument("--allow-system-disk", action="store_true", help="allow the system disk if the server is off")
     detach.add_argument("--wait", type=length, default="10m", help="how long to wait: 90s, 10m (default), 2h")
-    detach.add_argument("--json", action="store_true", help="print the events alone, one a line")
-    status = commands.add_parser("status", help="what became of a request, from the log")
+    detach.add_argument("--json", action="store_true", help="print only the events, one a line")
+    status = commands.add_parser("status", help="show the history of a request, from the log")
     status.add_argument("--request", required=True, type=named, help="the id of the request")
     status.add_argument("--volume", default="", help="only this volume of it")
     status.add_argument("--stack", type=named, help="a deployed stack, instead of `make serve` on this machine")
     status.add_argument("--since", type=length, default="24h", help="how far to look back: 90m, 24h (default), 7d")
     status.add_argument("--json", action="store_true", help="print the lines of the log, one a line")
-    for name, about in HANDS.items():
-        hand = commands.add_parser(name, help=about)
-        hand.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
+    for name, about in STACK_COMMANDS.items():
+        command = commands.add_parser(name, help=about)
+        command.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
         if name == "drain":
-            hand.add_argument("--wait", type=length, default="7h", help="how long to wait (default 7h)")
+            command.add_argument("--wait", type=length, default="7h", help="how long to wait (default 7h)")
         else:
-            hand.add_argument("--yes", action="store_true", help="do not ask")
+            command.add_argument("--yes", action="store_true", help="do not ask")
         if name == "rollback":
-            hand.add_argument(
-                "--to", type=int, help="the worker's version to go to (default: that of the deployment before)"
+            command.add_argument(
+                "--to", type=int, help="the worker's version to go back to (default: that of the previous deployment)"
             )
         if name == "remove":
-            hand.add_argument("--wait", type=length, default="30m", help="how long to wait (default 30m)")
-            hand.add_argument("--also", choices=["logs"], help="delete the log groups too")
-            hand.add_argument(
-                "--lose-requests", action="store_true", help="even if messages are lost without a verdict"
+            command.add_argument("--wait", type=length, default="30m", help="how long to wait (default 30m)")
+            command.add_argument("--also", choices=["logs"], help="delete the log groups too")
+            command.add_argument(
+                "--lose-requests", action="store_true", help="delete even if messages are lost without a verdict"
             )
-    schemas = commands.add_parser("schemas", help="put the schemas of the events into the stack's schema registry")
+    schemas = commands.add_parser("schemas", help="publish the event schemas in the stack's schema registry")
     schemas.add_argument("--stack", required=True, type=named, help="the name of the deployed stack")
-    schemas.add_argument("--remove", action="store_true", help="remove them from it, before the stack is deleted")
+    schemas.add_argument("--remove", action="store_true", help="remove them, before the stack is deleted")
     return parser.parse_args(given)
 
 
-HANDS = {
-    "pause": "hand no more requests to the function; they wait in the queue",
-    "resume": "hand requests to the function again",
+STACK_COMMANDS = {
+    "pause": "stop the delivery of requests to the function; they wait in the queue",
+    "resume": "resume the delivery of requests to the function",
     "drain": "wait until no request is left",
-    "rollback": "let the functions go back to an earlier version, in seconds",
-    "remove": "delete a stack, and say what stays",
+    "rollback": "return the functions to an earlier version, in seconds",
+    "remove": "delete a stack, and list what remains",
 }
 
 
 def named(text: str) -> str:
-    """An argument that names something; not an empty one, as of a variable that nobody has set."""
+    """A name. Raises ArgumentTypeError if it is empty, as an unset variable of make is."""
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty")
     return text
 
 
 def length(text: str) -> float:
-    """A length of time in seconds. Raises ArgumentTypeError."""
+    """A duration in seconds. Raises ArgumentTypeError."""
     try:
         return seconds_of(text)
     except ValueError as error:
@@ -100,7 +101,7 @@ def length(text: str) -> float:
 
 
 class Described(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description."""
+    """Keeps the line breaks of the description."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Here:
 def opened(
     asked: argparse.Namespace, progress: Progress, session: str
 ) -> Iterator[tuple[Service, OpenStackCloud | None]]:
-    """The functions that are asked, and the cloud that names are looked up in."""
+    """Open the functions that the request goes to, and the cloud for looking up names."""
     if asked.stack:
         import boto3
 
@@ -146,9 +147,9 @@ def opened(
 
 def detach(asked: argparse.Namespace) -> Exit:
     if asked.stack and asked.cloud == "simulator":
-        return _trouble("A deployed stack has a cloud of its own: leave out CLOUD, or say CLOUD=env to look names up.")
+        return _trouble("A deployed stack has its own cloud: leave out CLOUD, or set CLOUD=env to look up names.")
     if not (asked.dry or asked.yes or sys.stdin.isatty()):
-        return _trouble("There is no terminal to ask on: say --yes (make: YES=1) to detach, or --dry (DRY=1) to check.")
+        return _trouble("There is no terminal to ask on: add --yes (make: YES=1) to detach, or --dry (DRY=1) to check.")
     if asked.cloud == "env" and (trouble := check_cloud(os.environ)):
         return _trouble(trouble)
     wish = Wish(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
@@ -164,14 +165,14 @@ def detach(asked: argparse.Namespace) -> Exit:
     except KeyboardInterrupt:
         why = "Stopped."
     except Exception as error:
-        # Whatever went wrong: once a request has left, what it comes to is what counts.
+        # Once a request was sent, its verdict decides the exit status, whatever else went wrong.
         if progress.asked is None:
             raise
         why = sentence(error, asked)
     if progress.asked:
         status = of_events(progress.final)
     elif why:
-        return _trouble("Stopped before a detach was asked for.")
+        return _trouble("Stopped before a detach was requested.")
     if not progress.final and status is Exit.OPEN:
         progress.trouble(left_open(progress, why, asked))
     elif why:
@@ -180,26 +181,26 @@ def detach(asked: argparse.Namespace) -> Exit:
 
 
 def left_open(progress: Progress, why: str, asked: argparse.Namespace) -> str:
-    """What is under way when nobody waits any more; the functions on this machine have stopped by now."""
+    """What is still under way when the command ends. The functions on this machine have stopped by now."""
     id_ = progress.asked or progress.request_id
-    seen = progress.look.text or "nobody has looked at it yet"
+    seen = progress.look.text or "no look yet"
     said = [why] if why else []
     said.append(f"No final verdict after {progress.seconds:.0f} s for request {id_}; last seen: {seen}.")
     if progress.asked is None:
-        said.append("That was the dry run; no detach was asked for.")
+        said.append("That was the dry run; no detach was requested.")
     elif asked.stack:
-        said.append(f"The request goes on: `make status REQUEST={id_} STACK={asked.stack}` tells how it ends.")
+        said.append(f"The request continues: `make status REQUEST={id_} STACK={asked.stack}` shows how it ends.")
     elif asked.cloud != "env":
         said.append("The simulated cloud has ended with this command.")
     elif progress.look.sent:
-        said.append("A DELETE was sent, and the detach goes on in the cloud; run the same again to see how it ends.")
+        said.append("A DELETE was sent, and the detach continues in the cloud; run this again to see how it ends.")
     else:
-        said.append("No DELETE was sent, and none will be; to run the same again is safe.")
+        said.append("No DELETE was sent, and none will be; running the same command again is safe.")
     return " ".join(said)
 
 
 def on_terminal(question: str) -> bool:
-    """Asked on stderr: stdout may be read by a program."""
+    """Ask on stderr, because a program may read stdout."""
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -215,29 +216,29 @@ def status(asked: argparse.Namespace) -> Exit:
     elif logs := sorted(LOGS.glob("serve-*.log")):
         log = FileLog(tuple(logs))
     else:
-        return _trouble("There is no log of `make serve` on this machine: run that, or name a deployed stack (STACK=).")
+        return _trouble("There is no log of `make serve` on this machine: run it, or name a deployed stack (STACK=).")
     return show(log, asked.request, asked.volume.lower(), asked.since, utc_now(), asked.json)
 
 
-def hand(asked: argparse.Namespace) -> Exit:
-    """What a person does with a deployed stack as a whole."""
+def on_stack(asked: argparse.Namespace) -> Exit:
+    """Run one of STACK_COMMANDS."""
     if asked.command != "drain" and not (asked.yes or sys.stdin.isatty()):
-        return _trouble("There is no terminal to ask on: say --yes (make: YES=1) to do it.")
+        return _trouble("There is no terminal to ask on: add --yes (make: YES=1) to go ahead.")
     confirm: Callable[[str], bool] = (lambda question: True) if asked.command == "drain" or asked.yes else on_terminal
-    return HANDED[asked.command](asked, confirm)
+    return RUN_ON_STACK[asked.command](asked, confirm)
 
 
 def flow(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
-    from tools.flow import Hands, flow_of
+    from tools.flow import FlowControl, flow_of
 
-    hands = Hands(flow_of(asked.stack), confirm)
+    control = FlowControl(flow_of(asked.stack), confirm)
     if asked.command == "drain":
-        return hands.drain(asked.wait)
-    return hands.pause() if asked.command == "pause" else hands.resume()
+        return control.drain(asked.wait)
+    return control.pause() if asked.command == "pause" else control.resume()
 
 
 def schemas(asked: argparse.Namespace) -> Exit:
-    """Put the schemas of the events into the schema registry of a deployed stack, or remove them from it."""
+    """Publish the event schemas in the schema registry of a deployed stack, or remove them."""
     from tools.schemas import run
 
     return run(asked.stack, asked.remove, _trouble)
@@ -255,19 +256,7 @@ def remove(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
     return Removal(of_stack(asked.stack), confirm).run(asked.lose_requests, asked.also == "logs", asked.wait)
 
 
-HANDED = {**dict.fromkeys(("pause", "resume", "drain"), flow), "rollback": rollback, "remove": remove}
-
-
-def needs_of(command: str) -> str:
-    """The permissions of a command."""
-    from tools import deployed, flow, removal, rollback
-
-    known = {
-        "rollback": rollback.NEEDS,
-        "remove": removal.NEEDS,
-        **dict.fromkeys(("pause", "resume", "drain"), flow.NEEDS),
-    }
-    return known.get(command, deployed.NEEDS)
+RUN_ON_STACK = {**dict.fromkeys(("pause", "resume", "drain"), flow), "rollback": rollback, "remove": remove}
 
 
 def _trouble(sentence: str) -> Exit:
@@ -275,15 +264,15 @@ def _trouble(sentence: str) -> Exit:
     return Exit.USAGE
 
 
-COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(HANDS, hand), "schemas": schemas}
+COMMANDS = {"detach": detach, "status": status, **dict.fromkeys(STACK_COMMANDS, on_stack), "schemas": schemas}
 
 
 EXPECTED = (NotFound, SettingsError, PortTaken)
-"""Errors whose text is a sentence for a person."""
+"""Errors whose text is a sentence for the user."""
 
 
 def sentence(error: Exception, asked: argparse.Namespace) -> str:
-    """What went wrong, and what to do."""
+    """What went wrong and what to do, in one sentence."""
     if isinstance(error, EXPECTED):
         return f"{str(error).rstrip('.')}."
     if isinstance(error, CloudTrouble):
@@ -294,15 +283,15 @@ def sentence(error: Exception, asked: argparse.Namespace) -> str:
         if isinstance(error, Unknown):
             return str(error)
         if isinstance(error, (*AwsFailed, TimeoutError)):
-            return explained(error, asked.stack, (needs_of(asked.command),))
+            return explained(error, asked.stack, needs_of(asked.command))
     return unexpected(error)
 
 
 def main(given: Sequence[str] | None = None) -> Exit:
-    """An error before anything was asked for ends in one sentence and USAGE."""
+    """Run a command. An error before anything was requested prints one sentence and returns USAGE."""
     asked = arguments(given)
     os.environ |= past_proxies(os.environ)
     try:
         return COMMANDS[asked.command](asked)
-    except Exception as error:  # noqa: BLE001 - a person gets a sentence, whatever it is
+    except Exception as error:  # noqa: BLE001 - the user gets a sentence, not a traceback
         return _trouble(sentence(error, asked))

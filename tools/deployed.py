@@ -1,8 +1,8 @@
-"""A deployed stack, for a person: puts a request on its queue, hears its verdicts, and reads its log."""
+"""Access to a deployed stack: sends a request to its queue, receives its verdicts, and reads its log."""
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,29 +11,23 @@ from typing import Any, Self
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from tools.permissions import needs_of
 from tools.status import as_line, is_about
 
 AwsFailed = (BotoCoreError, ClientError)
 
-NEEDS = (
-    "cloudformation:DescribeStacks and DescribeStackResource on the stack; sqs:SendMessage on its request queue; "
-    "events:PutRule, PutTargets, RemoveTargets, DeleteRule on rule/<bus>/by-hand-*; "
-    "sqs:CreateQueue, SetQueueAttributes, GetQueueAttributes, ReceiveMessage, DeleteMessage, DeleteQueue on by-hand-*"
-)
-"""The permissions with which a verdict is waited for."""
-
 LOG_GROUPS = ("ReceiveWebhookLogs", "DetachVolumeLogs", "ReportDeadLetterLogs")
 LOOK_AT_LOG = 4.0
-"""Seconds between two looks at the log while a verdict is waited for."""
+"""Seconds between two reads of the log while the command waits for a verdict."""
 
 
 class Unknown(LookupError):
-    """There is no such stack, or it lacks what is needed; the text is one sentence."""
+    """There is no such stack, or it lacks an output; the text is one sentence."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What a stack calls its parts."""
+    """The names of a stack's resources."""
 
     queue_url: str
     bus: str
@@ -75,9 +69,9 @@ def names_of(stack: str) -> Names:
 
 @dataclass
 class Deployed:
-    """Sends requests whose ids begin with `session`, and hears their verdicts by a rule and a queue of its own.
+    """Sends requests whose ids begin with `session`, and receives their verdicts through its own rule and queue.
 
-    Both are there on entry and gone on exit. Raises one of AwsFailed.
+    Both are created on entry and deleted on exit. Raises one of AwsFailed.
     """
 
     names: Names
@@ -108,7 +102,7 @@ class Deployed:
         self._ending.close()
 
     def _listen(self) -> None:
-        """What is removed again is noted before it is made: an answer may be lost, and a person may interrupt."""
+        """Create queue and rule. Their removal is registered first, since an answer may be lost or Ctrl-C may come."""
         sqs, events, name, bus = self._sqs, self._events, self.session, self.names.bus
         self._ending.callback(self._remove_queue)
         self._queue = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": "3600"})["QueueUrl"]
@@ -154,7 +148,7 @@ class Deployed:
         return found
 
     def _follow(self) -> None:
-        """Hand on what the functions have logged of this session; without the right to read it, nothing."""
+        """Pass on new log lines of this session. Without the permission to read the log, do nothing."""
         if self.log is None or time.monotonic() - self._looked < LOOK_AT_LOG:
             return
         self._looked = time.monotonic()
@@ -174,7 +168,7 @@ GONE = ("ResourceNotFoundException", "QueueDoesNotExist", "AWS.SimpleQueueServic
 
 @contextmanager
 def _unless_gone() -> Iterator[None]:
-    """What is not there need not be removed."""
+    """Ignore errors about resources that do not exist."""
     try:
         yield
     except ClientError as error:
@@ -187,16 +181,17 @@ def _unless_gone() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Log:
-    """What the functions of a stack have logged. Raises one of AwsFailed."""
+    """The log of a stack's functions. Raises one of AwsFailed."""
 
     logs: Any
     groups: tuple[str, ...]
     sleep: Callable[[float], None] = time.sleep
 
     def lines(self, request_id: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Every line about a request, the oldest first, by CloudWatch Logs Insights. Raises TimeoutError.
+        """Every line about a request, oldest first, from CloudWatch Logs Insights. Raises TimeoutError.
 
-        The webhook's answer names requests in a list, of which Insights knows the first entries by their numbers only.
+        The webhook's line lists its requests. Insights can address list entries only by number, and only the first
+        ones, so the query searches the whole message for the id.
         """
         quoted = json.dumps(request_id)
         webhook = f'message = "webhook answered" and strcontains(@message, {json.dumps(quoted[1:-1])})'
@@ -216,13 +211,13 @@ class Log:
         if found["status"] != "Complete":
             raise TimeoutError(f"CloudWatch Logs Insights did not finish the query ({found['status']})")
         if len(found["results"]) >= MOST_LINES:
-            raise TimeoutError(f"the log has more than {MOST_LINES} lines about it: look at less, by SINCE=")
+            raise TimeoutError(f"the log has more than {MOST_LINES} lines about it: choose a shorter time with SINCE=")
         rows = ({one["field"]: one["value"] for one in row} for row in found["results"])
         told = (as_line(row.get("@message", "")) for row in rows)
         return [line for line in told if line and is_about(line, request_id)]
 
     def tail(self, text: str, since: datetime) -> list[tuple[datetime, dict[str, Any]]]:
-        """The lines that hold a text and have come since, with their times, sooner than a query would find them."""
+        """The lines since a time that contain a text, with their times. Faster than a query."""
         return sorted(self._events(text, since), key=lambda found: found[0])
 
     def _events(self, text: str, since: datetime) -> Iterator[tuple[datetime, dict[str, Any]]]:
@@ -244,21 +239,19 @@ DENIED = (
     "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "ForbiddenException",
     "UnauthorizedException",
 )  # fmt: skip
-"""Error codes of a permission that is missing; the last two are those of EventBridge Schemas."""
+"""Error codes of a missing permission; the last two are from EventBridge Schemas."""
 
 
 def is_denied(error: Exception) -> bool:
-    """Whether AWS has said that this caller may not do it."""
+    """Whether AWS denied the caller a permission."""
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in DENIED
 
 
-def explained(error: Exception, stack: str, needs: Sequence[str] = (NEEDS,)) -> str:
-    """One sentence about what AWS did not do."""
+def explained(error: Exception, stack: str, needs: str = needs_of("detach")) -> str:
+    """One sentence about a failed call of AWS."""
     if isinstance(error, ClientError):
         told = error.response["Error"]
         if is_denied(error):
-            return f"AWS does not allow {error.operation_name} ({told.get('Message', '')}). Needed are: {needs[0]}."
-        return (
-            f"AWS did not do {error.operation_name} for {stack}: {told['Code']} {told.get('Message', '')}".strip() + "."
-        )
-    return f"AWS cannot be asked ({error}): check AWS_PROFILE, AWS_REGION and the network."
+            return f"AWS denies {error.operation_name} ({told.get('Message', '')}). Needed permissions: {needs}."
+        return f"AWS refused {error.operation_name} for {stack}: {told['Code']} {told.get('Message', '')}".strip() + "."
+    return f"AWS cannot be reached ({error}): check AWS_PROFILE, AWS_REGION and the network."

@@ -1,4 +1,4 @@
-"""`make detach`: one disk off one server, for a person with a ticket: look, ask, detach, and see how it ends."""
+"""`make detach`: detach one disk from one server: look it up, check, ask, send the request, show the verdict."""
 
 import json
 import re
@@ -16,11 +16,11 @@ from tools.progress import Progress, Ticker
 from tools.servers import disk_line, kind_of
 
 CHECK = 90.0
-"""Seconds that a dry run may take; nothing is waited for in it but the cloud's answers."""
+"""Seconds that a dry run may take."""
 
 AGAIN = 20.0
-"""Seconds after which a dry run is asked for again, as the same request: a rule of EventBridge that has just been made
-may let the first verdicts pass by (EventBridge, PutRule)."""
+"""Seconds after which the dry run is sent again, as the same request: a new EventBridge rule may miss the first
+verdicts (EventBridge, PutRule)."""
 
 WAIT = re.compile(r"(\d{1,6})([smhd]?)")
 LONGEST = 366 * 86400
@@ -28,22 +28,22 @@ UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Service(Protocol):
-    """The functions, here or in AWS."""
+    """The functions, on this machine or in AWS."""
 
     @property
     def prefix(self) -> str:
-        """What event types begin with."""
+        """The prefix of event types."""
 
     def ask(self, body: str) -> None:
         """Put a request on the queue."""
 
     def heard(self) -> Sequence[Mapping[str, Any]]:
-        """The verdicts that have come since the last call; waits for one up to a second or so."""
+        """The verdicts since the last call; waits about a second for one."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for on the command line; `wait` is in seconds."""
+    """The arguments of the command; `wait` is in seconds."""
 
     server: str
     volume: str
@@ -55,9 +55,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Target:
-    """The server and the volume by id; where a cloud was asked, what they are called, and the attachment that was seen.
+    """The ids of server and volume; if they were looked up, also their names and the attachment.
 
-    A person may think for a while before the answer: what somebody has attached meanwhile was not meant.
+    The attachment is part of the request, so that a disk attached while the user is asked is not detached.
     """
 
     server_id: str
@@ -72,10 +72,10 @@ class Target:
 
 
 def seconds_of(text: str) -> float:
-    """A length of time as people write it: 90, 90s, 10m, 2h. Raises ValueError."""
+    """A duration such as 90, 90s, 10m or 2h, in seconds. Raises ValueError."""
     found = WAIT.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"{text} is no length of time: write 90s, 10m or 2h")
+        raise ValueError(f"{text} is not a duration: write 90s, 10m or 2h")
     seconds = float(found[1]) * UNITS[found[2]]
     if not 1 <= seconds <= LONGEST:
         raise ValueError(f"{text} is not between a second and a year")
@@ -83,10 +83,10 @@ def seconds_of(text: str) -> float:
 
 
 def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, policy: Policy) -> Target:
-    """Look both up, and show them. Raises NotFound, CloudTrouble."""
+    """Look up and show server and volume. Raises NotFound, CloudTrouble."""
     if cloud is None:
         if not (is_id(wish.server) and is_id(wish.volume)):
-            raise NotFound("Names are looked up in the cloud: add CLOUD=env with its OS_… variables, or give both ids.")
+            raise NotFound("Names are looked up in the cloud: add CLOUD=env with OS_… variables, or give both ids.")
         return Target(wish.server.lower(), wish.volume.lower())
     found = machine(cloud, server_called(cloud, wish.server), policy, utc_now())
     disk = disk_called(found, wish.volume)
@@ -105,7 +105,7 @@ def _found(found: Machine, disk: Disk | None, asked: str) -> list[str]:
         lines.append(f"  volume  {asked}  the server does not list it")
     else:
         lines.append(f"  volume  {disk.volume_id}  {disk_line(disk)}")
-    return [*lines, *([f"          not all of it can be read: {found.trouble}"] if found.trouble else [])]
+    return [*lines, *([f"          some of it cannot be read: {found.trouble}"] if found.trouble else [])]
 
 
 def request(wish: Wish, target: Target, prefix: str, id_: str, now: datetime, dry: bool) -> str:
@@ -136,7 +136,7 @@ class Detach:
     session: str
 
     def run(self) -> Exit:
-        """OPEN also if time is over without a final verdict: `Progress` knows what was asked for and seen."""
+        """Check, ask, detach; returns OPEN if there is no final verdict in time. `progress` has what was seen."""
         checked = self._asked(dry=True, wait=CHECK)
         status = of_events(checked)
         if not _is_over(checked):
@@ -147,7 +147,7 @@ class Detach:
         said = self.progress.final[-1]["data"]
         self.progress.say(f"  check   {said['detail']}: {said.get('explanation') or ''}".rstrip(": "))
         if not self.confirm(f"Detach {self.target.text}?"):
-            self.progress.say("Nothing was asked for.")
+            self.progress.say("No detach was requested.")
             return Exit.USAGE
         events = self._asked(dry=False, wait=self.wish.wait)
         if _is_over(events):
@@ -155,7 +155,7 @@ class Detach:
         return of_events(events)
 
     def _asked(self, dry: bool, wait: float) -> list[Mapping[str, Any]]:
-        """Send a request, and wait for its final verdict; all that was heard of it."""
+        """Send a request and wait for its final verdict; returns all its events."""
         progress = self.progress
         id_ = f"{self.session}-check" if dry else self.session
         body = request(self.wish, self.target, self.service.prefix, id_, utc_now(), dry)
@@ -188,17 +188,17 @@ HERE = {
     "attestation_required": ("unmounted", "--unmounted (make: UNMOUNTED=1)"),
     "system_disk": ("allow_system_disk", "--allow-system-disk (make: SYSTEM_DISK=1), and the server has to be off"),
 }
-"""How a person says here what the remedy asks for, by reason; and where it stands that it was said."""
+"""The switch of this command for the remedy of a reason, as a field of Wish and as its words."""
 
 
 def ending(event: Mapping[str, Any], wish: Wish, target: Target, progress: Progress) -> list[str]:
-    """The verdict, what it rests on in short, and what to do."""
+    """The verdict, its evidence in short, and what to do."""
     data = event["data"]
     evidence, after = data["evidence"], data["evidence"].get("after") or {}
     reason = data.get("reason") or {}
     title = f"{data['verdict'].upper()} · {data['detail']}" + (f" · {reason['code']}" if wish.dry and reason else "")
     if data["detail"] == "would_fail" and not wish.dry:
-        title = f"NOT DETACHED · {reason.get('code')}: the check says no, so no detach was asked for"
+        title = f"NOT DETACHED · {reason.get('code')}: the check failed, so no detach was requested"
     colour = "failed" if reason else data["verdict"]
     lines = [f"{progress.paint(title, colour)}  {target.text}"]
     listed = LISTED.get(str(after.get("listed_by_server")), "was not asked")
@@ -206,12 +206,12 @@ def ending(event: Mapping[str, Any], wish: Wish, target: Target, progress: Progr
     held = ", ".join(servers) or "no server"
     status = after.get("volume_status")
     storage = f"{status}, attached to {held}" if status else "does not know it"
-    lines.append(f"  compute {listed}; block storage: {storage}" if after else "  the cloud was not looked at")
+    lines.append(f"  compute {listed}; block storage: {storage}" if after else "  the cloud was not read")
     counts = f"DELETEs sent: {evidence['deletes_sent']}, looks: {evidence['polls']}"
     lines.append(f"  {data['timing']['seconds']:.1f} s, {counts}, event {event['id']}")
     if reason:
         lines += [f"  {reason['message']}", f"  → {reason['remedy']}"]
         switch, words = HERE.get(reason["code"], ("", ""))
-        lines += [f"  → Here that is {words}."] if switch and not getattr(wish, switch) else []
+        lines += [f"  → With this command: {words}."] if switch and not getattr(wish, switch) else []
     lines += [f"  · {fault['field'] or 'message'}: {fault['message']}" for fault in data.get("faults") or ()]
     return lines

@@ -1,6 +1,6 @@
-"""`make doctor`: whether a cloud, or with --stack a deployed stack, has what a detach needs, each with a cure if not.
+"""`make doctor`: check whether a cloud, or a deployed stack (--stack), has what a detach needs; print cures if not.
 
-Nothing is changed there; a stack is sent a dry run.
+It changes nothing there. A stack is sent a dry run.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from tools.examination import Examination, Line, State
 
 COLOURS = {State.OK: "32", State.WARN: "33", State.FAIL: "31", State.NOT_TRIED: "2"}
 MARKS = {State.NOT_TRIED: "-"}
-"""How a line begins, if not with its state."""
+"""The start of a line, if not its state."""
 
 
 def examined(found: Found, clock: Clock = utc_now, api: DetachApi = DetachApi.COMPUTE) -> Iterator[Line]:
-    """The checks of the cloud that was found, made as they are asked for. Raises CloudsError before the first."""
+    """Check a cloud, lazily, one line a check. Raises CloudsError before the first."""
     known = credentials(found)
-    # An access key may leave out the address of the identity service, which its region tells.
+    # With an access key the address of the identity service is optional; the region implies it.
     found = replace(found, values={**found.values, "auth_url": known.auth_url})
     return Examination(found, connector(api)(lambda _: known, clock=clock), known.verify).lines()
 
 
 def report(lines: Iterator[Line], as_json: bool, colour: bool) -> int:
-    """Print each as soon as it is known; exit status 1 if one of them failed, else 0."""
+    """Print each line as soon as it is known; returns exit status 1 if a check failed, else 0."""
     failed = False
     for line in lines:
         print(json.dumps(asdict(line), ensure_ascii=False) if as_json else text(line, colour), flush=True)
@@ -57,13 +57,13 @@ def text(line: Line, colour: bool) -> str:
 
 @contextmanager
 def cloud(real_cloud: bool) -> Iterator[Found]:
-    """The cloud of this environment, or else a simulated one for as long as it is looked at. Raises CloudsError."""
+    """The cloud of the environment, or a simulated one for the length of the block. Raises CloudsError."""
     if real_cloud:
         yield found_in(os.environ)
         return
     api = demo_cloud(utc_now)
     with CloudServer(api):
-        yield Found(simulator_credentials(api), "A simulated cloud; yours is looked at with CLOUD=env")
+        yield Found(simulator_credentials(api), "A simulated cloud; CLOUD=env checks yours")
 
 
 def main() -> int:
@@ -87,13 +87,13 @@ def main() -> int:
 
 
 def stack(asked: argparse.Namespace) -> int:
-    """A deployed stack; exit status 2 if there is none, or AWS does not tell."""
+    """Check a deployed stack; returns exit status 2 if there is none or AWS cannot be reached."""
     from tools.deployed import AwsFailed, Unknown, explained
     from tools.stack_doctor import of_stack
     from tools.stack_reader import StackReader, described_stack
 
     if bool(asked.server) != bool(asked.volume):
-        print("Name both SERVER= and VOLUME=, by their ids, or none of them.", file=sys.stderr)
+        print("Give the ids of both SERVER= and VOLUME=, or neither.", file=sys.stderr)
         return 2
     try:
         reader = StackReader(described_stack(asked.stack))
@@ -101,7 +101,7 @@ def stack(asked: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except AwsFailed as error:
-        print(explained(error, asked.stack, ("cloudformation:DescribeStacks",)), file=sys.stderr)
+        print(explained(error, asked.stack, "cloudformation:DescribeStacks"), file=sys.stderr)
         return 2
     return report(of_stack(reader, asked.server, asked.volume).lines(), asked.json, is_rich(sys.stdout))
 

@@ -1,4 +1,4 @@
-"""The documents that are made from the code; `make docs` writes them, a test fails when they differ."""
+"""`make docs`: write the documents that are generated from the code. A test fails when they differ."""
 
 import json
 import textwrap
@@ -83,17 +83,17 @@ DOCUMENTS: Mapping[str, Callable[[], object]] = {
     **schemas.documents(),
     **samples.documents(),
 }
-"""By file: a page as it is, anything else as JSON."""
+"""Generators by file: a string is written as it is, anything else as JSON."""
 
 
 def text_of(name: str) -> str:
-    """A document as it is checked in."""
+    """The text of a document."""
     made = DOCUMENTS[name]()
     return made if isinstance(made, str) else json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 
 
 def differing() -> list[str]:
-    """The documents whose files are not what the code makes of them."""
+    """The documents whose files differ from what the code generates."""
     present = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS if (ROOT / name).is_file()}
     return [name for name in DOCUMENTS if present.get(name) != text_of(name)]
 

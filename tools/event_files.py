@@ -1,4 +1,4 @@
-"""Events as people write them: a file or standard input with one event, an array of them, or one on each line."""
+"""Reads events from a file or standard input: one event, an array of events, or one event a line."""
 
 import json
 import re
@@ -12,7 +12,7 @@ LAMBDA_RECORDS = re.compile(r'\s*\{\s*"Records"\s*:')
 
 
 class NoEvents(ValueError):
-    """There is nothing to send; the text is one sentence for the person who asked."""
+    """There is nothing to send; the text is one sentence for the user."""
 
 
 def read_events(path: str) -> list[str]:
@@ -35,18 +35,18 @@ def _text(path: str, name: str) -> str:
 
 
 def events_in(text: str, name: str) -> Iterator[str]:
-    """Each event of a text, as it is written where it stands alone. Raises NoEvents, which calls the text `name`."""
+    """The text of each event. Raises NoEvents, which names the text as `name`."""
     if not text.strip():
         raise NoEvents(f"{name} is empty: write an event as JSON, such as events/detach_bare.json.")
     if LAMBDA_RECORDS.match(text):
-        raise NoEvents(f"{name} is a batch as Lambda gets it; a message on the queue is the `body` of a record.")
+        raise NoEvents(f"{name} is a batch for Lambda; a message on the queue is the `body` of a record.")
     within = name[0].lower() + name[1:]
     value, why = _parsed(text)
     if why:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         lines = [(number, line.rstrip("\r")) for number, line in lines]
         if len(lines) == 1 or _parsed(lines[0][1])[1]:
-            raise NoEvents(f"{name} is no JSON ({why}): write one event, an array of them, or one on each line.")
+            raise NoEvents(f"{name} is not JSON ({why}): write one event, an array of events, or one event a line.")
         for number, line in lines:
             yield _event(*_parsed(line), line, f"Line {number} of {within}")
     elif isinstance(value, list):
@@ -59,7 +59,7 @@ def events_in(text: str, name: str) -> Iterator[str]:
 
 
 def _entries(text: str) -> Iterator[str]:
-    """The entries of an array as they are written: what stands twice in one of them is for the service to refuse."""
+    """The text of each entry of an array, unchanged, so that the service can refuse duplicate keys."""
     decoder, at = json.JSONDecoder(), text.index("[") + 1
     while (at := BLANK.match(text, at).end()) < len(text) and text[at] != "]":  # type: ignore[union-attr]
         _, end = decoder.raw_decode(text, at)
@@ -72,7 +72,7 @@ BLANK = re.compile(r"[ \t\r\n]*")
 
 
 def _parsed(text: str) -> tuple[Any, str | None]:
-    """The value, and None, or why there is none."""
+    """The value, and None or why it cannot be parsed."""
     try:
         return json.loads(text), None
     except json.JSONDecodeError as error:
@@ -84,7 +84,7 @@ def _parsed(text: str) -> tuple[Any, str | None]:
 
 def _event(value: Any, why: str | None, text: str, name: str) -> str:
     if why:
-        raise NoEvents(f"{name} is no JSON ({why}): nothing was sent.")
+        raise NoEvents(f"{name} is not JSON ({why}): nothing was sent.")
     if not isinstance(value, dict):
-        raise NoEvents(f"{name} is no JSON object: an event is one, such as events/detach_bare.json.")
+        raise NoEvents(f"{name} is not a JSON object: write an event such as events/detach_bare.json.")
     return text

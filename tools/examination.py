@@ -1,4 +1,4 @@
-"""What a detach needs of a cloud, looked at one by one: with a login and GETs alone, so nothing is changed there."""
+"""Checks one by one what a detach needs of a cloud. It only logs in and sends GETs, so it changes nothing."""
 
 import json
 import re
@@ -28,32 +28,32 @@ from tools.clouds import Found
 
 FENCE = Policy().fence_skew.total_seconds()
 LARGEST_FENCE = 300.0
-"""Seconds: the most that FENCE_SKEW takes. From there on AWS refuses signatures too."""
+"""Seconds: the maximum of FENCE_SKEW. With a larger difference AWS refuses signatures too."""
 
 RENEWAL = 14
-"""Days before its end within which a certificate should have been replaced."""
+"""Days before its expiry by which a certificate should have been renewed."""
 
 LOST: Mapping[str, str] = {
     SERVER_VERSION: "locked servers and tags are not seen before the cloud refuses",
     RECORD_VERSION: "its records do not tell how a detach or a move ended",
     LIST_VERSION: "a disk that was moved is not told from one that was attached again, and is left alone",
 }
-"""Nova's microversions that are asked for, and what is missing without."""
+"""Nova's microversions that the service uses, and what is missing without them."""
 
 SILENCE: Mapping[str, str] = {
-    "connection_failure": "no connection: the name is not known, nobody listens, or something is in between",
+    "connection_failure": "no connection: unknown name, closed port, or a firewall in between",
     "timeout": "no answer in time",
     "tls_failure": "no trusted connection",
 }
-"""What the codes of calls without an answer mean."""
+"""The codes of calls without an answer, in words."""
 
 SPOKEN = {Service.COMPUTE: "compute", Service.BARE_METAL: "bare metal", Service.BLOCK_STORAGE: "block storage"}
 KINDS = {Service.COMPUTE: "compute", Service.BARE_METAL: "bms"}
-"""What the catalogue calls the service that is asked for servers."""
+"""The catalogue's type of the service that is asked for servers."""
 
 
 class State(StrEnum):
-    """What came of a check."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -63,7 +63,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One check: what was found, and what to do if that is not as it should be."""
+    """One check: what was found, and what to do if it is wrong."""
 
     check: str
     state: State
@@ -72,7 +72,7 @@ class Line:
 
 
 class _Seen(NamedTuple):
-    """One address, asked once: how far the cloud's clock is ahead of ours in seconds, and what of its certificate."""
+    """One address: the check of its certificate, and by how many seconds its clock is ahead of ours."""
 
     line: Line
     ahead: float | None = None
@@ -80,16 +80,16 @@ class _Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """Of the cloud that was found, by the adapters that detach; the clock is that of this machine."""
+    """The checks of one cloud, made with the adapters that detach; the clock is this machine's."""
 
     found: Found
     cloud: OpenStackCloud
     verify: bool | str
 
     def lines(self) -> Iterator[Line]:
-        """All checks, in the order in which one makes the next possible. Never raises what a cloud can cause."""
+        """All checks, each after those it depends on. Raises nothing that a cloud can cause."""
         unused = ", ".join(self.found.unused)
-        state, why = (State.WARN, "take them away, or correct their names") if unused else (State.OK, "")
+        state, why = (State.WARN, "remove them, or correct their names") if unused else (State.OK, "")
         yield Line("cloud", state, self.found.place + (f"; not used are {unused}" if unused else ""), why)
         try:
             catalog = self.cloud.login.catalog()
@@ -116,8 +116,8 @@ class Examination:
         yield Line(
             "detach",
             State.NOT_TRIED,
-            "whether this user may detach is told by a detach alone",
-            'send a request with "dry_run": true, which checks all else, and then one for a disk that may go',
+            "only a detach shows whether this user may detach",
+            'send a request with "dry_run": true, which checks everything else, then detach a disk you can spare',
         )
 
     @property
@@ -126,22 +126,22 @@ class Examination:
 
     @property
     def _asked_for(self) -> tuple[Service, Service]:
-        """The services that a detach asks."""
+        """The services that a detach uses."""
         return self.cloud.servers_at, Service.BLOCK_STORAGE
 
     def _regions(self, catalog: tuple[Offered, ...]) -> list[str]:
-        """Those in which there is one of both services."""
+        """The regions that have one of the two services."""
         kinds = (KINDS[self.cloud.servers_at], *CINDER_TYPES)
         return sorted({one.region for one in catalog if one.kind in kinds} - {EVERYWHERE})
 
     # ------------------------------------------------------------------------------------ login and catalogue
 
     def _not_in(self, *lines: Line) -> Iterator[Line]:
-        """Without a login, or with one that leads to several regions, nothing behind it can be asked."""
+        """The lines of a failed login or an ambiguous region: nothing that depends on it can be checked."""
         yield from lines
         yield from self._connections(self._auth_url)
         for check in ("catalogue", *(SPOKEN[one] for one in self._asked_for), "rights", "detach"):
-            yield Line(check, State.NOT_TRIED, "this takes a login, and one region")
+            yield Line(check, State.NOT_TRIED, "needs a login and a single region")
 
     def _refused(self, why: Classified) -> Line:
         spelt, told = self.found.spelt, _told(why)
@@ -149,13 +149,13 @@ class Examination:
         return Line("login", State.FAIL, told, cure(self.found) if why.reason is Reason.UNAUTHORIZED else reach)
 
     def _no_place(self, why: Classified, catalog: tuple[Offered, ...]) -> tuple[Line, ...]:
-        """A token that is good for no project, or for several regions."""
+        """The lines of a token without a project, or for several regions."""
         if why.reason is Reason.UNAUTHORIZED:
             return (self._refused(why),)
         remedy = f"set {self.found.spelt('region_name')} to one of {', '.join(self._regions(catalog))}"
         return (
             Line("login", State.OK, f"{self._auth_url} gives a token"),
-            Line("region", State.FAIL, "the catalogue has several, and none is chosen", remedy),
+            Line("region", State.FAIL, "the catalogue has several regions, and none is chosen", remedy),
         )
 
     def _places(self, catalog: tuple[Offered, ...], access: Access) -> Iterator[Line]:
@@ -165,31 +165,31 @@ class Examination:
         regions = self._regions(catalog)
         names = ", ".join(regions)
         if missing and asked and asked not in regions:
-            there = f"the catalogue has {names}" if names else "the catalogue has none"
+            there = f"the catalogue has {names}" if names else "the catalogue has no regions"
             remedy = f"set {spelt('region_name')} to one of {names}" if names else f"unset {spelt('region_name')}"
             yield Line("region", State.FAIL, f"there is no region {asked}, {there}", remedy)
-            yield Line("catalogue", State.NOT_TRIED, "this takes a region that there is")
+            yield Line("catalogue", State.NOT_TRIED, "needs a region that exists")
             return
-        yield Line("region", State.OK, asked or names or "the catalogue makes no difference between regions")
+        yield Line("region", State.OK, asked or names or "the catalogue has no regions")
         for service in self._asked_for:
             check, name = "catalogue", SPOKEN[service]
             if service in access.services:
                 yield Line(check, State.OK, f"{name} is at {access.services[service]}")
                 continue
             kinds = ", ".join(sorted({one.kind for one in catalog})) or "nothing"
-            remedy = f"set {service.value} to its address, or {spelt('interface')} to where the catalogue has it"
+            remedy = f"set {service.value} to its address, or {spelt('interface')} to the interface that lists it"
             yield Line(check, State.FAIL, f"there is no {name}, only {kinds}", remedy)
 
     # ---------------------------------------------------------------------------------------- TLS and clocks
 
     def _connections(self, *urls: str) -> Iterator[Line]:
-        """One line for each address, and one for the clock that differs most."""
+        """One line for each address, and one for the clock with the largest difference."""
         origins = dict.fromkeys(f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in urls if url)
         seen = [self._asked(origin) for origin in origins]
         yield from (one.line for one in seen)
         aheads = [one.ahead for one in seen if one.ahead is not None]
         if not aheads:
-            yield Line("clock", State.NOT_TRIED, "no answer tells the cloud's time")
+            yield Line("clock", State.NOT_TRIED, "no answer contains the cloud's time")
             return
         ahead = max(aheads, key=abs)
         found = f"this machine is {abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} the cloud"
@@ -197,12 +197,12 @@ class Examination:
             yield Line("clock", State.OK, found if round(ahead) else "this machine and the cloud agree to the second")
             return
         state = State.WARN if abs(ahead) <= LARGEST_FENCE else State.FAIL
-        wider = f", or FENCE_SKEW to {ceil(abs(ahead)) + 1} if it is the cloud's that is wrong"
+        wider = f", or FENCE_SKEW to {ceil(abs(ahead)) + 1} if the cloud's clock is wrong"
         remedy = "set this machine's clock (timedatectl set-ntp true)"
         yield Line("clock", state, found, remedy + (wider if state is State.WARN else ""))
 
     def _asked(self, origin: str) -> _Seen:
-        """The way to an address, by the same sessions, proxies and certificates as all calls; whatever it answers."""
+        """Send a GET to an address with the sessions, proxies and certificates of all calls; any answer will do."""
         clock = self.cloud.clock
         before = clock()
         limit(LONGEST_CALL, None, clock)
@@ -222,24 +222,24 @@ class Examination:
             return _Seen(Line("tls", State.FAIL, f"{origin}: {_told(why)}", remedy))
 
     def _sealed(self, origin: str, response: requests.Response) -> Line:
-        """What protects the password and the token on the way."""
+        """Whether TLS protects the password and the token."""
         if origin.startswith("http:"):
             if urlsplit(origin).hostname in LOOPBACK:
-                return Line("tls", State.OK, f"{origin}: plain http, which does not leave this machine")
-            readable = "password and token cross the network readable: use an address with https"
+                return Line("tls", State.OK, f"{origin}: plain http, but on this machine only")
+            readable = "password and token cross the network unencrypted: use an address with https"
             return Line("tls", State.WARN, f"{origin}: plain http", readable)
         sock = getattr(response.raw.connection, "sock", None)
         certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         if not certificate:
             spelt = self.found.spelt
-            remedy = f"take {spelt('insecure')} away, and set {spelt('cacert')} to the certificates of its authority"
+            remedy = f"remove {spelt('insecure')}, and set {spelt('cacert')} to the certificates of its authority"
             return Line("tls", State.WARN, f"{origin}: the certificate is not checked", remedy)
         until = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(certificate["notAfter"])), UTC)
         days = (until - self.cloud.clock()).days
         found = f"{origin}: the certificate is valid until {until:%Y-%m-%d}, {days} days"
         if days > RENEWAL:
             return Line("tls", State.OK, found)
-        return Line("tls", State.WARN, found, "ask the cloud's operator to renew it, or nothing works from then on")
+        return Line("tls", State.WARN, found, "ask the cloud's operator to renew it; after that date nothing works")
 
     # --------------------------------------------------------------------------------------------- services
 
@@ -256,7 +256,7 @@ class Examination:
         first = servers[0].id if servers else None
         if first is None:
             for check in ("read attachments", "read actions"):
-                yield Line(check, State.NOT_TRIED, "this takes a server")
+                yield Line(check, State.NOT_TRIED, "needs a server")
         else:
             attached = self._right(
                 "read attachments", lambda: self.cloud.listing(first), lambda found: f"{len(found or ())} of {first}"
@@ -280,17 +280,17 @@ class Examination:
             return _unreachable(Service.COMPUTE, f"{root} answers {answer.status}")
         least, most = _versions(answer)
         if not most:
-            there = f"{root} answers {answer.status} and does not tell its microversions"
+            there = f"{root} answers {answer.status} without its microversions"
             return Line("compute", State.WARN, there, "nothing to do, if the servers below can be read")
         found = f"microversions {least} to {most}"
         lost = [f"{version} ({what})" for version, what in LOST.items() if _number(version) > _number(most)]
         if not lost:
             return Line("compute", State.OK, found)
-        newer = "only a newer Nova helps; till then expect more refusals and `detach_unconfirmed`"
+        newer = "only a newer Nova helps; until then expect more refusals and `detach_unconfirmed`"
         return Line("compute", State.WARN, f"{found}, without {'; '.join(lost)}", newer)
 
     def _block_storage(self) -> Line:
-        """Whether Cinder answers; that it refuses something is an answer."""
+        """Whether Cinder answers. A refusal counts as an answer."""
         try:
             self.cloud.detaching()
         except CloudTrouble as trouble:
@@ -301,21 +301,19 @@ class Examination:
 
     def _volumes(self, volume_id: str | None) -> Line:
         if volume_id is None:
-            return self._right(
-                "read volumes", self.cloud.detaching, lambda found: "the list, since no disk is attached"
-            ).line
+            return self._right("read volumes", self.cloud.detaching, lambda found: "the list; no disk is attached").line
         return self._right("read volumes", lambda: self.cloud.volume(volume_id), lambda found: f"{volume_id}").line
 
     def _actions(self, server_id: str) -> Line:
-        """A cloud that keeps no records, or shows them to others only, can be lived with."""
+        """Whether action records can be read. The service works without them, but proves less."""
         if self.cloud.servers_at is Service.BARE_METAL:
-            none = "the bare metal service keeps none: a disk of a server that was moved is left alone"
+            none = "the bare metal service keeps none: disks of a server that was moved are not detached"
             return Line("read actions", State.OK, none)
         read = self._right(
             "read actions", lambda: self.cloud.actions(server_id), lambda found: f"{len(found)} of {server_id}"
         )
         if read.line.state is State.OK and read.status in NOT_SHOWN:
-            less = "ask for the right to read os-instance-actions; without them less is proven"
+            less = "ask for the right to read os-instance-actions; without it less can be proven"
             return Line("read actions", State.WARN, f"Nova answers {read.status} and shows no records", less)
         return read.line
 
@@ -325,13 +323,13 @@ class Examination:
         except CloudTrouble as trouble:
             why, status = trouble.classified, trouble.calls[-1].status if trouble.calls else 0
             refused = f"give this user a role in the project that may {check}, such as `reader` or `member`"
-            broken = "try again in a minute, and ask the cloud's operator if it stays"
+            broken = "try again in a minute; if it persists, ask the cloud's operator"
             return _Right(Line(check, State.FAIL, _told(why), refused if status == 403 else broken))
         return _Right(Line(check, State.OK, shown(reading.value)), reading.value, reading.calls[-1].status)
 
 
 class _Right(NamedTuple):
-    """What a read came to, and with which status."""
+    """The result of a read, and its status."""
 
     line: Line
     value: Any = None
@@ -339,7 +337,7 @@ class _Right(NamedTuple):
 
 
 def _told(why: Classified) -> str:
-    """In the cloud's words, or in ours where it has not answered."""
+    """The cloud's words, or ours if it has not answered."""
     distrust = re.search(r"certificate verify failed: ([^(]+)", why.message)
     if distrust:
         return f"the certificate is not trusted ({distrust[1].strip()})"
@@ -352,7 +350,7 @@ def _unreachable(service: Service, why: str) -> Line:
 
 
 def _versions(answer: Answer) -> tuple[str, str]:
-    """The least and the most microversion of Nova's description of itself; nothing where it is none."""
+    """The lowest and highest microversion of Nova's version document; empty if it has none."""
     try:
         told = json.loads(answer.body)["version"]
         least, most = str(told["min_version"]), str(told["version"])
@@ -366,7 +364,7 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _ahead(date: str | None, before: datetime, after: datetime) -> float | None:
-    """The least number of seconds by which the cloud's clock is ahead: its header names whole seconds."""
+    """The smallest number of seconds by which the cloud's clock can be ahead; its header has whole seconds."""
     try:
         told = parsedate_to_datetime(date or "")
     except ValueError:

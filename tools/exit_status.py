@@ -1,4 +1,4 @@
-"""Exit statuses of every command that asks for a detach."""
+"""Exit statuses of the commands that request a detach."""
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
@@ -8,33 +8,33 @@ FINAL = ("detached", "failed", "checked")
 
 
 def is_summary(event: Mapping[str, Any]) -> bool:
-    """Whether an event sums up a request for several volumes, and is no verdict itself."""
+    """Whether an event is the summary of a request for several volumes, and not a verdict."""
     return str(event.get("type")).endswith(".volume.detach_summary.v1")
 
 
 def is_final(event: Mapping[str, Any]) -> bool:
-    """Whether nothing follows: the final verdict on a volume, or the summary of several."""
+    """Whether an event is the last one: the final verdict on a volume, or the summary of several."""
     return is_summary(event) or event["data"]["verdict"] in FINAL
 
 
 class Exit(IntEnum):
-    """make itself turns each of them but 0 into 2; a script runs `python -m tools` or `python -m local`."""
+    """make turns each of them except 0 into 2; scripts therefore run `python -m tools` or `python -m local`."""
 
     DETACHED = 0
-    """Detached, or a dry run says that it would be, or that there is nothing to detach."""
+    """Detached; or a dry run says that the volume would be detached or is detached already."""
     FAILED = 1
-    """A final verdict that says no."""
+    """A final failure."""
     USAGE = 2
-    """Nothing was asked for: the arguments, the settings or the file are wrong."""
+    """No detach was requested: the arguments, the settings or the file are wrong."""
     OPEN = 3
-    """There is no final verdict yet, or a dry run says that it would have to wait."""
+    """No final verdict yet, or a dry run says that the request would wait."""
 
 
 WOULD = {"would_fail": Exit.FAILED, "would_wait": Exit.OPEN}
 
 
 def of_events(events: Iterable[Mapping[str, Any]]) -> Exit:
-    """The status of one request for one volume, or of several with a summary, by what was said about it so far."""
+    """The status of one request, for one volume or for several with a summary, from its events so far."""
     final = [event for event in events if is_final(event)]
     if not final:
         return Exit.OPEN
@@ -50,6 +50,6 @@ def _of(said: Mapping[str, Any]) -> Exit:
 
 
 def of_all(statuses: Iterable[Exit]) -> Exit:
-    """The status of several together: one failure is a failure, and one that is open leaves all of it open."""
+    """The status of several requests together: FAILED if one failed, else OPEN if one is open."""
     found = set(statuses)
     return next((one for one in (Exit.USAGE, Exit.FAILED, Exit.OPEN) if one in found), Exit.DETACHED)

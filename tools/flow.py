@@ -1,4 +1,4 @@
-"""`make pause`, `make resume`, `make drain`: stop, start and empty the flow of requests of a deployed stack."""
+"""`make pause`, `make resume`, `make drain`: stop, restart or drain the delivery of requests of a deployed stack."""
 
 import time
 from collections.abc import Callable
@@ -15,22 +15,22 @@ from tools.exit_status import Exit
 from tools.stack_facts import told
 
 CHANGING = 180
-"""Seconds within which an event source mapping is enabled or disabled."""
+"""Seconds to wait until an event source mapping is enabled or disabled."""
 
 QUIET = 3
-"""A queue counts as empty after so many counts in a row without a message: SQS counts approximately."""
+"""Number of consecutive counts without a message after which a queue is empty. SQS counts approximately."""
 
 EVERY = 10.0
 """Seconds between two counts while a queue is drained."""
 
 NOW = timedelta()
 RECENT = timedelta(minutes=15)
-"""How far back the last figure of CloudWatch counts: SQS hands it one every minute while a queue is in use."""
+"""How old CloudWatch's last value may be. SQS publishes one a minute while a queue is in use."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """How many messages wait: to be received, until their delay is over, or being worked on; for how long at most."""
+    """The messages of a queue: ready, delayed, or being worked on; and how long the queue keeps them."""
 
     visible: int
     delayed: int
@@ -47,23 +47,23 @@ class Waiting:
 
 
 class Flow(Protocol):
-    """The request queue, and what hands its messages to the function. Raises one of AwsFailed."""
+    """The request queue and its event source mapping. Raises one of AwsFailed."""
 
     def state(self) -> str:
-        """What Lambda says of the event source mapping: Enabled, Disabled, or on the way to one of them."""
+        """The state of the event source mapping: Enabled, Disabled, or a transition such as Enabling."""
 
-    def let(self, enabled: bool) -> None:
-        """Begin to enable or disable it."""
+    def enable(self, enabled: bool) -> None:
+        """Begin to enable or disable the event source mapping."""
 
     def waiting(self) -> Waiting: ...
 
     def oldest(self) -> timedelta | None:
-        """How long the oldest message has been in the queue; None where CloudWatch does not tell."""
+        """The age of the oldest message; None if CloudWatch has no value or denies access."""
 
 
 @dataclass(frozen=True)
-class Hands:
-    """Carries out what a person wants with the flow: says what it is about to do, asks, does it, and waits for it."""
+class FlowControl:
+    """Carries out a command: says what it will do, asks, does it, and waits until it is done."""
 
     flow: Flow
     ask: Callable[[str], bool]
@@ -74,44 +74,44 @@ class Hands:
     def pause(self) -> Exit:
         waiting = self.flow.waiting()
         if self.flow.state() == "Disabled":
-            self.say(f"It is paused already; {waiting.text}.")
+            self.say(f"The stack is paused already; {waiting.text}.")
             return Exit.DETACHED
         until, age = self.clock() + waiting.retention, self.flow.oldest()
         oldest = "" if age is None else f", and the oldest message in {told(max(waiting.retention - age, NOW))}"
         self._show(waiting, age)
         self.say(
-            "While it is paused nothing is looked at: requests, and what is under way, wait in the queue; senders and "
-            f"the webhook are still served. A message is kept for {told(waiting.retention)}, so what is sent now is "
-            f"lost if nobody resumes before {until:%Y-%m-%d %H:%M} UTC{oldest}. What has outlived its "
-            "time to live by then ends as expired. A deployment does not resume."
+            "While paused, all requests wait in the queue, including those under way; queue and webhook still accept "
+            f"new ones. The queue keeps a message for {told(waiting.retention)}: a request sent now is lost unless "
+            f"you resume before {until:%Y-%m-%d %H:%M} UTC{oldest}. Requests whose time to live has passed by then "
+            "end as expired. A deployment does not resume."
         )
-        return self._let(False, "Pause")
+        return self._enable(False, "Pause")
 
     def resume(self) -> Exit:
         waiting = self.flow.waiting()
         if self.flow.state() == "Enabled":
-            self.say(f"It is running already; {waiting.text}.")
+            self.say(f"The stack is running already; {waiting.text}.")
             return Exit.DETACHED
         self._show(waiting, self.flow.oldest())
-        self.say("They are handed to the function at once; what has outlived its time to live is given up.")
-        return self._let(True, "Resume")
+        self.say("The function receives them at once, and gives up those whose time to live has passed.")
+        return self._enable(True, "Resume")
 
     def _show(self, waiting: Waiting, age: timedelta | None) -> None:
-        """What waits, and for how long it has."""
+        """Show how many messages wait, and the age of the oldest."""
         since = f"; the oldest message is {told(age)} old" if age is not None and waiting.total else ""
         self.say(f"Requests: {waiting.text}{since}.")
 
     def drain(self, patience: float) -> Exit:
-        """Wait until no message is left. OPEN if some are after `patience` seconds."""
+        """Wait until no message is left; returns OPEN if some are left after `patience` seconds."""
         if self.flow.state() != "Enabled":
-            self.say("It is paused, so nothing would ever be drained: `make resume` first.")
+            self.say("The stack is paused, so the queue cannot drain: run `make resume` first.")
             return Exit.USAGE
         age = self.flow.oldest()
         self.say(
             f"Waiting up to {told(timedelta(seconds=patience))} until no request is left"
             + (f"; the oldest message is {told(age)} old. " if age is not None else ". ")
-            + "Stop the senders, since new ones are worked on as they come. A detach that is stuck in the cloud is "
-            "watched for as long as WatchTimeout says."
+            + "Stop the senders, because new requests are accepted meanwhile. A detach that is stuck in the cloud is "
+            "watched for up to WatchTimeout."
         )
         until, quiet, before = self.clock() + timedelta(seconds=patience), 0, -1
         while quiet < QUIET:
@@ -128,32 +128,27 @@ class Hands:
         self.say("No request is left.")
         return Exit.DETACHED
 
-    def _let(self, enabled: bool, what: str) -> Exit:
+    def _enable(self, enabled: bool, what: str) -> Exit:
         if not self.ask(f"{what}?"):
             self.say("Nothing was changed.")
             return Exit.USAGE
         wanted = "Enabled" if enabled else "Disabled"
-        self.flow.let(enabled)
+        self.flow.enable(enabled)
         for _ in range(CHANGING):
             if (state := self.flow.state()) == wanted:
-                self.say(f"{what}d: the function {'gets' if enabled else 'does not get'} requests.")
+                self.say(f"{what}d: the function {'receives' if enabled else 'does not receive'} requests.")
                 return Exit.DETACHED
             self.sleep(1)
-        self.say(f"Lambda says {state} after {CHANGING} s; it goes on by itself: look again by the same command.")
+        self.say(f"Lambda reports {state} after {CHANGING} s and continues: run the same command again to check.")
         return Exit.OPEN
 
 
 # -------------------------------------------------------------------------------------------------------- AWS itself
 
-NEEDS = (
-    "cloudformation:DescribeStacks, sqs:GetQueueAttributes, lambda:GetEventSourceMapping and "
-    "lambda:UpdateEventSourceMapping; cloudwatch:GetMetricStatistics for the age of the oldest message"
-)
-
 
 @dataclass(frozen=True)
 class StackFlow:
-    """The flow of a deployed stack."""
+    """The flow of a deployed stack, in AWS."""
 
     functions: Any
     sqs: Any
@@ -164,7 +159,7 @@ class StackFlow:
     def state(self) -> str:
         return str(self.functions.get_event_source_mapping(UUID=self.mapping_id)["State"])
 
-    def let(self, enabled: bool) -> None:
+    def enable(self, enabled: bool) -> None:
         self.functions.update_event_source_mapping(UUID=self.mapping_id, Enabled=enabled)
 
     def waiting(self) -> Waiting:
@@ -180,7 +175,7 @@ class StackFlow:
 
 
 def waiting_in(sqs: Any, queue_url: str) -> Waiting:
-    """What is in a queue. Raises one of AwsFailed."""
+    """The messages of a queue. Raises one of AwsFailed."""
     names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "Delayed", "NotVisible")]
     asked = [*names, "MessageRetentionPeriod"]
     found = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=asked)["Attributes"]
@@ -189,7 +184,7 @@ def waiting_in(sqs: Any, queue_url: str) -> Waiting:
 
 
 def oldest_in(metrics: Any, queue_url: str, now: datetime) -> timedelta | None:
-    """The age of the oldest message of a queue, as CloudWatch last knew it. Raises one of AwsFailed."""
+    """The age of the oldest message of a queue, from CloudWatch's last value. Raises one of AwsFailed."""
     found = metrics.get_metric_statistics(
         Namespace="AWS/SQS",
         MetricName="ApproximateAgeOfOldestMessage",

@@ -1,4 +1,4 @@
-"""What a project holds, as people want to see it before a detach: servers, disks, and what would be refused."""
+"""The inventory of a project: servers, their disks, and which detach would be refused and why."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from shared.ports import CloudTrouble
 from shared.settings import Settings, load
 
 NOT_NOW = "not now"
-"""In the place of a reason: the server is between two states."""
+"""Stands for a reason when the request would wait, because the server is between two states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A volume on a server. `refused` says why a plain request would be refused now, by reason and in words."""
+    """A volume on a server. `refused` is the reason, and its text, if a plain request would be refused now."""
 
     volume_id: str
     name: str
@@ -37,7 +37,7 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A server with its disks; `kind` is bare metal, virtual or unknown, `trouble` what of it could not be read."""
+    """A server with its disks. `kind` is bare metal, virtual or unknown; `trouble` says what could not be read."""
 
     server_id: str
     name: str
@@ -52,24 +52,24 @@ GATES = ("RUNNING_SERVER_POLICY", "SERVER_KIND")
 
 
 def policy_of(environment: Mapping[str, str]) -> Policy:
-    """What the operator has set for the gates, by an environment. Raises SettingsError."""
+    """The operator's settings for the gates, from an environment. Raises SettingsError."""
     told = {name: environment.get(name, "") for name in GATES}
     return load(Settings, {"REQUEST_QUEUE_URL": "unused", **told}).policy
 
 
 class NotFound(LookupError):
-    """There is no such server or volume, or more than one; the text is one sentence for the person who asked."""
+    """There is no such server or volume, or more than one; the text is one sentence for the user."""
 
 
 def machines(cloud: OpenStackCloud, policy: Policy, now: datetime, like: str = "") -> Iterator[Machine]:
-    """The servers whose name or id contains a text, in any case. Raises CloudTrouble for the list only."""
+    """The servers whose name or id contains a text, ignoring case. Raises CloudTrouble if the list cannot be read."""
     for found in cloud.servers().value:
         if like.lower() in found.name.lower() or like.lower() in found.id:
             yield machine(cloud, found, policy, now)
 
 
 def machine(cloud: OpenStackCloud, found: Server, policy: Policy, now: datetime) -> Machine:
-    """One server; its own detail is asked for too, since only that leads to the image and so to the system."""
+    """One server. It is read by its id too, because only that names the image, and so the operating system."""
     told = Machine(found.id, found.name, found.status, operating_system(found).value, kind(found).value)
     try:
         server = cloud.server(found.id).value or found
@@ -117,7 +117,7 @@ def server_called(cloud: OpenStackCloud, asked: str) -> Server:
     if is_id(asked):
         found = cloud.server(asked.lower()).value
         if found is None:
-            raise NotFound(f"There is no server {asked} in this project: `make servers` lists them.")
+            raise NotFound(f"There is no server {asked} in this project: `make servers` lists the servers.")
         return found
     known = cloud.servers().value
     named = [server for server in known if asked and server.name == asked] or [
@@ -125,7 +125,7 @@ def server_called(cloud: OpenStackCloud, asked: str) -> Server:
     ]
     if len(named) > 1:
         ids = ", ".join(server.id for server in named)
-        raise NotFound(f"{len(named)} servers are called {asked}: name one by its id, of {ids}.")
+        raise NotFound(f"{len(named)} servers are called {asked}: give the id of one of them: {ids}.")
     if not named:
         raise NotFound(f"No server is called {asked}; there {_there([server.name for server in known])}.")
     return named[0]
@@ -138,12 +138,12 @@ def disk_called(found: Machine, asked: str) -> Disk | None:
     named = [disk for disk in found.disks if asked and asked in (disk.name, disk.device)]
     if found.trouble:
         raise NotFound(
-            f"Not all disks of {found.name} can be read, so a name may be that of another one ({found.trouble}): "
-            "name the volume by its id."
+            f"Some disks of {found.name} cannot be read, so the name may be ambiguous ({found.trouble}): "
+            "give the id of the volume."
         )
     if len(named) > 1:
         ids = ", ".join(disk.volume_id for disk in named)
-        raise NotFound(f"{len(named)} disks of {found.name} are called {asked}: name one by its id, of {ids}.")
+        raise NotFound(f"{len(named)} disks of {found.name} are called {asked}: give the id of one of them: {ids}.")
     if not named:
         there = _there([disk.name or disk.volume_id for disk in found.disks])
         raise NotFound(f"No disk called {asked} is attached to {found.name}; there {there}.")
@@ -162,7 +162,7 @@ def _there(names: Sequence[str]) -> str:
 
 
 def is_id(text: str) -> bool:
-    """Whether a text is an id as Nova and Cinder give it: 32 hexadecimal digits in groups."""
+    """Whether a text is an id of Nova and Cinder: 32 hexadecimal digits in groups."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:

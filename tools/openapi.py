@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the webhook endpoint, made from the models it validates with and answers with."""
+"""The OpenAPI 3.1 document of the webhook endpoint, generated from its request and response models."""
 
 import json
 from collections.abc import Mapping
@@ -21,40 +21,40 @@ Schema = dict[str, Any]
 
 DESCRIPTION = f"""\
 Asks for volumes to be detached from a server. The webhook endpoint authenticates the sender, validates \
-the request, puts it on the queue and answers `202`; it never waits for the cloud. What came of a request is said \
-later, by one event for each volume on the event bus, under the id that the answer names, and by a summary of several \
-volumes if one is asked for. Where the deployment keeps verdicts, \
-`GET requests/{{verdict_id}}` tells it too; `status_url` in the answer says where.
+the request, puts it on the queue and answers `202`; it never waits for the cloud. The verdict follows later: one \
+event for each volume on the event bus, with the id that the answer names, and a summary of several volumes if you \
+ask for one. If the deployment keeps verdicts, \
+`GET requests/{{verdict_id}}` returns the verdict too; `status_url` in the answer is its address.
 
-A request comes as a CloudEvent (structured, binary or batched mode of the HTTP binding 1.0.2) or as bare JSON. The \
+A request is a CloudEvent (structured, binary or batched mode of the HTTP binding 1.0.2) or bare JSON. The \
 content type decides which: `{STRUCTURED}`, `{BATCHED}`, or `application/json`, which is a CloudEvent in binary mode \
-if there are `ce-` headers. Standard Webhooks signs the body and no header but its own, so in binary mode nothing \
-but TLS protects the event's attributes.
+if there are `ce-` headers. Standard Webhooks signs the body and its own headers only, so in binary mode only TLS \
+protects the event's attributes.
 
-Sending the same again is harmless. A CloudEvent is known by its `source` and `id`, bare JSON by the `webhook-id` \
-(or `Idempotency-Key`): the same request leads to the same verdict id. A volume attached later than the request was \
-made is not touched. That time is the `time` of the CloudEvent, or `requested_at`; a sender that retries should set \
-one of them, because `webhook-timestamp`, which stands in for them, is new with each attempt."""
+You may send the same request again. A CloudEvent is identified by its `source` and `id`, bare JSON by the \
+`webhook-id` (or `Idempotency-Key`): the same request leads to the same verdict id. A volume that was attached after \
+the request was made is not touched. The time of the request is the `time` of the CloudEvent, or `requested_at`. A \
+sender that retries should set one of them, because the default, `webhook-timestamp`, changes with each attempt."""
 
 ANSWERS: Mapping[int, str] = {
-    202: "Everything valid is in the queue. Of a batch, events that are not valid are named beside the others.",
-    400: "The body is not JSON, or JSON that can be read in two ways.",
-    401: "No proof of who is asking: no signature of a known secret, or one that is more than five minutes old.",
-    403: "The sender is known, and is not among those who may ask (ALLOWED_REQUESTERS).",
-    405: "Requests are sent by POST; OPTIONS is for the handshake.",
+    202: "Everything valid is in the queue. For a batch, the answer lists the invalid events beside the others.",
+    400: "The body is not JSON, or is ambiguous JSON.",
+    401: "The sender is not authenticated: no signature with a known secret, or one more than five minutes old.",
+    403: "The sender is known, but is not among those who may send requests (ALLOWED_REQUESTERS).",
+    405: "Send requests with POST; OPTIONS is for the handshake.",
     413: f"More than {BODY_BYTES} bytes, or a batch of more than {BATCH_EVENTS} events.",
     415: "A content type that this endpoint does not read.",
-    422: "No valid request: `errors` names every faulty field (of a batch: `events`).",
-    429: "The queue is throttled: send the same again after `Retry-After` seconds.",
-    503: "The queue did not take everything, or the keys of the endpoint, or of the service's messages, cannot be "
-    "read: send the same again after `Retry-After` seconds. `enqueued` and `missing` say what is in the queue; "
+    422: "The request is not valid: `errors` lists every faulty field (of a batch: `events`).",
+    429: "The queue is throttled: send the same request again after `Retry-After` seconds.",
+    503: "The queue did not take everything, or the keys of the endpoint or of the service's messages cannot be "
+    "read: send the same request again after `Retry-After` seconds. `enqueued` and `missing` say what is in the queue; "
     "nothing is done twice.",
 }
 
 HEADERS: Mapping[int, Mapping[str, str]] = {
     202: {"Location": "The `status_url` of the summary, or of a single request, if the deployment keeps verdicts."},
-    401: {"WWW-Authenticate": "What a proof may look like."},
-    405: {"Allow": "The methods there are."},
+    401: {"WWW-Authenticate": "The supported ways to authenticate."},
+    405: {"Allow": "The supported methods."},
     429: {"Retry-After": "Seconds."},
     503: {"Retry-After": "Seconds."},
 }
@@ -62,27 +62,27 @@ HEADERS: Mapping[int, Mapping[str, str]] = {
 PARAMETERS: Mapping[str, str] = {
     "webhook-id": "Standard Webhooks: the message, the same in each attempt. Without a full stop.",
     "webhook-timestamp": "Standard Webhooks: the time of this attempt, in seconds since 1970.",
-    "webhook-signature": "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256; several are parted by blanks.",
-    "Idempotency-Key": "Names a bare JSON request, where there is no `webhook-id`.",
+    "webhook-signature": "Standard Webhooks: `v1,` and the base64 of the HMAC-SHA256; spaces separate several.",
+    "Idempotency-Key": "Identifies a bare JSON request without a `webhook-id`.",
     "ce-specversion": "Binary mode: `1.0`.",
     "ce-id": "Binary mode: the event's id.",
     "ce-source": "Binary mode: the event's source.",
     "ce-type": "Binary mode: `{prefix}.volume.detach_requested.v1`.",
     "ce-time": "Binary mode: when the request was made.",
-    "ce-expirytime": "Binary mode: when the request is no longer wanted.",
+    "ce-expirytime": "Binary mode: when the request expires.",
     "ce-correlationid": "Binary mode: echoed in every verdict.",
 }
 
 STATUS_ANSWERS: Mapping[int, str] = {
-    200: "The final verdict, or the summary: its CloudEvent as the event bus has it. Its `data` is described in "
-    "`docs/schemas/`.",
+    200: "The final verdict, or the summary: the same CloudEvent as on the event bus. `docs/schemas/` describes its "
+    "`data`.",
     202: "Not decided yet: in the queue or being worked on (`accepted`), or accepted by the cloud and not proven yet "
     "(`unconfirmed`). Ask again after `Retry-After` seconds.",
-    401: "No proof of who is asking. The signature is one over the empty body.",
-    403: "The sender is known, and is not among those who may ask (ALLOWED_REQUESTERS).",
-    404: "No request is known whose verdict has this id, or the deployment keeps no verdicts. What is kept expires; "
-    "what came by the queue is known from its first event on.",
-    503: "What is kept, or the keys of the endpoint, cannot be read: ask again after `Retry-After` seconds.",
+    401: "The sender is not authenticated. The signature has to cover the empty body.",
+    403: "The sender is known, but is not among those who may send requests (ALLOWED_REQUESTERS).",
+    404: "No known request has this verdict id, or the deployment keeps no verdicts. Kept verdicts expire; a request "
+    "sent to the queue is known from its first event on.",
+    503: "The kept verdicts, or the keys of the endpoint, cannot be read: ask again after `Retry-After` seconds.",
 }
 
 STATUS_HEADERS: Mapping[int, Mapping[str, str]] = {**HEADERS, 202: {"Retry-After": "Seconds."}}
@@ -97,7 +97,7 @@ SENDERS: Mapping[str, Schema] = {
     "awsIam": {"type": "http", "scheme": "AWS4-HMAC-SHA256",
                "description": "For senders in AWS; only if the Function URL's AuthType is AWS_IAM."},
 }  # fmt: skip
-"""Who may send."""
+"""How senders authenticate."""
 
 STRING: Schema = {"type": "string"}
 TEXT: Schema = {"type": "string", "minLength": 1}
@@ -110,12 +110,12 @@ ATTRIBUTES: Mapping[str, Schema] = {
     "type": {
         **STRING,
         "pattern": r"\.volume\.detach_requested\.v1$",
-        "description": "`{EVENT_TYPE_PREFIX}.volume.detach_requested.v1`; the prefix is `bms` unless set otherwise.",
+        "description": "`{EVENT_TYPE_PREFIX}.volume.detach_requested.v1`; the default prefix is `bms`.",
     },
-    "time": {**TIME, "description": "When the request was made: a volume attached later is not touched."},
+    "time": {**TIME, "description": "When the request was made. A volume attached later is not touched."},
     "subject": TEXT,
     "datacontenttype": {**STRING, "examples": ["application/json"]},
-    "expirytime": {**TIME, "description": "When the request is no longer wanted."},
+    "expirytime": {**TIME, "description": "When the request expires."},
     "correlationid": {**TEXT, "description": "Echoed in every verdict."},
     "traceparent": TEXT,
     "tracestate": TEXT,
@@ -125,7 +125,7 @@ ATTRIBUTES: Mapping[str, Schema] = {
 
 @cache
 def document() -> Schema:
-    """The whole document; nobody changes it."""
+    """The whole document. Callers must not change it."""
     return {
         "openapi": "3.1.0",
         "info": {"title": "Webhook for volume detach requests", "version": "1.0.0", "description": DESCRIPTION},
@@ -160,16 +160,16 @@ VERDICT_ID: Schema = {
     "in": "path",
     "required": True,
     "schema": {"type": "string", "format": "uuid"},
-    "description": "The `verdict_id` of the answer to the POST. What is no UUID is the id of nothing: 404.",
+    "description": "The `verdict_id` of the answer to the POST. Anything but a UUID is answered with 404.",
 }
 
 
 def _status(method: str) -> Schema:
-    """What became of a request. HEAD has the same answers without their bodies."""
+    """The operation that returns the state of a request. HEAD has the same answers without their bodies."""
     head = method == "head"
     return {
         "operationId": "headOfStatus" if head else "status",
-        "summary": "The same without a body" if head else "Ask what became of a request",
+        "summary": "The same without a body" if head else "Get the state of a request",
         "parameters": [VERDICT_ID, *(_parameter(name, PARAMETERS[name]) for name in SIGNATURE_HEADERS)],
         "responses": {str(status): _status_answer(status, head) for status in STATUS_ANSWERS},
     }
@@ -253,14 +253,14 @@ def _schemas() -> Schema:
     schemas["RequestData"]["oneOf"] = [{"required": ["volume_id"]}, {"required": ["volume_ids"]}, every]
     event = {
         "type": "object",
-        "description": "A CloudEvent 1.0 in JSON; further extension attributes are passed over.",
+        "description": "A CloudEvent 1.0 in JSON. Other extension attributes are ignored.",
         "required": ["specversion", "id", "source", "type", "data"],
         "properties": ATTRIBUTES,
     }
     batch = {"type": "array", "minItems": 1, "maxItems": BATCH_EVENTS, "items": _ref("CloudEvent")}
     verdict = {
         "type": "object",
-        "description": "A verdict's or a summary's CloudEvent 1.0; `docs/schemas/` has a schema of each type.",
+        "description": "The CloudEvent 1.0 of a verdict or a summary; `docs/schemas/` has a schema for each type.",
         "required": ["specversion", "id", "source", "type", "time", "data"],
         "properties": {
             "specversion": ATTRIBUTES["specversion"],

@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people: no script, nothing loaded from anywhere."""
+"""Renders the OpenAPI document as one HTML page without scripts and external resources."""
 
 import json
 import re
@@ -29,7 +29,7 @@ dd { margin: 0; } small { opacity: .75; display: block; }
 
 
 def page(document: Schema) -> str:
-    """The whole page; everything in it comes from the document."""
+    """The whole page, made from the document alone."""
     title = escape(document["info"]["title"])
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
@@ -39,18 +39,18 @@ def page(document: Schema) -> str:
 
 
 def section(document: Schema, level: int = 1) -> str:
-    """What the page holds, to stand on another page too: its title is a heading of this level."""
+    """The contents of the page, for use in other pages; the title is a heading of this level."""
     info, schemes = document["info"], document["components"]["securitySchemes"]
     title, part = f"h{level}", f"h{level + 1}"
     parts = [
         f'<{title} id="api">{escape(info["title"])}</{title}>',
         *(f"<p>{_marked(paragraph)}</p>" for paragraph in info["description"].split("\n\n")),
-        f'<{part} id="senders">Who may send</{part}>',
+        f'<{part} id="senders">Who may send requests</{part}>',
         _rows((scheme, "", found["description"]) for scheme, found in schemes.items()),
         *_operations(document, level + 1),
-        f'<{part} id="bodies">What is sent and what is answered</{part}>',
+        f'<{part} id="bodies">Request and response bodies</{part}>',
         *_schemas(document["components"]["schemas"], level + 2),
-        '<p>The same for machines: <a href="openapi.json">openapi.json</a></p>',
+        '<p>The machine-readable document: <a href="openapi.json">openapi.json</a></p>',
     ]
     return "\n".join(parts)
 
@@ -91,7 +91,7 @@ def _schemas(schemas: Schema, level: int) -> Iterator[str]:
 
 
 def _rows(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Name, what kind of thing (markup), meaning."""
+    """A list of names, each with its kind (markup) and meaning."""
     lines = (
         f"<div><dt><code>{escape(name)}</code><small>{kind}</small></dt><dd>{_marked(meaning)}</dd></div>"
         for name, kind, meaning in rows
@@ -100,7 +100,7 @@ def _rows(rows: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _type(schema: Schema) -> str:
-    """What a value is, in a few words; references are links."""
+    """The type of a value in a few words; references become links."""
     if "$ref" in schema:
         name = escape(schema["$ref"].rsplit("/", 1)[-1])
         return "any JSON" if name == "JsonValue" else f'<a href="#{name}">{name}</a>'
@@ -116,5 +116,5 @@ def _type(schema: Schema) -> str:
 
 
 def _marked(text: str) -> str:
-    """Escaped, with `code` as code."""
+    """Escape a text and mark up its `code`."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

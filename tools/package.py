@@ -1,4 +1,4 @@
-"""`make package`: what a release consists of, in build/package: the artifact, its SBOM, checksums, and its notes."""
+"""`make package`: write the files of a release to build/package: the artifact, its SBOM, checksums and notes."""
 
 import argparse
 import hashlib
@@ -38,15 +38,15 @@ def notes(version: str, changelog: str) -> tuple[str, str]:
 
 
 def check(tag: str, version: str, released: str) -> None:
-    """Whether a tag is that of the version, and the changelog has its date. Raises NotReady."""
+    """Raise NotReady unless the tag matches the version and the changelog has its release date."""
     if tag != f"v{version}":
         raise NotReady(f"the tag is {tag}, and pyproject.toml says {version}: tag v{version}, or set the version")
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", released):
-        raise NotReady(f'CHANGELOG.md says "{released}" of {version}: write "## [{version}] - <date>", as 2026-11-28')
+        raise NotReady(f'CHANGELOG.md says "{released}" for {version}: write "## [{version}] - 2026-11-28"')
 
 
 def package(tag: str | None) -> list[Path]:
-    """Build everything anew; the files that a release has. Raises NotReady."""
+    """Build the files of a release, and return their paths. Raises NotReady."""
     number = version()
     released, text = notes(number, (ROOT / "CHANGELOG.md").read_text())
     if tag:
@@ -67,7 +67,7 @@ def package(tag: str | None) -> list[Path]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.package", description=__doc__)
-    parser.add_argument("--tag", help="refuse to go on unless this is the version's tag and the changelog has its date")
+    parser.add_argument("--tag", help="fail unless this is the version's tag and the changelog has the release date")
     try:
         made = package(parser.parse_args().tag)
     except NotReady as why:

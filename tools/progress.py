@@ -1,4 +1,4 @@
-"""What a person sees while a detach goes on: one moving line on a terminal, a line for each step elsewhere."""
+"""Shows the progress of a detach: one updating line on a terminal, a line for each step elsewhere."""
 
 import json
 import logging
@@ -16,12 +16,12 @@ from tools.exit_status import FINAL
 
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 STILL = 15
-"""Seconds after which somebody without a terminal is told that nothing has changed."""
+"""Seconds after which a line without a terminal is repeated, although nothing has changed."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the latest look saw, as the function logs it. `sent` says whether a DELETE has left."""
+    """What the latest look saw, from the function's log. `sent` says whether a DELETE was sent."""
 
     volume: str = ""
     listed: bool | None = None
@@ -31,14 +31,14 @@ class Look:
 
     @property
     def text(self) -> str:
-        """Both planes, what was answered to a DELETE, and what is waited for."""
+        """Both planes, the answer to a DELETE, and what the request waits for."""
         plane = {True: "listed by the server", False: "not listed by the server", None: ""}[self.listed]
         seen = f"volume {self.volume}" if self.volume else "no volume seen" if self.why else ""
         return " · ".join(part for part in (seen, plane, self.answer, self.why) if part)
 
 
 def look_of(fields: Mapping[str, Any]) -> Look:
-    """A line "request stepped" of the function's log, by its fields."""
+    """The look of a log line "request stepped"."""
     calls = [call for call in fields.get("calls") or () if call.startswith("delete_attachment")]
     answer = re.sub(r" http_\d+", "", calls[-1].removeprefix("delete_attachment ")) if calls else ""
     why = str(fields.get("why") or fields.get("detail") or "")
@@ -52,7 +52,7 @@ def look_of(fields: Mapping[str, Any]) -> Look:
 
 
 class Progress(Console):
-    """Shows the looks at one request; the others' are not shown. Nothing at all where stdout carries events."""
+    """Shows the looks at one request only. Shows nothing if stdout carries events."""
 
     def __init__(self, as_json: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(as_json)
@@ -70,9 +70,10 @@ class Progress(Console):
         self._turns = 0
 
     def begin(self, request_id: str, dry: bool = False) -> None:
-        """From now on this request is watched. A dry run is over soon, and its verdict says it all.
+        """Watch this request from now on. The looks of a dry run are not shown.
 
-        `asked` is the id of the request that is none, from before it is sent: it may have left even if that fails.
+        `asked` becomes the id of a request that is no dry run. It is set before the request is sent, because the
+        request may have been sent even if the call fails.
         """
         self.request_id, self.look, self._quiet, self._stopped = request_id, Look(), dry, None
         self.asked = None if dry else request_id
@@ -81,11 +82,11 @@ class Progress(Console):
 
     @property
     def seconds(self) -> float:
-        """Since this request is watched, until that was over."""
+        """How long this request has been watched, or was."""
         return (self._stopped or self._clock()) - self._since
 
     def stop(self) -> None:
-        """Nobody watches it any more."""
+        """Stop watching the request."""
         self._stopped = self._clock()
         self._erase()
 
@@ -103,7 +104,7 @@ class Progress(Console):
             self._drawn = False
 
     def tick(self) -> None:
-        """Called some times a second while nothing else happens."""
+        """Update the line; called several times a second."""
         if not self.request_id:
             return
         if self._moving:
@@ -124,7 +125,7 @@ class Progress(Console):
     # --------------------------------------------------------------------------------------------- progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in one log line of the functions."""
+        """Show one log line of the functions."""
         self.take(vars(record), record.getMessage(), record.levelno >= logging.WARNING)
 
     def take(self, fields: Mapping[str, Any], message: str, warning: bool = False) -> None:
@@ -139,17 +140,17 @@ class Progress(Console):
             self._tell(self.paint(f"{message}: {fields.get('why') or ''}".rstrip(": "), "failed"))
 
     def heard(self, event: Mapping[str, Any]) -> None:
-        """Take in a verdict; those that are final are kept, and the caller tells more of them."""
+        """Show a verdict. Final verdicts are kept for the caller, which shows their details."""
         if event["data"]["verdict"] in FINAL:
             self.final.append(event)
         if self._json:
             self._print(json.dumps(event, ensure_ascii=False))
         elif event["data"]["verdict"] == "unconfirmed" and not self.final:
-            self._tell(self.paint("UNCONFIRMED: not yet known; it is watched further", "unconfirmed"))
+            self._tell(self.paint("UNCONFIRMED: the outcome is not known yet; still watching", "unconfirmed"))
 
 
 class Ticker:
-    """Lets a progress move while the main thread waits."""
+    """Updates a progress while the main thread waits."""
 
     def __init__(self, progress: Progress, seconds: float = 0.1) -> None:
         self._progress, self._seconds, self._over = progress, seconds, threading.Event()

@@ -1,4 +1,4 @@
-"""`make redrive`: shows what lies in the dead-letter queue, and sends back to the request queue what is safe to be."""
+"""`make redrive`: show the messages of the dead-letter queue, and send safe ones back to the request queue."""
 
 import argparse
 import json
@@ -26,13 +26,13 @@ from shared.settings import Settings, SettingsError, load
 from shared.webhook.receive import event_for
 
 HIDDEN = 900
-"""Seconds for which nobody else gets the letters that are shown: a person has to read them."""
+"""Seconds for which the shown letters are hidden from others, so that the user can read them."""
 
 STOPPING = 120
-"""Seconds within which an event source mapping is disabled."""
+"""Seconds to wait until an event source mapping is disabled."""
 
 ROUNDS = 3
-"""A queue counts as empty after so many answers in a row without a message: short polling asks some of its hosts."""
+"""Number of consecutive empty answers after which a queue is empty. Short polling asks only some of its hosts."""
 
 AwsFailed = (BotoCoreError, ClientError)
 
@@ -42,7 +42,7 @@ AwsFailed = (BotoCoreError, ClientError)
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message of the dead-letter queue; `handle` is what it is deleted or released by."""
+    """A message of the dead-letter queue; `handle` is its receipt handle."""
 
     message: Message
     handle: str = ""
@@ -53,19 +53,19 @@ class Letters(Protocol):
     """The two queues. All raise one of AwsFailed."""
 
     def receive(self) -> Sequence[Letter]:
-        """Up to ten letters, which nobody else gets for HIDDEN seconds."""
+        """Receive up to ten letters, and hide them for HIDDEN seconds."""
 
     def send(self, bodies: Sequence[str], attributes: Mapping[str, Any]) -> str | None:
-        """Put up to ten messages on the request queue; None, or why one of them was not taken."""
+        """Put up to ten messages on the request queue; returns None, or why one was not accepted."""
 
     def delete(self, letter: Letter) -> None: ...
 
     def release(self, letter: Letter) -> None:
-        """Let others have the letter again."""
+        """Make the letter visible again."""
 
 
 class Reporter(Protocol):
-    """What answers dead letters."""
+    """The function that answers dead letters."""
 
     def running(self) -> bool: ...
 
@@ -76,10 +76,10 @@ class Reporter(Protocol):
 
 
 class Record(Protocol):
-    """What the functions have logged."""
+    """The log of the functions."""
 
     def answered(self, event_id: str, since: datetime) -> bool:
-        """Whether the bus has taken an event of that id."""
+        """Whether the bus has accepted an event with that id."""
 
 
 # --------------------------------------------------------------------------------------------- what is safe, and why
@@ -87,7 +87,7 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A letter, understood. `bodies` are what is sent back; there are none where that is not safe."""
+    """The result of examining a letter. `bodies` are the messages to send back, none if that is not safe."""
 
     letter: Letter
     kind: str
@@ -98,13 +98,13 @@ class Finding:
 
 
 class Unchecked:
-    """MACs, for somebody without the key, which is for the functions alone: what has one may be ours.
+    """Accepts any MAC, because only the functions have the key.
 
-    The function that a message is sent back to checks it, and answers one that is forged.
+    The function that receives the message checks the MAC, and answers a forged message.
     """
 
     def mac(self, text: str) -> str:  # noqa: ARG002 - a protocol
-        raise AwsTrouble("the key is for the functions alone")
+        raise AwsTrouble("only the functions have the key")
 
     def is_mac(self, text: str, mac: str) -> bool:  # noqa: ARG002 - a protocol
         return bool(mac)
@@ -115,7 +115,7 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the deployment is told about requests; `record` is None where its logs are not known."""
+    """The deployment's settings for requests; `record` is None if its logs are not known."""
 
     prefix: str = "bms"
     policy: Policy = field(default_factory=Policy)
@@ -125,23 +125,23 @@ class Rules:
         return read(message, self.prefix, now, Unchecked())
 
 
-def judge(letter: Letter, rules: Rules, now: datetime) -> Finding:
-    """What a letter is, and whether it can be sent back: then it asks for the same again, as old as it is."""
+def examine(letter: Letter, rules: Rules, now: datetime) -> Finding:
+    """Say what a letter is, and whether it can be sent back as the same request with the same time."""
     message = letter.message
     try:
         found = rules.found_in(message, message.first_received_at or message.sent_at)
-    except Exception as error:  # noqa: BLE001 - it may be this very bug that the message died of
+    except Exception as error:  # noqa: BLE001 - a bug in the reader may be why the message is a dead letter
         return Finding(letter, "unreadable", "nothing", f"our own code fails to read it: {type(error).__name__}")
     match found:
         case WaitingDelivery(to=to):
-            known = f"the bus has the verdict, {to} has not"
-            return Finding(letter, "waiting delivery", known, "the verdict is offered again", bodies=(message.body,))
+            known = f"the bus has the verdict, {to} does not"
+            return Finding(letter, "waiting delivery", known, "the delivery is tried again", bodies=(message.body,))
         case Ignored(why=why):
-            return Finding(letter, "own verdict", "nothing is asked for", why)
+            return Finding(letter, "own verdict", "it requests nothing", why)
         case Rejected(forged=True):
-            return Finding(letter, "forged", "nothing", "it says that it is ours, and has no MAC")
+            return Finding(letter, "forged", "nothing", "it claims to be our own message, but has no MAC")
         case Rejected(own=str(own)):
-            return Finding(letter, own, "nothing", "written by another release, which can read it")
+            return Finding(letter, own, "nothing", "another release wrote it; only that release can read it")
         case Rejected(faults=faults):
             why = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in faults[:3])
             return Finding(letter, "no valid request", "nothing", why)
@@ -149,12 +149,13 @@ def judge(letter: Letter, rules: Rules, now: datetime) -> Finding:
             return _of_requests(letter, found, rules, now)
     open_ = found.cases(message)
     if not open_:
-        return Finding(letter, "group", "every volume has its verdict", "what is left is sent", bodies=(message.body,))
+        why = "the rest of the group is sent back"
+        return Finding(letter, "group", "every volume has its verdict", why, bodies=(message.body,))
     return _of_requests(letter, open_, rules, now)
 
 
 def _of_requests(letter: Letter, cases: Sequence[Case], rules: Rules, now: datetime) -> Finding:
-    """The cases of a message: all of one request, and either fresh or one that goes on."""
+    """Examine the cases of a message: all of one request, and either fresh or a continuation."""
     first, requests = cases[0], tuple(case.request for case in cases)
     going_on = "group" if first.request.summary else "continuation"
     kind, known = "request" if first.fresh else going_on, how_far(first)
@@ -165,23 +166,23 @@ def _of_requests(letter: Letter, cases: Sequence[Case], rules: Rules, now: datet
     if over := next(filter(None, (time_is_over(case, rules.policy, now) for case in cases)), None):
         return finding(over)
     if rules.record is None and len(cases) > 1:
-        return finding("it asks for several volumes, and some may have been answered: STACK= tells from the logs")
+        return finding("it requests several volumes, and some may have verdicts: use STACK= to check the logs")
     if rules.record and any(_answered(request, rules.record, letter.message) for request in requests):
-        return finding("it is answered already: the log of a function has its verdict")
+        return finding("it has its verdict already, according to a function's log")
     if not first.fresh:
-        # Only who has the key could change it.
-        return finding("it goes on from where it was", letter.message.body)
+        # It has a MAC, so the body has to stay the same.
+        return finding("it continues where it stopped", letter.message.body)
     if _says(letter.message.body, requests, rules, now):
-        return finding("it asks for the same again", letter.message.body)
+        return finding("it makes the same request again", letter.message.body)
     together = [requests] if first.request.summary else [(request,) for request in requests]
     bodies = tuple(strict_json.canonical(event_for(several, rules.prefix)) for several in together)
     if all(_says(body, several, rules, now) for body, several in zip(bodies, together, strict=True)):
-        return finding("it is sent as a CloudEvent that keeps its id and its time", *bodies)
-    return finding("it would not ask for the same when it is sent again")
+        return finding("it is sent as a CloudEvent with the same id and time", *bodies)
+    return finding("it would not make the same request again")
 
 
 def _says(body: str, requests: tuple[DetachRequest, ...], rules: Rules, now: datetime) -> bool:
-    """Whether a new message with this body asks for the same: the same ids, and the same time."""
+    """Whether a new message with this body makes the same requests, with the same ids and time."""
     message = Message(body, "sent-back", "sent-back", now)
     match rules.found_in(message, now):
         case WaitingDelivery() | Ignored() | Rejected():
@@ -198,7 +199,7 @@ def _answered(request: DetachRequest, record: Record, message: Message) -> bool:
 
 
 def time_is_over(case: Case, policy: Policy, now: datetime) -> str | None:
-    """None, or why nothing would be begun any more; a DELETE that may have had an effect is followed to its end."""
+    """Why the request is expired, or None. A request whose DELETE may have had an effect does not expire."""
     request, progress = case.request, case.progress
     if progress.accepted_at or progress.unsettled or progress.detaching_since:
         return None
@@ -211,7 +212,7 @@ def time_is_over(case: Case, policy: Policy, now: datetime) -> str | None:
 
 
 def how_far(case: Case) -> str:
-    """What is on record of a case."""
+    """The progress of a case in words."""
     progress = case.progress
     if case.fresh or not (progress.polls or progress.failures):
         return "no finished look"
@@ -221,7 +222,7 @@ def how_far(case: Case) -> str:
     else:
         told.append(f"{progress.deletes_sent} DELETEs sent")
     if progress.unconfirmed_id:
-        told.append("said to be unconfirmed")
+        told.append("reported as unconfirmed")
     if progress.failures:
         told.append(f"our own code failed on it {progress.failures} times in a row")
     return ", ".join(told + ([progress.last_error] if progress.last_error else []))
@@ -232,7 +233,7 @@ def how_far(case: Case) -> str:
 
 @contextmanager
 def stopped(reporter: Reporter | None, say: Callable[[str], None], sleep: Callable[[float], None]) -> Iterator[None]:
-    """The reporter does not run meanwhile, since it would take the letters first. Raises TimeoutError."""
+    """Stop the reporter for the length of the block, because it would take the letters. Raises TimeoutError."""
     if reporter is None or not reporter.running():
         yield
         return
@@ -248,11 +249,11 @@ def stopped(reporter: Reporter | None, say: Callable[[str], None], sleep: Callab
         yield
     finally:
         reporter.run(True)
-        say("The function that answers dead letters goes on.")
+        say("The function that answers dead letters is running again.")
 
 
 def everything(letters: Letters) -> list[Letter]:
-    """All that can be received now, each once."""
+    """Receive all letters, each once."""
     found: dict[str, Letter] = {}
     empty = 0
     while empty < ROUNDS:
@@ -263,14 +264,17 @@ def everything(letters: Letters) -> list[Letter]:
 
 
 def send_back(letters: Letters, finding: Finding) -> str | None:
-    """Send first, and delete only what was taken; None, or what went wrong. A letter may be there twice, never lost."""
+    """Send the messages, then delete the letter; returns None, or what went wrong.
+
+    A failure can leave a letter in both queues, but never loses one.
+    """
     try:
         for start in range(0, len(finding.bodies), AWS_BATCH):
             why = letters.send(finding.bodies[start : start + AWS_BATCH], finding.letter.attributes)
             if why:
                 return f"not sent: {why}"
     except AwsFailed as error:
-        return f"not sent, as far as is known: {error}"
+        return f"probably not sent: {error}"
     try:
         letters.delete(finding.letter)
     except AwsFailed as error:
@@ -292,21 +296,21 @@ class Redrive:
     as_json: bool = False
 
     def show(self) -> int:
-        """Only show them; the reporter goes on meanwhile. Exit status 0."""
+        """Only show the letters; the reporter keeps running. Exit status 0."""
         letters = everything(self.letters)
         try:
-            self._judged(letters)
+            self._examined(letters)
         finally:
             self._release(letters)
         return 0
 
     def run(self) -> int:
-        """Exit status 0 if everything that is safe was sent back, or nothing was to be; 1 if something went wrong."""
+        """Send back what is safe; exit status 1 if something went wrong, else 0."""
         with stopped(self.reporter, self._note, self.sleep):
             letters = everything(self.letters)
             kept = {letter.message.id: letter for letter in letters}
             try:
-                safe = [finding for finding in self._judged(letters) if finding.bodies]
+                safe = [finding for finding in self._examined(letters) if finding.bodies]
                 if not safe or not self.ask(f"Send {len(safe)} of {len(letters)} back to the request queue?"):
                     return 0
                 return self._send(safe, kept)
@@ -325,9 +329,9 @@ class Redrive:
         self._note(f"{len(safe) - failed} sent back, {len(kept)} left in the dead-letter queue.")
         return 1 if failed else 0
 
-    def _judged(self, letters: Sequence[Letter]) -> list[Finding]:
+    def _examined(self, letters: Sequence[Letter]) -> list[Finding]:
         now = self.clock()
-        findings = [judge(letter, self.rules, now) for letter in letters]
+        findings = [examine(letter, self.rules, now) for letter in letters]
         for finding in findings:
             self.say(json.dumps(as_data(finding, now)) if self.as_json else as_text(finding, now))
         if not findings:
@@ -335,7 +339,7 @@ class Redrive:
         return findings
 
     def _release(self, letters: Sequence[Letter]) -> None:
-        """What stays is there for the reporter at once; if that fails, after HIDDEN seconds."""
+        """Make the remaining letters visible again at once; if that fails, they reappear after HIDDEN seconds."""
         for letter in letters:
             try:
                 self.letters.release(letter)
@@ -343,7 +347,7 @@ class Redrive:
                 self._note(f"{letter.message.id}: hidden for up to {HIDDEN} s: {error}")
 
     def _note(self, text: str) -> None:
-        """A line for people, beside what was asked for."""
+        """Print a line for people; on stderr if stdout has JSON."""
         print(text, file=sys.stderr) if self.as_json else self.say(text)
 
 
@@ -383,7 +387,7 @@ def _age(age: timedelta) -> str:
 
 @dataclass(frozen=True)
 class SqsLetters:
-    """Both queues on SQS; `source` is the ARN of the request queue, by which bare requests are named."""
+    """Both queues in SQS; `source` is the ARN of the request queue, the source of bare requests."""
 
     sqs: Any
     queue_url: str
@@ -436,7 +440,7 @@ def _moment(milliseconds: str) -> datetime:
 
 @dataclass(frozen=True)
 class MappedReporter:
-    """The function that answers dead letters, by its event source mapping."""
+    """The function that answers dead letters, controlled by its event source mapping."""
 
     functions: Any
     mapping_id: str
@@ -456,7 +460,7 @@ class MappedReporter:
 
 @dataclass(frozen=True)
 class LoggedVerdicts:
-    """The log groups of the functions that emit verdicts."""
+    """The log groups of the functions that deliver verdicts."""
 
     logs: Any
     groups: tuple[str, ...]
@@ -475,7 +479,7 @@ class LoggedVerdicts:
 
 
 def _line(text: str) -> dict[str, Any]:
-    """The fields of a line by which it is told, or none."""
+    """The fields that identify a line; empty if it is not ours."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -488,13 +492,13 @@ PARAMETERS = {
     "RequestTtl": "REQUEST_TTL",
     "RequestTtlLimit": "REQUEST_TTL_LIMIT",
 }
-"""Parameters of the stack, and the settings that the functions have from them."""
+"""Parameters of the stack, and the settings of the functions that they set."""
 
 LOG_GROUPS = ("DetachVolumeLogs", "ReportDeadLetterLogs")
 
 
 def of_stack(stack: str) -> tuple[SqsLetters, Rules, MappedReporter]:
-    """Everything that a deployed stack knows of itself. Raises one of AwsFailed, SettingsError."""
+    """The queues, rules and reporter of a deployed stack. Raises one of AwsFailed, SettingsError."""
     formation = boto3.client("cloudformation")
     (described,) = formation.describe_stacks(StackName=stack)["Stacks"]
     outputs = {one["OutputKey"]: one["OutputValue"] for one in described["Outputs"]}
@@ -529,7 +533,7 @@ def on_terminal(question: str) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.redrive", description=__doc__)
     parser.add_argument("--stack", help="the name of a deployed stack")
-    parser.add_argument("--queue", help="the URL of the request queue, where there is no stack")
+    parser.add_argument("--queue", help="the URL of the request queue, if there is no stack")
     parser.add_argument("--dlq", help="the URL of its dead-letter queue")
     parser.add_argument("--dry", action="store_true", help="only show what would be done")
     parser.add_argument("--yes", action="store_true", help="do not ask")
@@ -538,7 +542,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bool(asked.stack) == bool(asked.queue and asked.dlq):
         return _trouble("Name STACK=…, or QUEUE=… and DLQ=… (the URLs of both queues).")
     if not (asked.dry or asked.yes or sys.stdin.isatty()):
-        return _trouble("There is no terminal to ask on: say YES=1 to send letters back, or DRY=1 to see them.")
+        return _trouble("There is no terminal to ask on: set YES=1 to send letters back, or DRY=1 to see them.")
     try:
         if asked.stack:
             letters, rules, reporter = of_stack(asked.stack)

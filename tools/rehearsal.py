@@ -1,7 +1,7 @@
-"""`make deploy-rehearsal`: a deployment by `sam`, up to its change set, in an account on this machine.
+"""`make deploy-rehearsal`: rehearse a deployment with `sam`, up to its change set, in a simulated AWS account.
 
-`sam` builds, packages, uploads and asks for a change set as it does with a real account; what answers is moto, with
-AWS's own transform of SAM templates in front of its CloudFormation, which knows neither that nor conditions. Nothing
+`sam` builds, packages, uploads and creates a change set as with a real account, but talks to moto. moto's
+CloudFormation supports neither SAM templates nor conditions, so AWS's own transform runs in front of it. Nothing
 leaves this machine.
 """
 
@@ -35,7 +35,7 @@ HOME = PLACES[0]
 REGION = HOME.region
 STACK = "rehearsal"
 BUCKET = "rehearsal-artifacts"
-"""In the place of the one that sam makes by a stack of its own: moto gives no outputs of a stack from a change set."""
+"""Replaces the bucket that sam creates with a stack: moto has no outputs for a stack made by a change set."""
 
 PATIENCE = 900
 """Seconds for one command of sam."""
@@ -46,7 +46,7 @@ App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 @dataclass
 class Account:
-    """An AWS account on this machine; `expanded` is what CloudFormation made of the last change set's template."""
+    """A simulated AWS account; `expanded` is the template of the last change set after the transform."""
 
     url: str = ""
     expanded: Json = field(default_factory=dict)
@@ -63,19 +63,19 @@ class Account:
 
 
 class Refused(Exception):
-    """`sam` ended with an error; its last words."""
+    """`sam` failed; the text is its output."""
 
 
 @contextmanager
 def account() -> Iterator[Account]:
-    """Up on entry, gone on exit; listens on loopback only, on a free port."""
-    # moto loads much: only where an account is wanted.
+    """Run a simulated account for the length of the block, on a free loopback port."""
+    # Imported here because moto is slow to import.
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
         def log(self, type: str, message: str, *args: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     made = Account()
     app = _transforming(made, DomainDispatcherApplication(create_backend_app))
@@ -92,7 +92,7 @@ def account() -> Iterator[Account]:
 
 
 def _transforming(made: Account, app: App) -> App:
-    """In front of moto: of a change set's template it gets what CloudFormation would create for the parameters."""
+    """Middleware in front of moto that replaces a change set's template by its expansion for the parameters."""
 
     def serve(environ: dict[str, Any], start: Start) -> Iterable[bytes]:
         if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
@@ -109,7 +109,7 @@ def _transforming(made: Account, app: App) -> App:
 
 
 def _created(made: Account, form: dict[str, str]) -> Json:
-    """Raises NotTransformed for a template that SAM refuses."""
+    """The resources that CloudFormation would create. Raises NotTransformed for a template that SAM refuses."""
     text = form.get("TemplateBody") or _uploaded(made, form["TemplateURL"])
     keys = [name for name in form if name.startswith("Parameters.member.") and name.endswith(".ParameterKey")]
     values = {form[key]: form.get(key.replace("ParameterKey", "ParameterValue"), "") for key in keys}
@@ -127,7 +127,7 @@ def _uploaded(made: Account, url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What was done, read from the account: objects in S3 with their bytes, and the changes (action, type, name)."""
+    """The result, from the account: objects in S3 with their sizes, and the changes (action, type, name)."""
 
     built: tuple[str, ...]
     uploads: tuple[tuple[str, int], ...]
@@ -142,7 +142,7 @@ def rehearse(
     parameters: Sequence[str] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Rehearsed:
-    """Build, package, upload, and a change set that is not executed. Raises Refused."""
+    """Build, package, upload, and create a change set without executing it. Raises Refused."""
     built = directory / "built"
     say("sam build ...")
     _sam(made, directory, "build", "--build-dir", str(built), "--cache-dir", str(directory / "cache"))
@@ -157,13 +157,13 @@ def rehearse(
 
 
 def release(made: Account, directory: Path, config: Path, parameters: Sequence[str]) -> None:
-    """What `make deploy` does before it deploys. Raises Refused."""
+    """Check the parameters and set the revision, as `make deploy` does. Raises Refused."""
     asked = ["--config", str(config), "--template", str(directory / "built" / "template.yaml"), "--", *parameters]
     _run([sys.executable, "-m", "tools.release", *asked], made, directory)
 
 
 def deploy(made: Account, built: Path, config: Path, parameters: Sequence[str], home: Path) -> None:
-    """Up to the change set. Raises Refused."""
+    """Deploy up to the change set. Raises Refused."""
     overrides = ["--parameter-overrides", *parameters] if parameters else []
     _sam(made, home, "deploy", "--template-file", str(built / "template.yaml"), "--config-file", str(config),
          "--stack-name", STACK, "--region", REGION, "--no-execute-changeset", "--no-confirm-changeset",
@@ -176,11 +176,11 @@ def _sam(made: Account, home: Path, *arguments: str) -> None:
 
 KEPT = ("PATH", "BYTECODE", "LAMBDA_PYTHON", "PYENV_ROOT", "UV_PYTHON_INSTALL_DIR")
 PYTHONS = {"PYENV_ROOT": ".pyenv", "UV_PYTHON_INSTALL_DIR": ".local/share/uv/python"}
-"""Where the build looks for Lambda's Python: below the home of whoever asks, while sam gets another home."""
+"""Where the build looks for Lambda's Python below the user's home; sam runs with another home."""
 
 
 def _run(command: Sequence[str], made: Account, home: Path) -> None:
-    """Raises Refused."""
+    """Run a command in the account's environment. Raises Refused."""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     at_home = {name: str(Path.home() / place) for name, place in PYTHONS.items()}
     kept = at_home | kept
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
     parser = argparse.ArgumentParser(prog="make deploy-rehearsal", description=__doc__)
     parser.add_argument("--config", type=Path, default=ROOT / "samconfig.toml", help="settings of sam")
     parser.add_argument(
-        "--parameters", default="", help='of the template, such as "SinkUrl=https://... SinkMode=binary"'
+        "--parameters", default="", help='template parameters, such as "SinkUrl=https://... SinkMode=binary"'
     )
     options = parser.parse_args(arguments)
     if not SAM.exists():

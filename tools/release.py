@@ -1,7 +1,7 @@
-"""`make deploy` between build and deployment: checks the parameters, and gives the release a revision of its own.
+"""The step of `make deploy` between build and deployment: check the parameters, and set the revision.
 
-SAM publishes a version of a function when the template or the code changes, not when the value of a parameter does. So
-the values stand in the template by a hash, as the variable REVISION of every function.
+SAM publishes a new version of a function when the template or the code changes, but not when a parameter changes.
+So a hash of the parameters is written into the template, as the variable REVISION of every function.
 """
 
 import argparse
@@ -28,24 +28,24 @@ from tools.validation.template import PLACES, ROOT, Json, Values, read
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 UNSET = "REVISION: unset"
 
-QUOTED = 'a value with a space, and one that is empty, as Name="value", and quotes need quotes in a shell'
+QUOTED = 'write an empty value, or one with a space, as Name="value"; in a shell, quote the quotes too'
 QUOTES = ('"', "'")
 PAIR = re.compile(r""" +([A-Za-z0-9]+)=("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|[^ "\\])+)""")
 PAIRS = re.compile(rf"(?:{PAIR.pattern})*\s*")
-"""Parameters in one text, as sam finds them there; it passes over what is none."""
+"""Parameters in one text, as sam parses them; sam ignores the rest."""
 
 
 class Faulty(Exception):
-    """The parameters, or the file that they stand in, cannot be used; each fault is a line."""
+    """The parameters or their file cannot be used; each fault is a line."""
 
 
 def parameters_of(config: Path, given: Sequence[str]) -> Values:
-    """What `sam deploy` sets: the values that are given, or else those of the file. Raises Faulty."""
+    """The parameters of `sam deploy`: the given ones, or else those of the file. Raises Faulty."""
     return pairs_in(given or settings_in(config).get("parameter_overrides", ()))
 
 
 def settings_in(config: Path) -> Json:
-    """What the file sets for `sam deploy`: its own section wins over that of all commands. Raises Faulty."""
+    """The file's settings for `sam deploy`, whose section overrides the global one. Raises Faulty."""
     try:
         told = tomllib.loads(config.read_text())
     except (OSError, ValueError) as error:
@@ -62,7 +62,7 @@ def settings_in(config: Path) -> Json:
 
 
 def pairs_in(told: Any) -> Values:
-    """The values as sam takes them from its file or its command line; where it would leave some out, raises Faulty."""
+    """The parameters as sam parses them in its file or command line. Raises Faulty where sam would ignore some."""
     match told:
         case str():
             text = f" {told.strip()}"
@@ -82,9 +82,9 @@ def _unquoted(value: str) -> str:
 
 
 def kept_in(config: Path) -> Values | None:
-    """What the parameters are in the stack of the file, and stay if none is named. None if AWS does not tell.
+    """The current parameters of the stack that the file names; a deployment keeps those that it does not set.
 
-    Raises Faulty.
+    None if AWS cannot be asked. Raises Faulty.
     """
     told = settings_in(config)
     if "stack_name" not in told:
@@ -100,15 +100,15 @@ def kept_in(config: Path) -> Values | None:
 
 
 def faults_in(template: Json, values: Values, kept: Values | None) -> Iterator[str]:
-    """What CloudFormation would refuse, or the functions at their first invocation; one sentence each.
+    """Faults that CloudFormation or the functions would refuse, one sentence each.
 
-    Whether values go together depends on those that the stack keeps: where they are not known, nothing is said of it.
+    Whether values fit together depends on those that the stack keeps; if these are not known, that is not checked.
     """
     known = template["Parameters"]
     wrong = [name for name in values if name not in known]
     for name in wrong:
         near = difflib.get_close_matches(name, known, 1)
-        yield f"{name}: there is no such parameter{f'; {near[0]} is one' if near else ''}"
+        yield f"{name}: there is no such parameter{f'; do you mean {near[0]}?' if near else ''}"
     checked = {name: value for name, value in values.items() if name in known}
     bad = {name: why for name, value in checked.items() if (why := fault_of(known[name], value))}
     yield from (f"{name}={values[name]}: {why}" for name, why in bad.items())
@@ -127,7 +127,7 @@ def faults_in(template: Json, values: Values, kept: Values | None) -> Iterator[s
 
 
 def fault_of(parameter: Mapping[str, Any], value: str) -> str | None:
-    """What is wrong with the value of one parameter; None if nothing is."""
+    """What is wrong with the value of a parameter; None if nothing."""
     choices = [str(choice) for choice in parameter.get("AllowedValues", ())]
     if choices and value not in choices:
         return f"must be one of {', '.join(choices)}"
@@ -136,12 +136,12 @@ def fault_of(parameter: Mapping[str, Any], value: str) -> str | None:
         if not value.isdecimal() or not least <= int(value) <= (most or int(value)):
             return f"must be a whole number from {least} to {most}"
     elif "AllowedPattern" in parameter and not re.fullmatch(parameter["AllowedPattern"], value):
-        return f"does not look like one: {parameter['Description']}"
+        return f"is not valid: {parameter['Description']}"
     return None
 
 
 def variables_of(template: Json, values: Values) -> dict[str, str]:
-    """The variables of the functions, as far as they are the values of parameters; what else they need is made up."""
+    """The functions' variables that come from parameters; other required ones get a dummy value."""
     made = resolved(template, values, PLACES[0])
     of_all = made_of_globals(template, values)
     functions = [one["Properties"] for one in made["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
@@ -153,7 +153,7 @@ def variables_of(template: Json, values: Values) -> dict[str, str]:
 
 
 def made_of_globals(template: Json, values: Values) -> Json:
-    """The variables that all functions have."""
+    """The variables of all functions."""
     globals_ = template["Globals"]["Function"]["Environment"]["Variables"]
     whole = template | {"Resources": {"all": {"Type": "x", "Properties": globals_}}, "Outputs": {}}
     found: Json = resolved(whole, values, PLACES[0])["Resources"]["all"]["Properties"]
@@ -161,21 +161,21 @@ def made_of_globals(template: Json, values: Values) -> Json:
 
 
 def revision_of(values: Values) -> str:
-    """The same for the same values; 12 hex digits."""
+    """A hash of the values, 12 hex digits."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def written(built: str, values: Values) -> str:
-    """The built template with the revision. Raises Faulty if it has no place for it, or more than one."""
+    """The built template with the revision. Raises Faulty unless it has exactly one placeholder."""
     if built.count(UNSET) != 1:
-        raise Faulty(f"{BUILT}: {UNSET!r} stands there {built.count(UNSET)} times; run `sam build` again")
+        raise Faulty(f"{BUILT}: contains {UNSET!r} {built.count(UNSET)} times instead of once; run `sam build` again")
     return built.replace(UNSET, f"REVISION: r-{revision_of(values)}")
 
 
 def main(arguments: Sequence[str] | None = None, kept: Callable[[Path], Values | None] = kept_in) -> Exit:
     parser = argparse.ArgumentParser(prog="python -m tools.release", description=__doc__)
-    parser.add_argument("--config", type=Path, default=ROOT / "samconfig.toml", help="where sam finds the parameters")
-    parser.add_argument("--template", type=Path, default=BUILT, help="the template that `sam build` has written")
+    parser.add_argument("--config", type=Path, default=ROOT / "samconfig.toml", help="sam's file with the parameters")
+    parser.add_argument("--template", type=Path, default=BUILT, help="the template that `sam build` wrote")
     parser.add_argument("parameters", nargs="*", help="Name=value, instead of those of the file")
     asked = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""`make remove`: deletes a deployed stack once none of its requests is under way, and says what stays."""
+"""`make remove`: delete a deployed stack that has no requests under way, and list what remains."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ from tools.stack_reader import StackReader, described_stack
 T = TypeVar("T")
 
 OURS = "EventTypePrefix"
-"""A parameter by which a stack is known as one of this service, also where nothing else of it is there."""
+"""A parameter that identifies a stack of this service, even if its resources are gone."""
 
 NONE = Waiting(0, 0, 0, timedelta())
 
@@ -29,17 +29,17 @@ STAY = (LOG_GROUP, KEY)
 """Resources that the template keeps when the stack is deleted."""
 
 EVERY = 10.0
-"""Seconds between two looks at a stack that is being deleted."""
+"""Seconds between two checks of a stack that is being deleted."""
 
 BACK = 3
-"""A stack that is not being deleted at so many looks in a row will not be: the first one may come too early."""
+"""Number of consecutive checks after which a stack that is not being deleted will not be."""
 
 ENDED = ("DELETE_COMPLETE", "DELETE_FAILED")
 
 
 @dataclass(frozen=True, slots=True)
 class Estate:
-    """A stack, and what of it matters for its removal; `rules` are those that others have put on its bus."""
+    """The facts about a stack that its removal needs; `rules` are those that others created on its bus."""
 
     stack: StackFacts
     kinds: tuple[str, ...]
@@ -55,19 +55,19 @@ class Estate:
 
 
 def shown(estate: Estate) -> list[str]:
-    """What is deleted, and what is lost with it."""
+    """What the removal deletes."""
     counted = Counter(kind.removeprefix("AWS::") for kind in estate.kinds if kind not in STAY)
     gone = ", ".join(f"{number} {kind}" for kind, number in sorted(counted.items()))
     return [
         f"Deleted: {gone}.",
-        "With them go all versions of the functions, the key of our own messages, and the archive of the bus: what it "
-        "holds cannot be replayed any more.",
+        "This includes all versions of the functions, the key of the service's own messages, and the archive of the "
+        "bus, whose events cannot be replayed any more.",
         f"Requests: {estate.requests.text}. Dead letters: {estate.dead.total}.",
     ]
 
 
 def staying(estate: Estate, with_logs: bool) -> list[str]:
-    """What stays on purpose, each with the command that removes it."""
+    """What remains, each with the command that removes it."""
     given = estate.stack.parameters
     lines = [] if with_logs else [f"  aws logs delete-log-group --log-group-name {name}" for name in estate.log_groups]
     lines += [
@@ -78,12 +78,12 @@ def staying(estate: Estate, with_logs: bool) -> list[str]:
     lines += [f"  aws kms schedule-key-deletion --key-id {key}   # the logs need it" for key in estate.keys]
     lines += [f"  the topic {given[name]}" for name in ("AlarmTopicArn", "TicketTopicArn") if given.get(name)]
     lines += [f"  the key {value}" for name, value in given.items() if name == "KmsKey" and value.startswith("arn:")]
-    lines.append("  the artifacts, in the bucket that sam shares among all stacks of the region")
-    return ["What stays, for you to keep or to remove; other stacks may use the secrets too:", *lines]
+    lines.append("  the artifacts in sam's bucket, which all stacks of the region share")
+    return ["These remain, for you to keep or to remove; other stacks may use the secrets too:", *lines]
 
 
 def obstacles(estate: Estate, lose_requests: bool) -> list[str]:
-    """Why it is not to be deleted now, each with what to do."""
+    """Why the stack cannot be deleted now, each with what to do."""
     stack, found = estate.stack, []
     if stack.protected:
         found.append(
@@ -91,16 +91,16 @@ def obstacles(estate: Estate, lose_requests: bool) -> list[str]:
             f"--no-enable-termination-protection --stack-name {stack.name}`."
         )
     if stack.status.endswith("_IN_PROGRESS"):
-        found.append(f"{stack.name} is {stack.status}: wait until that has ended.")
+        found.append(f"{stack.name} is {stack.status}: wait until it has finished.")
     if estate.rules:
         found.append(
-            f"The bus has rules of others, so CloudFormation would fail: {', '.join(estate.rules)}. Remove them "
-            "where they were made."
+            "The bus has rules that the stack did not create, so CloudFormation would fail: "
+            f"{', '.join(estate.rules)}. Remove them where they were created."
         )
     if (left := estate.requests.total + estate.dead.total) and not lose_requests:
         found.append(
-            f"{left} messages would be lost without a verdict: stop the senders and `make drain STACK={stack.name}`, "
-            "or say LOSE_REQUESTS=1 (--lose-requests)."
+            f"{left} messages would be lost without a verdict: stop the senders and run `make drain "
+            f"STACK={stack.name}`, or set LOSE_REQUESTS=1 (--lose-requests)."
         )
     return found
 
@@ -117,14 +117,14 @@ class Removable(Protocol):
         """Begin to delete the stack."""
 
     def status(self) -> tuple[str, str]:
-        """What CloudFormation says of it, and why."""
+        """The stack's status, and the reason for it."""
 
     def delete_log_group(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Removal:
-    """Shows what goes and what stays, asks, deletes the stack, and waits for it."""
+    """Shows what is deleted and what remains, asks, deletes the stack, and waits until it is gone."""
 
     stack: Removable
     ask: Callable[[str], bool]
@@ -133,7 +133,7 @@ class Removal:
     clock: Clock = utc_now
 
     def run(self, lose_requests: bool, with_logs: bool, patience: float) -> Exit:
-        """USAGE if nothing was changed, OPEN if it goes on after `patience` seconds, FAILED if it was not deleted."""
+        """USAGE if nothing was changed, OPEN if not finished after `patience` seconds, FAILED if not deleted."""
         estate = self.stack.estate()
         self._say(shown(estate))
         if found := obstacles(estate, lose_requests):
@@ -141,23 +141,25 @@ class Removal:
             return Exit.USAGE
         groups = estate.log_groups if with_logs else ()
         if groups:
-            self.say(f"Deleted too: the log groups {', '.join(groups)}.")
+            self.say(f"Also deleted: the log groups {', '.join(groups)}.")
         self._say(staying(estate, with_logs))
         if not self.ask(f"Delete the stack {estate.stack.name}?"):
             self.say("Nothing was changed.")
             return Exit.USAGE
-        # A person may take long to answer.
+        # Check again: the answer may have taken long.
         if found := obstacles(self.stack.estate(), lose_requests):
             self._say([*found, "Nothing was changed."])
             return Exit.USAGE
         self.stack.delete()
         status, why = self._ended(patience)
         if status == "DELETE_FAILED" or not status.startswith("DELETE"):
-            told = f"CloudFormation could not delete it ({status}): {why.rstrip('.') or 'it does not say why'}"
-            self.say(f"{told}. Remove what is in the way, and run this again.")
+            told = f"CloudFormation could not delete the stack ({status}): {why.rstrip('.') or 'no reason given'}"
+            self.say(f"{told}. Remove the obstacle, and run this again.")
             return Exit.FAILED
         if status != "DELETE_COMPLETE":
-            self.say(f"It is {status} after {patience:.0f} s, and goes on by itself; nothing else was removed.")
+            self.say(
+                f"The stack is {status} after {patience:.0f} s; CloudFormation continues. Nothing else was removed."
+            )
             return Exit.OPEN
         for name in groups:
             self.stack.delete_log_group(name)
@@ -165,7 +167,7 @@ class Removal:
         return Exit.DETACHED
 
     def _ended(self, patience: float) -> tuple[str, str]:
-        """An export that others import has the stack go back to the status that it had."""
+        """Wait for the end. If other stacks import an export, the stack returns to its former status."""
         until, back = self.clock() + timedelta(seconds=patience), 0
         while (found := self.stack.status())[0] not in ENDED and self.clock() < until:
             back = 0 if found[0].startswith("DELETE") else back + 1
@@ -184,13 +186,13 @@ class Removal:
 
 @dataclass(frozen=True)
 class DeployedStack:
-    """The stack in AWS; `id` knows it when its name is forgotten."""
+    """The stack in AWS; `id` still finds it after its deletion, when its name no longer does."""
 
     reader: StackReader
     id: str
 
     def estate(self) -> Estate:
-        """What is gone already, after a deletion that failed, is in nobody's way."""
+        """The facts. Parts that are gone already, after a failed deletion, count as empty."""
         read = self.reader
         made = read.resources
         own = {made["MessageKey"].physical} if "MessageKey" in made else set()
@@ -206,7 +208,7 @@ class DeployedStack:
         )
 
     def _rules(self, own: set[str]) -> tuple[str, ...]:
-        """Those that neither the stack nor AWS has made: the archive's own rule goes with the archive."""
+        """The rules that neither the stack nor AWS created. AWS creates a rule for the archive."""
         pages = (
             boto3.client("events").get_paginator("list_rules").paginate(EventBusName=self.reader.output("EventBusName"))
         )
@@ -229,7 +231,7 @@ class DeployedStack:
 
 
 def if_there(ask: Callable[[], T], nothing: T) -> T:
-    """What is asked for, or `nothing` where it is not there, or the stack never came to have it."""
+    """The result of `ask`, or `nothing` if the resource does not exist."""
     try:
         return ask()
     except Unknown:
@@ -238,12 +240,6 @@ def if_there(ask: Callable[[], T], nothing: T) -> T:
         if error.response["Error"]["Code"] not in GONE:
             raise
         return nothing
-
-
-NEEDS = (
-    "cloudformation:DescribeStacks, cloudformation:ListStackResources, cloudformation:DeleteStack and what it deletes; "
-    "sqs:GetQueueAttributes, events:ListRules; logs:DeleteLogGroup with ALSO=logs"
-)
 
 
 def of_stack(stack: str) -> DeployedStack:

@@ -1,4 +1,4 @@
-"""`make rollback`: the functions of a deployed stack go to other published versions by their alias, without a build."""
+"""`make rollback`: point the aliases of a stack's functions to other published versions, without a build."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +16,18 @@ from tools.stack_facts import Alias, StackFacts, told
 from tools.stack_reader import ALIAS, StackReader, described_stack
 
 WORKER = "DetachVolumeFunction"
-"""The function whose version a person names."""
+"""The function whose version TO= names."""
 
 TOGETHER = timedelta(minutes=2)
-"""Versions that were published within this of each other are of one deployment; two deployments are further apart."""
+"""Versions that were published within this time of each other belong to one deployment."""
 
 SETTLING = 30
-"""Seconds within which an alias reads back what was written to it."""
+"""Seconds to wait until an alias reads back the version that was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A published version of a function: its code and its settings, which nothing changes any more."""
+    """A published version of a function: its code and its settings, which do not change."""
 
     number: int
     published: datetime
@@ -36,7 +36,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Versioned:
-    """A function of the stack, by its logical name and by the one it has in AWS, with its versions by number."""
+    """A function of the stack, with its logical name, its name in AWS, and its versions by number."""
 
     name: str
     physical: str
@@ -45,25 +45,23 @@ class Versioned:
 
     @property
     def present(self) -> Version:
-        """Raises Refused where the alias points to no published version."""
+        """The version that the alias points to. Raises Refused if it points to no published version."""
         if self.alias is None:
-            raise Refused(
-                f"{self.name} has no alias {ALIAS}, so it has no version to go to: deploy this release first."
-            )
+            raise Refused(f"{self.name} has no alias {ALIAS}, so it cannot be rolled back: deploy this release first.")
         number = int(self.alias.version) if self.alias.version.isdigit() else 0
         if number not in self.versions:
             raise Refused(f"The alias {ALIAS} of {self.name} points to {self.alias.version}: deploy first.")
         return self.versions[number]
 
     def at(self, moment: datetime) -> Version | None:
-        """The newest version that was published by then."""
+        """The newest version that was published by that time."""
         found = [one for one in self.versions.values() if one.published <= moment]
         return max(found, key=lambda one: one.number, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A function whose alias goes from one version to another; where both are the same it stays."""
+    """A function, the version of its alias now, and the one to move to; they may be the same."""
 
     function: Versioned
     now: Version
@@ -83,14 +81,14 @@ def _shown(version: Version, described: bool = False) -> str:
 
 
 class Refused(Exception):
-    """This rollback is not done; the text is a sentence with what to do instead."""
+    """The rollback is not possible; the text says what to do instead."""
 
 
 # ------------------------------------------------------------------------------------------------- what goes where
 
 
 def deployments(functions: Sequence[Versioned]) -> list[tuple[datetime, datetime]]:
-    """When the versions were published: the first and the last moment of each deployment, the oldest first."""
+    """The first and the last publication time of each deployment, oldest first."""
     times = sorted({one.published for function in functions for one in function.versions.values()})
     ends = [before for before, after in pairwise(times) if after - before > TOGETHER]
     starts = [after for before, after in pairwise(times) if after - before > TOGETHER]
@@ -98,21 +96,23 @@ def deployments(functions: Sequence[Versioned]) -> list[tuple[datetime, datetime
 
 
 def planned(functions: Sequence[Versioned], to: int | None) -> list[Move]:
-    """All functions to the state after one deployment: the one before the newest that is live, or the one that
-    published the worker's version `to`. A function that did not exist then stays. Raises Refused.
+    """Plan the moves of all functions to the versions of one deployment. Raises Refused.
+
+    It is the deployment that published the worker's version `to`, or else the one before the newest live version. A
+    function that did not exist then keeps its version.
     """
     made = deployments(functions)
     if to is None:
         begun = _during(made, max(function.present.published for function in functions))[0]
         before = [last for _, last in made if last < begun]
         if not before:
-            raise Refused("There is no version before the present one: nothing was changed.")
+            raise Refused("There is no earlier version: nothing was changed.")
         moment = before[-1]
     else:
         moment = _during(made, _named(functions, to).published)[1]
     moves = [Move(one, one.present, one.at(moment) or one.present) for one in functions]
     if all(move.now.number == move.to.number for move in moves):
-        raise Refused("All functions are at these versions already: nothing was changed.")
+        raise Refused("All functions have these versions already: nothing was changed.")
     return moves
 
 
@@ -120,42 +120,42 @@ def _named(functions: Sequence[Versioned], to: int) -> Version:
     worker = next((one for one in functions if one.name == WORKER), functions[0])
     if to not in worker.versions:
         there = ", ".join(str(number) for number in sorted(worker.versions)[-10:])
-        raise Refused(f"{worker.name} has no version {to}; there are {there}.")
+        raise Refused(f"{worker.name} has no version {to}; it has {there}.")
     return worker.versions[to]
 
 
 def _during(made: Sequence[tuple[datetime, datetime]], moment: datetime) -> tuple[datetime, datetime]:
-    """The deployment of that moment."""
+    """The deployment at that time."""
     return next((first, last) for first, last in made if first <= moment <= last)
 
 
 def check(stack: StackFacts, functions: Sequence[Versioned]) -> None:
-    """Raises Refused while a deployment is under way: it would go on from what it has begun with."""
+    """Raise Refused while a deployment is under way, because it would override the rollback."""
     status, name = stack.status, stack.name
     if status.endswith("_IN_PROGRESS") and not status.endswith("CLEANUP_IN_PROGRESS"):
-        stop = f"`aws cloudformation cancel-update-stack --stack-name {name}` ends it and goes back by itself"
-        wait = "Wait until it has ended" if status != "UPDATE_IN_PROGRESS" else stop
+        stop = f"`aws cloudformation cancel-update-stack --stack-name {name}` cancels it and rolls back"
+        wait = "Wait until it has finished" if status != "UPDATE_IN_PROGRESS" else stop
         raise Refused(f"A deployment of {name} is under way ({status}). {wait}.")
     if shifted := [one.name for one in functions if one.alias and one.alias.shifted]:
         raise Refused(
             f"CodeDeploy is shifting traffic of {', '.join(shifted)}. `aws deploy list-deployments "
             "--include-only-statuses InProgress` names the deployment, and `aws deploy stop-deployment --deployment-id "
-            "… --auto-rollback-enabled` ends it and goes back by itself."
+            "… --auto-rollback-enabled` stops it and rolls back."
         )
     if not functions:
         raise Refused(f"The stack {name} has no functions: is it one of this service?")
 
 
 def meaning(waiting: Waiting, oldest: timedelta | None, stack: str) -> str:
-    """What a rollback means for the requests that are under way."""
+    """What a rollback means for the requests under way."""
     if not waiting.total:
         return "Requests: none under way."
     age = f"; the oldest message is {told(oldest)} old" if oldest is not None else ""
     return (
-        f"Requests: {waiting.text}{age}. The other version works on them within seconds. What a newer version wrote "
-        f"in a format that it does not know goes back to the queue, and is answered dead_lettered after {MAX_RECEIVES} "
-        "times: where CHANGELOG.md has another continuation format for the two releases, say no, and "
-        f"`make drain STACK={stack}` first."
+        f"Requests: {waiting.text}{age}. The other version takes over within seconds. If it does not know the format "
+        f"of a newer continuation, it returns the message to the queue; after {MAX_RECEIVES} times the verdict is "
+        "dead_lettered. If CHANGELOG.md lists different continuation formats for the two releases, answer no, and "
+        f"run `make drain STACK={stack}` first."
     )
 
 
@@ -174,7 +174,7 @@ class Stack(Protocol):
     def oldest(self) -> timedelta | None: ...
 
     def move(self, function: str, version: int, revision: str = "") -> None:
-        """Point the alias there, and nowhere else; only if it still is at `revision`, where one is given."""
+        """Point the alias to the version alone; if `revision` is given, only if the alias still has it."""
 
     def alias(self, function: str) -> Alias | None: ...
 
@@ -190,7 +190,7 @@ class Rollback:
     clock: Clock = utc_now
 
     def run(self, to: int | None = None) -> Exit:
-        """FAILED if it was moved back; USAGE if nothing was changed; OPEN if an alias does not read back in time."""
+        """USAGE if nothing was changed, FAILED if it was undone, OPEN if an alias does not read back in time."""
         try:
             facts, functions = self.stack.facts(), self.stack.functions()
             check(facts, functions)
@@ -201,7 +201,7 @@ class Rollback:
         for move in moves:
             self.say(move.text)
         self.say(
-            "A version is code and settings. Queues, roles, alarms and what else the template makes stay as they are."
+            "A version is code and settings. Queues, roles, alarms and other resources of the template do not change."
         )
         self.say(meaning(self.stack.waiting(), self.stack.oldest(), facts.name))
         if not self.ask("Move them?"):
@@ -214,7 +214,7 @@ class Rollback:
         settled = self._settled(moves)
         seconds = (self.clock() - began).total_seconds()
         self.say(f"Moved {len(moves)} of {len(functions)} functions in {seconds:.1f} s.")
-        self.say("The next `make deploy` of a new build moves forward again" + self._forward(moves, facts.name))
+        self.say("The next `make deploy` of a new build replaces these versions" + self._forward(moves, facts.name))
         return Exit.DETACHED if settled else Exit.OPEN
 
     def _forward(self, moves: Sequence[Move], stack: str) -> str:
@@ -237,7 +237,7 @@ class Rollback:
         return True
 
     def _back(self, done: Sequence[Move]) -> None:
-        """What was moved goes back where it was; what cannot is named."""
+        """Move the functions back; name those that cannot be."""
         for move in reversed(done):
             try:
                 alias = self.stack.alias(move.function.physical)
@@ -262,7 +262,7 @@ class Rollback:
         return True
 
     def _reads(self, move: Move) -> str:
-        """The version of the alias. They are moved by now, so trouble in reading it back is no failure of that."""
+        """The version of the alias, or a text. An error here does not undo the moves, which have succeeded."""
         try:
             alias = self.stack.alias(move.function.physical)
         except AwsFailed as error:
@@ -275,12 +275,6 @@ def _revision(function: Versioned) -> str:
 
 
 # -------------------------------------------------------------------------------------------------------- AWS itself
-
-NEEDS = (
-    "cloudformation:DescribeStacks, cloudformation:ListStackResources, sqs:GetQueueAttributes, "
-    "cloudwatch:GetMetricStatistics; "
-    "lambda:ListVersionsByFunction, lambda:GetAlias and lambda:UpdateAlias on the functions"
-)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the artifact is made of, as a CycloneDX document: each package with its version and where it comes from."""
+"""Writes the artifact's SBOM as a CycloneDX document: each package with its version and origin."""
 
 import re
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ NAME = "bms-volume-detach"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+==[^\\\n]+?) *\\?$", re.MULTILINE)
 LAMBDA = {"sys_platform": "linux", "platform_system": "Linux", "platform_python_implementation": "CPython",
           "implementation_name": "cpython", "os_name": "posix"}  # fmt: skip
-"""Lambda's values of the markers by which a package may be left out; its Python and machine are handed in."""
+"""Lambda's values of environment markers; the Python version and the machine are arguments."""
 
 
 class NotValid(Exception):
-    """The document is not what CycloneDX's schema asks for."""
+    """The document does not match CycloneDX's schema."""
 
 
 def packages(lock: Path, python: str, machine: str, without: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Names and versions of what a lock file brings to Lambda."""
+    """Names and versions of the packages that a lock file installs in Lambda."""
     there = {**LAMBDA, "python_version": python, "python_full_version": f"{python}.0", "platform_machine": machine}
     for line in PINNED.findall(lock.read_text()):
         asked = Requirement(line)
@@ -36,7 +36,7 @@ def packages(lock: Path, python: str, machine: str, without: tuple[str, ...] = (
 
 
 def sbom(version: str, found: Iterator[tuple[str, str]], made: datetime) -> str:
-    """The document as JSON, checked with CycloneDX's own schema. Raises NotValid."""
+    """The document as JSON, validated by CycloneDX's own schema. Raises NotValid."""
     product = _component(NAME, version, ComponentType.APPLICATION)
     product.licenses.add(LicenseExpression("Apache-2.0"))
     bom = Bom(components=[_component(name, pin) for name, pin in found])

@@ -1,4 +1,4 @@
-"""`make schemas`: puts the schemas of a deployed stack's events into its schema registry, or removes them from it."""
+"""`make schemas`: publish the event schemas of a deployed stack in its schema registry, or remove them."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +11,7 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from tools.contract.event_schemas import OURS, TYPE, EventSchema, event_schemas
 from tools.deployed import AwsFailed, Unknown, described, explained
 from tools.exit_status import Exit
-
-NEEDS = (
-    "cloudformation:DescribeStacks on the stack; schemas:DescribeSchema, schemas:CreateSchema and schemas:UpdateSchema "
-    "on schema/<registry>/*; with --remove schemas:ListSchemas on registry/<registry>, and schemas:DeleteSchema on "
-    "schema/<registry>/*"
-)
-"""The permissions that this takes (Service Authorization Reference, Amazon EventBridge Schemas)."""
+from tools.permissions import needs_of
 
 
 class Registry(Protocol):
@@ -29,7 +23,7 @@ class Registry(Protocol):
     def create(self, schema: EventSchema) -> None: ...
 
     def update(self, schema: EventSchema) -> None:
-        """Make a new version of it."""
+        """Create a new version of a schema."""
 
     def names(self) -> Sequence[str]:
         """The names of all schemas in it."""
@@ -39,11 +33,11 @@ class Registry(Protocol):
 
 
 Changes = Iterator[tuple[str, str]]
-"""What was done, and the name of the schema. Raises one of AwsFailed in between."""
+"""Pairs of an action and the name of a schema. Raises one of AwsFailed in between."""
 
 
 def put(registry: Registry, schemas: Sequence[EventSchema]) -> Changes:
-    """Create what is missing and update what differs. What is the same stays as it is, and gets no new version."""
+    """Create missing schemas and update those that differ. The others get no new version."""
     for schema in schemas:
         found = registry.find(schema.name)
         if found is None:
@@ -54,7 +48,7 @@ def put(registry: Registry, schemas: Sequence[EventSchema]) -> Changes:
 
 
 def remove(registry: Registry) -> Changes:
-    """Remove the schemas of this service, also those of an earlier prefix or source, and nobody else's."""
+    """Remove the schemas of this service, including those of an earlier prefix or source."""
     for name in registry.names():
         if OURS.fullmatch(name):
             registry.remove(name)
@@ -64,7 +58,7 @@ def remove(registry: Registry) -> Changes:
 
 
 def differs(found: EventSchema, wanted: EventSchema) -> bool:
-    """Whether they say different things: JSON may be written in many ways."""
+    """Whether two schemas differ, apart from the formatting of their JSON."""
     try:
         content = json.loads(found.content)
     except ValueError:
@@ -73,7 +67,7 @@ def differs(found: EventSchema, wanted: EventSchema) -> bool:
 
 
 def run(stack: str, removing: bool, trouble: Callable[[str], object], say: Callable[[str], None] = print) -> Exit:
-    """USAGE if nothing was changed for a reason that `trouble` is told, FAILED if some of it was.
+    """Publish or remove the schemas. An error goes to `trouble`: then USAGE if nothing was changed, else FAILED.
 
     Raises Unknown.
     """
@@ -84,7 +78,7 @@ def run(stack: str, removing: bool, trouble: Callable[[str], object], say: Calla
             done += what not in ("unchanged", "not ours")
             say(f"{what:<10} {name}")
     except AwsFailed as error:
-        trouble(explained(error, stack, (NEEDS,)))
+        trouble(explained(error, stack, needs_of("schemas")))
         return Exit.FAILED if done else Exit.USAGE
     return Exit.DETACHED
 
@@ -94,7 +88,7 @@ def run(stack: str, removing: bool, trouble: Callable[[str], object], say: Calla
 
 @dataclass(frozen=True)
 class EventBridgeRegistry:
-    """A registry of EventBridge's."""
+    """A registry of EventBridge Schemas."""
 
     client: Any
     name: str
@@ -133,7 +127,7 @@ class EventBridgeRegistry:
 
 @dataclass(frozen=True)
 class Target:
-    """The registry of a stack, and what belongs in it."""
+    """The registry of a stack, and its schemas."""
 
     registry: Registry
     schemas: Sequence[EventSchema]

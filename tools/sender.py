@@ -1,4 +1,4 @@
-"""`make send`: signs an event as Standard Webhooks asks, posts it to a webhook endpoint, and shows the answer."""
+"""`make send`: sign an event by Standard Webhooks, post it to a webhook endpoint, and show the answer."""
 
 import base64
 import json
@@ -21,11 +21,11 @@ from shared.webhook.http_binding import BATCHED, STRUCTURED
 from tools.exit_status import Exit, of_all
 
 LOCAL_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"""The secret of the published test vector: known to everybody, so it is for webhook endpoints on this machine."""
+"""The secret of the published test vector. It is public, so use it only for webhook endpoints on this machine."""
 
 
 def new_secret() -> str:
-    """A secret for signatures that nobody else knows."""
+    """A new random secret for signatures."""
     return f"whsec_{base64.b64encode(os.urandom(32)).decode()}"
 
 
@@ -34,25 +34,25 @@ LOCAL_URL = "http://127.0.0.1:8080/"
 
 @dataclass(frozen=True)
 class Post:
-    """What is posted: a body, and the headers that say what it is."""
+    """A body to post, and its headers."""
 
     headers: Mapping[str, str]
     body: bytes
 
     def signed(self, secret: str, now: datetime, message_id: str | None = None) -> Self:
-        """The same with the three headers of Standard Webhooks; without an id it is a new message."""
+        """The same with the three headers of Standard Webhooks. Without an id it gets a new one."""
         id_ = message_id or f"msg_{uuid.uuid4().hex}"
         signature = Webhook(secret).sign(id_, now.astimezone(UTC), self.body.decode())
         signing = {ID: id_, TIMESTAMP: str(int(now.timestamp())), SIGNATURE: signature}
         return replace(self, headers={**self.headers, **signing})
 
     def tampered(self) -> Self:
-        """The same signature over a body that says something else."""
+        """The same with a changed body, which the signature does not cover."""
         return replace(self, body=self.body.replace(b"{", b'{"dry_run":true,', 1))
 
 
 def post_of(text: str) -> Post:
-    """How an event file goes over HTTP; of a file in Lambda's payload format, what Lambda made it from."""
+    """The HTTP request for an event file. A file in Lambda's payload format becomes the request it was made from."""
     value = _json(text)
     if came_by_http(text):
         body = value.get("body") or ""
@@ -71,7 +71,7 @@ def came_by_http(text: str) -> bool:
 
 
 def _json(text: str | bytes) -> Any:
-    """None for what is no JSON: it is sent, or shown, as it is."""
+    """The parsed JSON, or None; text that is not JSON is sent or shown unchanged."""
     try:
         return json.loads(text)
     except ValueError:
@@ -83,7 +83,7 @@ def deliver(post: Post, url: str) -> requests.Response:
 
 
 def send(events: Sequence[str], url: str, secret: str) -> Exit:
-    """Post events, and show the answers. What is accepted has no verdict yet, so the status is OPEN at best."""
+    """Post events and show the answers. Accepted events have no verdict yet, so the status is OPEN at best."""
     try:
         Keys.parse([secret])
     except ValidationError:
@@ -93,7 +93,7 @@ def send(events: Sequence[str], url: str, secret: str) -> Exit:
         try:
             post = post_of(text).signed(secret, datetime.now(UTC))
         except (ValueError, KeyError, TypeError, AttributeError):
-            return of_all([*statuses, _trouble("The event is no HTTP request that Lambda could have handed over.")])
+            return of_all([*statuses, _trouble("The event is not an HTTP request in Lambda's payload format.")])
         try:
             answer = deliver(post, url)
         except requests.RequestException as error:
@@ -103,7 +103,7 @@ def send(events: Sequence[str], url: str, secret: str) -> Exit:
         _show(answer)
         statuses.append(Exit.OPEN if answer.status_code == 202 else Exit.FAILED)
     if Exit.OPEN in statuses:
-        print("Accepted, with no verdict yet: it comes under the verdict_id; `make status REQUEST=id` tells more.",
+        print("Accepted. The verdict will have the id in verdict_id; `make status REQUEST=id` shows the history.",
               file=sys.stderr)  # fmt: skip
     return of_all(statuses)
 
@@ -112,21 +112,21 @@ NO_URL = (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema, 
 
 
 def _unanswered(url: str, error: requests.RequestException) -> tuple[str, bool]:
-    """What to tell of a POST that was not answered, and whether it may have been taken all the same."""
+    """A sentence about a POST without an answer, and whether it may have been accepted."""
     if isinstance(error, NO_URL):
-        return f"{url} is no URL: it has to begin with http:// or https://.", False
+        return f"{url} is not a URL: it has to begin with http:// or https://.", False
     reached = not isinstance(error, requests.exceptions.ConnectTimeout) and "NewConnectionError" not in repr(error)
     if reached:
-        return f"{url} did not answer, and may have taken the request: to send the same again does no harm.", True
-    return f"Nobody listens at {url}: run `make serve`, or name another by URL=.", False
+        return f"{url} did not answer, but may have accepted the request: you can safely send it again.", True
+    return f"Nothing listens at {url}: run `make serve`, or set another URL=.", False
 
 
 def _together(events: Sequence[str]) -> list[str]:
-    """Several CloudEvents are one batch, or more; bare requests have no such form, and go one by one."""
+    """Combine several CloudEvents into batches. Bare requests have no batch form and are sent one by one."""
     found = [_json(event) for event in events]
     if len(events) > 1 and all(isinstance(event, dict) and "specversion" in event for event in found):
         parts = (events[start : start + BATCH_EVENTS] for start in range(0, len(events), BATCH_EVENTS))
-        return [f"[{','.join(part)}]" for part in parts]  # as they are written
+        return [f"[{','.join(part)}]" for part in parts]  # the texts, unchanged
     return list(events)
 
 

@@ -1,4 +1,4 @@
-"""`make servers`: the servers of a project with their disks, and which of these would be refused and why."""
+"""`make servers`: list the servers of a project with their disks, and which of these would be refused and why."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from tools.inventory import Disk, Machine, machines, policy_of
 
 
 def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
-    """Print the table as it is read; FAILED if a part could not be read, USAGE with one sentence if nothing could."""
+    """Print servers as they are read; returns FAILED if a part could not be read, USAGE if nothing could."""
     api = None if real_cloud else demo_cloud(utc_now)
     policy = policy_of(os.environ)
     broken = shown = 0
     if api:
-        print("A simulated cloud, made anew by each command; CLOUD=env lists yours.", file=sys.stderr)
+        print("A simulated cloud, new for each command; CLOUD=env lists yours.", file=sys.stderr)
     try:
         with CloudServer(api) if api else nullcontext():
             values = simulator_credentials(api) if api else cloud_values(os.environ)
@@ -51,16 +51,16 @@ def as_text(found: Machine) -> Iterator[str]:
             reason, why = disk.refused
             yield f"           {reason}: {why}"
     if found.trouble:
-        yield f"    not all of it can be read: {found.trouble}"
+        yield f"    some of it cannot be read: {found.trouble}"
 
 
 def kind_of(found: Machine) -> str:
-    """The kind of the server, in words that can stand alone."""
+    """The kind of the server, in words."""
     return "kind unknown" if found.kind == "unknown" else found.kind
 
 
 def disk_line(disk: Disk, names: int = 0) -> str:
-    """What a disk is, in a line of which the name takes at least so many columns."""
+    """A disk in one line, with its name in a column of at least `names` characters."""
     size = f"{disk.size} GiB" if disk.size is not None else "? GiB"
     return f"{disk.name or '-':<{names}}  {size:>9}  {disk.device or '?':<9} {disk.kind:<12} {disk.status}".rstrip()
 

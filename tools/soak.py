@@ -1,6 +1,6 @@
-"""`make soak`: many requests through the whole local stack, and a reckoning at the end.
+"""`make soak`: send many requests through the whole local stack, and check all verdicts at the end.
 
-Meanwhile answers go wrong, requests come twice, servers are moved, secrets change, and the function starts anew.
+Meanwhile answers fail, requests are duplicated, servers move, secrets change, and the function restarts.
 """
 
 import argparse
@@ -35,9 +35,9 @@ from tools.exit_status import FINAL
 DISKS_PER_SERVER = 20
 REQUEST = {"specversion": "1.0", "source": "/soak", "type": "bms.volume.detach_requested.v1"}
 WAVE = 250
-"""Requests on their way at one time: SQS takes any number, its stand-in grows slow with many."""
+"""Requests in flight at one time. SQS takes any number, but moto becomes slow with many."""
 
-WEATHER: tuple[Kind, ...] = (
+KINDS: tuple[Kind, ...] = (
     faults.RESET_BEFORE,
     faults.RESET_AFTER,
     faults.TRUNCATED,
@@ -48,35 +48,35 @@ WEATHER: tuple[Kind, ...] = (
 )
 
 
-class Rain(Faults):
-    """A fault for any call, by chance."""
+class RandomFaults(Faults):
+    """Fails calls at random."""
 
     def __init__(self, rate: float, seed: int) -> None:
         super().__init__()
         self._rate = rate
         self._random = Random(seed)
-        self.fallen = 0
+        self.struck = 0
 
     def strike(self, request: Request) -> Kind | None:
         if request.operation == "get_token" or self._random.random() >= self._rate:
             return super().strike(request)
-        self.fallen += 1
-        return self._random.choice(WEATHER)
+        self.struck += 1
+        return self._random.choice(KINDS)
 
 
 TROUBLES_EVERY = 6
-"""Seconds between two things that happen to cloud, secrets and function while the requests are carried out."""
+"""Seconds between two disturbances of cloud, secrets or function."""
 
 KEY_LASTS = 300
-"""Seconds that a key of our messages is the current one at least; they lie in the queue for less."""
+"""Minimum seconds between two rotations of our messages' key; messages stay in the queue for less."""
 
 
 @dataclass
 class Troubles:
-    """What happens meanwhile, one thing after the other, until it is stopped; each is counted.
+    """Disturbs the cloud, the secrets and the function, one after the other, until stopped; counts each.
 
-    Tokens die half a minute after the password was changed at the earliest: for so long a secret that was just read is
-    not read again.
+    Tokens are revoked at the earliest half a minute after a change of the password, because a secret that was just
+    read is not read again for so long.
     """
 
     cloud: CloudApi
@@ -100,7 +100,7 @@ class Troubles:
         self._stop.set()
 
     def _move(self) -> None:
-        """A server with disks on it, for some seconds."""
+        """Move servers with disks, for some seconds."""
         world = self.cloud.world
         servers = sorted({one.server_id for one in world.nova.values()})
         for server in self.random.sample(servers, min(3, len(servers))):
@@ -114,14 +114,14 @@ class Troubles:
         self.counts["passwords changed"] += 1
 
     def _change_key(self) -> None:
-        """Not twice while a message may lie in the queue, as the operators are told."""
+        """Rotate the key, but not twice while a message may be in the queue, as the operators' guide says."""
         if self.counts["keys of our messages rotated"] * KEY_LASTS > self._waited:
             return
         self.stack.aws.rotate_secret(MESSAGE_KEY, {"key": f"{self.random.getrandbits(256):064x}"})
         self.counts["keys of our messages rotated"] += 1
 
     def _restart(self) -> None:
-        """A new process of the function, as far as it keeps anything: connections, token, secrets, memory."""
+        """Drop what a process of the function keeps: connections, token, secrets, memory."""
         service.cache_clear()
         self.counts["function restarted"] += 1
 
@@ -132,10 +132,10 @@ class Troubles:
 
 @dataclass
 class Soak:
-    """Requests to a cloud, and what came out: all events; by request, ids and words of the final ones."""
+    """The requests, all events, and the ids and verdicts of the final ones by request."""
 
     cloud: CloudApi
-    rain: Rain
+    faults: RandomFaults
     requests: list[dict[str, Any]]
     events: list[dict[str, Any]] = field(default_factory=list)
     ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -150,7 +150,7 @@ class Soak:
         return len(self.asked & self.ids.keys())
 
     def send(self, stack: Stack, duplicates: float, random: Random) -> None:
-        """Keep a wave of requests on their way, some of them twice."""
+        """Send all requests, some of them twice, with at most WAVE in flight."""
         client, url = stack.aws.client, stack.aws.queue_urls[REQUESTS]
         for first in range(0, len(self.requests), 8):
             while first - self.answered > WAVE:
@@ -158,13 +158,13 @@ class Soak:
             batch = self.requests[first : first + 8]
             batch += [request for request in batch if random.random() < duplicates][:2]
             entries = [{"Id": str(at), "MessageBody": json.dumps(request)} for at, request in enumerate(batch)]
-            while True:  # a stand-in that is slow for a moment has taken them or not: then they come twice, as by SQS
+            while True:  # after a timeout moto may have taken them; then they are duplicates, as with SQS
                 with suppress(AwsTrouble):
                     client.call(SQS, "SendMessageBatch", {"QueueUrl": url, "Entries": entries})
                     break
 
     def take(self, stack: Stack) -> None:
-        """Take in what has come off the bus."""
+        """Record the events from the bus."""
         for event in stack.aws.verdicts(wait_seconds=0):
             request_id, verdict = event["data"]["request"]["id"], event["data"]["verdict"]
             if verdict in FINAL:
@@ -173,7 +173,7 @@ class Soak:
             self.events.append(event)
 
     def untrue(self) -> list[str]:
-        """What the cloud's record says against verdicts; looked up by volume, since there are many."""
+        """The disagreements of verdicts with the cloud's record, which is grouped by volume for speed."""
         history: dict[str | None, list[Happened]] = defaultdict(list)
         for entry in self.cloud.world.history:
             history[entry.volume_id].append(entry)
@@ -181,18 +181,18 @@ class Soak:
         return list(filter(None, judged))
 
     def report(self, console: Console, drained: float, troubles: Troubles) -> bool:
-        """Show the reckoning; whether everything is as it has to be."""
+        """Show the results; returns whether all are as required."""
         untrue, asked = self.untrue(), self.asked
         rows = (
             ("requests", len(self.requests), None),
             ("cloud calls", len(self.cloud.calls), None),
-            ("faults injected", self.rain.fallen, None),
+            ("faults injected", self.faults.struck, None),
             *((name, count, None) for name, count in sorted(troubles.counts.items())),
             ("events emitted", len(self.events), None),
             ("lost (no final verdict)", len(asked - self.ids.keys()), 0),
-            ("verdicts of what nobody asked for", len(self.ids.keys() - asked), 0),
+            ("verdicts without a request", len(self.ids.keys() - asked), 0),
             ("requests with two final verdict ids", sum(len(ids) > 1 for ids in self.ids.values()), 0),
-            ("requests told two different things", sum(len(said) > 1 for said in self.said.values()), 0),
+            ("requests with contradicting verdicts", sum(len(said) > 1 for said in self.said.values()), 0),
             ("verdicts the cloud's record disagrees with", len(untrue), 0),
         )
         console.say()
@@ -200,9 +200,9 @@ class Soak:
             console.say(f"  {console.mark(None if wanted is None else value == wanted)} {name:<44} {value:>9,}")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         console.say(f"      {'queue drained in':<44} {drained:>8.0f} s")
-        console.say(f"      {'peak memory, all but the AWS stand-in':<44} {peak:>6.0f} MiB")
+        console.say(f"      {'peak memory, without moto':<44} {peak:>6.0f} MiB")
         quarters = " ".join(f"{memory:,}" for memory in troubles.memory)
-        console.say(f"      {'MiB at each quarter, the cloud records it all':<44} {quarters}")
+        console.say(f"      {'MiB at each quarter, with the cloud record':<44} {quarters}")
         for wrong in untrue[:5]:
             console.trouble(wrong)
         return all(wanted in (None, value) for _, value, wanted in rows)
@@ -211,14 +211,15 @@ class Soak:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--faults", type=float, default=0.05, help="part of the cloud's answers that go wrong")
-    parser.add_argument("--duplicates", type=float, default=0.02, help="part of the requests that are sent twice")
+    parser.add_argument("--faults", type=float, default=0.05, help="share of the cloud's answers that fail")
+    parser.add_argument("--duplicates", type=float, default=0.02, help="share of the requests that are sent twice")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=30, help="give up after so long")
+    parser.add_argument("--minutes", type=float, default=30, help="give up after so many minutes")
     asked = parser.parse_args()
     random, world = Random(asked.seed), World(utc_now, seed=asked.seed)
-    soak = Soak(CloudApi(world), Rain(asked.faults, asked.seed), list(_requests(world, asked.requests, random)))
-    soak.cloud.faults = soak.rain
+    faulty = RandomFaults(asked.faults, asked.seed)
+    soak = Soak(CloudApi(world), faulty, list(_requests(world, asked.requests, random)))
+    soak.cloud.faults = soak.faults
     console = Console(brief=True)
     began = told = time.monotonic()
     deadline = began + asked.minutes * 60
@@ -228,7 +229,7 @@ def main() -> int:
         sending = ThreadPoolExecutor(1).submit(soak.send, stack, asked.duplicates, random)
         while soak.answered < asked.requests and time.monotonic() < deadline:
             if sending.done():
-                sending.result()  # what ended it before all were sent ends the soak
+                sending.result()  # raises the error that ended the sending, if any
             soak.take(stack)
             if soak.answered * 4 >= asked.requests * (len(troubles.memory) + 1):
                 troubles.memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -245,7 +246,7 @@ def main() -> int:
 
 
 def _requests(world: World, count: int, random: Random) -> Iterator[dict[str, Any]]:
-    """Disks on servers, twenty to one, each with one request."""
+    """Create servers with twenty disks each, and one request for each disk."""
     server_id = ""
     long_ago = world.now - timedelta(days=1)
     for number in range(count):

@@ -1,4 +1,4 @@
-"""`make doctor STACK=`: what a deployed stack needs, looked at one by one, and one dry run from inside the function."""
+"""`make doctor STACK=`: check one by one what a deployed stack needs, and let its function do a dry run."""
 
 import json
 import time
@@ -12,22 +12,23 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from shared.ports import Clock, utc_now
 from tools import stack_checks as checks
-from tools.deployed import NEEDS, AwsFailed, Deployed, Unknown, is_denied, names_of
+from tools.deployed import AwsFailed, Deployed, Unknown, is_denied, names_of
 from tools.detach import AGAIN, Service
 from tools.examination import Line, State
+from tools.permissions import READS, needs_of
 from tools.stack_facts import Asked
-from tools.stack_reader import READS, StackReader
+from tools.stack_reader import StackReader
 
 DRY_TTL = 60
-"""Seconds for which the function tries a dry run, where the cloud does not answer."""
+"""Seconds for which the function tries a dry run if the cloud does not answer."""
 
 PATIENCE = 120.0
-"""Seconds within which a dry run has its verdict: its time to live, and the way in and out."""
+"""Seconds to wait for the verdict of a dry run: its time to live, plus delivery."""
 
 
 @dataclass(frozen=True)
 class StackExamination:
-    """All checks of one stack. `service` hears the verdicts of requests whose ids begin with what it is given."""
+    """All checks of one stack. `service` receives the verdicts of requests whose ids begin with its argument."""
 
     reader: StackReader
     service: Callable[[str], AbstractContextManager[Service]]
@@ -37,7 +38,7 @@ class StackExamination:
     clock: Clock = utc_now
 
     def lines(self) -> Iterator[Line]:
-        """Never raises what AWS can cause: what may not be read, or is not there, is a line."""
+        """All checks. Errors of AWS, such as a missing permission or resource, become lines."""
         for check, look in self._checks().items():
             try:
                 yield from look()
@@ -88,9 +89,9 @@ class StackExamination:
     # ------------------------------------------------------------------------------------------------- the dry run
 
     def _login(self) -> Iterator[Line]:
-        """A dry run for each project; nothing is asked for while it would only wait."""
+        """A dry run for each project; none while the stack is paused."""
         if self.reader.mapping("RequestsMappingId").state != "Enabled":
-            why = "requests are not handed to the function, so a dry run would wait"
+            why = "requests are not delivered to the function, so a dry run would wait"
             yield Line("login", State.NOT_TRIED, why, f"`make resume STACK={self.reader.stack.name}`")
             return
         asked = self._asked()
@@ -99,7 +100,7 @@ class StackExamination:
         yield checks.bus(asked)
 
     def _asked(self) -> list[Asked]:
-        """Ask for all at once, and wait for the verdicts. A dry run is repeated as the same request: see AGAIN."""
+        """Send all dry runs at once and wait for the verdicts. Each is repeated as the same request: see AGAIN."""
         session = f"by-hand-{uuid4().hex[:12]}"
         ids = {f"{session}-{at}": project for at, project in enumerate(["", *self.reader.projects()])}
         verdicts: dict[str, Asked] = {}
@@ -118,7 +119,7 @@ class StackExamination:
         return [verdicts.get(id_) or Asked(id_, project, PATIENCE) for id_, project in ids.items()]
 
     def _request(self, prefix: str, id_: str, project: str) -> str:
-        """Of a server and a volume that exist nowhere, unless a person has named some."""
+        """A dry run for the named server and volume, or else for invented ids."""
         data: dict[str, Any] = {"server_id": str(uuid4()), "volume_id": str(uuid4())}
         if not project and self.server_id and self.volume_id:
             data = {"server_id": self.server_id, "volume_id": self.volume_id}
@@ -135,23 +136,23 @@ class StackExamination:
 
 
 def not_read(check: str, error: Exception) -> Line:
-    """What AWS did not tell: a permission that is missing, or trouble."""
+    """The line for a check that AWS did not allow or answer."""
     if isinstance(error, ClientError):
         if is_denied(error):
-            return Line(check, State.NOT_TRIED, f"this needs {permission(error.operation_name)}")
+            return Line(check, State.NOT_TRIED, f"needs the permission {permission(error.operation_name)}")
         told = error.response["Error"]
         said = f"{error.operation_name}: {told['Code']} {told.get('Message', '')}".strip()
-        return Line(check, State.FAIL, said, "see whether the resource is still there, and try again")
-    return Line(check, State.FAIL, f"AWS cannot be asked ({error})", "check AWS_PROFILE, AWS_REGION and the network")
+        return Line(check, State.FAIL, said, "check whether the resource still exists, and try again")
+    return Line(check, State.FAIL, f"AWS cannot be reached ({error})", "check AWS_PROFILE, AWS_REGION and the network")
 
 
 def permission(operation: str) -> str:
-    """What allows an operation: of a read its action, else what a request by hand needs."""
-    return next((action for action in READS if action.endswith(f":{operation}")), NEEDS)
+    """The permission for an operation: the action of a read, or else all that a dry run needs."""
+    return next((action for action in READS if action.endswith(f":{operation}")), needs_of("detach"))
 
 
 def of_stack(reader: StackReader, server_id: str = "", volume_id: str = "") -> StackExamination:
-    """With the stack's own queue and bus."""
+    """The examination of a stack, with its own queue and bus."""
 
     def service(session: str) -> Deployed:
         return Deployed(names_of(reader.stack.name), session)

@@ -1,4 +1,4 @@
-"""What is known of a deployed stack, as values: read by `stack_reader.py`, judged by `stack_checks.py`."""
+"""Facts about a deployed stack, as values: `stack_reader.py` reads them, `stack_checks.py` checks them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A resource of the stack: its type, and what AWS calls it."""
+    """A resource of the stack: its type, and its name in AWS."""
 
     kind: str
     physical: str
@@ -27,7 +27,7 @@ class StackFacts:
 
 @dataclass(frozen=True, slots=True)
 class SourceMapping:
-    """An event source mapping; `last` is what Lambda says of its last batch, and may be empty."""
+    """An event source mapping; `last` is Lambda's result of its last batch, and may be empty."""
 
     id: str
     state: str
@@ -36,7 +36,7 @@ class SourceMapping:
 
 @dataclass(frozen=True, slots=True)
 class FunctionFacts:
-    """A function as it is deployed, under its logical name."""
+    """A deployed function, with its logical name."""
 
     name: str
     state: str
@@ -47,7 +47,7 @@ class FunctionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Where an alias points; `shifted` has the share (0 to 1) of each other version while traffic is shifted."""
+    """The version of an alias; `shifted` has the share (0 to 1) of other versions while traffic is shifted."""
 
     version: str
     shifted: Mapping[str, float]
@@ -56,7 +56,7 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class SecretFacts:
-    """A secret that the stack names; its value is never read."""
+    """A secret of the stack; its value is never read."""
 
     name: str
     purpose: str
@@ -67,7 +67,7 @@ class SecretFacts:
 
 @dataclass(frozen=True, slots=True)
 class RuleFacts:
-    """The rule that hands requests on the bus to the queue, and the ARNs of its targets."""
+    """The rule that sends requests from the bus to the queue, and the ARNs of its targets."""
 
     name: str
     enabled: bool
@@ -76,7 +76,7 @@ class RuleFacts:
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """A topic that alarms are sent to; `trouble` is AWS's word where it cannot be looked at."""
+    """A topic for alarms; `trouble` is AWS's error if it cannot be read."""
 
     arn: str
     confirmed: int = 0
@@ -100,7 +100,7 @@ class AlarmFacts:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A dry-run request, and its verdict's data, if one came within `seconds`."""
+    """A dry-run request, and the data of its verdict if one arrived within `seconds`."""
 
     id: str
     project: str
@@ -109,7 +109,7 @@ class Asked:
 
 
 def told(length: timedelta) -> str:
-    """A length of time for a person: 40 s, 12 min, 3 h, 14 days."""
+    """A duration in words: 40 s, 12 min, 3 h, 14 days."""
     seconds = int(length.total_seconds())
     for unit, word, most in ((1, "s", 120), (60, "min", 120 * 60), (3600, "h", 48 * 3600)):
         if seconds < most:

@@ -1,4 +1,4 @@
-"""Reads what is known of a deployed stack from AWS; nothing is changed, and no secret's value is read."""
+"""Reads the facts about a deployed stack from AWS. It changes nothing, and reads no value of a secret."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,28 +25,11 @@ from tools.stack_facts import (
 )
 
 ALIAS = "live"
-"""The alias by which each function of the template is invoked."""
+"""The alias through which each function of the template is invoked."""
 
 FUNCTION = "AWS::Lambda::Function"
 ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
 NAMESPACE = "BmsVolumeDetach"
-
-READS = (
-    "cloudformation:DescribeStacks",
-    "cloudformation:ListStackResources",
-    "sqs:GetQueueAttributes",
-    "cloudwatch:GetMetricStatistics",
-    "cloudwatch:DescribeAlarms",
-    "lambda:GetEventSourceMapping",
-    "lambda:GetFunctionConfiguration",
-    "lambda:GetAlias",
-    "lambda:GetFunctionConcurrency",
-    "secretsmanager:DescribeSecret",
-    "events:DescribeRule",
-    "events:ListTargetsByRule",
-    "sns:GetTopicAttributes",
-)
-"""The permissions of all reads, by the name of the operation."""
 
 MISSING = ("ResourceNotFoundException", "NotFound", "NotFoundException")
 NO_TOPIC = (*MISSING, "InvalidParameter", "InvalidParameterException")
@@ -65,7 +48,7 @@ def described_stack(name: str) -> StackFacts:
 
 
 def listed_resources(name: str) -> dict[str, Resource]:
-    """Each resource that a stack has, by its logical name. Raises one of AwsFailed."""
+    """The resources of a stack, by logical name. Raises one of AwsFailed."""
     pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
     listed = (one for page in pages for one in page["StackResourceSummaries"])
     found = (one for one in listed if one["ResourceStatus"] != "DELETE_COMPLETE")
@@ -74,7 +57,7 @@ def listed_resources(name: str) -> dict[str, Resource]:
 
 @dataclass(frozen=True)
 class StackReader:
-    """One stack. Every method raises one of AwsFailed, and Unknown where the stack lacks a part."""
+    """Reads one stack. Every method raises one of AwsFailed, and Unknown if the stack lacks a part."""
 
     stack: StackFacts
     list_resources: Callable[[str], Mapping[str, Resource]] = listed_resources
@@ -92,13 +75,13 @@ class StackReader:
             raise Unknown(f"The stack {self.stack.name} has no output {name}: is it one of this service?") from None
 
     def functions(self) -> dict[str, str]:
-        """What AWS calls each function, by its logical name."""
+        """The name of each function in AWS, by logical name."""
         return {name: one.physical for name, one in sorted(self.resources.items()) if one.kind == FUNCTION}
 
     # ------------------------------------------------------------------------------------------ queues, mappings
 
     def waiting(self, output: str) -> Waiting:
-        """Of the queue whose URL is that output."""
+        """The messages of the queue whose URL is that output."""
         return waiting_in(self.client("sqs"), self.output(output))
 
     def queue_arn(self) -> str:
@@ -106,11 +89,11 @@ class StackReader:
         return str(self.client("sqs").get_queue_attributes(**asked)["Attributes"]["QueueArn"])
 
     def oldest(self) -> timedelta | None:
-        """The age of the oldest message of the request queue, as CloudWatch last knew it."""
+        """The age of the oldest message of the request queue, from CloudWatch's last value."""
         return oldest_in(self.client("cloudwatch"), self.output("RequestQueueUrl"), self.clock())
 
     def oldest_if_allowed(self) -> timedelta | None:
-        """The same; None too where CloudWatch may not be asked."""
+        """The same; also None without the permission to read CloudWatch."""
         try:
             return self.oldest()
         except ClientError as error:
@@ -130,7 +113,7 @@ class StackReader:
         return [_function(name, ask(FunctionName=physical)) for name, physical in self.functions().items()]
 
     def aliases(self) -> dict[str, Alias | None]:
-        """The alias of each function; None where it has none."""
+        """The alias of each function, or None."""
         return {name: self.alias(physical) for name, physical in self.functions().items()}
 
     def alias(self, function: str) -> Alias | None:
@@ -144,7 +127,7 @@ class StackReader:
         return Alias(found["FunctionVersion"], shifted, found.get("RevisionId", ""))
 
     def reserved(self) -> dict[str, int | None]:
-        """How many invocations are reserved for each function."""
+        """The reserved concurrency of each function, or None."""
         ask = self.client("lambda").get_function_concurrency
         return {
             name: ask(FunctionName=physical).get("ReservedConcurrentExecutions")
@@ -154,7 +137,7 @@ class StackReader:
     # --------------------------------------------------------------------------------------------------- secrets
 
     def secret_names(self) -> dict[str, str]:
-        """What each secret is for, by its name or ARN: as the parameters name them, and the one that the stack made."""
+        """The purpose of each secret, by name or ARN: those of the parameters, and the one that the stack created."""
         given = self.stack.parameters
         named = {given.get("CloudSecretId", ""): "the cloud"}
         for project in self.projects():
@@ -169,7 +152,7 @@ class StackReader:
         return {name: purpose for name, purpose in named.items() if name}
 
     def projects(self) -> list[str]:
-        """Those that are served beside the one of the cloud's secret."""
+        """The projects that are served in addition to that of the cloud's secret."""
         return [one for one in self.stack.parameters.get("AllowedProjects", "").split(",") if one]
 
     def secrets(self) -> list[SecretFacts]:
@@ -188,7 +171,7 @@ class StackReader:
     # ----------------------------------------------------------------------------------------------- bus, alarms
 
     def rule(self) -> RuleFacts:
-        """CloudFormation calls a rule of a bus `bus|rule`."""
+        """The rule that sends requests from the bus to the queue. Its physical name is `bus|rule`."""
         made = self.resources.get("RequestsFromBus")
         if made is None:
             raise Unknown(f"The stack {self.stack.name} has no rule RequestsFromBus.")
@@ -199,7 +182,7 @@ class StackReader:
         return RuleFacts(name, found["State"].startswith("ENABLED"), tuple(one["Arn"] for one in targets))
 
     def refused_by_sink(self) -> float:
-        """How many verdicts the sink has refused for good in the last day."""
+        """How many verdicts the sink refused for good in the last day."""
         of = {"service": self.stack.name, "to": "sink"}
         now = self.clock()
         found = self.client("cloudwatch").get_metric_statistics(
@@ -228,7 +211,7 @@ class StackReader:
         names = [one.physical for one in self.resources.values() if one.kind in ALARMS]
         ask = self.client("cloudwatch").describe_alarms
         found: list[Mapping[str, Any]] = []
-        for start in range(0, len(names), 100):  # as many as one call takes
+        for start in range(0, len(names), 100):  # the limit of one call
             answer = ask(AlarmNames=names[start : start + 100], AlarmTypes=["MetricAlarm", "CompositeAlarm"])
             found += answer.get("MetricAlarms", ()) + answer.get("CompositeAlarms", [])
         return [_alarm(one) for one in found]

@@ -1,4 +1,4 @@
-"""`make status`: what became of a request, look by look, from the functions' log."""
+"""`make status`: show the history of a request, look by look, from the functions' log."""
 
 import json
 import re
@@ -20,12 +20,12 @@ class Lines(Protocol):
     """A log that can be searched."""
 
     def lines(self, request_id: str, since: datetime, until: datetime) -> list[dict[str, Any]]:
-        """Every line about a request, the oldest first."""
+        """Every line about a request, oldest first."""
 
 
 @dataclass(frozen=True)
 class FileLog:
-    """The logs of stacks on this machine, one JSON object a line."""
+    """The logs of local stacks, one JSON object a line."""
 
     paths: tuple[Path, ...]
 
@@ -38,7 +38,7 @@ class FileLog:
 
 
 def as_line(text: str) -> dict[str, Any] | None:
-    """A line of our log; None for what Lambda itself writes."""
+    """A line of our log; None for lines of Lambda itself."""
     try:
         line = json.loads(text)
     except ValueError:
@@ -48,7 +48,7 @@ def as_line(text: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Step:
-    """A row of the timeline: when, what, and what else there is to say."""
+    """A row of the timeline: the time, what happened, and details."""
 
     at: datetime
     what: str
@@ -57,18 +57,18 @@ class Step:
 
 Volume = str | None
 About = tuple[str, Volume]
-"""The source of a request, and a volume of it; None for lines about all of it."""
+"""The source of a request and one of its volumes; None for lines about all volumes."""
 
 
 def is_about(line: Mapping[str, Any], request_id: str) -> bool:
-    """Whether a line is about a request; the webhook's answer names source, id and volume of each."""
+    """Whether a line is about a request. The webhook's line lists source, id and volume of each request."""
     told = line.get("requests") or ()
     named = any(isinstance(one, str) and one.split(" ")[1:2] == [request_id] for one in told)
     return line.get("request_id") == request_id or named
 
 
 def grouped(lines: Iterable[Mapping[str, Any]], volume: str = "") -> dict[About, list[Mapping[str, Any]]]:
-    """The lines of one id, by who asked and by volume: two senders may use the same id."""
+    """The lines of one request id by source and volume, because two senders may use the same id."""
     found: dict[About, list[Mapping[str, Any]]] = {}
     for line in lines:
         about = line.get("volume_id")
@@ -89,7 +89,7 @@ def _step(line: Mapping[str, Any]) -> Step:
                 return Step(at, look.text, (*calls, *announced, f"waits {line.get('seconds')} s"))
             if line.get("decision") == "list":
                 return Step(at, f"data disks listed: {len(line.get('volume_ids') or ())}", calls)
-            # Whatever ends it has no wait.
+            # Any other decision ends the request.
             return Step(at, f"{str(line.get('outcome', '')).upper()} · {line.get('detail')}", (look.text, *calls))
         case "webhook answered":
             return Step(at, f"webhook answered {line.get('http_status')}")
@@ -113,7 +113,7 @@ FINAL_TYPES = re.compile(r"\.volume\.(detached|detach_failed|detach_checked)\.v\
 
 
 def status_of(lines: Iterable[Mapping[str, Any]]) -> Exit:
-    """What the log says of one volume of a request: by its conclusion, or else by the verdict that was delivered."""
+    """The status of one volume of a request, from its conclusion or else its delivered verdict."""
     status = Exit.OPEN
     for line in lines:
         delivered = (
@@ -129,7 +129,7 @@ def status_of(lines: Iterable[Mapping[str, Any]]) -> Exit:
 
 
 def show(log: Lines, request_id: str, volume: str, since: float, now: datetime, as_json: bool = False) -> Exit:
-    """Print what became of a request. USAGE if the log knows nothing of it, or of that volume of it."""
+    """Print the history of a request. USAGE if the log has no line about it, or about that volume."""
     lines = log.lines(request_id, now - timedelta(seconds=since), now)
     found = grouped(lines, volume)
     if not lines or (volume and all(about is None for _, about in found)):
@@ -140,7 +140,7 @@ def show(log: Lines, request_id: str, volume: str, since: float, now: datetime, 
             if volume and others
             else ": check the id, or look further back (SINCE=7d)"
         )
-        print(f"The log of the last {_length(since)} knows nothing of {unknown}{there}.", file=sys.stderr)
+        print(f"The log of the last {_length(since)} has nothing about {unknown}{there}.", file=sys.stderr)
         return Exit.USAGE
     for about, mine in found.items():
         if as_json:

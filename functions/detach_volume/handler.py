@@ -1,4 +1,4 @@
-"""Detach volumes: an SQS batch in, a partial batch response out."""
+"""Lambda handler that detaches volumes: takes an SQS batch, returns a partial batch response."""
 
 from datetime import timedelta
 from functools import partial
@@ -14,7 +14,7 @@ from shared.telemetry.logs import logger
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: Any) -> Any:
-    """All requests of a batch at once; a record that AWS or our code failed goes back to the queue alone."""
+    """Handle all requests of a batch. Only the records that AWS or our code failed return to the queue."""
     left = timedelta(milliseconds=context.get_remaining_time_in_millis()) - timedelta(seconds=TIME_TO_SEND)
     return answer_batch(event, partial(service().handle, deadline=utc_now() + left))
 

@@ -1,4 +1,4 @@
-"""Receive webhooks: an HTTP request in (payload format 2.0, of a Function URL or an HTTP API), an answer out."""
+"""Lambda handler that receives webhooks from a Function URL or an HTTP API (payload format 2.0)."""
 
 import base64
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from shared.webhook.receive import HttpRequest
 
 
 def http_request_of(event: dict[str, Any]) -> HttpRequest:
-    """What the core needs of the event; the body is the very bytes that were sent, since those are signed."""
+    """Convert the event to a request. The body is kept byte for byte, because the signature covers it."""
     context = event["requestContext"]
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     iam = (context.get("authorizer") or {}).get("iam")
@@ -29,7 +29,7 @@ def http_request_of(event: dict[str, Any]) -> HttpRequest:
 
 
 def is_too_large(event: Mapping[str, Any], headers: Mapping[str, str]) -> bool:
-    """Whether the body is larger than what is taken, by its header or by its length, before it is decoded."""
+    """Whether the body exceeds BODY_BYTES, by its header or its length. Checked before it is decoded."""
     told = headers.get("content-length", "").strip()
     if told.isascii() and told.isdecimal() and (len(told) > len(str(BODY_BYTES)) or int(told) > BODY_BYTES):
         return True
@@ -44,7 +44,7 @@ def body_of(event: Mapping[str, Any]) -> bytes:
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
-    """Answer every request; only settings that make no sense raise an error."""
+    """Answer every request. Raises SettingsError for invalid settings."""
     answer = webhook_endpoint().answer(http_request_of(event))
     return {"statusCode": answer.status, "headers": answer.all_headers, "body": answer.body, "isBase64Encoded": False}
 

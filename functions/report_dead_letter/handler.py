@@ -1,4 +1,4 @@
-"""Answer dead letters: the requests that our own code could not cope with, each with a final verdict."""
+"""Lambda handler that emits a final verdict for each request in the dead-letter queue."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Run the canary: a schedule's event in, how the run ended out."""
+"""Lambda handler that runs the canary when the schedule invokes it, and returns the result."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from shared.telemetry.metrics import meters
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(_event: Any, _context: Any) -> dict[str, Any]:
-    """A failure is logged and counted, not raised: Lambda would repeat the run."""
+    """Log and count a failure. It is not raised, because Lambda would repeat the run."""
     ended = canary().run()
     report(ended, meters)
     meters.flush()

@@ -1,4 +1,4 @@
-"""The artifact for this machine, made once, and processes that see it and nothing else."""
+"""Fixtures: the artifact for this machine, built once, and processes that have only the artifact."""
 
 import os
 import subprocess

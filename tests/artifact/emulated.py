@@ -1,4 +1,4 @@
-"""The artifact under Lambda's own emulator and runtime client, in an empty directory."""
+"""Runs the artifact under Lambda's own emulator and runtime client, in an empty directory."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A gate on the way from a function to AWS: it keeps the names of what is called, and can hold one of them up."""
+"""A proxy between a function and AWS that records calls and can delay one of them."""
 
 import threading
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def gate_to(aws: str) -> Iterator[Gate]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """Whoever was killed has hung up."""
+            """A killed client has closed its connection."""
 
     closing = threading.Event()
     with Listener(("127.0.0.1", 0), Passage) as server:

@@ -1,4 +1,4 @@
-"""Under the emulator a function has the artifact, the runtime client and the standard library, and nothing else."""
+"""Under the emulator a function has only the artifact, the runtime client and the standard library."""
 
 import json
 import re

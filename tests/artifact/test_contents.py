@@ -1,4 +1,4 @@
-"""What is in the artifact, and that the same goes in gives the same out."""
+"""The contents of the artifact, and its reproducibility."""
 
 import hashlib
 import sys

@@ -1,4 +1,4 @@
-"""AWS never answers in the middle of a batch: the function ends in time, and the batch comes again."""
+"""AWS does not answer in the middle of a batch: the function ends in time, and the batch is delivered again."""
 
 from local.aws_stand_in import DEAD_LETTERS, REQUESTS
 from local.demo import FREE_VOLUME, SERVER

@@ -1,4 +1,4 @@
-"""What a cold start loads out of the artifact: nothing that is not on the list, and all of it compiled."""
+"""A cold start loads only the listed modules of the artifact, and all of them are compiled."""
 
 import json
 import re

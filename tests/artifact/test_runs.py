@@ -1,4 +1,4 @@
-"""The artifact does its work without anything around it: what was left out of it is not needed."""
+"""The artifact works alone: it needs nothing that was left out of it."""
 
 import json
 import time

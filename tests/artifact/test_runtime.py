@@ -1,4 +1,4 @@
-"""The artifact as Lambda runs it, under the official emulator and runtime client: each function, cold and warm."""
+"""The artifact under Lambda's official emulator and runtime client: each function, cold and warm."""
 
 import json
 from datetime import UTC, datetime
@@ -88,7 +88,7 @@ def test_a_webhook(world: World, start: Start) -> None:
 
 
 def test_a_webhook_that_proves_nothing(world: World, start: Start) -> None:
-    """What is not signed, or says something else than what was signed, is turned away and goes nowhere."""
+    """A request without a signature, or changed after it was signed, is refused and not sent on."""
     post = Post({"content-type": "application/json"}, json.dumps(bare(SERVER, VOLUME)).encode())
     tampered = post.signed(LOCAL_SECRET, datetime.now(UTC)).tampered()
     with start("receive_webhook", world.variables) as webhook:

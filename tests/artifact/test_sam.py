@@ -1,4 +1,4 @@
-"""`sam` builds what `make build` builds, and deploys it: as far as that goes without an account."""
+"""`sam` builds the same artifact as `make build`, and deploys it up to the change set."""
 
 import io
 import re
@@ -129,5 +129,5 @@ def test_parameters_that_would_fail_later_are_refused_now(rehearsed: Rehearsal, 
     """By what `make deploy` asks before sam does."""
     (tmp_path / "built").mkdir()
     shutil.copy(rehearsed.built / "template.yaml", tmp_path / "built")
-    with pytest.raises(Refused, match="SinkSecretId must be set beside SinkUrl"):
+    with pytest.raises(Refused, match="SinkUrl needs SinkSecretId"):
         release(rehearsed.account, tmp_path, ROOT / "samconfig.toml", ["SinkUrl=https://sink.example.com"])

@@ -1,4 +1,4 @@
-"""What a function has around it, AWS by moto and the simulated cloud, and what the two have to say of it."""
+"""The surroundings of a function: AWS by moto and the simulated cloud, with checks of both."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A consumer that knows nothing of this code but the schemas it publishes."""
+"""A consumer that knows only the published schemas."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def closed(schema: Any) -> Any:
-    """The same schema, refusing every name it does not list: for us, not for consumers."""
+    """The same schema, but it refuses unlisted names; for our tests only."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -31,7 +31,7 @@ def validator(schema: Mapping[str, Any]) -> Validator:
 
 
 def _validators(strict: bool) -> dict[str, Validator]:
-    """By the `title`, which is an event's type without the deployment's prefix."""
+    """Schemas by `title`, the event's type without the deployment's prefix."""
     schemas = [load(path) for path in sorted(SCHEMAS.glob("*.v1.json"))]
     return {schema["title"]: validator(closed(schema) if strict else schema) for schema in schemas}
 
@@ -40,7 +40,7 @@ VALIDATORS = {strict: _validators(strict) for strict in (False, True)}
 
 
 def faults(event: Mapping[str, Any], strict: bool = False) -> list[str]:
-    """What is wrong with an event; `strict` also counts names that no schema lists."""
+    """The faults of an event; `strict` also reports unlisted names."""
     _, _, name = event["type"].partition(".volume.")
     checker = VALIDATORS[strict].get(f"volume.{name}")
     if checker is None:

@@ -1,4 +1,4 @@
-"""What the pages for people say: their commands, samples, names and links, taken out of them to be checked."""
+"""Extracts commands, samples, names and links from the pages, so that tests can check them."""
 
 import json
 import os
@@ -49,7 +49,7 @@ OPENSTACK = {
 """Commands of OpenStack's own client, which nothing here installs: known by its documents."""
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
-"""What AWS answers here, whatever it is asked."""
+"""The answer of AWS here to any call."""
 
 NOT_RUN = {
     "git": "would change the tree that the tests are in",
@@ -59,7 +59,7 @@ NOT_RUN = {
 """Recorded and answered, not run."""
 
 TOOLS = ("cp", "date", "openssl")
-"""Of the reader's machine, run as they are."""
+"""Commands of the reader's machine, run unchanged."""
 
 
 @dataclass(frozen=True)
@@ -89,18 +89,18 @@ def blocks(language: str) -> tuple[Block, ...]:
 
 
 def prose(page: Path, section: str = "") -> str:
-    """A page without its fenced blocks, from its section of that name on."""
+    """A page without its fenced blocks, from the section of that name on."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return text[text.index(f"\n## {section}") :] if section else text
 
 
 def spans(page: Path, section: str = "") -> list[str]:
-    """What stands between backticks in the prose, on one line each."""
+    """The code spans of the prose, one line each."""
     return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose(page, section))]
 
 
 def script_of(block: Block) -> str:
-    """A block as its reader runs it: with the functions that earlier blocks of the page have defined."""
+    """A block with the functions that earlier blocks of the page define."""
     earlier = [other.text for other in blocks("sh") if other.page == block.page and other.line < block.line]
     return "\n".join([*(text for text in earlier if re.search(r"^\w+\(\) \{", text, re.MULTILINE)), block.text])
 
@@ -110,13 +110,13 @@ def script_of(block: Block) -> str:
 
 @dataclass
 class Shell:
-    """A shell on a machine that has nothing but what the pages say one needs; `calls` is what was called in it."""
+    """A shell on a machine with only the tools that the pages require; `calls` are the recorded calls."""
 
     home: Path
     calls: list[list[str]] = field(default_factory=list)
 
     def run(self, script: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a script to its end; a command that is not known, or fails, ends it."""
+        """Run a script; an unknown or failing command ends it."""
         tools, record = self.home / "bin", self.home / "calls"
         tools.mkdir()
         record.mkdir()
@@ -125,7 +125,7 @@ class Shell:
                 (tools / tool).symlink_to(found)
         for name in NOT_RUN:
             self._stand_in(name, "")
-        # A sum is one of messages, and there are none; anything else that is asked for is a name.
+        # A sum counts messages, of which there are none; any other query returns a name.
         self._stand_in("aws", f'case "$*" in *sum\\(*) echo 0;; *) echo {UNKNOWN};; esac')
         really = "|".join(shlex.quote(arguments) for arguments in sorted(EXECUTED))
         make = f"PATH={shlex.quote(os.environ['PATH'])} exec make --no-print-directory"
@@ -158,11 +158,11 @@ READERS_OWN = {
     "TAG": "v0.1.0",
     "PROJECT": "c685484a8cc2416b97260938705deb65",
 }
-"""What a page leaves to its reader to set."""
+"""Variables that the reader has to set."""
 
 
 def plain_environment() -> dict[str, str]:
-    """No setting of the caller's, and not the variables of the make that runs the tests."""
+    """The environment without the caller's settings and the variables of make."""
     known = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
     return {**known, "PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -171,7 +171,7 @@ def plain_environment() -> dict[str, str]:
 
 
 def faults(call: Sequence[str]) -> list[str]:
-    """What is wrong with a command, as far as it can be known without running it."""
+    """The faults of a command that can be found without running it."""
     tool, *arguments = call
     match tool:
         case "make":
@@ -190,7 +190,7 @@ def make_faults(arguments: Sequence[str]) -> list[str]:
 
 
 CALLED = {"s3api": "s3"}
-"""What the command line calls a service, where that is not its name."""
+"""Names of services in the command line that differ from the service's name."""
 
 GLOBAL_OPTIONS = {"query", "output", "region", "profile", "cli-read-timeout"}
 
@@ -201,7 +201,7 @@ def aws_service(name: str) -> Any:
 
 
 def aws_faults(arguments: Sequence[str]) -> list[str]:
-    """A call of AWS's command line held against the models that it is made from."""
+    """The faults of a call of AWS's command line, by botocore's models."""
     service, operation, *rest = arguments
     names = {xform_name(name, "-"): name for name in aws_service(service).operation_names}
     if operation not in names:
@@ -233,7 +233,7 @@ def options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def value_of(shape: Any, values: list[str]) -> Any:
-    """What the command line makes of an option's values: by their shape, JSON for all that is not plain."""
+    """The value of an option as the command line parses it: by its shape, JSON for structures."""
     match shape.type_name:
         case "boolean":
             return True
@@ -247,7 +247,7 @@ def value_of(shape: Any, values: list[str]) -> Any:
 
 
 def contents(value: str) -> str:
-    """A value, or what is in the file that it names; cloud.json is the reader's own."""
+    """A value, or the contents of the file that it names; cloud.json is the reader's."""
     path = value.removeprefix("file://")
     return value if path == value else "{}" if path == "cloud.json" else (ROOT / path).read_text()
 
@@ -256,13 +256,13 @@ def contents(value: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a heading is called in a link."""
+    """The anchor of a heading."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken_links(page: Path) -> list[str]:
-    """Links of a page to files, pictures or sections that are not there; those to other sites are not followed."""
+    """Links of a page to missing files, pictures or sections. Links to other sites are not followed."""
     broken = []
     text = prose(page)
     for link in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"\b(?:src|srcset)=\"([^\"]+)\"", text):

@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it: expanded by the translator that AWS itself runs."""
+"""The template as CloudFormation receives it, expanded by AWS's own translator."""
 
 from functools import cache
 from typing import Any
@@ -9,7 +9,7 @@ from tools.validation.translator import NotTransformed, packaged, transformed
 
 @cache
 def expanded() -> dict[str, Any]:
-    """The expanded template, its parameters still open, with the artifact where `sam deploy` would have put it."""
+    """The expanded template, with unresolved parameters and the location of the artifact as after `sam deploy`."""
     (template,) = transformed(packaged(read((ROOT / "template.yaml").read_text())), [("eu-central-1", {})])
     assert not isinstance(template, NotTransformed), template
     return template

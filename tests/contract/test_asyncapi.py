@@ -1,4 +1,4 @@
-"""docs/asyncapi.json, held against the official schema and against what is deployed."""
+"""docs/asyncapi.json against the official schema and the deployed channels."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def test_it_is_an_asyncapi_document() -> None:
 
 @pytest.mark.parametrize("change", [{"asyncapi": "2.6.0"}, {"channels": []}, {"operations": {"x": {"action": "do"}}}])
 def test_the_official_schema_does_look(change: dict[str, Any]) -> None:
-    """A document that is none is refused."""
+    """An invalid document is refused."""
     assert [] != official_faults({**DOCUMENT, **change})
 
 
@@ -49,7 +49,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_every_schema_of_an_event_is_a_message() -> None:
-    """No type is published that no channel carries."""
+    """Every published type is a message of a channel."""
     files = {f"schemas/{path.name}" for path in (ROOT / "docs/schemas").glob("*.json")}
     carried = {reference for reference in references(DOCUMENT) if reference.startswith("schemas/")}
     data_of_verdicts = {f for f in files if f.endswith(".data.json") and "detach_requested" not in f}
@@ -57,5 +57,5 @@ def test_every_schema_of_an_event_is_a_message() -> None:
 
 
 def test_every_channel_has_an_operation() -> None:
-    """What is described is also used."""
+    """Every described channel is used."""
     assert set(CHANNELS) == {channel for _, channel, _ in OPERATIONS.values()}

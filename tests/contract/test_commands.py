@@ -1,4 +1,4 @@
-"""What the pages for people tell them to do, done or checked: commands, samples, names and links."""
+"""The commands, samples, names and links in the pages work."""
 
 import json
 import os
@@ -35,8 +35,10 @@ from tests.contract.documented import (
     script_of,
     spans,
 )
+from tests.contract.test_reference import deployed
 from tests.contract.test_template import RESOURCES, TEMPLATE
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START
+from tools.reference.telemetry import LOG_LINES, METRICS
 
 OPERATIONS = ROOT / "docs/operations.md"
 SOURCES = "\n".join(
@@ -65,7 +67,7 @@ def test_a_block_of_commands_works(block: Block, tmp_path: Path) -> None:
     if ["make", "run"] in shell.calls:
         (shown,) = [other.text for other in blocks("") if re.search(r"^ .*DETACHED", other.text, re.MULTILINE)]
         printed = {shape(line) for line in done.stdout.splitlines()}
-        # On a machine that is busy the cloud may be done before anybody has looked.
+        # On a busy machine the cloud may finish before the first look.
         sure = [line for line in shown.splitlines() if "still lists" not in line]
         assert [line for line in sure if shape(line) not in printed] == []
 
@@ -76,7 +78,7 @@ def shape(line: str) -> str:
 
 
 def check_what_is_sent(call: list[str]) -> None:
-    """A message is a request, a secret holds what is read from it, and an output is one of the stack's."""
+    """A message is a request, a secret has the values that are read, and an output is the stack's."""
     given = dict(pairwise(call))
     if body := given.get("--message-body"):
         assert isinstance(found_in(body), list), body
@@ -102,26 +104,26 @@ def check_what_is_sent(call: list[str]) -> None:
         "jq .",
     ],
 )
-def test_what_is_wrong_is_found(command: str) -> None:
+def test_faulty_commands_are_found(command: str) -> None:
     """Operations, options, targets, variables and tools that do not exist, and options that are missing."""
     assert faults(command.split())
 
 
 @pytest.mark.parametrize("script", ["jq .", "make everything", "$EDITOR samconfig.yaml", "echo $NOBODY_SETS_IT"])
 def test_a_block_that_does_not_work_is_found(script: str, tmp_path: Path) -> None:
-    """A command that the page does not say one needs, one that fails, a file that is not there, an unset variable."""
+    """A tool that the page does not require, a failing command, a missing file, an unset variable."""
     assert Shell(tmp_path).run(script).returncode != 0
 
 
-def test_what_is_executed_is_documented() -> None:
-    """None of the commands that are really run has gone from the pages."""
+def test_executed_commands_are_documented() -> None:
+    """Every executed command is still in a page."""
     lines = {line.partition(" #")[0].strip() for block in blocks("sh") for line in block.text.splitlines()}
 
     assert {f"make {arguments}" for arguments in EXECUTED} <= lines | {span for page in PAGES for span in spans(page)}
 
 
 def test_a_deployment_takes_settings_of_ones_own() -> None:
-    """sam reads the file that is named, wherever that is; its own without one, and nothing where the name is empty."""
+    """sam reads the named file; by default its own; an empty name is an error."""
 
     def said(*arguments: str) -> str:
         command = ["make", "-n", "deploy", *arguments]
@@ -145,7 +147,7 @@ def test_the_webhook_accepts_what_is_sent() -> None:
     guard.start()
     try:
         assert stack.stdout
-        greeting = "".join(takewhile(lambda line: not line.startswith("Verdicts are shown"), stack.stdout))
+        greeting = "".join(takewhile(lambda line: not line.startswith("Verdicts appear"), stack.stdout))
         (url,) = re.findall(r"endpoint and page +(\S+)", greeting)
         there = {**plain_environment(), "URL": url}
         sent = subprocess.run(send, cwd=ROOT, env=there, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -159,7 +161,7 @@ def test_the_webhook_accepts_what_is_sent() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_a_command_in_a_sentence_is_known(page: Path) -> None:
-    """Also what stands between backticks is a command that there is, with options that it has."""
+    """Commands in backticks exist and have their options."""
     said = [span for span in spans(page) if re.match(r"(make|aws|openstack|git) \w", span)]
     calls = [shlex.split(re.sub(r"<\w+>", "0", part)) for span in said for part in span.split(" && ")]
 
@@ -180,7 +182,7 @@ def test_a_sample_is_what_it_seems(block: Block) -> None:
 
 
 def test_every_block_says_what_it_is() -> None:
-    """What is neither commands nor JSON is output, a drawing or a query, and nothing to run."""
+    """A block is commands, JSON, or output, a drawing or a query that is not run."""
     commands = re.compile(r"^\s*(make|aws|git|openstack|curl|python3?|pip|sam|export) \w", re.MULTILINE)
 
     assert [block.name for block in blocks("") if commands.search(block.text)] == []
@@ -192,13 +194,13 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each link to a file or a section of ours finds it."""
+    """Each link to our own files and sections is valid."""
     assert broken_links(page) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_names_in_a_page_exist(page: Path) -> None:
-    """A path is there; a setting in capitals is one that the sources or the Makefile read."""
+    """Paths exist, and settings in capitals are read by the sources or the Makefile."""
     known = SOURCES + (ROOT / "Makefile").read_text()
     named = spans(page)
     paths = [span for span in named if re.fullmatch(r"(shared|functions|local|tests|docs|events|benchmarks)/\S*", span)]
@@ -210,44 +212,36 @@ def test_names_in_a_page_exist(page: Path) -> None:
 
 # ----------------------------------------------------------------------------------------- the operator's page
 
-OF_AWS = {"SendMessage", "Errors", "FilterArns", "MemorySize", "Throttles", "Timeout", "VisibilityTimeout",
-          "AccessDeniedException", "Disabled", "FailedInvocations", "InvalidToken", "InvocationsFailedToBeSentToDlq",
-          "TaskDoesNotExist", "TaskTimedOut", "ThrottledRules", "ThrottlingException",
-          "ValidationException"}  # fmt: skip
+OF_AWS = {
+    "AccessDeniedException",
+    "DeploymentPreference",
+    "Errors",
+    "InvalidToken",
+    "MessageGroupId",
+    "TaskDoesNotExist",
+    "TaskTimedOut",
+    "Throttles",
+    "ThrottlingException",
+    "Timeout",
+}
 """Words of AWS's that the page uses as AWS does."""
-
-
-def deployed() -> str:
-    """The sources of all that is deployed."""
-    return "\n".join(path.read_text() for top in ("shared", "functions") for path in (ROOT / top).rglob("*.py"))
-
-
-def metrics() -> set[str]:
-    return set(re.findall(r"(?:meters\.\w+|counted\.append|seconds\.append)\(\(?\"(\w+)\"", deployed()))
 
 
 def test_the_operators_names_exist() -> None:
     """Parameters, outputs, resources, metrics and errors are called as they are in the template and the code."""
     classes = set(re.findall(r"^class (\w+)", deployed(), re.MULTILINE))
-    known = {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"], *RESOURCES, *metrics(), NAMESPACE, *classes, *OF_AWS}
+    known = {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"], *RESOURCES, *METRICS, NAMESPACE, *classes, *OF_AWS}
 
     assert {span for span in spans(OPERATIONS) if re.fullmatch(r"([A-Z][a-z]+)+", span)} - known == set()
 
 
-def test_every_parameter_is_explained() -> None:
-    """The operator finds each parameter of the template in the page."""
-    page = OPERATIONS.read_text(encoding="utf-8")
+def test_log_messages_in_the_page_are_logged() -> None:
+    """What the page tells the operator to look for in a log is a message of the code's."""
+    named = {span for span in spans(OPERATIONS) if re.fullmatch(r"[a-z]+( [a-z]+)+", span)}
+    looked_for = {span for span in named if not span.startswith(("make ", "openstack "))}
 
-    assert [name for name in TEMPLATE["Parameters"] if f"`{name}`" not in page] == []
-
-
-def test_log_lines_and_metrics_are_listed() -> None:
-    """What the code writes is what the page lists, no more and no less."""
-    listed = set(spans(OPERATIONS, "Log lines and metrics"))
-    lines = set(re.findall(r"(?:logger\.\w+|write)\(\s*\"([a-z ]+)\"", deployed()))
-
-    assert {span for span in listed if re.fullmatch(r"[a-z]+( [a-z]+)+", span)} == lines
-    assert {span for span in listed if re.fullmatch(r"([A-Z][a-z]+)+", span)} == metrics()
+    assert looked_for & set(LOG_LINES)
+    assert [text for text in looked_for - set(LOG_LINES) if text not in deployed()] == []
 
 
 def test_the_query_asks_for_what_is_logged() -> None:
@@ -266,7 +260,7 @@ def test_the_query_asks_for_what_is_logged() -> None:
 
 
 def test_the_changelog_is_of_this_version() -> None:
-    """It has a section for the version in pyproject.toml, which names the format of continuations."""
+    """It has a section for the version in pyproject.toml, with the format of continuations."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Messages of earlier releases that may still be in a queue: each version is kept as it was written, and understood."""
+"""Messages of earlier releases that may still be in a queue are understood; a sample of each version is kept."""
 
 import json
 from dataclasses import fields, replace
@@ -21,7 +21,7 @@ MESSAGES = Path(__file__).parent / "continuations"
 CONTINUATIONS = sorted(MESSAGES.glob("v*.json"))
 LATEST = MESSAGES / f"v{VERSION}.json"
 BEFORE = replace(MESSAGE_KEYS, made=START + timedelta(days=1))
-"""The first releases signed nothing: what they sent is older than the key."""
+"""The first releases signed nothing: their messages are older than the key."""
 
 NEVER_TRAVELS = {"dry_run", "requester", "summary"}
 """A dry run does not wait for anything it did; false is left out. The first releases did not write who asked. What a
@@ -33,7 +33,7 @@ LATER = {"denied", "redelivered_since", "place", "error_reads", "failures", "lis
 
 
 def stepped(path: Path, attached: bool) -> Bench:
-    """The message met by this release, in a cloud where the volume is still attached or not any more."""
+    """The message handled by this release, in a cloud where the volume is attached or detached."""
     message: dict[str, Any] = json.loads(path.read_text())
     bench = Bench(macs=BEFORE)
     bench.clock.sleep(60)
@@ -56,7 +56,7 @@ def test_there_is_one_of_each_version() -> None:
 
 
 def test_the_latest_is_complete() -> None:
-    """Every field that can travel stands in it, so that none is renamed or taken away unseen."""
+    """It has every field of a continuation, so that no field is renamed or removed unnoticed."""
     message = json.loads(LATEST.read_text())
     assert set(message["request"]) == {field.name for field in fields(DetachRequest)} - NEVER_TRAVELS
     written = {ON_THE_WIRE.get(field.name, field.name) for field in fields(Progress)}
@@ -64,7 +64,7 @@ def test_the_latest_is_complete() -> None:
 
 
 def test_the_latest_is_what_is_written_now() -> None:
-    """Read and written again, it is the same: another form of it would be another version."""
+    """It is read and written again unchanged; another form would be another version."""
     found = read(Message(LATEST.read_text(), "m-1", QUEUE_ARN, START), "bms", START, BEFORE)
     assert isinstance(found, list)
     (case,) = found
@@ -89,7 +89,7 @@ def test_it_is_stepped_to_its_verdict(path: Path, attached: bool) -> None:
 
 
 def test_a_pending_delivery_is_delivered() -> None:
-    """A verdict that an earlier release could not hand over yet is handed over by this one, as it stands."""
+    """A verdict that an earlier release could not deliver is delivered unchanged."""
     taken: list[Event] = []
 
     class Sink:
@@ -109,8 +109,8 @@ def test_a_pending_delivery_is_delivered() -> None:
     assert bench.bus.events == []
 
 
-def test_a_group_goes_on() -> None:
-    """One volume is watched to its end, one is over, and the verdict on a third is emitted; then the summary is."""
+def test_a_group_continues() -> None:
+    """One volume is watched to its end, one is finished, and the verdict on a third is emitted; then the summary."""
     body = (MESSAGES / "group_v2.json").read_text()
     group = json.loads(body)
     bench = Bench()
@@ -131,7 +131,7 @@ def test_a_group_goes_on() -> None:
 
 
 def test_a_group_is_written_as_it_was() -> None:
-    """Read and written again, it is the same: another form of it would be another version."""
+    """It is read and written again unchanged; another form would be another version."""
     body = (MESSAGES / "group_v2.json").read_text()
     found = read(Message(body, "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Group)

@@ -54,7 +54,7 @@ def test_each_test_that_is_named_is_there(path: str, names: list[str]) -> None:
 
 @pytest.mark.parametrize(("name", "lines"), [("Request", 5), ("Constraints", 4)])
 def test_each_line_names_its_code_and_its_test(name: str, lines: int) -> None:
-    """No line of the document is met by a claim alone."""
+    """Each line names code and a test, not only a claim."""
     assert len(items(name)) == lines
     for document, said in items(name):
         code, test = re.findall(r"`((?:shared|local|events)/\S+)`", said), re.findall(r"`(tests/\S+)`: `test_", said)

@@ -1,4 +1,4 @@
-"""The generated documents in the repository are those the code makes."""
+"""The generated documents are up to date."""
 
 from shared.decision.rules import RULES
 from shared.model import Detail, Reason

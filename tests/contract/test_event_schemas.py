@@ -1,4 +1,4 @@
-"""What goes into the schema registry: valid OpenAPI, true of every event, and as strict as the JSON Schemas."""
+"""The schemas for the registry: valid OpenAPI, true of every event, and as strict as the JSON Schemas."""
 
 import json
 import re
@@ -108,7 +108,7 @@ def test_tools_find_what_they_look_for() -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_real_verdicts_are_accepted(name: str) -> None:
-    """What the service really says, in EventBridge's envelope, with each optional part of it that the samples have."""
+    """Real verdicts in EventBridge's envelope, with each optional part that the samples have."""
     event = sample(name)
     assert [error.message for error in VALIDATORS[event["type"]].iter_errors(on_the_bus(event))] == []
 
@@ -139,7 +139,7 @@ ANYTHING: tuple[Any, ...] = (5, "?", None, True, [], {})
 
 
 def broken(value: Any) -> Iterator[Any]:
-    """The value with one thing in it gone, or of another kind, at every place that there is."""
+    """Variants of a value, each with one part removed or of another type."""
     match value:
         case dict():
             for name, item in value.items():
@@ -164,13 +164,13 @@ EVENTS = {
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
-def test_what_is_broken_is_refused_as_by_the_json_schema(event: dict[str, Any]) -> None:
-    """Each event, broken at one place, is accepted by both or by neither: nothing was lost in the conversion."""
+def test_broken_events_are_refused_as_by_the_json_schema(event: dict[str, Any]) -> None:
+    """Each event, broken in one place, is accepted by both or neither, so the conversion loses nothing."""
     check = VALIDATORS[event["type"]]
     told = {True: 0, False: 0}
     for other in broken(event):
         if (other.get("type"), other.get("source")) != (event["type"], event["source"]):
-            continue  # there the registry's schema is stricter: it knows the deployment
+            continue  # the registry's schema is stricter there, because it knows the deployment
         expected = faults(other) == []
         assert check.is_valid(on_the_bus(other)) is expected, other
         told[expected] += 1
@@ -179,7 +179,7 @@ def test_what_is_broken_is_refused_as_by_the_json_schema(event: dict[str, Any]) 
 
 @pytest.mark.parametrize(("data", "good"), REQUESTS.values(), ids=REQUESTS)
 def test_requests_are_accepted_as_by_the_json_schema(data: dict[str, Any], good: bool) -> None:
-    """One volume or several, not both, and what goes with several; from whichever source."""
+    """One volume or several, not both, with the fields of each, from any source."""
     event = {**cloudevent(data), "source": "/some/sender"}
     assert VALIDATORS["bms.volume.detach_requested.v1"].is_valid(on_the_bus(event)) is good
 
@@ -195,7 +195,7 @@ def test_requests_are_accepted_as_by_the_json_schema(data: dict[str, Any], good:
         ({"$ref": "#/$defs/x", "minLength": 1}, r"beside \$ref: minLength"),
     ],
 )
-def test_what_cannot_be_converted_is_an_error(schema: dict[str, Any], named: str) -> None:
-    """A keyword that the published schemas learn one day is not dropped in silence."""
+def test_unconvertible_schemas_are_errors(schema: dict[str, Any], named: str) -> None:
+    """A new keyword of the published schemas is not dropped silently."""
     with pytest.raises(Unconvertible, match=named):
         converted(schema, {"#/$defs/x": "x"})

@@ -1,4 +1,4 @@
-"""What a cold start loads: everything the handlers need, and neither boto3 nor anything of the local stack."""
+"""A cold start loads everything the handlers need, but neither boto3 nor the local stack."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ def test_there_are_handlers() -> None:
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_a_cold_start_loads_no_boto3(handler: str) -> None:
-    """Importing a handler needs no setting, says nothing, warns of nothing, and loads no AWS library.
+    """Importing a handler needs no setting, prints nothing, warns of nothing, and loads no AWS library.
 
     The bare `botocore` package may be there: the logging library looks whether it is installed.
     """

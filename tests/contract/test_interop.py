@@ -1,4 +1,4 @@
-"""Requests as the SDKs and brokers of others write them are accepted, by queue and webhook alike."""
+"""Requests from other SDKs and brokers are accepted, by queue and webhook alike."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def by_webhook(post: Post) -> DetachRequest:
 
 
 def by_queue(post: Post) -> DetachRequest:
-    """What is beside the body goes beside the body: the attributes of a binary event are message attributes."""
+    """A message with the attributes of a binary event as message attributes."""
     record = sqs_record(post.body.decode(), "m-1")
     texts = {name: value for name, value in post.headers.items() if re.fullmatch("ce-.*|content-type", name)}
     record["messageAttributes"] = {name: {"dataType": "String", "stringValue": text} for name, text in texts.items()}
@@ -46,7 +46,7 @@ def asked(request: DetachRequest) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_a_request_is_accepted_by_queue_and_webhook_alike(path: Path) -> None:
-    """The same wish under the same identity, whichever way it comes."""
+    """The same request with the same identity, by either path."""
     post = post_of(path.read_text())
     there = asked(by_webhook(post))
     assert there == asked(by_queue(post))
@@ -55,7 +55,7 @@ def test_a_request_is_accepted_by_queue_and_webhook_alike(path: Path) -> None:
 
 
 def test_each_sample_is_described() -> None:
-    """In the page beside them, which names no other."""
+    """The page beside the samples names exactly these."""
     page = (SAMPLES[0].parent / "README.md").read_text()
     assert {path.stem for path in SAMPLES} == set(re.findall(r"`((?:\w+_)+\w+)`", page)) - {"data_base64"}
     ids = [asked(by_queue(post_of(path.read_text())))[0] for path in SAMPLES]
@@ -64,8 +64,8 @@ def test_each_sample_is_described() -> None:
 
 @pytest.mark.parametrize("write", [to_structured_event, to_binary_event])
 @pytest.mark.parametrize("more", [{}, {"datacontenttype": "application/json"}, {"subject": "Größe", "note": "ä€😀 %"}])
-def test_what_the_python_sdk_writes_is_accepted(write: Any, more: dict[str, str]) -> None:
-    """By the SDK itself, not by a sample of it."""
+def test_events_of_the_python_sdk_are_accepted(write: Any, more: dict[str, str]) -> None:
+    """Made by the SDK itself."""
     attributes = {"id": "4711", "source": "/changes", "type": "bms.volume.detach_requested.v1", **more}
     written = write(CloudEvent(attributes, {"server_id": SERVER, "volume_id": VOLUME, "context": CONTEXT}))
     headers = {name.lower(): value for name, value in written.headers.items()}
@@ -74,7 +74,7 @@ def test_what_the_python_sdk_writes_is_accepted(write: Any, more: dict[str, str]
 
 @pytest.mark.parametrize("prefix", ["ce-", "ce_", "cloudEvents_"])
 def test_bindings_mark_attributes_in_their_own_ways(prefix: str) -> None:
-    """There is none for SQS; adapters take over that of HTTP, Kafka or AMQP."""
+    """SQS has no binding; adapters use that of HTTP, Kafka or AMQP."""
     record = sqs_record(json.dumps({"server_id": SERVER, "volume_id": VOLUME}), "m-1")
     attributes = {"specversion": "1.0", "id": "4711", "source": "/changes", "type": "bms.volume.detach_requested.v1"}
     record["messageAttributes"] = {

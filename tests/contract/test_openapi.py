@@ -74,7 +74,7 @@ def test_the_fields_are_those_of_the_model() -> None:
 
 @pytest.mark.parametrize("kind", ["application/json", STRUCTURED])
 def test_the_examples_are_accepted(kind: str) -> None:
-    """What the document shows fits its own schema, and the endpoint accepts it."""
+    """The examples fit the document's own schema, and the endpoint accepts them."""
     example = BODIES[kind]["example"]
     validator(BODIES[kind]["schema"]).validate(example)
     assert endpoint().answer(signed(example, kind)).status == 202
@@ -145,7 +145,7 @@ TROUBLES = (None, Unsent("x"), Unsent("x", throttled=True))
 def test_every_answer_fits_the_document(
     sent: tuple[str, Any], proven: bool, trouble: Unsent | None, missing: bool
 ) -> None:
-    """Whatever fits the schema of a body is answered with a documented status, and with the schema of that."""
+    """Any body that fits the schema is answered with a documented status and schema."""
     kind, value = sent
     key_ring = FakeKeyRing(trouble=missing)
     answer = endpoint(FakeQueue({0: trouble} if trouble else {}), key_ring).answer(
@@ -165,13 +165,13 @@ def test_every_answer_fits_the_document(
 
 
 WISHES = ("volume_id", "volume_ids", "all_data_disks")
-"""Of these there has to be one."""
+"""One of these is required."""
 
 
 @settings(max_examples=300, deadline=None)
 @given(value=values(BODIES["application/json"]["schema"]))
 def test_bare_json_that_fits_is_accepted(value: dict[str, Any]) -> None:
-    """A request that fits the document gets in, but for what a schema cannot say."""
+    """A request that fits the document is accepted, apart from rules that a schema cannot express."""
     beyond = (
         [value.get(name) in (None, False) for name in WISHES].count(False) != 1
         or (value.get("volume_id") is None and value.get("attachment_id"))
@@ -237,13 +237,13 @@ def check_status(answer: HttpAnswer, status: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), list(zip(KEPT, (200, 202, 202, 404), strict=True)))
-def test_what_is_told_of_a_request_fits(name: str, status: int) -> None:
-    """Whatever is kept, the answer has the documented status, headers, media type and schema."""
+def test_answers_to_requests_fit_the_document(name: str, status: int) -> None:
+    """With any kept object, the answer has the documented status, headers, media type and schema."""
     check_status(endpoint(store=FakeStore({VERDICT["id"]: KEPT[name]})).answer(asking(STATUS_PATH)), status)
 
 
-def test_what_is_refused_of_a_status_fits() -> None:
-    """So do the refusals, and a store that does not answer."""
+def test_refusals_of_a_status_fit() -> None:
+    """Refusals fit too, and so does the answer without a store."""
     nobody = replace(RULES, allowed_requesters=("user:nobody",))
     check_status(endpoint(store=FakeStore()).answer(http_request("GET", {}, path=STATUS_PATH)), 401)
     check_status(endpoint(store=FakeStore(), rules=nobody).answer(asking(STATUS_PATH)), 403)

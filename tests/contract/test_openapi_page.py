@@ -49,7 +49,7 @@ def test_the_page_says_what_the_document_says() -> None:
 
 
 def test_the_page_loads_nothing() -> None:
-    """Every link stays on this server and leads somewhere; there is no script and no asset."""
+    """Every link stays on this server and is valid; there is no script and no asset."""
     shown = Page(page(document()))
     assert {target for target in shown.targets if not target.startswith("#")} == {"openapi.json"}
     assert {target[1:] for target in shown.targets if target.startswith("#")} <= shown.ids
@@ -66,7 +66,7 @@ def test_the_page_fits_a_telephone() -> None:
 
 
 def test_the_page_escapes() -> None:
-    """Markup in the document is shown, not obeyed."""
+    """Markup in the document is escaped."""
     evil = {**document(), "info": {"title": "<script>", "description": "`<b>`"}}
     assert "script" not in Page(page(evil)).tags
     assert "<script>" in Page(page(evil)).said

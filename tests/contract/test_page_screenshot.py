@@ -1,4 +1,4 @@
-"""The page about the webhook endpoint, looked at in a real browser."""
+"""The page about the webhook endpoint in a real browser."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="no Chromium is insta
 
 
 def nothing(event: dict[str, Any], _: Any) -> dict[str, Any]:
-    """The function behind the page, which nobody asks here."""
+    """The function behind the page, which is not called here."""
     return {"statusCode": 404, "headers": {}, "body": ""}
 
 
@@ -43,7 +43,7 @@ SEEN = """(() => {
     const [ground, ink] = [getComputedStyle(canvas).backgroundColor, getComputedStyle(document.body).color];
     return [light(ground), light(ink), texts.length];
 })()"""
-"""How light the background and the text are, of 255, and how many elements with text are to be seen."""
+"""The brightness of background and text, up to 255, and the number of visible elements with text."""
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -60,7 +60,7 @@ def test_the_page_renders(browser: Browser, address: str, size: tuple[int, int],
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_nothing_overflows(browser: Browser, address: str, size: tuple[int, int]) -> None:
-    """Neither the page nor anything on it is wider than its place, so nobody has to scroll sideways."""
+    """Nothing on the page is too wide, so that it needs no horizontal scrolling."""
     browser.open(address, *size)
     assert browser.value("[innerWidth, document.documentElement.scrollWidth]") == [size[0], size[0]]
     assert (

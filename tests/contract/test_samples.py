@@ -1,4 +1,4 @@
-"""Each sample event is what its name says: people copy them."""
+"""Each sample event is what its name says, because people copy them."""
 
 import base64
 import hashlib
@@ -54,7 +54,7 @@ def test_the_request_for_all_data_disks_is_valid(event_file: EventFile) -> None:
     assert found.all_data_disks
 
 
-def test_all_envelopes_of_one_wish_ask_the_same(event_file: EventFile) -> None:
+def test_all_envelopes_of_a_request_ask_the_same(event_file: EventFile) -> None:
     """Bare, CloudEvent and EventBridge samples name the same server and volume."""
     asked = set()
     for name in ("detach_bare", "detach_cloudevent", "detach_eventbridge"):
@@ -74,14 +74,14 @@ def test_cloudevents_are_cloudevents(name: str, event_file: EventFile) -> None:
 
 
 def test_the_invalid_request_has_several_faults(event_file: EventFile) -> None:
-    """It shows that all faults are told at once: an id that is none, and a misspelt name."""
+    """It shows that all faults are reported together: an invalid id, and a misspelt name."""
     found = found_in(event_file("invalid_request.json"))
     assert isinstance(found, Rejected)
     assert {fault.field for fault in found.faults} == {"server_id", "dryrun"}
 
 
 def test_request_ids_differ(event_file: EventFile) -> None:
-    """No two CloudEvent samples share id and source: sent together they are requests of their own."""
+    """No two CloudEvent samples share id and source, so they can be sent together."""
     events = [json.loads(event_file(f"{name}.json")) for name in REQUESTS]
     ids = [(event["source"], event["id"]) for event in events if "id" in event]
     assert len(set(ids)) == len(ids)

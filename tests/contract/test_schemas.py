@@ -54,14 +54,14 @@ def test_each_schema_is_one(file: Any) -> None:
 
 
 def test_no_two_schemas_have_one_id() -> None:
-    """An id leads to one file."""
+    """Each id belongs to one file."""
     ids = [load(file)["$id"] for file in FILES]
     assert len(ids) == len(set(ids)) == 12
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_every_event_of_every_scenario_is_accepted(scenario: Scenario) -> None:
-    """A consumer written from the schemas alone understands whatever a cloud can do to a detach."""
+    """A consumer with only the schemas understands the events of all scenarios."""
     simulation = Stack(scenario_cloud, scenario.settings)
     for body in scenario.on(simulation.cloud).bodies():
         simulation.queue.put(body)
@@ -97,21 +97,21 @@ def test_the_answer_to_any_message_is_accepted(body: str) -> None:
 
 
 def test_the_answer_to_a_dead_continuation_is_accepted() -> None:
-    """With evidence of everything that was learnt before."""
+    """With all the evidence of the continuation."""
     request = DetachRequest(id="1", source="/s", requested_at=START, server_id=SERVER, volume_id=VOLUME)
     progress = Progress(first_seen_at=START, deletes_sent=1, last_delete_at=START, last_error="http_502", polls=2)
     accepted(answer_to_dead_letter(continuation(request, progress)))
 
 
 def test_another_prefix_needs_no_other_schemas() -> None:
-    """An operator's own event types are known by how they end."""
+    """Event types with another prefix are recognised by their ends."""
     event = Rehearsal().play(bare(SERVER, VOLUME)).events[0]
     renamed = json.loads(event.body) | {"type": "com.example-1.storage.volume.detached.v1"}
     assert [] == faults(renamed)
 
 
-def test_what_a_later_release_adds_is_passed_over() -> None:
-    """A consumer's validator does not break when verdicts learn to say more."""
+def test_additions_of_a_later_release_are_ignored() -> None:
+    """New fields do not break a consumer's validator."""
     event = sample("detached")
     more = {**event, "severity": "1", "data": {**event["data"], "colour": "red"}}
     assert [] == faults(more)
@@ -172,7 +172,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], bool]] = {
 
 @pytest.mark.parametrize(("data", "good"), REQUESTS.values(), ids=REQUESTS)
 def test_the_request_schema_says_what_the_reader_says(data: dict[str, Any], good: bool) -> None:
-    """Alone and as an event: what the schema accepts is taken, and what the reader refuses it refuses."""
+    """Alone and as an event: the schema refuses what the reader refuses, and accepts nothing else."""
     alone = validator(load(SCHEMAS / "volume.detach_requested.v1.data.json"))
     event = cloudevent(data)
     for message, says in ((data, alone.is_valid(data)), (event, [] == faults(event))):

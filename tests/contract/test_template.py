@@ -1,4 +1,4 @@
-"""The template and the code agree: what is deployed can run, and may do what it does and no more."""
+"""The template fits the code: the functions have the settings and permissions that they need, and no more."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -35,10 +35,10 @@ VARIABLES = {name: str(field.alias) for name, field in Settings.model_fields.ite
 """What each setting is called in the environment."""
 
 NOT_SET = {"CANARY_BOUND", "FENCE_SKEW"}
-"""Settings whose defaults are right wherever this template is deployed as it is."""
+"""Settings whose defaults are right in every deployment of this template."""
 
 IAM_ACTION = {"SendMessageBatch": "SendMessage", "DeleteMessageBatch": "DeleteMessage", "ListObjectsV2": "ListBucket"}
-"""Batch operations are permitted by the action of the single one; S3 has names of its own."""
+"""Actions that differ from the operation: batch operations need that of the single one; S3 has its own names."""
 
 BY_LAMBDA = {
     "sqs": {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
@@ -137,7 +137,7 @@ def queue_of(source: dict[str, Any]) -> dict[str, Any]:
 def documents_of(function: str) -> list[dict[str, Any]]:
     """The policies of a function's role."""
     role = RESOURCES[FUNCTIONS[function]["Role"]["GetAtt"].removesuffix(".Arn")]["Properties"]
-    # And no policy of AWS's, which knows no names.
+    # And none of AWS's managed policies, which allow all resources.
     assert set(role) == {"AssumeRolePolicyDocument", "PermissionsBoundary", "Policies", "Tags"}
     return [policy["PolicyDocument"] for policy in role["Policies"]]
 
@@ -184,7 +184,7 @@ def test_the_bucket_of_verdicts_is_used_only_where_it_is_named(name: str) -> Non
      ("our.verdicts", False), ("verdicts/x", False), ("verdicts\n", False), ("s3://verdicts", False)],
 )  # fmt: skip
 def test_a_bucket_that_the_template_takes_is_one_that_the_settings_take(bucket: str, taken: bool) -> None:
-    """And none that S3 would not, or that its certificate does not cover."""
+    """And no name that S3 refuses, or that its certificate does not cover."""
     pattern = TEMPLATE["Parameters"]["VerdictBucket"]["AllowedPattern"]
     assert (re.fullmatch(pattern, bucket) is not None) is taken
     if taken:
@@ -233,7 +233,7 @@ def test_handlers_can_be_imported(name: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_variables_are_settings(name: str) -> None:
-    """Every variable that is set is one the code reads: a misspelt one would be a default in disguise."""
+    """The code reads every variable that is set; a misspelt one would silently use the default."""
     assert set(variables_of(name)) - ELSEWHERE <= set(VARIABLES.values())
 
 
@@ -268,7 +268,7 @@ def test_parameters_allow_what_settings_allow() -> None:
 
 
 def test_times_are_those_of_the_policy() -> None:
-    """The template's numbers are the ones that the code computes with."""
+    """The template's numbers are the code's."""
     queue = QUEUES["RequestQueue"]
     numbers = timeout_of("DetachVolumeFunction"), visibility_of(queue), queue["RedrivePolicy"]["maxReceiveCount"]
     assert numbers == (INVOCATION, VISIBILITY, MAX_RECEIVES)
@@ -293,7 +293,7 @@ def test_a_canary_is_over_before_the_next_one_begins(often: str) -> None:
 
 
 def test_all_of_the_canary_is_there_only_if_it_is_switched_on() -> None:
-    """Its resources have the condition, and nobody else's has."""
+    """Its resources have the condition, and no others have it."""
     canarys = {name for name in RESOURCES if "Canary" in name}
     assert {name for name, r in RESOURCES.items() if r.get("Condition") == "HasCanary"} == canarys
     assert TEMPLATE["Conditions"]["HasCanary"] == {"Not": [{"Equals": [{"Ref": "Canary"}, "off"]}]}
@@ -316,7 +316,7 @@ UUID = f"{'0' * 8}-0000-4000-8000-{'f' * 12}"
 @pytest.mark.parametrize(
     ("name", "good"), [("CanaryServerId", UUID), ("CanaryVolumeId", UUID), ("CanaryProjectId", "a" * 32)]
 )
-def test_what_the_canary_names_is_taken_by_template_and_settings(name: str, good: str) -> None:
+def test_template_and_settings_accept_the_canarys_names(name: str, good: str) -> None:
     """Ids in the one spelling that the template takes; nothing else gets through."""
     pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
     assert re.fullmatch(pattern, good)
@@ -336,7 +336,7 @@ def test_the_verdicts_that_the_canary_hears_are_marked_as_its_own() -> None:
 
 @pytest.mark.parametrize(("function", "source"), CONSUMERS, ids=[name for name, _ in CONSUMERS])
 def test_visibility_outlasts_the_function(function: str, source: dict[str, Any]) -> None:
-    """Six times the timeout, as AWS advises, whatever it is: no batch is handed out twice while it is worked on."""
+    """Six times any timeout, as AWS recommends: no batch is redelivered while a function handles it."""
     for asked in TEMPLATE["Parameters"]["Timeout"]["AllowedValues"]:
         assert visibility_of(queue_of(source), asked) == 6 * timeout_of(function, asked)
 
@@ -346,11 +346,11 @@ def test_partial_failures_are_reported(function: str, source: dict[str, Any]) ->
     """Without ReportBatchItemFailures one bad record would bring back the whole batch."""
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["BatchSize"] <= 10
-    assert "FilterCriteria" not in source  # what a filter does not match is deleted unseen
+    assert "FilterCriteria" not in source  # messages that a filter does not match are deleted
 
 
 def test_requests_have_dead_letters() -> None:
-    """What the code cannot cope with is kept for as long as SQS can keep it, as a request is while nobody takes it."""
+    """Dead letters and waiting requests are kept as long as SQS can keep them."""
     redrive = QUEUES["RequestQueue"]["RedrivePolicy"]
     assert redrive["deadLetterTargetArn"] == {"GetAtt": "DeadLetterQueue.Arn"}
     times, hidden = redrive["maxReceiveCount"], visibility_of(QUEUES["RequestQueue"])
@@ -368,7 +368,7 @@ def test_queues_are_encrypted(name: str) -> None:
 
 
 def test_the_loop_is_allowed() -> None:
-    """A function that writes into its own queue would be stopped by Lambda without this; no other is let off."""
+    """Lambda would stop a function that writes to its own queue without this; no other function has it."""
     loops = {
         name: properties["RecursiveLoop"] for name, properties in FUNCTIONS.items() if "RecursiveLoop" in properties
     }
@@ -395,7 +395,7 @@ def test_roles_let_lambda_do_its_part(name: str) -> None:
 
 
 def test_the_worker_has_what_it_needs() -> None:
-    """The function that does the work looks again later, emits verdicts and reads its credentials."""
+    """The worker may requeue, emit verdicts, and read its credentials."""
     needed = {"sqs:SendMessage", "events:PutEvents", "secretsmanager:GetSecretValue"}
     assert needed <= actions_of("DetachVolumeFunction")
 
@@ -412,7 +412,7 @@ def test_policies_name_their_resources(name: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_vpc_is_joined_by_lambda_alone(name: str) -> None:
-    """With the function's role, as Lambda has it; the function's own code may not, whatever takes it over."""
+    """Lambda uses the function's role for it; the function's own code may not, even if it is compromised."""
     conditional = [s["If"] for policy in documents_of(name) for s in policy["Statement"] if "If" in s]
     allow, deny = (then for condition, then, _ in conditional if condition == "HasVpc")
     assert (allow["Effect"], set(allow["Action"])) == ("Allow", IN_A_VPC)
@@ -453,7 +453,7 @@ def settings_of(function: str, **parameters: str) -> Settings:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_defaults_make_sense(name: str) -> None:
-    """A deployment with no parameter at all has settings that the function takes, and the documented ones."""
+    """A deployment without parameters has valid settings, the documented defaults."""
     settings = settings_of(name)
     assert settings.policy == Policy()
     assert settings.project_secrets == {}
@@ -501,8 +501,8 @@ def test_projects_have_secrets_that_may_be_read() -> None:
     assert settings.project_secrets == {project: prefix + project for project in ("1" * 32, "2" * 32)}
 
 
-def test_a_parameter_that_is_taken_is_a_setting_that_is_taken() -> None:
-    """What the template lets through for the projects, the settings read, and the other way round."""
+def test_template_and_settings_accept_the_same_projects() -> None:
+    """The template and the settings accept the same values for the projects."""
     pattern = TEMPLATE["Parameters"]["AllowedProjects"]["AllowedPattern"]
     for good in ("", "1" * 32, "1" * 32 + "," + "a" * 32):
         assert re.fullmatch(pattern, good)

@@ -1,4 +1,4 @@
-"""What CloudFormation makes of the template: expanded by AWS's translator, and created in a stand-in of AWS."""
+"""The resources of the template, expanded by AWS's translator and created in moto."""
 
 import json
 import re
@@ -154,7 +154,7 @@ class Stack:
 def deployed(parameters: dict[str, str], region: str = REGION) -> dict[str, Any]:
     """What CloudFormation would create: transformed with these parameters, and without what they switch off.
 
-    The parameters stay, for whoever asks the stack for their values.
+    The parameters stay, so that the stack can be asked for their values.
     """
     (found,) = transformed(packaged(read((ROOT / "template.yaml").read_text())), [(region, parameters)])
     assert not isinstance(found, NotTransformed), found

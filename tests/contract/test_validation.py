@@ -1,4 +1,4 @@
-"""`make validate` finds what is wrong in one combination of switches and region alone, and names that combination."""
+"""`make validate` finds faults of a single combination of switches and region, and names it."""
 
 import json
 import re
@@ -144,7 +144,7 @@ def role_of_all_regions(template: Json) -> None:
 FAULTS: dict[Callable[[Json], None], tuple[str, ...]] = {
     wrong_property: ("E3002 Resources/SinkQueue/Properties/VisibilityTimeOut", f"with {SINK} in eu-central-1 and"),
     wrong_value_of_a_pair: ("E3034 Resources/Queue/Properties/MessageRetentionPeriod", f"with {PUBLIC_SINK} TopicArn="),
-    partition_of_its_own: ('"arn:aws:" is none of partition aws-cn', "with TopicArn=arn:aws-cn:sns:cn-north-1:"),
+    partition_of_its_own: ('"arn:aws:" does not exist in partition aws-cn', "with TopicArn=arn:aws-cn:sns:cn-north-1:"),
     endpoint_of_its_own: ("partition Outputs/Endpoint/Value", "amazonaws.com.cn", "with Webhook=public in cn-north-1"),
     type_that_a_region_lacks: ("E3006 Resources/Url/Type", "not exist in 'us-gov-west-1'", "in us-gov-west-1"),
     type_that_is_not_offered: ("region Resources/Url", "not offered in 'eu-south-2'", "in eu-south-2"),
@@ -255,7 +255,7 @@ def test_pairs_take_few_rows() -> None:
     assert len(rows_of(switches, lambda _: True, full=False)) <= 2 + 20 + 25
 
 
-def test_what_no_rule_permits_is_left_out(template: Json) -> None:
+def test_forbidden_combinations_are_left_out(template: Json) -> None:
     """A value that cannot be had at all is no combination, and the search for it ends."""
     template["Rules"]["NoSink"] = {"Assertions": [{"Assert": {"Fn::Equals": [{"Ref": "SinkUrl"}, ""]}}]}
     assert all(one.values["SinkUrl"] == "" for one in combinations_of(template, full=False))
@@ -330,7 +330,7 @@ def test_few_templates_hold_every_resource() -> None:
     assert covering(of) == ["b", "c"]
 
 
-def test_what_is_accepted_is_no_finding_and_is_found() -> None:
+def test_an_accepted_finding_is_not_reported_and_still_exists() -> None:
     """An entry without a finding is said, so that the list does not outlive what it is about."""
     entries = (Accepted("E1", "Resources/A", ".*", "why"), Accepted("E2", "Resources/A", ".*", "why"))
     other = Finding("E1", "Resources/B", "no")

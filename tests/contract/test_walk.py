@@ -1,4 +1,4 @@
-"""The way of one request stays short: a newcomer can follow it."""
+"""The code path of one request stays short, so that a newcomer can follow it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""AWS on this machine, the simulated cloud over both of its transports, and everything together."""
+"""Fixtures: a local AWS, the simulated cloud over both transports, and both together."""
 
 import logging
 import os

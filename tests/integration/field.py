@@ -28,7 +28,7 @@ ELSEWHERE = "http://elsewhere.test"
 
 
 class EachThread(Clock):
-    """A clock of its own for each thread, so that what workers wait for side by side passes once.
+    """A clock for each thread, so that concurrent waits of workers pass once.
 
     Those of new threads begin at `begin`.
     """
@@ -46,7 +46,7 @@ class EachThread(Clock):
         self._own.now, self._latest = now, max(self._latest, now)
 
     def latest(self) -> datetime:
-        """What the clock shows that is ahead of the others."""
+        """The time of the latest clock."""
         return self._latest
 
 
@@ -82,7 +82,7 @@ class Front(CloudApi):
 
 
 class Stranger(InProcessAdapter):
-    """Another host, which keeps what it is sent."""
+    """Another host, which records requests."""
 
     def __init__(self, cloud: CloudApi) -> None:
         super().__init__(cloud)
@@ -177,7 +177,7 @@ class Field(Bench):
         return [entry.attachment_id for entry in self.world.history if entry.what is What.DELETE_ACCEPTED]
 
     def when(self, what: What) -> datetime:
-        """When it last happened."""
+        """The time of its last occurrence."""
         return [entry.at for entry in self.world.history if entry.what is what][-1]
 
 
@@ -205,7 +205,7 @@ def seconds(data: Mapping[str, Any]) -> float:
 
 
 def told(data: Mapping[str, Any]) -> str:
-    """All that the verdict says in words."""
+    """All texts of the verdict."""
     reason = data.get("reason") or {}
     said = [data.get("explanation"), reason.get("message"), reason.get("remedy"), data["evidence"].get("last_error")]
     return "\n".join(filter(None, said))

@@ -44,7 +44,7 @@ RESOURCES: dict[str, Callable[[dict[str, Any]], str]] = {
     "sqs": lambda payload: queue_arn(str(payload["QueueUrl"]).rpartition("/")[2]),
     "events": lambda payload: f"arn:aws:events:{REGION}:{ACCOUNT}:{_on_a_bus(payload)}",
     "secretsmanager": lambda payload: secret_arn(str(payload["SecretId"])),
-    "states": lambda payload: "*",  # IAM knows no resources for task tokens
+    "states": lambda payload: "*",  # IAM has no resources for task tokens
 }
 
 
@@ -117,6 +117,6 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
         do_GET = do_PUT = do_POST = _any
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     return Connection

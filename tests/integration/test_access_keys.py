@@ -65,7 +65,7 @@ def test_a_detach_by_key(site: Site, dialect: str) -> None:
 
 
 def test_the_other_dialect_is_refused(site: Site) -> None:
-    """A cloud that knows one dialect refuses the other one, which is said as wrong keys are."""
+    """A cloud with one dialect refuses the other one, which is reported like wrong keys."""
     site.deployment.dialects = ("access",)
     trouble = trouble_of(lambda: cloud_of(site).volume(site.volume))
     assert (trouble.classified.kind, trouble.classified.reason) == (AnswerClass.PERMANENT, Reason.UNAUTHORIZED)
@@ -121,7 +121,7 @@ def test_a_wrong_key_finds_no_project(site: Site) -> None:
 
 
 @pytest.mark.parametrize("by", ["read", "delete", "login"])
-def test_what_a_refusal_echoes_is_not_shown(site: Site, by: str) -> None:
+def test_echoes_in_a_refusal_are_not_shown(site: Site, by: str) -> None:
     """The gateway repeats the request that it was sent, with the access key; neither shows."""
     known = site.api.identity.access_keys.add(AccessKey("A" * 3 + "lower-case-key", OTHER.secret, "", "temp-token-1"))
     named: dict[str, Any] = {"project_id": None, "project_name": "eu-de"} if by == "login" else {}
@@ -370,7 +370,7 @@ def agency(site: Site, **changes: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("named", ["project_name", "delegated_project", "project_id"])
 def test_an_agency_gives_a_token(site: Site, named: str) -> None:
-    """Logged in as usual first, then as the agency, in the project of the account that gives it."""
+    """First the usual login, then the agency's, in a project of the account that owns it."""
     taken = agency(site)
     theirs = next(one for one in site.world.projects.values() if one.name == "eu-de_theirs")
     project: dict[str, object] = {"project_name": None, named: theirs.id if named == "project_id" else theirs.name}
@@ -401,14 +401,14 @@ def test_a_lost_token_of_an_agency_is_renewed(site: Site) -> None:
 
 @pytest.mark.parametrize("wrong", [{"agency_name": "other"}, {"agency_domain_name": "Else"}, {"password": "hunter2"}])
 def test_an_agency_that_is_not_given(site: Site, wrong: dict[str, object]) -> None:
-    """Somebody else's agency, or a wrong password, is unauthorized, and no secret shows."""
+    """Somebody else's agency, or a wrong password, is unauthorized, and no secret is shown."""
     trouble = trouble_of(site.connect(**agency(site, **wrong)).check)
     assert trouble.classified.reason is Reason.UNAUTHORIZED
     assert "hunter2" not in f"{trouble} {trouble.calls}"
 
 
 def test_a_signature_is_good_for_what_was_signed(site: Site) -> None:
-    """The cloud refuses it for another path, another project and another body: it does verify."""
+    """The simulated cloud verifies signatures: it refuses them for another path, project or body."""
     cloud = cloud_of(site)
     cloud.volume(site.volume)
     headers = {"X-Project-Id": site.world.project.id}

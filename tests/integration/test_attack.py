@@ -222,7 +222,7 @@ def test_redelivery_does_not_cut_what_was_attached_since(trouble: bool) -> None:
 
 
 def test_stuck_is_not_said_without_a_look() -> None:
-    """Accepted; the function is switched off for seven hours, and its first invocation has no time for this case."""
+    """Accepted; the stack is paused for seven hours, and the first invocation after it has no time for this case."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.ask(bench.request(disk))
@@ -239,7 +239,7 @@ def test_stuck_is_not_said_without_a_look() -> None:
 
 
 @pytest.mark.parametrize("status", [405, 429, 500, 501, 503, 504])
-def test_list_of_volumes_that_always_fails_holds_nobody_up(status: int) -> None:
+def test_a_list_of_volumes_that_always_fails_delays_nothing(status: int) -> None:
     """Two disks under way; the query by status is refused or times out, each volume can be read."""
     bench = Field()
     disks = [bench.disk(behaviour=Behaviour(seconds=4)) for _ in range(2)]
@@ -282,7 +282,7 @@ def test_one_not_found_of_the_server_proves_nothing_while_the_volume_is_reserved
     assert ([data["detail"] for data in bench.bus.data], bench.attachment(disk)) == (["detached_now"], None)
 
 
-def test_volume_that_stays_detaching_for_nobody_is_detached() -> None:
+def test_volume_that_stays_detaching_without_an_attachment_is_detached() -> None:
     """Both planes have let go, and the status of the volume stays behind for good (rule 1: it proves nothing)."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=4))
@@ -378,7 +378,7 @@ def test_new_request_for_a_new_attachment_is_not_the_old_ones() -> None:
     assert (first["detail"], second["detail"], bench.attachment(disk)) == ("detached_now", "detached_now", None)
 
 
-def test_image_that_is_not_told_once_is_no_refusal() -> None:
+def test_a_single_missing_image_is_no_refusal() -> None:
     """Linux by its image, and the image service answers 503 once."""
     bench = Field()
     image = bench.world.add_image({"__os_type": "Linux"}).id
@@ -421,7 +421,7 @@ def test_retry_after_of_an_unknown_outcome_does_not_outlast_the_request(effect: 
 
 
 def test_no_delete_after_the_time_to_live_when_the_queue_is_late() -> None:
-    """A throttled request waits; the function is switched off for five hours, and switched on again."""
+    """A throttled request waits; the stack is paused for five hours, and resumed."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.cloud.faults.add(Fault(faults.answer(bodies.fault(429, "later")), "delete_attachment"))
@@ -500,7 +500,7 @@ def test_expiry_is_not_slept_through(looks_refused: int | None, detail: str, lat
 )
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
 def test_time_of_an_attachment_that_no_calendar_holds(time: str, newest: tuple[int, int]) -> None:
-    """A time that arithmetic cannot be done with is as good as none: the request is answered."""
+    """A time outside of the range of arithmetic is ignored, and the request gets its verdict."""
     bench = Field(newest)
     disk = bench.disk()
 
@@ -539,7 +539,7 @@ def test_delete_that_was_not_sent_is_not_counted() -> None:
 
 
 def test_accepted_without_any_effect_did_not_go_back() -> None:
-    """202, and nothing ever happens: the text must not tell of a way there and back."""
+    """202, and nothing ever happens: the text must not mention a change of state."""
     bench = Field(records=False)
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.answer(202), "delete_attachment", times=None))

@@ -1,4 +1,4 @@
-"""Queue, bus and secrets: everything offered is either taken or named as not taken."""
+"""Queue, bus and secrets: every message and event is either accepted or reported as not accepted."""
 
 import json
 import time
@@ -37,7 +37,7 @@ def events(*numbers: int, padding: str = "") -> dict[int, Event]:
 
 
 def event(number: int, padding: str = "") -> Event:
-    """A verdict that is told from others by its id, and as large as wanted."""
+    """A verdict with a unique id, of any size."""
     body = json.loads(VERDICT.body) | {"id": str(number), "padding": padding}
     return replace(VERDICT, id=str(number), body=json.dumps(body))
 
@@ -69,14 +69,14 @@ def test_batches_fit_into_a_call(sizes: list[int], expected: list[list[int]]) ->
 
 
 def test_messages_arrive(aws: AwsStandIn) -> None:
-    """Twenty-five messages are taken in three calls, with every character they had."""
+    """Twenty-five messages are accepted in three calls, with every character."""
     bodies = [json.dumps({"number": number, "text": "ä€😀"}) for number in range(25)]
     assert SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send(messages(*bodies)) == {}
     assert sorted(message["number"] for message in received(aws, REQUESTS, 25)) == list(range(25))
 
 
 def test_a_delay_is_kept(aws: AwsStandIn) -> None:
-    """A message to be looked at later is there, and not yet visible."""
+    """A delayed message is in the queue, but not visible yet."""
     SqsQueue(aws.client, aws.queue_urls[REQUESTS]).send({"only": QueueMessage("{}", delay=900)})
     names = {"AttributeNames": ["ApproximateNumberOfMessagesDelayed"], "QueueUrl": aws.queue_urls[REQUESTS]}
     assert aws.client.call(SQS, "GetQueueAttributes", names)["Attributes"] == {
@@ -104,15 +104,15 @@ def test_large_messages_go_in_several_calls(script: Script) -> None:
 
 
 def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
-    """Every message of every call is named as not taken."""
+    """Every message of every call is reported as not accepted."""
     queue = SqsQueue(aws.client, aws.queue_urls[REQUESTS] + "-gone")
     failed = queue.send(messages(*["{}"] * 12))
     assert list(failed) == list(range(12))
     assert "NonExistentQueue" in failed[0].why or "QueueDoesNotExist" in failed[0].why
 
 
-def test_what_sqs_leaves_out_is_named(script: Script) -> None:
-    """SQS answers 200 for a batch of which it took a part: the rest is offered again, then named."""
+def test_entries_that_sqs_leaves_out_are_named(script: Script) -> None:
+    """SQS answers 200 for a partly accepted batch: the rest is sent again, then reported."""
     error = {"Code": "InternalError", "Message": "sorry", "SenderFault": False}
     script.then(reply({"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", **error}]}))
     script.then(reply({"Failed": [{"Id": "0", **error}]}))
@@ -122,13 +122,13 @@ def test_what_sqs_leaves_out_is_named(script: Script) -> None:
 
 @pytest.mark.parametrize("answer", [b"{}", b"", b"[]", b"<html/>", b'{"Successful": null, "Failed": null}'])
 def test_an_answer_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
-    """Only what SQS says it took counts as taken."""
+    """Only entries that SQS lists as successful count as accepted."""
     script.then(Reply(200, answer))
     assert list(SqsQueue(client_of(script), "q").send(messages("a"))) == [0]
 
 
 def test_one_call_that_fails_leaves_the_others(script: Script) -> None:
-    """Of two calls the failed one's messages are named, by their own keys."""
+    """Of two calls the failed one's messages are reported, by their keys."""
     script.then(Reply(403), reply({"Successful": [{"Id": "0"}, {"Id": "1"}]}))
     assert list(SqsQueue(client_of(script), "q").send(messages(*["a"] * 12))) == list(range(10))
 
@@ -142,14 +142,14 @@ def test_events_come_through_the_bus(aws: AwsStandIn) -> None:
 
 
 def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
-    """Every event is named as not taken, with the error."""
+    """Every event is reported as not accepted, with the error."""
     script.then(reply({"__type": "ResourceNotFoundException", "message": "no bus"}, 400))
     failed = EventBus(client_of(script), "gone").emit(events(1, 2))
     assert list(failed) == [1, 2]
     assert "ResourceNotFoundException" in failed[1].why
 
 
-def test_what_the_bus_leaves_out_is_named(script: Script) -> None:
+def test_entries_that_the_bus_leaves_out_are_named(script: Script) -> None:
     """PutEvents answers 200 with FailedEntryCount: each entry is looked at."""
     failure = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     refusal = {"ErrorCode": "MalformedDetail"}
@@ -191,7 +191,7 @@ class Seconds:
 
 
 def test_a_secret_is_kept_and_read_again(aws: AwsStandIn) -> None:
-    """Within five minutes a secret is not asked for twice; after, or once forgotten, a rotated one is seen."""
+    """A secret is read once in five minutes; later, or after an invalidation, a rotated one is read."""
     aws.put_secret("rotated", {"password": "one"})
     clock = Seconds()
     secrets = Secrets(aws.client, clock)
@@ -215,7 +215,7 @@ def test_a_secret_that_is_missing_is_trouble(aws: AwsStandIn) -> None:
 
 @pytest.mark.parametrize("text", ["hunter2", "", "{"])
 def test_a_secret_that_is_no_json_is_trouble(script: Script, text: str) -> None:
-    """What is not JSON is refused, kept by nobody, and not shown."""
+    """A secret that is not JSON is refused, not cached, and not shown."""
     script.then(reply({"SecretString": text}))
     secrets = Secrets(client_of(script))
     for _ in range(2):

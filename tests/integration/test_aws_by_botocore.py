@@ -1,4 +1,4 @@
-"""The AWS adapters, judged by botocore's own models and signer instead of by stand-ins that we wrote."""
+"""The AWS adapters against botocore's own models and signer."""
 
 import json
 from collections.abc import Callable, Iterator

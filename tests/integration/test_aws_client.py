@@ -1,4 +1,4 @@
-"""Signed JSON calls to AWS: what is sent, what is tried again, and what an answer means."""
+"""Signed JSON calls to AWS: requests, retries, and the meaning of answers."""
 
 import hashlib
 import json
@@ -119,7 +119,7 @@ def test_credentials_are_read_at_call_time(script: Script) -> None:
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"])
 def test_without_credentials_nothing_is_sent(script: Script, name: str) -> None:
-    """What is missing is said instead of sending an unsigned request."""
+    """The missing variable is reported, and no unsigned request is sent."""
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url, "AWS_DEFAULT_REGION": "", name: ""}
     with pytest.raises(AwsTrouble, match="must be set"):
         AwsClient(environment).call(SQS, "A", {})
@@ -139,8 +139,8 @@ PASSING = {
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_what_may_pass_is_tried_again(script: Script, name: str) -> None:
-    """Server errors, throttling in any name and broken connections: again, signed anew, after a jittered pause."""
+def test_passing_errors_are_retried(script: Script, name: str) -> None:
+    """Server errors, throttling by any name and broken connections are retried, with a new signature and a pause."""
     script.then(PASSING[name], PASSING[name], reply({"MessageId": "1"}))
     naps: list[float] = []
     assert client_of(script, naps).call(SQS, "SendMessage", {"a": 1}) == {"MessageId": "1"}
@@ -160,7 +160,7 @@ def test_a_retry_is_signed_with_todays_credentials(script: Script) -> None:
 
 @pytest.mark.parametrize("name", PASSING)
 def test_patience_ends(script: Script, name: str) -> None:
-    """What does not pass is told after four attempts."""
+    """A lasting error is reported after four attempts."""
     script.then(PASSING[name])
     naps: list[float] = []
     with pytest.raises(AwsTrouble, match="A: "):
@@ -170,7 +170,7 @@ def test_patience_ends(script: Script, name: str) -> None:
 
 @pytest.mark.parametrize("status", [301, 400, 403, 404])
 def test_a_clear_no_is_not_repeated(script: Script, status: int) -> None:
-    """An error that time does not help against is told at once, by the service's own code and words."""
+    """A permanent error is reported at once, with the service's own code and words."""
     body = {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
     script.then(Reply(status, json.dumps(body).encode(), (("Location", "http://127.0.0.1:9/"),)))
     with pytest.raises(AwsError) as error:
@@ -207,7 +207,7 @@ def test_errors_show_no_secrets_and_stay_short(script: Script) -> None:
     assert "hunter" not in str(error.value)
 
 
-def test_nobody_there_is_trouble() -> None:
+def test_a_refused_connection_is_trouble() -> None:
     """A refused connection ends in AwsTrouble after the attempts."""
     client = AwsClient({**CREDENTIALS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, sleep=lambda _: None)
     with pytest.raises(AwsTrouble, match="no answer"):

@@ -1,4 +1,4 @@
-"""Whatever AWS or a sink does instead of answering, a call is over in time: real sockets, short limits."""
+"""Calls to AWS or a sink that does not answer end in time: real sockets, short limits."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,7 +52,7 @@ EVENT = Event("1", "t", "/s", None, "", "{}", Outcome.DETACHED, task_token="toke
 
 @pytest.fixture(params=SILENT)
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server that does not come to an end with its answer."""
+    """A server that never finishes its answer."""
     with Peer(*SILENT[request.param]).listening() as url:
         yield url
 
@@ -72,7 +72,7 @@ def in_time(call: Callable[[], object]) -> None:
 
 
 def test_a_call_is_over_at_its_deadline(url: str) -> None:
-    """Whatever part of the answer does not come, or comes byte by byte."""
+    """Whichever part of the answer is missing, or arrives byte by byte."""
 
     def call() -> None:
         with pytest.raises(NoAnswer, match="no answer"):
@@ -114,7 +114,7 @@ def _again(answer: NotTaken | None) -> None:
 
 
 def test_a_task_is_told_once_in_one_delivery(script: Script) -> None:
-    """What is not taken waits in the queue: nobody else's message is held up by more attempts."""
+    """A refused event waits in the queue, so that retries do not delay other messages."""
     script.then(Reply(500))
     _again(TaskTokens(client_of(script)).deliver(EVENT))
     assert len(script.asked) == 1
@@ -152,7 +152,7 @@ def test_an_attempt_that_hangs_leaves_time_for_another() -> None:
 
 @pytest.mark.parametrize("answer", [Reply(200, b"<html>"), Reply(200, b"[1]"), Reply(200, b'"x"'), Reply(200, b"\xff")])
 def test_an_answer_that_is_no_object_is_none(script: Script, answer: Reply) -> None:
-    """It may come of something in between: the call is repeated, and in the end not taken for a yes."""
+    """It may come from a proxy: the call is retried, and in the end does not count as a success."""
     script.then(answer)
     _again(TaskTokens(client_of(script)).deliver(EVENT))
     with pytest.raises(NoAnswer, match="no JSON object"):
@@ -251,7 +251,7 @@ class Seconds:
 
 @pytest.mark.parametrize("away", [Reply(500), Reply(503), Reply(429), reply({"__type": "ThrottlingException"}, 400),
                                   Reply(200, b"<html>"), Reply(reset=True)])  # fmt: skip
-def test_a_secret_goes_on_to_count_while_nobody_answers(script: Script, away: Reply) -> None:
+def test_a_secret_stays_valid_while_aws_does_not_answer(script: Script, away: Reply) -> None:
     """For some hours; and it is not asked for again by everybody who needs it."""
     script.then(reply({"SecretString": '{"a": 1}'}), away)
     clock = Seconds()
@@ -272,7 +272,7 @@ def test_a_secret_goes_on_to_count_while_nobody_answers(script: Script, away: Re
 
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "AccessDeniedException", "DecryptionFailure"])
 def test_a_secret_that_is_refused_counts_no_more(script: Script, code: str) -> None:
-    """A no of AWS is an answer: the secret was deleted, or taken away from us."""
+    """A refusal by AWS counts: the secret was deleted, or access was removed."""
     script.then(reply({"SecretString": "{}"}), reply({"__type": code}, 400))
     clock = Seconds()
     secrets = Secrets(client_of(script), clock)
@@ -305,7 +305,7 @@ def test_the_bundle_of_aws_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "BandwidthLimitExceeded", "PriorRequestNotComplete"])
-def test_what_aws_own_library_repeats_is_repeated(script: Script, code: str) -> None:
+def test_errors_that_aws_own_library_retries_are_retried(script: Script, code: str) -> None:
     """Four times in all."""
     script.then(reply({"__type": code}, 400))
     with pytest.raises(AwsTrouble, match=code):
@@ -315,7 +315,7 @@ def test_what_aws_own_library_repeats_is_repeated(script: Script, code: str) -> 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "RequestExpired", "InvalidSignatureException"])
 def test_credentials_that_were_stale_are_read_once_more(script: Script, code: str) -> None:
-    """Lambda renews them while the process lives; if that is not what was wrong, it is told."""
+    """Lambda renews them while the process lives; another cause is reported."""
     script.then(reply({"__type": code}, 403), reply({"ok": 1}))
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url}
     renewing = AwsClient(environment, sleep=lambda _: environment.update(AWS_ACCESS_KEY_ID="renewed"))
@@ -327,7 +327,7 @@ def test_credentials_that_were_stale_are_read_once_more(script: Script, code: st
     assert len(script.asked) == 2 + 2
 
 
-def test_the_start_of_the_clock_is_nobody_elses() -> None:
+def test_no_other_code_uses_the_start_of_the_clock() -> None:
     """Deadlines are told by the clock that the client was given."""
     early = AwsClient(CREDENTIALS, http=requests.Session(), clock=lambda: START)
     with pytest.raises(AwsTrouble, match="no time is left"):

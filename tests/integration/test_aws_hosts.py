@@ -93,7 +93,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("service", SERVICES)
 def test_variables_mean_what_they_mean_to_the_sdk(service: str, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address of the service's own goes before one for all, and before what AWS would be."""
+    """The service's own address precedes the common one, which precedes AWS's."""
     variables = SETTINGS[setting]
     client = AwsClient({**CREDENTIALS, "AWS_REGION": "us-west-2", **variables})
     found = client.place(SERVICES[service])
@@ -108,8 +108,8 @@ def test_variables_mean_what_they_mean_to_the_sdk(service: str, setting: str, mo
      ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/verdicts/"),
      ("", "https://verdicts.s3.us-west-2.amazonaws.com/")],
 )  # fmt: skip
-def test_a_bucket_is_in_the_path_of_an_address_of_ones_own(url: str, expected: str) -> None:
-    """And part of the host's name at S3 itself."""
+def test_a_bucket_is_in_the_path_of_an_own_address(url: str, expected: str) -> None:
+    """It is part of the host name at S3 itself."""
     client = AwsClient({**CREDENTIALS, "AWS_REGION": "us-west-2", "AWS_ENDPOINT_URL": url})
     assert address(BUCKET, client.place(WRITES)) == expected
 

@@ -1,4 +1,4 @@
-"""The adapters against an AWS that enforces its limits: what can be taken is taken, and what cannot is named."""
+"""The adapters against an AWS that enforces its limits: what fits is sent, what does not is reported."""
 
 import json
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ def test_what_step_functions_takes() -> None:
 
 
 def test_one_wrong_message_costs_no_other(limited: LimitedAws) -> None:
-    """Nine of ten are taken; the tenth is the sender's fault, named, and not offered again."""
+    """Nine of ten are accepted; the tenth is the sender's fault, reported, and not sent again."""
     bodies = {number: QueueMessage("\ufffe" if number == 3 else "x") for number in range(10)}
     unsent = SqsQueue(limited.client(), "q").send(bodies)
     assert (list(unsent), len(limited.messages), len(limited.calls)) == ([3], 9, 1)
@@ -118,7 +118,7 @@ def test_one_wrong_message_costs_no_other(limited: LimitedAws) -> None:
 
 
 def test_a_batch_that_is_refused_whole_is_halved(limited: LimitedAws) -> None:
-    """Where a wrong entry has the whole call refused, the others are taken all the same, each of them once."""
+    """If an invalid entry makes AWS refuse the whole call, the others are still accepted, each once."""
     limited.whole = True
     bodies = {number: QueueMessage("\x00" if number in (3, 7) else str(number)) for number in range(10)}
     assert sorted(SqsQueue(limited.client(), "q").send(bodies)) == [3, 7]
@@ -126,15 +126,15 @@ def test_a_batch_that_is_refused_whole_is_halved(limited: LimitedAws) -> None:
 
 
 def test_one_wrong_event_costs_no_other(limited: LimitedAws) -> None:
-    """An integer that EventBridge does not take is that event's own trouble, and not offered again."""
+    """An integer that EventBridge refuses fails only its event, which is not sent again."""
     events = {0: event(0), 1: event(1, detail='{"n": 9223372036854775808}'), 2: event(2)}
     unsent = EventBus(limited.client(), "bus").emit(events)
     assert (list(unsent), len(limited.events), len(limited.calls)) == ([1], 2, 1)
 
 
 @pytest.mark.parametrize(("times", "left"), [(1, 0), (2, 0), (3, 1)])
-def test_what_was_left_out_is_offered_again(limited: LimitedAws, times: int, left: int) -> None:
-    """Queue and bus leave one entry out of each call: it is offered three times in all, and nothing is sent twice."""
+def test_entries_that_were_left_out_are_sent_again(limited: LimitedAws, times: int, left: int) -> None:
+    """Queue and bus drop one entry of each call: it is sent three times in all, and nothing else twice."""
     limited.partial = times
     assert len(SqsQueue(limited.client(), "q").send({number: QueueMessage("x") for number in range(5)})) == left
     assert len(limited.messages) == 5 - left
@@ -153,7 +153,7 @@ def test_a_lot_is_sent_within_the_limits(limited: LimitedAws) -> None:
 
 @pytest.mark.parametrize("minutes", [-10, 10])
 def test_a_clock_that_is_wrong_is_said(limited: LimitedAws, minutes: int) -> None:
-    """It is tried once more, since a process that was frozen may have signed long ago; then it is told."""
+    """It is retried once, because a frozen process may have signed long ago; then it is reported."""
     limited.skew = timedelta(minutes=minutes)
     unsent = SqsQueue(limited.client(), "q").send({0: QueueMessage("x")})
     assert "RequestTimeTooSkewed" in unsent[0].why

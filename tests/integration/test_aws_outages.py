@@ -1,4 +1,4 @@
-"""AWS away for two hours, on virtual time: every request has its one final verdict, which is true, and nothing dies."""
+"""AWS is away for two hours of virtual time: every request still gets its one true final verdict."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Outage:
         return {"SecretString": self.values[payload["SecretId"]], "CreatedDate": 0}
 
     def secrets(self) -> Secrets:
-        """As a fresh process has them: none is known yet."""
+        """Secrets as in a fresh process, none cached."""
         return Secrets(cast("AwsClient", self), lambda: self.clock().timestamp())
 
 
@@ -98,7 +98,7 @@ class Deployment(Stack):
         return going_on
 
     def finals(self, events: list[dict[str, Any]]) -> dict[str, set[tuple[str, str]]]:
-        """What each request was told in the end, by id and by what was said."""
+        """The final verdict of each request: its ids and its contents."""
         found: dict[str, set[tuple[str, str]]] = {request["id"]: set() for request in self.stage.requests}
         for event in events:
             data = event["data"]
@@ -132,7 +132,7 @@ def test_an_outage_of_two_hours_loses_nothing(away: tuple[str, ...], renewed: bo
 
 
 def test_a_verdict_that_waited_is_what_it_was_when_it_was_decided() -> None:
-    """The bus is away when the detach is over: what was found then is said two hours later, once."""
+    """The bus is away at the end of the detach: the verdict is emitted two hours later, once."""
     deployment = Deployment("bus", begins=0)
     deployment.run()
     said = [data for data in deployment.bus.data if data["detail"] == "detached_now"]

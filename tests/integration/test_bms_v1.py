@@ -1,4 +1,4 @@
-"""The job API of bare metal servers, by the bodies that its documents show, over a real socket."""
+"""The job API of bare metal servers, with the documented bodies, over a real socket."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def cloud_at(script: Script, **values: str) -> BareMetalCloud:
 
 
 def asking(ask: Callable[[BareMetalCloud], Any], *replies: Reply) -> tuple[Any, Script]:
-    """What comes of one question, once something was read."""
+    """The result of one call, after a login."""
     with scripted_server() as script:
         script.then(reply({"volumeAttachments": []}), *replies)
         cloud = cloud_at(script)
@@ -92,7 +92,7 @@ def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root:
 
 @pytest.mark.parametrize("root", [None, "/dev/sda", "/dev/sdx"])
 @pytest.mark.parametrize("told", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
-def test_what_a_server_boots_from_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
+def test_the_boot_disk_of_a_server_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
     """By the boot index, whatever the root device and the disk itself are called; a request for data disks too."""
     details = {"id": "s", "status": "ACTIVE", "metadata": {"os_type": "Linux"}}
     boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [told | {"id": VOLUME}]}
@@ -115,7 +115,7 @@ def test_a_documented_list(key: str, several: bool) -> None:
 
 @pytest.mark.parametrize("read", ["server", "listing"])
 def test_a_server_that_does_not_exist(read: str) -> None:
-    """BMS.0040 is a 400, and means that there is none."""
+    """BMS.0040 is a 400, and means that the server does not exist."""
     missing = {"error": {"message": "The server does not exist.", "code": "BMS.0040"}}
     reading, _ = asking(lambda cloud: getattr(cloud, read)(SERVER), reply(missing, 400))
     assert reading.value is None
@@ -129,7 +129,7 @@ def test_no_call_names_a_microversion() -> None:
 
 
 def test_there_are_no_action_records() -> None:
-    """They are not asked for: no document has them."""
+    """They are not read, because the API has none."""
     reading, script = asking(lambda cloud: cloud.actions(SERVER), reply({}))
     assert reading.value == ()
     assert len(script.asked) == 1
@@ -252,7 +252,7 @@ JOBS: dict[str, tuple[object, Ended, str, str | None]] = {
 
 @pytest.mark.parametrize("name", JOBS)
 def test_what_a_job_says(name: str) -> None:
-    """Its state, and of a failure code and reason, of the parent or of the part; what is odd says nothing."""
+    """Its state, and code and reason of a failure, of the job or its part; odd values are ignored."""
     body, ended, said, code = JOBS[name]
     reading, script = asking(lambda cloud: cloud.ended(SERVER, JOB), reply(body))
     assert (reading.value, reading.said) == (ended, said)
@@ -262,7 +262,7 @@ def test_what_a_job_says(name: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
 def test_a_job_that_cannot_be_read_says_nothing(status: int) -> None:
-    """Whatever the query is answered with, it is evidence and no more."""
+    """Any answer to the query is only evidence."""
     reading, _ = asking(lambda cloud: cloud.ended(SERVER, JOB), reply({"error": {"code": "BMS.1006"}}, status))
     assert reading.value is Ended.UNKNOWN
     assert reading.calls[-1].status == status
@@ -325,7 +325,7 @@ def test_the_region_stands_in_for_the_catalog() -> None:
 
 
 def test_an_access_key_finds_it_by_the_region() -> None:
-    """Without a catalog there is only the table."""
+    """Without a catalog only the table counts."""
     key = {"access_key": "key", "secret_key": "secret", "project_id": PROJECT}
     for region, known in (("eu-de", True), ("eu-nl", False), ("eu-ch2", False)):
         credentials = load(CloudCredentials, {**key, "region_name": region})

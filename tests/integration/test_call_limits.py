@@ -1,4 +1,4 @@
-"""A call has a limit for all of it, and what is late is not sent: real sockets, short limits."""
+"""A call has a limit for its whole duration, and late calls are not sent: real sockets, short limits."""
 
 import socket
 import ssl
@@ -29,7 +29,7 @@ from tests.integration.test_openstack_login import Pool
 from tests.stack import Site, credentials_of, in_process
 
 SHORT, LATE = 0.3, 1.2
-"""Seconds: the limit of a call, and when a test says that it was not held. What trickles goes on until then."""
+"""Seconds: the limit of a call, and when a test fails because it was exceeded."""
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -47,7 +47,7 @@ TRICKLES: dict[str, tuple[bytes, bytes]] = {
 
 @dataclass
 class Peer:
-    """A server that says what it is told to say, at once and then byte by byte, and keeps what it was sent."""
+    """A server with scripted answers, partly sent byte by byte, that records requests."""
 
     at_once: bytes = COMPLETE
     slowly: bytes = b""
@@ -141,7 +141,7 @@ def test_a_silent_peer_ends_at_the_limit_too() -> None:
 
 
 def test_an_answer_within_the_limit_is_whole() -> None:
-    """Slow is not too slow; and the connection serves the next call."""
+    """A slow answer within the limit is fine, and the connection serves the next call."""
     client, peer = calls(), Peer(COMPLETE[:-2], b"{}")
     with peer.listening() as url:
         access = access_to(url)
@@ -171,7 +171,7 @@ def test_the_deadline_is_a_limit_too() -> None:
 
 
 def test_a_login_has_the_limit_of_its_call() -> None:
-    """Keystone trickles: whoever needs the token is told at the deadline, and so is whoever waits for that login."""
+    """Keystone answers byte by byte: at the deadline both the login and the calls that wait for it fail."""
     client, peer = calls(), Peer(*TRICKLES["body"])
     with peer.listening() as url:
         client.login.read = lambda _: credentials_of(API, auth_url=url)
@@ -202,7 +202,7 @@ class Frozen:
         self.now += timedelta(hours=1)
 
 
-def test_what_was_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread wakes up in DNS after the invocation: it may connect, and says nothing."""
     clock, peer = Frozen(), Peer()
     look_up = socket.getaddrinfo
@@ -221,7 +221,7 @@ def test_what_was_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPa
     assert peer.received == []
 
 
-def test_what_was_frozen_on_a_kept_connection_sends_nothing() -> None:
+def test_a_call_frozen_on_a_kept_connection_sends_nothing() -> None:
     """The connection stands, the thread was stopped just before it used it."""
     readings = iter([0, 0, 0, 3600])
     start, peer = utc_now(), Peer()
@@ -271,12 +271,12 @@ def test_each_address_of_a_name_is_tried(listens: bool, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for this machine that vouches for itself, and a server's context that shows it."""
+    """A self-signed certificate for this machine, and a server's context with it."""
     return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
 def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    """Encrypted, an answer is read, one that trickles ends, and an unknown authority is told."""
+    """With TLS an answer is read, a slow one is cut off, and an unknown authority is reported."""
     ca, context = certificate
     client = calls()
     with Peer(tls=context).listening() as url, Peer(HEADERS, b" " * 400, context).listening() as trickling:
@@ -290,7 +290,7 @@ def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
         client.http.close()
 
 
-def test_what_was_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
+def test_a_call_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
     """The handshake is done, the invocation is over: not a byte of the request goes out."""
     ca, context = certificate
     clock, peer = Frozen(), Peer(tls=context)

@@ -1,4 +1,4 @@
-"""The canary over the real function, moto and the simulated cloud; each stage in a world that is broken there."""
+"""The canary with the real function, moto and the simulated cloud; each stage fails once."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ from tests.simulation.measured import Samples
 SOURCE: str = Settings.model_fields["event_source"].default
 Use = Callable[[dict[str, str]], None]
 NOWHERE = "http://127.0.0.1:9"
-"""Nothing listens there (discard)."""
+"""A port on which nothing listens (discard)."""
 
 
 class Lines(logging.Handler):
@@ -71,7 +71,7 @@ class World:
     variables: dict[str, str] = field(default_factory=dict)
 
     def deploy(self, credentials: dict[str, str] | None = None, **changes: str) -> None:
-        """Set the functions up; without credentials with those that the cloud takes."""
+        """Set up the functions, by default with valid credentials."""
         secret = f"canary/{uuid.uuid4()}"
         self.aws.put_secret(secret, credentials or simulator_credentials(self.api))
         self.variables = {
@@ -96,7 +96,7 @@ class World:
         return run_canary({}, LambdaContext("run-canary"))
 
     def failed(self, stage: str, said: str, cure: str) -> dict[str, Any]:
-        """Run it, and hold answer, log line and metrics of the failure against what is expected."""
+        """Run it, and compare answer, log line and metrics of the failure with the expected ones."""
         answer = self.run()
         assert (answer["passed"], answer["stage"]) == (False, stage), answer
         assert said in answer["why"]
@@ -121,7 +121,7 @@ class World:
 def world(
     aws: AwsStandIn, function_environment: Use, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
-    """Everything in order, but for the event source mapping, which each test starts."""
+    """A healthy deployment without the event source mapping, which each test starts."""
     monkeypatch.delenv("POWERTOOLS_METRICS_DISABLED", raising=False)
     meters.flush()
     capsys.readouterr()
@@ -146,7 +146,7 @@ def remove_rule(aws: AwsStandIn) -> None:
 
 
 def test_a_canary_comes_back(world: World) -> None:
-    """It passes, says in how many seconds, and has changed nothing; its dry run counts as any other."""
+    """It passes, reports the seconds, and changes nothing; its dry run counts like any other."""
     world.deploy(CANARY_BOUND="30", CANARY_PROJECT_ID=PROJECT)
     with world.worker():
         answer = world.run()
@@ -166,7 +166,7 @@ def test_a_canary_comes_back(world: World) -> None:
 
 
 def test_consumers_can_pass_over_it() -> None:
-    """The pattern in the operator's page lets all verdicts through but the canary's."""
+    """The pattern in the operator's page matches all verdicts except the canary's."""
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     (shown,) = re.findall(r'`("detail": \{"data": \{"context": .*?)`', page)
     pattern = EventPattern.load(f"{{{shown}}}")
@@ -176,7 +176,7 @@ def test_consumers_can_pass_over_it() -> None:
 
 
 def test_verdicts_of_other_runs_are_passed_over(world: World) -> None:
-    """A verdict of another run, which may wait for it, decides nothing and stays; what is no verdict is deleted."""
+    """A verdict of another run, which may still wait, is ignored and stays; other messages are deleted."""
     world.deploy(CANARY_BOUND="30")
     late = {"verdict": "checked", "detail": "would_fail", "context": {"canary": "late"}}
     for body in (json.dumps({"detail": {"data": late}}), "{not json", "[]", '{"detail": {"data": null}}'):
@@ -187,7 +187,7 @@ def test_verdicts_of_other_runs_are_passed_over(world: World) -> None:
 
 
 def test_a_disk_that_is_detached_already_is_no_failure(world: World) -> None:
-    """The way was free to its end, and both planes were read."""
+    """The dry run reached the end, and both planes were read."""
     world.deploy(CANARY_VOLUME_ID=FREE_VOLUME, CANARY_BOUND="30")
     with world.worker():
         assert world.run()["passed"] is True
@@ -227,13 +227,13 @@ def test_the_mapping_is_paused(world: World) -> None:
     assert world.aws.waiting(REQUESTS) == 1
 
 
-def test_nobody_takes_it(world: World) -> None:
-    """No mapping is known to be disabled: that messages wait is all that can be said."""
+def test_no_server_accepts_the_connection(world: World) -> None:
+    """No mapping is known to be disabled, so the text only says that messages wait."""
     world.failed("queue", "1 messages wait in the request queue", "whether the function is throttled")
 
 
 def test_a_mapping_that_cannot_be_asked_for(world: World) -> None:
-    """The stage follows from the other evidence, and the text names the question that was not answered."""
+    """The stage follows from the other evidence, and the text names the failed call."""
     world.deploy(CANARY_MAPPING_ID=str(uuid.uuid4()))
     line = world.failed("queue", "1 messages wait in the request queue", "whether the function is throttled")
     assert "not known: GetEventSourceMapping: ResourceNotFoundException (404)" in line["why"]
@@ -253,7 +253,7 @@ def test_the_function_fails(world: World) -> None:
 
 
 def test_the_bus_does_not_take_the_verdict(world: World) -> None:
-    """The verdict waits in the queue to be offered again; the text names the line that tells."""
+    """The verdict waits in the queue for another delivery; the text names the log line."""
     broken = build({**world.variables, "EVENT_BUS_NAME": "nowhere"})
     with world.worker(lambda event, _: answer_batch(event, broken.handle)):
         world.failed("function", "the request was taken and not answered", "event not emitted")
@@ -266,7 +266,7 @@ def test_the_password_is_wrong(world: World) -> None:
 
 
 def test_the_secret_is_missing(world: World) -> None:
-    """Nobody is asked to log in, and the verdict says so before the bound is over."""
+    """No login happens, and the verdict says so before the wait ends."""
     world.deploy(CLOUD_SECRET_ID="nowhere", CANARY_BOUND="10")
     with world.worker():
         world.failed("credentials", "the secret nowhere does not exist", "correct the secret that is named")
@@ -279,7 +279,7 @@ def test_the_project_is_not_that_of_the_credentials(world: World) -> None:
 
 
 def test_the_cloud_does_not_answer(world: World) -> None:
-    """The request gives up within half of the bound, so that there is a verdict that says why."""
+    """The request gives up within half of the wait, so that its verdict says why."""
     away = {**simulator_credentials(world.api), "auth_url": f"{NOWHERE}/v3"}
     world.deploy(away, CANARY_BOUND="10")
     with world.worker():
@@ -293,14 +293,14 @@ def test_the_server_is_gone(world: World) -> None:
 
 
 def test_the_server_is_gone_and_the_disk_is_free(world: World) -> None:
-    """A detach would be a success; a canary that names nothing is none."""
+    """A detach would succeed; a canary without a server is not valid."""
     world.deploy(CANARY_SERVER_ID=str(uuid.uuid4()), CANARY_VOLUME_ID=FREE_VOLUME, CANARY_BOUND="10")
     with world.worker():
         world.failed("verdict", "the verdict is would_report_server_gone: ", "set CanaryServerId to a server")
 
 
 def test_the_canary_may_not_ask(world: World) -> None:
-    """A list of requesters without the canary refuses it like anybody else."""
+    """A list of requesters without the canary refuses it too."""
     world.deploy(ALLOWED_REQUESTERS="api_key:ci", CANARY_BOUND="10")
     with world.worker():
         world.failed("verdict", "the verdict is requester_not_allowed: ", "AllowedRequesters")
@@ -315,7 +315,7 @@ def test_the_rule_is_gone(world: World) -> None:
 
 
 def test_the_rule_has_no_target(world: World) -> None:
-    """AWS shows no sign of it, so the text says what is unknown and which log line to look for."""
+    """AWS shows nothing, so the text says what is unknown and which log line to look for."""
     named = {"Rule": CANARY_RULE, "EventBusName": BUS, "Ids": [CANARY_VERDICTS]}
     world.aws.client.call(EVENTS, "RemoveTargets", named)
     with world.worker():
@@ -328,8 +328,8 @@ def test_its_own_queue_cannot_be_read(world: World) -> None:
         world.failed("bus", "the canary's own queue cannot be read: ReceiveMessage: ", "the policy of the queue")
 
 
-def test_what_may_not_be_asked_is_not_known(script: Script) -> None:
-    """Each question that AWS refuses, or answers with nonsense, leaves its part open and says why."""
+def test_forbidden_reads_leave_the_facts_unknown(script: Script) -> None:
+    """Each call that AWS refuses, or answers with nonsense, leaves its part unknown, with the reason."""
     asked = {"mapping_id": "x", "rule_arn": f"arn:aws:events:{REGION}:123456789012:rule/own"}
     evidence = Deployment(client_of(script), SqsQueue(client_of(script), script.url), **asked)
     script.then(reply({"__type": "AccessDeniedException"}, 403))
@@ -358,7 +358,7 @@ def test_messages_that_cannot_be_read_are_trouble(script: Script, messages: dict
 
 @pytest.mark.parametrize(("status", "says"), [(500, "answers 500"), (503, "answers 503"), (429, "answers 429")])
 def test_the_webhook_takes_no_requests(world: World, script: Script, status: int, says: str) -> None:
-    """The rest of the way was free, and the text says so."""
+    """The rest works, and the text says so."""
     script.then(reply(status=status))
     world.deploy(CANARY_WEBHOOK_URL=script.url, CANARY_BOUND="30")
     with world.worker():
@@ -374,7 +374,7 @@ def test_the_webhook_does_not_answer(world: World, script: Script) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 405])
 def test_a_no_of_the_webhook_is_an_answer(world: World, script: Script, status: int) -> None:
-    """The canary proves nothing to it, so it is turned away."""
+    """The canary does not authenticate, so it is refused."""
     script.then(reply(status=status))
     world.deploy(CANARY_WEBHOOK_URL=script.url, CANARY_BOUND="30")
     with world.worker():

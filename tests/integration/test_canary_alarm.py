@@ -1,4 +1,4 @@
-"""The canary's alarm fires when runs stop to pass, whenever its periods begin, and not for one run that failed."""
+"""The canary's alarm fires when runs stop passing, at any offset of its periods, but not for one failed run."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from tests.simulation.measured import Samples
 EVERY = {name: int(each["Seconds"]) for name, each in TEMPLATE["Mappings"]["CanaryEvery"].items() if name != "off"}
 PASSED = ("BmsVolumeDetach", "CanarySeconds", frozenset({("service", SERVICE)}))
 LATE = 120
-"""Seconds, more than what a schedule and the way of a metric to CloudWatch are late together."""
+"""Seconds, more than the delays of a schedule and of a metric together."""
 
 
 def runs(every: int, passed: Sequence[bool]) -> Timeline:
@@ -42,7 +42,7 @@ def alarms(every: int, passed: Sequence[bool]) -> list[int]:
 
 
 def test_its_periods_are_those_of_the_schedule() -> None:
-    """And what is missing is breaching: a metric that was never written cannot be filled."""
+    """Missing data are breaching, because a metric that was never written cannot be filled."""
     (seen,) = (entry["MetricStat"] for entry in CANARY.properties["Metrics"] if "MetricStat" in entry)
     assert seen["Period"] == {"FindInMap": ["CanaryEvery", {"Ref": "Canary"}, "Seconds"]}
     assert (seen["Metric"]["MetricName"], seen["Stat"]) == ("CanarySeconds", "SampleCount")
@@ -55,15 +55,15 @@ def test_it_is_silent_while_runs_pass(every: int) -> None:
 
 
 @pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)
-def test_one_run_that_failed_wakes_nobody(every: int) -> None:
-    """Whichever of two runs it is, and however late the one after it."""
+def test_one_failed_run_raises_no_alarm(every: int) -> None:
+    """Whichever of two runs fails, and however late the next one is."""
     for failed in (5, 6):
         assert alarms(every, [number != failed for number in range(12)]) == []
 
 
 @pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)
 def test_it_fires_when_runs_stop_to_pass(every: int) -> None:
-    """No later than three periods after the last one that passed, and a period more by the minutes it is late."""
+    """At most three periods after the last passed run, plus one period and the delay."""
     on = alarms(every, [True] * 5 + [False] * 7)
     last = 4 * every
     assert on

@@ -1,4 +1,4 @@
-"""openstacksdk judges what is found: from the same files and variables it gets the same login."""
+"""The clouds that we find against openstacksdk: the same files and variables give the same login."""
 
 import os
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ CASES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, str
 @pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_login(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who logs in where, to which project and in which region; with which certificates."""
+    """The login: user, address, project, region, and certificates."""
     public, secret, variables = CASES[case]
     folder = tmp_path / ".config/openstack"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""CLOUD=env with a clouds.yaml, a token and a proxy; and the local stack in a shell that is full of other settings."""
+"""CLOUD=env with a clouds.yaml, a token and a proxy; and the local stack in a shell with other settings."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ OTHERS = PROXIES | {
     "AWS_SESSION_TOKEN": "of somebody",
     "BOTO_CONFIG": "/nonexistent",
 }
-"""A shell in which somebody works with an AWS account, behind a proxy that is down."""
+"""The environment of a shell with an AWS account, and a proxy that is down."""
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def servers_in(done: Any) -> list[str]:
 
 
 def test_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
-    """OS_CLOUD leads to it; what else is set is named in one line, and is not mixed in."""
+    """OS_CLOUD selects it; other variables are named in one line, and are not mixed in."""
     path = written(tmp_path, api)
     chosen = {"HOME": str(tmp_path), "OS_CLOUD": "here"}
     done = local("servers", "--cloud", "env", "--json", **chosen)
@@ -72,7 +72,7 @@ def test_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
 
 
 def test_a_request_to_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
-    """The function gets what is found as its secret: the disk is off in that cloud."""
+    """The function gets the cloud's values as its secret, and detaches the disk."""
     written(tmp_path, api)
     own = tmp_path / "own.json"
     own.write_text(json.dumps(bare(SERVER, VOLUME)))
@@ -93,7 +93,7 @@ def test_a_token(api: CloudApi) -> None:
     assert SERVER in servers_in(local("servers", "--cloud", "env", "--json", **variables, OS_TOKEN=token))
     api.revoke_tokens()
     sentence = sentence_of(local("servers", "--cloud", "env", **variables, OS_TOKEN=token))
-    assert "get another token" in sentence
+    assert "get a new token" in sentence
     assert token not in sentence
 
 
@@ -131,7 +131,7 @@ def test_an_access_key(api: CloudApi, tmp_path: Path, dialect: str) -> None:
     ],
 )
 def test_what_is_wrong_in_a_file(api: CloudApi, tmp_path: Path, changes: dict[str, object], said: str) -> None:
-    """One line, in the names that stand in the file."""
+    """One line, with the names in the file."""
     written(tmp_path, api, **changes)
     sentence = sentence_of(local("servers", "--cloud", "env", HOME=str(tmp_path), OS_CLOUD="here"))
     assert said in sentence
@@ -142,7 +142,7 @@ def test_what_is_wrong_in_a_file(api: CloudApi, tmp_path: Path, changes: dict[st
 
 
 class _Proxy(BaseHTTPRequestHandler):
-    """Answers for the simulated cloud, under whatever name it is asked for."""
+    """Forwards to the simulated cloud, under any host name."""
 
     def do_GET(self) -> None:
         server: Any = self.server
@@ -159,12 +159,12 @@ class _Proxy(BaseHTTPRequestHandler):
     do_POST = do_DELETE = do_GET
 
     def log_message(self, *arguments: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def proxy(api: CloudApi) -> Iterator[tuple[str, set[str]]]:
-    """A proxy that alone knows the way to the cloud; its address, and the hosts that it was asked for."""
+    """A proxy that alone reaches the cloud; yields its address, and the requested hosts."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as server:
         known: Any = server
         known.api, known.hosts = api, set()
@@ -176,7 +176,7 @@ def proxy(api: CloudApi) -> Iterator[tuple[str, set[str]]]:
 
 
 def test_the_way_to_the_cloud_is_by_the_proxy(tmp_path: Path) -> None:
-    """It is asked for the cloud and for nothing else, whichever parts of the stack are on this machine."""
+    """The proxy is used for the cloud alone, not for the local stack."""
     api = demo_cloud(utc_now)
     own = tmp_path / "own.json"
     own.write_text(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
@@ -191,8 +191,8 @@ def test_the_way_to_the_cloud_is_by_the_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "servers"])
 def test_a_shell_full_of_other_settings(command: str) -> None:
-    """Whatever AWS profile, endpoint and proxy the caller has, the samples and the webhook run as ever."""
+    """With any AWS profile, endpoint and proxy of the caller, the samples and the webhook work."""
     done = local(command, **OTHERS)
-    told = "" if command == "run" else "A simulated cloud, made anew by each command; CLOUD=env lists yours.\n"
+    told = "" if command == "run" else "A simulated cloud, new for each command; CLOUD=env lists yours.\n"
     assert (done.returncode, done.stderr) == (0, told)
     assert ("DETACHED" if command == "run" else SERVER) in done.stdout

@@ -1,4 +1,4 @@
-"""`python -m tools` and `python -m local` as people and scripts run them: texts, exit statuses, terminals, pipes."""
+"""`python -m tools` and `python -m local` as users run them: texts, exit statuses, terminals, pipes."""
 
 import json
 import os
@@ -43,17 +43,17 @@ NOWHERE = {
 REFUSED = {
     "nobody to ask": (
         ON_THE_DEMO, {},
-        "There is no terminal to ask on: say --yes (make: YES=1) to detach, or --dry (DRY=1) to check.",
+        "There is no terminal to ask on: add --yes (make: YES=1) to detach, or --dry (DRY=1) to check.",
     ),
     "two clouds": (
         (*ON_THE_DEMO, "--yes", "--stack", "x", "--cloud", "simulator"), {},
-        "A deployed stack has a cloud of its own: leave out CLOUD, or say CLOUD=env to look names up.",
+        "A deployed stack has its own cloud: leave out CLOUD, or set CLOUD=env to look up names.",
     ),
     "a policy that there is not": (
         (*ON_THE_DEMO, "--yes"), {"RUNNING_SERVER_POLICY": "relaxed"}, "RUNNING_SERVER_POLICY",
     ),
     "a cloud that is away": ((*ON_THE_DEMO, "--yes", "--cloud", "env"), UNREACHABLE, "cannot be reached"),
-    "AWS that is away": ((*ON_THE_DEMO, "--yes", "--stack", "x"), NOWHERE, "AWS cannot be asked"),
+    "AWS that is away": ((*ON_THE_DEMO, "--yes", "--stack", "x"), NOWHERE, "AWS cannot be reached"),
     "no server": (("--server", "db-1", "--volume", "x", "--dry"), {}, "No server is called db-1; there are ad-01, "),
     "no disk": (
         ("--server", "db-01", "--volume", "x", "--dry"), {}, "No disk called x is attached to db-01; there are db-01-"
@@ -65,7 +65,7 @@ REFUSED = {
 def test_what_cannot_be_asked_for_is_one_sentence_and_status_2(
     arguments: tuple[str, ...], environment: dict[str, str], said: str
 ) -> None:
-    """No traceback, no words of a library, and no secret."""
+    """No traceback, no text of a library, and no secret."""
     done = command("detach", *arguments, **environment)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
@@ -158,7 +158,7 @@ def on_terminal(arguments: tuple[str, ...], answers: dict[bytes, bytes], **envir
         if select.select([terminal], [], [], 3)[0]:
             try:
                 shown += os.read(terminal, 4096)
-            except OSError:  # how Linux says that nobody holds the other end any more
+            except OSError:  # how Linux reports that the other end is closed
                 break
         elif shown.rstrip(b"^C ").endswith(QUESTION) and QUESTION not in left:
             os.write(terminal, answers[QUESTION])
@@ -177,13 +177,13 @@ def test_a_terminal_is_asked_and_shown_a_moving_line() -> None:
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
-def test_who_wants_no_colour_gets_plain_lines(environment: dict[str, str]) -> None:
+def test_no_color_gives_plain_lines(environment: dict[str, str]) -> None:
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--dry"), {}, **environment)
     assert (status, "\x1b" in shown) == (0, False)
 
 
 def test_an_interruption_says_what_is_under_way() -> None:
-    """There is no final verdict yet; and the cloud that was made for this command has ended with it."""
+    """There is no final verdict yet, and the command's simulated cloud has ended with it."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03"})
     assert status == 3
     assert "No final verdict after" in shown
@@ -192,7 +192,7 @@ def test_an_interruption_says_what_is_under_way() -> None:
 
 
 def test_impatience_changes_nothing() -> None:
-    """Ctrl-C again and again: what had been asked for stays asked for."""
+    """Several Ctrl-C in a row do not lose the request."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03\x03\x03"})
     assert status == 3
     assert "nothing was" not in shown
@@ -202,7 +202,7 @@ def test_impatience_changes_nothing() -> None:
 def test_an_interruption_at_the_question_has_asked_for_nothing() -> None:
     status, shown = on_terminal(("detach", *ON_THE_DEMO), {QUESTION: b"\x03"})
     assert status == 2
-    assert "Stopped before a detach was asked for." in shown
+    assert "Stopped before a detach was requested." in shown
     assert "Traceback" not in shown
 
 
@@ -211,7 +211,7 @@ def on_a_real_cloud(**more: str) -> dict[str, str]:
 
 
 def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
-    """Nothing is said to be over before the functions on this machine have stopped."""
+    """The result is printed only after the local functions have stopped."""
     api = demo_cloud(utc_now)
     api.world.set_volume(VOLUME, behaviour=Behaviour(seconds=60))
     with CloudServer(api):
@@ -220,13 +220,13 @@ def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
         status, shown = on_terminal(arguments, {b"DELETE answered 202": b"\x03\x03"}, **real)
         sent = [entry for entry in api.world.history if entry.what is What.DELETE_RECEIVED]
     assert status == 3
-    assert "A DELETE was sent, and the detach goes on in the cloud" in shown
+    assert "A DELETE was sent, and the detach continues in the cloud" in shown
     assert len(sent) == 1
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])
 def test_a_stream_that_is_closed_is_no_error(name: str) -> None:
-    """Nobody to ask, or nobody to tell: no traceback, and the status tells the rest."""
+    """Closed standard streams: no traceback, and the exit status has the result."""
     closed = {"stdin": "0<&-", "stdout": ">&-"}[name]
     line = f"exec {sys.executable} -m tools detach {' '.join(ON_THE_DEMO)} {closed}" + (
         " --yes" if name == "stdout" else ""
@@ -261,7 +261,7 @@ def test_a_switch_is_1_or_0(given: dict[str, str], said: str) -> None:
 
 
 def test_no_variable_of_the_shell_grants_what_could_lose_data() -> None:
-    """And what is typed arrives as it was typed."""
+    """Arguments arrive unchanged."""
     words = ["make", "-n", "detach", "SERVER=o'brien", "VOLUME=data$1"]
     environment = plain_environment() | {"YES": "1", "UNMOUNTED": "1", "SYSTEM_DISK": "1"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

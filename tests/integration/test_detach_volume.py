@@ -1,4 +1,4 @@
-"""Deliveries in, the state of the world out: from the queue's messages to detached volumes and verdicts."""
+"""The service with queue and cloud: from messages to detached volumes and verdicts."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,12 +27,12 @@ def accepted(bench: Bench) -> list[str | None]:
 
 
 def causes(unsent: Mapping[str, Unsent]) -> dict[str, type]:
-    """What kind of error each message goes back with."""
+    """The kind of error with which each message returns."""
     return {id: type(why.cause) for id, why in unsent.items()}
 
 
 def test_a_disk_is_detached_and_proven() -> None:
-    """From one message to one verdict: one DELETE, and the verdict only after both planes have let go."""
+    """From one message to one verdict: one DELETE, and the verdict only after the end on both planes."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=3, nova_lag=1))
     bench.queue.put(bench.request(disk))
@@ -65,7 +65,7 @@ def test_a_batch_with_garbage_concludes_all_others() -> None:
 
 
 def test_all_faults_of_a_record_are_answered() -> None:
-    """A request that is JSON but wrong is answered once, with every fault and everything else that is known."""
+    """An invalid JSON request is answered once, with every fault and its valid fields."""
     bench = Bench()
     wrong = cloudevent({"server_id": "x", "dryrun": True, "context": {"ticket": 1}}, correlationid="CHG-1")
     bench.queue.put(json.dumps(wrong))
@@ -102,7 +102,7 @@ def test_a_redelivered_message_says_the_same_again() -> None:
 
 
 def test_a_continuation_that_is_not_taken_goes_back_alone() -> None:
-    """A queue that is gone fails only the records that have to wait; those concluded are done."""
+    """A missing queue fails only the records that have to wait; concluded ones are done."""
     bench = Bench()
     waiting, free = bench.disk(), bench.disk(attached=False)
     bench.queue.refuse = lambda message: True
@@ -115,7 +115,7 @@ def test_a_continuation_that_is_not_taken_goes_back_alone() -> None:
 
 
 def test_a_verdict_that_is_not_taken_waits_alone() -> None:
-    """A bus that refuses one event holds up no other; what waits is what was decided, and is said once."""
+    """A bus that refuses one event delays no other; the waiting verdict stays the same, and is emitted once."""
     bench = Bench()
     first, second = bench.disk(attached=False), bench.disk(attached=False)
     bench.bus.refuse = lambda event: first in (event.subject or "")
@@ -128,7 +128,7 @@ def test_a_verdict_that_is_not_taken_waits_alone() -> None:
 
 
 def test_an_answer_to_garbage_that_is_not_taken_waits() -> None:
-    """Garbage is not lost either: where the queue does not keep its answer, its record comes back."""
+    """Garbage is not lost either: if the queue cannot keep its answer, its record returns."""
     bench = Bench()
     bench.bus.refuse = lambda event: True
     assert bench.handle(GARBAGE, bench.request(bench.disk())) == {}
@@ -138,7 +138,7 @@ def test_an_answer_to_garbage_that_is_not_taken_waits() -> None:
 
 
 class Stumbling:
-    """A cloud adapter with a bug in it: one volume makes it fall over, `times` times, before or after the DELETE."""
+    """A cloud adapter with a bug: it fails on one volume, `times` times, before or after the DELETE."""
 
     def __init__(self, cloud: OpenStackCloud, stone: str, times: int = 1000, after_delete: bool = False) -> None:
         self._cloud, self._stone, self._times, self._after_delete = cloud, stone, times, after_delete
@@ -163,7 +163,7 @@ class Stumbling:
 
 
 def test_a_bug_fails_its_own_case_only() -> None:
-    """An exception nobody foresaw stays with the case that brought it to light; its message does not come again."""
+    """An unexpected exception affects only its case, and its message is not redelivered."""
     bench = Bench()
     disks = [bench.disk() for _ in range(3)]
     bench.use(Stumbling(bench.connect(), disks[1]))
@@ -174,7 +174,7 @@ def test_a_bug_fails_its_own_case_only() -> None:
 
 
 def test_one_volume_of_several_fails_alone() -> None:
-    """If one of a message's requests cannot be brought on, it alone comes again: each has one final verdict."""
+    """If one request of a message fails, it alone is requeued: each has one final verdict."""
     bench = Bench()
     disks = [bench.disk() for _ in range(2)]
     bench.use(Stumbling(bench.connect(), disks[1], times=2))
@@ -211,7 +211,7 @@ def test_a_bug_that_stays_is_answered_with_its_place(fresh: bool) -> None:
 
 
 def test_a_dry_run_that_our_code_fails_on_is_checked() -> None:
-    """Its verdict has the type and the id that were promised."""
+    """Its verdict has the promised type and id."""
     bench = Bench()
     disk = bench.disk()
     bench.use(Stumbling(bench.connect(), disk))
@@ -236,7 +236,7 @@ def test_a_bug_after_the_delete_sends_no_second_one() -> None:
 
 
 def test_a_look_that_was_finished_begins_the_count_anew() -> None:
-    """Failures that are not in a row end nothing."""
+    """Only failures in a row end a request."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=30))
     bench.queue.put(bench.request(disk))
@@ -249,7 +249,7 @@ def test_a_look_that_was_finished_begins_the_count_anew() -> None:
 
 
 def test_a_failure_that_cannot_be_written_down_gives_the_message_back() -> None:
-    """Without a queue to note it in, the message itself comes again, as ever."""
+    """Without a queue the message itself is redelivered."""
     bench = Bench()
     disk = bench.disk()
     bench.use(Stumbling(bench.connect(), disk))
@@ -273,7 +273,7 @@ class Unwritable(EventFactory):
 
 @pytest.mark.parametrize("always", [False, True])
 def test_a_verdict_that_cannot_be_written_harms_no_other(always: bool) -> None:
-    """The batch is done; that case alone comes again, and is dead-lettered by us or, if need be, by the queue."""
+    """The batch is done; only that case returns, and is dead-lettered by us or, if necessary, by the queue."""
     bench = Bench()
     disks = [bench.disk(attached=False) for _ in range(3)]
     service = bench.service
@@ -288,7 +288,7 @@ def test_a_verdict_that_cannot_be_written_harms_no_other(always: bool) -> None:
 
 
 def test_a_body_that_is_no_text_fails_its_own_record_only() -> None:
-    """Even what SQS never sends, a body that is no text, does not take the batch along."""
+    """Even a body that is not text, which SQS never sends, does not fail the batch."""
     bench = Bench()
     nothing: Any = None
     assert list(bench.handle(nothing, bench.request(bench.disk()))) == ["m-0"]
@@ -304,7 +304,7 @@ def test_our_own_verdict_is_left_alone() -> None:
 
 
 def test_a_cloud_that_is_away_is_waited_for() -> None:
-    """Trouble with the cloud is no error of the record: the request looks again until the cloud is back."""
+    """Trouble with the cloud is no error of the record: the request is retried until the cloud is back."""
     bench = Bench()
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.CONNECTION_REFUSED, times=6))
@@ -337,7 +337,7 @@ def test_a_dry_run_changes_nothing() -> None:
     ],
 )  # fmt: skip
 def test_what_would_lose_data_is_refused_without_a_delete(prepare: Callable[[Bench, str], Any], reason: str) -> None:
-    """The gates hold end to end: the DELETE never leaves, and the verdict says why and what to do."""
+    """The gates work end to end: no DELETE is sent, and the verdict says why and what to do."""
     bench = Bench()
     disk = bench.disk()
     prepare(bench, disk)

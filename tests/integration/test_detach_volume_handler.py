@@ -1,4 +1,4 @@
-"""The Lambda handler as AWS calls it: records in, a partial batch response out, everything over real sockets."""
+"""The Lambda handler: records in, a partial batch response out, over real sockets."""
 
 import json
 import time
@@ -37,7 +37,7 @@ class Function:
         self.use({**self.aws.environment, **queue, **cloud, **changes})
 
     def invoke(self, *records: dict[str, Any]) -> list[str]:
-        """The ids of the records that go back."""
+        """The ids of the returned records."""
         response = lambda_handler({"Records": list(records)}, LambdaContext("detach-volume"))
         assert list(response) == ["batchItemFailures"]
         assert [list(failure) for failure in response["batchItemFailures"]] == [["itemIdentifier"]] * len(
@@ -80,7 +80,7 @@ def test_the_sample_event(function: Function, event_file: Callable[[str], str]) 
 
 
 def test_the_mixed_sample(function: Function, event_file: Callable[[str], str]) -> None:
-    """Of the mixed sample the good record is worked on, the broken one is answered; none goes back."""
+    """In the mixed sample the valid record is handled, the broken one answered; none returns."""
     assert function.invoke(*json.loads(event_file("sqs_mixed_batch.json"))["Records"]) == []
     (event,) = function.verdicts(1)
     assert (event["data"]["detail"], event["data"]["original"]) == ("invalid_request", "{not json")
@@ -98,14 +98,14 @@ def test_ten_records_one_of_them_garbage(function: Function) -> None:
 
 
 def test_a_queue_that_is_gone(function: Function) -> None:
-    """Only the record whose continuation could not be sent goes back; the others are concluded."""
+    """Only the record whose continuation could not be sent returns; the others are concluded."""
     function.start(REQUEST_QUEUE_URL=function.aws.queue_urls[REQUESTS] + "-gone")
     assert function.invoke(WAITING, FREE, GARBAGE) == ["waiting"]
     assert {event["data"]["request"]["id"] for event in function.verdicts(2)} == {"free", "garbage"}
 
 
 def test_no_credentials_of_aws(function: Function) -> None:
-    """If nothing at all can be sent, every record goes back, by its id and without an exception."""
+    """If nothing can be sent, every record returns, by its id and without an exception."""
     function.start(AWS_SECRET_ACCESS_KEY="")
     assert {*function.invoke(WAITING, FREE, GARBAGE)} == {"waiting", "free", "garbage"}
 
@@ -128,7 +128,7 @@ def test_the_secret_of_the_cloud(function: Function) -> None:
 
 
 def test_settings_that_are_missing_fail_the_invocation(function: Function) -> None:
-    """A function that is set up wrong says all that is wrong before it touches a record."""
+    """A misconfigured function reports all faults before it handles a record."""
     function.start(REQUEST_QUEUE_URL="", CONFIRM_TIMEOUT="soon")
     with pytest.raises(SettingsError, match=r"REQUEST_QUEUE_URL.*CONFIRM_TIMEOUT"):
         function.invoke(FREE)
@@ -136,7 +136,7 @@ def test_settings_that_are_missing_fail_the_invocation(function: Function) -> No
 
 
 def test_another_project_is_refused_before_any_call(function: Function) -> None:
-    """A request for another project than the credentials' is answered, and its server is not even looked at."""
+    """A request for another project than the credentials' is answered without a call about its server."""
     body = json.dumps(bare(SERVER, VOLUME, project_id="0" * 32))
     assert function.invoke(sqs_record(body, "m-1")) == []
     assert function.verdicts(1)[0]["data"]["reason"]["code"] == "wrong_project"

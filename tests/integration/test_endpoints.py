@@ -1,4 +1,4 @@
-"""Where the services are, by the catalog and by the settings, and every way that OpenStack has to log in."""
+"""The endpoints of services, by catalog and settings, with every kind of login of OpenStack."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from tests.stack import Site
 
 
 def told(cloud: OpenStackCloud) -> Classified:
-    """What is wrong with the settings: permanent, so that it is said at once."""
+    """The error of wrong settings, which is permanent and reported at once."""
     with pytest.raises(CloudTrouble) as trouble:
         cloud.check()
     classified = trouble.value.classified
@@ -39,7 +39,7 @@ def test_several_regions_and_none_set_is_told(site: Site) -> None:
 
 
 def test_a_region_that_is_set_decides(site: Site) -> None:
-    """The right one has the server and the disk, the other one neither."""
+    """Only the right one has the server and the disk."""
     site.deployment.regions = ("eu-nl",)
     here, there = site.connect(region_name="eu-de"), site.connect(region_name="eu-nl")
     assert here.volume(site.volume).value is not None
@@ -110,7 +110,7 @@ def test_with_both_endpoints_set_regions_do_not_matter(site: Site) -> None:
 
 
 def test_an_interface_that_is_not_there_is_told(site: Site) -> None:
-    """Of all that may be wrong the settings are named."""
+    """The error names all settings that may be wrong."""
     message = told(site.connect(interface="private")).message
     assert [name for name in ("OS_INTERFACE", "COMPUTE_ENDPOINT", "private") if name not in message] == []
 

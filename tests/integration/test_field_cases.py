@@ -1,4 +1,4 @@
-"""Cases from the field: what clouds, networks and senders did, and what is right then.
+"""Cases from the field: behaviour of real clouds, networks and senders, and the right reaction.
 
 In four parts: servers that move, what Nova and Cinder really answer, networks and logins, requests as they are sent.
 """
@@ -52,7 +52,7 @@ QUICK = Behaviour(seconds=2)
 
 
 def since_then(bench: Field, seconds: float) -> None:
-    """Time passes, and with it what is under way in the cloud."""
+    """Move the clock, and with it the cloud."""
     bench.clock.sleep(seconds)
     bench.world.advance()
 
@@ -99,7 +99,7 @@ MOVED: dict[str, Callable[[Field, str], None]] = {
     **{f.__name__: f for f in (shelve_and_unshelve, shelve_offload_later_and_unshelve, migrate_the_volume,
         resize_and_confirm, migrate_twice)},
 }  # fmt: skip
-"""What gives the same disk on the same server a new attachment."""
+"""Operations that give the same disk on the same server a new attachment."""
 
 MOVING = pytest.mark.parametrize("move", MOVED.values(), ids=MOVED)
 
@@ -162,7 +162,7 @@ def test_server_that_moved_before_the_first_look_is_still_the_same(
 def test_cloud_without_action_records_leaves_it_unknown(
     newest: tuple[int, int], change: Callable[[Field, str], object], followed: bool
 ) -> None:
-    """The attachment is newer than the one that was followed, and nothing tells why: it is left alone, and said so."""
+    """The attachment is newer than the followed one, for an unknown reason: it stays, and the verdict says so."""
     bench = Field(newest, records=False)
     disk = bench.disk()
     old, asked = bench.attachment(disk), bench.request(disk, requested_at=bench.clock().isoformat())
@@ -253,7 +253,7 @@ def test_dead_host_is_tried_again_until_the_server_is_evacuated(seconds_down: fl
 
 @pytest.mark.parametrize(("more", "ends_after"), [({}, 3600), ({"request_ttl": 600}, 600)])
 def test_dead_host_is_tried_until_the_time_to_live_is_over(more: dict[str, int], ends_after: float) -> None:
-    """Nobody evacuates: the request ends with the last error, at its own end and not before."""
+    """Without an evacuation the request ends with the last error, when its time is up."""
     bench = Field()
     disk = bench.disk()
     bench.world.set_server(bench.server, host_up=False)
@@ -307,7 +307,7 @@ def test_attachment_to_a_host_that_is_made_meanwhile_does_not_count() -> None:
 
 
 def test_project_with_an_attachment_to_a_host_can_be_listed() -> None:
-    """Whoever looks for ids sees every disk of every server, those that are attached to a host, too."""
+    """The list of ids has every disk of every server, including those that are attached to a host."""
     bench = Field()
     disk = bench.disk(multiattach=True)
     bench.world.set_volume(disk, on_a_host=True)
@@ -404,7 +404,7 @@ def test_server_that_names_its_root_device_is_believed(root: str | None, device:
 
 @pytest.mark.parametrize("takes", [3, 10, 20, 25])
 def test_end_of_a_slow_detach_is_noticed_within_two_seconds(takes: float) -> None:
-    """From the moment at which both planes have let go to the verdict."""
+    """Seconds from the end on both planes to the verdict."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=takes, nova_lag=0.3))
     bench.ask(bench.request(disk))
@@ -466,7 +466,7 @@ def test_error_that_passes_is_no_end_where_no_record_tells(lasts: float, newest:
 
 @pytest.mark.parametrize("status", ["error", "error_extending"])
 def test_error_that_stays_ends_a_request_after_two_looks(status: str) -> None:
-    """Both planes hold the volume, and its status stays an error: this is said, and no DELETE is sent."""
+    """Both planes hold the volume, and its status stays an error: the verdict says so, and no DELETE is sent."""
     bench = Field()
     disk = bench.disk()
     bench.world.set_volume(disk, status=status)
@@ -594,7 +594,7 @@ def test_one_refusal_of_keystone_fails_no_request(first: bool) -> None:
 
 
 def test_credentials_that_stay_refused_fail_a_request() -> None:
-    """Keystone answers 401 for good: said within seconds, with the names of the settings."""
+    """Keystone answers 401 for good: the verdict comes within seconds, with the names of the settings."""
     bench = Field()
     bench.log_in(password="wrong")
     disk = bench.disk()
@@ -732,9 +732,9 @@ def test_region_that_is_set_is_the_one() -> None:
     assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
 
 
-@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("corrected", [True, False])
 @pytest.mark.parametrize("accepted", [True, False])
-def test_region_that_is_changed_proves_nothing(accepted: bool, mended: bool) -> None:
+def test_region_that_is_changed_proves_nothing(accepted: bool, corrected: bool) -> None:
     """Somebody sets the wrong region after the first look: a 404 from there does not mean that the disk is gone."""
     bench = Field()
     two_regions(bench)
@@ -748,7 +748,7 @@ def test_region_that_is_changed_proves_nothing(accepted: bool, mended: bool) -> 
     bench.log_in(region="eu-nl")
     for _ in range(4):
         bench.step()
-    if mended:
+    if corrected:
         bench.log_in(region="eu-de")
         assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
     else:
@@ -790,7 +790,7 @@ def test_retry_after_is_capped(operation: str, status: int, retry_after: str) ->
 
 
 def joined_workers(patience: float) -> list[threading.Thread]:
-    """The workers that are still there after so many seconds."""
+    """The workers that still run after that many seconds."""
     workers = [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
     for thread in workers:
         thread.join(patience)
@@ -938,7 +938,7 @@ def test_time_that_no_calendar_goes_beyond_counts_as_now(time: str) -> None:
 @pytest.mark.parametrize("busy", [True, False])
 @pytest.mark.parametrize("time", IN_THE_PAST)
 def test_time_of_long_ago_is_expired(time: str, busy: bool) -> None:
-    """Where no clock was set, requests have the first time there is: nothing breaks, and nothing is cut."""
+    """Senders without a clock send the first possible time: nothing breaks, and nothing is detached."""
     bench = Field()
     disk = bench.disk()
     if busy:
@@ -963,7 +963,7 @@ def test_time_that_utc_cannot_hold_breaks_nothing(time: str) -> None:
 @pytest.mark.parametrize("hours", [1, 2, 72])
 @pytest.mark.parametrize("attached", [True, False])
 def test_copy_of_a_request_that_was_answered_hours_ago_is_expired(hours: int, attached: bool) -> None:
-    """A copy that is first seen so late is not carried out; one whose disk is gone already is told so."""
+    """A copy that is first seen so late is not carried out; if its disk is detached already, the verdict says so."""
     bench = Field()
     disk = bench.disk(attached=attached)
     bench.ask(at_time(bench, disk, (bench.clock() - timedelta(hours=hours)).isoformat()))
@@ -1032,7 +1032,7 @@ def test_server_that_was_deleted_has_let_go(followed: bool) -> None:
 
 @pytest.mark.parametrize("volume", ["elsewhere", "deleted", "on a host"])
 def test_server_that_was_deleted_proves_nothing_alone(volume: str) -> None:
-    """The volume is attached elsewhere, or is not to be found either: nobody says that it was detached."""
+    """The volume is attached elsewhere, or not found either: the verdict does not say detached."""
     bench = Field()
     disk = bench.disk(attached=False)
     bench.ask(bench.request(disk))

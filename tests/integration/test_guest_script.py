@@ -1,4 +1,4 @@
-"""events/workflows/guest/release-volume.sh, by each shell, on servers made of directories and on real loop devices."""
+"""events/workflows/guest/release-volume.sh in each shell, on fake servers and on real loop devices."""
 
 import json
 import os
@@ -50,7 +50,7 @@ FOUND: dict[str, tuple[Prepare, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("how", FOUND)
 def test_the_disk_is_found(server: Guest, how: str) -> None:
-    """Each way in which a system names a volume leads to its disk, and to no other."""
+    """Every name of a volume on a system leads to its disk, and to no other."""
     prepare, arguments = FOUND[how]
     prepare(server)
     server.disk("sdz", ["virtio-00000000-0000-4000-8", "wwn-0x600"])
@@ -210,8 +210,8 @@ MINE = {"mount", "swap", "lvm", "crypt", "multipath", "raid", "zfs"}
 
 
 @pytest.mark.parametrize("case", HELD)
-def test_whoever_holds_the_disk_is_named(guest: Guest, case: str) -> None:
-    """A check is status 1, says by whom, and changes nothing."""
+def test_the_user_of_the_disk_is_named(guest: Guest, case: str) -> None:
+    """A check has status 1, names the user of the disk, and changes nothing."""
     prepare, kinds = HELD[case]
     prepare(guest)
     told = guest.told("--check", "--wwn", WWN)
@@ -220,8 +220,8 @@ def test_whoever_holds_the_disk_is_named(guest: Guest, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case, (_, kinds) in HELD.items() if kinds - MINE])
-def test_what_is_not_for_the_script_to_stop_stops_the_script(server: Guest, case: str) -> None:
-    """A release changes nothing where something would be left in the end."""
+def test_users_that_the_script_may_not_stop_end_the_script(server: Guest, case: str) -> None:
+    """A release changes nothing if it could not release everything."""
     HELD[case][0](server)
     told = server.told("--release")
     assert (1, "held", []) == (told.status, told.said["result"], server.changes)
@@ -281,7 +281,7 @@ RELEASED: dict[str, tuple[Prepare, list[str]]] = {
 
 @pytest.mark.parametrize("case", RELEASED)
 def test_a_release_goes_from_the_top_down(guest: Guest, case: str) -> None:
-    """In the end nothing holds the disk, and the script says what it did, in that order."""
+    """Afterwards nothing holds the disk, and the script lists what it did, in order."""
     prepare, done = RELEASED[case]
     prepare(guest)
     told = guest.told("--release", "--wwn", WWN)
@@ -291,7 +291,7 @@ def test_a_release_goes_from_the_top_down(guest: Guest, case: str) -> None:
 
 
 def test_the_first_refusal_ends_it(guest: Guest) -> None:
-    """What cannot be unmounted stays, with all that is below it; what was let go before is told."""
+    """A mount that cannot be unmounted stays, with all below it; the output lists what was released before."""
     deep(guest)
     guest.tool("umount", "echo 'umount: target is busy.' >&2; exit 32")
     guest.tool("fuser", 'case $1 in -m) echo " 88" ;; esac')
@@ -305,7 +305,7 @@ def test_the_first_refusal_ends_it(guest: Guest) -> None:
 
 
 def test_a_device_that_stays_ends_it(guest: Guest) -> None:
-    """A tool that says yes and does nothing is not believed."""
+    """A tool that succeeds without an effect is noticed."""
     encrypted(guest)
     guest.tool("cryptsetup", ":")
     told = guest.told("--release")
@@ -323,7 +323,7 @@ def test_a_mount_that_stays_ends_it(guest: Guest) -> None:
     assert "still mounted" in told.said["message"]
 
 
-def test_what_is_left_after_a_release_is_told(guest: Guest) -> None:
+def test_remains_after_a_release_are_reported(guest: Guest) -> None:
     """A copy of a mount in another namespace that does not go with ours holds the disk."""
     plain(guest)
     guest.mount("vdb1", "/data")
@@ -336,7 +336,7 @@ def test_what_is_left_after_a_release_is_told(guest: Guest) -> None:
 
 
 def test_the_scsi_device_goes_if_asked_for(server: Guest) -> None:
-    """Once nothing holds it, and not without being told to."""
+    """Once nothing holds it, and only on request."""
     server.disk("sdb", [f"wwn-0x{WWN}"], device__delete="")
     switch = server.root / "sys/class/block/sdb/device/delete"
     server.told("--wwn", WWN, "--release")
@@ -353,7 +353,7 @@ LABEL="data" /labelled xfs defaults 0 0
 """
 
 
-def test_what_would_miss_the_disk_at_the_next_start_is_told(guest: Guest) -> None:
+def test_settings_that_need_the_disk_at_the_next_start_are_reported(guest: Guest) -> None:
     """Entries of fstab and crypttab without nofail, and a volume group that stays on the disk."""
     plain(guest)
     for link in ("by-uuid/1234-abcd", "by-label/data"):
@@ -493,7 +493,7 @@ def test_real_mounts_are_released(disk: LoopDisk) -> None:
 
 
 def test_a_real_mount_that_is_busy_stays(disk: LoopDisk) -> None:
-    """Somebody has a file open: the kernel refuses, and the script stops and stays honest."""
+    """An open file: the kernel refuses, and the script stops and reports it."""
     disk.formatted()
     point = disk.mounted("data")
     with (point / "file").open("w"):
@@ -540,7 +540,7 @@ def test_a_real_mount_namespace_is_seen(disk: LoopDisk) -> None:
 
 
 def test_a_real_lazy_unmount_is_seen(disk: LoopDisk) -> None:
-    """A file system that is unmounted for all eyes, while somebody still has a file of it open, is alive."""
+    """A lazily unmounted file system with an open file is still in use."""
     disk.formatted()
     point = disk.mounted("data")
     with (point / "file").open("w"):

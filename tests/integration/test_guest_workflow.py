@@ -1,4 +1,4 @@
-"""The guest's part in workflows: Systems Manager runs the script in the server, then the detach is asked for."""
+"""The workflow with the guest script: Systems Manager runs it in the server before the detach."""
 
 import json
 import re
@@ -96,7 +96,7 @@ def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Gu
 
 
 def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Guest) -> None:
-    """Who holds it goes to people; the product hears nothing, and the disk stays attached."""
+    """The users of the disk are reported to people; no request is sent, and the disk stays attached."""
     server.process(88, "database", opens="/dev/vdb")
     ended = run(workflows)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
@@ -112,7 +112,7 @@ def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Gues
 
 
 def test_a_release_attests_what_windows_wants(workflows: Workflows, server: Guest) -> None:
-    """A running Windows server lets go of a disk only on the attestation that the workflow sends."""
+    """A disk of a running Windows server is detached only with the workflow's attestation."""
     server.disk("vdc", [f"virtio-{WINDOWS_VOLUME[:20]}"])
     ended = run(workflows, WINDOWS_SERVER, WINDOWS_VOLUME)
     assert "SUCCEEDED" == ended["status"], ended
@@ -134,7 +134,7 @@ def test_a_detach_that_fails_after_the_release_is_told(workflows: Workflows, ser
 @pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
 @pytest.mark.parametrize("value", ["", "x", f"{VOLUME}'; reboot; '", f"{VOLUME}\nreboot"])
 def test_a_document_takes_nothing_but_an_id(name: str, value: str) -> None:
-    """What is no UUID never reaches a shell."""
+    """Only UUIDs reach a shell."""
     with pytest.raises(AssertionError):
         command(name, {"VolumeId": [value], "Wwn": [""]})
 

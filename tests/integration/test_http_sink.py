@@ -1,4 +1,4 @@
-"""The HTTP sink against a real server: what is sent, how it is signed, and what each answer means."""
+"""The HTTP sink against a real server: requests, signatures, and the meaning of answers."""
 
 import json
 import socket
@@ -97,20 +97,20 @@ def test_the_clock_may_be_in_any_zone(script: Script) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_any_2xx_is_a_yes(script: Script, status: int) -> None:
-    """The receiver need not answer with anything."""
+    """The answer may be empty."""
     script.then(Reply(status, b""))
     assert sink(script).deliver(verdict()) is None
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 599])
-def test_what_may_pass_is_tried_again(script: Script, status: int) -> None:
+def test_passing_errors_are_retried(script: Script, status: int) -> None:
     """The receiver is busy or out of order."""
     script.then(Reply(status, b"later", (("Retry-After", "7"),)))
     assert NotTaken(f"HTTP {status}", again=True, retry_after=7) == sink(script).deliver(verdict())
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422])
-def test_what_does_not_pass_is_not_tried_again(script: Script, status: int) -> None:
+def test_permanent_errors_are_not_retried(script: Script, status: int) -> None:
     """The receiver does not want it, and a redirect is not followed."""
     script.then(Reply(status, b"", (("Location", script.url + "/elsewhere"), ("Retry-After", "7"))))
     assert NotTaken(f"HTTP {status}", again=False) == sink(script).deliver(verdict())
@@ -123,7 +123,7 @@ def test_no_answer_may_pass(script: Script) -> None:
     assert NotTaken("no answer (ConnectionError)", again=True) == sink(script).deliver(verdict())
 
 
-def test_nobody_listens() -> None:
+def test_nothing_listens() -> None:
     """A port without a server is tried again, too."""
     found = sink(Script("http://127.0.0.1:9")).deliver(verdict())
     assert found
@@ -131,7 +131,7 @@ def test_nobody_listens() -> None:
 
 
 def test_without_a_secret_nothing_is_sent(script: Script) -> None:
-    """What cannot be signed waits until it can be."""
+    """A verdict that cannot be signed waits."""
     unsigned = HttpSink(script.url, SinkKeys, lambda: START)
     assert NotTaken("there is no secret to sign with", again=True) == unsigned.deliver(verdict())
 
@@ -145,7 +145,7 @@ def test_without_a_secret_nothing_is_sent(script: Script) -> None:
 
 
 def test_a_date_of_retry_after_is_counted_from_now(script: Script) -> None:
-    """By the clock of whoever is asked to wait."""
+    """By the clock of the side that has to wait."""
     script.then(Reply(503, b"", (("Retry-After", "Mon, 23 Nov 2026 08:01:00 GMT"),)))
     assert NotTaken("HTTP 503", again=True, retry_after=60) == sink(script, clock=lambda: START).deliver(verdict())
 
@@ -198,7 +198,7 @@ def test_an_answer_that_comes_byte_by_byte_is_not_waited_for() -> None:
 
 
 def test_the_rest_of_an_answer_is_not_waited_for() -> None:
-    """A yes is a yes, however much is said beyond it."""
+    """A success counts, however long its body."""
     with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n") as url:
         slow = sink(Script(url), clock=lambda: START)
         assert slow.deliver(verdict(), START + timedelta(seconds=1)) is None
@@ -279,7 +279,7 @@ def test_bad_sinks(url: str) -> None:
 
 
 def test_a_sink_needs_a_secret() -> None:
-    """A sink without a secret is a mistake that is told at once."""
+    """A sink without a secret is reported at once."""
     with pytest.raises(SettingsError, match="SINK_SECRET_ID must be set"):
         load(Settings, {"REQUEST_QUEUE_URL": "q", "SINK_URL": "https://sink.example.com/"})
 
@@ -296,7 +296,7 @@ def test_a_receiver_with_certificates_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cacert", ["/etc/ssl/ca.pem", "-----BEGIN CERTIFICATE-----", ""])
-def test_what_is_no_certificate_is_told(cacert: str) -> None:
+def test_an_invalid_certificate_is_reported(cacert: str) -> None:
     """A file's name too: there is no such file where the sink is called from."""
     with pytest.raises(ValidationError, match="must be certificates in PEM"):
         SinkKeys.parse({"secrets": [NEW], "cacert": cacert})

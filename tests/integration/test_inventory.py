@@ -1,4 +1,4 @@
-"""What people see of a project: servers and disks by id or name, and what would be refused, over real HTTP."""
+"""The inventory of a project over real HTTP: servers and disks by id or name, and refusals."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -68,17 +68,18 @@ def test_a_disk_is_found_by_id_name_or_device(asked: str, cloud: OpenStackCloud)
     )  # fmt: skip
 
 
-def test_what_is_not_there_is_said_with_what_is(api: CloudApi, cloud: OpenStackCloud) -> None:
+def test_a_missing_name_is_answered_with_the_existing_ones(api: CloudApi, cloud: OpenStackCloud) -> None:
     api.world.add_server(name="db-01")
     twin = api.world.add_volume(name="db-01-data").id
     api.world.attach(SERVER, twin, device="/dev/sdz")
     with pytest.raises(NotFound, match=r"^No server is called db-1; there are ad-01, app-01, db-01, db-01.$"):
         server_called(cloud, "db-1")
-    with pytest.raises(NotFound, match=rf"^2 servers are called db-01: name one by its id, of {SERVER}, "):
+    with pytest.raises(NotFound, match=rf"^2 servers are called db-01: give the id of one of them: {SERVER}, "):
         server_called(cloud, "db-01")
     with pytest.raises(NotFound, match=r"^There is no server 00000000-0000-4000-8000-000000000000 in this project"):
         server_called(cloud, "00000000-0000-4000-8000-000000000000")
-    with pytest.raises(NotFound, match=rf"^2 disks of db-01 are called db-01-data: name one by its id, of {VOLUME}, "):
+    ambiguous = rf"^2 disks of db-01 are called db-01-data: give the id of one of them: {VOLUME}, "
+    with pytest.raises(NotFound, match=ambiguous):
         disk_called(read(cloud, SERVER), "db-01-data")
     with pytest.raises(NotFound, match=r"^No disk called x is attached to ad-01; there are ad-01-data, ad-01-system.$"):
         disk_called(read(cloud, "ad-01"), "x")
@@ -101,7 +102,7 @@ def test_it_says_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> 
 
 
 def test_one_broken_server_does_not_hide_the_others(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """What cannot be read of it is said; a disk that cannot be read is still named."""
+    """Failed reads are reported; an unreadable disk is still listed."""
     broken = faults.answer(bodies.nova_fault("computeFault", 500, "Unexpected API Error."))
     gateway = faults.answer(bodies.html_error(502))
     api.faults.add(
@@ -115,8 +116,8 @@ def test_one_broken_server_does_not_hide_the_others(api: CloudApi, cloud: OpenSt
     windows = found[WINDOWS_SERVER]
     assert windows.trouble
     assert {disk.volume_id: disk.status for disk in windows.disks}[WINDOWS_VOLUME] == "not readable"
-    assert "not all of it can be read" in "\n".join(as_text(windows))
-    with pytest.raises(NotFound, match="a name may be that of another one"):
+    assert "some of it cannot be read" in "\n".join(as_text(windows))
+    with pytest.raises(NotFound, match="the name may be ambiguous"):
         disk_called(windows, "ad-01-system")
     assert disk_called(windows, WINDOWS_VOLUME)
     assert as_data(windows)["trouble"]
@@ -138,7 +139,7 @@ def test_servers_beyond_the_first_page_are_found(api: CloudApi, cloud: OpenStack
 
 
 def test_nothing_is_called_by_no_name(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """A variable that nobody has set finds no disk without a name."""
+    """An unset variable does not match a disk without a name."""
     api.world.attach(SERVER, api.world.add_volume(name="").id)
     with pytest.raises(NotFound):
         disk_called(read(cloud, "db-01"), "")

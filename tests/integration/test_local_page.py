@@ -1,4 +1,4 @@
-"""What the page of `make serve` asks the local server for: servers, requests, the stream of events, and a reset."""
+"""The local server's API for the page of `make serve`: servers, requests, events, and reset."""
 
 import http.client
 import json
@@ -51,7 +51,7 @@ def events_of(page: Served) -> Iterator[tuple[str, Any]]:
 
 
 def course_of(page: Served, id_: str) -> list[dict[str, Any]]:
-    """What the stream tells of a request, up to its final verdict."""
+    """The stream's events of a request, up to its final verdict."""
     told = []
     for name, data in events_of(page):
         if name == "request" and data["name"] == id_:
@@ -95,7 +95,7 @@ def test_the_stream_tells_the_course_and_the_verdict(page: Served) -> None:
     assert VOLUME not in page.disks()
 
 
-def test_who_comes_later_is_told_what_was(page: Served) -> None:
+def test_later_subscribers_get_the_earlier_requests(page: Served) -> None:
     """A stream begins with the requests that are kept, and then says that these were all."""
     id_ = page.post("requests", wish(dry_run=True)).json()["id"]
     course_of(page, id_)
@@ -135,7 +135,7 @@ def test_a_reset_attaches_everything_again(page: Served) -> None:
 
 
 def test_the_webhooks_no_is_passed_on(page: Served) -> None:
-    """What the endpoint answers is what the page is told."""
+    """The page gets the endpoint's answer."""
     answer = page.post("requests", wish(volume_id="no-such-form")).json()
     assert answer["status"] == 422
     assert answer["answer"]["errors"]
@@ -177,7 +177,7 @@ def test_what_is_not_there(page: Served) -> None:
 
 
 def test_no_page_holds_the_secret(page: Served) -> None:
-    """The local server signs; no page and no script knows by what."""
+    """The local server signs; the secret is in no page and no script."""
     for shown in page.site.pages().values():
         assert LOCAL_SECRET not in shown.body
 
@@ -265,7 +265,7 @@ def test_a_look_that_our_code_failed_on_is_shown() -> None:
 
 
 def test_the_oldest_make_room() -> None:
-    """However many come, so many are kept."""
+    """The number of kept requests is limited."""
     live = Live()
     for number in range(KEPT + 5):
         live.emit(line("request stepped", str(number), decision="wait", why="w", seconds=1))

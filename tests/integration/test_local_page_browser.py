@@ -1,4 +1,4 @@
-"""The page of `make serve` in a real browser, as its users meet it: with a mouse, by keyboard, on a telephone."""
+"""The page of `make serve` in a real browser: with a mouse, by keyboard, on a telephone."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -84,7 +84,7 @@ def test_a_reset_puts_the_disk_back(browser: Browser, page: Served) -> None:
 
 
 def test_a_request_has_a_link(browser: Browser, page: Served) -> None:
-    """Whoever opens it later, or chooses it among the last requests, sees its course and its verdict."""
+    """A page that is opened later, or a choice among the last requests, shows its course and its verdict."""
     opened(browser, page)
     detach(browser, WINDOWS_VOLUME)
     assert "attestation_required" in browser.awaited(VERDICT)
@@ -126,7 +126,7 @@ def test_a_detach_by_keyboard_alone(browser: Browser, page: Served) -> None:
 
 @pytest.mark.parametrize("size", [DESK, TELEPHONE], ids=["desk", "telephone"])
 def test_nothing_overflows(browser: Browser, page: Served, size: tuple[int, int], tmp_path: Path) -> None:
-    """Neither at the start nor with a course on it has anybody to scroll sideways."""
+    """The page needs no horizontal scrolling, at the start and with a request shown."""
     opened(browser, page, size)
     detach(browser, WINDOWS_VOLUME)
     assert browser.awaited(VERDICT)

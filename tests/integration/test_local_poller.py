@@ -1,4 +1,4 @@
-"""The poller against what AWS documents of Lambda's SQS event source mapping."""
+"""The poller against AWS's documentation of Lambda's SQS event source mapping."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ NUMBERS = count()
 
 @dataclass
 class Line:
-    """A queue without visibility timeout, its dead letters, and a handler that fails what it is told to."""
+    """A queue without visibility timeout, its dead-letter queue, and a handler that fails chosen messages."""
 
     aws: AwsStandIn
     failing: set[str] = field(default_factory=set)
@@ -66,19 +66,19 @@ class Line:
 
 @pytest.fixture
 def line(aws: AwsStandIn) -> Iterator[Line]:
-    """A queue and a handler of its own."""
+    """A new queue and handler."""
     line = Line(aws)
     yield line
     for url in (line.url, line.dead):
         aws.client.call(SQS, "DeleteQueue", {"QueueUrl": url})
 
 
-def test_an_empty_queue_invokes_nobody(line: Line) -> None:
-    """Nothing received is no invocation."""
+def test_an_empty_queue_invokes_nothing(line: Line) -> None:
+    """Without messages there is no invocation."""
     assert (line.poller.poll(), line.events) == (0, [])
 
 
-def test_what_is_not_reported_is_done(line: Line) -> None:
+def test_messages_that_are_not_reported_are_done(line: Line) -> None:
     """A batch without failures leaves the queue."""
     line.send("a", "b")
     assert line.poller.poll() == 2
@@ -120,7 +120,7 @@ def test_dead_letters_after_five_receives(line: Line) -> None:
 
 
 def test_an_exception_fails_the_whole_batch(line: Line) -> None:
-    """A handler that raises acknowledges nothing, and the error is told."""
+    """If the handler raises, no message is deleted, and the error is reported."""
     line.response = ValueError("no")
     line.send("a", "b")
     line.poller.poll()
@@ -143,7 +143,7 @@ def test_the_event_is_the_one_of_aws(line: Line) -> None:
 
 
 def test_message_attributes_come_along(line: Line) -> None:
-    """A message attribute is handed over in Lambda's spelling."""
+    """A message attribute has Lambda's spelling."""
     attribute = {"content-type": {"DataType": "String", "StringValue": "application/cloudevents+json"}}
     message = {"QueueUrl": line.url, "MessageBody": "{}", "MessageAttributes": attribute}
     line.aws.client.call(SQS, "SendMessage", message)
@@ -167,7 +167,7 @@ def test_the_context_is_one_of_lambda(line: Line) -> None:
 
 @pytest.mark.parametrize("queue", [REQUESTS, DEAD_LETTERS])
 def test_a_message_is_hidden_for_six_invocations(aws: AwsStandIn, queue: str) -> None:
-    """As in the template: no message is handed out twice while an invocation may be at work on it."""
+    """As in the template: no message is redelivered while an invocation may handle it."""
     asked = {"QueueUrl": aws.queue_urls[queue], "AttributeNames": ["VisibilityTimeout"]}
     hidden = int(aws.client.call(SQS, "GetQueueAttributes", asked)["Attributes"]["VisibilityTimeout"])
     assert hidden * 1000 == 6 * LambdaContext("any").get_remaining_time_in_millis()
@@ -175,12 +175,12 @@ def test_a_message_is_hidden_for_six_invocations(aws: AwsStandIn, queue: str) ->
 
 @pytest.mark.parametrize("response", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}])
 def test_these_answers_mean_success(response: Any) -> None:
-    """An empty answer or list says that all is done, as AWS documents it."""
+    """An empty answer or list means that all is done, as AWS documents."""
     assert failed_ids(response, {"a", "b"}) == set()
 
 
 def test_reported_ids_are_failures() -> None:
-    """What is named stays, the rest is done."""
+    """Reported messages stay, the others are deleted."""
     assert failed_ids({"batchItemFailures": [{"itemIdentifier": "a"}]}, {"a", "b"}) == {"a"}
 
 
@@ -192,5 +192,5 @@ def test_reported_ids_are_failures() -> None:
      {"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "unknown"}]}],
 )  # fmt: skip
 def test_any_other_answer_fails_the_batch(response: Any) -> None:
-    """A wrong key, an unknown or an empty id, or no object at all: everything comes back."""
+    """A wrong key, an unknown or empty id, or no object: the whole batch returns."""
     assert failed_ids(response, {"a", "b"}) == {"a", "b"}

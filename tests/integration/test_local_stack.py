@@ -1,4 +1,4 @@
-"""The local stack as its users start it: what it prints, and how it ends."""
+"""The local stack as users start it: its output, and its end."""
 
 import json
 import os
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m local` in a process of its own, with none of the caller's settings."""
+    """Run `python -m local` in its own process, without the caller's settings."""
     return subprocess.run(
         [sys.executable, "-m", "local", *arguments],
         cwd=ROOT,
@@ -36,7 +36,7 @@ def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line on stderr of a command that did nothing."""
+    """The single line on stderr of a command that did nothing."""
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
@@ -64,7 +64,7 @@ def test_the_samples_run_to_their_verdicts() -> None:
 
 
 def test_one_event_for_people(tmp_path: Path) -> None:
-    """With an event of one's own the table shows what came of it; a failed verdict is a verdict."""
+    """For an own event the table shows the verdict; a failed verdict counts."""
     own = tmp_path / "own.json"
     own.write_text(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
     done = local("run", "--event", str(own))
@@ -76,7 +76,7 @@ def test_one_event_for_people(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.json", "directory", "binary.json"])
 def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
-    """A path that is wrong, or a file that is no text, is said in one sentence."""
+    """A wrong path, or a file that is not text, gives one sentence."""
     (tmp_path / "directory").mkdir()
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     assert name in sentence_of(local("run", "--event", str(tmp_path / name)))
@@ -92,7 +92,7 @@ def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_what_does_not_go_together_is_refused(options: list[str], said: str) -> None:
-    """Nothing that was asked for is left out in silence, and samples are not sent to a real cloud."""
+    """No argument is ignored silently, and samples are not sent to a real cloud."""
     assert said in sentence_of(local("run", *options))
 
 
@@ -102,7 +102,7 @@ def test_a_real_cloud_without_variables() -> None:
 
 
 def test_a_real_cloud_that_cannot_be_reached() -> None:
-    """An address where nobody listens is told apart from a login that was refused."""
+    """An unreachable address is distinguished from a refused login."""
     variables = {
         "OS_AUTH_URL": "http://127.0.0.1:9/v3",
         "OS_USERNAME": "u",
@@ -115,7 +115,7 @@ def test_a_real_cloud_that_cannot_be_reached() -> None:
 
 
 def test_a_real_cloud_that_refuses_the_login() -> None:
-    """A wrong password is said as what it is, without the password."""
+    """A wrong password is reported, without the password."""
     api = demo_cloud(utc_now)
     with CloudServer(api):
         known = simulator_credentials(api) | {"password": "hunter2"}
@@ -145,13 +145,13 @@ def test_servers_for_people() -> None:
 
 
 def test_the_stack_runs_in_this_process(stack: Stack) -> None:
-    """A request put on the queue comes back as a verdict off the bus, and nothing is left behind."""
+    """A request on the queue leads to a verdict on the bus, and the queue is empty afterwards."""
     message_id = stack.request(json.dumps(bare(SERVER, FREE_VOLUME)))
     found: list[dict[str, Any]] = []
     deadline = time.monotonic() + 10
     while not found and time.monotonic() < deadline:
         found = [envelope["detail"] for envelope in stack.aws.receive(VERDICTS, wait_seconds=1)]
-    while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:  # acknowledged after its verdict is out
+    while stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:  # deleted after its verdict is emitted
         pass
     (event,) = found
     assert (event["causationid"], event["data"]["detail"]) == (message_id, "already_detached")

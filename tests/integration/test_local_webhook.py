@@ -1,4 +1,4 @@
-"""The webhook endpoint on this machine: what a Function URL does, and the command that sends."""
+"""The local webhook endpoint: the behaviour of a Function URL, and the command that sends."""
 
 import base64
 import http.client
@@ -22,7 +22,7 @@ from tools.sender import LOCAL_SECRET, send
 
 
 class Echo:
-    """A handler that keeps its events; it breaks if a header asks it to."""
+    """A handler that records its events, and raises if a header says so."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ def test_headers_become_one_in_lower_case() -> None:
 
 
 def test_the_handler_answers(url: FunctionUrl, echo: Echo) -> None:
-    """Status, headers and body come back as the handler says."""
+    """Status, headers and body are the handler's."""
     answer = requests.post(url.address, data=b"\xff", headers={"X-Status": "422"}, timeout=5)
     assert (answer.status_code, answer.headers["X-Answer"], answer.json()) == (422, "1", {"ok": True})
     assert base64.b64decode(echo.events[0]["body"]) == b"\xff"
@@ -95,7 +95,7 @@ def test_pages_are_the_local_servers_own(url: FunctionUrl, echo: Echo) -> None:
     ],
 )
 def test_lengths_that_are_not_read(headers: dict[str, str], status: int, url: FunctionUrl, echo: Echo) -> None:
-    """What Lambda would not take does not reach the handler."""
+    """Requests that Lambda would refuse do not reach the handler."""
     connection = http.client.HTTPConnection(urlsplit(url.address).netloc, timeout=5)
     connection.putrequest("POST", "/")
     for name, value in headers.items():
@@ -125,7 +125,7 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
     ],
 )
 def test_a_sender_that_dawdles_or_lies_is_answered(sent: bytes, status: bytes, echo: Echo) -> None:
-    """No connection is waited for longer than it is patient, and none gets another answer than its own."""
+    """A slow connection is cut off, and each connection gets its own answer."""
     with FunctionUrl(echo, patience=0.3) as url, socket.create_connection(("127.0.0.1", url.server_port), 5) as sender:
         sender.sendall(sent)
         answer = sender.recv(100)
@@ -142,9 +142,9 @@ def test_headers_that_never_end_are_given_up(echo: Echo) -> None:
 
 
 def test_a_port_that_is_taken(url: FunctionUrl) -> None:
-    """It is said in a sentence that names the port, which `make serve` shows."""
+    """The error is a sentence with the port, which `make serve` prints."""
     port = urlsplit(url.address).port or 0
-    with pytest.raises(PortTaken, match=f"Port {port} cannot be had"):
+    with pytest.raises(PortTaken, match=f"Port {port} cannot be used"):
         FunctionUrl(Echo(), port)
 
 
@@ -152,7 +152,7 @@ def test_a_port_that_is_taken(url: FunctionUrl) -> None:
     ("status", "expected"), [("202", Exit.OPEN), ("401", Exit.FAILED), ("200", Exit.FAILED), ("301", Exit.FAILED)]
 )
 def test_send_shows_the_answer(status: str, expected: Exit, capsys: pytest.CaptureFixture[str]) -> None:
-    """The exit status says that what was accepted has no verdict yet, and that what was refused will have none."""
+    """The exit status distinguishes accepted events, which have no verdict yet, from refused ones."""
     seen: list[Any] = []
 
     def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def test_several_cloudevents_are_one_batch_and_bare_requests_go_one_by_one(capsy
     ],
 )
 def test_send_says_what_is_wrong(url: str, secret: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence on stderr, no traceback, and a status that says that nothing was asked for."""
+    """One sentence on stderr, no traceback, and the status for no request."""
     assert send(["{}"], url, secret) is Exit.USAGE
     shown = capsys.readouterr()
     assert said in shown.err
@@ -206,10 +206,10 @@ def test_send_says_what_is_wrong(url: str, secret: str, said: str, capsys: pytes
     assert shown.out == ""
 
 
-def test_what_may_have_been_taken_is_open(capsys: pytest.CaptureFixture[str]) -> None:
-    """A connection that breaks after the request has left tells nothing; to be asked again does no harm."""
+def test_a_request_that_may_have_been_accepted_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    """If the connection breaks after the request was sent, the outcome is unknown, and a retry is safe."""
 
     with scripted_server() as script:
         script.replies = [Reply(reset=True)]
         assert send(['{"server_id": "1"}'], script.url, LOCAL_SECRET) is Exit.OPEN
-    assert "may have taken the request" in capsys.readouterr().err
+    assert "may have accepted the request" in capsys.readouterr().err

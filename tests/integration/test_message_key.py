@@ -1,4 +1,4 @@
-"""The key of our own messages in Secrets Manager: what it signs is accepted, also after it was replaced."""
+"""The key of our own messages in Secrets Manager: its signatures are accepted, also after a rotation."""
 
 import json
 from dataclasses import dataclass, field
@@ -37,8 +37,8 @@ def key(aws: AwsStandIn) -> Key:
     return Key(aws)
 
 
-def test_what_one_process_signs_another_accepts(key: Key) -> None:
-    """And nothing else: neither another text, nor another MAC."""
+def test_signatures_of_one_process_are_accepted_by_another(key: Key) -> None:
+    """Another text or another MAC is not accepted."""
     mac = key.process().mac("text")
     assert key.process().is_mac("text", mac)
     assert not key.process().is_mac("Text", mac)
@@ -46,7 +46,7 @@ def test_what_one_process_signs_another_accepts(key: Key) -> None:
 
 
 def test_a_key_is_replaced_while_messages_are_under_way(key: Key) -> None:
-    """What was signed with the old one is accepted at once and later, and what another process signs with it still."""
+    """Messages signed with the old key stay valid, also those that another process still signs with it."""
     old, other = key.process(), key.process()
     signed = old.mac("text")
     assert other.is_mac("text", signed)
@@ -59,7 +59,7 @@ def test_a_key_is_replaced_while_messages_are_under_way(key: Key) -> None:
 
 
 def test_a_process_learns_of_a_new_key_from_a_message(key: Key) -> None:
-    """A MAC that fits no key at hand has the secret read again, if that was not done a moment ago."""
+    """A MAC of an unknown key causes another read of the secret, unless it was just read."""
     process = key.process()
     process.mac("text")
     key.replace({"key": "second" * 8})
@@ -68,7 +68,7 @@ def test_a_process_learns_of_a_new_key_from_a_message(key: Key) -> None:
 
 
 def test_a_key_before_the_one_before_is_not_accepted(key: Key) -> None:
-    """Two replacements end what was signed before the first."""
+    """After two rotations, messages from before the first are invalid."""
     mac = key.process().mac("text")
     key.replace({"key": "second" * 8})
     key.replace({"key": "third" * 8})
@@ -103,8 +103,8 @@ def test_a_new_version_does_not_change_since_when_there_is_a_key(key: Key) -> No
 
 
 @pytest.mark.parametrize("value", [{"key": "short"}, {"key": None}, {}, [], "text", {"KEY": "first" * 8}])
-def test_a_key_that_is_none_is_said(key: Key, value: object) -> None:
-    """Nothing is signed with it, and the message names the secret and shows nothing of it."""
+def test_an_invalid_key_is_reported(key: Key, value: object) -> None:
+    """Nothing is signed with it, and the error names the secret without its value."""
     key.replace(value)
     with pytest.raises(AwsTrouble, match=f"the secret {key.name} must be") as raised:
         key.process().mac("text")

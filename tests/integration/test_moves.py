@@ -1,4 +1,4 @@
-"""A server that is moved keeps its disk under a new attachment, on clouds that tell so in different ways."""
+"""A server that is moved keeps its disk under a new attachment, which clouds show in different ways."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def moved(bench: Bench, kind: str, disk: str) -> None:
 
 
 def attached_again(bench: Bench, _kind: str, disk: str) -> None:
-    """Somebody detaches the disk, and attaches it again."""
+    """Somebody else detaches the disk, and attaches it again."""
     bench.world.begin_detach(bench.server, disk)
     bench.clock.sleep(30)
     bench.world.attach(bench.server, disk)
@@ -119,7 +119,7 @@ def test_redelivered_message_finds_the_moved_disk(kind: str) -> None:
 
 @KINDS
 def test_dry_run_after_a_move_would_detach(kind: str) -> None:
-    """It tells what a request of the same time would come to, and touches nothing."""
+    """It reports what a request of the same time would do, and changes nothing."""
     bench = cloud()
     disk = bench.disk()
     asked = bench.request(disk, requested_at=bench.clock().isoformat(), dry_run=True)
@@ -132,7 +132,7 @@ def test_dry_run_after_a_move_would_detach(kind: str) -> None:
 @pytest.mark.parametrize("kind", [*MOVES, "swap"])
 @pytest.mark.parametrize("followed", [False, True])
 def test_cloud_that_keeps_no_records_leaves_it_unknown(kind: str, followed: bool) -> None:
-    """Neither a binding nor a record tells: the disk is left alone, and the verdict says that the cause is unknown."""
+    """Neither a binding nor a record decides: the disk stays, and the verdict says that the cause is unknown."""
     bench = cloud(RECORDS_WITH_ENDS, records=False)
     disk = bench.disk()
     old, asked = current(bench, disk), bench.request(disk, requested_at=bench.clock().isoformat())
@@ -150,7 +150,7 @@ def test_cloud_that_keeps_no_records_leaves_it_unknown(kind: str, followed: bool
 
 @TELLING
 def test_disk_that_somebody_attached_again_is_left_alone(newest: tuple[int, int]) -> None:
-    """The attachment that was followed is gone, which is what was asked for; the new one stays."""
+    """The followed attachment is gone, as requested; the new one stays."""
     bench = cloud(newest)
     disk = bench.disk()
     first_look(bench, disk)
@@ -161,7 +161,7 @@ def test_disk_that_somebody_attached_again_is_left_alone(newest: tuple[int, int]
 
 @TELLING
 def test_disk_attached_again_since_the_request_is_left_alone(newest: tuple[int, int]) -> None:
-    """The request came too late: what it meant is not what is there."""
+    """The request came too late: the attachment that it meant is gone."""
     bench = cloud(newest)
     disk = bench.disk()
     asked = bench.request(disk, requested_at=bench.clock().isoformat())

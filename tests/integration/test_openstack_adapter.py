@@ -1,4 +1,4 @@
-"""Reading both planes: what is there, what the service itself denies, and what nobody can tell."""
+"""Reads of both planes: objects that exist, answers that deny them, and unknown outcomes."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ def test_a_volume_is_read(site: Site) -> None:
     assert (attachment.attached_at, attachment.device) == (LONG_AGO, "/dev/sdb")
 
 
-def test_an_attachment_to_a_host_is_nobodys(site: Site) -> None:
+def test_an_attachment_to_a_host_belongs_to_no_server(site: Site) -> None:
     """Beside ours or alone, without a server or a host name as recorded of a real Cinder, it is not one of ours."""
     site.world.set_volume(site.volume, multiattach=True, on_a_host=True)
     cloud = site.connect()
@@ -82,12 +82,12 @@ def test_the_list_in_every_shape(site: Site, shape: ListShape, count: int) -> No
 
 @pytest.mark.parametrize("body", ['{"volumeAttachments": {}}', '{"volumeAttachments": []}', '{"volumeAttachment": {}}'])
 def test_an_empty_list_in_every_shape(site: Site, body: str) -> None:
-    """Nothing attached is nothing attached, however it is written."""
+    """No attachments, in any notation."""
     site.api.faults.add(Fault(faults.answer(200, body=body.encode()), operation="list_attachments"))
     assert site.connect().listing(site.server).value == ()
 
 
-def test_what_the_service_denies_is_none(site: Site) -> None:
+def test_objects_that_the_service_denies_are_none(site: Site) -> None:
     """Nova's and Cinder's own "not found" is an answer: there is no such thing in this project."""
     cloud = site.connect()
     readings = [cloud.volume(NOWHERE), cloud.listing(NOWHERE), cloud.server(NOWHERE)]
@@ -126,7 +126,7 @@ def test_a_404_of_somebody_else_is_not_absence(site: Site, operation: str, name:
      b'{"volume": {"status": "in-use", "attachments": null}, "server": [], "volumeAttachments": null}'],
 )  # fmt: skip
 def test_an_unreadable_answer_is_trouble(site: Site, operation: str, body: bytes) -> None:
-    """A 200 that does not hold what was asked for proves nothing, least of all that nothing is attached."""
+    """A 200 without the requested object proves nothing, in particular not that nothing is attached."""
     site.api.faults.add(Fault(faults.answer(200, body=body), operation=operation, times=None))
     trouble = trouble_of(operation, site)
     assert (trouble.classified.kind, trouble.classified.code) == (AnswerClass.RECONCILE, "unreadable_answer")
@@ -136,7 +136,7 @@ def test_an_unreadable_answer_is_trouble(site: Site, operation: str, body: bytes
 @pytest.mark.parametrize("operation", READS)
 @pytest.mark.parametrize("status", [202, 204, 301, 302, 304, 400, 409, 429, 500, 502, 503, 504])
 def test_no_other_status_is_an_answer(site: Site, operation: str, status: int) -> None:
-    """A read that is answered in any other way has not been answered."""
+    """Any other answer to a read counts as none."""
     headers = {"location": f"{site.deployment.base_url}/v3"}
     site.api.faults.add(Fault(faults.answer(status, headers), operation=operation, times=None))
     trouble = trouble_of(operation, site)
@@ -161,7 +161,7 @@ def test_a_slow_answer_is_an_answer(site: Site) -> None:
 
 
 def test_an_old_cloud_is_read_without_microversion(site: Site) -> None:
-    """A 406 is met by asking again without: what the answer does not tell is unknown, not false."""
+    """After a 406 the read is repeated without the microversion; missing fields are unknown, not false."""
     site.deployment.max_compute_version = (2, 1)
     server = site.connect().server(site.server).value
     assert server is not None
@@ -170,7 +170,7 @@ def test_an_old_cloud_is_read_without_microversion(site: Site) -> None:
 
 
 def test_the_image_names_the_system(site: Site) -> None:
-    """Where the server does not say what it runs, its image is asked, once for all servers."""
+    """If the server does not name its system, its image is read, once for all servers."""
     image = site.world.add_image({"__os_type": "Windows"}).id
     servers = [site.world.add_server(image_id=image).id for _ in range(2)]
     cloud = site.connect()
@@ -180,7 +180,7 @@ def test_the_image_names_the_system(site: Site) -> None:
 
 
 def test_the_image_is_not_asked_without_need(site: Site) -> None:
-    """A server that says what it runs, or was booted from a volume, costs one call."""
+    """A server that names its system, or was booted from a volume, needs one call."""
     image = site.world.add_image({"__os_type": "Windows"}).id
     telling = site.world.add_server(image_id=image, metadata={"metering.resourcespeccode": "physical.o2.linux"}).id
     cloud = site.connect()
@@ -190,7 +190,7 @@ def test_the_image_is_not_asked_without_need(site: Site) -> None:
 
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_the_image_is_never_required(site: Site, status: int) -> None:
-    """Without the image the system is unknown, the attempt is evidence, and the next time asks again."""
+    """Without the image the system is unknown, the attempt is evidence, and the next look reads it again."""
     image = site.world.add_image({"__os_type": "Linux"}).id
     server = site.world.add_server(image_id=image).id
     site.api.faults.add(Fault(faults.answer(bodies.html_error(status)), operation="get_image"))
@@ -227,7 +227,7 @@ def test_the_action_record_tells_how_a_detach_ended(
 
 
 def test_the_action_record_is_never_required(site: Site) -> None:
-    """A cloud without such records, or without this one, says nothing."""
+    """Without such records, or without this one, the outcome is unknown."""
     cloud = site.connect()
     assert cloud.ended(site.server, f"req-{NOWHERE}").value is Ended.UNKNOWN
     site.deployment.instance_actions = False
@@ -242,7 +242,7 @@ def test_the_action_of_another_operation_says_nothing(site: Site) -> None:
 
 
 class Watched(CloudApi):
-    """Keeps the connections that it is asked over, each by the thread that the server has for it."""
+    """Records its connections, each by its server thread."""
 
     connections: frozenset[threading.Thread] = frozenset()
 
@@ -253,7 +253,7 @@ class Watched(CloudApi):
 
 @pytest.mark.parametrize(("hang_up", "connections"), [(False, 2), (True, 20)], ids=["kept alive", "hung up"])
 def test_calls_share_one_connection(hang_up: bool, connections: int) -> None:
-    """Twenty calls go over one connection, the login over another; whoever hangs up after each uses twenty."""
+    """Twenty calls use one connection, the login another; a server that closes after each call needs twenty."""
     site, http = Site(), requests.Session()
     api = Watched(site.world, deployment=site.deployment)
     with http, CloudServer(api):

@@ -1,4 +1,4 @@
-"""The one write: sent once, whatever happens to it, and its answer kept as evidence."""
+"""The DELETE: it is sent once, and its answer is kept as evidence."""
 
 import pytest
 
@@ -24,7 +24,7 @@ LOST: dict[str, tuple[Kind, bool]] = {
 
 
 def logged_in(site: Site) -> OpenStackCloud:
-    """A cloud as a visit leaves it before a DELETE: the reads have a token."""
+    """A cloud adapter as before a DELETE: the reads have a token."""
     cloud = site.connect()
     cloud.check()
     return cloud
@@ -36,7 +36,7 @@ def accepted(site: Site) -> list[str | None]:
 
 @pytest.mark.parametrize("name", LOST)
 def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
-    """Whatever hides the outcome of a DELETE, it went out once, and nobody claims to know how it ended."""
+    """If the outcome of a DELETE is hidden, it was sent once, and its outcome is unknown."""
     kind, effect = LOST[name]
     site.api.faults.add(Fault(kind, operation="delete_attachment"))
     reading = logged_in(site).detach(site.server, site.volume)
@@ -61,7 +61,7 @@ def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
     ids=["nova", "gateway"],
 )
 def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
-    """A 429 is known to have done nothing; it is not repeated here, and its Retry-After is handed on."""
+    """A 429 had no effect; it is not repeated here, and its Retry-After is passed on."""
     site.api.faults.add(Fault(faults.answer(answer), operation="delete_attachment"))
     classified = logged_in(site).detach(site.server, site.volume).value.answer
     assert classified.kind is AnswerClass.RETRY
@@ -71,7 +71,7 @@ def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
 
 @pytest.mark.parametrize("status", [200, 202, 204])
 def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
-    """Clouds answer 200, 202 or 204 without a body: accepted, and no more than that."""
+    """200, 202 or 204 without a body mean accepted, and no more."""
     site.world.set_volume(site.volume, behaviour=Behaviour(success_status=status))
     reading = logged_in(site).detach(site.server, site.volume)
     assert reading.value.answer.kind is AnswerClass.ACCEPTED
@@ -88,7 +88,7 @@ def test_the_request_id_is_the_clouds_own(site: Site) -> None:
 
 
 def test_a_refusal_is_read_by_its_words(site: Site) -> None:
-    """What Nova refuses is told apart: not attached, locked, busy."""
+    """Nova's refusals are distinguished: not attached, locked, busy."""
     cloud = logged_in(site)
     other = site.world.add_volume().id
     assert cloud.detach(site.server, other).value.answer.kind is AnswerClass.DONE_VERIFY
@@ -100,7 +100,7 @@ def test_a_refusal_is_read_by_its_words(site: Site) -> None:
 
 
 def test_the_path_is_the_one_of_the_documents(site: Site) -> None:
-    """Project, server and volume stand where the API has them, and nothing else does."""
+    """The path has project, server and volume as in the API, and nothing else."""
     logged_in(site).detach(site.server, site.volume)
     assert site.paths("delete_attachment") == {
         f"/v2.1/{site.world.project.id}/servers/{site.server}/os-volume_attachments/{site.volume}"
@@ -131,7 +131,7 @@ def test_any_answer_about_the_token_is_read_so(site: Site, effect: bool) -> None
 
 
 def test_without_a_token_nothing_is_sent(site: Site) -> None:
-    """The DELETE never logs in, with good credentials as little as with wrong ones."""
+    """The DELETE never logs in, with valid or wrong credentials."""
     reading = site.connect().detach(site.server, site.volume)
     assert reading.value.answer.kind is AnswerClass.RETRY
     assert reading.value.answer.message
@@ -140,7 +140,7 @@ def test_without_a_token_nothing_is_sent(site: Site) -> None:
 
 
 def test_a_redirected_delete_names_the_setting(site: Site) -> None:
-    """It is not followed, and its outcome is as unknown as any: the next look says what has to be mended."""
+    """It is not followed, and its outcome is unknown: the next look says what has to be corrected."""
     cloud = logged_in(site)
     moved = {"location": "https://user:secret@other.example/v2.1?token=secret"}
     site.api.faults.add(Fault(faults.answer(308, moved), operation="delete_attachment"))

@@ -1,4 +1,4 @@
-"""Logging in, finding the services, and keeping the token: over a socket and without one."""
+"""Login, discovery of services, and the lifetime of the token: with and without a socket."""
 
 import socket
 import threading
@@ -45,7 +45,7 @@ def test_project_by_name(site: Site) -> None:
 
 
 def test_the_project_asked_for_is_the_one(site: Site) -> None:
-    """Of a user's several projects the token is for the one that is named."""
+    """If a user has several projects, the token is for the named one."""
     other = site.world.add_project("other")
     user = site.api.identity.add_user("second", "pw", project=other)
     cloud = site.connect(username=user.name, password="pw", project_id=other.id)
@@ -78,7 +78,7 @@ def test_wrong_credentials_are_unauthorized(site: Site, wrong: dict[str, object]
 
 
 def test_a_token_that_has_ended_is_unauthorized(site: Site) -> None:
-    """A token logs in as long as it lives; a refused one is not shown."""
+    """A token logs in until it expires; a refused one is not shown."""
     token = site.connect().login.access().token
     cloud = site.connect(token=token, username=None, password=None)
     assert cloud.volume(site.volume).value is not None
@@ -89,7 +89,7 @@ def test_a_token_that_has_ended_is_unauthorized(site: Site) -> None:
 
 
 def test_unreachable_host_is_a_connection_failure(site: Site) -> None:
-    """Nobody listening is told from being turned away: it may be better in a moment."""
+    """A refused connection, which may pass, is not reported as a refused login."""
     site.api.faults.add(Fault(faults.CONNECTION_REFUSED, operation="get_token", times=None))
     changes: dict[str, object] = {}
     if site.over_socket:
@@ -111,7 +111,7 @@ def test_a_sick_keystone_is_no_verdict(site: Site, status: int) -> None:
 
 @pytest.mark.parametrize("path", ["/v2.1", "/v2.1/{project}", "/v2/{project}", "/v2.1/", "/v2", ""])
 def test_compute_is_always_v21(site: Site, path: str) -> None:
-    """Whatever the catalog says, Nova is asked at /v2.1 with the project: behind /v2 microversions are ignored."""
+    """With any catalog Nova is called at /v2.1 with the project, because /v2 ignores microversions."""
     site.deployment.compute_path = path
     cloud = site.connect()
     assert cloud.listing(site.server).value is not None
@@ -144,7 +144,7 @@ def test_endpoints_can_be_overridden(site: Site) -> None:
 
 @pytest.mark.parametrize("changes", [{"region": "eu-nl"}, {"interface": "private"}])
 def test_a_catalog_without_the_service_is_told(site: Site, changes: dict[str, object]) -> None:
-    """No endpoint in the region or interface asked for: the setting that would help is named."""
+    """Without an endpoint in the region or interface the setting to change is named."""
     classified = trouble_of(site.connect(**changes)).classified
     assert classified.reason is Reason.API_REJECTED
     assert "COMPUTE_ENDPOINT" in classified.message
@@ -169,7 +169,7 @@ def test_a_lost_token_is_renewed_once(site: Site) -> None:
 
 
 def test_a_401_that_stays_is_told(site: Site) -> None:
-    """With a fresh token refused too there is one more login and no third: repeated failures lock a user."""
+    """If a fresh token is refused too, there is one more login and no third, because failures lock a user."""
     cloud = site.connect()
     cloud.check()
     refusal = faults.answer(bodies.unauthorized(site.deployment.auth_url))
@@ -181,7 +181,7 @@ def test_a_401_that_stays_is_told(site: Site) -> None:
 
 
 class Gathering(InProcessAdapter):
-    """Holds refused reads back until all of them are refused: every thread then has the same old token."""
+    """Delays refused reads until all are refused, so that every thread has the same old token."""
 
     def __init__(self, api: CloudApi, threads: int) -> None:
         super().__init__(api)
@@ -220,7 +220,7 @@ def test_a_token_refused_in_other_words_is_renewed(site: Site) -> None:
 
 
 def test_one_spurious_refusal_does_not_count(site: Site) -> None:
-    """A login that is refused once is tried once more, and nobody notices."""
+    """A login that is refused once is retried once, without a failure."""
     site.api.faults.add(Fault(faults.answer(bodies.keystone_error(401)), operation="get_token"))
     assert site.connect().volume(site.volume).value is not None
     assert site.count("get_token") == 2
@@ -250,7 +250,7 @@ def test_refused_logins_do_not_lock_the_user() -> None:
 
 
 def test_other_credentials_have_no_pause_to_sit_out() -> None:
-    """Once the secret is mended, the next call succeeds, however often the old one was refused."""
+    """Once the secret is corrected, the next call succeeds, however often the old one was refused."""
     site = Site(http=in_process)
     secrets = [credentials_of(site.api, password="wrong")]
     cloud = connect(lambda _: secrets[-1], in_process(site.api), site.clock)
@@ -271,7 +271,7 @@ def test_other_credentials_have_no_pause_to_sit_out() -> None:
 
 
 class _Elsewhere(BaseHTTPRequestHandler):
-    """Answers everything with the server's `moved_to`, and notes what came."""
+    """Answers everything with the server's `moved_to`, and records requests."""
 
     def do_POST(self) -> None:
         self.server.received.append(self.path)  # type: ignore[attr-defined]
@@ -283,12 +283,12 @@ class _Elsewhere(BaseHTTPRequestHandler):
     do_GET = do_DELETE = do_POST
 
     def log_message(self, *arguments: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def elsewhere(moved_to: str = "", status: int = 307) -> Iterator[tuple[str, list[str]]]:
-    """A server that redirects; its address and the paths that were asked for."""
+    """A server that redirects; yields its address and the requested paths."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
         known: Any = server
         known.moved_to, known.status, known.received = moved_to, status, []
@@ -302,7 +302,7 @@ def elsewhere(moved_to: str = "", status: int = 307) -> Iterator[tuple[str, list
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("by", ["password", "application credential"])
 def test_credentials_follow_no_redirect(by: str, status: int) -> None:
-    """The password and the secret stay with the host that the operator named."""
+    """Password and secret are sent only to the operator's host."""
     site = Site()
     known = site.api.identity.application_credential
     credential: dict[str, object] = {"application_credential_id": known.id, "username": None, "password": None,
@@ -318,7 +318,7 @@ def test_credentials_follow_no_redirect(by: str, status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("setting", ["COMPUTE_ENDPOINT", "VOLUME_ENDPOINT"])
-def test_a_service_that_redirects_is_the_operators_to_mend(setting: str, status: int) -> None:
+def test_a_service_that_redirects_is_a_setting_to_correct(setting: str, status: int) -> None:
     """The token stays too, and the error is permanent: it says where to, and which setting to change."""
     site = Site()
     with CloudServer(site.api), elsewhere() as (target, stolen), elsewhere(f"{target}/a", status) as (service, _):
@@ -355,7 +355,7 @@ def login(site: Site, http: requests.Session, **changes: object) -> Login:
 
 
 class Pool:
-    """Stands in for a session's connections: writes down how long each call would wait, and breaks."""
+    """Replaces a session's connections: records how long each call would wait, and raises."""
 
     def __init__(self, session: requests.Session) -> None:
         self.waits: list[tuple[Any, Any]] = []

@@ -1,7 +1,7 @@
-"""Each function's role allows what the function calls, with each switch of the template, and nothing that it does not.
+"""Each function's role allows exactly what the function calls, with each switch of the template.
 
-The functions are wired by their own composition roots, from the variables that the template gives them, and driven
-against AWS on this machine until they have called everything that their adapters can call.
+The functions are wired by their own composition roots, with the template's variables, and run against the local AWS
+until they have made every call that their adapters can make.
 """
 
 import json
@@ -79,14 +79,14 @@ THERE: dict[str, str] = {
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
 }
-"""What the stand-in calls the things of the template."""
+"""The names of the template's resources in moto."""
 
 ENCRYPTED = {
     "sqs:SendMessage": {"kms:GenerateDataKey", "kms:Decrypt"},
     "sqs:ReceiveMessage": {"kms:Decrypt"},
     "secretsmanager:GetSecretValue": {"kms:Decrypt"},
 }
-"""What SQS and Secrets Manager do with the stack's key in the name of who calls them (their guides: key management)."""
+"""Actions of SQS and Secrets Manager on the stack's key for their callers (their guides: key management)."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ class World:
         return Message(body, str(uuid4()), source, self.clock.now, receipt="receipt")
 
     def give(self, handle: Callable[[Sequence[Message]], Receipts], bodies: Sequence[str]) -> None:
-        """One invocation; what it cannot read goes back, and all else is done."""
+        """One invocation; unreadable messages return, all others are done."""
         messages = [self.message(body) for body in bodies]
         unsent = handle(messages).unsent
         assert {message.body for message in messages if message.id in unsent} <= {OURS_WITHOUT_MAC}, unsent
@@ -194,7 +194,7 @@ DRIVES: dict[str, Callable[[World], None]] = {
     "functions.receive_webhook.handler.lambda_handler": drive_receive_webhook,
     "functions.run_canary.handler.lambda_handler": drive_run_canary,
 }
-"""How a function is brought to call everything that it can call. A new function has to be added."""
+"""How to make each function call everything that it can. Add new functions here."""
 
 
 def answers_of_its_own(missing_keys: set[str]) -> Callable[[Call], Answer | None]:
@@ -237,7 +237,7 @@ def deployed(row: Row) -> Json:
 
 
 def value_of(item: Any, aws: AwsStandIn) -> Any:
-    """A reference, as the stand-in calls what it is to."""
+    """The name in moto of a reference's target."""
     match item:
         case {"Ref": "RequestQueue"}:
             return aws.queue_urls[REQUESTS]
@@ -268,7 +268,7 @@ class Allowed:
 
 
 def allowed_by(template: Json, function: str) -> set[Allowed]:
-    """What the statements of the role allow, but for what Lambda itself does by it."""
+    """The actions that the role allows, without those of Lambda itself."""
     logs = template["Resources"][function]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"]
     role = template["Resources"][function]["Properties"]["Role"]["Fn::GetAtt"][0]
     found = set()
@@ -290,7 +290,7 @@ def _arn(resource: Any) -> str:
 
 
 def of_lambda(template: Json, function: str) -> set[Allowed]:
-    """What Lambda does in the function's name: traces, and the messages of the queue that it reads for it."""
+    """Lambda's own actions with the function's role: traces, and the messages of its queue."""
     mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
     queues = {_arn(mapping["EventSourceArn"]) for mapping in mappings if function in str(mapping["FunctionName"])}
     network = IN_A_VPC if "VpcConfig" in template["Resources"][function]["Properties"] else set()
@@ -300,7 +300,7 @@ def of_lambda(template: Json, function: str) -> set[Allowed]:
 
 
 def faults_of(template: Json, function: str, calls: set[Call]) -> list[str]:
-    """Calls that the role does not allow, and what it allows and no call needs."""
+    """Calls that the role does not allow, and permissions that no call needs."""
     allowed, lambdas = allowed_by(template, function), of_lambda(template, function)
     plain = {one for one in allowed if not one.action.startswith("kms:")}
     encrypted = "KmsMasterKeyId" in template["Resources"]["RequestQueue"]["Properties"]
@@ -317,7 +317,7 @@ def faults_of(template: Json, function: str, calls: set[Call]) -> list[str]:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_role_allows_what_its_function_calls_and_nothing_else(function: str, aws: AwsStandIn, script: Script) -> None:
-    """With every switch: no call that is not allowed, and no permission that no call needs."""
+    """With every switch: every call is allowed, and every permission is needed."""
     seen: dict[str, set[Call]] = {}
     for row in rows():
         template = deployed(row)
@@ -343,7 +343,7 @@ def calls_of(function: str, handler: str, variables: Mapping[str, str], aws: Aws
             keep(aws, [LOCAL_SECRET], variables["SINK_SECRET_ID"])
         if variables["VERDICT_BUCKET"]:
             bucket = f"{aws.environment['AWS_ENDPOINT_URL']}/{variables['VERDICT_BUCKET']}"
-            assert requests.put(bucket, data=AT_HOME, timeout=5).status_code in (200, 409)  # 409: it is there
+            assert requests.put(bucket, data=AT_HOME, timeout=5).status_code in (200, 409)  # 409: it exists
         DRIVES[handler](World(function, environment, recorder, aws, script))
         return {Call(call.who, call.action, call.resource) for call in recorder.of(function)}
 

@@ -1,4 +1,4 @@
-"""A message that ends the process takes no other message along; one that is handed over twice is worked on once."""
+"""A message that kills the process affects no other message; a duplicate delivery is handled once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -50,8 +50,8 @@ def message(number: int, count: int, bench: Bench) -> Message:
     return Message(body, f"m-{number}", QUEUE_ARN, bench.clock(), receive_count=count, receipt=f"r-{number}")
 
 
-def test_what_came_often_is_worked_on_last_and_alone() -> None:
-    """All that is done is off the queue before the next one is begun."""
+def test_messages_with_many_receives_are_handled_last_and_alone() -> None:
+    """Finished messages are deleted before the next one is begun."""
     bench = Bench()
     seen: list[tuple[list[str], int]] = []
     service = replace(
@@ -82,7 +82,7 @@ def test_the_order_is_another_one_each_time() -> None:
 
 
 def test_there_is_not_always_time_for_what_came_often() -> None:
-    """It is given back, and the others are not."""
+    """It returns to the queue, and the others do not."""
     bench = Bench()
     deadline = bench.clock() + timedelta(seconds=15)
     messages = [message(0, 1, bench), message(1, SUSPECT_AFTER + 1, bench)]
@@ -92,7 +92,7 @@ def test_there_is_not_always_time_for_what_came_often() -> None:
 
 
 def test_a_message_that_is_handed_over_twice_is_worked_on_once() -> None:
-    """SQS may do so, even in one batch: there is one DELETE and one verdict."""
+    """SQS may deliver it twice, even in one batch: there is one DELETE and one verdict."""
     bench = Bench()
     copy = replace(message(0, 1, bench), body=bench.request(bench.disk()))
     bench.service.handle([copy, copy])
@@ -143,7 +143,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_record_that_cannot_be_read_goes_back_alone(name: str) -> None:
-    """The others of its batch are worked on."""
+    """The others of its batch are handled."""
     handled: list[str] = []
 
     def handle(messages: object) -> Receipts:
@@ -155,11 +155,11 @@ def test_a_record_that_cannot_be_read_goes_back_alone(name: str) -> None:
 
 
 def test_a_record_without_a_name_gives_the_batch_back() -> None:
-    """Lambda can be told of no other way: an answer with an empty name means the same."""
+    """An answer with an empty id returns the whole batch."""
     with pytest.raises(KeyError):
         answer_batch({"Records": [without("messageId")]}, lambda _: Receipts())
 
 
 def test_the_receipt_is_kept_to_ourselves() -> None:
-    """Whoever has it can take the message off the queue."""
+    """With it, somebody else could delete the message."""
     assert "r-1" not in repr(Message("", "m", "s", START, receipt="r-1"))

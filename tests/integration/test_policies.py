@@ -1,4 +1,4 @@
-"""The template's policies, enforced for real: each function can do what it needs, and nothing else."""
+"""The template's policies, enforced: each function can do what it needs, and nothing else."""
 
 import json
 import re
@@ -43,7 +43,7 @@ NAMES = {
     "AWS::Region": REGION,
     "AWS::AccountId": ACCOUNT,
 }
-"""What the stand-in calls the things of the template; a parameter stands for its default, or for its own name."""
+"""The names of the template's resources in moto; a parameter is its default, or its own name."""
 
 
 OFF = {"HasVpc", "HasKey"}
@@ -51,7 +51,7 @@ OFF = {"HasVpc", "HasKey"}
 
 
 def resolved(value: Any) -> Any:
-    """CloudFormation's short forms, as far as policies use them."""
+    """The short forms of CloudFormation that the policies use."""
     match value:
         case {"Ref": "AWS::NoValue"}:
             return None
@@ -120,7 +120,7 @@ SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
 
 
 def taking_from(queue: str) -> set[tuple[str, str]]:
-    """What Lambda does with a function's queue, in the function's name."""
+    """Lambda's actions on a function's queue, with the function's role."""
     return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
 
 
@@ -145,7 +145,7 @@ NEEDED: dict[str, set[tuple[str, str]]] = {
         ("sqs:ReceiveMessage", CANARY_QUEUE), ("sqs:DeleteMessage", CANARY_QUEUE),
         ("lambda:GetEventSourceMapping", MAPPING), ("events:DescribeRule", CANARY_RULE)},
 }  # fmt: skip
-"""What each function does, by the calls its adapters make, and what Lambda does for it."""
+"""The calls of each function's adapters, and those of Lambda for it."""
 
 IMAGINABLE = {
     *((f"sqs:{do}", queue) for do in ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes",
@@ -165,18 +165,18 @@ IMAGINABLE = {
     *((f"s3:{do}", BUCKET) for do in ("ListBucket", "PutBucketPolicy", "DeleteBucket")),
     ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"),
 }  # fmt: skip
-"""What else a function might try, were it taken over."""
+"""Calls that a compromised function might try."""
 
 
 def permitted(function: str, action: str, resource: str) -> bool:
-    """What IAM makes of a function's policies."""
+    """IAM's evaluation of a function's policies."""
     results = [IAMPolicy(policy).is_action_permitted(action, resource) for policy in policies_of(function)]
     return PermissionResult.PERMITTED in results and PermissionResult.DENIED not in results
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_may_do_what_it_needs_and_nothing_else(function: str) -> None:
-    """Of all that is imaginable, the policies allow exactly what the function does."""
+    """The policies allow exactly the function's calls."""
     allowed = {(action, resource) for action, resource in IMAGINABLE if permitted(function, action, resource)}
 
     assert NEEDED[function] == allowed

@@ -1,4 +1,4 @@
-"""With a real cloud the local stack holds a real password: it is for the command that started it, and nobody else."""
+"""With a real cloud the local stack holds a real password, so only the command that started it has access."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def asked(aws: AwsStandIn, key: str, **headers: str) -> requests.Response:
     )
 
 
-def test_who_has_the_key_of_this_run_is_served(stack: Stack) -> None:
+def test_the_key_of_this_run_is_served(stack: Stack) -> None:
     secret = stack.aws.client.call(SECRETS, "GetSecretValue", {"SecretId": CLOUD_SECRET})
     assert json.loads(secret["SecretString"])["password"]
     assert asked(stack.aws, stack.aws.environment["AWS_ACCESS_KEY_ID"]).status_code == 200
@@ -50,8 +50,8 @@ def test_who_has_the_key_of_this_run_is_served(stack: Stack) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": EVIL}, {"Host": "evil.example"}, {"Host": "127.0.0.1:1"}], ids=str)
 @pytest.mark.parametrize("known", [True, False])
-def test_nobody_else_is(stack: Stack, known: bool, headers: dict[str, str]) -> None:
-    """Neither another user of this machine, nor a web page, even one that knows the key."""
+def test_others_are_refused(stack: Stack, known: bool, headers: dict[str, str]) -> None:
+    """Other users of this machine and web pages are refused, even with the key."""
     key = stack.aws.environment["AWS_ACCESS_KEY_ID"] if known else "local"
     if known and not headers:
         return
@@ -61,13 +61,13 @@ def test_nobody_else_is(stack: Stack, known: bool, headers: dict[str, str]) -> N
     assert not any(name.lower().startswith("access-control") for name in answer.headers)
 
 
-def test_nobody_else_resets_it(stack: Stack) -> None:
+def test_others_cannot_reset_it(stack: Stack) -> None:
     endpoint = stack.aws.environment["AWS_ENDPOINT_URL"]
     assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 403
 
 
 def test_the_public_secret_is_no_good_for_a_real_cloud(stack: Stack) -> None:
-    """Everybody knows it. The one of this run is."""
+    """It is public. The secret of this run is accepted."""
     post = post_of(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
     assert deliver(post.signed(LOCAL_SECRET, utc_now()), stack.webhook_url).status_code == 401
     signed = post.signed(stack.webhook_secret, utc_now())

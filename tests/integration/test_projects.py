@@ -1,4 +1,4 @@
-"""Several projects and clouds in one deployment: whose credentials a request gets, and when they rotate."""
+"""Several projects and clouds in one deployment: the credentials of each request, and their rotation."""
 
 import json
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
 
 @dataclass
 class SecretStore:
-    """Secrets Manager with what a test puts in; counts how often it is asked."""
+    """Secrets Manager with the test's secrets, which counts reads."""
 
     values: dict[str, str] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Estate:
         return connect(read, http, self.clock)
 
     def wired(self, **values: str) -> Projects:
-        """What the function makes of settings; nothing is called."""
+        """The function's configuration from settings, without calls."""
         secrets = Secrets(cast("AwsClient", self.store), clock=lambda: self.clock().timestamp())
         given = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": DEFAULT, **values}
         return projects(load(Settings, given), {}, secrets, self.clock)
@@ -142,7 +142,7 @@ def test_clouds_stay_connected(estate: Estate) -> None:
 
 
 def test_an_unlisted_project_is_forbidden_without_a_call(estate: Estate) -> None:
-    """Neither the default's project nor on the list: the answer is there before anything is asked."""
+    """Neither the default's project nor on the list: refused before any call."""
     classified = refusal(estate, UNLISTED).classified
     assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.FORBIDDEN)
     assert UNLISTED in classified.message
@@ -172,7 +172,7 @@ def test_a_project_is_added_and_taken_away_without_a_restart() -> None:
 
 @pytest.mark.parametrize("held", [None, "not json", '{"a": 1}', '["eu-de"]', '"1"'])
 def test_a_list_that_cannot_be_used_is_named(held: str | None) -> None:
-    """Nobody is refused by it: the requests wait until it is corrected, which is seen at once."""
+    """It refuses nobody: the requests wait until it is corrected, which takes effect at once."""
     estate = Estate(list_in_secret=True)
     del estate.store.values[PROJECTS]
     if held is not None:
@@ -199,7 +199,7 @@ def test_there_is_one_list() -> None:
 
 
 def test_without_a_list_it_is_the_wrong_project() -> None:
-    """One project served: whoever names another has mistaken the credentials."""
+    """With a single project, a request for another one means wrong credentials."""
     assert refusal(Estate(allowed=""), UNLISTED).classified.reason is Reason.WRONG_PROJECT
 
 
@@ -245,7 +245,7 @@ def test_projects_alone_need_a_name_in_each_request() -> None:
      ('{"username": "u"}', "OS_AUTH_URL"), (None, "does not exist")],
 )  # fmt: skip
 def test_a_secret_that_cannot_be_used_is_named(held: str | None, said: str, estate: Estate) -> None:
-    """Whatever a secret holds instead of credentials, the error names it and shows nothing of it."""
+    """If a secret contains anything but credentials, the error names it without its value."""
     name = f"{DEFAULT}/{OTHER}"
     del estate.store.values[name]
     if held:
@@ -274,7 +274,7 @@ def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
 
 
 @pytest.mark.parametrize("secret", ["[]", "oops", None])
-def test_a_secret_that_nobody_corrects_is_named_in_the_end(secret: str | None) -> None:
+def test_a_secret_that_is_never_corrected_is_named_in_the_verdict(secret: str | None) -> None:
     """The request gives up when its time is over, and says which secret it was."""
     bench = Bench()
     estate = Estate(bench.clock)
@@ -311,7 +311,7 @@ def test_variables_that_nothing_reads_are_reported_once() -> None:
 
 
 def test_rotated_credentials_take_over_at_once(estate: Estate) -> None:
-    """A read that is refused finds the new password and succeeds: nobody notices, and no login is wasted after."""
+    """A refused read gets the new password and succeeds, without a failure or a wasted login."""
     cloud = estate.select(OTHER)
     volume = estate.second.world.add_volume().id
     cloud.volume(volume)
@@ -319,7 +319,7 @@ def test_rotated_credentials_take_over_at_once(estate: Estate) -> None:
     estate.rotate(estate.second, f"{DEFAULT}/{OTHER}")
     estate.second.calls.clear()
     assert cloud.volume(volume).value is not None
-    assert calls(estate.second).count("get_token") == 2  # the old words once, then the new ones
+    assert calls(estate.second).count("get_token") == 2  # the old password once, then the new one
     cloud.volume(volume)
     assert calls(estate.second).count("get_token") == 2
     assert estate.store.reads.count(f"{DEFAULT}/{OTHER}") == 2

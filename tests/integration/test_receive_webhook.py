@@ -1,4 +1,4 @@
-"""The webhook function with AWS, and the whole way from a signed POST to a verdict."""
+"""The webhook function with AWS, and the whole path from a signed POST to a verdict."""
 
 import json
 from collections.abc import Callable, Iterator

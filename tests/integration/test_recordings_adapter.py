@@ -1,4 +1,4 @@
-"""The product reads a real cloud: each recorded answer goes through the adapter, and a table says what it must say."""
+"""The adapter reads recorded answers of a real cloud; a table has the expected results."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -209,7 +209,7 @@ def _attachment(_: OpenStackCloud, exchange: Exchange, expected: Expected) -> No
 
 
 def _action(cloud: OpenStackCloud, exchange: Exchange, expected: Expected) -> None:
-    """How it ended; and that it goes on, where the record tells so."""
+    """The outcome, or that it is still running, if the record says so."""
     _, _, server_id, _, request_id = _thing(exchange.path).split("/")
     assert cloud.ended(server_id, request_id).value.value == expected.about["ended"]
     if exchange.status == 200:
@@ -247,7 +247,7 @@ PLAY: Mapping[str, Play] = {
     [pytest.param(*at, expected, id=f"{at[0]}-{at[1]}-{expected.kind}") for at, expected in TABLE.items()],
 )
 def test_an_answer_is_understood(name: str, number: int, expected: Expected) -> None:
-    """Every recorded read and DELETE says to the product what a person reads in it."""
+    """The product reads every recorded answer as the table says."""
     exchange = recording(name)[number]
     PLAY[expected.kind](_cloud(Playback(exchange)), exchange, expected)
 
@@ -288,7 +288,7 @@ def test_a_token_gives_the_project_and_the_endpoints(number: int, credentials: d
     ids=["wrong password", "unknown project", "no project", "malformed"],
 )
 def test_a_refused_login_says_why(number: int, reason: Reason | None) -> None:
-    """A wrong password, an unknown project and a token without a project are the operator's to mend."""
+    """The operator has to correct a wrong password, an unknown project and a token without a project."""
     login = recording(TOKENS)[number]
     with pytest.raises(CloudTrouble) as caught:
         _cloud(Playback(login, login), project_name="demo-project").check()

@@ -1,4 +1,4 @@
-"""The simulator answers as a real cloud: each recorded request is sent to it, in the same state of the world."""
+"""The simulator answers recorded requests like the real cloud, in the same state."""
 
 import re
 from collections.abc import Callable, Mapping

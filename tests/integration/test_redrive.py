@@ -1,4 +1,4 @@
-"""`make redrive`: what is safe goes back to the request queue as it was asked, the rest stays, and nothing is lost."""
+"""`make redrive`: safe messages return to the request queue unchanged, others stay, and nothing is lost."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from tests.messages import (
     waiting,
 )
 from tests.stack import LINES, Bench
-from tools.redrive import Letter, LoggedVerdicts, Redrive, Rules, judge, main
+from tools.redrive import Letter, LoggedVerdicts, Redrive, Rules, examine, main
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 REQUEST = DetachRequest(id="4711", source="/changes", requested_at=NOW, server_id=SERVER, volume_id=VOLUME)
@@ -81,8 +81,8 @@ LONG_REQUESTED = replace(REQUEST, requested_at=NOW - timedelta(hours=2))
     ],
 )
 def test_what_can_be_sent_back(body: str, kind: str) -> None:
-    """Requests in time, what goes on or is under way, and verdicts that wait for a consumer."""
-    finding = judge(letter(body), Rules(), LATER)
+    """Requests within their time, continuations, and verdicts that wait for a consumer."""
+    finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, len(finding.bodies)) == (kind, 1)
 
 
@@ -103,8 +103,8 @@ def test_what_can_be_sent_back(body: str, kind: str) -> None:
     ],
 )  # fmt: skip
 def test_what_stays(body: str, kind: str, why: str) -> None:
-    """What nobody could act on, what is not ours, what is over, and what may be answered in part; it is said why."""
-    finding = judge(letter(body), Rules(), LATER)
+    """Invalid, foreign, expired and possibly answered messages stay, with the reason."""
+    finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, finding.bodies) == (kind, ())
     assert why in finding.why
 
@@ -122,11 +122,11 @@ def test_what_stays(body: str, kind: str, why: str) -> None:
                     "Timestamp": "2100-01-01T00:00:00.000Z"}),
     ],
 )  # fmt: skip
-def test_what_is_sent_back_asks_for_the_same(body: str) -> None:
+def test_a_message_that_is_sent_back_makes_the_same_request(body: str) -> None:
     """The id and the time are those of the first message: a disk that was attached meanwhile is none that it means."""
     message = letter(body).message
     (first,) = found(message)
-    finding = judge(Letter(message), Rules(), LATER)
+    finding = examine(Letter(message), Rules(), LATER)
     (again,) = finding.bodies
     (second,) = found(Message(again, "m-2", QUEUE_ARN, LATER))
     assert second == first
@@ -141,7 +141,7 @@ def found(message: Message) -> list[DetachRequest]:
 
 @dataclass
 class Recorded:
-    """What the functions have logged: these events."""
+    """A log with these delivered events."""
 
     event_ids: set[str]
 
@@ -150,15 +150,15 @@ class Recorded:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_is_answered_already_stays(dry_run: bool) -> None:
+def test_answered_letters_stay(dry_run: bool) -> None:
     """The log of a function has its verdict; of several volumes, of one of them."""
     outcome = Outcome.CHECKED if dry_run else Outcome.FAILED
     rules = Rules(record=Recorded({verdict_id("/changes", "4711", VOLUME, outcome)}))
     data = {"server_id": SERVER, "volume_ids": [OTHER_VOLUME, VOLUME], "dry_run": dry_run}
     several = json.dumps(cloudevent(data, time=NOW.isoformat()))
     for body in (several, json.dumps(cloudevent(bare(SERVER, VOLUME, dry_run=dry_run), time=NOW.isoformat()))):
-        assert "answered already" in judge(letter(body), rules, LATER).why
-    assert judge(letter(several), Rules(record=Recorded(set())), LATER).bodies == (several,)
+        assert "has its verdict already" in examine(letter(body), rules, LATER).why
+    assert examine(letter(several), Rules(record=Recorded(set())), LATER).bodies == (several,)
 
 
 # ------------------------------------------------------------------------------------------------ nothing is lost
@@ -166,7 +166,7 @@ def test_what_is_answered_already_stays(dry_run: bool) -> None:
 
 @dataclass
 class Queues:
-    """Two queues that say no where they are told to."""
+    """Two queues with scripted refusals."""
 
     waiting: list[Letter]
     refuses: Callable[[str], str | None] = lambda body: None
@@ -208,8 +208,8 @@ def redrive(queues: Queues, **options: Any) -> Redrive:
     return Redrive(queues, Rules(), **{"clock": lambda: LATER, "say": lambda text: None, **options})
 
 
-def test_what_is_not_taken_stays() -> None:
-    """A message that the queue refuses is neither deleted nor in the way of others."""
+def test_letters_that_are_not_accepted_stay() -> None:
+    """A message that the queue refuses is not deleted, and does not block others."""
     queues = Queues(letters(25), refuses=lambda body: "InternalError" if '"m-7"' in body else None)
     assert redrive(queues).run() == 1
     assert (len(queues.sent), len(queues.deleted), queues.released) == (24, 24, ["m-7"])
@@ -220,7 +220,7 @@ def test_what_is_not_taken_stays() -> None:
     ("away", "sent"), [({"send"}, 0), ({"delete"}, 2), ({"release", "send"}, 0), ({"release", "delete"}, 2)]
 )
 def test_nothing_is_deleted_that_was_not_sent(away: set[str], sent: int) -> None:
-    """When AWS is away in the middle, a letter may be there twice, but never not at all."""
+    """If AWS fails in the middle, a letter may exist twice, but is never lost."""
     queues = Queues(letters(2), away=frozenset(away))
     assert redrive(queues).run() == 1
     assert (len(queues.sent), queues.deleted) == (sent, [])
@@ -228,7 +228,7 @@ def test_nothing_is_deleted_that_was_not_sent(away: set[str], sent: int) -> None
 
 
 def test_a_no_changes_nothing() -> None:
-    """Everything is left as it was, and visible to others at once."""
+    """Everything stays unchanged, and is visible to others at once."""
     queues = Queues(letters(2))
     asked: list[str] = []
 
@@ -243,7 +243,7 @@ def test_a_no_changes_nothing() -> None:
 
 @dataclass
 class EventSource:
-    """An event source mapping that takes some looks to be disabled."""
+    """An event source mapping that takes several reads to be disabled."""
 
     enabled: bool = True
     looks: int = 2
@@ -262,14 +262,14 @@ class EventSource:
 
 @pytest.mark.parametrize("away", [set(), {"send"}])
 def test_the_reporter_goes_on_afterwards(away: set[str]) -> None:
-    """It is stopped before anything is received, and goes on whatever happens."""
+    """It is stopped before anything is received, and restarted in any case."""
     reporter, slept = EventSource(), list[float]()
     redrive(Queues(letters(1), away=frozenset(away)), reporter=reporter, sleep=slept.append).run()
     assert (reporter.told, slept) == ([False, True], [1])
 
 
 def test_a_reporter_that_does_not_stop_is_left_alone() -> None:
-    """Then nothing is received, and it goes on."""
+    """Then nothing is received, and it is restarted."""
     reporter, queues = EventSource(looks=1000), Queues(letters(1))
     with pytest.raises(TimeoutError):
         redrive(queues, reporter=reporter, sleep=lambda seconds: None).run()
@@ -277,7 +277,7 @@ def test_a_reporter_that_does_not_stop_is_left_alone() -> None:
 
 
 def test_a_reporter_that_an_operator_has_stopped_stays_so() -> None:
-    """Nobody but who stopped it has it go on; and who only looks stops nothing."""
+    """A reporter that was stopped before stays stopped, and DRY=1 does not stop it."""
     reporter = EventSource(enabled=False)
     redrive(Queues(letters(1)), reporter=reporter).run()
     running = EventSource()
@@ -342,7 +342,7 @@ def test_a_look_changes_nothing(here: AwsStandIn, capsys: pytest.CaptureFixture[
     assert len(received["Messages"]) == 2
 
 
-def test_what_was_sent_back_ends_under_its_first_id() -> None:
+def test_a_request_that_was_sent_back_ends_with_its_first_id() -> None:
     """A disk that was attached while its request lay in the dead-letter queue is not the one that is meant."""
     bench = Bench()
     disk = bench.disk(attached=False)
@@ -350,7 +350,7 @@ def test_what_was_sent_back_ends_under_its_first_id() -> None:
     bench.clock.sleep(600)
     bench.world.attach(bench.server, disk, attached_at=bench.clock())
     bench.clock.sleep(600)
-    (body,) = judge(letter(bench.request(disk), asked_at), Rules(), bench.clock()).bodies
+    (body,) = examine(letter(bench.request(disk), asked_at), Rules(), bench.clock()).bodies
     bench.queue.put(body)
     bench.run()
     (event,) = bench.bus.events
@@ -359,7 +359,7 @@ def test_what_was_sent_back_ends_under_its_first_id() -> None:
 
 
 def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing to do is no failure."""
+    """An empty queue is no failure."""
     assert called(here, "--yes") == 0
     assert "No message" in capsys.readouterr().out
 
@@ -375,10 +375,10 @@ def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[
         (["--stack", "nobody", "--dry"], "nobody"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(
+def test_an_impossible_command_gives_one_sentence(
     here: AwsStandIn, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 2, and nothing was touched."""
+    """Exit status 2, and nothing was changed."""
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert said in captured.err

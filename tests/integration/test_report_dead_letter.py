@@ -1,4 +1,4 @@
-"""Dead letters and the HTTP sink in what is deployed: the handler, its wiring, and the local stack."""
+"""Dead letters and the HTTP sink as deployed: the handler, its wiring, and the local stack."""
 
 import json
 import time
@@ -48,7 +48,7 @@ def invoke(*records: dict[str, Any]) -> Any:
 
 
 def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> None:
-    """A bare request is named by the queue it died in, not by the one it lies in."""
+    """A bare request has the source of the queue it came from, not of the dead-letter queue."""
     deployed.then(reply({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}))
     assert {"batchItemFailures": []} == invoke(dead("m-1"))
     (asked,) = deployed.asked
@@ -58,8 +58,8 @@ def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> 
     assert [] == faults(event, strict=True)
 
 
-def test_what_cannot_be_emitted_stays_in_the_queue(deployed: Script) -> None:
-    """Of a batch, only the message whose verdict the bus did not take is given back."""
+def test_letters_whose_verdict_cannot_be_emitted_stay_in_the_queue(deployed: Script) -> None:
+    """Only the message whose verdict the bus refused returns."""
     refused = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     deployed.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, refused]}))
     failed = invoke(dead("m-1"), dead("m-2"))
@@ -97,7 +97,7 @@ def test_a_sink_that_is_busy_gets_the_verdict_later(listened: Stack, script: Scr
 
 
 def test_dead_letters_are_answered_in_the_local_stack(stack: Stack) -> None:
-    """What lies in the dead-letter queue ends as a verdict on the bus."""
+    """A message in the dead-letter queue ends as a verdict on the bus."""
     sent = datetime.now(UTC)
     stack.aws.send(DEAD_LETTERS, BODY)
     envelopes: list[dict[str, Any]] = []

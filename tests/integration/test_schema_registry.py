@@ -1,4 +1,4 @@
-"""`make schemas`: what is in the registry of a deployed stack afterwards, and what a person is told."""
+"""`make schemas`: the registry afterwards, and the output."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def versions(registry: SchemaRegistry) -> dict[str, int]:
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """What was said of each schema."""
+    """The output for each schema."""
     return {name: what for what, name in (line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())}
 
 
@@ -65,10 +65,8 @@ def test_the_schemas_of_the_stack_are_put(registry: SchemaRegistry, capsys: pyte
     assert "storage-detach@com.example.volume.detached.v1" in registry.schemas
 
 
-def test_what_is_there_already_gets_no_new_version(
-    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """However often it is run, and however the registry writes the JSON down."""
+def test_an_equal_schema_gets_no_new_version(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """With any number of runs, and any formatting of the JSON."""
     main(["schemas", "--stack", STACK])
     for (found,) in registry.schemas.values():
         found["Content"] = json.dumps(json.loads(found["Content"]), sort_keys=True)
@@ -79,7 +77,7 @@ def test_what_is_there_already_gets_no_new_version(
 
 
 @pytest.mark.parametrize("older", [{"Content": "{}"}, {"Content": "no JSON"}, {"Description": "of an earlier release"}])
-def test_what_differs_gets_a_new_version(
+def test_a_different_schema_gets_a_new_version(
     registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], older: dict[str, str]
 ) -> None:
     """After an upgrade the one schema that has changed is updated, and is then what it should be."""
@@ -108,16 +106,16 @@ def test_they_are_removed_before_the_stack_is(registry: SchemaRegistry, capsys: 
 def test_a_permission_that_is_missing_is_named(
     registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], refused: tuple[int, str]
 ) -> None:
-    """One sentence with all that is needed, and nothing was changed."""
+    """One sentence with the needed permissions, and nothing was changed."""
     registry.refused = {"CreateSchema": refused}
     assert main(["schemas", "--stack", STACK]) is Exit.USAGE
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence.startswith("AWS does not allow CreateSchema")
+    assert sentence.startswith("AWS denies CreateSchema")
     assert "schemas:UpdateSchema on schema/<registry>/*" in sentence
     assert registry.schemas == {}
 
 
-def test_what_was_done_before_a_refusal_is_said(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changes_before_a_refusal_are_reported(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1: some of the schemas are new, and the rest of them is not."""
     main(["schemas", "--stack", STACK])
     del registry.schemas[FIRST]
@@ -128,7 +126,7 @@ def test_what_was_done_before_a_refusal_is_said(registry: SchemaRegistry, capsys
     assert main(["schemas", "--stack", STACK]) is Exit.FAILED
     out, err = capsys.readouterr()
     assert out == f"created    {FIRST}\n"
-    assert err.startswith(f"AWS did not do UpdateSchema for {STACK}: ServiceUnavailableException")
+    assert err.startswith(f"AWS refused UpdateSchema for {STACK}: ServiceUnavailableException")
     assert versions(registry) == dict.fromkeys(WANTED, 1)
 
 

@@ -1,4 +1,4 @@
-"""No secret leaves in any event, log line, error or answer, wherever it was planted and however it was encoded."""
+"""No event, log line, error or answer contains a secret, wherever it was planted and however it was encoded."""
 
 import base64
 import html
@@ -71,7 +71,7 @@ def test_nor_in_the_answer_to_a_dead_letter(written: str) -> None:
 
 @pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
 def test_nor_in_the_answer_of_the_webhook(written: str) -> None:
-    """Whose sender knows it, but whoever reads the logs of a proxy does not."""
+    """The sender knows it, but readers of a proxy's log do not."""
     for name in NAMES[:5]:
         body = WRITTEN[written](bare(SERVER, VOLUME, **{name: TOKEN, "typo": 1})).encode()
         headers = {"content-type": "application/json", "authorization": "Bearer a-token-of-some-length"}
@@ -134,7 +134,7 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
 @pytest.mark.parametrize("where", ["login", "read", "delete"])
-def test_what_the_cloud_repeats_is_not_passed_on(where: str, encode: Callable[[str], str], body: str) -> None:
+def test_secrets_that_the_cloud_echoes_are_not_passed_on(where: str, encode: Callable[[str], str], body: str) -> None:
     """The password in an answer of Keystone, the token in those of the other services; neither has a name in front."""
     secrets: set[str] = set()
 

@@ -1,4 +1,4 @@
-"""The simulated cloud against what real Keystone, Nova and Cinder were seen to answer."""
+"""The simulated cloud against observed answers of real Keystone, Nova and Cinder."""
 
 import json
 import tomllib

@@ -1,4 +1,4 @@
-"""The example state machine, run by an interpreter of Step Functions against the local stack, to each of its ends."""
+"""The example state machine, run by an interpreter of Step Functions with the local stack, to each of its ends."""
 
 import json
 import time
@@ -40,7 +40,7 @@ def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
 
 
-def test_a_reason_that_people_can_mend_leads_to_them(workflows: Workflows) -> None:
+def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> None:
     """The Catch knows the reason by its code, and the message holds the whole verdict."""
     ended = workflows.run(server_id=WINDOWS_SERVER, volume_id=WINDOWS_VOLUME)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
@@ -61,7 +61,7 @@ def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
     assert 0 == workflows.stack.aws.waiting(DEAD_LETTERS)
 
 
-def test_a_token_that_nobody_waits_for_changes_nothing(workflows: Workflows) -> None:
+def test_a_stale_token_changes_nothing(workflows: Workflows) -> None:
     """The verdict is on the bus, the request is done with, and nothing is tried again."""
     asked = {"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME, "task_token": "expired"}
     workflows.stack.request(json.dumps(asked))

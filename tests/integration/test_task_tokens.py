@@ -1,4 +1,4 @@
-"""The answer to a workflow that waits, against a server in the place of Step Functions."""
+"""Answers to a waiting workflow, against a fake Step Functions server."""
 
 import json
 from dataclasses import replace
@@ -83,7 +83,7 @@ def test_a_task_that_is_over_is_left_alone(script: Script, code: str) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "ThrottlingException"), (500, "InternalFailure"), (400, "AccessDeniedException")]
 )
-def test_what_may_pass_is_tried_again(script: Script, status: int, code: str) -> None:
+def test_passing_errors_are_retried(script: Script, status: int, code: str) -> None:
     """Throttling, an outage, and a permission that an operator can still give."""
     script.then(reply({"__type": code}, status=status))
     no = tokens(script).deliver(event("detached"))
@@ -118,7 +118,7 @@ def test_a_cause_is_never_longer_than_the_api_takes() -> None:
     assert CAUSE_LIMIT == len(cause_of(json.dumps({"data": {}, "subject": "x" * CAUSE_LIMIT})))
 
 
-def test_the_token_is_shown_to_nobody_else() -> None:
+def test_only_step_functions_gets_the_token() -> None:
     """It lets its holder answer for us: no verdict carries it."""
     assert "AQC-token" not in event("failed").body
     assert "AQC-token" not in repr(event("failed"))

@@ -1,4 +1,4 @@
-"""Verdicts in a bucket: over HTTP with the S3 of the local stack, and what is done about S3's errors."""
+"""Verdicts in a bucket: over HTTP with the S3 of the local stack, and the handling of S3's errors."""
 
 import json
 import socket
@@ -106,7 +106,7 @@ def test_a_mark_never_takes_the_place_of_anything(store: S3VerdictStore) -> None
 
 
 @pytest.mark.parametrize("final_first", [True, False])
-def test_what_is_unconfirmed_never_takes_the_place_of_a_verdict(store: S3VerdictStore, final_first: bool) -> None:
+def test_an_unconfirmed_event_never_replaces_a_verdict(store: S3VerdictStore, final_first: bool) -> None:
     """In either order the verdict is what is told; without it both the mark and the event are."""
     store.mark({ID: MARK})
     if not final_first:
@@ -175,7 +175,7 @@ def test_from_a_signed_post_to_the_verdict(stack: Stack) -> None:
     assert get(stack, url, "HEAD").headers["Content-Length"] == answer.headers["Content-Length"]
 
 
-def test_strangers_are_told_nothing(stack: Stack) -> None:
+def test_strangers_get_no_information(stack: Stack) -> None:
     """Without a signature 401, and with one 404 for what nobody asked for."""
     url = f"{stack.webhook_url}requests/{ID}"
     assert requests.get(url, timeout=10).status_code == 401
@@ -256,7 +256,7 @@ def test_a_look_is_repeated_once(script: Script, reply: Reply) -> None:
     assert len(script.asked) == 4
 
 
-def test_without_a_right_to_list_the_missing_is_told_from_the_forbidden(script: Script) -> None:
+def test_a_missing_object_is_distinguished_from_a_forbidden_one(script: Script) -> None:
     """S3 says 403 of both; the listing of the one key says which it is."""
     assert scripted(script, DENIED, EMPTY, DENIED, EMPTY).find(ID) == Kept()
     assert [asked.path.partition("?")[2] for asked in script.asked[1::2]] == [
@@ -266,7 +266,7 @@ def test_without_a_right_to_list_the_missing_is_told_from_the_forbidden(script: 
 
 
 @pytest.mark.parametrize("listing", [LISTED, DENIED])
-def test_what_may_not_be_read_is_trouble(script: Script, listing: Reply) -> None:
+def test_a_forbidden_read_is_trouble(script: Script, listing: Reply) -> None:
     """An object that is there, or that we may not know of, is never called unknown."""
     with pytest.raises(AwsTrouble, match="AccessDenied"):
         scripted(script, DENIED, listing).find(ID)
@@ -279,7 +279,7 @@ def test_a_bucket_that_is_not_there_is_trouble(script: Script) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"\xff"])
-def test_an_object_that_is_none_of_ours_is_trouble(script: Script, body: bytes) -> None:
+def test_a_foreign_object_is_trouble(script: Script, body: bytes) -> None:
     """Somebody put something else there."""
     with pytest.raises(AwsTrouble):
         scripted(script, Reply(200, body)).find(ID)
@@ -313,7 +313,7 @@ def test_the_signature_is_the_one_of_botocore(script: Script, name: str) -> None
         assert parts["Signature"] == signer.signature(signer.string_to_sign(request, canonical), request)
 
 
-def test_what_is_kept_is_what_the_endpoint_tells(store: S3VerdictStore) -> None:
+def test_the_endpoint_returns_the_kept_verdict(store: S3VerdictStore) -> None:
     """The endpoint with the real store: its own mark, then `unconfirmed`, then the verdict."""
     one = endpoint(store=store)
     event = cloudevent(id=REQUEST.id)

@@ -1,4 +1,4 @@
-"""A visit shares what it can, keeps apart what it must, and ends in time."""
+"""A visit shares reads, isolates failures, and ends in time."""
 
 import json
 import threading
@@ -76,7 +76,7 @@ def test_a_read_is_not_shared_once_it_is_old() -> None:
 
 
 @pytest.mark.parametrize("operation", ["get_server", "list_attachments", "list_volumes"])
-def test_a_failed_read_is_everybodys_trouble_and_nobodys_end(operation: str) -> None:
+def test_a_failed_read_delays_all_cases_and_ends_none(operation: str) -> None:
     """If a shared read fails, it is asked for once, all requests for that server wait, and end well later."""
     bench = Bench()
     bodies_ = requests(bench, 3, behaviour=Behaviour(seconds=9))

@@ -1,4 +1,4 @@
-"""What the webhook endpoint needs of AWS: keys from Secrets Manager, and a queue that takes all, a part, or nothing."""
+"""The webhook's adapters of AWS: keys from Secrets Manager, and a queue that accepts all, some or no messages."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def taken(*ids: str) -> dict[str, Any]:
     return {"Successful": [{"Id": id} for id in ids]}
 
 
-def test_what_sqs_leaves_out_is_offered_again(script: Script) -> None:
+def test_entries_that_sqs_leaves_out_are_sent_again(script: Script) -> None:
     """SQS answers 200 for a part of a batch: only the rest is sent again, and then it is a 202."""
     lost = {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
     script.then(reply({**taken("0"), **lost}), reply(taken("0")))
@@ -73,7 +73,7 @@ def test_what_sqs_leaves_out_is_offered_again(script: Script) -> None:
 
 
 @pytest.mark.parametrize(("code", "status"), [("InternalError", 503), ("RequestThrottled", 429)])
-def test_what_sqs_keeps_leaving_out_is_named(code: str, status: int, script: Script) -> None:
+def test_entries_that_sqs_always_leaves_out_are_named(code: str, status: int, script: Script) -> None:
     """After a few rounds the sender is told what is in the queue and what is not."""
     first, later = ({"Failed": [{"Id": id, "Code": code, "SenderFault": False}]} for id in ("1", "0"))
     script.then(reply({**taken("0"), **first}), reply(later))

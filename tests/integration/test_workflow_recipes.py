@@ -1,4 +1,4 @@
-"""What docs/workflows.md tells people to do, done: with the very files it names."""
+"""The recipes of docs/workflows.md, run with the files that they name."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What differs between a recorded answer and the simulator's, leaf by leaf."""
+"""Compares a recorded answer with the simulator's, leaf by leaf."""
 
 import json
 import re

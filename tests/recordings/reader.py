@@ -1,4 +1,4 @@
-"""Reads the recorded exchanges: what a client sent to a real cloud, and what came back."""
+"""Reads the recorded exchanges of a client with a real cloud."""
 
 import json
 import re

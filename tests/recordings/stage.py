@@ -1,4 +1,4 @@
-"""A simulated cloud in the state in which a recording begins, which then follows the recording."""
+"""A simulated cloud in the initial state of a recording, which then follows it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How a bare metal server is recognised, and what the operator's filter makes of it."""
+"""Recognition of bare metal servers, and the operator's filter."""
 
 from itertools import product
 from typing import Any
@@ -51,7 +51,7 @@ ALMOST: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", ALMOST, ids=str)
-def test_what_only_looks_like_a_signal_is_none(changes: dict[str, Any]) -> None:
+def test_similar_values_are_no_signal(changes: dict[str, Any]) -> None:
     """An ordinary server of Open Telekom Cloud has the same members with other values."""
     assert kind(server(**changes)) is Kind.VIRTUAL
 
@@ -80,7 +80,7 @@ machines = st.builds(
 
 @given(machines)
 def test_any_combination_of_signals(machine: Server) -> None:
-    """Bare metal is what shows at least one signal. The filter lets just these pass, and names what it looked for."""
+    """A server is bare metal if it has at least one signal. The filter accepts only these, and names the signals."""
     shown = [one for one in SIGNALS if one.shows(machine)]
     assert (kind(machine) is Kind.BARE_METAL) == bool(shown)
     assert signal(machine) == (shown[0] if shown else None)
@@ -95,14 +95,14 @@ def test_any_combination_of_signals(machine: Server) -> None:
 
 @given(machines, st.booleans())
 def test_the_filter_only_ever_refuses_more(machine: Server, unmounted: bool) -> None:
-    """Whatever a user writes into a server's metadata: what another gate refuses is refused with the filter too."""
+    """With any metadata, a request that another gate refuses is refused with the filter too."""
     without, with_it = (asked(machine, policy, unmounted=unmounted) for policy in (Policy(), BARE_METAL_ONLY))
     assert with_it == without or (isinstance(with_it, Refuse) and with_it.reason is Reason.NOT_BARE_METAL)
 
 
 @given(machines)
 def test_a_user_cannot_hide_a_flavor(machine: Server) -> None:
-    """Of a server with a flavor of bare metal nothing that a user can write changes the kind."""
+    """A server with a bare metal flavor stays bare metal, whatever users write."""
     told = {"status": "ACTIVE", "flavor": {"id": "physical.o2.medium"}, "tags": list(machine.tags)}
     assert kind(parse.server({"server": {**told, "metadata": dict(machine.metadata)}})) is Kind.BARE_METAL
 
@@ -125,7 +125,7 @@ def test_a_user_cannot_hide_a_flavor(machine: Server) -> None:
     ids=str,
 )
 def test_flavors_as_the_wire_has_them(flavor: Any, expected: Kind) -> None:
-    """Below 2.47 a flavor has an id, from there on a name and extra specs; any other shape tells nothing."""
+    """Below 2.47 a flavor has an id, from 2.47 a name and extra specs; other shapes are ignored."""
     assert kind(parse.server({"server": {"status": "ACTIVE", "flavor": flavor}})) is expected
 
 
@@ -140,7 +140,7 @@ def test_tags_that_are_no_list_of_texts_say_nothing(tags: Any) -> None:
 
 @pytest.mark.parametrize("state", ["locked", "changing", "system disk"])
 def test_a_server_that_is_not_served_is_refused_first(state: str) -> None:
-    """Nothing has to be put right, or waited for, at a server that the operator does not serve."""
+    """The server filter comes before gates that would ask for a change or wait."""
     changes: dict[str, dict[str, Any]] = {"locked": {"locked": True}, "changing": {"task_state": "rebooting"}}
     machine = server(flavor=VIRTUAL, **changes.get(state, {}))
     devices = {"/dev/sda" if state == "system disk" else "/dev/sdb"}
@@ -151,7 +151,7 @@ def test_a_server_that_is_not_served_is_refused_first(state: str) -> None:
 
 @pytest.mark.parametrize(("flavor", "unknown"), [(VIRTUAL, False), (Flavor(), True)], ids=str)
 def test_the_refusal_says_what_was_seen(flavor: Flavor, unknown: bool) -> None:
-    """People see each signal, what it was read to be, and whether the flavor was told at all."""
+    """The refusal lists each signal, the value that was read, and whether the flavor was known."""
     metadata = {"metering.resourcetype": "1"}
     answer = asked(server(flavor=flavor, metadata=metadata))
     assert isinstance(answer, Refuse)
@@ -163,7 +163,7 @@ def test_the_refusal_says_what_was_seen(flavor: Flavor, unknown: bool) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"), [("a\nb", "what cannot be printed"), ("x" * 300, f"{'x' * 64}…"), ("", "nothing")], ids=repr
 )
-def test_what_users_write_is_shown_with_care(value: str, shown: str) -> None:
+def test_values_of_users_are_shown_cut_and_escaped(value: str, shown: str) -> None:
     """Metadata and tags may be long, or break a line of a log."""
     told = seen(server(metadata={"metering.resourcetype": value}))
     assert f"metering.resourcetype __type_baremetal (seen: {shown})" in told
@@ -172,7 +172,7 @@ def test_what_users_write_is_shown_with_care(value: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("bare_metal", "root"), list(product((True, False), (None, "/dev/sda"))))
 def test_a_disk_taken_for_the_system_disk_by_its_name(bare_metal: bool, root: str | None) -> None:
-    """On a bare metal server that names no root device the refusal says by which rule of the documents."""
+    """On a bare metal server without a root device, the refusal names the rule of the documents."""
     machine = server(root_device=root, flavor=Flavor(id="physical.o2.medium") if bare_metal else VIRTUAL)
     answer = gate(request(), volume(), {"/dev/sda"}, machine, Policy())
     assert isinstance(answer, Refuse)
@@ -180,8 +180,8 @@ def test_a_disk_taken_for_the_system_disk_by_its_name(bare_metal: bool, root: st
     assert (SYSTEM_DISK.text in answer.explanation) is (bare_metal and root is None)
 
 
-def test_what_is_special_has_a_source() -> None:
-    """Each row says what is documented, what the product does about it, and where that is written."""
+def test_each_special_fact_has_a_source() -> None:
+    """Each row says what is documented, what the product does, and the source."""
     assert all(one.about and one.text and one.here and one.source for one in SPECIAL)
     assert len({one.about for one in SPECIAL}) == len(SPECIAL)
 

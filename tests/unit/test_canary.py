@@ -1,4 +1,4 @@
-"""The canary's core: stages from what was seen, and one run on a clock that tests turn."""
+"""The canary's core: the failed stage, and whole runs on a virtual clock."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def refused(reason: str, explanation: str = "as it was found", **changes: Any) -
 
 @pytest.mark.parametrize("detail", PASSING)
 def test_a_check_without_a_reason_is_no_failure(detail: str) -> None:
-    """Whatever a detach would come to: the way was free, and the cloud was read."""
+    """Any verdict of a dry run passes, because the cloud was reached and read."""
     assert of_verdict({"verdict": "checked", "detail": detail}) is None
 
 
@@ -59,7 +59,7 @@ def test_every_reason_has_a_stage_and_a_cure(reason: Reason, outcome: str) -> No
     ],
 )
 def test_other_verdicts(data: dict[str, Any], stage: Stage, said: str) -> None:
-    """Credentials that were not read, what the canary names is gone, and what nobody expects."""
+    """Unreadable credentials, a server or volume that is gone, and unexpected verdicts."""
     failure = of_verdict(data)
     assert failure
     assert failure.stage is stage
@@ -92,8 +92,8 @@ GOOD = Silence(mapping="Enabled", processed="OK", rule="ENABLED", waiting=0, in_
         (Silence(mapping="Enabled", rule="ENABLED", unread=("x",)), Stage.UNKNOWN, "(not known: x)"),
     ],
 )
-def test_a_silence_is_explained_by_what_is_known(silence: Silence, stage: Stage, said: str) -> None:
-    """The surest sign counts; without any, no stage is named."""
+def test_a_missing_verdict_is_explained_by_the_evidence(silence: Silence, stage: Stage, said: str) -> None:
+    """The strongest evidence counts; without any, no stage is named."""
     failure = of_silence(silence, 240)
     assert failure.stage is stage
     assert failure.why.startswith("no verdict in 240 s")
@@ -103,7 +103,7 @@ def test_a_silence_is_explained_by_what_is_known(silence: Silence, stage: Stage,
 
 
 def test_the_request_is_one_that_the_service_takes() -> None:
-    """A dry run, tried for half of the bound, and worth nothing after it."""
+    """A dry run with half of the wait as its time to live, which expires after the wait."""
     found = read(Message(message(ASKED, "c-1", START), "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, list)
     (request,) = (case.request for case in found)
@@ -119,7 +119,7 @@ def test_the_request_is_one_that_the_service_takes() -> None:
 
 
 def test_a_run_fits_into_its_invocation() -> None:
-    """Wait, evidence and webhook; the function ends before the next run is due, and each wait before its call."""
+    """Wait, evidence and webhook fit; the function ends before the next run, and each wait before its call."""
     assert CANARY_BOUND + CANARY_WAIT + AWS_ANSWER + max(CANARY_EVIDENCE, CANARY_WEBHOOK) < CANARY_INVOCATION < 300
     assert CANARY_WAIT < AWS_ANSWER
 
@@ -165,7 +165,7 @@ def heard(id_: str, detail: str = "would_detach", sent_at: datetime = START) -> 
 
 
 def test_its_own_verdict_ends_the_wait() -> None:
-    """Others that nobody waits for any more are deleted with it; what came before counts as nothing."""
+    """Stale verdicts are deleted with it and do not count."""
     old = START - timedelta(seconds=240)
     around = Around(script=[(), (heard("other", sent_at=old),), (heard("other", sent_at=old), heard("c-1"))])
     ended = around.canary().run()
@@ -174,14 +174,14 @@ def test_its_own_verdict_ends_the_wait() -> None:
 
 
 def test_runs_do_not_take_verdicts_from_each_other() -> None:
-    """A person may run it beside the schedule: both hear that the way is free."""
+    """A manual run beside the scheduled one: both receive their verdicts."""
     around = Around(script=[(heard("other"), heard("c-1"))])
     assert around.canary().run().failure is None
     assert around.deleted == ["verdict-c-1"]
 
 
 def test_the_wait_ends_at_its_bound() -> None:
-    """To the second, and AWS is asked for a limited time after."""
+    """The wait ends to the second, and the calls of AWS after it are limited."""
     around = Around()
     ended = around.canary(bound=7).run()
     assert ended.failure
@@ -190,7 +190,7 @@ def test_the_wait_ends_at_its_bound() -> None:
 
 
 def test_a_queue_that_cannot_be_read_is_read_again() -> None:
-    """Trouble that has passed is forgotten; trouble that lasts is the explanation."""
+    """Passing trouble is forgotten; lasting trouble is the explanation."""
     passed = Around(script=[AwsTrouble("not now"), (heard("c-1"),)])
     assert passed.canary().run().failure is None
     lasting = Around(script=[AwsTrouble("never")] * 1000)
@@ -202,7 +202,7 @@ def test_a_queue_that_cannot_be_read_is_read_again() -> None:
     assert "once" not in over.why
 
 
-def test_what_is_not_sent_is_not_waited_for() -> None:
+def test_a_request_that_was_not_sent_is_not_waited_for() -> None:
     around = Around(unsent="denied")
     ended = around.canary().run()
     assert ended.failure
@@ -212,5 +212,5 @@ def test_what_is_not_sent_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("body", ["", "x", "[]", "1", "null", "{}", '{"detail": []}', '{"detail": {"data": 1}}',
                                   '{"detail": {"data": {"context": 1}}}'])  # fmt: skip
-def test_what_is_no_verdict_of_a_canary(body: str) -> None:
+def test_messages_that_are_no_verdict_of_a_canary(body: str) -> None:
     assert verdict_in(Message(body, "m-1", "queue", START)) is None

@@ -1,4 +1,4 @@
-"""What a look, a DELETE and its answer leave behind for the next look."""
+"""The progress that a look, a DELETE and its answer pass to the next look."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -77,7 +77,7 @@ def test_first_attachment_that_shows_is_followed(looks: list[Seen]) -> None:
     [(attachment(), ATTACHMENT), (Attachment(attached_at=ATTACHED), ATTACHED.isoformat()), (Attachment(), "unnamed")],
 )
 def test_attachment_without_id_is_told_by_its_time(attached: Attachment, name: str) -> None:
-    """Where a cloud gives no attachment id, the moment of attaching tells one attachment from the next."""
+    """Without an attachment id, the time of attaching distinguishes attachments."""
     assert name == identity(attached)
 
 
@@ -92,7 +92,7 @@ def test_attachment_without_id_is_told_by_its_time(attached: Attachment, name: s
 def test_evidence_of_two_attachments_shows_the_one_that_matters(
     so_far: Progress, named: str | None, expected: Attachment
 ) -> None:
-    """While a server is moved, the state that is told names the attachment followed, or else the one asked for."""
+    """While a server moves, the evidence shows the followed attachment, or else the requested one."""
     both = seen(volume("in-use", ANOTHER, attachment()))
     after = case(so_far, request(attachment_id=named)).saw(both, Policy(), NOW)
     assert after.state is not None
@@ -108,7 +108,7 @@ def test_state_before_is_kept_from_the_first_look() -> None:
 
 
 def test_state_of_nothing_is_null() -> None:
-    """What is gone, or was not read, is null in the evidence, and not false."""
+    """Objects that are gone or were not read are null in the evidence, not false."""
     assert look(FRESH, seen(None, None)).before == State()
     assert look(FRESH, unread(volume("available"))).before == State(volume_status="available")
 
@@ -192,7 +192,7 @@ FOUND = {"followed": attachment()}
 def test_look_is_taken_in(
     so_far: Progress, named: str | None, cloud: Seen, told: dict[str, Any], booked: dict[str, Any]
 ) -> None:
-    """All that the rules decide by, and all that the next look is to know of this one."""
+    """The inputs of the rules, and the progress for the next look."""
     before = case(so_far, request(attachment_id=named))
     after = before.saw(cloud, Policy(), NOW)
     expected = replace(before, seen=cloud, volume=cloud.volume, **told)
@@ -218,7 +218,7 @@ def test_look_is_taken_in(
     ],
 )
 def test_idle_looks_count_in_a_row(looks: list[Seen], expected: int) -> None:
-    """Idle is: in-use, listed, and the attachment we follow; anything between begins the count anew."""
+    """Idle means in-use, listed, and the followed attachment; any other look resets the count."""
     assert expected == look(FOLLOWING, *looks).idle_reads
 
 
@@ -234,8 +234,8 @@ def test_idle_looks_count_in_a_row(looks: list[Seen], expected: int) -> None:
         pytest.param(IDLE, False, id="idle again"),
     ],
 )
-def test_another_ones_detach_is_under_way_until_the_volume_is_idle_again(cloud: Seen, under_way: bool) -> None:
-    """Its clock runs from the first look that shows it, and on while one plane is ahead; if refused it is forgotten."""
+def test_a_foreign_detach_is_under_way_until_the_volume_is_idle_again(cloud: Seen, under_way: bool) -> None:
+    """Its time runs from the first look that shows it, also while one plane is ahead; a refusal resets it."""
     since = ago(hours=2)
     shown = look(FOLLOWING, DETACHING, now=since)
     after = case(look(shown, cloud))
@@ -266,7 +266,7 @@ def test_lost_answer_is_found_by_its_effect(so_far: Progress, cloud: Seen, found
 
 @pytest.mark.parametrize("so_far", [accepted(5), lost(1, 60, accepted_at=ago(seconds=5))], ids=["told", "found"])
 def test_acceptance_keeps_its_moment(so_far: Progress) -> None:
-    """The confirm timeout runs from the acceptance, not from the looks that follow; what they show adds up."""
+    """The confirm timeout runs from the acceptance, not from later looks; their evidence adds up."""
     after = look(so_far, DETACHING, IDLE, DETACHING, IDLE, IDLE)
     assert (ago(seconds=5), True, 2) == (after.accepted_at, after.detaching_seen, after.idle_reads)
     assert case(after).watching_since == ago(seconds=5)
@@ -277,7 +277,7 @@ def test_acceptance_keeps_its_moment(so_far: Progress) -> None:
 
 
 def test_accepted_delete_begins_the_watch() -> None:
-    """Acceptance begins all that is counted from it anew."""
+    """Acceptance resets all counts that start from it."""
     before = joined(9, attempt=4, idle_reads=3)
     after = case(before).sent(answer(AnswerClass.ACCEPTED), "req-1", NOW).progress
     sent = replace(before, deletes_sent=1, last_delete_at=NOW, accepted_at=NOW, receipt="req-1")
@@ -296,15 +296,15 @@ def test_accepted_delete_begins_the_watch() -> None:
         (AnswerClass.PERMANENT, Reason.VOLUME_NOT_FOUND, 1),
     ],
 )
-def test_what_the_reads_must_settle_is_counted(kind: AnswerClass, reason: Reason | None, unsettled: int) -> None:
-    """An answer that needs a look counts towards the limit, a clear "not now" does not; its error is kept."""
+def test_deletes_of_unknown_outcome_are_counted(kind: AnswerClass, reason: Reason | None, unsettled: int) -> None:
+    """An answer of unknown outcome counts towards the limit, a clear "not now" does not; its error is kept."""
     after = case(FOLLOWING).sent(answer(kind, reason), None, NOW).progress
     assert (1, unsettled, NOW, None) == (after.deletes_sent, after.unsettled, after.last_delete_at, after.accepted_at)
     assert after.last_error == f"test.{kind}: as the cloud put it"
 
 
 def test_clear_no_is_kept_until_it_can_be_told() -> None:
-    """What the cloud said is kept word for word, and the looks that are held against it are counted anew."""
+    """The cloud's words are kept, and the looks that have to confirm them are counted from zero."""
     before = replace(FOLLOWING, idle_reads=3, attempt=4, error_reads=1)
     forbidden = answer(AnswerClass.PERMANENT, Reason.FORBIDDEN)
     after = case(before).sent(forbidden, "req-1", NOW).progress
@@ -315,27 +315,27 @@ def test_clear_no_is_kept_until_it_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("code", ["no_token", "no_time"])
-def test_delete_that_did_not_leave_is_not_counted(code: str) -> None:
-    """Nothing was sent: only what kept it back is noted."""
+def test_delete_that_was_not_sent_is_not_counted(code: str) -> None:
+    """Only the reason why it was not sent is recorded."""
     kept_back = Classified(AnswerClass.RETRY, code, "not now")
     assert case(FOLLOWING).sent(kept_back, None, NOW).progress == replace(FOLLOWING, last_error=f"{code}: not now")
 
 
 @pytest.mark.parametrize("kind", sorted(set(AnswerClass) - {AnswerClass.PERMANENT, AnswerClass.ACCEPTED}))
 def test_only_a_clear_no_is_passed_on(kind: AnswerClass) -> None:
-    """An answer that says no more than "not now" is no reason for a verdict."""
+    """A mere "not now" is no reason for a verdict."""
     assert case(FOLLOWING).sent(answer(kind, Reason.FORBIDDEN), None, NOW).progress.denied is None
 
 
 def test_receipt_is_that_of_the_last_delete() -> None:
-    """How a DELETE ended is asked with its own receipt, never with an earlier one's."""
+    """The outcome of a DELETE is read with its own receipt, never with an earlier one."""
     first = case(FOLLOWING).sent(answer(AnswerClass.RECONCILE), "req-1", NOW)
     assert first.progress.receipt == "req-1"
     assert first.sent(answer(AnswerClass.RECONCILE), None, NOW).progress.receipt is None
 
 
-def test_conclusion_says_no_more_than_it_is_told() -> None:
-    """An explanation that nobody gave is none."""
+def test_conclusion_without_an_explanation() -> None:
+    """A conclusion has no explanation unless one is given."""
     assert detached(Detail.DETACHED_NOW) == Conclude(Outcome.DETACHED, Detail.DETACHED_NOW, None, "", None)
     assert failed(Reason.GAVE_UP) == Conclude(Outcome.FAILED, Reason.GAVE_UP, Reason.GAVE_UP, "", None)
     assert failed(Reason.GAVE_UP, "x").explanation == detached(Detail.DETACHED_NOW, "x").explanation == "x"
@@ -360,26 +360,26 @@ UNCONFIRMED = verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
     ],
 )
 def test_step_is_counted(decision: Requeue | Conclude, changes: dict[str, Any]) -> None:
-    """A case that comes back counts one attempt more, or anew once it was said to be unconfirmed, and no failure."""
+    """A requeued case counts one more attempt, or starts again after an unconfirmed verdict; failures are reset."""
     before = progress(attempt=3, redelivered_since=NOW, failures=2)
     after = case(before).stepped(decision, (call(),)).progress
     assert after == replace(before, calls=(call(),), **changes)
 
 
 def test_earlier_deliveries_matter_until_an_attachment_is_followed() -> None:
-    """An earlier delivery may have detached the disk; once it is known which one is meant, that is settled."""
+    """An earlier delivery may have detached the disk, but not once an attachment is followed."""
     before = progress(redelivered_since=NOW)
     for so_far, since in ((before, NOW), (replace(before, followed=attachment()), None)):
         assert case(so_far).stepped(Requeue(5, "busy"), ()).progress.redelivered_since == since
 
 
-def test_what_could_not_be_read_is_kept() -> None:
-    """What the cloud said last is kept for the verdict of a request that is given up."""
+def test_the_error_of_a_failed_read_is_kept() -> None:
+    """The cloud's last answer is kept for the verdict of a request that is given up."""
     assert case().unreadable(answer(AnswerClass.RETRY)).progress.last_error == "test.retry: as the cloud put it"
 
 
 def test_reads_of_earlier_looks_are_dropped() -> None:
-    """Of earlier looks only DELETEs and failed calls stay, before the calls of the latest."""
+    """Only DELETEs and failed calls of earlier looks stay, before the calls of the latest look."""
     failures = (call("get_volume", 503), call("get_server", 0), call("get_volume", 400))
     earlier = (call("list_attachments"), *failures, call("get_volume", 399), call("delete_attachment", 202))
     latest = (call("list_attachments"), call("get_volume"))
@@ -387,7 +387,7 @@ def test_reads_of_earlier_looks_are_dropped() -> None:
 
 
 def test_deletes_outlast_any_number_of_failed_reads() -> None:
-    """However long the cloud could not be read, DELETEs stay, and of too many the last: the accepted one."""
+    """DELETEs stay after any number of failed reads; of too many DELETEs the last stay, with the accepted one."""
     calls: tuple[Call, ...] = ()
     for status in [429] * 50 + [202]:
         calls = kept_calls(calls, (call("list_attachments"), call("delete_attachment", status)))
@@ -403,7 +403,7 @@ CALLS = st.lists(st.builds(call, OPERATIONS, st.sampled_from([0, 200, 503])), ma
 
 @given(looks=st.lists(CALLS, max_size=8))
 def test_evidence_is_bounded_and_ends_with_the_latest_calls(looks: list[tuple[Call, ...]]) -> None:
-    """Whatever is called, the evidence fits into an event, in order, and the latest look is in it."""
+    """The evidence fits into an event, in order, and includes the latest look."""
     kept: tuple[Call, ...] = ()
     for calls in looks:
         kept = kept_calls(kept, calls)

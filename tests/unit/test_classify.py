@@ -1,4 +1,4 @@
-"""What each answer of the cloud means: pinned by hand, walked through the table, and for anything at all."""
+"""The classification of the cloud's answers: cases pinned by hand, each row of the table, and arbitrary input."""
 
 import json
 import re
@@ -77,12 +77,12 @@ UNEXPECTED = "Unexpected API Error. Please report this.\n<class 'CinderConnectio
 
 
 def services(status: int, codes: str, kind: AnswerClass, reason: Reason | None = None) -> list[Expected]:
-    """The same is expected for each of these codes."""
+    """One expectation for several codes."""
     return [(status, service(code), kind, reason) for code in codes.split()]
 
 
 def plain(statuses: str, kind: AnswerClass, reason: Reason | None = None, body: str = "") -> list[Expected]:
-    """The same is expected for each of these statuses."""
+    """One expectation for several statuses."""
     return [(int(status), body, kind, reason) for status in statuses.split()]
 
 
@@ -134,11 +134,11 @@ EXPECTED: list[Expected] = [
     (503, fault("serviceUnavailable", "…", 503), RECONCILE, None),
     (413, fault("overLimit", "…", 413, retryAfter="7"), RETRY, None),
     (429, fault("overLimit", "…", 429), RETRY, None),
-    # A message nobody wrote down, or in another language, settles nothing.
+    # An undocumented message, or one in another language, decides nothing.
     (400, bad_request("The server could not comply with the request."), RECONCILE, None),
     (404, not_found("Instanz nicht gefunden."), RECONCILE, None),
     (404, service("Xyz.0404", "not here"), RECONCILE, None),
-    # Identity, and whoever checks tokens.
+    # Identity, and services that check tokens.
     (401, keystone("The request you have made requires authentication."), REAUTHENTICATE, None),
     (401, keystone("The X-Auth-Token is invalid!"), REAUTHENTICATE, None),
     (401, "", REAUTHENTICATE, None),
@@ -228,7 +228,7 @@ def classified(status: int, body: str | bytes, **headers: str) -> tuple[AnswerCl
 
 @pytest.mark.parametrize(("status", "body", "kind", "reason"), EXPECTED)
 def test_answer_means(status: int, body: str, kind: AnswerClass, reason: Reason | None) -> None:
-    """Each documented, recorded or surprising answer means what was written down for it by hand."""
+    """Each documented, recorded or surprising answer has its pinned classification."""
     assert classified(status, body) == (kind, reason)
 
 
@@ -254,7 +254,7 @@ def test_one_bms_code_may_be_a_success() -> None:
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.message is None], ids=named)
 def test_row_is_reached(row: Row) -> None:
-    """No row is hidden by another: an answer of its own shape comes out as the row says."""
+    """No row hides another: an answer of a row's shape is classified as the row says."""
     plain = int(row.key[5:]) if row.key.startswith("http_") else 502 if row.key == "APIGW.0201" else 400
     for status in row.status or {plain}:
         for body in _bodies(row.key):
@@ -276,7 +276,7 @@ def _bodies(key: str) -> list[str]:
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.message is not None], ids=named)
 def test_row_with_a_message_is_pinned(row: Row) -> None:
-    """Each row that a message decides has its example in the list written by hand, with the same outcome."""
+    """Each row with a message has a pinned example with the same outcome."""
     assert row.message is not None
     assert any(
         (kind, reason) == (row.kind, row.reason)
@@ -312,7 +312,7 @@ def _message(body: str) -> str:
     ],
 )
 def test_code_and_message_are_shown(status: int, body: str, code: str, message: str) -> None:
-    """The service's own code and words are kept as it wrote them."""
+    """The service's own code and words are kept unchanged."""
     answer = classify(Answer(status, {}, body.encode()))
     assert (answer.code, answer.message) == (code, message)
 
@@ -361,7 +361,7 @@ def test_message_is_redacted() -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], body: str, seconds: float | None) -> None:
-    """The header counts before the body, the body before the table, and an hour is the most."""
+    """The header precedes the body, the body the table; the maximum is an hour."""
     now = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
     assert classify(Answer(429, headers, body.encode()), now=now).retry_after == seconds
 
@@ -419,7 +419,7 @@ HEADERS = st.dictionaries(
 @example(200, {}, b"\xef\xbb\xbf")
 @example(200, {}, b"\x00")
 def test_anything_is_classified(status: int, headers: dict[str, str], body: bytes) -> None:
-    """Whatever comes is classified: as success only where it is one, with a reason where it is final."""
+    """Any answer is classified: as success only if it is one, and with a reason if it is final."""
     answer = classify(Answer(status, headers, body), now=datetime(2026, 11, 23, tzinfo=UTC))
     assert (answer.kind is ACCEPTED) == (status in {200, 201, 202, 204} and not body.strip())
     assert (answer.kind is PERMANENT) == (answer.reason is not None)

@@ -1,4 +1,4 @@
-"""Which cloud CLOUD=env means: variables and files as people have them, and what is said where they are wrong."""
+"""The cloud of CLOUD=env: variables and files, and the messages about wrong ones."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ OTC = {"auth": AUTH, "region_name": "eu-de"}
 
 
 class Machine:
-    """A user's home, the directory they are in, and /etc/openstack, with nothing in them."""
+    """A user's home, the current directory, and /etc/openstack, all empty."""
 
     def __init__(self, root: Path) -> None:
         self.home, self.cwd, self.site = root / "home", root / "here", root / "etc/openstack"
@@ -49,7 +49,7 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def named(name: str) -> Mapping[str, Any]:
-    """A cloud that is told from others by its user."""
+    """A cloud that the tests recognise by its user."""
     return {"auth": {**AUTH, "username": name}}
 
 
@@ -57,10 +57,10 @@ def named(name: str) -> Mapping[str, Any]:
 
 
 def test_a_file_of_the_current_directory_gets_no_secret_from_elsewhere(machine: Machine) -> None:
-    """It may have come with somebody's clone, and lead the password to an address of theirs."""
+    """It may be part of somebody's clone, and send the password to their address."""
     machine.write(machine.cwd / "clouds.yaml", otc={"auth": {**AUTH, "auth_url": "http://evil.example/v3"}})
     machine.write("secure.yaml", otc={"auth": {"password": SECRET}})
-    with pytest.raises(CloudsError, match="lies in the current directory, where it may be of somebody else") as told:
+    with pytest.raises(CloudsError, match="is in the current directory and may be somebody else's") as told:
         machine.find(OS_CLOUD="otc")
     assert SECRET not in str(told.value)
     machine.find(OS_CLOUD="otc", OS_CLIENT_CONFIG_FILE=str(machine.cwd / "clouds.yaml"))
@@ -75,7 +75,7 @@ def test_variables_alone(machine: Machine) -> None:
 
 
 def test_a_file_alone(machine: Machine) -> None:
-    """With one cloud in it nothing has to be named."""
+    """With a single cloud no name is needed."""
     path = machine.write("clouds.yaml", otc=OTC)
     found = machine.find()
     assert (found.place, found.unused) == (f"The cloud otc of {path}", ())
@@ -83,7 +83,7 @@ def test_a_file_alone(machine: Machine) -> None:
 
 
 def test_the_first_file_counts(machine: Machine) -> None:
-    """The one of OS_CLIENT_CONFIG_FILE, the current directory, the user's, the machine's; .yaml, .yml, .json."""
+    """First OS_CLIENT_CONFIG_FILE, then the current, the user's and the machine's directory; .yaml, .yml, .json."""
     places = [machine.home / "own.yaml", machine.cwd / "clouds.yaml", machine.cwd / "clouds.yml",
               machine.cwd / "clouds.json", machine.config / "clouds.yaml", machine.site / "clouds.json"]  # fmt: skip
     for place in places:
@@ -95,7 +95,7 @@ def test_the_first_file_counts(machine: Machine) -> None:
 
 
 def test_where_xdg_says(machine: Machine) -> None:
-    """XDG_CONFIG_HOME stands before ~/.config."""
+    """XDG_CONFIG_HOME precedes ~/.config."""
     (machine.home / "xdg/openstack").mkdir(parents=True)
     machine.write("clouds.yaml", otc=named("config"))
     machine.write(machine.home / "xdg/openstack/clouds.yaml", otc=named("xdg"))
@@ -104,13 +104,13 @@ def test_where_xdg_says(machine: Machine) -> None:
 
 
 def test_os_cloud_chooses(machine: Machine) -> None:
-    """Of several clouds the one that is named."""
+    """OS_CLOUD chooses among several clouds."""
     machine.write("clouds.yaml", one=named("first"), two=named("second"))
     assert machine.login(OS_CLOUD="two").username == "second"
 
 
 def test_variables_are_a_cloud_of_their_own(machine: Machine) -> None:
-    """They count where OS_CLOUD is not set or names them, and are not mixed into a cloud of a file."""
+    """They count if OS_CLOUD is not set or names them, and are not mixed into a cloud of a file."""
     machine.write("clouds.yaml", otc=named("of the file"))
     for choice in ({}, {"OS_CLOUD": "envvars"}, {"OS_CLOUD": "mine", "OS_CLOUD_NAME": "mine"}):
         assert machine.login(**VARIABLES, **choice).username == "robot"
@@ -120,7 +120,7 @@ def test_variables_are_a_cloud_of_their_own(machine: Machine) -> None:
 
 
 def test_secrets_in_a_file_of_their_own(machine: Machine) -> None:
-    """secure.yaml is merged over clouds.yaml, wherever it lies or OS_CLIENT_SECURE_FILE says."""
+    """secure.yaml, found in the same way or by OS_CLIENT_SECURE_FILE, is merged over clouds.yaml."""
     machine.write("clouds.yaml", otc={"auth": {**AUTH, "password": "of clouds.yaml"}})
     assert machine.login().secrets == ("of clouds.yaml",)
     machine.write(machine.site / "secure.json", otc={"auth": {"password": "site"}})
@@ -189,7 +189,7 @@ def test_names_of_an_entry(machine: Machine, entry: Mapping[str, Any], expected:
 
 
 def test_certificates_from_where_a_file_says(machine: Machine) -> None:
-    """A path may begin at home, or where one is."""
+    """A path may be relative to the home or to the current directory."""
     for text, path in (("~/ca.pem", machine.home / "ca.pem"), ("ca.pem", machine.cwd / "ca.pem")):
         path.touch()
         machine.write("clouds.yaml", otc={"auth": AUTH, "cacert": text})
@@ -217,15 +217,15 @@ KEYS = {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "COMPUTE_ENDPOINT": "http
          ["OS_SIGNING"]),
     ],
 )  # fmt: skip
-def test_what_is_not_used_is_named(machine: Machine, more: Mapping[str, str], unused: list[str]) -> None:
-    """What nothing reads, and what the way to log in has no use for; by name, without a value."""
+def test_unused_variables_are_named(machine: Machine, more: Mapping[str, str], unused: list[str]) -> None:
+    """Unknown variables, and those that the kind of login does not use, are listed by name without values."""
     found = machine.find(**VARIABLES, **more)
     credentials(found)
     assert found.unused == tuple(sorted(unused))
 
 
-def test_what_is_not_used_of_an_entry(machine: Machine) -> None:
-    """By the names that stand in the file."""
+def test_unused_values_of_an_entry_are_named(machine: Machine) -> None:
+    """Unused values of an entry are listed by their names in the file."""
     machine.write("clouds.yaml", otc={**OTC, "volume_api_version": 3, "auth": {**AUTH, "usrname": "x", "token": SECRET},
                                       "auth_type": "password", "profile": "nowhere"})  # fmt: skip
     found = machine.find()
@@ -237,7 +237,7 @@ def test_what_is_not_used_of_an_entry(machine: Machine) -> None:
 
 
 class Wrong(NamedTuple):
-    """A cause, and the whole of what is said; {config}, {cwd} and {home} stand for the directories."""
+    """A cause, and the whole message; {config}, {cwd} and {home} stand for the directories."""
 
     said: str
     environment: Mapping[str, str] = {}
@@ -255,53 +255,53 @@ def variables(*without: str, **more: str) -> dict[str, str]:
 
 OF_FILE = "The cloud otc of {config}/clouds.yaml"
 IN_FILE = "Correct it there, or in a secure.yaml."
-SET = "Set them, or name a cloud of a clouds.yaml by OS_CLOUD."
-MISSING = "is missing, the address of Keystone such as https://iam.example.com/v3"
+SET = "Set them, or name a cloud of a clouds.yaml with OS_CLOUD."
+MISSING = "is missing: the address of Keystone, such as https://iam.example.com/v3"
 
 WRONG = {
     "nothing": Wrong(
-        f"The OS_… variables cannot be used: OS_AUTH_URL {MISSING}; OS_USERNAME is missing, the user's name, or an "
-        "application credential; OS_PASSWORD is missing, the user's password; OS_PROJECT_ID is missing, the project's "
+        f"The OS_… variables cannot be used: OS_AUTH_URL {MISSING}; OS_USERNAME is missing: the user's name, or an "
+        "application credential; OS_PASSWORD is missing: the user's password; OS_PROJECT_ID is missing: the project's "
         f"id or name. {SET}"),
     "no user name": Wrong(
-        "The OS_… variables cannot be used: OS_USERNAME is missing, the user's name, or an application credential. "
+        "The OS_… variables cannot be used: OS_USERNAME is missing: the user's name, or an application credential. "
         f"{SET}", variables("OS_USERNAME")),
     "no user name in the file": Wrong(
-        f"{OF_FILE} cannot be used: auth.username is missing, the user's name, or an application credential. {IN_FILE}",
+        f"{OF_FILE} cannot be used: auth.username is missing: the user's name, or an application credential. {IN_FILE}",
         entry=auth(username=None)),
     "no password in the file": Wrong(
-        f"{OF_FILE} cannot be used: auth.password is missing, the user's password. {IN_FILE}", entry=auth(password="")),
+        f"{OF_FILE} cannot be used: auth.password is missing: the user's password. {IN_FILE}", entry=auth(password="")),
     "no token": Wrong(
-        f"The OS_… variables cannot be used: OS_TOKEN is missing, the token. {SET}", variables(OS_AUTH_TYPE="token")),
+        f"The OS_… variables cannot be used: OS_TOKEN is missing: the token. {SET}", variables(OS_AUTH_TYPE="token")),
     "no secret key": Wrong(
-        f"{OF_FILE} cannot be used: auth.secret_key is missing, its secret key; auth.project_id is missing, the "
+        f"{OF_FILE} cannot be used: auth.secret_key is missing: its secret key; auth.project_id is missing: the "
         f"project's id or name. {IN_FILE}", entry={"auth": {"access_key": SECRET}}),
     "no region of an access key": Wrong(
         "The OS_… variables cannot be used: OS_REGION_NAME (eu-de, eu-nl, eu-ch2), or COMPUTE_ENDPOINT and "
         f"VOLUME_ENDPOINT must be set. {SET}",
         {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "OS_PROJECT_ID": "p"}),
     "no domain of the agency": Wrong(
-        "The OS_… variables cannot be used: OS_AGENCY_DOMAIN_NAME is missing, the name of the domain that gives it. "
+        "The OS_… variables cannot be used: OS_AGENCY_DOMAIN_NAME is missing: the name of the domain that owns it. "
         f"{SET}", variables(OS_AGENCY_NAME="a")),
     "no secret of the application credential": Wrong(
-        f"{OF_FILE} cannot be used: auth.application_credential_secret is missing, its secret. {IN_FILE}",
+        f"{OF_FILE} cannot be used: auth.application_credential_secret is missing: its secret. {IN_FILE}",
         entry={"auth": {"auth_url": URL, "application_credential_id": "a"}}),
     "an application credential by name": Wrong(
-        "The OS_… variables cannot be used: OS_USERNAME is missing, whose application credential it is, since it is "
+        "The OS_… variables cannot be used: OS_USERNAME is missing: the owner of the application credential, which is "
         f"given by name. {SET}",
         {"OS_AUTH_URL": URL, "OS_APPLICATION_CREDENTIAL_NAME": "a", "OS_APPLICATION_CREDENTIAL_SECRET": SECRET}),
     "address without a scheme": Wrong(
-        f"The OS_… variables cannot be used: OS_AUTH_URL is no address that begins with https:// and a host. "
+        f"The OS_… variables cannot be used: OS_AUTH_URL is not an address that begins with https:// and a host. "
         f"{SET}", variables(OS_AUTH_URL=SECRET)),
     "address without a host": Wrong(
-        f"{OF_FILE} cannot be used: auth.auth_url is no address that begins with https:// and a host. {IN_FILE}",
+        f"{OF_FILE} cannot be used: auth.auth_url is not an address that begins with https:// and a host. {IN_FILE}",
         entry=auth(auth_url="https://[hunter2-do-not-show/v3")),
-    "a way that is not supported": Wrong(
-        f"{OF_FILE} cannot be used: auth_type is a way to log in that is not supported; password, v3password, token, "
-        f"v3token, v3applicationcredential, aksk, agency are. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
+    "an unsupported auth_type": Wrong(
+        f"{OF_FILE} cannot be used: auth_type is not supported; these are: password, v3password, token, "
+        f"v3token, v3applicationcredential, aksk, agency. {IN_FILE}", entry={**OTC, "auth_type": "v3oidcpassword"}),
     "an old Keystone": Wrong(
-        f"The OS_… variables cannot be used: OS_IDENTITY_API_VERSION is not 3, and Keystone is asked by its version 3. "
-        f"{SET}", variables(OS_IDENTITY_API_VERSION="2.0")),
+        "The OS_… variables cannot be used: OS_IDENTITY_API_VERSION is not 3, the only supported version of Keystone's "
+        f"API. {SET}", variables(OS_IDENTITY_API_VERSION="2.0")),
     "verify is a path": Wrong(
         f"{OF_FILE} cannot be used: verify is neither true nor false. {IN_FILE}", entry={**OTC, "verify": "/ca.pem"}),
     "no such certificates": Wrong(
@@ -322,44 +322,45 @@ WRONG = {
         "{config}/clouds.yaml has several clouds, and OS_CLOUD names none. Set OS_CLOUD to one of one, two.",
         text="{clouds: {one: {}, two: {}}}"),
     "a cloud and no file": Wrong(
-        "OS_CLOUD is otc, but there is no clouds.yaml in {cwd}, {config}, {site}. Name one by OS_CLIENT_CONFIG_FILE, "
+        "OS_CLOUD is otc, but there is no clouds.yaml in {cwd}, {config}, {site}. Name one with OS_CLIENT_CONFIG_FILE, "
         "or unset OS_CLOUD and set the OS_… variables.", {"OS_CLOUD": "otc"}),
     "no such region": Wrong(
-        f"{OF_FILE} has no region eu-nl, which OS_REGION_NAME says. Set it to one of eu-de.",
+        f"{OF_FILE} has no region eu-nl (OS_REGION_NAME). Set it to one of eu-de.",
         {"OS_REGION_NAME": "eu-nl"}, entry=OTC),
     "no such profile": Wrong(
-        f"{OF_FILE} is of the profile acme, which is not known. Give it an auth_url of its own.",
+        f"{OF_FILE} has the unknown profile acme. Give it its own auth_url.",
         entry={**auth(auth_url=None), "profile": "acme"}),
     "a file that is not there": Wrong(
-        "OS_CLIENT_CONFIG_FILE names /nonexistent, which is not there. Correct it, or unset it.",
+        "OS_CLIENT_CONFIG_FILE names /nonexistent, which does not exist. Correct it, or unset it.",
         {"OS_CLIENT_CONFIG_FILE": "/nonexistent"}, entry=OTC),
     "secrets that are not there": Wrong(
-        "OS_CLIENT_SECURE_FILE names /nonexistent, which is not there. Correct it, or unset it.",
+        "OS_CLIENT_SECURE_FILE names /nonexistent, which does not exist. Correct it, or unset it.",
         {"OS_CLIENT_SECURE_FILE": "/nonexistent"}, entry=OTC),
     "a file that cannot be read": Wrong(
-        "{config} cannot be read (Is a directory). Let this user read it.", {"OS_CLIENT_CONFIG_FILE": "{config}"}),
-    "no YAML": Wrong("{config}/clouds.yaml is no YAML (line 3). Correct it.", text=f"clouds:\n  otc:\n\t{SECRET}: ["),
-    "a day that is none": Wrong("{config}/clouds.yaml is no YAML. Correct it.", text="clouds: {otc: 2026-13-41}"),
+        "{config} cannot be read (Is a directory). Give this user read access.", {"OS_CLIENT_CONFIG_FILE": "{config}"}),
+    "no YAML": Wrong("{config}/clouds.yaml is not YAML (line 3). Correct it.", text=f"clouds:\n  otc:\n\t{SECRET}: ["),
+    "a day that is none": Wrong("{config}/clouds.yaml is not YAML. Correct it.", text="clouds: {otc: 2026-13-41}"),
     "code in YAML": Wrong(
-        "{config}/clouds.yaml is no YAML (line 1). Correct it.", text="clouds: !!python/object/apply:os.getcwd []"),
-    "no text": Wrong("{config}/clouds.yaml is no text in UTF-8. Correct it.", text=b"\xff\xfe\x00"),
+        "{config}/clouds.yaml is not YAML (line 1). Correct it.", text="clouds: !!python/object/apply:os.getcwd []"),
+    "no text": Wrong("{config}/clouds.yaml is not UTF-8 text. Correct it.", text=b"\xff\xfe\x00"),
     "empty": Wrong(
-        "{config}/clouds.yaml has no `clouds` with an entry for each cloud. Write them as openstacksdk does.", text=""),
+        "{config}/clouds.yaml has no mapping `clouds` with an entry for each cloud. Add it.", text=""),
     "an entry that is none": Wrong(
-        "{config}/clouds.yaml has no `clouds` with an entry for each cloud. Write them as openstacksdk does.",
+        "{config}/clouds.yaml has no mapping `clouds` with an entry for each cloud. Add it.",
         text=f"clouds: {{otc: {SECRET}}}"),
     "auth that is none": Wrong(
-        f"{OF_FILE} has an auth that is no mapping. Give it one line for each value.", entry={"auth": SECRET}),
+        f"{OF_FILE} has an `auth` that is not a mapping. Write one line for each value.", entry={"auth": SECRET}),
     "a password of digits": Wrong(
-        f"{OF_FILE} cannot be used: auth.password is no text to YAML. Put it into quotes.", entry=auth(password=83)),
+        f"{OF_FILE} cannot be used: YAML does not read auth.password as text. Put it in quotes.",
+        entry=auth(password=83)),
     "several users": Wrong(
-        f"{OF_FILE} cannot be used: auth.username is not one value. Write a single one.", entry=auth(username=["a"])),
+        f"{OF_FILE} cannot be used: auth.username is not a single value. Write one value.", entry=auth(username=["a"])),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("cause", WRONG)
-def test_what_is_said(machine: Machine, cause: str) -> None:
-    """What is wrong, in the names that the reader has written, and what to do; one line that shows no secret."""
+def test_the_message_about_each_fault(machine: Machine, cause: str) -> None:
+    """The message uses the reader's names, says what to do, and is one line without secrets."""
     said, environment, entry, text = WRONG[cause]
     places = {name: str(getattr(machine, name)) for name in ("config", "cwd", "home", "site")}
     if entry is not None:
@@ -377,7 +378,7 @@ def test_what_is_said(machine: Machine, cause: str) -> None:
 
 
 def test_no_aws_of_the_callers() -> None:
-    """All of AWS's variables are set aside, whatever they are, and nothing else."""
+    """All AWS variables are removed, and nothing else."""
     kept = {"PATH": "/bin", "OS_CLOUD": "otc", "HTTPS_PROXY": "http://proxy"}
     assert without_aws({**kept, "AWS_PROFILE": "x", "AWS_NEW": "x", "BOTO_CONFIG": "x"}) == kept
 
@@ -392,5 +393,5 @@ def test_no_aws_of_the_callers() -> None:
     ],
 )
 def test_no_proxy_for_this_machine(before: Mapping[str, str], after: str) -> None:
-    """What was exempt is exempt still; `*`, which stands for everything, only works alone."""
+    """Existing exemptions stay; `*`, which means everything, only works alone."""
     assert past_proxies(before) == {"no_proxy": after, "NO_PROXY": after}

@@ -1,4 +1,4 @@
-"""The model of CloudWatch decides as CloudWatch's own documentation says that it does."""
+"""The model of CloudWatch against CloudWatch's documentation."""
 
 from typing import Any
 
@@ -56,8 +56,8 @@ def test_missing_data_are_treated_as_documented(
 
 
 @pytest.mark.parametrize(("needed", "window", "fires"), [(5, 5, False), (5, 10, True)])
-def test_what_is_filled_is_not_missing(needed: int, window: int, fires: bool) -> None:
-    """With FILL the latest datapoints are zeros as long as data are late: five of five are never breaching."""
+def test_filled_data_are_not_missing(needed: int, window: int, fires: bool) -> None:
+    """With FILL late datapoints are zeros, so five of five never breach."""
     filled: dict[str, Any] = {
         "Metrics": [{"Id": "filled", "Expression": "FILL(m, 0) + 0"}, {"Id": "m", "MetricStat": STAT}]
     }
@@ -65,7 +65,7 @@ def test_what_is_filled_is_not_missing(needed: int, window: int, fires: bool) ->
 
 
 def test_data_that_come_after_their_window_are_not_seen() -> None:
-    """One of one does not see what is later than its period; one of three does, and is on for three periods."""
+    """One of one misses data later than its period; one of three sees them, and is on for three periods."""
     happened, lag = minutes("X"), Lag(90, 90)
     assert not alarm(1, 1).fires(happened, lag)
     assert [now for now, on in alarm(1, 3).states(happened, lag) if on] == [180]

@@ -1,4 +1,4 @@
-"""The bill: arithmetic at values computed by hand, numbers of people, and the formula of the page."""
+"""The bill: arithmetic checked by hand, the user's numbers, and the formula of the page."""
 
 import json
 import re
@@ -10,8 +10,8 @@ import pytest
 from tools.costs.__main__ import main
 from tools.costs.bill import MONTH, NUMBERS, Usage, bill, cold_share, not_deployed, traced, vcpu, works
 from tools.costs.counted import CHECK, between
-from tools.costs.measured import ROOT, Bench, Deployed, call_times, deployed, our_bench, our_template
-from tools.costs.page import most_a_day
+from tools.costs.measured import Bench, Deployed, call_times, deployed, our_bench, our_template
+from tools.costs.page import details, most_a_day
 from tools.costs.prices import UNITS, Prices, WrongNumber
 from tools.exit_status import Exit
 
@@ -35,7 +35,7 @@ def quantities(usage: Usage) -> dict[str, float]:
 
 
 def test_a_plain_month() -> None:
-    """A thousand detaches of 30 s are 12 looks and 16 calls each; every line is what a person would write down."""
+    """A thousand detaches of 30 s, with 12 looks and 16 calls each; every line is calculated by hand."""
     assert usd(PLAIN) == pytest.approx(
         {
             "Lambda, requests": 12_000 * 0.20e-6,
@@ -66,7 +66,7 @@ def test_a_plain_month() -> None:
 
 
 def test_batches_share_invocations_and_waiting() -> None:
-    """Ten messages to a batch: a tenth of the invocations, and ten servers are waited for at one time."""
+    """Ten messages in a batch: a tenth of the invocations, and ten servers are waited for together."""
     found = quantities(replace(PLAIN, batch=10))
 
     assert found["Lambda, requests"] == 1200
@@ -101,8 +101,8 @@ def test_the_webhook_adds_an_invocation_and_a_secret() -> None:
     assert after["Secrets Manager, secrets"] == 3
 
 
-def test_what_stands_is_paid_without_requests() -> None:
-    """Keys, endpoints and gateways by the month or the hour, whatever else is done."""
+def test_fixed_costs_are_paid_without_requests() -> None:
+    """Keys, endpoints and gateways cost by the month or the hour."""
     month = bill(Usage(detaches=0, keys=1, endpoints=6, nats=1), Prices(), BENCH, THERE)
 
     assert month.usd == month.standing
@@ -113,7 +113,7 @@ def test_what_stands_is_paid_without_requests() -> None:
     assert found["VPC, NAT gateways"] == pytest.approx(32.85)
 
 
-def test_a_price_of_ones_own() -> None:
+def test_own_prices() -> None:
     prices = Prices().but("trace=0 dashboard_month=6")
 
     assert (usd(PLAIN, prices)["X-Ray, traces"], usd(PLAIN, prices)["CloudWatch, dashboard"]) == (0, 6)
@@ -124,8 +124,8 @@ def test_metrics_are_billed_by_the_hour() -> None:
     assert quantities(replace(PLAIN, detaches=90))["CloudWatch, custom metrics"] == pytest.approx(11 * 90 / 730)
 
 
-def test_the_less_often_the_colder() -> None:
-    """At 4,380 a month one comes every ten minutes, and finds the function idle for longer in 1/e of all cases."""
+def test_rare_requests_have_more_cold_starts() -> None:
+    """With 4,380 a month, one every ten minutes, the function was idle for longer in 1/e of all cases."""
     assert cold_share(0) == 1
     assert cold_share(4380) == pytest.approx(1 / e)
     assert cold_share(90) > 0.97
@@ -142,7 +142,7 @@ def test_cpu_comes_with_memory() -> None:
 
 
 def test_init_is_slower_with_less_memory() -> None:
-    """Unless a person says what it takes."""
+    """Unless the user sets INIT_MS."""
     half = replace(PLAIN, memory=884.5)
 
     assert works(half, BENCH, 884.5).detaches.cold_ms == 200 + 100
@@ -155,7 +155,7 @@ def test_traces_beyond_one_a_second_are_sampled() -> None:
 
 
 def test_between_two_lengths() -> None:
-    """Halfway between 30 s and 60 s there are 13.5 invocations; what is outside of the table is its end."""
+    """Halfway between 30 s and 60 s there are 13.5 invocations; durations outside of the table use its ends."""
     assert (between(45).invocations, between(45).calls) == (13.5, 18)
     assert between(45).metrics == 12
     assert between(0.1).invocations == between(1).invocations
@@ -189,7 +189,7 @@ def test_conditions_follow_from_the_numbers() -> None:
 
 
 def test_the_cpu_of_an_invocation_and_of_a_message() -> None:
-    """Together they are what a batch of one takes, and a tenth of the first and the second what one of ten does."""
+    """A batch of one takes both; a message in a batch of ten takes the second and a tenth of the first."""
     bench = our_bench()
 
     assert bench.per_invocation + bench.per_message == pytest.approx(bench.cpu_1)
@@ -216,11 +216,11 @@ def test_times_of_recorded_calls() -> None:
         ("DETACH=3", "'DETACH=3' is not known; write NAME=number, with one of DETACHES, "),
         ("DETACHES", "'DETACHES' is not known; write NAME=number, with one of DETACHES, "),
         ("PRICES=log=1", "PRICES: there is no price 'log'; there are lambda_request, "),
-        ("PRICES=log_gb=-1", "PRICES: log_gb=-1 is no price; write US dollars for one unit, such as log_gb=0.5"),
+        ("PRICES=log_gb=-1", "PRICES: log_gb=-1 is not a price; write US dollars for one unit, such as log_gb=0.5"),
     ],
 )
 def test_a_wrong_number_is_named(word: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is wrong and what is allowed, on the standard error, and nothing is printed."""
+    """Standard error says what is wrong and what is allowed; standard output stays empty."""
     assert main([word]) is Exit.USAGE
     said = capsys.readouterr()
     assert said.err.startswith(says)
@@ -228,11 +228,11 @@ def test_a_wrong_number_is_named(word: str, says: str, capsys: pytest.CaptureFix
 
 
 def test_the_table_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
-    """What it was reckoned for, the lines that cost something, the total."""
+    """The numbers, the lines that cost something, and the total."""
     assert main(["DETACHES=3000", "MEMORY=512"]) == 0
     first, second, _, *lines = capsys.readouterr().out.splitlines()
 
-    assert first == "3,000 detaches a month of 30 s each; 300 ms a call to the cloud; 512 MB; 1 to a batch"
+    assert first == "3,000 detaches a month of 30 s each; 300 ms a call to the cloud; 512 MB; 1 in a batch"
     assert second.startswith("50% of them begin with a cold start")
     assert not [line for line in lines if "KMS" in line or "VPC" in line]
     *costs, total, standing = (float(line.split()[-1].replace(",", "")) for line in lines)
@@ -251,7 +251,7 @@ def test_the_bill_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_number_and_every_price_is_explained() -> None:
-    """The names that a person may use are those of the values that are computed with."""
+    """The names of numbers and prices match the fields of the calculation."""
     assert [number.name.lower() for number in NUMBERS] == [field.name for field in fields(Usage)]
     assert list(UNITS) == [field.name for field in fields(Prices)]
     with pytest.raises(WrongNumber, match="no price 'x'"):
@@ -261,12 +261,12 @@ def test_every_number_and_every_price_is_explained() -> None:
 # ------------------------------------------------------------------------------------------------ the page
 
 
-PAGE = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+DETAILS = details()
 
 
 def formula(quantity: str) -> str:
-    """The formula of a quantity in the page, as Python."""
-    (found,) = re.findall(rf"^\| {re.escape(quantity)} \| (.*) \|$", PAGE, re.MULTILINE)
+    """The formula of a quantity in the details, as Python."""
+    (found,) = re.findall(rf"^\| {re.escape(quantity)} \| (.*) \|$", DETAILS, re.MULTILINE)
     first = re.split(r"[:;]|, with|, kept", found)[0].replace("·", "*").replace(" kB", "")
     return first.rpartition(" = ")[2]
 
@@ -306,4 +306,4 @@ def test_the_formula_of_the_page_is_the_arithmetic(usage: Usage) -> None:
 
 
 def test_the_page_says_what_a_dry_run_is() -> None:
-    assert f"| a dry run | {CHECK.invocations} | {CHECK.calls} |" in PAGE
+    assert f"| a dry run | {CHECK.invocations} | {CHECK.calls} |" in DETAILS

@@ -1,4 +1,4 @@
-"""What our own code could not cope with is answered all the same, once and honestly."""
+"""Requests that our code could not handle get one true verdict."""
 
 import json
 from collections.abc import Callable
@@ -84,7 +84,7 @@ class Told(Observer):
 
 
 class Letters:
-    """Dead letters with a bus, a workflow that waits, and a queue for what has to wait."""
+    """Dead letters with a bus, a waiting workflow, and a queue for waiting deliveries."""
 
     def __init__(self) -> None:
         self.bus, self.queue = VirtualBus(), VirtualQueue(Clock())
@@ -124,7 +124,7 @@ def test_every_volume_is_answered() -> None:
 
 
 def test_a_continuation_brings_its_evidence() -> None:
-    """What was learnt before is not lost: counts, times and the last error."""
+    """Its progress is not lost: counts, times and the last error."""
     data = Letters().answer(CONTINUED)["data"]
     assert (1, 3, "http_502: bad") == tuple(data["evidence"][name] for name in ("deletes_sent", "polls", "last_error"))
     assert {"id": "4711", "source": "/changes"} == data["request"]
@@ -140,8 +140,8 @@ def test_a_continuation_brings_its_evidence() -> None:
         (json.dumps(bare(SERVER, VOLUME)), "the look that broke off may have sent one"),
     ],
 )  # fmt: skip
-def test_it_is_not_claimed_to_know_more_than_is_known(body: str, words: str) -> None:
-    """The explanation says what is on record, that the outcome is unknown, and where to look."""
+def test_the_explanation_claims_no_more_than_is_known(body: str, words: str) -> None:
+    """It says what is recorded, that the outcome is unknown, and where to look."""
     message = Letters().answer(body)["data"]["reason"]["message"]
     assert words in message
     assert "is not known" in message
@@ -164,8 +164,8 @@ THROTTLED = "the function was throttled, or ran out of time or memory"
         ("{", Cause.UNREADABLE, "JSON"),
     ],
 )
-def test_it_is_told_why_it_died(body: str, cause: Cause, words: str) -> None:
-    """A message of which no look was finished is told from one that our own code failed on, by people and machines."""
+def test_the_verdict_says_why_the_message_died(body: str, cause: Cause, words: str) -> None:
+    """It distinguishes messages without a finished look from those on which our code failed."""
     event = Letters().answer(body)
     assert cause == event["data"]["reason"]["cause"]
     assert words in event["data"]["reason"]["message"]
@@ -174,7 +174,7 @@ def test_it_is_told_why_it_died(body: str, cause: Cause, words: str) -> None:
 
 @pytest.mark.parametrize("body", [CONTINUED, ours(json.loads(CONTINUED) | {"continuation": 2})])
 def test_a_message_of_ours_is_shown_without_its_mac(body: str) -> None:
-    """Whoever hears verdicts could send it again, and be believed."""
+    """Otherwise a consumer of verdicts could send it again as authentic."""
     event = Letters().answer(body)
     shown = json.loads(event["data"]["original"])
     assert json.loads(body).keys() - shown.keys() == {"mac"}
@@ -194,8 +194,8 @@ class NoKeys:
         raise AwsTrouble("GetSecretValue: no answer")
 
 
-def test_what_cannot_be_told_to_be_ours_stays() -> None:
-    """Without the key a message of ours waits in its queue, and holds up no other."""
+def test_a_message_that_cannot_be_authenticated_now_stays() -> None:
+    """Without the key a message of our own waits in its queue, and delays no other."""
     letters = Letters()
     letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=NoKeys()))
     assert ["m-0"] == letters.receive(CONTINUED, json.dumps(bare(SERVER, VOLUME)))
@@ -216,7 +216,7 @@ DRY = replace(REQUEST, dry_run=True)
     ids=["request", "continuation", "failed on", "of another release"],
 )
 def test_a_dry_run_ends_as_it_was_promised(body: str) -> None:
-    """In the event of a dry run, under the id that the webhook endpoint told, and the workflow's task succeeds."""
+    """It emits the event of a dry run, with the id that the webhook returned, and the workflow's task succeeds."""
     letters = Letters()
     assert [] == letters.receive(body)
     (event,) = letters.bus.events
@@ -230,7 +230,7 @@ def test_a_dry_run_ends_as_it_was_promised(body: str) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_verdict_follows_the_unconfirmed_one(version: int) -> None:
-    """What was announced caused it, also where another release wrote down what was announced."""
+    """The unconfirmed verdict is its cause, even if another release recorded it."""
     announced = verdict_id("/changes", "4711", VOLUME, Outcome.UNCONFIRMED)
     body = json.loads(continuation(REQUEST, replace(SENT, unconfirmed_id=announced)))
     event = Letters().answer(ours(body | {"continuation": version}))
@@ -246,8 +246,8 @@ MESSAGE = Message("", "m-1", QUEUE_ARN, START)
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_what_our_code_fails_to_read_is_answered_under_its_own_id(dry_run: bool) -> None:
-    """The webhook endpoint has promised that id, whatever bug we have."""
+def test_a_message_that_our_code_fails_to_read_is_answered_with_its_own_id(dry_run: bool) -> None:
+    """The webhook has returned that id, whatever bug we have."""
     (found,) = unread(replace(MESSAGE, body=asked(volume_id=VOLUME, dry_run=dry_run, task_token="AQC-token")), BUG)
     event = EventFactory().rejected(found, START, Reason.DEAD_LETTERED)
     said = json.loads(event.body)
@@ -270,10 +270,10 @@ def test_what_our_code_fails_to_read_is_answered_under_its_own_id(dry_run: bool)
         ("[5]", [("m-1", None)]),
     ],
 )
-def test_what_our_code_fails_to_read_is_believed_as_far_as_anybody_may_say_it(
+def test_unauthenticated_fields_of_a_message_that_our_code_fails_to_read_are_used(
     body: str, named: list[tuple[str, str | None]]
 ) -> None:
-    """Whose request it is, one answer for each volume; but not what looks like a message of ours."""
+    """Its identity and volumes are used, but not the fields of our own messages."""
     found = unread(replace(MESSAGE, body=body), BUG)
     assert named == [(one.origin.id, one.volume_id) for one in found]
 
@@ -289,14 +289,14 @@ def test_a_waiting_workflow_is_told() -> None:
 
 @pytest.mark.parametrize("body", ["{", "[]", "\ud800", '{"server_id": 5}', json.dumps({"a": "x" * 9000})])
 def test_the_unreadable_is_answered_with_the_original(body: str) -> None:
-    """Nobody knows whose it was, so the message itself is shown, cut at 8 KB."""
+    """The sender is unknown, so the verdict shows the message, cut at 8 KB."""
     data = Letters().answer(body)["data"]
     assert body.encode("utf-8", "replace").decode()[:8192] == data["original"]
     assert data["faults"]
 
 
-def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
-    """A continuation that we cannot read still says whose request it is, and whose task waits."""
+def test_a_message_of_another_release_is_answered_with_its_own_id() -> None:
+    """A continuation that we cannot read still names its request and its waiting task."""
     message = json.loads(CONTINUED) | {"continuation": 2}
     letters = Letters()
     event = letters.answer(ours(message))
@@ -314,15 +314,15 @@ def test_what_another_release_wrote_is_answered_under_its_own_id() -> None:
     ],
     ids=["waiting delivery", "a later waiting delivery", "own verdict"],
 )
-def test_what_is_no_request_is_told_and_not_answered(make: Callable[[], str]) -> None:
-    """Its verdict is on the bus already; a second one would be a lie."""
+def test_a_message_that_is_no_request_is_logged_and_not_answered(make: Callable[[], str]) -> None:
+    """Its verdict is on the bus already; a second one would be false."""
     letters = Letters()
     assert [] == letters.receive(make())
     assert ([], 1) == (letters.bus.events, len(letters.told.found))
 
 
-def test_what_cannot_be_answered_stays() -> None:
-    """A verdict that neither the bus nor the queue takes keeps its own message in the queue, and no other."""
+def test_a_message_that_cannot_be_answered_stays() -> None:
+    """If neither the bus nor the queue accepts a verdict, only its own message stays in the queue."""
     letters = Letters()
 
     def not_of_one(event: Event) -> bool:
@@ -331,19 +331,19 @@ def test_what_cannot_be_answered_stays() -> None:
     letters.bus.refuse = not_of_one
     letters.queue.refuse = lambda message: True
     assert ["m-1"] == letters.receive(*(json.dumps(bare(SERVER, volume)) for volume in (VOLUME, OTHER_VOLUME)))
-    assert 1 == len(letters.told.found)  # it counts as answered when it is
+    assert 1 == len(letters.told.found)  # it is counted when it is answered
 
 
-def test_a_task_that_cannot_be_told_now_waits() -> None:
-    """The answer to the workflow is kept, and the dead letter is done with."""
+def test_a_task_that_cannot_be_answered_now_waits() -> None:
+    """The answer to the workflow is kept, and the dead letter is finished."""
     letters = Letters()
     letters.task.answers = [LATER]
     assert [] == letters.receive(CONTINUED)
     assert ["task"] == [json.loads(message.body)["to"] for message in letters.queue.sent]
 
 
-def test_what_cannot_be_told_to_be_ours_says_why() -> None:
-    """The log names the call to AWS that failed."""
+def test_the_log_says_why_a_message_cannot_be_authenticated() -> None:
+    """It names the call to AWS that failed."""
     letters = Letters()
     letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=NoKeys()))
     unsent = letters.handler.handle([Message(CONTINUED, "m-0", QUEUE_ARN, START)]).unsent
@@ -352,8 +352,8 @@ def test_what_cannot_be_told_to_be_ours_says_why() -> None:
     assert letters.told.found == []
 
 
-def test_a_verdict_that_nobody_has_yet_is_sent() -> None:
-    """What waited for the bus until its message died is no answer to be lost; what waited for a consumer is on it."""
+def test_a_verdict_that_is_not_delivered_yet_is_sent() -> None:
+    """A verdict that waited for the bus until its message died is sent; one that waited for a consumer is on it."""
     letters = Letters()
     event = EventFactory().verdict(
         Case(REQUEST, Message("", "m", QUEUE_ARN, START), SENT), detached(Detail.DETACHED_NOW), START
@@ -371,8 +371,8 @@ class BrokenKeys(NoKeys):
         raise BUG
 
 
-def test_what_our_code_fails_on_is_answered() -> None:
-    """Once for each volume, as dead-lettered, and told as the error that it was."""
+def test_messages_on_which_our_code_fails_are_answered() -> None:
+    """Once for each volume, as dead-lettered, and logged as an error."""
     letters = Letters()
     letters.handler = replace(letters.handler, outlets=replace(letters.handler.outlets, macs=BrokenKeys()))
     body = json.dumps(json.loads(asked(volume_ids=[VOLUME, OTHER_VOLUME])) | {"mac": "0"})
@@ -386,8 +386,8 @@ def test_what_our_code_fails_on_is_answered() -> None:
     assert (letters.told.found, letters.told.messages) == ([BUG], ["m-0"])
 
 
-def test_a_forgery_stays_one() -> None:
-    """It was answered as what it is, and is again."""
+def test_a_forgery_is_answered_as_one_again() -> None:
+    """It is answered again as a forgery."""
     letters = Letters()
     assert [] == letters.receive(json.dumps(json.loads(CONTINUED) | {"mac": "0"}))
     assert [data["detail"] for data in letters.bus.data] == ["not_authentic"]
@@ -422,8 +422,8 @@ SENDER = Requester(AuthType.USER, "AIDA")
         pytest.param(["x"], {}, id="no object"),
     ],
 )  # fmt: skip
-def test_all_that_can_be_believed_of_what_we_fail_to_read(value: object, expected: dict[str, Any]) -> None:
-    """Its own identity, or that of its message and its sender; the ids that are ids, and the task that waits."""
+def test_usable_fields_of_messages_that_our_code_fails_to_read(value: object, expected: dict[str, Any]) -> None:
+    """Its own identity, or that of its message and sender; valid ids, and the waiting task."""
     body = json.dumps(value)
     by_message = Origin("m-1", QUEUE_ARN, START, requester=SENDER)
     fault = Fault("", "could not be read: ZeroDivisionError")

@@ -1,4 +1,4 @@
-"""`make detach`: what a person sees of a detach, and the exit status that tells a script how it ended."""
+"""`make detach`: its output and its exit status."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ class Clock:
 
 @dataclass
 class FakeService:
-    """Answers each request by the next of its scripts: verdicts, looks at it, or an interruption."""
+    """Answers each request with its next script: verdicts, looks, or an interruption."""
 
     progress: Progress
     clock: Clock
@@ -88,7 +88,7 @@ def play() -> Play:
 def test_a_detach_is_checked_asked_about_and_followed_to_its_end(
     play: Play, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The dry run comes first; each look is a line, and the verdict says what it rests on."""
+    """The dry run comes first; each look is a line, and the verdict shows its evidence."""
     sent = {"volume_status": "in-use", "listed_by_server": True, "why": "accepted; the volume is in-use",
             "calls": ["get_server 200", "delete_attachment 202 req-1"], "deletes_sent": 1}  # fmt: skip
     status, service = play([WOULD], [sent, ("detached", "detached_now", GONE)])
@@ -104,17 +104,17 @@ def test_a_detach_is_checked_asked_about_and_followed_to_its_end(
     ]
 
 
-def test_what_would_be_refused_is_not_asked_for(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    """The reason and its remedy are told, and how that is said on this command."""
+def test_no_detach_is_requested_if_it_would_be_refused(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output has the reason, its remedy, and the option of this command."""
     status, service = play([("checked", "would_fail", IDLE, REFUSAL)])
     assert (status, len(service.asked)) == (Exit.FAILED, 1)
     assert capsys.readouterr().out.splitlines() == [
-        "NOT DETACHED · attestation_required: the check says no, so no detach was asked for  data from db-01",
+        "NOT DETACHED · attestation_required: the check failed, so no detach was requested  data from db-01",
         "  compute lists it; block storage: in-use, attached to db-01",
         "  2.2 s, DELETEs sent: 1, looks: 3, event checked of by-hand-1-check",
         "  It may be mounted.",
         "  → Unmount it.",
-        "  → Here that is --unmounted (make: UNMOUNTED=1).",
+        "  → With this command: --unmounted (make: UNMOUNTED=1).",
     ]
 
 
@@ -139,14 +139,14 @@ def test_a_dry_run_ends_with_the_check(detail: str, status: Exit, play: Play) ->
     assert (found, len(service.asked)) == (status, 1)
 
 
-def test_who_says_no_has_asked_for_nothing(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_answer_no_requests_nothing(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
     status, service = play([WOULD], says=False)
     assert (status, len(service.asked)) == (Exit.USAGE, 1)
-    assert capsys.readouterr().out.endswith("Nothing was asked for.\n")
+    assert capsys.readouterr().out.endswith("No detach was requested.\n")
 
 
 def test_without_a_final_verdict_in_time_it_is_open(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unconfirmed verdict is none that is final; what was seen last is known, and that it was asked for."""
+    """An unconfirmed verdict is not final. The last look and the request are known."""
     looking = {"volume_status": "detaching", "why": "the volume is detaching", "deletes_sent": 1}
     status, service = play([WOULD], [looking, ("unconfirmed", "still_watching", IDLE)], wish=Wish("a", "b", wait=30))
     assert status is Exit.OPEN
@@ -155,38 +155,38 @@ def test_without_a_final_verdict_in_time_it_is_open(play: Play, capsys: pytest.C
     assert "UNCONFIRMED" in capsys.readouterr().out
 
 
-def test_a_check_that_nobody_answers_asks_for_nothing(play: Play) -> None:
+def test_no_detach_is_requested_if_the_check_has_no_verdict(play: Play) -> None:
     status, service = play([], [], [], [], [])
     assert status is Exit.OPEN
     assert {one["id"] for one in service.asked} == {"by-hand-1-check"}
     assert (service.progress.asked, service.progress.seconds) == (None, CHECK)
 
 
-def test_a_check_whose_verdict_went_by_is_asked_for_again(play: Play) -> None:
-    """As the same request, so that it has the same verdict; a detach is asked for once."""
+def test_a_check_whose_verdict_was_missed_is_sent_again(play: Play) -> None:
+    """As the same request, so that it has the same verdict; the detach is requested once."""
     status, service = play([None] * 20, [WOULD], [None] * 60 + [("detached", "detached_now", GONE)])
     assert status is Exit.DETACHED
     assert [one["id"] for one in service.asked] == ["by-hand-1-check", "by-hand-1-check", "by-hand-1"]
     assert service.asked[0] == service.asked[1]
 
 
-def test_the_attachment_that_was_seen_is_the_one_that_is_meant(play: Play) -> None:
-    """Whoever attaches the disk anew while the person thinks keeps it."""
+def test_only_the_attachment_that_was_shown_is_detached(play: Play) -> None:
+    """A disk that is attached again while the user is asked stays attached."""
     wanted = replace(TARGET, attachment_id="259f4329-e6f4-490b-9a16-4106cf6a659e")
     _, service = play([WOULD], [("detached", "detached_now", GONE)], target=wanted)
     assert [one["data"]["attachment_id"] for one in service.asked] == [wanted.attachment_id] * 2
 
 
 def test_a_final_verdict_stands_whatever_comes_with_it(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
-    """A queue does not keep the order: what is unconfirmed may come after it."""
+    """A queue does not keep the order: an unconfirmed verdict may arrive later."""
     status, service = play([WOULD], [("detached", "detached_now", GONE)])
     service.progress.heard(event_of({"id": "by-hand-1", "source": "/by-hand"}, "unconfirmed", "still_watching", IDLE))
     assert status is Exit.DETACHED
     assert "UNCONFIRMED" not in capsys.readouterr().out
 
 
-def test_an_interruption_leaves_what_was_asked_for(play: Play) -> None:
-    """Also if the request has left and nobody heard of it."""
+def test_an_interruption_leaves_the_request(play: Play) -> None:
+    """Also if the request was sent and its answer was lost."""
     clock = Clock()
     progress = Progress(clock=clock)
     service = FakeService(progress, clock, iter([[WOULD], [{"volume_status": "detaching"}, KeyboardInterrupt]]))
@@ -219,7 +219,7 @@ def test_looks_at_other_requests_are_not_shown(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == ""
 
 
-def test_somebody_without_a_terminal_hears_that_it_still_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_a_line_says_that_it_continues(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     progress = Progress(clock=clock)
     progress.begin("mine")
@@ -233,11 +233,11 @@ def test_somebody_without_a_terminal_hears_that_it_still_goes_on(capsys: pytest.
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("7d", 604800), (" 5m ", 300)]
 )
-def test_lengths_of_time(text: str, seconds: float) -> None:
+def test_durations(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "m", "1.5h", "-1s", "10 m", "9999999s", "1w", "0", "999999d"])
-def test_what_is_no_length_of_time(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match=r"write 90s, 10m or 2h|is not between a second and a year"):
         seconds_of(text)

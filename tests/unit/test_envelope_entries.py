@@ -1,4 +1,4 @@
-"""One request that comes in several ways, or again in the same way, is one request with one verdict id."""
+"""A request that arrives several times, in any envelope, is one request with one verdict id."""
 
 import json
 from collections.abc import Callable
@@ -59,7 +59,7 @@ ENTRIES: dict[str, Entry] = {
 
 
 def final_ids(*messages: Any) -> set[str]:
-    """The ids of all final verdicts, with each message under an id of its own as SQS has it."""
+    """The ids of all final verdicts, when each message has its own id, as in SQS."""
     bench = Bench()
     disk = bench.disk()
     for at, message in enumerate(messages):
@@ -71,7 +71,7 @@ def final_ids(*messages: Any) -> set[str]:
 
 
 def test_one_cloudevent_sent_in_every_way_has_one_verdict_id() -> None:
-    """A consumer that dedupes by id sees one verdict, whichever way the request came."""
+    """A consumer that dedupes by id sees one verdict, whatever the envelope."""
     event = cloudevent(bare("SERVER", "VOLUME"))
     assert 1 == len(final_ids(*[entry(event) for entry in ENTRIES.values()]))
 
@@ -86,7 +86,7 @@ def test_a_bare_request_has_the_identity_of_its_message(entry: str) -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_every_entry_leads_to_the_same_request(entry: str) -> None:
-    """Identity, time and trace are the CloudEvent's own, not those of what it was wrapped in."""
+    """Identity, time and trace are the CloudEvent's own, not the envelope's."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     event = cloudevent(bare(*IDS), traceparent=trace, correlationid="CHG-1")
     found = read(Message(json.dumps(ENTRIES[entry](event)), "m", "arn", START), "bms", START, MESSAGE_KEYS)
@@ -102,7 +102,7 @@ IDS = ("95bf2490-5428-432c-ad9b-5e3406f869dd", "b53f23bd-ee8f-49ec-9420-d1acfeaf
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_our_own_verdicts_are_ignored_at_every_entry(entry: str) -> None:
-    """A rule or a topic that leads our verdicts back to us starts no loop."""
+    """A rule or a topic that sends our verdicts back to us starts no loop."""
     verdict = cloudevent({}, type="bms.volume.detach_failed.v1")
     found = read(Message(json.dumps(ENTRIES[entry](verdict)), "m", "arn", START), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Ignored)

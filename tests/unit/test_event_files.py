@@ -1,4 +1,4 @@
-"""Event files as people write them: what is read of them, and what is said of those that hold no event."""
+"""Event files: the events that are read, and the messages about files without events."""
 
 import io
 from pathlib import Path
@@ -37,20 +37,23 @@ def test_events_are_read(text: str, events: list[str], tmp_path: Path, monkeypat
         (b"", "is empty: write an event as JSON"),
         (b" \n", "is empty: write an event as JSON"),
         (b"\xff\xfe\x00", "is not UTF-8 (byte 0): save it as JSON in UTF-8."),
-        (b"hello", "is no JSON (expecting value, column 1): write one event, an array of them, or one on each line."),
+        (
+            b"hello",
+            "is not JSON (expecting value, column 1): write one event, an array of events, or one event a line.",
+        ),
         (b"{\n 'a': 1}", "(expecting property name enclosed in double quotes, line 2 column 2)"),
         (b'{"a": 1}\nhello\n', "Line 2 of the event file"),
         (b'{"a": 1}\n7\n', "Line 2 of the event file"),
         (b"[]", "is an empty array: there is nothing to send."),
         (b'[{"a": 1}, "b"]', "Entry 2 of the event file"),
-        (b'"text"', "is no JSON object: an event is one"),
+        (b'"text"', "is not a JSON object: write an event"),
         (b"[" * 100_000, "is nested too deeply, or a number in it is too long"),
         (b"9" * 5_000, "is nested too deeply, or a number in it is too long"),
-        (b'{"Records": []}', "is a batch as Lambda gets it; a message on the queue is the `body` of a record."),
+        (b'{"Records": []}', "is a batch for Lambda; a message on the queue is the `body` of a record."),
     ],
 )
-def test_what_holds_no_event_is_said_in_one_sentence(content: bytes, said: str, tmp_path: Path) -> None:
-    """Nothing is sent of a file of which a part cannot be."""
+def test_a_file_without_events_gives_one_sentence(content: bytes, said: str, tmp_path: Path) -> None:
+    """If a part of a file is not valid, nothing of it is sent."""
     file = tmp_path / "events.json"
     file.write_bytes(content)
     with pytest.raises(NoEvents) as told:

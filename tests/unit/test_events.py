@@ -93,7 +93,7 @@ def test_a_rejection_is_a_cloudevent() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_are_the_same_on_redelivery(kind: str) -> None:
-    """The same request says the same again, whenever and however far it has come, under the same id."""
+    """The same request has the same verdict and id, at any time and progress."""
     later = replace(PROGRESS, polls=7, first_seen_at=NOW)
     assert made(kind).id == made(kind, FULL, later).id
     assert is_uuid(made(kind).id)
@@ -140,7 +140,7 @@ def test_subject_names_what_it_is_about(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_correlation_and_trace_are_the_requests(kind: str) -> None:
-    """What the request brought to be followed by is passed on; without it the request's id correlates."""
+    """The request's correlation and trace are passed on; without them the request's id correlates."""
     plain, full = parsed(made(kind)), parsed(made(kind, FULL))
     assert (full["correlationid"], full["traceparent"], full["tracestate"]) == ("CHG-1", TRACE, "a=b")
     assert plain["correlationid"] == "4711"
@@ -159,13 +159,13 @@ def test_cause_of_a_late_verdict_is_the_unconfirmed_one(kind: str) -> None:
 
 @pytest.mark.parametrize("context", [None, {}, {"ticket": "CHG-1"}, {"a": None, "b": [None, {"c": "\x00ä😀"}]}])
 def test_context_is_echoed_as_it_is(context: Any) -> None:
-    """The context comes back value for value, its own nulls included; none stays none."""
+    """The context is echoed value for value, including nulls; no context stays none."""
     data = parsed(made("detached", replace(REQUEST, context=context)))["data"]
     assert data.get("context") == context
 
 
 def test_evidence_and_timing_tell_how_it_went() -> None:
-    """The verdict shows both planes, the DELETEs, each telling call, and when what happened."""
+    """The verdict shows both planes, the DELETEs, the important calls, and the times."""
     call = Call(operation="delete_attachment", at=START, status=202, openstack_request_id="req-1")
     progress = Progress(
         first_seen_at=START, deletes_sent=1, polls=3, calls=(call,), last_error="http_502: bad",
@@ -183,14 +183,14 @@ def test_evidence_and_timing_tell_how_it_went() -> None:
 
 
 def test_a_clock_that_goes_back_makes_no_negative_time() -> None:
-    """Two machines' clocks may differ: seconds are never less than none."""
+    """Clocks of two machines may differ, but seconds are never negative."""
     progress = Progress(first_seen_at=NOW + timedelta(seconds=5))
     assert parsed(made("detached", progress=progress))["data"]["timing"]["seconds"] == 0.0
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
-    """A failed verdict says what happened, what was found, what to do, and whether later may help."""
+    """A failed verdict says what happened, what was found, what to do, and whether a retry may help."""
     event = FACTORY.verdict(case_of(), failed(reason, "found"), NOW)
     text = catalogue()[reason]
     expected = {"code": reason.value, "message": f"{text.message} (found)", "remedy": text.remedy,
@@ -199,7 +199,7 @@ def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
 
 
 def test_a_rejection_carries_all_faults() -> None:
-    """Whoever sent it sees each fault by field, the message as it came, and what was known of it."""
+    """The sender sees each fault by field, the original message, and what was known of it."""
     origin = Origin("4715", "/changes", START, None, "CHG-1", TRACE, "a=b")
     bad = Rejected(origin, FAULTS, '{"a": 1}', SERVER, context={"x": None})
     event = parsed(FACTORY.rejected(bad, NOW))
@@ -248,7 +248,7 @@ WENT = replace(
 
 
 def attributes(kind: str, **changes: object) -> dict[str, object]:
-    """Those of an event that answers FULL."""
+    """The attributes of an event that answers FULL."""
     name = {"failed": "detach_failed", "unconfirmed": "detach_unconfirmed", "checked": "detach_checked"}[kind]
     event: dict[str, object] = {
         "id": verdict_id("/changes", "4711", VOLUME, Outcome(kind)), "source": "/bms-volume-detach",
@@ -267,7 +267,7 @@ def refused(reason: Reason, found: str) -> dict[str, object]:
     return {"code": reason.value, **said}
 
 
-def test_a_failed_verdict_is_this() -> None:
+def test_the_whole_of_a_failed_verdict() -> None:
     """Each attribute and each field of the data."""
     told = FACTORY.verdict(case_of(ASKED, WENT), failed(Reason.REFUSED_BY_SERVER, "as before"), NOW, "see hunter-2/+")
     data = parsed(told)["data"]
@@ -310,8 +310,8 @@ OF = Origin("4711", "/changes", START - timedelta(hours=1), None, "CHG-1", TRACE
 
 @pytest.mark.parametrize("volume_id", [VOLUME, None])
 @pytest.mark.parametrize("reason", [None, Reason.DEAD_LETTERED])
-def test_a_rejection_is_this(volume_id: str | None, reason: Reason | None) -> None:
-    """Each attribute and each field of the data; a dead letter is told why it died."""
+def test_the_whole_of_a_rejection(volume_id: str | None, reason: Reason | None) -> None:
+    """Each attribute and each field of the data; for a dead letter also why it died."""
     bad = Rejected(OF, FAULTS, '{"a": "hunter-2/+"}', SERVER, volume_id, {"a": ["hunter-2/+"]}, "hunter-2/+")
     told = FACTORY.rejected(bad, NOW, reason)
     ended, found = reason or Reason.INVALID_REQUEST, " (server_id must be a UUID; message is odd)"
@@ -334,7 +334,7 @@ def test_a_rejection_is_this(volume_id: str | None, reason: Reason | None) -> No
 
 @pytest.mark.parametrize("volume_id", [VOLUME, None])
 def test_a_dead_dry_run_is_a_checked_one(volume_id: str | None) -> None:
-    """If it is known what it was about; its event has no room for faults or the original."""
+    """If its server and volume are known. This event has no faults and no original."""
     bad = replace(BAD, origin=OF, server_id=SERVER, volume_id=volume_id, dry_run=True, unconfirmed_id="u")
     told = parsed(FACTORY.rejected(bad, NOW, Reason.DEAD_LETTERED))
     checked = volume_id is not None
@@ -344,8 +344,8 @@ def test_a_dead_dry_run_is_a_checked_one(volume_id: str | None) -> None:
     assert parsed(FACTORY.rejected(bad, NOW))["data"]["verdict"] == "failed"
 
 
-def test_what_was_wrong_is_summed_up_in_two_kilobytes() -> None:
-    """However many faults there are; each of them stands in the list."""
+def test_faults_are_summarised_in_two_kilobytes() -> None:
+    """For any number of faults; the list has each of them."""
     many = tuple(Fault(f"f{number}", "x" * 300) for number in range(20))
     data = parsed(FACTORY.rejected(replace(BAD, faults=many), NOW))["data"]
     summary = "; ".join(f"{fault.field} {fault.message}" for fault in many)
@@ -357,7 +357,7 @@ def test_what_was_wrong_is_summed_up_in_two_kilobytes() -> None:
 
 
 def test_a_verdict_that_is_too_long_says_the_same_in_fewer_words() -> None:
-    """What the cloud and the sender wrote is cut; what is proven stands, and the calls are left out."""
+    """Texts of the cloud and the sender are cut, and the calls left out; the evidence stays."""
     state = State(volume_status="s" * 100, attachment=Attachment(device="d" * 100), attached_to=("a" * 100,) * 30)
     went = replace(WENT, last_error="l" * 70_000, before=state)
     case = replace(case_of(ASKED), progress=went)
@@ -379,7 +379,7 @@ def test_a_verdict_that_is_too_long_says_the_same_in_fewer_words() -> None:
 
 
 def test_a_rejection_that_is_too_long_names_twenty_faults() -> None:
-    """A bus takes only so much."""
+    """The bus limits the size of an event."""
     faults = tuple(Fault(f"{number:02}" + "f" * 200, "m" * 3000) for number in range(50))
     data = parsed(FACTORY.rejected(replace(BAD, faults=faults), NOW))["data"]
     assert data["faults"] == [{"field": f"{n:02}" + "f" * 62, "message": "m" * 64} for n in range(20)]

@@ -1,4 +1,4 @@
-"""Exit statuses: what a script learns of a detach."""
+"""Exit statuses of the commands."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The reasons that people read."""
+"""The texts of the catalogue of reasons."""
 
 import pytest
 
@@ -32,6 +32,6 @@ def test_remedy_names_something_to_look_at(reason: Reason) -> None:
 
 
 def test_only_outages_are_retryable() -> None:
-    """A wish is worth repeating unchanged only where a cloud, or we, were out of order."""
+    """An unchanged request is worth repeating only after a failure of the cloud or of ours."""
     retryable = {reason for reason, text in catalogue().items() if text.retryable}
     assert retryable == {Reason.GAVE_UP, Reason.DEAD_LETTERED}

@@ -1,4 +1,4 @@
-"""What follows a look that our own code failed on, or that never came to an end."""
+"""The handling of looks that our own code fails on, or that never finish."""
 
 import re
 from dataclasses import replace
@@ -42,20 +42,20 @@ def received(so_far: Progress, **changes: Any) -> Case:
     ],
 )  # fmt: skip
 def test_failure_is_booked(before: Progress, sent: bool, booked: Progress) -> None:
-    """It is counted, its calls and its kind are kept, and a DELETE that was sent is not forgotten."""
+    """It is counted; its calls, its kind and a sent DELETE are kept."""
     after, _ = after_failure(received(before, first_received_at=FIRST), BUG, sent, LOOK, NOW)
     assert after == received(booked, first_received_at=FIRST)
 
 
 def test_queue_that_does_not_tell_when_it_first_delivered() -> None:
-    """Then an earlier delivery is taken to have been a moment ago."""
+    """Then an earlier delivery counts as having just happened."""
     after, _ = after_failure(received(FRESH), BUG, False, (), NOW)
     assert after.progress.redelivered_since == NOW
 
 
 @pytest.mark.parametrize("failures", range(FAILURES - 1))
 def test_look_is_repeated_ever_later(failures: int) -> None:
-    """A failure may pass, with what the cloud shows or with a release of ours."""
+    """A failure may end with a change in the cloud or a new release."""
     _, then = after_failure(case(progress(failures=failures)), BUG, False, (), NOW)
     assert then == Requeue(pause(AFTER_FAILURE, failures, SEED), SAID)
 
@@ -74,8 +74,8 @@ def test_last_of_many_failures_in_a_row_is_answered() -> None:
     assert then == Conclude(Outcome.FAILED, Reason.DEAD_LETTERED, Reason.DEAD_LETTERED, why, Cause.CODE_FAILED)
 
 
-def test_error_is_told_by_its_kind_and_our_line() -> None:
-    """Where it came out of our code is told, and nothing of its message, which may hold anything."""
+def test_an_error_is_recorded_by_its_kind_and_our_line() -> None:
+    """The place in our code is recorded, but not the message, which may contain anything."""
     with pytest.raises(AttributeError) as found:
         strict_json.loads(cast(Any, 5))
     _, then = after_failure(case(), found.value, False, (), NOW)
@@ -114,12 +114,12 @@ LOOKED = replace(case(progress(polls=3)), fresh=False)
     ],
 )  # fmt: skip
 def test_dead_letter_is_answered_with_all_that_is_known(dead: Case, cause: Cause, why: str) -> None:
-    """No more and no less: what is on record, that the outcome is unknown, and how to see it."""
+    """The progress, that the outcome is unknown, and how to find out."""
     assert died(dead) == Conclude(Outcome.FAILED, Reason.DEAD_LETTERED, Reason.DEAD_LETTERED, why, cause)
 
 
 def test_dead_dry_run_promises_nothing_about_a_delete() -> None:
-    """It ends in the event of a dry run, and has sent nothing."""
+    """It ends with the event of a dry run, and has sent nothing."""
     asked = request(dry_run=True)
     why = f"no finished look is on record: {CAUSES}; it was a dry run, for which no DELETE is ever sent"
     expected = Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.DEAD_LETTERED, why, Cause.NO_LOOK_FINISHED)

@@ -1,4 +1,4 @@
-"""The safety table of the design, complete, and how the documents' contradicting server states are read."""
+"""The complete safety table, and the interpretation of contradicting server states."""
 
 from itertools import product
 from pathlib import Path
@@ -33,13 +33,13 @@ Combination = tuple[str, ...]
 
 
 def rows_of(name: str) -> list[str]:
-    """The rows of a table beside this file, without its heading."""
+    """The rows of a table beside this file, without the heading."""
     lines = (Path(__file__).parent / name).read_text().splitlines()
     return [" ".join(line.split()) for line in lines if line and not line.startswith("#") and "=>" not in line]
 
 
 def combinations(row: Combination) -> list[Combination]:
-    """What a row of the table stands for, with every `*` written out."""
+    """The combinations of a row, with every `*` expanded."""
     return list(product(*(values if cell == "*" else (cell,) for cell, values in zip(row, DIMENSIONS, strict=True))))
 
 
@@ -59,7 +59,7 @@ SYSTEMS = {"linux": {"os_type": "Linux"}, "windows": {"os_type": "Windows"}, "un
 
 
 def asked(combination: Combination, by_volume: str | None = "", by_server: str | None = "", **changes: Any) -> str:
-    """Build what a combination says, ask the gate, and put its answer into a word."""
+    """Build the objects of a combination, ask the gate, and return its answer as a word."""
     state, disk, system, policy, attested, allowed = combination
     device = "/dev/sda" if disk == "system" else "/dev/sdb"
     devices = {device if one == "" else one for one in (by_volume, by_server)}
@@ -84,25 +84,25 @@ def word(answer: Gate) -> str:
 
 
 def test_table_is_complete() -> None:
-    """Every combination is decided by exactly one row of the table."""
+    """Exactly one row of the table decides each combination."""
     assert sorted(EVERYTHING) == sorted(combination for combination, _ in CASES)
 
 
 @pytest.mark.parametrize(("combination", "expected"), CASES, ids=lambda value: " ".join(value).replace(" ", ","))
 def test_gate_answers_as_the_table_says(combination: Combination, expected: str) -> None:
-    """The gate gives the answer of the design's table."""
+    """The gate answers as the safety table says."""
     assert expected == asked(combination)
 
 
 @pytest.mark.parametrize("combination", EVERYTHING, ids=",".join)
 def test_locked_server_is_refused_whatever_else_holds(combination: Combination) -> None:
-    """A locked server is left alone: running, stopped or in between, attested or not."""
+    """Nothing is detached from a locked server: running, stopped or in between, attested or not."""
     assert asked(combination, locked=True) == "server_locked"
 
 
 @pytest.mark.parametrize("combination", EVERYTHING, ids=",".join)
 def test_protected_volume_is_refused_whatever_else_holds(combination: Combination) -> None:
-    """A volume whose metadata forbid detaching it stays, and is named as the bar even on a locked server."""
+    """A volume with `detach_protection` stays, and the refusal names it even on a locked server."""
     assert asked(combination, locked=True, protection={"detach_protection": "true"}) == "volume_protected"
 
 
@@ -111,12 +111,12 @@ def test_protected_volume_is_refused_whatever_else_holds(combination: Combinatio
     [("true", "volume_protected"), ("True", "volume_protected"), (" TRUE ", "volume_protected"), ("false", "go")],
 )
 def test_protection_is_read_without_regard_to_case(value: str, expected: str) -> None:
-    """People write metadata by hand; only what says true protects."""
+    """Any spelling of `true` protects, and nothing else."""
     assert expected == asked(OFF, protection={"detach_protection": value})
 
 
 def test_unknown_lock_is_no_lock() -> None:
-    """A cloud whose microversion does not tell `locked` still answers a DELETE with its own refusal."""
+    """A cloud whose microversion lacks `locked` refuses the DELETE itself."""
     assert asked(RUNNING, locked=None) == "go"
 
 
@@ -125,7 +125,7 @@ def test_unknown_lock_is_no_lock() -> None:
     [("/dev/sda", "/dev/sdb"), ("/dev/sdb", "/dev/sda"), (None, "/dev/sda"), ("/dev/sda", None)],
 )
 def test_either_plane_may_name_the_system_disk(by_volume: str | None, by_server: str | None) -> None:
-    """Where the two planes give different devices, the more careful reading counts."""
+    """If the planes name different devices, either can make it the system disk."""
     assert asked(RUNNING, by_volume, by_server) == "system_disk"
 
 
@@ -144,13 +144,13 @@ STATE_LINES = rows_of("power.txt")
 
 @pytest.mark.parametrize("line", STATE_LINES)
 def test_power_is_read_from_all_four_states(line: str) -> None:
-    """Off is what is known to be; what is steady, contradictory or unknown counts as running."""
+    """A server is off only if that is certain; contradictory or unknown states count as running."""
     machine, expected = powered(line)
     assert Power(expected) == state(machine).power
 
 
 def test_every_row_of_states_is_reached() -> None:
-    """No row is hidden by one above it, and each has an example in the table of this test."""
+    """No row hides another, and each has an example in this test's table."""
     assert set(STATES) == {state(powered(line)[0]) for line in STATE_LINES}
 
 
@@ -168,7 +168,7 @@ DOCUMENTED = {
     "deleted": "DELETED",
     "error": "ERROR REBUILD",
 }
-"""What Nova makes a server's status of: its vm_state and its task (nova.api.openstack.common, and the API guide)."""
+"""How Nova derives a server's status from vm_state and task (nova.api.openstack.common, and the API guide)."""
 
 COMBINATIONS = [
     (status, vm_state, task, power_state)
@@ -178,7 +178,7 @@ COMBINATIONS = [
 
 
 def test_every_documented_combination_has_a_row() -> None:
-    """Only what no document knows falls to the last row; a task makes every server a changing one."""
+    """Only undocumented states reach the last row; a task makes every server a changing one."""
     rows = {key: state(server(**dict(zip(("status", "vm_state", "task_state", "power_state"), key, strict=True))))
         for key in COMBINATIONS}  # fmt: skip
     assert [key for key, row in rows.items() if row is STATES[-1]] == []
@@ -203,7 +203,7 @@ def test_every_documented_combination_has_a_row() -> None:
     ],
 )
 def test_text_says_the_state_that_was_read(states: dict[str, Any], expected: str) -> None:
-    """The status in the cloud's own word, with the value that decided beside it."""
+    """The text has the cloud's own status, and the value that decided."""
     machine = server(**states)
     assert expected == state(machine).text(machine)
 
@@ -223,7 +223,7 @@ SHELVED = {"status": "SHELVED", "vm_state": "shelved", "power_state": 4}
     ],
 )
 def test_refusals_name_state_and_device(states: dict[str, Any], devices: set[str], policy: str, reason: str) -> None:
-    """The reader is told what was read, and never that a server runs that does not."""
+    """A refusal says what was read, and never calls a stopped server running."""
     machine = server(root_device="/dev/vda", metadata={}, **states)
     answer = gate(request(), volume(), devices, machine, operator(policy))
     assert isinstance(answer, Refuse)
@@ -270,12 +270,12 @@ RUNS = "the server is ACTIVE (power state 1)"
     ],
 )  # fmt: skip
 def test_answer_in_full(disk: Volume, machine: Server, wish: DetachRequest, policy: str, expected: Gate) -> None:
-    """What people read in the verdict, or in the log while it is waited for."""
+    """The texts in the verdict, or in the log during the wait."""
     assert gate(wish, disk, {"/dev/sdb"}, machine, operator(policy)) == expected
 
 
 def test_refusal_says_that_no_device_is_known() -> None:
-    """A bootable volume without a device is refused for that, and the reader can tell why."""
+    """A bootable volume without a device is refused, and the text says why."""
     answer = gate(request(), volume(bootable=True), {None}, server(), Policy())
     assert isinstance(answer, Refuse)
     assert "bootable, device not known" in answer.explanation
@@ -293,8 +293,8 @@ def test_refusal_says_that_no_device_is_known() -> None:
         ("PAUSED", "paused", False),
     ],
 )
-def test_what_the_cloud_refuses_is_told_by_either_state(status: str, vm_state: str | None, refused: bool) -> None:
-    """Status or vm_state, in whichever case a cloud writes them; the status is told in its own word."""
+def test_status_or_vm_state_predicts_the_clouds_refusal(status: str, vm_state: str | None, refused: bool) -> None:
+    """Status or vm_state, in any case; the text has the cloud's own status."""
     words = f"the cloud detaches nothing from a server that is {status}" if refused else None
     assert words == cloud_refuses(server(status=status, vm_state=vm_state))
 
@@ -326,7 +326,7 @@ LINUX, WINDOWS, UNKNOWN = OperatingSystem.LINUX, OperatingSystem.WINDOWS, Operat
     ],
 )  # fmt: skip
 def test_operating_system(metadata: dict[str, str], image: dict[str, str], expected: OperatingSystem) -> None:
-    """Metadata speak first, then the resource code, then the image; whatever is not clearly said is unknown."""
+    """Metadata first, then the resource code, then the image; anything unclear is unknown."""
     assert expected == operating_system(server(metadata=metadata, image_properties=image))
 
 
@@ -357,5 +357,5 @@ DATA, BOOTABLE = volume(), volume(bootable=True)
     ],
 )
 def test_system_disk(disk: Volume, device: str | None, root: str | None, expected: bool) -> None:
-    """The root device; where the server names none, the first disk; where the disk has no device, a bootable one."""
+    """The root device; without one, the first disk; for a disk without a device, a bootable one."""
     assert expected == is_system_disk(disk, device, server(root_device=root))

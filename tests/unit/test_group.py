@@ -1,4 +1,4 @@
-"""The group: what is known of each volume of a request, and that none is lost or doubled."""
+"""The group: the progress of each volume of a request, of which none is lost or doubled."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ DONE = detached(Detail.DETACHED_NOW)
 
 
 def over_the_queue(one: Group) -> Group:
-    """As the next delivery reads it."""
+    """The group as the next delivery reads it."""
     return Group.parse(json.loads(signed(one.wire(), MESSAGE_KEYS.mac)))
 
 
@@ -55,7 +55,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 4), KINDS, st.integers(1, 900)), max_s
 @settings(deadline=None)
 @given(STEPS)
 def test_each_volume_is_there_exactly_once(steps: list[tuple[int, str, int]]) -> None:
-    """Whatever is due, over, refused by the bus or delivered twice, and in whatever order."""
+    """With any of them due, finished, refused by the bus or delivered twice, in any order."""
     one, over, refused, now = group(5), set[str](), set[str](), NOW
     for number, what, seconds in steps:
         volume = VOLUMES[number]
@@ -85,7 +85,7 @@ def test_each_volume_is_there_exactly_once(steps: list[tuple[int, str, int]]) ->
 
 
 def test_only_those_that_are_due_are_looked_at() -> None:
-    """The one that has waited longest first; the others stay as they are."""
+    """The one that has waited longest comes first; the others stay unchanged."""
     first, second, third = VOLUMES[:3]
     known = Progress(first_seen_at=NOW, polls=7)
     one = group().later(first, known, NOW + timedelta(seconds=5)).later(second, known, NOW)
@@ -104,8 +104,8 @@ def test_a_redelivery_is_noted_in_every_case() -> None:
     assert {waits.progress.redelivered_since for waits in group().cases(again)} == {NOW}
 
 
-def test_what_is_said_is_the_verdict() -> None:
-    """Its id is the one of the event, whatever it says."""
+def test_the_event_is_the_recorded_verdict() -> None:
+    """Its id is the event's, whatever the verdict."""
     (said,) = [member.said for member in group(1).concluded(VOLUMES[0], failed(Reason.GAVE_UP)).volumes]
     assert said is not None
     assert said.verdict_id == verdict_id("/changes", "4711", VOLUMES[0], Outcome.FAILED)
@@ -122,7 +122,7 @@ TEXTS: dict[str, Callable[[int], str]] = {
 
 
 def looked_at(text: Callable[[int], str]) -> Progress:
-    """As much as can be known of one volume: the DELETE, and after it a failure at each look."""
+    """The largest progress of one volume: the DELETE, and then a failure at each look."""
     calls = [
         Call(operation="get_volume", at=NOW, status=502, code="c" * 60, message=text(500)) for _ in range(CALLS_KEPT)
     ]
@@ -131,8 +131,8 @@ def looked_at(text: Callable[[int], str]) -> Progress:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_it_fits_into_the_queue_however_much_is_known(text: Callable[[int], str]) -> None:
-    """With less evidence if need be, DELETEs kept longest, and every volume in it."""
+def test_it_fits_into_the_queue_with_any_progress(text: Callable[[int], str]) -> None:
+    """If necessary with less evidence, in which DELETEs stay longest; it always has every volume."""
     one = group(DISKS, context={"note": EMOJI * 1000})
     for volume in VOLUMES:
         one = one.later(volume, looked_at(text), NOW)
@@ -148,7 +148,7 @@ def test_it_fits_into_the_queue_however_much_is_known(text: Callable[[int], str]
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_it_fits_into_the_queue_while_the_bus_takes_nothing(text: Callable[[int], str]) -> None:
-    """Every verdict waits in it, and says the same when the next delivery reads it."""
+    """It contains every waiting verdict, unchanged when the next delivery reads it."""
     one = group(DISKS, context={"note": EMOJI * 1000}, correlation_id="ü" * 1000)
     for volume in VOLUMES:
         member = next(member for member in one.cases(MESSAGE) if member.request.volume_id == volume)
@@ -161,13 +161,13 @@ def test_it_fits_into_the_queue_while_the_bus_takes_nothing(text: Callable[[int]
         before, after = (json.loads(waits.event.body) for waits in (was, now))
         assert (volume, before["id"]) == (again, after["id"])
         for said in (before, after):
-            calls = said["data"]["evidence"].pop("calls", None)  # an event that would be too large has none
+            calls = said["data"]["evidence"].pop("calls", None)  # an event that would be too large has no calls
             assert calls is None or DELETE_CALL in [call["operation"] for call in calls]
         assert before == after
 
 
 def test_a_packed_one_that_cannot_be_read_is_answered() -> None:
-    """Each volume without a verdict on the bus has one then, as in one that is not packed."""
+    """Each volume without a verdict on the bus gets one, as with an unpacked group."""
     one = group(DISKS)
     for volume in VOLUMES[:-1]:
         one = one.later(volume, looked_at(TEXTS["ASCII"]), NOW)
@@ -180,15 +180,15 @@ def test_a_packed_one_that_cannot_be_read_is_answered() -> None:
 
 
 @pytest.mark.parametrize("packed", ["", "no base64", "AAAA", "/Td6WFoAAAE="])
-def test_one_that_cannot_be_unpacked_is_given_back(packed: str) -> None:
-    """It is ours, and nothing in it is lost: another release may read it."""
+def test_one_that_cannot_be_unpacked_returns_to_the_queue(packed: str) -> None:
+    """It is our own, and nothing is lost: another release may read it."""
     found = read(Bench().message(ours({**group().wire(), "volumes": packed})), "bms", NOW, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
     assert (found.own, found.open_volumes) == ("continuation", ())
 
 
-def test_the_release_before_gives_it_back() -> None:
-    """It is known there as a continuation, by its name and its MAC, and cannot be read as one."""
+def test_the_previous_release_returns_it_to_the_queue() -> None:
+    """That release recognises a continuation by its name and MAC, but cannot read it."""
     wire = group().wire()
     assert "continuation" in wire
     assert NEEDS["continuation"] in wire
@@ -197,7 +197,7 @@ def test_the_release_before_gives_it_back() -> None:
 
 
 def test_one_that_cannot_be_read_is_answered_as_a_dead_letter() -> None:
-    """Each volume that has no verdict has one then, under the id that it was promised."""
+    """Each volume without a verdict gets one, with the promised id."""
     one = group().concluded(VOLUMES[0], DONE)
     body = ours({**one.wire(), "of a later release": True})
     bench = Bench()
@@ -212,7 +212,7 @@ def test_one_that_cannot_be_read_is_answered_as_a_dead_letter() -> None:
 
 
 def test_a_verdict_that_the_bus_has_not_taken_is_answered_too() -> None:
-    """A message that cannot be read holds it, and nobody else does."""
+    """Only the unreadable message contains it."""
     event = waiting(group(), VOLUMES[0])
     one = group(2).concluded(VOLUMES[0], DONE).concluded(VOLUMES[1], DONE).refused(VOLUMES[0], event, NOW)
     bench = Bench()
@@ -222,7 +222,7 @@ def test_a_verdict_that_the_bus_has_not_taken_is_answered_too() -> None:
 
 
 def test_a_dead_letter_is_looked_through_once() -> None:
-    """Every verdict shows it without secrets; to find them for each of a hundred volumes would take too long."""
+    """Every verdict shows the message without secrets, but it is searched once, not for each of a hundred volumes."""
     _original.cache_clear()
     bench = Bench()
     bench.queue.put(ours(group(DISKS, task_token="AQC-token").wire())).receive_count = 25
@@ -235,14 +235,14 @@ def test_a_dead_letter_is_looked_through_once() -> None:
 
 
 def test_no_release_has_written_one_without_a_mac() -> None:
-    """While messages of the first releases, which signed none, are still read, a group without one is forged."""
+    """Unsigned messages of the first releases are still read, but a group without a MAC is forged."""
     bench = Bench(macs=replace(MESSAGE_KEYS, made=START + timedelta(days=1)))
     bench.handle(json.dumps(group().wire()))
     assert [data["detail"] for data in bench.bus.data] == ["not_authentic"]
 
 
-def test_nobody_else_can_write_one() -> None:
-    """Without our MAC it is answered as not authentic."""
+def test_a_group_without_our_mac_is_not_authentic() -> None:
+    """It is answered as not authentic."""
     bench = Bench()
     bench.handle(json.dumps({**group().wire(), "mac": "wrong"}))
     assert [data["detail"] for data in bench.bus.data] == ["not_authentic"]

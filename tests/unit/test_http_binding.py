@@ -1,4 +1,4 @@
-"""The HTTP binding of CloudEvents: which mode it is, and what event comes out of it."""
+"""The HTTP binding of CloudEvents: the mode of a request, and the resulting event."""
 
 import json
 from typing import Any
@@ -40,12 +40,12 @@ def test_the_content_type_decides(content_type: str, mode: Mode) -> None:
 
 
 def test_structured() -> None:
-    """The event is the body; its attributes in headers beside it are passed over."""
+    """The event is the body; attributes in headers are ignored."""
     assert event_in({"content-type": STRUCTURED, "ce-id": "another"}, cloudevent()) == cloudevent()
 
 
 def test_binary_values_are_decoded() -> None:
-    """Percent-encoding is undone once, quotes of older senders are taken off (§3.1.3.2)."""
+    """Percent-encoding is decoded once, and quotes of older senders are removed (§3.1.3.2)."""
     headers = {"content-type": "application/json", "ce-subject": "caf%C3%A9%20%2541", "ce-id": r'"a \"b\" \\c"'}
     event = event_in(headers, {})
     assert (event["subject"], event["id"]) == ("café %41", r'a "b" \c')
@@ -53,11 +53,11 @@ def test_binary_values_are_decoded() -> None:
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1))
 def test_every_text_survives_a_header(text: str) -> None:
-    """What a sender encodes as the binding says comes out as it was."""
+    """Text that is encoded by the binding is decoded unchanged."""
     assert decoded(quote(text, safe="")) == text
 
 
-def test_what_the_sdk_sends() -> None:
+def test_events_of_the_sdk() -> None:
     """The CloudEvents SDK's structured and binary messages lead to the same event."""
     attributes = {name: value for name, value in cloudevent().items() if name not in ("data", "time")}
     attributes |= {"subject": "ü %", "datacontenttype": "application/json"}

@@ -1,4 +1,4 @@
-"""Whatever a request is wrapped in, the same request comes out, under the identity of who sent it."""
+"""Envelopes: each yields the same request, with the identity that its sender gave it."""
 
 import base64
 import json
@@ -70,7 +70,7 @@ ENVELOPES: dict[str, tuple[object, tuple[str, str, datetime]]] = {
 
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_innermost_envelope_names_the_request(name: str) -> None:
-    """Each envelope yields the request in it, named by the innermost envelope that says who sent it and when."""
+    """Each envelope yields its request, identified by the innermost envelope with sender and time."""
     value, identity = ENVELOPES[name]
     request = request_of(value)
     assert identity == (request.id, request.source, request.requested_at)
@@ -79,7 +79,7 @@ def test_innermost_envelope_names_the_request(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_redelivery_is_the_same_request(name: str) -> None:
-    """A message that is delivered again holds an equal request, and the case knows since when it was tried."""
+    """A redelivered message has an equal request, and the case knows the first delivery."""
     delivery = replace(delivered(ENVELOPES[name][0]), first_received_at=SENT)
     again = replace(delivery, receive_count=2)
     found: list[Any] = [read(delivery, "bms", SENT, MESSAGE_KEYS), read(again, "bms", SENT, MESSAGE_KEYS)]
@@ -88,8 +88,8 @@ def test_redelivery_is_the_same_request(name: str) -> None:
     assert [first.progress.redelivered_since, second.progress.redelivered_since] == [None, SENT]
 
 
-def test_what_an_envelope_leaves_out_is_the_outer_ones() -> None:
-    """A CloudEvent without time has the time of what it came in; an unusable id of EventBridge counts as unsaid."""
+def test_missing_attributes_come_from_the_outer_envelope() -> None:
+    """A CloudEvent without time has its envelope's time; an unusable id of EventBridge is ignored."""
     assert START - timedelta(minutes=30) == request_of(eventbridge(cloudevent(DATA, time=...))).requested_at
     for unusable in ("", None, 17, "two\nlines", "x" * 5000):
         assert request_of(eventbridge(DATA, id=unusable)).id == "m-1"
@@ -97,40 +97,40 @@ def test_what_an_envelope_leaves_out_is_the_outer_ones() -> None:
 
 
 def test_null_attributes_are_unset() -> None:
-    """A JSON null stands for an attribute that is not there (CloudEvents JSON format)."""
+    """A JSON null means a missing attribute (CloudEvents JSON format)."""
     names = ("time", "expirytime", "subject", "correlationid", "traceparent", "tracestate", "dataschema", "data_base64")
     request = request_of(cloudevent(DATA, **dict.fromkeys(names), datacontenttype=None))
     assert (request.requested_at, request.expires_at, request.correlation_id) == (SENT, None, None)
 
 
 def test_null_required_attributes_are_missing() -> None:
-    """A null does not name an event: id, source and specversion must be said."""
+    """id, source and specversion must not be null."""
     assert fields(rejected(cloudevent(DATA, id=None, source=None, specversion=None))) == ["id", "source", "specversion"]
 
 
 @pytest.mark.parametrize("content_type", [None, ..., "application/json", "APPLICATION/JSON; charset=utf-8", "text/json",
                                           "application/vnd.changes+json", "model/gltf+json"])  # fmt: skip
 def test_json_content_types_are_read(content_type: object) -> None:
-    """Every media type that is JSON, in any case and with parameters, is read; so is none at all."""
+    """Every JSON media type is read, in any case and with parameters; so is an event without one."""
     assert request_of(cloudevent(DATA, datacontenttype=content_type)).volume_id == VOLUME
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/octet-stream", "application/xml",
                                           "application/jsonp", "json", "*/*", "", 7, []])  # fmt: skip
 def test_other_content_types_are_refused(content_type: object) -> None:
-    """Data of another media type is not guessed at."""
+    """Data of another media type is refused."""
     assert fields(rejected(cloudevent(DATA, datacontenttype=content_type))) == ["datacontenttype"]
 
 
 def test_base64_data_is_read() -> None:
-    """Data as base64 is the same request."""
+    """Data in base64 gives the same request."""
     encoded = base64.b64encode(json.dumps(DATA).encode()).decode()
     assert request_of(cloudevent(..., data_base64=encoded)).volume_id == VOLUME
 
 
 @pytest.mark.parametrize("broken", ["%%%", "e30", "bm90IGpzb24=", "WzFd", "/////w==", 5, {"a": 1}])
 def test_broken_base64_is_refused(broken: object) -> None:
-    """What is no base64, or not that of a JSON object, is a fault of data_base64."""
+    """Invalid base64, or base64 of anything but a JSON object, is a fault of data_base64."""
     assert fields(rejected(cloudevent(..., data_base64=broken))) == ["data_base64"]
 
 
@@ -141,7 +141,7 @@ def test_data_stands_once() -> None:
 
 @pytest.mark.parametrize("broken", [*"\t -_=", "\u00e4"])
 def test_only_line_breaks_are_passed_over_in_base64(broken: str) -> None:
-    """Some encoders break lines; any other character is none of base64's."""
+    """Some encoders break lines; other characters are invalid."""
     encoded = base64.b64encode(json.dumps(DATA).encode()).decode()
     assert request_of(cloudevent(..., data_base64="\r\n".join([encoded[:76], encoded[76:], ""]))).volume_id == VOLUME
     assert fields(rejected(cloudevent(..., data_base64=encoded[:8] + broken + encoded[8:]))) == ["data_base64"]
@@ -151,7 +151,7 @@ def test_only_line_breaks_are_passed_over_in_base64(broken: str) -> None:
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("content_type", [..., "application/json", "text/plain", "text/plain; charset=utf-8"])
 def test_json_in_a_text_is_read(form: str, times: int, content_type: object) -> None:
-    """Some libraries write data, and some senders whole events, as a text of JSON."""
+    """Some libraries encode data, and some senders whole events, as a JSON string."""
     text = json.dumps(DATA) if times == 1 else json.dumps(json.dumps(DATA))
     text = form.replace("{}", text)
     assert request_of(cloudevent(text, datacontenttype=content_type)).volume_id == VOLUME
@@ -162,7 +162,7 @@ def test_json_in_a_text_is_read(form: str, times: int, content_type: object) -> 
 
 
 def test_text_within_text_has_a_limit() -> None:
-    """Nobody means it so, and the fault says what it is."""
+    """Such nesting is a mistake, and the fault says so."""
     text = json.dumps(DATA)
     for _ in range(2):
         text = json.dumps(text)
@@ -178,18 +178,18 @@ def test_data_is_an_object(data: object) -> None:
 @pytest.mark.parametrize("name", ["id", "source", "type"])
 @pytest.mark.parametrize("value", [..., "", "  ", 5, ["x"], "a\nb", "a\x00b", "x" * 2049])
 def test_required_attributes_are_texts(name: str, value: object) -> None:
-    """Without id, source or type there is no identity that a redelivery would repeat: nothing is made up."""
+    """Without id, source or type a redelivery would have no stable identity, so none is invented."""
     assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
 
 
 @pytest.mark.parametrize("version", ["0.3", "1.1", "1", 1.0, ""])
 def test_only_version_one_is_read(version: object) -> None:
-    """Another specversion may mean something else by the same names."""
+    """In another specversion the same names may mean something else."""
     assert fields(rejected(cloudevent(DATA, specversion=version))) == ["specversion"]
 
 
 def test_without_specversion_it_is_no_cloudevent() -> None:
-    """The rest of an event without specversion is taken for a bare request, and refused by name."""
+    """An event without specversion counts as a bare request, whose unknown names are refused."""
     assert {"specversion", "id", "type"} & set(fields(rejected(cloudevent(DATA, specversion=...))))
 
 
@@ -212,7 +212,7 @@ def test_the_prefix_is_the_operators() -> None:
 @pytest.mark.parametrize("ending", ["detached", "detach_failed", "detach_unconfirmed", "detach_checked"])
 @pytest.mark.parametrize("wrap", [lambda e: e, eventbridge, sns])
 def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
-    """A verdict that is routed back is not answered: answers to answers would go round for ever."""
+    """A verdict that is routed back is not answered, which would start a loop."""
     verdict = cloudevent({"verdict": "whatever"}, type=f"bms.volume.{ending}.v1")
     assert isinstance(read(delivered(wrap(verdict)), "bms", SENT, MESSAGE_KEYS), Ignored)
 
@@ -221,19 +221,19 @@ def test_own_verdicts_are_ignored(ending: str, wrap: Any) -> None:
 @pytest.mark.parametrize("value", ["2026-11-23T08:00:00", "2026-11-23", "today", "", 1795420800, "2026-13-01T00:00:00Z",
                                    EIGHT + "\n"])  # fmt: skip
 def test_times_have_a_zone(name: str, value: object) -> None:
-    """A time without zone, or no time at all, is refused: the check of the attachment and the expiry depend on it."""
+    """A time without a zone, or an invalid one, is refused: the attachment check and the expiry depend on it."""
     assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
 
 
 @pytest.mark.parametrize("value", [EIGHT, "2026-11-23t08:00:00z", "2026-11-23T09:00:00+01:00",
                                    "2026-11-23 08:00:00.000Z", "2026-11-23T08:00:00.000000000Z"])  # fmt: skip
 def test_every_spelling_of_a_time_is_read(value: str) -> None:
-    """All RFC 3339 spellings of one moment are that moment."""
+    """All RFC 3339 spellings of a time give the same time."""
     assert request_of(cloudevent(DATA, time=value)).requested_at == START
 
 
 def test_extensions_are_honoured() -> None:
-    """Expiry, correlation and trace of the event are the request's; other extensions do not matter."""
+    """Expiry, correlation and trace of the event are the request's; other extensions are ignored."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     event = cloudevent(DATA, expirytime="2026-11-23T09:00:00Z", correlationid="CHG-1", traceparent=trace,
                        tracestate="a=b", anything=17)  # fmt: skip
@@ -245,7 +245,7 @@ def test_extensions_are_honoured() -> None:
 @pytest.mark.parametrize("value", [5, "", "a\nb", {"a": 1}])
 @pytest.mark.parametrize("name", ["correlationid", "subject"])
 def test_extensions_are_texts(name: str, value: object) -> None:
-    """An extension that is echoed must be one that can be echoed."""
+    """Extensions that are echoed must be texts."""
     assert [name] == fields(rejected(cloudevent(DATA, **{name: value})))
 
 
@@ -261,7 +261,7 @@ def test_wrapping_has_a_limit() -> None:
 
 @pytest.mark.parametrize("value", [[], [DATA], "text", 5, True, None])
 def test_a_request_is_an_object(value: object) -> None:
-    """Any other JSON value is refused, bare or wrapped, and the message says what it is."""
+    """Any other JSON value is refused, bare or wrapped, and the message names its type."""
     for wrapped in (value, eventbridge(value), sns(value)):
         (fault,) = rejected(wrapped).faults
         assert "must be a JSON object, is " in fault.message
@@ -271,8 +271,8 @@ def test_a_request_is_an_object(value: object) -> None:
     ("value", "kind"),
     [([], "an array"), ("", "a string"), (5, "a number"), (0.5, "a number"), (True, "a boolean"), (None, "null")],
 )
-def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None:
-    """In the words of JSON, under the identity of the envelope that held it."""
+def test_a_value_that_is_no_object_is_named_by_its_type(value: object, kind: str) -> None:
+    """In JSON's terms, with the identity of its envelope."""
     for wrapped, id_ in ((value, "m-1"), (eventbridge(value), "eb-1"), (sns(value), "sns-1")):
         found = rejected(wrapped)
         (fault,) = found.faults
@@ -282,27 +282,27 @@ def test_what_is_no_object_is_told_by_its_kind(value: object, kind: str) -> None
 
 @pytest.mark.parametrize("name", ["continuation", "progress", "pending_delivery", "event"])
 def test_one_name_of_ours_does_not_make_a_message_ours(name: str) -> None:
-    """It is a request with a field that there is not."""
+    """It is a request with an unknown field."""
     found = rejected(DATA | {name: {"unconfirmed_id": "u"}})
     assert (found.reason, found.own, fields(found)) == (Reason.INVALID_REQUEST, None, [name])
     assert found.unconfirmed_id is None
 
 
 def test_a_batch_of_one_event_is_the_event() -> None:
-    """As some brokers deliver each event; of two, or of what is no event, nobody knows what to answer."""
+    """Some brokers deliver each event as a batch. Two events, or anything else, are refused."""
     assert request_of([cloudevent(DATA)]).id == "4711"
     for value in ([cloudevent(DATA)] * 2, [DATA], []):
         assert rejected(value).faults == (Fault("", "must be a JSON object, is an array"),)
 
 
 def test_a_text_of_a_text_of_a_text_is_a_text() -> None:
-    """Nobody means it so."""
+    """Such nesting is a mistake."""
     found = rejected(json.dumps(json.dumps(json.dumps("a"))))
     assert found.faults == (Fault("", "must be a JSON object, is a string"),)
 
 
-def test_what_is_quoted_of_a_message_is_short() -> None:
-    """Whatever it takes to write its characters."""
+def test_quotes_of_a_message_are_short() -> None:
+    """Whatever the encoded size of its characters."""
     name = "\\u0000" * 64
     found = read(Message(f'{{"{name}": 1, "{name}": 2}}', "m-1", QUEUE_ARN, SENT), "bms", SENT, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
@@ -334,7 +334,7 @@ def test_faults_of_an_event_say_what_would_be_right(changes: dict[str, Any], fau
 
 
 def test_text_that_is_no_json_says_why() -> None:
-    """Under the identity of what it came in."""
+    """With the identity of its envelope."""
     found = rejected(eventbridge("please"))
     names = ("eb-1", "com.example.changes", START - timedelta(minutes=30))
     assert (found.origin.id, found.origin.source, found.origin.time) == names
@@ -345,7 +345,7 @@ def test_text_that_is_no_json_says_why() -> None:
 
 
 def test_wrong_cloudevent_keeps_what_it_says_of_itself() -> None:
-    """Identity, trace and data are those of the event, whatever else is wrong with it; a wrong extension is unsaid."""
+    """An invalid event keeps its identity, trace and data; an invalid extension is ignored."""
     event = cloudevent({**DATA, "context": {"a": 1}}, specversion="2.0", correlationid=5, traceparent=TRACE)
     assert rejected(event) == Rejected(
         Origin("4711", "/changes", START, traceparent=TRACE),
@@ -365,14 +365,14 @@ def test_own_verdict_is_called_one() -> None:
 
 @pytest.mark.parametrize("inner", [{}, {"traceparent": "broken", "tracestate": "b=2"}])
 def test_trace_of_the_outer_event_goes_on(inner: dict[str, Any]) -> None:
-    """Where the inner event has none that can be read."""
+    """If the inner event has no readable one."""
     request = request_of(cloudevent(cloudevent(DATA, **inner), traceparent=TRACE, tracestate="a=1"))
     assert (request.traceparent, request.tracestate) == (TRACE, "a=1")
 
 
 @pytest.mark.parametrize(("length", "text"), [(2048, "x"), (1024, "ä")])
 def test_attributes_have_two_kilobytes(length: int, text: str) -> None:
-    """In bytes of UTF-8, and not one more."""
+    """Counted in bytes of UTF-8."""
     assert request_of(cloudevent(DATA, correlationid=text * length)).correlation_id == text * length
     assert fields(rejected(cloudevent(DATA, correlationid=text * (length + 1)))) == ["correlationid"]
 
@@ -397,7 +397,7 @@ def by_sns(value: object, attributes: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("read_with", [with_attributes, by_sns])
 @pytest.mark.parametrize("content_type", [{}, {"Content-Type": "application/json"}, {"contentType": "text/json"}])
 def test_attributes_of_a_message_make_an_event_of_its_data(read_with: Any, content_type: dict[str, str]) -> None:
-    """As the bindings of CloudEvents have it, by SQS's own attributes or by those of an SNS notification."""
+    """As in the bindings of CloudEvents, with attributes of SQS or of an SNS notification."""
     (case,) = read_with(DATA, {**BESIDE, **content_type})
     assert (case.request.id, case.request.source, case.request.requested_at) == CE
     assert case.request.volume_id == VOLUME
@@ -406,14 +406,14 @@ def test_attributes_of_a_message_make_an_event_of_its_data(read_with: Any, conte
 @pytest.mark.parametrize("read_with", [with_attributes, by_sns])
 @pytest.mark.parametrize("name", ["content-type", "Content-Type", "contenttype", "CONTENT_TYPE"])
 def test_data_beside_attributes_has_a_type(read_with: Any, name: str) -> None:
-    """Another type than JSON is refused, whoever writes its name how."""
+    """Another type than JSON is refused, in any spelling of its name."""
     found = read_with(DATA, {**BESIDE, name: "application/xml"})
     assert [fault.field for fault in found.faults] == ["datacontenttype"]
 
 
 @pytest.mark.parametrize("read_with", [with_attributes, by_sns])
 def test_event_that_is_whole_needs_no_attributes(read_with: Any) -> None:
-    """A structured event is what it is, and attributes without a version make none of bare data."""
+    """A structured event ignores attributes, and attributes without a version make no event of bare data."""
     (case,) = read_with(cloudevent(DATA, id="inner"), BESIDE | {"ce-time": "today"})
     assert case.request.id == "inner"
     (case,) = read_with(DATA, {name: value for name, value in BESIDE.items() if name != "ce-specversion"})
@@ -421,8 +421,8 @@ def test_event_that_is_whole_needs_no_attributes(read_with: Any) -> None:
 
 
 @pytest.mark.parametrize("attributes", ["text", [BESIDE], None, 5])
-def test_odd_attributes_of_a_notification_are_none(attributes: object) -> None:
-    """Whoever writes them so, the notification is read."""
+def test_odd_attributes_of_a_notification_are_ignored(attributes: object) -> None:
+    """The notification is read all the same."""
     assert request_of(sns(DATA, MessageAttributes=attributes)).id == "sns-1"
 
 
@@ -460,13 +460,13 @@ def test_events_of_argo_are_read(data: object) -> None:
     ("data", "field"), [(encoded(DATA) + " ", "data"), ("please", "data_base64"), ("", "data"), (5, "data")]
 )
 def test_other_data_of_argo_is_refused(data: object, field: str) -> None:
-    """What is neither JSON nor its base64 is not guessed at."""
+    """Data that is neither JSON nor its base64 is refused."""
     found = rejected(argo(data))
     assert (found.origin.id, fields(found)) == ("4711", [field])
 
 
 def test_sns_message_is_json() -> None:
-    """A notification whose message is text is answered under the notification's own id."""
+    """A notification whose message is plain text is answered with the notification's id."""
     found = rejected({**sns({}), "Message": "please detach my disk"})
     assert (found.origin.id, fields(found)) == ("sns-1", ["Message"])
     assert "line 1" in found.faults[0].message
@@ -475,5 +475,5 @@ def test_sns_message_is_json() -> None:
 @pytest.mark.parametrize("time", ["2026-11-23T10:00:00Z", "9999-12-31T23:59:59Z"])
 @pytest.mark.parametrize("wrap", [lambda t: cloudevent(DATA, time=t), lambda t: DATA | {"requested_at": t}])
 def test_no_request_is_later_than_its_message(time: str, wrap: Callable[[str], dict[str, Any]]) -> None:
-    """A local time with a Z, or a far year, does not let a disk be cut that was attached after the request."""
+    """A wrong zone or a far year does not allow to detach a disk that was attached after the request."""
     assert request_of(wrap(time)).requested_at == SENT

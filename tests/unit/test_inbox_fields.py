@@ -1,4 +1,4 @@
-"""The body of a request: what is taken, what is refused, and that everything wrong is said at once."""
+"""The body of a request: valid and invalid fields, and the report of all faults at once."""
 
 import json
 from datetime import timedelta
@@ -36,7 +36,7 @@ def fields(value: object) -> list[str]:
 
 
 def test_every_field_is_taken_over() -> None:
-    """What the request says is what the core is asked."""
+    """Each field of the data becomes a field of the request."""
     said: dict[str, Any] = {
         "project_id": PROJECT, "attachment_id": "00000000-0000-4000-8000-000000000001", "unmounted": True,
         "allow_system_disk": True, "dry_run": True, "request_ttl": 7200, "task_token": "token",
@@ -46,8 +46,8 @@ def test_every_field_is_taken_over() -> None:
     assert said == {name: getattr(request, name) for name in said}
 
 
-def test_what_is_not_said_is_no() -> None:
-    """Every permission has to be given: nothing dangerous is on by default."""
+def test_permissions_are_off_by_default() -> None:
+    """Nothing dangerous is on by default."""
     (request,) = requests_of(**DATA)
     assert (request.unmounted, request.allow_system_disk, request.dry_run) == (False, False, False)
     assert (request.project_id, request.attachment_id, request.task_token, request.context) == (None, None, None, None)
@@ -57,7 +57,7 @@ def test_what_is_not_said_is_no() -> None:
 @pytest.mark.parametrize("name", ["server_id", "volume_id", "attachment_id"])
 @pytest.mark.parametrize("spell", [str.upper, lambda text: text.replace("-", ""), lambda text: UUID(text).hex.upper()])
 def test_ids_have_one_spelling(name: str, spell: Any) -> None:
-    """Upper case and missing dashes are brought to the cloud's own spelling."""
+    """Upper case and missing dashes are normalised to the cloud's spelling."""
     (request,) = requests_of(**{**DATA, name: spell(SERVER)})
     assert getattr(request, name) == SERVER
 
@@ -71,7 +71,7 @@ def test_ids_have_one_spelling(name: str, spell: Any) -> None:
      "_" + SERVER[1:], "", "*", 5, True, ["x"], {}],
 )  # fmt: skip
 def test_only_ids_are_ids(name: str, value: object) -> None:
-    """Nothing but a UUID can reach the path of a URL."""
+    """Only a UUID can become part of a URL."""
     assert [name] == fields({**DATA, name: value})
 
 
@@ -93,13 +93,13 @@ def test_only_project_ids_are_project_ids(value: object) -> None:
 @pytest.mark.parametrize("name", ["unmounted", "allow_system_disk", "dry_run"])
 @pytest.mark.parametrize("value", ["true", "yes", 1, 0, None, [], ""])
 def test_permissions_are_booleans(name: str, value: object) -> None:
-    """Nothing that merely looks like yes is one."""
+    """Other values, even if they look like yes, are refused."""
     assert [name] == fields({**DATA, name: value})
 
 
 @pytest.mark.parametrize("value", [1, 604_800, None])
 def test_time_to_live_is_up_to_a_week(value: int | None) -> None:
-    """Whole seconds; null is as good as nothing said."""
+    """Whole seconds; null means unset."""
     (request,) = requests_of(**DATA, request_ttl=value)
     assert request.request_ttl == value
 
@@ -111,7 +111,7 @@ def test_time_to_live_is_up_to_a_week(value: int | None) -> None:
      (True, "must be a whole number"), ([], "must be a whole number")],
 )  # fmt: skip
 def test_other_times_to_live_are_refused(value: object, fault: str) -> None:
-    """Nothing is converted, and the fault says what would do."""
+    """Nothing is converted, and the fault says which values are valid."""
     assert faults_of({**DATA, "request_ttl": value}) == [("request_ttl", fault)]
 
 
@@ -124,7 +124,7 @@ def test_unknown_fields_are_refused_by_name(name: str) -> None:
 
 
 def test_all_faults_are_said_at_once() -> None:
-    """One answer is enough to correct a request: the envelope's faults and the data's, all of them."""
+    """One answer has all faults of the envelope and of the data."""
     data = {"server_id": "x", "volume_id": VOLUME, "volume_ids": [], "attachment_id": VOLUME, "dryrun": True,
             "unmounted": "yes", "context": {"x": "y" * 5000}, "project_id": "eu-de", "task_token": ""}  # fmt: skip
     own = {"server_id", "volume_ids", "attachment_id", "dryrun", "unmounted", "context", "project_id", "task_token"}
@@ -134,7 +134,7 @@ def test_all_faults_are_said_at_once() -> None:
 
 
 def test_ids_that_are_valid_are_named_in_the_answer() -> None:
-    """A rejected request is answered with whatever of it can be relied on."""
+    """The answer to a rejected request contains its valid parts."""
     found = found_in(
         cloudevent({"server_id": SERVER.upper(), "volume_id": "x", "context": {"a": 1}}, correlationid="C")
     )
@@ -147,12 +147,12 @@ def test_ids_that_are_valid_are_named_in_the_answer() -> None:
     "data", [{}, {"server_id": SERVER}, {"server_id": SERVER, "volume_id": None, "volume_ids": None}]
 )
 def test_a_volume_is_required(data: dict[str, object]) -> None:
-    """Without a volume there is nothing to detach, and the fault says both names."""
+    """A request without a volume is refused, and the fault names both fields."""
     assert ("volume_id", "is required (or volume_ids, or all_data_disks)") in faults_of(data)
 
 
 def test_several_volumes_are_as_many_requests() -> None:
-    """Each volume of a list is a request of its own, under the one identity, in the list's order."""
+    """Each volume of a list becomes its own request, with the same identity, in the list's order."""
     volumes = [str(UUID(int=number)) for number in range(40)]
     requests = requests_of(server_id=SERVER, volume_ids=volumes, unmounted=True)
     assert volumes == [request.volume_id for request in requests]
@@ -174,12 +174,12 @@ def test_several_volumes_are_as_many_requests() -> None:
     ],
 )
 def test_lists_of_volumes_have_rules(data: dict[str, object], field: str) -> None:
-    """Too many, none, the same twice in any spelling, or beside what names one volume: refused."""
+    """Too many, none, duplicates in any spelling, or a list beside a single volume are refused."""
     assert field in fields({"server_id": SERVER, **data})
 
 
 def test_context_may_be_four_kilobytes() -> None:
-    """The limit counts bytes of the context's JSON, so that a verdict stays small whatever the alphabet."""
+    """The limit counts bytes of the context's JSON, so that a verdict stays small in any alphabet."""
     room = 4096 - len('{"a": ""}')
     assert len(requests_of(**DATA, context={"a": "x" * room})) == 1
     assert fields({**DATA, "context": {"a": "x" * (room + 1)}}) == ["context"]
@@ -201,7 +201,7 @@ def test_context_may_be_four_kilobytes() -> None:
     ],
 )
 def test_faults_between_fields_are_said(data: dict[str, object], faults: list[tuple[str, str]]) -> None:
-    """Each field is right by itself, and they do not go together."""
+    """Each field is valid alone, but not in combination."""
     assert faults_of({"server_id": SERVER, **data}) == faults
 
 
@@ -224,7 +224,7 @@ def nested(levels: int) -> dict[str, Any]:
     ],
 )
 def test_context_can_be_carried_on(context: dict[str, Any], fault: str | None) -> None:
-    """What EventBridge would not take, or we could not send to ourselves, is refused at once, with the limit."""
+    """A context beyond the limits of EventBridge or of our own messages is refused, with the limit."""
     if fault is None:
         assert [request.context for request in requests_of(**DATA, context=context)] == [context]
     else:
@@ -244,32 +244,32 @@ def test_context_can_be_carried_on(context: dict[str, Any], fault: str | None) -
     ],
 )
 def test_fault_says_what_would_be_right(name: str, value: object, fault: str) -> None:
-    """In the words of JSON, and not of the library that found it."""
+    """In JSON's terms, not in those of the validation library."""
     assert faults_of({**DATA, name: value}) == [(name, fault)]
 
 
 @pytest.mark.parametrize(
     ("value", "valid"), [("t", True), ("t" * 2048, True), ("", False), ("t" * 2049, False), (5, False), (None, False)]
 )
-def test_waiting_task_is_told_of_a_wrong_request(value: object, valid: bool) -> None:
-    """Whoever waits hears of it, if the token is one that can be answered."""
+def test_a_waiting_task_gets_the_failure_of_an_invalid_request(value: object, valid: bool) -> None:
+    """The workflow gets the failure, if its token can be answered."""
     assert found_in({**DATA, "dryrun": True, "task_token": value}).task_token == (value if valid else None)
 
 
 @pytest.mark.parametrize("value", ["text", [1], 5, True])
 def test_context_is_an_object(value: object) -> None:
-    """What is echoed is an object."""
+    """The context must be an object."""
     assert fields({**DATA, "context": value}) == ["context"]
 
 
 @pytest.mark.parametrize("value", ["", "x" * 2049, 5, {}])
 def test_task_token_is_a_token(value: object) -> None:
-    """A token that could not be answered is refused before anything is done."""
+    """An unusable token is refused before anything is done."""
     assert fields({**DATA, "task_token": value}) == ["task_token"]
 
 
 def test_the_earlier_time_counts() -> None:
-    """A bare request may say when it was made; nobody can claim to have asked later than it was sent."""
+    """A bare request may set its time, but not a later one than that of its message."""
     early, late = START - timedelta(hours=1), START + timedelta(hours=1)
     assert [early] == [request.requested_at for request in requests_of(**DATA, requested_at=early.isoformat())]
     assert [request.requested_at for request in requests_of(**DATA, requested_at=late.isoformat())] == [START]
@@ -286,7 +286,7 @@ TOKEN = "AQC-a-token-of-a-task"
 
 
 def test_wrong_request_is_answered_with_all_that_is_right_in_it() -> None:
-    """Every field of the answer, and the task token stands nowhere but where it is needed."""
+    """The answer has every valid field, and the task token only where it is needed."""
     event = cloudevent({**DATA, "context": {"a": 1}, "dry_run": True, "task_token": TOKEN, "dryrun": True},
         id=f"run/{TOKEN}", correlationid=f"of {TOKEN}", traceparent=TRACE, tracestate="a=1",
         expirytime="2026-11-23T09:00:00Z")  # fmt: skip
@@ -300,13 +300,13 @@ def test_wrong_request_is_answered_with_all_that_is_right_in_it() -> None:
 
 @pytest.mark.parametrize("dry_run", ["true", 1, None, False, ...])
 def test_only_a_dry_run_is_answered_as_one(dry_run: object) -> None:
-    """A wrong request whose dry run is not certain fails."""
+    """An invalid request that may not be a dry run fails."""
     said = {} if dry_run is ... else {"dry_run": dry_run}
     assert found_in({**DATA, "dryrun": True, **said}).dry_run is False
 
 
-def test_what_is_told_of_faults_is_bounded() -> None:
-    """Names are the sender's and of any length, and so is their number."""
+def test_the_report_of_faults_is_bounded() -> None:
+    """Names come from the sender, in any length and number."""
     found = found_in({**DATA, **{f"{number:03}{'x' * 200}": 1 for number in range(60)}})
     assert len(found.faults) == 51
     assert {len(fault.field) for fault in found.faults[:50]} == {128}

@@ -1,4 +1,4 @@
-"""Anybody can put anything into the queue: it becomes a request, an answer or nothing, and never an exception."""
+"""Any input in the queue becomes a request, a rejection or nothing, and never an exception."""
 
 import json
 import time
@@ -34,7 +34,7 @@ VALUES = st.recursive(
 
 
 def outcome_of(body: str) -> list[Case] | Rejected | Ignored:
-    """What a body comes to; the answer to a rejected one must be an event that can be sent."""
+    """The result for a body; the answer to a rejected one must be an event that can be sent."""
     found = read(Message(body, "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
     if isinstance(found, Rejected):
         event = EventFactory().rejected(found, START)
@@ -63,7 +63,7 @@ def test_any_json(value: Any) -> None:
 @settings(max_examples=200, deadline=None)
 @given(name=NAMES, value=VALUES, inside=st.booleans())
 def test_one_thing_wrong(name: str, value: Any, inside: bool) -> None:
-    """A good event with any one value in any one place comes to one of the three outcomes."""
+    """A valid event with one arbitrary value in any place has one of the three outcomes."""
     event = cloudevent({**DATA, name: value}) if inside else cloudevent(DATA) | {name: value}
     outcome_of(json.dumps(event))
 
@@ -103,7 +103,7 @@ HOSTILE = {
 
 
 def test_faults_have_a_limit() -> None:
-    """Thousands of faults are told by their first ones and their number."""
+    """Of thousands of faults only the first are listed, with the number of all."""
     found = outcome_of(HOSTILE["unknown names"])
     assert isinstance(found, Rejected)
     assert (len(found.faults), found.faults[-1].message) == (51, "has 11950 more faults")
@@ -111,7 +111,7 @@ def test_faults_have_a_limit() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_bodies_are_answered_at_once(name: str) -> None:
-    """A body made to hurt is answered, quickly, with an event that fits through the bus."""
+    """A malicious body is answered quickly, with an event that fits the bus."""
     started = time.perf_counter()
     assert isinstance(outcome_of(HOSTILE[name]), Rejected)
     assert time.perf_counter() - started < 3

@@ -1,4 +1,4 @@
-"""The login's questions and answers, beside those of keystoneauth1, which is the reference for both."""
+"""The login's requests and the reading of its answers, compared with keystoneauth1."""
 
 import json
 import socket
@@ -31,7 +31,7 @@ TOKEN = {"issued_at": "2026-11-23T07:00:00.000000Z", "expires_at": "2026-11-23T0
 
 
 class Keystone(BaseAdapter):
-    """Notes what it is asked, and gives one answer."""
+    """Records requests, and gives one answer."""
 
     def __init__(self, body: object, status: int = 201, token: str | None = "granted") -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Keystone(BaseAdapter):
 
 
 def reference(known: CloudCredentials, default: dict[str, Any]) -> v3.Auth:
-    """The plugin of keystoneauth1 that the same settings stand for."""
+    """The plugin of keystoneauth1 for the same settings."""
     domain_id = known.user_domain_id or (None if known.user_domain_name else default.get("default_domain_id"))
     domain_name = known.user_domain_name or default.get("default_domain_name")
     if not (domain_id or domain_name):
@@ -161,7 +161,7 @@ def granted(body: object, **answer: Any) -> Granted:
 
 
 def test_life_of_a_token_is_counted_by_our_own_clock() -> None:
-    """Keystone's clock may be wrong by hours: what counts is how long the token lives."""
+    """Keystone's clock may be wrong by hours, so the token's lifetime counts."""
     later = {**TOKEN, "issued_at": "2026-11-24T07:00:00Z", "expires_at": "2026-11-24T08:00:00Z"}
     one = granted({"token": later})
     assert one.good_until == NOW + timedelta(minutes=58)
@@ -176,7 +176,7 @@ def test_life_of_a_token_is_counted_by_our_own_clock() -> None:
     ],
 )
 def test_times_may_be_missing(told: dict[str, Any], good_until: datetime) -> None:
-    """A token of unknown life is used until it is refused."""
+    """A token of unknown lifetime is used until it is refused."""
     body = {**{name: value for name, value in TOKEN.items() if not name.endswith("_at")}, **told}
     assert granted({"token": body}).good_until == good_until
 
@@ -187,20 +187,20 @@ def test_times_may_be_missing(told: dict[str, Any], good_until: datetime) -> Non
      {"token": {**TOKEN, "expires_at": 7}}, {"token": {**TOKEN, "project": "demo"}},
      {"token": {**TOKEN, "catalog": 5}}, {"token": {**TOKEN, "expires_at": "2026-11-23T08:30:00"}}],
 )  # fmt: skip
-def test_what_is_no_token_is_no_login(body: object) -> None:
-    """An answer of something else than Keystone is told as such, and never ends as a bug."""
+def test_an_answer_without_a_token_is_no_login(body: object) -> None:
+    """An answer that is not from Keystone is reported as such, and never as a bug."""
     with pytest.raises(NoAnswer, match="unreadable_answer: Keystone's answer cannot be read: check OS_AUTH_URL"):
         granted(body)
 
 
 def test_token_without_its_header_is_no_login() -> None:
-    """The token itself comes in a header, which a proxy may drop."""
+    """The token is in a header, which a proxy may drop."""
     with pytest.raises(NoAnswer, match="unreadable_answer"):
         granted({"token": TOKEN}, token=None)
 
 
 def test_refusal_shows_no_password() -> None:
-    """Keystone, or what stands before it, may repeat what it was sent."""
+    """Keystone, or a proxy in front of it, may echo the request."""
     body = {"error": {"code": 401, "message": "wrong: secret-word", "title": "Unauthorized"}}
     with pytest.raises(LoginRefused) as no:
         granted(body, status=401)
@@ -208,7 +208,7 @@ def test_refusal_shows_no_password() -> None:
 
 
 def test_refusal_of_an_agency_shows_no_token() -> None:
-    """The token of our own account is no secret of the settings; it is asked with, so it may be repeated too."""
+    """The token of our own account is not a setting, but it is sent and may be echoed too."""
     known = load(CloudCredentials, {
         "auth_url": "http://keystone", "username": "u", "password": "secret-word", "user_domain_name": "ours",
         "agency_name": "a", "agency_domain_name": "theirs", "delegated_project": "p"})  # fmt: skip
@@ -232,20 +232,20 @@ def test_refusal_of_an_agency_shows_no_token() -> None:
      {"issued_at": "0001-01-01T00:00:00Z"}, {"issued_at": None, "expires_at": "0001-01-01T00:00:00Z"}],
 )  # fmt: skip
 def test_no_time_breaks_arithmetic(times: dict[str, Any]) -> None:
-    """A token may be said to live for ever, or to have ended long ago: it is one all the same."""
+    """A token that claims to live for ever, or to have expired long ago, is still a token."""
     assert abs(granted({"token": {**TOKEN, **times}}).good_until - NOW) <= timedelta(days=366)
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"token":' * 100_000])
 def test_an_answer_nested_too_deeply_is_no_login(body: bytes) -> None:
-    """It is told like anything else that is no token."""
+    """It is reported like any answer without a token."""
     with pytest.raises(NoAnswer, match="unreadable_answer"):
         granted(body)
 
 
 @pytest.mark.parametrize("project_id", [7, ["p"], "p" * 300, "\ud800"], ids=repr)
 def test_a_project_without_an_id_of_one(project_id: object) -> None:
-    """It stands in addresses and messages, so it has to be a text that can."""
+    """The id becomes part of addresses and messages, so it has to be a valid text."""
     with pytest.raises(NoAnswer, match="unreadable_answer"):
         granted({"token": {**TOKEN, "project": {"id": project_id}}})
 
@@ -255,22 +255,22 @@ def access(body: object, **answer: Any) -> Access:
 
 
 @pytest.mark.parametrize("endpoints", [5, "abc", {"a": 1}, [5], None])
-def test_endpoints_that_are_no_list_are_none(endpoints: object) -> None:
-    """A service without an address is missing, and nothing worse."""
+def test_malformed_endpoints_are_ignored(endpoints: object) -> None:
+    """A service without an address counts as missing."""
     assert not access({"token": {**TOKEN, "catalog": [{"type": "compute", "endpoints": endpoints}]}}).services
 
 
 @pytest.mark.parametrize(
     "changes", [{"url": f"http://nova/{'x' * 3000}"}, {"url": "http://nova/\ud800"}, {"region_id": "r" * 300}], ids=str
 )
-def test_what_fits_into_no_message_is_not_offered(changes: dict[str, str]) -> None:
-    """The addresses go along in our own messages, which have to fit into the queue."""
+def test_endpoints_that_fit_into_no_message_are_ignored(changes: dict[str, str]) -> None:
+    """Our own messages contain the addresses, and have to fit into the queue."""
     catalog = [{"type": "compute", "endpoints": [ENDPOINT | changes]}]
     assert not access({"token": {**TOKEN, "catalog": catalog}}).services
 
 
 def test_many_regions_make_no_long_text() -> None:
-    """Of thousands of regions some are named."""
+    """Only some of thousands of regions are named."""
     endpoints = [ENDPOINT | {"region_id": f"region-{number}"} for number in range(5000)]
     with pytest.raises(NoAnswer, match="set OS_REGION_NAME to one of region-0, ") as no:
         access({"token": {**TOKEN, "catalog": [{"type": "compute", "endpoints": endpoints}]}})
@@ -278,13 +278,13 @@ def test_many_regions_make_no_long_text() -> None:
 
 
 def test_a_token_is_shown_by_no_repr() -> None:
-    """What a login gave may stand in an error or a log."""
+    """A login may appear in an error or a log."""
     assert "granted-token" not in repr(access({"token": TOKEN}, token="granted-token"))
 
 
 @pytest.mark.parametrize("address", ["http://x..y", "http://[::1", "http://x:99999"])
-def test_an_address_that_is_none_is_the_operators_to_mend(address: str) -> None:
-    """Nothing was sent, and nothing will be: it is told at once, with its setting."""
+def test_an_invalid_address_is_a_setting_to_correct(address: str) -> None:
+    """Nothing can be sent, so it is reported at once, with its setting."""
     with pytest.raises(NoAnswer, match="set OS_AUTH_URL") as no:
         Login(lambda _: password(auth_url=address), requests.Session(), lambda: NOW).access()
     assert (no.value.classified.kind, no.value.classified.code) == (AnswerClass.PERMANENT, "bad_address")
@@ -292,7 +292,7 @@ def test_an_address_that_is_none_is_the_operators_to_mend(address: str) -> None:
 
 @pytest.mark.parametrize("token", ["granted\n token", "granted-\u20ac"])
 def test_a_token_that_no_header_can_hold_is_not_shown(token: str) -> None:
-    """The error of the HTTP library repeats the header, and so does not count as text for people."""
+    """The error of the HTTP library contains the header, so its text is not shown."""
     http = Keystone({"token": TOKEN}, token=token).session()
     login = Login(lambda _: password(compute_endpoint="http://127.0.0.1:9"), http, utc_now)
     with pytest.raises(NoAnswer, match="bad_header") as no:
@@ -300,8 +300,8 @@ def test_a_token_that_no_header_can_hold_is_not_shown(token: str) -> None:
     assert "granted" not in str(no.value)
 
 
-def test_a_file_without_certificates_is_the_operators_to_mend(tmp_path: Path) -> None:
-    """OS_CACERT may name any file: nothing was asked, and nothing will be before it is another one."""
+def test_a_file_without_certificates_is_a_setting_to_correct(tmp_path: Path) -> None:
+    """OS_CACERT may name any file. Nothing is sent until it is a valid one."""
     (tmp_path / "ca.pem").write_text("no certificate\n", encoding="utf-8")
     known = password(cacert=str(tmp_path / "ca.pem"))
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -1,4 +1,4 @@
-"""The judge of verdicts, on verdicts made by hand: it objects to what is untrue, and to nothing else."""
+"""The oracle of verdicts objects to untrue hand-made verdicts, and to no true ones."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def test_a_newer_attachment_is_one_made_after_the_end_of_the_older() -> None:
     assert scene.objection("detached", "replaced_by_newer", scene.first)
 
 
-def test_what_is_held_has_its_present_name() -> None:
+def test_a_held_attachment_has_its_present_id() -> None:
     """A move renews the id under which the same binding is held."""
     scene = Scene()
     resized(scene)

@@ -1,4 +1,4 @@
-"""What of a message may be shown: no secret, in whatever spelling and however deep, and all else as it was written."""
+"""The original of a message in verdicts: without secrets in any encoding, and otherwise unchanged."""
 
 import base64
 import html
@@ -79,7 +79,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
 
 
 def decodings(text: str) -> set[str]:
-    """The text and whatever it says when it is decoded, in every order, a few times over."""
+    """The text and its decodings, in every order, several levels deep."""
     found, new = {text}, {text}
     for _ in range(4):
         new = {
@@ -109,13 +109,13 @@ def runs(text: str) -> list[str]:
 
 
 def leaks(text: str) -> bool:
-    """Whether a good part of the token stands in the text in any encoding."""
+    """Whether the text contains a large part of the token in any encoding."""
     parts = (TOKEN[8:32], TOKEN[24:48], TOKEN[44:68])
     return any(part in plain for plain in decodings(text) for part in parts)
 
 
-def test_the_judge_sees_every_spelling() -> None:
-    """A judge that finds nothing proves nothing."""
+def test_the_search_finds_every_encoding() -> None:
+    """A search that finds nothing would prove nothing."""
     for write in WRITTEN.values():
         assert leaks(write(bare(SERVER, VOLUME, task_token=TOKEN)))
     assert not leaks(json.dumps(bare(SERVER, VOLUME)))
@@ -124,21 +124,21 @@ def test_the_judge_sees_every_spelling() -> None:
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 @pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
 def test_no_secret_is_shown(place: Callable[[str], Any], write: Callable[[Any], str]) -> None:
-    """Under each of its names; nobody needs to know the value."""
+    """A secret under each of its names is hidden, without knowing the value."""
     for name in NAMES:
         assert not leaks(shown(write(place(name)))), (name, shown(write(place(name))))
 
 
 @pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
-def test_a_token_is_known_by_its_looks(write: Callable[[Any], str]) -> None:
-    """Under a name that says nothing, or as a name itself."""
+def test_a_token_is_recognised_by_its_form(write: Callable[[Any], str]) -> None:
+    """Under any name, or as a name itself."""
     for value in (bare(SERVER, TOKEN), {TOKEN: 1}, [TOKEN], {"server_id": [TOKEN]}):
         assert not leaks(shown(write(value)))
 
 
 @pytest.mark.parametrize("write", WRITTEN.values(), ids=WRITTEN)
 def test_a_token_that_is_known_is_not_shown(write: Callable[[Any], str]) -> None:
-    """However short and plain it is, wherever it stands."""
+    """Even if it is short and plain, anywhere."""
     token = "hunter-2/+"
     for value in (bare(SERVER, token), {"task_token": token, "note": f"see {token}"}, {token: token}):
         text = shown(write(value), token)
@@ -147,8 +147,8 @@ def test_a_token_that_is_known_is_not_shown(write: Callable[[Any], str]) -> None
 
 @pytest.mark.parametrize("write", [json.dumps, php, dotnet, WRITTEN["indented"], WRITTEN["JSON in JSON"]])
 @pytest.mark.parametrize("wrap", ENTRIES.values(), ids=ENTRIES)
-def test_what_is_not_secret_is_shown_as_it_was_written(write: Callable[[Any], str], wrap: Callable[[Any], Any]) -> None:
-    """Whoever reads it can tell what they sent."""
+def test_text_without_secrets_is_shown_unchanged(write: Callable[[Any], str], wrap: Callable[[Any], Any]) -> None:
+    """The sender can recognise the message."""
     event = cloudevent(bare(SERVER, "x", dry_rum=True, context={"note": "äöü / +", "n": [1.50, None, True]}))
     wrapped = wrap(event)
     if isinstance(wrapped, dict):
@@ -158,25 +158,25 @@ def test_what_is_not_secret_is_shown_as_it_was_written(write: Callable[[Any], st
 
 
 def test_members_that_stand_twice_are_shown_twice() -> None:
-    """That is what was wrong with the message."""
+    """They are the fault of the message."""
     assert shown('{"a": 1, "task_token": "x", "a": 2}') == f'{{"a": 1, "task_token": "{REDACTED}", "a": 2}}'
 
 
 @given(st.text(max_size=300) | st.binary(max_size=300).map(lambda data: base64.b64encode(data).decode()))
 def test_any_text_can_be_shown(text: str) -> None:
-    """Whatever comes in, a text that can be written goes out."""
+    """Any input gives a text that can be written."""
     json.dumps(shown(text))
 
 
 @pytest.mark.parametrize("piece", ['{"', "[", '\\"', "eyJ", "AQC1", "%7B", "&quot;", '"a":', "\\u0022", "token", "=="])
 def test_time_grows_with_the_text_only(piece: str) -> None:
-    """As much as a queue takes is looked through in seconds."""
+    """The largest message of a queue is searched in seconds."""
     assert shown(piece * (300_000 // len(piece))) is not None
 
 
 @given(st.text(min_size=6, max_size=40), st.integers(0, 2))
 def test_a_secret_is_found_in_base64_wherever_it_begins(secret: str, before: int) -> None:
-    """At each of the three places that it may have in its encoding."""
+    """At each of the three offsets of base64."""
     if not secret.isprintable():
         return
     encoded = base64.b64encode(b"x" * before + secret.encode() + b"y" * 4).decode()
@@ -196,7 +196,7 @@ CONTEXTS = [
 
 @pytest.mark.parametrize(("context", "echo"), CONTEXTS)
 def test_a_context_is_echoed_without_the_task_token(context: Any, echo: Any) -> None:
-    """All else in it is the sender's own, and comes back as it was sent."""
+    """Everything else is echoed unchanged."""
     assert echoed(context, TOKEN) == echo
 
 
@@ -204,7 +204,7 @@ def test_a_context_is_echoed_without_the_task_token(context: Any, echo: Any) -> 
     "value", [{"name": "X-Auth-Token", "value": TOKEN}, ["X-Auth-Token", TOKEN], {"a": [["--password", "hunter2"]]}]
 )
 def test_a_value_beside_its_name_is_not_shown(value: Any) -> None:
-    """Headers and arguments are written so."""
+    """As in headers and arguments."""
     assert REDACTED in shown(json.dumps(value))
     assert "hunter2" not in shown(json.dumps(value))
     assert not leaks(shown(json.dumps(value)))
@@ -213,28 +213,28 @@ def test_a_value_beside_its_name_is_not_shown(value: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["AAAAAAAA" + "\n" * 300_000 + "!", "%25252525\\u005cu005cu0026&amp;amp;amp;amp; " * 20_000]
 )
-def test_a_large_message_is_shown_in_no_time(text: str) -> None:
-    """An event shows its beginning; nobody waits for the rest to be looked through."""
+def test_a_large_message_is_shown_quickly(text: str) -> None:
+    """An event shows only its beginning, so the rest is not searched."""
     began = time.perf_counter()
     assert len(shown(text)) <= 16 * 1024
     assert time.perf_counter() - began < 2
 
 
 def test_nothing_is_shown_up_to_the_cut_of_a_large_message() -> None:
-    """Half of a secret may stand there."""
+    """A part of a secret may be there."""
     text = "x" * 15_000 + " " + "hunter2 " * 20_000
     assert "hunter2" not in shown(text)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "to-ken", "API.KEY", "X_JWT", "userPin", "SK", "HMAC"])
-def test_a_plain_secret_is_known_by_its_name(name: str) -> None:
-    """However short it is, and however the name is spelt; nothing of it is kept."""
+def test_a_plain_secret_is_recognised_by_its_name(name: str) -> None:
+    """Even if it is short, with any spelling of the name; nothing of it is kept."""
     assert json.loads(shown(json.dumps({name: "hunter2", "a": 1}))) == {name: REDACTED, "a": 1}
 
 
 @pytest.mark.parametrize("name", ["volume_id", "pinned", "compass", "machine", "keyboard", "ticket", "authored"])
 def test_other_names_hide_nothing(name: str) -> None:
-    """What only looks a little like the name of a secret is shown."""
+    """Values under similar names are shown."""
     text = json.dumps({name: "hunter2"})
     assert shown(text) == text
 
@@ -265,7 +265,7 @@ def test_other_names_hide_nothing(name: str) -> None:
     ],
 )  # fmt: skip
 def test_all_else_is_shown(text: str, expected: str) -> None:
-    """To the letter, so that whoever sent it finds what is wrong."""
+    """Unchanged, so that the sender finds the mistake."""
     assert shown(text) == expected
 
 
@@ -279,7 +279,7 @@ def urlsafe(text: str) -> str:
 ])  # fmt: skip
 @pytest.mark.parametrize("filling", ["", "?", "??", "~~~???>>>" * 9])
 def test_a_plain_secret_is_found_in_every_base64(encode: Callable[[str], str], filling: str) -> None:
-    """For URLs, in lines, with and without its end; what is shown is base64 again."""
+    """The URL-safe alphabet, line breaks, with and without padding; the result is base64 again."""
     inner = json.dumps({"note": filling, "password": "hunter2"})
     told = json.loads(shown(json.dumps({"d": encode(inner)})))["d"]
     assert json.loads(base64.b64decode(told)) == {"note": filling, "password": REDACTED}
@@ -287,7 +287,7 @@ def test_a_plain_secret_is_found_in_every_base64(encode: Callable[[str], str], f
 
 @pytest.mark.parametrize(("levels", "opened"), [(1, True), (12, True), (13, False)])
 def test_texts_within_texts_are_opened_twelve_times(levels: int, opened: bool) -> None:
-    """A text that is nested deeper is blanked out unread."""
+    """A text that is nested deeper is hidden without reading it."""
     text = "a"
     for _ in range(levels):
         text = json.dumps(text)
@@ -295,8 +295,8 @@ def test_texts_within_texts_are_opened_twelve_times(levels: int, opened: bool) -
 
 
 @pytest.mark.parametrize("value", [["see hunter-2/+"], {"a": [["hunter-2/+"]]}, {"hunter-2/+": [None, 1]}])
-def test_a_plain_token_is_known_by_what_it_is(value: Any) -> None:
-    """In lists and names, in the message and in the context that is echoed."""
+def test_a_known_plain_token_is_hidden(value: Any) -> None:
+    """In lists and names, in the message and in the echoed context."""
     assert "hunter-2" not in shown(json.dumps(value), "hunter-2/+")
     assert "hunter-2" not in json.dumps(echoed({"c": value}, "hunter-2/+"))
 
@@ -311,13 +311,13 @@ def test_a_plain_token_is_known_by_what_it_is(value: Any) -> None:
     ],
 )
 def test_nothing_is_lost_behind_a_secret(text: str, expected: str) -> None:
-    """What is shown in its place may be longer than it was."""
+    """The replacement may be longer than the secret."""
     assert shown(text) == expected
 
 
 @pytest.mark.parametrize(("levels", "opened"), [(1, True), (12, True), (13, False)])
 def test_base64_within_base64_is_opened_twelve_times(levels: int, opened: bool) -> None:
-    """And shown as it was written, line breaks and all."""
+    """And shown unchanged, including line breaks."""
     text = "no secret"
     for _ in range(levels):
         text = base64.encodebytes(text.encode()).decode()
@@ -325,6 +325,6 @@ def test_base64_within_base64_is_opened_twelve_times(levels: int, opened: bool) 
 
 
 def test_a_large_message_is_shown_by_its_beginning() -> None:
-    """As far as no half of a secret can stand at the cut, and without what is known to be one."""
+    """Up to where no part of a secret can be at the cut, and without known secrets."""
     assert shown("ab " * 50_000) == ("ab " * 50_000)[: 16 * 1024 - 3000]
     assert shown("hunter-2/+ " + "ab " * 50_000, "hunter-2/+").startswith(f"{REDACTED} ab")

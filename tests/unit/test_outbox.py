@@ -1,4 +1,4 @@
-"""A verdict reaches everybody who wants it, each at its own pace, and nobody holds up the bus."""
+"""A verdict reaches every consumer at its own pace, and no consumer delays the bus."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -46,7 +46,7 @@ def event(id: str = "e-1") -> Event:
 
 @dataclass
 class Listener:
-    """A consumer that answers as told, the last answer for ever."""
+    """A consumer with a script of answers, of which the last repeats."""
 
     answers: list[NotTaken | None] = field(default_factory=lambda: [None])
     wanted: Callable[[Event], bool] = lambda event: True
@@ -70,7 +70,7 @@ class Listener:
 
 @dataclass
 class Attempts(Observer):
-    """Remembers every offer, every step, and what was given back."""
+    """Records every delivery, every step, and every returned message."""
 
     made: list[Attempt] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Attempts(Observer):
 
 
 class Post:
-    """An outbox between a bus, two listeners and a queue, on a clock of their own."""
+    """An outbox with a bus, two consumers, a queue, and a virtual clock."""
 
     def __init__(self, ttl: timedelta = timedelta(hours=24)) -> None:
         self.clock = Clock()
@@ -103,21 +103,21 @@ class Post:
         return self.observer.made
 
     def emit(self, *events: Event, deadline: datetime | None = None) -> list[str]:
-        """One batch, a message for each event; the messages that go back to the queue."""
+        """One batch, a message for each event; returns the messages that return to the queue."""
         outbox = Outbox(self.outlets, deadline)
         for number, one in enumerate(events):
             outbox.post(message(id=f"m-{number}"), one)
         return list(outbox.send().unsent)
 
     def take(self, *decisions: Any, case: Case | None = None) -> list[str]:
-        """One batch, a message for each decision; the messages that go back to the queue."""
+        """One batch, a message for each decision; returns the messages that return to the queue."""
         outbox = Outbox(self.outlets)
         for number, decision in enumerate(decisions):
             outbox.take(Step(replace(case or CASE, message=message(id=f"m-{number}")), decision))
         return list(outbox.send().unsent)
 
     def resume_next(self) -> None:
-        """Offer again what the queue hands out next."""
+        """Deliver again what the queue delivers next."""
         self.clock.now = max(self.clock.now, self.queue.next_visible() or self.clock.now)
         outbox = Outbox(self.outlets)
         for queued in self.queue.receive(10):
@@ -144,13 +144,13 @@ DONE = detached(Detail.DETACHED_NOW)
 
 
 def continued(post: Post) -> list[Case]:
-    """The cases that the queue holds, as the next delivery reads them."""
+    """The cases in the queue, as the next delivery reads them."""
     found = [read(message(sent.body), "bms", START, MESSAGE_KEYS) for sent in post.queue.sent]
     return [case for cases in found if isinstance(cases, list) for case in cases]
 
 
-def test_a_case_goes_on_while_its_event_waits_for_the_bus() -> None:
-    """The continuation is sent all the same, the event waits in the queue, and every message is done."""
+def test_a_case_continues_while_its_event_waits_for_the_bus() -> None:
+    """The continuation is sent, the event waits in the queue, and every message is done."""
     post = Post()
     post.bus.refuse = lambda event: event.outcome is Outcome.UNCONFIRMED
     assert [] == post.take(DONE, Requeue(60, "detaching", announce_unconfirmed=True), Requeue(5, "busy"))
@@ -162,7 +162,7 @@ def test_a_case_goes_on_while_its_event_waits_for_the_bus() -> None:
 
 
 def test_a_continuation_is_sent_before_a_slow_consumer_is_asked() -> None:
-    """However long a consumer takes over another message's verdict, a case with a DELETE out is remembered first."""
+    """Even if a consumer is slow with another verdict, a case with a sent DELETE is saved first."""
     post = Post()
     sent: list[int] = []
     post.sink.pause = lambda: sent.append(len(post.queue.sent))
@@ -171,7 +171,7 @@ def test_a_continuation_is_sent_before_a_slow_consumer_is_asked() -> None:
 
 
 def test_messages_of_a_batch_fail_apart() -> None:
-    """A continuation that the queue does not take gives its own message back, and so does a case that broke."""
+    """Only the message of a continuation that the queue refuses, or of a failed case, returns."""
     post = Post()
     post.queue.refuse = lambda message: message.delay == 7
     assert ["m-2", "m-1"] == post.take(Requeue(5, "busy"), Requeue(7, "busy"), Broken(ZeroDivisionError("a bug")), DONE)
@@ -179,7 +179,7 @@ def test_messages_of_a_batch_fail_apart() -> None:
 
 
 def test_a_continuation_holds_what_is_known_and_no_more() -> None:
-    """Under the names that every release reads, and signed."""
+    """With the names that every release reads, and a MAC."""
     post = Post()
     so_far = replace(CASE.progress, receipt="req-1", deletes_sent=1)
     assert [] == post.take(Requeue(5, "accepted"), case=replace(CASE, progress=so_far))
@@ -193,14 +193,14 @@ def test_a_continuation_holds_what_is_known_and_no_more() -> None:
 
 @pytest.mark.parametrize("project", [None, "1" * 32])
 def test_a_continuation_is_one_of_its_project(project: str | None) -> None:
-    """So the queue can keep the requests of one project from holding up those of others; no project is one, too."""
+    """So the queue can prevent one project from delaying others; requests without a project form a group too."""
     post = Post()
     post.take(Requeue(5, "busy"), case=replace(CASE, request=replace(REQUEST, project_id=project)))
     assert [message.project for message in post.queue.sent] == [project or UNNAMED_PROJECT]
 
 
-def test_what_was_not_looked_at_is_put_back_as_it_was() -> None:
-    """Nothing is counted and nothing is forgotten, and its own message is done."""
+def test_cases_without_a_look_are_requeued_unchanged() -> None:
+    """Nothing is counted or lost, and its message is done."""
     post = Post()
     assert [] == post.take(NotLookedAt())
     (again,) = continued(post)
@@ -215,8 +215,8 @@ def test_everybody_gets_the_event() -> None:
     assert [] == post.queue.sent
 
 
-def test_what_the_bus_does_not_take_nobody_gets() -> None:
-    """The bus comes first: the event waits for it in the queue, and no consumer knows more than the bus."""
+def test_events_that_the_bus_refuses_go_to_no_consumer() -> None:
+    """The bus comes first: the event waits for it in the queue, and no consumer gets it before."""
     post = Post()
     post.bus.refuse = lambda event: event.id == "e-1"
     assert [] == post.emit(event("e-1"), event("e-2"))
@@ -227,8 +227,8 @@ def test_what_the_bus_does_not_take_nobody_gets() -> None:
     assert 0 == len(post.queue)
 
 
-def test_the_bus_is_asked_until_it_takes_the_event() -> None:
-    """For two days, far beyond the consumers' time to live, at growing pauses; each no is told."""
+def test_the_bus_is_retried_until_it_accepts_the_event() -> None:
+    """For two days, far beyond the consumers' time to live, with growing pauses; each refusal is logged."""
     post = Post(ttl=timedelta(hours=1))
     post.bus.refuse = lambda event: post.clock() < START + timedelta(days=2)
     post.emit(event())
@@ -241,8 +241,8 @@ def test_the_bus_is_asked_until_it_takes_the_event() -> None:
     assert all(attempt.refusal and attempt.again_in for attempt in told[:-1])
 
 
-def test_what_neither_bus_nor_queue_takes_is_given_back() -> None:
-    """Then, and only then, the message comes again."""
+def test_messages_return_if_neither_bus_nor_queue_accepts_the_event() -> None:
+    """Only then is the message redelivered."""
     post = Post()
     post.bus.refuse = lambda event: event.id != "e-2"
     post.queue.refuse = lambda message: json.loads(message.body)["event"]["id"] == "e-1"
@@ -250,15 +250,15 @@ def test_what_neither_bus_nor_queue_takes_is_given_back() -> None:
 
 
 def test_a_consumer_gets_only_what_it_wants() -> None:
-    """Who does not want an event is not asked about it."""
+    """A consumer is called only for the events it wants."""
     post = Post()
     post.task.wanted = lambda event: event.id == "e-2"
     post.emit(event("e-1"), event("e-2"))
     assert (["e-1", "e-2"], ["e-2"]) == (post.sink.asked, post.task.asked)
 
 
-def test_a_no_for_now_is_kept_and_offered_again() -> None:
-    """The event waits in the queue for this one consumer; bus and the others are not asked again."""
+def test_a_temporary_refusal_is_kept_and_retried() -> None:
+    """The event waits in the queue for this consumer; bus and other consumers are not called again."""
     post = Post()
     post.sink.answers = [LATER, LATER, None]
     assert [] == post.emit(event())
@@ -269,7 +269,7 @@ def test_a_no_for_now_is_kept_and_offered_again() -> None:
 
 
 def test_pauses_grow() -> None:
-    """Each no doubles the pause at least, up to the longest that SQS knows."""
+    """Each refusal at least doubles the pause, up to SQS's maximum."""
     post = Post()
     post.sink.answers = [LATER]
     post.emit(event())
@@ -283,7 +283,7 @@ def test_pauses_grow() -> None:
 
 @pytest.mark.parametrize("seconds", [120, 3000])
 def test_the_consumer_says_when(seconds: int) -> None:
-    """A Retry-After is honoured, also where it is longer than SQS can hold a message back."""
+    """A Retry-After is honoured, even beyond SQS's longest delay."""
     post = Post()
     post.sink.answers = [NotTaken("HTTP 429", again=True, retry_after=seconds), None]
     post.emit(event())
@@ -293,8 +293,8 @@ def test_the_consumer_says_when(seconds: int) -> None:
     assert seconds == (post.clock() - START).total_seconds()
 
 
-def test_a_no_for_good_is_told_once() -> None:
-    """It blocks nothing: no message is kept, and the observer hears of it."""
+def test_a_permanent_refusal_is_reported_once() -> None:
+    """No message is kept, and the observer is notified."""
     post = Post()
     post.sink.answers = [NEVER]
     assert [] == post.emit(event())
@@ -303,8 +303,8 @@ def test_a_no_for_good_is_told_once() -> None:
     assert (told.to, told.refusal, told.again_in) == ("sink", NEVER, None)
 
 
-def test_it_ends_some_time() -> None:
-    """After its time to live an event is asked about once more and then given up, which is told."""
+def test_deliveries_end_after_their_time_to_live() -> None:
+    """After its time to live an event is tried once more and then given up, which is logged."""
     post = Post(ttl=timedelta(minutes=10))
     post.sink.answers = [LATER]
     post.emit(event())
@@ -318,7 +318,7 @@ def kept_for(name: str, post: Post) -> list[QueueMessage]:
     return [message for message in post.queue.sent if json.loads(message.body).get("to") == name]
 
 
-def test_who_is_not_there_is_asked_once_in_a_batch() -> None:
+def test_an_unreachable_consumer_is_called_once_in_a_batch() -> None:
     """Twenty events for a dead endpoint cost one attempt, and all of them wait."""
     post = Post()
     post.sink.answers = [LATER]
@@ -328,7 +328,7 @@ def test_who_is_not_there_is_asked_once_in_a_batch() -> None:
 
 
 def test_a_slow_consumer_has_no_more_than_its_time() -> None:
-    """A batch ends although every single answer takes seconds; what it could not deliver waits."""
+    """A batch ends although every answer takes seconds; undelivered events wait."""
     post = Post()
     post.sink.pause = lambda: post.clock.sleep(4)
     assert [] == post.emit(*(event(f"e-{number}") for number in range(20)))
@@ -338,7 +338,7 @@ def test_a_slow_consumer_has_no_more_than_its_time() -> None:
 
 
 def test_no_consumer_is_asked_whose_answer_could_come_too_late() -> None:
-    """However many rounds an invocation has, it ends in time; the rest waits for another."""
+    """With any number of rounds an invocation ends in time; the rest waits."""
     post = Post()
     post.sink.pause = lambda: post.clock.sleep(10)
     ends = START + timedelta(seconds=25)
@@ -348,16 +348,16 @@ def test_no_consumer_is_asked_whose_answer_could_come_too_late() -> None:
     assert (2, 3) == (len(post.sink.asked), len(kept_for("sink", post)))
 
 
-def test_what_cannot_be_kept_fails_its_own_record() -> None:
-    """Only if the waiting message cannot be sent does the record go back to the queue."""
+def test_a_delivery_that_cannot_be_kept_fails_its_own_record() -> None:
+    """The record returns to the queue only if the waiting message cannot be sent."""
     post = Post()
     post.sink.answers = [LATER]
     post.queue.refuse = lambda message: json.loads(message.body)["event"]["id"] == "e-2"
     assert ["m-1"] == post.emit(event("e-1"), event("e-2"))
 
 
-def test_a_consumer_that_is_configured_no_more() -> None:
-    """What waits for it ends, and the observer is told."""
+def test_a_consumer_that_is_no_longer_configured() -> None:
+    """Its waiting deliveries end, and the observer is notified."""
     post = Post()
     outbox = Outbox(post.outlets)
     outbox.offer_again(message(), WaitingDelivery(to="fax", event=event(), since=START))
@@ -366,13 +366,13 @@ def test_a_consumer_that_is_configured_no_more() -> None:
 
 
 def test_a_waiting_delivery_comes_back_whole() -> None:
-    """The event survives the queue byte for byte, with the token it is to be answered by."""
+    """The event survives the queue byte for byte, with its task token."""
     waiting = WaitingDelivery(to="sink", event=event(), since=START, attempt=3)
     assert waiting == read(message(ours(waiting.model_dump(mode="json"))), "bms", START, MESSAGE_KEYS)
 
 
-def test_a_broken_waiting_delivery_is_known_as_ours() -> None:
-    """It is no request, so it is not answered like one."""
+def test_a_broken_waiting_delivery_is_recognised_as_ours() -> None:
+    """It is no request and gets no verdict."""
     found = read(message(ours({"pending_delivery": 2, "event": {}})), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
     assert "pending_delivery" == found.own
@@ -384,7 +384,7 @@ LIFE = timedelta(hours=24)
 
 
 def offered(post: Post, waiting: WaitingDelivery, deadline: datetime | None = None) -> list[tuple[Any, int]]:
-    """Offer what waited; what is kept of it, and for how long."""
+    """Deliver a waiting event; returns what is kept of it, and the delay."""
     outbox = Outbox(post.outlets, deadline)
     outbox.offer_again(message(), waiting)
     assert {} == outbox.send().unsent
@@ -420,10 +420,10 @@ FIRST, SECOND = (pause(OFFER_AGAIN, attempt, "sink e-1") for attempt in (0, 1))
         pytest.param(None, to_sink(attempt=4), None, None, id="taken"),
     ],
 )  # fmt: skip
-def test_each_answer_is_told_and_what_follows_is_kept(
+def test_each_answer_is_logged_and_the_next_attempt_is_kept(
     answer: NotTaken | None, waiting: WaitingDelivery, again_in: int | None, later: WaitingDelivery | None
 ) -> None:
-    """How often it was offered, what was said, and when it is offered again: the log, and the message that waits."""
+    """The log and the waiting message have the number of attempts, the answer, and the time of the next attempt."""
     post = Post()
     post.sink.answers = [answer]
     found = offered(post, waiting)
@@ -431,8 +431,8 @@ def test_each_answer_is_told_and_what_follows_is_kept(
     assert found == ([(kept(later), min(900, again_in or 0))] if later else [])
 
 
-def test_what_comes_too_early_is_held_back_again() -> None:
-    """As it was, and nobody is asked."""
+def test_an_early_delivery_is_delayed_again() -> None:
+    """Unchanged, without a call."""
     post = Post()
     early = to_sink(attempt=3, not_before=START + timedelta(seconds=60.5))
     assert offered(post, early) == [(kept(early), 61)]
@@ -441,14 +441,14 @@ def test_what_comes_too_early_is_held_back_again() -> None:
 
 
 def test_a_consumer_has_its_time_and_no_more() -> None:
-    """What one answer may take, or what is left of the invocation."""
+    """The limit of one answer, or the rest of the invocation."""
     post, longest = Post(), timedelta(seconds=LONGEST_OFFER)
     offered(post, to_sink())
     offered(post, to_sink(), START + longest + timedelta(seconds=1))
     assert post.sink.deadlines == [START + longest, START + longest]
 
 
-def test_nobody_is_asked_whose_answer_might_not_come_in_time() -> None:
+def test_no_consumer_is_called_whose_answer_might_be_late() -> None:
     """The event waits, and the log says why."""
     post = Post()
     offered(post, to_sink(), START + timedelta(seconds=LONGEST_OFFER))
@@ -457,15 +457,15 @@ def test_nobody_is_asked_whose_answer_might_not_come_in_time() -> None:
 
 
 def test_a_consumer_that_is_gone_is_named() -> None:
-    """The log says whom the verdict did not reach."""
+    """The log names the consumer that the verdict did not reach."""
     post = Post()
     assert [] == offered(post, to_sink(to="fax"))
     why = NotTaken("nobody of that name is configured any more", again=False)
     assert post.attempts == [Attempt("fax", event(), 1, why)]
 
 
-def test_each_no_of_the_bus_is_told_and_kept() -> None:
-    """With its own words, and the message that waits says how often it was asked."""
+def test_each_refusal_of_the_bus_is_logged_and_kept() -> None:
+    """With its own words; the waiting message has the number of attempts."""
     post = Post()
     post.bus.refuse = lambda event: True
     assert [] == post.emit(event())
@@ -484,8 +484,8 @@ def test_each_no_of_the_bus_is_told_and_kept() -> None:
 NAMED = f"request /changes 4711, servers/{REQUEST.server_id}/volumes/{REQUEST.volume_id}"
 
 
-def test_what_goes_back_says_why() -> None:
-    """In the log, with the request's own names where it is known, and with what was at the bottom of it."""
+def test_the_log_says_why_a_message_returns() -> None:
+    """With the request's ids if they are known, and the root cause."""
     post, bug = Post(), ZeroDivisionError("a bug")
     post.queue.refuse = lambda message: True
     post.bus.refuse = lambda event: True
@@ -503,22 +503,22 @@ def test_what_goes_back_says_why() -> None:
         assert why == str(error)
 
 
-def test_an_error_without_words_is_told_by_its_kind() -> None:
-    """Something must stand in the log."""
+def test_an_error_without_a_message_is_named_by_its_kind() -> None:
+    """The log must not be empty."""
     post = Post()
     post.take(Broken(ZeroDivisionError()))
     assert [(id_, why) for id_, why, _ in post.observer.given_back] == [("m-0", "ZeroDivisionError")]
 
 
 class Throttled(VirtualQueue):
-    """A queue that takes nothing just now."""
+    """A queue that refuses everything at the moment."""
 
     def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         return dict.fromkeys(messages, Unsent("Throttling", True, TimeoutError("slow")))
 
 
-def test_a_queue_that_is_overrun_is_told_apart() -> None:
-    """What is given back because too much came at once may be held back for longer."""
+def test_a_throttled_queue_is_distinguished() -> None:
+    """Messages that return because of throttling may be delayed longer."""
     post = Post()
     outbox = Outbox(replace(post.outlets, queue=Throttled(post.clock)))
     outbox.take(Step(CASE, Requeue(5, "busy")))
@@ -529,7 +529,7 @@ def test_a_queue_that_is_overrun_is_told_apart() -> None:
 
 
 def test_a_verdict_that_cannot_be_kept_for_a_consumer_says_so() -> None:
-    """The log tells it from a case that could not go on."""
+    """The log distinguishes it from a case that could not continue."""
     post = Post()
     post.sink.answers = [LATER]
     post.queue.refuse = lambda message: True
@@ -550,8 +550,8 @@ class NoKeys:
         return START
 
 
-def test_what_cannot_be_signed_goes_back() -> None:
-    """Nothing of ours is sent without a MAC; what the bus takes is sent all the same."""
+def test_messages_that_cannot_be_signed_return() -> None:
+    """None of our messages is sent without a MAC; events still go to the bus."""
     post = Post()
     outbox = Outbox(replace(post.outlets, macs=NoKeys()))
     outbox.take(Step(CASE, Requeue(5, "busy", announce_unconfirmed=True)))
@@ -563,7 +563,7 @@ def test_what_cannot_be_signed_goes_back() -> None:
 
 
 class TimedBus(VirtualBus):
-    """Remembers until when each call may take."""
+    """Records the deadline of each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -588,7 +588,7 @@ class TimedQueue(VirtualQueue):
 
 @pytest.mark.parametrize("seconds", [20, None])
 def test_each_call_has_its_share_of_the_time(seconds: int | None) -> None:
-    """So that the bus leaves time for what goes on, and that for what waits; who is not needed is not called."""
+    """The bus leaves time for continuations, and these for waiting deliveries; unneeded ones are not called."""
     post, deadline = Post(), START + timedelta(seconds=seconds) if seconds else None
     post.sink.answers = [LATER]
     bus, queue = TimedBus(), TimedQueue(post.clock)
@@ -607,7 +607,7 @@ def test_each_call_has_its_share_of_the_time(seconds: int | None) -> None:
 
 
 def test_an_event_that_waited_and_is_not_kept_goes_back_with_its_message() -> None:
-    """It comes again from the queue that it waited in."""
+    """It is redelivered from the queue."""
     post = Post()
     post.bus.refuse = lambda event: True
     post.queue.refuse = lambda message: True
@@ -617,7 +617,7 @@ def test_an_event_that_waited_and_is_not_kept_goes_back_with_its_message() -> No
 
 
 def test_the_answer_to_what_is_no_request_leaves_by_the_bus() -> None:
-    """And where it cannot, its message comes again."""
+    """If it cannot, its message is redelivered."""
     bad = Rejected(Origin("4715", "/changes", START), (Fault("", "is odd"),), "{}")
     post = Post()
     outbox = Outbox(post.outlets)
@@ -636,7 +636,7 @@ NONSENSE = replace(DONE, detail=cast(Any, "nonsense"))
 
 
 def test_a_step_that_cannot_be_written_is_a_failure_of_its_case() -> None:
-    """The case comes again with that on record, the observers hear of it, and other cases are not harmed."""
+    """The case is requeued with that failure, the observers are notified, and other cases are unaffected."""
     post = Post()
     assert [] == post.take(NONSENSE, DONE)
     assert 1 == len(post.bus.events)
@@ -654,7 +654,7 @@ def test_a_step_that_cannot_be_written_is_a_failure_of_its_case() -> None:
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_a_case_that_can_never_be_written_is_answered(dry_run: bool) -> None:
-    """After so many failures in a row, as a dead letter would be: with what was sent, if it was no dry run."""
+    """After the maximum of failures in a row, like a dead letter: with what was sent, unless it was a dry run."""
     post = Post()
     so_far = replace(CASE.progress, failures=FAILURES - 1, polls=3)
     dying = replace(CASE, request=replace(REQUEST, dry_run=dry_run), progress=so_far, message=message('{"a": 1}'))
@@ -673,7 +673,7 @@ def test_a_case_that_can_never_be_written_is_answered(dry_run: bool) -> None:
 
 
 def test_a_case_that_not_even_a_failure_can_be_written_of_goes_back() -> None:
-    """Nothing is lost: its message comes again, and the log has the second error."""
+    """Nothing is lost: its message is redelivered, and the log has the second error."""
     post = Post()
     unwritable = replace(CASE, request=replace(REQUEST, context=cast(Any, {"a": object()})))
     assert ["m-0"] == post.take(NONSENSE, case=unwritable)

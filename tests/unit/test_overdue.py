@@ -1,4 +1,4 @@
-"""The bound of each request, worked out beside the rules that keep it, and what counts as late."""
+"""The time bound of each request, and the metric for overdue ones."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -58,12 +58,12 @@ MOVING = seen(volume("in-use", attachment(), attachment(attachment_id="b" * 36))
     ],
 )  # fmt: skip
 def test_a_request_has_a_bound(waiting: Case, ends: datetime) -> None:
-    """By the clock that runs: its time to live, its expiry, or the watch of a detach."""
+    """It follows from its time to live, its expiry, or the watch of a detach."""
     assert bound(waiting, POLICY) == ends
 
 
 def test_a_request_is_overdue_when_its_last_look_is() -> None:
-    """Not before that look had time to be delivered, and by each second after that."""
+    """Not before that look could be delivered, and then by each second."""
     waiting, late = case(), NOW + HOUR + timedelta(seconds=LATE_LOOK)
     at = [NOW, late, late + timedelta(seconds=1), late + timedelta(hours=1)]
     assert [seconds_overdue(waiting, POLICY, now) for now in at] == [0, 0, 1, 3600]

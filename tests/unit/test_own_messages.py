@@ -1,4 +1,4 @@
-"""What a request tells itself: the message comes back as the task it was."""
+"""Our own messages: a case that was sent as a continuation is read back unchanged."""
 
 import json
 from collections.abc import Callable
@@ -73,7 +73,7 @@ class NoKeys:
 
 
 class Sink:
-    """Takes every verdict."""
+    """Accepts every verdict."""
 
     def __init__(self) -> None:
         self.taken: list[str] = []
@@ -118,13 +118,13 @@ def test_everything_learnt_comes_back() -> None:
 
 
 @pytest.mark.parametrize("name", ["generation", "detaching_read_at"])
-def test_what_is_of_no_use_any_more_is_dropped(name: str) -> None:
-    """A message may still carry what an earlier state of this code wrote."""
+def test_obsolete_fields_are_dropped(name: str) -> None:
+    """A message may still contain fields of an earlier release."""
     assert same(back(ours(message(progress={**message()["progress"], name: "x"}))), REQUEST, PROGRESS)
 
 
 def test_a_fresh_continuation_is_small() -> None:
-    """What is not known yet takes no room in the message."""
+    """Unknown fields take no space in the message."""
     assert len(continuation(REQUEST, Progress(first_seen_at=START))) < 500
 
 
@@ -145,8 +145,8 @@ def test_any_request_comes_back(
     assert same(back(continuation(request, progress)), request, progress)
 
 
-def test_redelivery_is_told() -> None:
-    """A continuation that was delivered before says since when; what it brought along is not forgotten."""
+def test_redelivery_is_recorded() -> None:
+    """A continuation that was delivered before has the time of that; its progress is kept."""
     found: Any = read(received(continuation(REQUEST, PROGRESS), receive_count=2), "bms", START, MESSAGE_KEYS)
     assert found[0].progress.redelivered_since == START + timedelta(minutes=6)
     assert back(continuation(REQUEST, PROGRESS)).progress.redelivered_since == START
@@ -168,8 +168,8 @@ def test_redelivery_is_told() -> None:
         ({"continuation": 1, "progress": {}}, "request"),
     ],
 )
-def test_what_we_did_not_write_is_refused(body: dict[str, Any], field: str) -> None:
-    """A continuation with unknown or broken fields is not half understood, and the fault is named."""
+def test_fields_that_we_did_not_write_are_refused(body: dict[str, Any], field: str) -> None:
+    """A continuation with unknown or broken fields is refused as a whole, and the fault is named."""
     found = back(ours(body))
     assert isinstance(found, Rejected)
     assert field in [fault.field for fault in found.faults]
@@ -177,14 +177,14 @@ def test_what_we_did_not_write_is_refused(body: dict[str, Any], field: str) -> N
 
 
 def test_another_releases_continuation_is_not_answered() -> None:
-    """A detach under way is not called an invalid request because we cannot read about it: the message goes back."""
+    """A detach under way is not rejected because we cannot read its message: the message returns to the queue."""
     bench = Bench()
     assert ["m-0"] == list(bench.handle(ours(message(continuation=2))))
     assert (bench.bus.events, len(bench.queue)) == ([], 0)
 
 
-def test_what_cannot_be_read_still_names_its_request() -> None:
-    """Whoever answers in our place can do so under the request's own identity."""
+def test_an_unreadable_message_still_names_its_request() -> None:
+    """Another function can answer with the request's own identity."""
     found = back(ours(message(progress=None)))
     assert (found.origin.id, found.origin.source, found.server_id, found.volume_id) == ("4711",
         "/changes", SERVER, VOLUME)  # fmt: skip
@@ -203,8 +203,8 @@ ASKER = Requester(AuthType.USER, "root", Via.WEBHOOK_IAM)
         ({"id": 5, "source": "", "correlation_id": "a\nb", "requester": "root"}, Origin("m-2", QUEUE_ARN, SENT)),
     ],
 )  # fmt: skip
-def test_continuation_that_cannot_be_read_says_whose_it_was(told: dict[str, Any], asked_by: Origin) -> None:
-    """All that the verdict needs: who asked, for which volume, whose task waits, and what was announced."""
+def test_an_unreadable_continuation_names_its_request(told: dict[str, Any], asked_by: Origin) -> None:
+    """It has all that the verdict needs: requester, volume, waiting task, and the unconfirmed verdict."""
     request = {**message()["request"], "task_token": "AQC-token", "context": {"a": 1}, "dry_run": True, **told}
     body = message(continuation=2, request=request)
     expected = Rejected(
@@ -217,13 +217,13 @@ def test_continuation_that_cannot_be_read_says_whose_it_was(told: dict[str, Any]
 
 
 @pytest.mark.parametrize("progress", [[], None, {}, {"unconfirmed_id": 5}, {"unconfirmed_id": ""}, ["unconfirmed_id"]])
-def test_nothing_was_announced_that_cannot_be_read(progress: object) -> None:
-    """A verdict follows no other that it cannot name."""
+def test_an_unreadable_unconfirmed_id_is_ignored(progress: object) -> None:
+    """A verdict cannot refer to an unconfirmed one without its id."""
     assert back(ours(message(continuation=2, progress=progress))).unconfirmed_id is None
 
 
 def test_waiting_delivery_comes_back() -> None:
-    """Whole; and of one that cannot be read every fault is named."""
+    """Completely; for an unreadable one every fault is named."""
     assert back(waiting("sink", EVENT)) == WaitingDelivery(to="sink", event=EVENT, since=START)
     found = back(ours(without(WAITING, "to") | {"pending_delivery": 2, "surprise": 1}))
     assert found.own == "pending_delivery"
@@ -231,13 +231,13 @@ def test_waiting_delivery_comes_back() -> None:
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "5", '{"a": 1}', '{"mac": 1, "mac": 2}'])
-def test_what_has_no_mac_is_shown_as_it_is(body: str) -> None:
-    """To the byte."""
+def test_a_message_without_a_mac_is_shown_unchanged(body: str) -> None:
+    """Byte for byte."""
     assert without_mac(body) == body
 
 
 def test_message_is_shown_without_its_mac() -> None:
-    """Whoever reads it could send it again."""
+    """A reader could send it again."""
     assert json.loads(without_mac(json.dumps(GENUINE))) == without(GENUINE, "mac")
 
 
@@ -259,11 +259,11 @@ USER = {"authtype": "user", "authid": "root"}
     ],
 )  # fmt: skip
 def test_requester_of_a_signed_request(event: dict[str, Any], asked_by: Requester | None) -> None:
-    """Who the webhook endpoint says it was; a way of proof that nobody knows proves nothing."""
+    """The requester according to the webhook endpoint; an unknown kind of proof proves nothing."""
     assert requester_in(event) == asked_by
 
 
-def test_requester_is_told_as_it_is_read() -> None:
+def test_the_requester_survives_the_round_trip() -> None:
     """A requester without an id has no `authid`."""
     assert as_attributes(ASKER) == {"authtype": "user", "authid": "root", "authvia": "webhook_iam"}
     assert as_attributes(Requester(AuthType.UNKNOWN)) == {"authtype": "unknown", "authvia": "queue"}
@@ -300,8 +300,8 @@ def forged(body: str) -> Rejected:
         {"pending_delivery": 1, "event": {}, "mac": ""},
     ],
 )
-def test_what_carries_no_mac_of_ours_is_not_believed(body: dict[str, Any]) -> None:
-    """Neither progress nor a verdict can be forged, and no byte of a genuine message be changed."""
+def test_messages_without_our_mac_are_not_trusted(body: dict[str, Any]) -> None:
+    """Neither progress nor a verdict can be forged, and no byte of a genuine message can be changed."""
     found = forged(json.dumps(body))
     assert (found.origin.id, found.origin.source) == ("m-2", QUEUE_ARN)
     assert (found.server_id, found.volume_id, found.context, found.task_token) == (None, None, None, None)
@@ -312,22 +312,22 @@ def test_what_carries_no_mac_of_ours_is_not_believed(body: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("dump", [partial(json.dumps, indent=2), partial(json.dumps, ensure_ascii=False)])
 def test_blanks_order_and_escapes_do_not_matter(dump: Callable[[object], str]) -> None:
-    """A message that was parsed and written again on its way says the same."""
+    """A message that was parsed and serialised again is still authentic."""
     message = json.loads(continuation(replace(REQUEST, context={"ä": [1.0, -0.0, 2**60, 1e-7]}), PROGRESS))
     case = back(dump(dict(reversed(message.items()))))
     assert case.request.context == {"ä": [1.0, -0.0, 2**60, 1e-7]}
 
 
 def test_messages_are_ascii() -> None:
-    """A queue takes not every character that a request may hold: each is escaped."""
+    """A queue refuses some characters that a request may contain, so all are escaped."""
     context: dict[str, Any] = {"\ufffe\uffff": "\x7f\x85\u2028\U0001fffe"}
     body = continuation(replace(REQUEST, context=context), PROGRESS)
     assert body.isascii()
     assert back(body).request.context == context
 
 
-def test_the_key_before_is_accepted_and_one_before_that_is_not() -> None:
-    """A key is replaced while messages are under way."""
+def test_the_previous_key_is_accepted_and_older_ones_are_not() -> None:
+    """A key is rotated while messages are in the queue."""
     old, new, newer = b"old", b"new", b"newer"
     body = signed(without(GENUINE, "mac"), FixedKeys((old,)).mac)
     assert not isinstance(read(received(body), "bms", START, FixedKeys((new, old))), Rejected)
@@ -336,8 +336,8 @@ def test_the_key_before_is_accepted_and_one_before_that_is_not() -> None:
 
 
 @pytest.mark.parametrize(("made_after", "believed"), [(-901, False), (-900, True), (3600, True)])
-def test_the_release_before_signed_nothing(made_after: int, believed: bool) -> None:
-    """What was sent before there was a key is read, and what the release before still sent while it was replaced."""
+def test_unsigned_messages_of_the_previous_release_are_read(made_after: int, believed: bool) -> None:
+    """Messages from before the key existed are read, and those that the old release sent during the deployment."""
     message = received(json.dumps(without(GENUINE, "mac")))
     keys = replace(MESSAGE_KEYS, made=message.sent_at + timedelta(seconds=made_after))
     assert isinstance(read(message, "bms", START, keys), list) == believed
@@ -345,8 +345,8 @@ def test_the_release_before_signed_nothing(made_after: int, believed: bool) -> N
     assert wrong.forged
 
 
-def test_a_forgery_is_answered_and_done_with() -> None:
-    """Its sender ends no request with it: the answer has the message's own identity."""
+def test_a_forgery_is_answered_and_finished() -> None:
+    """It cannot end another request: the answer has the message's own identity."""
     bench = Bench(consumers={"sink": (sink := Sink())})
     disk = bench.disk()
     progress = {"first_seen_at": START.isoformat(), "accepted_at": START.isoformat(), "deletes_sent": 1}
@@ -364,7 +364,7 @@ def test_a_forgery_is_answered_and_done_with() -> None:
 
 
 def test_without_a_key_nothing_is_guessed() -> None:
-    """While the key cannot be read our messages go back to the queue, and requests that need no continuation go on."""
+    """While the key cannot be read our messages return to the queue; requests without a continuation go on."""
     bench = Bench(macs=NoKeys())
     disk, gone = bench.disk(), bench.disk(attached=False)
     assert ["m-0", "m-1"] == sorted(bench.handle(json.dumps(GENUINE), bench.request(disk), bench.request(gone)))

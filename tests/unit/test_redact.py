@@ -1,4 +1,4 @@
-"""Nothing secret gets out, whatever text it stands in."""
+"""Redaction: no secret remains in any text."""
 
 import json
 
@@ -60,7 +60,7 @@ CARRIERS = [
 @example(secret="0" * 60, before="", after="")
 @given(secret=SECRET, before=st.text(max_size=60), after=st.text(max_size=60))
 def test_secret_never_survives(carrier: str, secret: str, before: str, after: str) -> None:
-    """A secret in a known carrier is gone to its last letters, whatever stands around it."""
+    """A secret in a known form is removed completely, whatever surrounds it."""
     tail = secret[-8:]
     assume(tail not in before + after + carrier)
     shown = redact(f"{before}\n{carrier.replace('%s', secret)}\n{after}")
@@ -80,7 +80,7 @@ def test_keys_need_no_name(key: str) -> None:
 
 @given(st.text(max_size=2000))
 def test_result_is_short_and_can_be_encoded(text: str) -> None:
-    """Whatever comes in, at most 500 characters of valid Unicode go out."""
+    """Any input gives at most 500 characters of valid Unicode."""
     shown = redact(text)
     assert len(shown) <= LONGEST == 500
     json.dumps(shown).encode()
@@ -93,7 +93,7 @@ def test_half_a_surrogate_pair_is_replaced() -> None:
 
 
 def test_secret_at_the_cut_is_redacted_before_the_cut() -> None:
-    """No half of a secret is left where the text is cut."""
+    """No part of a secret is left where the text is cut."""
     shown = redact("x" * 480 + " X-Auth-Token: " + "abcdefgh" * 400)
     assert "abcdefgh" not in shown
 
@@ -113,12 +113,12 @@ def test_secret_at_the_cut_is_redacted_before_the_cut() -> None:
         "(Request-ID: req-d2088331-d7b8-40c5-9653-1b28d36bfe3f)",
     ],
 )
-def test_what_is_not_secret_is_kept(text: str) -> None:
-    """The messages that operators need come through word for word."""
+def test_ordinary_messages_are_kept(text: str) -> None:
+    """The messages that operators need are kept unchanged."""
     assert redact(text) == text
 
 
 @pytest.mark.parametrize("piece", ["token", 'token"', "MII", "://a:", "\\", 'password="\\', "access ", "A", "< "])
 def test_time_grows_with_the_text_only(piece: str) -> None:
-    """A megabyte of almost-secrets is read in one go, without trying every start against every end."""
+    """A megabyte of text that resembles secrets is searched in linear time."""
     assert len(redact(piece * (1_000_000 // len(piece)))) <= LONGEST

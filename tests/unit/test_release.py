@@ -1,4 +1,4 @@
-"""What `make deploy` does between build and deployment: refuses what would fail later, and tells releases apart."""
+"""The step of `make deploy` between build and deployment: checks of parameters, and the revision."""
 
 import json
 from pathlib import Path
@@ -22,14 +22,14 @@ parameter_overrides = {}
 
 @pytest.fixture
 def built(tmp_path: Path) -> Path:
-    """A template as `sam build` leaves it: the variables of all functions stand there once."""
+    """A template as written by `sam build`, with the variables of all functions once."""
     path = tmp_path / "template.yaml"
     path.write_text((ROOT / "template.yaml").read_text())
     return path
 
 
 def released(built: Path, *parameters: str, overrides: str = "[]", kept: Values | None = None) -> Exit:
-    """To a stack that has these parameters; to a new one without."""
+    """Release to a stack with these parameters, or to a new one."""
     config = built.with_name("own.toml")
     config.write_text(CONFIG.format(overrides))
     return main(["--config", str(config), "--template", str(built), "--", *parameters], lambda _: kept or {})
@@ -40,8 +40,8 @@ def released(built: Path, *parameters: str, overrides: str = "[]", kept: Values 
     ['["MaximumConcurrency=7", "LogRetentionDays=30"]', '"MaximumConcurrency=7 LogRetentionDays=30"',
      '\'MaximumConcurrency="7" LogRetentionDays=30\''],
 )  # fmt: skip
-def test_the_file_says_what_is_set(overrides: str, built: Path) -> None:
-    """As sam reads it, a list or a text; what is given instead takes the place of all of it."""
+def test_the_file_sets_parameters(overrides: str, built: Path) -> None:
+    """As a list or a text, as sam reads it; arguments replace all of them."""
     assert released(built, overrides=overrides) is Exit.DETACHED
     config = built.with_name("own.toml")
     assert parameters_of(config, []) == {"MaximumConcurrency": "7", "LogRetentionDays": "30"}
@@ -58,7 +58,7 @@ def test_the_file_says_what_is_set(overrides: str, built: Path) -> None:
      ('["SinkUrl=https://x.example/?a=b\'c"]', {"SinkUrl": "https://x.example/?a=b'c"})],
 )  # fmt: skip
 def test_values_are_those_that_sam_finds(overrides: str, values: Values, built: Path) -> None:
-    """Quotes are no part of a value; what is empty is set, too."""
+    """Quotes are not part of a value; an empty value is set too."""
     released(built, overrides=overrides)
     assert parameters_of(built.with_name("own.toml"), []) == values
 
@@ -66,14 +66,14 @@ def test_values_are_those_that_sam_finds(overrides: str, values: Values, built: 
 @pytest.mark.parametrize(
     "text", ["SinkUrl=", "SinkUrl= Memory=512", "AllowedRequesters=api_key:ci, api_key:x", 'EventSource=/a"b', "A-B=1"]
 )
-def test_what_sam_would_leave_out_is_refused(text: str, built: Path) -> None:
-    """Whole or in part: another value would be deployed than was checked, or the old one kept."""
+def test_parameters_that_sam_would_ignore_are_refused(text: str, built: Path) -> None:
+    """Completely or in part, because sam would deploy another value than the checked one."""
     with pytest.raises(Faulty, match="a parameter is given as Name=value"):
         parameters_of(built, [text])
 
 
 def test_settings_of_all_commands_count(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As for sam; what is no table is told."""
+    """As for sam; anything but a table is reported."""
     config = built.with_name("own.toml")
     config.write_text('[default.global.parameters]\nparameter_overrides = "Memory=512"\n')
     assert parameters_of(config, []) == {"Memory": "512"}
@@ -90,8 +90,8 @@ KEPT = {"CanaryServerId": "0" * 8 + "-0000-0000-0000-" + "0" * 12, "AllowedProje
 KEPT["CanaryVolumeId"] = KEPT["CanaryServerId"]
 
 
-def test_what_the_stack_keeps_counts(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A value that is not named stays as it is: it may be what is needed, or what is in the way."""
+def test_parameters_that_the_stack_keeps_count(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value that is not named stays, and may be needed or conflict."""
     assert released(built, "Canary=5m") is Exit.USAGE
     assert "CanaryServerId must be set" in capsys.readouterr().err
     assert released(built, "Canary=5m", kept=KEPT) is Exit.DETACHED
@@ -100,14 +100,14 @@ def test_what_the_stack_keeps_counts(built: Path, capsys: pytest.CaptureFixture[
     assert not list(faults_in(TEMPLATE, {"Canary": "5m"}, None))
 
 
-def test_what_only_aws_can_name_is_no_fault(built: Path) -> None:
-    """The canary has the ARN of its rule in a variable, which is not known before it is deployed."""
+def test_values_that_only_aws_knows_are_no_fault(built: Path) -> None:
+    """The canary has the ARN of its rule in a variable, which is known only after the deployment."""
     assert released(built, *(f"{name}={value}" for name, value in KEPT.items() if name != "Gone"), "Canary=5m") == 0
 
 
 @mock_aws
-def test_it_is_read_from_the_stack_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of one that is not there; None where AWS is not allowed to tell, or the file names no stack."""
+def test_kept_parameters_are_read_from_the_stack_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty for a stack that does not exist; None if AWS denies access or the file names no stack."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     config = tmp_path / "own.toml"
     config.write_text(CONFIG.format("[]") + 'region = "eu-central-1"\n')
@@ -124,7 +124,7 @@ def test_it_is_read_from_the_stack_of_the_file(tmp_path: Path, monkeypatch: pyte
 
 
 def test_each_set_of_values_is_a_revision(built: Path) -> None:
-    """The same values are the same revision in any order; another value makes every function another one."""
+    """The same values give the same revision in any order; another value changes every function."""
     whole = built.read_text()
     revisions = set()
     for parameters in (
@@ -154,30 +154,30 @@ def test_the_revision_is_a_variable_of_every_function() -> None:
      ["SinkUrl=https://x.example/a?b=c", "SinkSecretId=sink", "SinkMode=binary", "VerdictBucket=verdicts"],
      ["AllowedProjectsSecretId=volume-detach/projects", "SenderAccounts=123456789012"]],
 )  # fmt: skip
-def test_what_can_be_deployed_is_released(parameters: list[str], built: Path) -> None:
-    """Whatever CloudFormation alone knows, such as an ARN, is no fault of the parameters."""
+def test_valid_parameters_are_released(parameters: list[str], built: Path) -> None:
+    """Values that only CloudFormation knows, such as an ARN, are no fault."""
     assert released(built, *parameters) is Exit.DETACHED
 
 
 @pytest.mark.parametrize(
     ("parameters", "said"),
-    [(["MaxConcurrency=1"], "MaxConcurrency: there is no such parameter; MaximumConcurrency is one"),
+    [(["MaxConcurrency=1"], "MaxConcurrency: there is no such parameter; do you mean MaximumConcurrency?"),
      (["Nothing=1"], "Nothing: there is no such parameter\n"),
      (["Webhook=on"], "Webhook=on: must be one of off, iam, public"),
      (["Memory=64"], "Memory=64: must be a whole number from 192 to 10240"),
      (["Memory=1.5"], "Memory=1.5: must be a whole number"),
-     (["SubnetIds=10.0.0.0/24"], "SubnetIds=10.0.0.0/24: does not look like one"),
+     (["SubnetIds=10.0.0.0/24"], "SubnetIds=10.0.0.0/24: is not valid"),
      (["SubnetIds=subnet-0a1b2c3d"], "SecurityGroupIds must be set beside SubnetIds."),
-     (["SinkUrl=https://x.example"], "SinkSecretId must be set beside SinkUrl"),
+     (["SinkUrl=https://x.example"], "SinkUrl needs SinkSecretId"),
      (["ConfirmTimeout=700", "WatchTimeout=600"], "CONFIRM_TIMEOUT must not be longer than WATCH_TIMEOUT"),
      (["AllowedRequesters=robot:x"], "ALLOWED_REQUESTERS"),
      (["Memory"], "Memory: a parameter is given as Name=value"),
      (["Memory=64", "Webhook=on"], "Webhook=on: must be one of off, iam, public")],
 )  # fmt: skip
-def test_what_would_fail_later_is_refused_now(
+def test_parameters_that_would_fail_later_are_refused_now(
     parameters: list[str], said: str, built: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every fault of a parameter is a line, and the template is left as it is."""
+    """Every fault of a parameter is a line, and the template stays unchanged."""
     before = built.read_text()
     assert released(built, *parameters) is Exit.USAGE
     assert said in capsys.readouterr().err
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_used_is_named(built: Path, capsys: pytest.Capture
 
 
 def test_a_template_that_has_its_revision_is_built_again(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was released is not released twice under another revision."""
+    """A released template is not released again with another revision."""
     assert released(built) is Exit.DETACHED
     assert released(built, "Memory=512") is Exit.USAGE
     assert "run `sam build` again" in capsys.readouterr().err

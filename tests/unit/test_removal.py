@@ -1,4 +1,4 @@
-"""`make remove`: what goes, what stays, what stands in the way, and how it ends."""
+"""`make remove`: what it deletes, what remains, what prevents it, and how it ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ ESTATE = Estate(
 
 @dataclass
 class FakeStack:
-    """A stack whose deletion takes some looks, and ends as the script says."""
+    """A stack whose deletion takes several checks, and ends as the script says."""
 
     found: Estate = ESTATE
     ends: Sequence[tuple[str, str]] = (("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", ""))
@@ -68,8 +68,8 @@ class Person:
         self.now += timedelta(seconds=seconds)
 
 
-def test_a_stack_is_deleted_and_what_stays_is_named() -> None:
-    """Logs, secrets, bucket, topic and artifacts stay, each with the command that removes it."""
+def test_a_stack_is_deleted_and_what_remains_is_named() -> None:
+    """Logs, secrets, bucket, topic and artifacts remain, each with the command that removes it."""
     stack, person = FakeStack(), Person()
     assert person.removes(stack) is Exit.DETACHED
     assert (stack.asked, stack.logs) == (True, [])
@@ -81,7 +81,7 @@ def test_a_stack_is_deleted_and_what_stays_is_named() -> None:
     assert person.read[-1] == "s is deleted."
 
 
-def test_logs_go_only_where_that_is_asked_for_and_after_the_stack() -> None:
+def test_logs_are_deleted_only_on_request_and_after_the_stack() -> None:
     stack, person = FakeStack(), Person()
     assert person.removes(stack, with_logs=True) is Exit.DETACHED
     assert stack.logs == ["worker-logs"]
@@ -99,19 +99,22 @@ def test_a_no_changes_nothing() -> None:
     [
         (replace(ESTATE, requests=Waiting(1, 0, 0, timedelta(days=14))), "1 messages would be lost"),
         (replace(ESTATE, dead=Waiting(0, 0, 2, timedelta(days=14))), "2 messages would be lost"),
-        (replace(ESTATE, rules=("theirs",)), "rules of others, so CloudFormation would fail: theirs"),
+        (
+            replace(ESTATE, rules=("theirs",)),
+            "rules that the stack did not create, so CloudFormation would fail: theirs",
+        ),
         (replace(ESTATE, stack=replace(STACK, protected=True)), "--no-enable-termination-protection"),
-        (replace(ESTATE, stack=replace(STACK, status="UPDATE_IN_PROGRESS")), "wait until that has ended"),
+        (replace(ESTATE, stack=replace(STACK, status="UPDATE_IN_PROGRESS")), "wait until it has finished"),
     ],
 )
-def test_what_stands_in_the_way_is_said_before_anything_is_deleted(estate: Estate, said: str) -> None:
+def test_obstacles_are_reported_before_anything_is_deleted(estate: Estate, said: str) -> None:
     stack, person = FakeStack(estate), Person()
     assert person.removes(stack) is Exit.USAGE
     assert not stack.asked
     assert any(said in line for line in person.read)
 
 
-def test_messages_are_lost_where_a_person_says_so() -> None:
+def test_messages_are_lost_only_on_request() -> None:
     stack = FakeStack(replace(ESTATE, requests=Waiting(1, 0, 0, timedelta(days=14))))
     assert Person().removes(stack, lose_requests=True) is Exit.DETACHED
 
@@ -123,25 +126,25 @@ def test_a_deletion_that_fails_says_why_and_removes_nothing_else() -> None:
     assert "the bus has rules" in person.read[-1]
 
 
-def test_a_deletion_that_takes_long_goes_on_by_itself() -> None:
+def test_a_long_deletion_continues_without_the_command() -> None:
     stack, person = FakeStack(ends=(("DELETE_IN_PROGRESS", ""),)), Person()
     assert person.removes(stack, with_logs=True) is Exit.OPEN
     assert stack.logs == []
-    assert "goes on by itself" in person.read[-1]
+    assert "CloudFormation continues" in person.read[-1]
 
 
 def test_an_export_that_others_import_is_told() -> None:
-    """CloudFormation does not call that a failure: the stack has the status that it had before."""
+    """CloudFormation reports no failure: the stack returns to its former status."""
     in_use = "Export s-RequestQueueUrl cannot be deleted as it is in use by theirs"
     stack, person = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("UPDATE_COMPLETE", in_use))), Person()
     assert person.removes(stack, with_logs=True) is Exit.FAILED
     assert stack.logs == []
-    assert f"({stack.ends[-1][0]}): {in_use}. Remove what is in the way" in person.read[-1]
+    assert f"({stack.ends[-1][0]}): {in_use}. Remove the obstacle" in person.read[-1]
     late = FakeStack(ends=(("UPDATE_COMPLETE", ""), ("DELETE_IN_PROGRESS", ""), ("DELETE_COMPLETE", "")))
     assert Person().removes(late) is Exit.DETACHED
 
 
-def test_what_comes_while_a_person_is_asked_is_not_lost() -> None:
+def test_requests_that_arrive_during_the_question_are_not_lost() -> None:
     stack, person = FakeStack(), Person()
 
     def asked(question: str) -> bool:

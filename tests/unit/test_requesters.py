@@ -1,4 +1,4 @@
-"""Who asked: what was proven stands in the verdict, and what a sender writes does not."""
+"""The requester: verdicts name the proven one, and ignore claims of senders."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ NAMED = Keys.parse(
 
 
 def said_of(body: str, sender: Requester = SENDER, macs: Any = MESSAGE_KEYS) -> Requester:
-    """Who asked, as the reader of the queue has it."""
+    """The requester as the reader of the queue sees it."""
     found = read(Message(body, "m-1", QUEUE_ARN, NOW, sender=sender), "bms", NOW, macs)
     assert isinstance(found, list | Rejected), found
     return found.origin.requester if isinstance(found, Rejected) else found[0].request.requester
@@ -73,8 +73,8 @@ def said_of(body: str, sender: Requester = SENDER, macs: Any = MESSAGE_KEYS) -> 
         (5, NOBODY_KNOWN),
     ],
 )
-def test_what_sqs_says(sender_id: object, proven: Requester) -> None:
-    """Users, roles and accounts are told apart; what is no identifier is not passed on."""
+def test_senders_according_to_sqs(sender_id: object, proven: Requester) -> None:
+    """Users, roles and accounts are distinguished; an invalid identifier is not passed on."""
     assert sender_of(sender_id) == proven
     times = dict.fromkeys(("SentTimestamp", "ApproximateFirstReceiveTimestamp"), "1795420800000")
     attributes = times if sender_id is None else {**times, "SenderId": sender_id}
@@ -95,14 +95,14 @@ SNS = {"Type": "Notification", "TopicArn": "arn:aws:sns:eu-central-1:1:t", "Mess
     {**DATA, "mac": "0" * 64},
     {"detail-type": "x", "detail": cloudevent(authtype="user", authid="root", authvia="webhook_iam", mac="0")},
 ])  # fmt: skip
-def test_what_a_sender_writes_of_itself_is_dropped(value: Any) -> None:
-    """Whatever it is wrapped in, and be it valid or not: the requester is who SQS says it is."""
+def test_claims_of_a_sender_about_itself_are_dropped(value: Any) -> None:
+    """In any envelope, valid or not: the requester is the sender according to SQS."""
     assert said_of(json.dumps(value)) == SENDER
     assert said_of(json.dumps(value), NOBODY_KNOWN) == NOBODY_KNOWN
 
 
 def test_a_requester_in_the_data_is_refused() -> None:
-    """It is no field of a request."""
+    """It is not a field of a request."""
     body = json.dumps({**DATA, "requester": {"type": "user", "id": "root"}})
     found = read(Message(body, "m-1", QUEUE_ARN, NOW), "bms", NOW, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
@@ -123,7 +123,7 @@ class NoKeys:
 
 
 def test_no_key_is_read_for_a_request_without_a_mac() -> None:
-    """What costs a call to AWS is asked only of messages that say they were signed."""
+    """The key, which needs a call to AWS, is read only for messages with a MAC."""
     assert said_of(json.dumps(cloudevent(authtype="user")), macs=NoKeys()) == SENDER
     with pytest.raises(AwsTrouble):
         said_of(json.dumps(cloudevent(mac="0")), macs=NoKeys())
@@ -158,8 +158,8 @@ def queued(request: Any) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_who_was_proven_at_the_webhook_reaches_the_worker(way: str) -> None:
-    """The MAC counts, and not the role of the webhook function, by which the message was sent."""
+def test_the_webhooks_authenticated_sender_reaches_the_worker(way: str) -> None:
+    """The MAC counts, not the role of the webhook function that sent the message."""
     request, proven = WAYS[way]
     assert said_of(queued(request)) == proven
 
@@ -168,34 +168,34 @@ def test_who_was_proven_at_the_webhook_reaches_the_worker(way: str) -> None:
     {"authid": "somebody-else"}, {"authtype": "user"}, {"id": "another"}, {"time": "2026-11-22T08:00:00+00:00"},
     {"data": {**DATA, "allow_system_disk": True}}, {"authvia": None}, {"extra": 1},
 ])  # fmt: skip
-def test_one_changed_member_and_it_is_the_senders_own(change: dict[str, Any]) -> None:
-    """What was signed cannot be used for another request."""
+def test_a_changed_member_makes_the_mac_invalid(change: dict[str, Any]) -> None:
+    """A MAC cannot be used for another request."""
     event = json.loads(queued(signed(DATA)))
     assert said_of(json.dumps({**event, **change})) == SENDER
 
 
 def test_a_mac_counts_at_the_top_only() -> None:
-    """The webhook wraps nothing: what is inside of another envelope was sent by whoever wrapped it."""
+    """The webhook wraps nothing: a request in another envelope was sent by the sender of the envelope."""
     event = json.loads(queued(signed(DATA)))
     assert said_of(json.dumps({"detail-type": "x", "detail": event})) == SENDER
 
 
-def test_with_a_key_before_it_is_still_proven() -> None:
-    """The key is replaced while messages are in flight."""
+def test_the_previous_key_still_proves_the_requester() -> None:
+    """The key is rotated while messages are in flight."""
     body, old = queued(signed(DATA)), MESSAGE_KEYS.keys[0]
     assert said_of(body, macs=FixedKeys((b"new" * 20, old))) == BY_KEY
     assert said_of(body, macs=FixedKeys((b"new" * 20,))) == SENDER
 
 
 def test_a_kind_of_a_later_release_is_unknown() -> None:
-    """A signed message is understood, as far as this release knows what it says."""
+    """A signed message is read as far as this release knows its fields."""
     event = {**cloudevent(), "authtype": "system", "authid": "x", "authvia": "webhook_iam"}
     assert said_of(with_mac(event, MESSAGE_KEYS.mac)) == Requester(AuthType.UNKNOWN, "x", Via.WEBHOOK_IAM)
     assert said_of(with_mac({**event, "authvia": "carrier_pigeon"}, MESSAGE_KEYS.mac)) == SENDER
 
 
-def test_without_a_key_the_webhook_takes_nothing() -> None:
-    """503, so that it is sent again; nothing of AWS's answer is told."""
+def test_without_a_key_the_webhook_accepts_nothing() -> None:
+    """503, so that the sender retries; AWS's answer is not shown."""
     queue = FakeQueue()
     answer = replace(endpoint(queue), macs=NoKeys()).answer(signed(DATA))
     problem = problem_of(answer, 503)
@@ -209,7 +209,7 @@ OWN_NAMES = ("continuation", "progress", "request", "pending_delivery", "event",
 
 @pytest.mark.parametrize("name", OWN_NAMES)
 def test_nothing_a_caller_writes_makes_a_signed_message_of_another_kind(name: str) -> None:
-    """One key signs all kinds of messages; no name at the top of a signed request is its sender's."""
+    """One key signs all kinds of messages, but no top-level name of a signed request comes from its sender."""
     kinds = {"continuation": 1, "progress": {}, "pending_delivery": 1, "event": {}}
     inside = {**DATA, "context": {**kinds, name: 1}}
     for request in (
@@ -223,8 +223,8 @@ def test_nothing_a_caller_writes_makes_a_signed_message_of_another_kind(name: st
 # ------------------------------------------------------------------------------------------------ names of keys
 
 
-def test_a_key_without_a_name_is_called_by_its_fingerprint() -> None:
-    """The same key has the same name wherever it stands, another key another one, and none shows the key."""
+def test_a_key_without_a_name_is_named_by_its_fingerprint() -> None:
+    """The same key always has the same name, another key another one, and no name reveals the key."""
     other = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
     first, again = Keys.parse([LOCAL_SECRET, other]), Keys.parse({"secrets": [other, {"secret": LOCAL_SECRET}]})
     assert first.secrets[0].id == again.secrets[1].id
@@ -234,8 +234,8 @@ def test_a_key_without_a_name_is_called_by_its_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "sha256:0123456789ab", "a b", "é", "a\n", "-", "x" * 65, 5])
-def test_names_that_are_none(name: object) -> None:
-    """A name cannot be taken for a fingerprint, and fits into the header of an event."""
+def test_invalid_names(name: object) -> None:
+    """A name must not look like a fingerprint, and has to fit into the header of an event."""
     with pytest.raises(ValueError, match="secrets"):
         Keys.parse([{"name": name, "secret": LOCAL_SECRET}])
 
@@ -252,13 +252,13 @@ def test_names_that_are_none(name: object) -> None:
     ],
 )
 def test_arns(arn: str, kind: AuthType) -> None:
-    """Roles are services' accounts, all others are users."""
+    """Roles are service accounts, all others are users."""
     assert iam_requester(arn) == Requester(kind, arn, Via.WEBHOOK_IAM)
 
 
 @pytest.mark.parametrize("arn", ["", "bob", "arn:aws:iam::1:user/bob", CI + "\r\nx: y", CI + "x" * 500])
-def test_what_is_no_arn_is_not_passed_on(arn: str) -> None:
-    """The sender is known to AWS all the same."""
+def test_an_invalid_arn_is_not_passed_on(arn: str) -> None:
+    """The sender is still authenticated by AWS."""
     assert iam_requester(arn) == Requester(AuthType.UNKNOWN, None, Via.WEBHOOK_IAM)
 
 
@@ -281,14 +281,14 @@ def test_what_is_no_arn_is_not_passed_on(arn: str) -> None:
     ],
 )
 def test_patterns(patterns: str, allowed: bool) -> None:
-    """Each is matched with the whole of type and id; upper and lower case differ, since they do in an id."""
+    """Each pattern has to match type and id completely; case matters, as it does in ids."""
     settings = load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_REQUESTERS": patterns})
     assert SENDER.is_allowed(settings.policy.allowed_requesters) is allowed
 
 
 @pytest.mark.parametrize("patterns", ["AROAIL6GAI2XEC672SWG2:*", "ci", "*", "users:*", "user:a,bob", "API_KEY:ci"])
-def test_a_pattern_that_nobody_can_match_is_said(patterns: str) -> None:
-    """A deployment that refuses everybody by mistake says so when it starts."""
+def test_an_unmatchable_pattern_is_reported(patterns: str) -> None:
+    """A deployment that would refuse everybody by mistake fails at its start."""
     with pytest.raises(SettingsError, match="ALLOWED_REQUESTERS"):
         load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_REQUESTERS": patterns})
 
@@ -302,7 +302,7 @@ def bench(*patterns: str) -> Bench:
 
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_others_are_refused_before_any_call(dry_run: bool) -> None:
-    """One verdict for each volume with a reason of its own, and the cloud is not asked."""
+    """One verdict for each volume with its own reason, without a call to the cloud."""
     made = bench("api_key:ci")
     request = {**DATA, "dry_run": dry_run}
     made.service.handle([Message(json.dumps(request), "m-1", QUEUE_ARN, START, sender=SENDER)])
@@ -315,7 +315,7 @@ def test_others_are_refused_before_any_call(dry_run: bool) -> None:
 
 
 def test_a_refusal_does_not_end_the_request_that_it_names() -> None:
-    """Whoever may not ask cannot give the verdict of somebody else's request, by naming its id and source."""
+    """A refused requester cannot cause the verdict of somebody else's request by naming its id and source."""
     made = bench("api_key:ci")
     event = {
         "specversion": "1.0",
@@ -331,8 +331,8 @@ def test_a_refusal_does_not_end_the_request_that_it_names() -> None:
     assert refusal["correlationid"] == "4711"
 
 
-def test_those_that_are_allowed_are_carried_out() -> None:
-    """What is looked at again, by a message of our own, was allowed when it came."""
+def test_allowed_requests_are_carried_out() -> None:
+    """A continuation, which we sent ourselves, was allowed when the request arrived."""
     made = bench("service_account:AROAIL6GAI2XEC672SWG2:*")
     volume = made.disk()
     made.service.handle([Message(made.request(volume), "m-1", QUEUE_ARN, made.clock.now, sender=SENDER)])
@@ -345,7 +345,7 @@ def test_those_that_are_allowed_are_carried_out() -> None:
 
 @pytest.mark.parametrize("sent", [signed(DATA), with_token(DATA)])
 def test_403(sent: Any) -> None:
-    """A sender that is known and not allowed is told so at once."""
+    """An authenticated sender that is not allowed is refused at once."""
     queue = FakeQueue()
     rules = Rules(source="/webhook", allowed_requesters=("api_key:somebody",))
     problem = problem_of(endpoint(queue, FakeKeyRing(NAMED), rules).answer(sent), 403)
@@ -359,7 +359,7 @@ def test_403(sent: Any) -> None:
 
 
 def test_each_verdict_names_the_requester() -> None:
-    """Of a request, of a message that is none, and of one that is forged; as attributes of the event too."""
+    """For requests, for messages that are none, and for forged ones; also as attributes of the event."""
     made = Bench()
     bodies = [json.dumps(DATA), "{}", json.dumps({"continuation": 1, "progress": {}})]
     made.service.handle([Message(body, f"m-{at}", QUEUE_ARN, START, sender=SENDER) for at, body in enumerate(bodies)])
@@ -369,8 +369,8 @@ def test_each_verdict_names_the_requester() -> None:
     ] * 3
 
 
-def test_it_says_that_nobody_is_known() -> None:
-    """Without the queue's word the verdict says `unknown`, and no id."""
+def test_an_unknown_requester_is_named_unknown() -> None:
+    """Without a sender from SQS the verdict says `unknown`, without an id."""
     made = Bench()
     made.service.handle([Message("{}", "m-1", QUEUE_ARN, START)])
     (data,) = made.bus.data

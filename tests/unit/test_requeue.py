@@ -1,4 +1,4 @@
-"""When a case comes back, and when its time is up: waits grow, differ, and never run past what has to be said."""
+"""Requeues and deadlines: waits grow, differ, and never pass a deadline."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ BOTH_CLOCKS = accepted(0, detaching_since=ago(seconds=-9))
 
 
 def let_go(status: str = "available", **span: float) -> Volume:
-    """VOLUME, free of servers for so long."""
+    """VOLUME, which has been unattached for that long."""
     return replace(volume("available", updated_at=ago(**span)), status=status)
 
 
@@ -55,7 +55,7 @@ def again(so_far: Progress, now: datetime = NOW, least: float = 0) -> Requeue | 
 @pytest.mark.parametrize("backoff", [RETRY, WATCH, OFFER_AGAIN], ids=["retry", "watch", "offer again"])
 @given(attempt=st.integers(min_value=0, max_value=10_000), seed=st.text(max_size=20))
 def test_wait_grows_to_its_cap_less_a_third_at_most(backoff: Backoff, attempt: int, seed: str) -> None:
-    """Each wait is whole seconds that a queue can delay, up to a third less than the grown one; the same each time."""
+    """Each wait is in whole seconds, within a queue's limit, up to a third below the backoff, and reproducible."""
     seconds = pause(backoff, attempt, seed)
     grown = min(backoff.cap, backoff.first * backoff.factor ** min(attempt, 64))
     assert isinstance(seconds, int)
@@ -72,23 +72,23 @@ def test_wait_grows_to_its_cap_less_a_third_at_most(backoff: Backoff, attempt: i
     ],
     ids=["retry", "watch"],
 )
-def test_the_schedules_are_these(backoff: Backoff, shortest: list[int], longest: list[int]) -> None:
-    """Over many requests the waits of each attempt spread from two thirds to the whole: none march in step."""
+def test_the_schedules(backoff: Backoff, shortest: list[int], longest: list[int]) -> None:
+    """Over many requests the waits of each attempt spread from two thirds to the whole, so that none coincide."""
     waits = [{pause(backoff, attempt, f"server {n}") for n in range(3000)} for attempt in range(8)]
     assert (shortest, longest) == ([min(each) for each in waits], [max(each) for each in waits])
 
 
-def test_steps_are_taken_as_they_are() -> None:
-    """The last one goes on for ever; and nobody waits for less than a second."""
+def test_fixed_steps_are_not_shortened() -> None:
+    """The last one repeats; no wait is shorter than a second."""
     assert [pause(POLL, attempt, "any") for attempt in (0, 1, 2, 3, 10, 13, 14, 100)] == [1, 2, 2, 3, 4, 15, 15, 15]
     assert pause(Backoff(first=0.1, factor=1, cap=1), 3, "any") == 1
 
 
 def test_end_of_a_detach_is_seen_soon() -> None:
-    """Looks are 4 s apart at most in the first half minute, 15 s later; one is right after a detach of 20 s."""
+    """Looks are at most 4 s apart in the first half minute, later 15 s; one follows right after a detach of 20 s."""
     due, at = [], 0.0
     while at < 300:
-        at += until_next_look(at) + 0.2  # each a little late
+        at += until_next_look(at) + 0.2  # each look is a little late
         due.append(at)
     gaps = [(then, now - then) for then, now in pairwise([0.0, *due])]
     assert all(gap <= 4.5 for then, gap in gaps if then < 28)
@@ -102,7 +102,7 @@ def test_end_of_a_detach_is_seen_soon() -> None:
     [(0, 1), (0.3, 1), (0.5, 2), (0.6, 2), (1.2, 2), (4.2, 1), (21, 4), (22.4, 3), (69.4, 1), (69.6, 15), (1000, 15)],
 )
 def test_next_look_is_due_by_the_time_that_has_passed(elapsed: float, seconds: int) -> None:
-    """A look that comes late, or twice, does not put off those after it."""
+    """A late or duplicate look does not delay later ones."""
     assert until_next_look(elapsed) == seconds
 
 
@@ -118,8 +118,8 @@ def test_next_look_is_due_by_the_time_that_has_passed(elapsed: float, seconds: i
         pytest.param(seen(let_go(minutes=2)), 4, id="let go by storage long ago"),
     ],
 )
-def test_what_the_volume_shows_brings_the_next_look_near(seen_now: Seen, seconds: int) -> None:
-    """Where a look may have seen the end on one plane, the next one comes a second later."""
+def test_a_change_of_the_volume_brings_the_next_look_forward(seen_now: Seen, seconds: int) -> None:
+    """If a look may have seen the end on one plane, the next one follows after a second."""
     one = case(accepted(21, detaching_seen=True)).saw(seen_now, POLICY, NOW)
     assert requeue(one, POLICY, NOW, "test") == Requeue(seconds, "test")
 
@@ -155,13 +155,13 @@ def test_each_stage_has_its_own_pace() -> None:
     ],
 )
 def test_time_is_up_to_the_second(so_far: Progress, after: int, expected: str) -> None:
-    """Each deadline is met by the first look at or after it, and by none before."""
+    """The first look at or after a deadline ends the case, and none before."""
     assert expected == said(again(so_far, NOW + after * SECOND))
 
 
 @pytest.mark.parametrize(("asked", "received"), [(NOW, ago(hours=5)), (ago(hours=5), NOW)])
 def test_time_to_live_runs_from_the_later_of_asking_and_receiving(asked: datetime, received: datetime) -> None:
-    """A request that lay in a queue for hours still has its whole time once somebody looks at it."""
+    """A request that waited in a queue for hours still has its whole time to live at its first look."""
     one = case(progress(first_seen_at=received), request(requested_at=asked))
     ends = [said(requeue(one, POLICY, NOW + timedelta(minutes=minutes), "test")) for minutes in (59, 60)]
     assert ends == ["wait", "failed: gave_up"]
@@ -178,7 +178,7 @@ def test_time_to_live_runs_from_the_later_of_asking_and_receiving(asked: datetim
     ],
 )
 def test_a_request_may_say_how_long_it_is_tried(asked: int | None, limit: int, ends: int) -> None:
-    """To the second, and up to the operator's limit."""
+    """In seconds, up to the operator's limit."""
     policy = Policy(request_ttl_limit=limit * SECOND)
     one = case(FRESH, request(requested_at=NOW, request_ttl=asked))
     at_end = [said(requeue(one, policy, NOW + (ends + late) * SECOND, "test")) for late in (-1, 0)]
@@ -186,7 +186,7 @@ def test_a_request_may_say_how_long_it_is_tried(asked: int | None, limit: int, e
 
 
 def test_giving_up_tells_the_last_error() -> None:
-    """What the cloud said last is in the verdict; where it said nothing, what we waited for is."""
+    """The verdict has the cloud's last error, or else what the request waited for."""
     late = NOW + timedelta(hours=1)
     assert again(FRESH, late) == failed(Reason.GAVE_UP, "last: test")
     assert again(progress(last_error="http_503: busy"), late) == failed(Reason.GAVE_UP, "last: http_503: busy")
@@ -204,7 +204,7 @@ DUE = {"fresh": (FRESH, HOUR), "accepted": (ACCEPTED, 600), "joined": (joined(0)
     least=st.floats(min_value=0, max_value=4000),
 )
 def test_no_wait_runs_past_a_deadline(stage: str, left: float, attempt: int, least: float) -> None:
-    """The last wait ends at the deadline, to the second a queue can do, however long the cloud asked for."""
+    """The last wait ends at the deadline, rounded to seconds, whatever the cloud's Retry-After."""
     so_far, due = DUE[stage]
     left = min(left, due)
     decision = again(replace(so_far, attempt=attempt), NOW + (due - left) * SECOND, least)
@@ -227,7 +227,7 @@ def test_no_wait_runs_past_a_deadline(stage: str, left: float, attempt: int, lea
     ],
 )
 def test_retry_after_is_honoured(stage: str, least: float, left: float, expected: int) -> None:
-    """The cloud's Retry-After is waited for in full, within what the deadline and the queue leave."""
+    """The cloud's Retry-After is waited for in full, within the deadline and the queue's limit."""
     so_far, due = DUE[stage]
     decision = again(so_far, NOW + (due - left) * SECOND, least)
     assert isinstance(decision, Requeue)
@@ -235,7 +235,7 @@ def test_retry_after_is_honoured(stage: str, least: float, left: float, expected
 
 
 def test_a_request_that_had_expired_ends_as_expired() -> None:
-    """A redelivery finds it expired at once; who has followed it until its time to live was over says the same."""
+    """A redelivery finds it expired at once; a case that was followed to its time to live ends the same way."""
     asked, so_far = replace(HOUR_AGO, expires_at=ago(minutes=30)), lost(3, 600, first_seen_at=ago(hours=1))
     looked_at = case(so_far, asked).saw(seen(volume()), POLICY, NOW)
     assert said(requeue(looked_at, POLICY, NOW, "why")) == "failed: expired"
@@ -248,14 +248,14 @@ def test_nothing_is_called_expired_without_a_look() -> None:
     assert said(requeue(case(progress(first_seen_at=ago(hours=1)), asked), POLICY, NOW, "why")) == "failed: gave_up"
 
 
-def test_expiry_that_is_over_does_not_quicken_the_pace() -> None:
-    """A request that expired with an unsettled DELETE is looked at as seldom as any other."""
+def test_a_past_expiry_does_not_shorten_waits() -> None:
+    """An expired request with an unsettled DELETE is looked at at the usual rate."""
     late = requeue(case(lost(1, 600), request(expires_at=ago(minutes=5))), POLICY, NOW, "why")
     assert late == requeue(case(lost(1, 600)), POLICY, NOW, "why")
 
 
 def test_retry_after_does_not_shorten_a_wait() -> None:
-    """Where our own wait has grown longer than what the cloud asks for, ours counts."""
+    """If our own wait is longer than the cloud's Retry-After, ours counts."""
     assert again(progress(attempt=10), least=1) == again(progress(attempt=10))
 
 
@@ -286,7 +286,7 @@ def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
     ],
 )
 def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> None:
-    """No answer but a throttle ends the request: a clear no, not-found and the unknown are settled by the next look."""
+    """No answer ends the request: the next look settles a clear no, a not-found and an unknown outcome."""
     assert expected == said(after(back, so_far))
 
 
@@ -301,20 +301,20 @@ def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> No
         pytest.param(replace(DOWN, message=""), FOLLOWING, "DELETE: test.reconcile", id="no words"),
     ],
 )  # fmt: skip
-def test_what_a_delete_did_is_looked_at_after_a_second(back: Classified, so_far: Progress, why: str) -> None:
-    """However late it is: the next look tells, and the log says what came back."""
+def test_the_effect_of_a_delete_is_looked_at_after_a_second(back: Classified, so_far: Progress, why: str) -> None:
+    """At any time: the next look shows the effect, and the log has the answer."""
     assert after(back, so_far) == Requeue(1, why)
 
 
 @pytest.mark.parametrize("kind", [AnswerClass.RETRY, AnswerClass.WAIT, AnswerClass.RECONCILE])
 @pytest.mark.parametrize(("asked_for", "expected"), [(60, 60), (29.2, 30), (3600, 900)])
 def test_retry_after_of_a_delete_is_honoured(kind: AnswerClass, asked_for: float, expected: int) -> None:
-    """The next look comes no earlier than the cloud asked for, within what a queue can delay."""
+    """The next look is not earlier than the cloud's Retry-After, within the queue's limit."""
     assert after(answer(kind, retry_after=asked_for)) == Requeue(expected, f"DELETE: test.{kind} as the cloud put it")
 
 
 def test_pace_after_a_delete() -> None:
-    """A cloud out of breath is left alone for a while; what is about to be ready, to detach or to be told is polled."""
+    """An overloaded cloud gets a pause; a case that may change soon is polled."""
     waits = [after(back, replace(FOLLOWING, attempt=4)) for back in (THROTTLED, BUSY, ACCEPTANCE, DOWN)]
     seconds = [wait.seconds for wait in waits if isinstance(wait, Requeue)]
     one = f"{request().source} {request().id} {request().volume_id}"
@@ -322,8 +322,8 @@ def test_pace_after_a_delete() -> None:
 
 
 @pytest.mark.parametrize("back", TO_BE_READ[:2])
-def test_cloud_that_denies_what_it_shows_is_not_asked_for_ever(back: Classified) -> None:
-    """Three DELETEs answered "not found" of what the reads show attached are enough."""
+def test_a_cloud_that_denies_what_it_shows_is_not_retried_for_ever(back: Classified) -> None:
+    """Three DELETEs that are answered "not found", while the reads show the attachment, end the request."""
     one, now, sent = case(), NOW, 0
     decision: Decision = Requeue(0, "not looked yet")
     while isinstance(decision, Requeue) and sent < 10:
@@ -370,12 +370,12 @@ LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID
     ],
 )
 def test_cloud_cannot_be_read(back: Classified, so_far: Progress, asked: DetachRequest, expected: str) -> None:
-    """Before a DELETE a clear no is an answer; after one nothing but a look can say how it ended."""
+    """Before a DELETE a clear no ends the request; after one only a look can show the outcome."""
     assert expected == said(when_unreadable(case(so_far, asked), back, POLICY, NOW))
 
 
 def test_retry_after_of_a_read_is_honoured() -> None:
-    """A cloud that asks for time is given it."""
+    """The cloud's Retry-After is honoured."""
     busy = answer(AnswerClass.RETRY, retry_after=120)
     assert when_unreadable(case(), busy, POLICY, NOW) == Requeue(120, "test.retry: as the cloud put it")
 
@@ -403,10 +403,10 @@ AS_PUT = "as the cloud put it"
             failed(Reason.FORBIDDEN, f"the cloud could not be read any more: test.permanent: {AS_PUT}")),
     ],
 )  # fmt: skip
-def test_people_are_told_what_the_cloud_said(
+def test_the_verdict_quotes_the_cloud(
     back: Classified, so_far: Progress, asked: DetachRequest, expected: Conclude
 ) -> None:
-    """The verdict on a request that could not be read to its end has the cloud's own words."""
+    """The verdict on a request whose reads failed has the cloud's own words."""
     assert when_unreadable(case(so_far, asked), back, POLICY, NOW) == expected
 
 
@@ -425,5 +425,5 @@ def test_people_are_told_what_the_cloud_said(
     ],
 )  # fmt: skip
 def test_dry_run_says_what_would_happen(decision: Decision, expected: Conclude) -> None:
-    """Whatever would begin, be waited for or be told, and nothing of it happens."""
+    """It reports what would start, wait or end, and nothing happens."""
     assert as_check(decision) == expected

@@ -1,4 +1,4 @@
-"""`make rollback`: which version each function goes to, what is said before, and that all functions move or none."""
+"""`make rollback`: the version of each function, the warnings, and that all functions move or none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ def test_all_functions_go_to_the_deployment_before() -> None:
 
 
 def test_a_function_that_the_last_deployment_did_not_change_stays() -> None:
-    """A deployment that changed the settings of one function is undone by that function alone."""
+    """To undo a deployment that changed one function, only that function moves."""
     functions = [
         function(WORKER, {1: FIRST, 2: SECOND}, 2),
         function("ReceiveWebhookFunction", {1: FIRST, 2: SECOND, 3: THIRD}, 3),
@@ -49,7 +49,7 @@ def test_a_function_that_the_last_deployment_did_not_change_stays() -> None:
 
 
 def test_a_version_of_the_worker_names_the_deployment() -> None:
-    """The others go to what was live with it, in whichever direction."""
+    """The others move to their versions of that time, in either direction."""
     functions = [
         function(WORKER, {1: FIRST, 2: THIRD}, 1),
         function("ReceiveWebhookFunction", {1: FIRST, 2: SECOND, 3: THIRD}, 2),
@@ -62,13 +62,13 @@ def test_a_version_of_the_worker_names_the_deployment() -> None:
 
 
 def test_a_second_rollback_goes_one_deployment_further() -> None:
-    """It starts from what is live, and not from what was published last."""
+    """It starts from the live versions, not from the newest ones."""
     functions = [function(WORKER, {1: FIRST, 2: SECOND, 3: THIRD}, 2)]
     assert going(functions) == {WORKER: 1}
 
 
 def test_a_function_that_did_not_exist_then_stays() -> None:
-    """A function that a later release has added has nothing to go back to."""
+    """A function that a later release added keeps its version."""
     functions = [function(WORKER, {1: FIRST, 2: SECOND}, 2), function("RunCanaryFunction", {1: SECOND}, 1)]
     assert going(functions) == {WORKER: 1, "RunCanaryFunction": 1}
 
@@ -76,14 +76,14 @@ def test_a_function_that_did_not_exist_then_stays() -> None:
 @pytest.mark.parametrize(
     ("functions", "to", "said"),
     [
-        (two(1), None, "no version before"),
-        (two(2), 2, "at these versions already"),
-        (two(2), 9, "DetachVolumeFunction has no version 9; there are 1, 2"),
+        (two(1), None, "no earlier version"),
+        (two(2), 2, "have these versions already"),
+        (two(2), 9, "DetachVolumeFunction has no version 9; it has 1, 2"),
         ([replace(one, alias=None) for one in two()], None, "has no alias live"),
         ([replace(one, alias=Alias("$LATEST", {})) for one in two()], None, "points to"),
     ],
 )
-def test_what_cannot_be_done_is_a_sentence(functions: list[Versioned], to: int | None, said: str) -> None:
+def test_an_impossible_rollback_gives_a_sentence(functions: list[Versioned], to: int | None, said: str) -> None:
     with pytest.raises(Refused, match=said.replace("$", r"\$")):
         planned(functions, to)
 
@@ -93,7 +93,7 @@ def test_what_cannot_be_done_is_a_sentence(functions: list[Versioned], to: int |
 
 @dataclass
 class FakeStack:
-    """Aliases in memory; `fails` names the function whose move AWS does not do."""
+    """Aliases in memory; `fails` names the function whose move AWS refuses."""
 
     given: list[Versioned]
     status: str = "UPDATE_COMPLETE"
@@ -140,8 +140,8 @@ class Person:
         self.now += timedelta(seconds=seconds)
 
 
-def test_it_shows_moves_and_tells_the_way_back() -> None:
-    """Versions with their dates, what it means for requests, how long it took, and how to undo it."""
+def test_it_shows_moves_and_how_to_undo_them() -> None:
+    """Versions with dates, the effect on requests, the duration, and how to undo it."""
     stack, person = FakeStack(two(), requests=Waiting(3, 1, 0, timedelta(days=14)), late=2), Person()
     assert person.rollback(stack) is Exit.DETACHED
     assert set(stack.now.values()) == {"1"}
@@ -166,7 +166,7 @@ def test_a_no_changes_nothing() -> None:
 
 
 def test_all_functions_move_or_none() -> None:
-    """If one cannot be moved, what was moved goes back."""
+    """If one cannot be moved, the others are moved back."""
     stack, person = FakeStack(two(), fails="Report"), Person()
     assert person.rollback(stack) is Exit.FAILED
     assert set(stack.now.values()) == {"2"}
@@ -174,7 +174,7 @@ def test_all_functions_move_or_none() -> None:
     assert person.read[-1] == "DetachVolumeFunction is back at version 2."
 
 
-def test_what_cannot_be_moved_back_is_named_with_the_command() -> None:
+def test_a_function_that_cannot_be_moved_back_is_named_with_the_command() -> None:
     class Gone(FakeStack):
         def alias(self, function: str) -> Alias | None:
             raise EndpointConnectionError(endpoint_url="https://lambda")
@@ -198,7 +198,7 @@ def test_an_interruption_moves_back_too() -> None:
 
 
 def test_trouble_in_reading_back_does_not_hide_that_all_have_moved() -> None:
-    """For a moment it is waited out; what lasts is told, with how to undo the move."""
+    """Passing trouble is waited out; lasting trouble is reported, with how to undo the move."""
 
     @dataclass
     class Unread(FakeStack):
@@ -231,13 +231,13 @@ SHIFTED = [replace(one, alias=Alias("1", {"2": 0.1})) for one in two()]
     ("stack", "said"),
     [
         (FakeStack(two(), status="UPDATE_IN_PROGRESS"), "cancel-update-stack --stack-name s"),
-        (FakeStack(two(), status="UPDATE_ROLLBACK_IN_PROGRESS"), "Wait until it has ended"),
+        (FakeStack(two(), status="UPDATE_ROLLBACK_IN_PROGRESS"), "Wait until it has finished"),
         (FakeStack(SHIFTED), "stop-deployment"),
         (FakeStack([]), "no functions"),
     ],
 )
-def test_a_deployment_that_is_under_way_is_not_crossed(stack: FakeStack, said: str) -> None:
-    """It would go on from versions that are live no more, so the sentence says how to stop it."""
+def test_no_rollback_during_a_deployment(stack: FakeStack, said: str) -> None:
+    """The deployment would override it, so the message says how to stop the deployment."""
     before, person = dict(stack.now), Person()
     assert person.rollback(stack) is Exit.USAGE
     assert said in person.read[0]

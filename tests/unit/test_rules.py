@@ -209,7 +209,7 @@ def test_never_seen_here(row: Row) -> None:
     Row("a DELETE without effect sent", DETACHING, "wait", throttled(60)),
     Row("shared disk, from whichever server", SHARED_DETACHING, "wait", lost(1, 60)),
 )
-def test_what_is_being_detached_is_waited_for(row: Row) -> None:
+def test_a_detach_under_way_is_waited_for(row: Row) -> None:
     """Ours or another's: while it is detaching, no DELETE goes out."""
     row.check()
 
@@ -259,7 +259,7 @@ def test_moved_attachment_is_the_one_that_was_meant(row: Row) -> None:
     Row("followed, the server still busy", replace(REPLACED, server=server(task_state="migrating")), "wait", FOLLOWING),
     Row("followed, records not read yet", replace(REPLACED, actions=None), "wait", FOLLOWING),
 )
-def test_what_is_not_known_to_be_meant_is_left_alone(row: Row) -> None:
+def test_an_attachment_of_unknown_identity_is_not_detached(row: Row) -> None:
     """Where nothing tells a move from an attach, the attachment is not touched, and "detached" is not said."""
     row.check()
 
@@ -498,7 +498,7 @@ NOT_READ = [replace(IDLE, server=None), replace(unread(volume()), server=server(
 
 
 @pytest.mark.parametrize("cloud", NOT_READ)
-def test_what_was_not_read_is_not_called_gone(cloud: Seen) -> None:
+def test_objects_that_were_not_read_are_not_called_gone(cloud: Seen) -> None:
     """Where no DELETE can follow because a read is missing, that is what we say we wait for."""
     decision = decide(case().saw(cloud, POLICY, NOW), POLICY, NOW)
     assert isinstance(decision, Requeue)
@@ -706,7 +706,7 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("dry run, the cloud refuses", machine(status="RESCUE", vm_state="rescued"), "checked: would_fail api_rejected; "
         "the cloud detaches nothing from a server that is RESCUE", asked=replace(DRY_RUN, unmounted=True)),
 )  # fmt: skip
-def test_people_are_told_what_was_read_and_when_it_is_looked_at_again(row: Row) -> None:
+def test_explanations_say_what_was_read_and_when_the_next_look_is(row: Row) -> None:
     """The whole decision, in the words that stand in the verdict, the log and the evidence."""
     now = case(row.so_far, row.asked).saw(row.cloud, row.policy, NOW)
     assert row.then == in_full(decide(now, row.policy, NOW))

@@ -1,4 +1,4 @@
-"""What holds of every decision, whatever was asked, whatever happened before and whatever the cloud shows."""
+"""Properties of every decision, for any request, history and state of the cloud."""
 
 import json
 from collections.abc import Iterable

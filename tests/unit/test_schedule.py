@@ -1,4 +1,4 @@
-"""The look schedule, its model in benchmarks/ and what was measured by it."""
+"""The look schedule, its model in benchmarks/, and its measurements."""
 
 import pytest
 
@@ -12,21 +12,21 @@ from tools.costs.counted import Counted
 
 @pytest.mark.parametrize("row", [row for row in COUNTED if row.seconds < 600], ids=lambda row: f"{row.seconds}s")
 def test_the_model_makes_the_calls_that_were_counted(row: Counted) -> None:
-    """What the schedule was chosen by is what the service does on the simulated cloud."""
+    """The model that chose the schedule agrees with the service on the simulated cloud."""
     assert Ours(POLL, delay=0)(row.seconds).calls == row.calls
 
 
 @pytest.mark.parametrize("seconds", DETACHES)
 def test_the_schedule_is_sooner_than_the_conventional_handler_without_more_calls(seconds: int) -> None:
-    """At each length that is measured a verdict comes in 0.8 of the time at the most, by no more calls."""
+    """At each measured length a verdict takes at most 0.8 of the time, with no more calls."""
     ours, theirs = at_lengths(Ours(POLL))[seconds], at_lengths(Conventional(BEFORE))[seconds]
 
     assert ours.calls <= theirs.calls
     assert ours.late <= 0.8 * theirs.late
 
 
-def test_the_schedule_asks_less_than_the_one_before() -> None:
-    """Over all lengths a detach takes nearly a call less, for a tenth of a second on average."""
+def test_the_schedule_makes_fewer_calls_than_the_previous_one() -> None:
+    """Over all lengths a detach needs nearly one call less, for a tenth of a second on average."""
     ours, before = expected(Ours(POLL), "all"), expected(Ours(BEFORE, 25), "all")
 
     assert ours.calls <= before.calls - 0.8
@@ -39,8 +39,8 @@ def test_pauses_grow() -> None:
     assert list(POLL) == sorted(POLL)
 
 
-def test_an_import_is_under_what_imports_it() -> None:
-    """Python tells a module after those that it imports, which are two spaces deeper."""
+def test_an_import_is_below_its_importer() -> None:
+    """Python reports a module after those that it imports, which are indented by two more spaces."""
     told = "\n".join([
         "import time: self [us] | cumulative | imported package",
         "import time:       10 |         10 | abc",

@@ -1,4 +1,4 @@
-"""Settings: sensible without, complete or refused, and silent about values."""
+"""Settings: sensible defaults, complete errors, and no values in messages."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -49,7 +49,7 @@ def refusal_of(model: type[Settings] | type[CloudCredentials], values: Mapping[s
 
 
 def test_defaults() -> None:
-    """With nothing but the queue, the settings are the documented ones, and they are the core's own."""
+    """With only the queue set, the settings are the documented defaults, which are also the core's."""
     settings = load(Settings, QUEUE)
     assert settings.policy == Policy()
     assert (settings.event_bus_name, settings.event_source) == ("default", "/bms-volume-detach")
@@ -57,7 +57,7 @@ def test_defaults() -> None:
 
 
 def test_everything_can_be_set() -> None:
-    """Each variable reaches the policy it names; others of the environment do not matter."""
+    """Each variable reaches its policy; other variables are ignored."""
     values = QUEUE | {"CONFIRM_TIMEOUT": "60", "WATCH_TIMEOUT": "120.5", "REQUEST_TTL": "30", "FENCE_SKEW": "0",
                       "REQUEST_TTL_LIMIT": "40", "RUNNING_SERVER_POLICY": "stopped_only", "PATH": "/bin",
                       "SERVER_KIND": "bare_metal"}  # fmt: skip
@@ -68,7 +68,7 @@ def test_everything_can_be_set() -> None:
 
 
 def test_all_faults_are_said_at_once() -> None:
-    """One attempt is enough to see everything that is wrong, each under the name to correct."""
+    """One error lists all faults, each with the name to correct."""
     values = {"CONFIRM_TIMEOUT": "-1", "WATCH_TIMEOUT": "soon", "REQUEST_TTL": "0", "FENCE_SKEW": "301",
               "REQUEST_TTL_LIMIT": "604801",
               "RUNNING_SERVER_POLICY": "yolo", "SERVER_KIND": "virtual", "EVENT_TYPE_PREFIX": "Bad Prefix"}  # fmt: skip
@@ -81,12 +81,12 @@ def test_all_faults_are_said_at_once() -> None:
     "name", ["CONFIRM_TIMEOUT", "EVENT_BUS_NAME", "CLOUD_SECRET_ID", "RUNNING_SERVER_POLICY", "SERVER_KIND"]
 )
 def test_empty_means_unset(name: str) -> None:
-    """A variable that is set to nothing has its default, as templates and shells leave them."""
+    """An empty variable has its default, because templates and shells leave such variables."""
     assert load(Settings, QUEUE | {name: ""}) == load(Settings, QUEUE)
 
 
 def test_empty_is_missing_where_something_is_needed() -> None:
-    """An empty queue URL or password is as good as none."""
+    """An empty queue URL or password counts as missing."""
     assert "REQUEST_QUEUE_URL" in refusal_of(Settings, {"REQUEST_QUEUE_URL": ""})
     assert "OS_PASSWORD" in refusal_of(CloudCredentials, PASSWORD | {"OS_PASSWORD": ""})
 
@@ -112,7 +112,7 @@ def test_secret_and_environment_say_the_same(values: dict[str, str]) -> None:
     ],
 )
 def test_both_spellings_of_every_name(name: str, field: str) -> None:
-    """Each optional value is taken by its variable and by its name in the secret."""
+    """Each optional value is read by its variable and by its name in the secret."""
     value = "https://value" if name.endswith("_ENDPOINT") else "value"
     for spelling in (name, name.removeprefix("OS_").lower()):
         assert getattr(load(CloudCredentials, PASSWORD | {spelling: value}), field) == value
@@ -122,8 +122,8 @@ def test_both_spellings_of_every_name(name: str, field: str) -> None:
 @pytest.mark.parametrize(
     "address", ["evs.example.com", "ftp://evs", "https://", "https://evs?a=b", "https://evs/v3#c", "https://e vs"]
 )
-def test_an_address_that_nothing_can_be_asked_of(name: str, address: str) -> None:
-    """A path is put behind each address: one without a scheme or a host, or with a query, is refused by its name."""
+def test_unusable_addresses(name: str, address: str) -> None:
+    """A path is appended to each address: one without a scheme or a host, or with a query, is refused by its name."""
     assert name in refusal_of(CloudCredentials, PASSWORD | {name: address})
 
 
@@ -140,14 +140,14 @@ def test_a_secret_that_no_header_can_hold(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", ["OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_ID"])
 def test_a_password_login_is_complete(name: str) -> None:
-    """What is missing of user, password and project is named; so is the other way to log in."""
+    """A missing user, password or project is named, with the alternative login."""
     message = refusal_of(CloudCredentials, without(PASSWORD, name))
     assert name in message
     assert "application credential" in message
 
 
 def test_all_that_is_missing_is_named() -> None:
-    """An address alone is told everything else it takes."""
+    """With only an address, everything else is listed."""
     message = refusal_of(CloudCredentials, {"OS_AUTH_URL": "https://iam.example.com"})
     assert [
         name for name in ("OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_ID", "OS_PROJECT_NAME") if name not in message
@@ -155,12 +155,12 @@ def test_all_that_is_missing_is_named() -> None:
 
 
 def test_a_project_may_go_by_name() -> None:
-    """A project's name stands in for its id."""
+    """A project's name can replace its id."""
     assert load(CloudCredentials, without(PASSWORD, "OS_PROJECT_ID") | {"OS_PROJECT_NAME": "eu-de"}).project_id is None
 
 
 def test_an_application_credential_is_complete() -> None:
-    """With an id the secret must stand beside it, and then nothing else is needed."""
+    """An id needs its secret, and then nothing else."""
     assert load(CloudCredentials, APPLICATION).username is None
     message = refusal_of(CloudCredentials, without(APPLICATION, "OS_APPLICATION_CREDENTIAL_SECRET"))
     assert "OS_APPLICATION_CREDENTIAL_SECRET" in message
@@ -168,15 +168,15 @@ def test_an_application_credential_is_complete() -> None:
 
 @pytest.mark.parametrize("url", ["", "iam.example.com", "ftp://iam.example.com", "file:///etc/passwd"])
 def test_auth_url_is_a_url(url: str) -> None:
-    """An address that is none is named as such before anything is sent there."""
+    """An invalid address is reported before anything is sent."""
     assert "OS_AUTH_URL" in refusal_of(CloudCredentials, PASSWORD | {"OS_AUTH_URL": url})
 
 
 @pytest.mark.parametrize(
     "name", ["OS_TRUST_ID", "OS_SYSTEM_SCOPE", "OS_DOMAIN_ID", "OS_DOMAIN_NAME", "OS_CERT", "OS_KEY", "OS_PASSCODE"]
 )
-def test_what_would_change_the_login_is_refused(name: str) -> None:
-    """By name, in a secret too, and set to nothing it is not set."""
+def test_unsupported_values_that_change_the_login_are_refused(name: str) -> None:
+    """By name, also in a secret; an empty value counts as unset."""
     for spelling in (name, name.removeprefix("OS_").lower()):
         assert name in refusal_of(CloudCredentials, PASSWORD | {spelling: SECRET})
         load(CloudCredentials, PASSWORD | {spelling: ""})
@@ -186,21 +186,21 @@ def test_what_would_change_the_login_is_refused(name: str) -> None:
     ("name", "values"),
     [("OS_AUTH_TYPE", ("v2token", "v2password", "v3oidcpassword")), ("OS_IDENTITY_API_VERSION", ("2", "2.0", "v4"))],
 )
-def test_what_is_not_supported_is_refused(name: str, values: tuple[str, ...]) -> None:
-    """Another way to log in, or another version of the API, is named before anything is sent."""
+def test_unsupported_values_are_refused(name: str, values: tuple[str, ...]) -> None:
+    """Another kind of login, or another version of the API, is reported before anything is sent."""
     for value in values:
         assert name in refusal_of(CloudCredentials, PASSWORD | {name: value})
 
 
 @pytest.mark.parametrize("version", ["3", "v3", "3.0", 3])
 def test_version_3_in_every_spelling(version: object) -> None:
-    """A number in a secret is as good as its text."""
+    """A number in a secret counts as its text."""
     load(CloudCredentials, PASSWORD | {"identity_api_version": version})
 
 
 @pytest.mark.parametrize("name", ["OS_TOKEN", "OS_AUTH_TOKEN", "token", "auth_token"])
 def test_a_token_needs_its_project(name: str) -> None:
-    """It stands for user and password, under either of its names; two names of it agree."""
+    """It replaces user and password, under either name; both names have to agree."""
     values = without(TOKEN, "OS_TOKEN") | {name: SECRET}
     assert load(CloudCredentials, values).auth_type == "token"
     assert "OS_PROJECT_ID" in refusal_of(CloudCredentials, without(values, "OS_PROJECT_ID"))
@@ -209,7 +209,7 @@ def test_a_token_needs_its_project(name: str) -> None:
 
 
 def test_two_ways_to_log_in_are_one_too_many() -> None:
-    """Unless the type says which of them counts; both are named."""
+    """Unless the type says which one counts; both are named."""
     both = PASSWORD | APPLICATION
     message = refusal_of(CloudCredentials, both)
     assert "OS_APPLICATION_CREDENTIAL_ID" in message
@@ -224,7 +224,7 @@ def test_two_ways_to_log_in_are_one_too_many() -> None:
 
 @pytest.mark.parametrize("name", ["OS_ACCESS_KEY", "OS_SECRET_KEY", "OS_PROJECT_ID", "OS_REGION_NAME"])
 def test_an_access_key_is_complete(name: str) -> None:
-    """The key, its secret, a project and a place: what is missing is named. Only a temporary key has a token."""
+    """The key, its secret, a project and a region: what is missing is named. Only a temporary key has a token."""
     assert load(CloudCredentials, ACCESS_KEY).auth_type == "aksk"
     assert name in refusal_of(CloudCredentials, without(ACCESS_KEY, name))
     assert load(CloudCredentials, ACCESS_KEY | {"OS_SECURITY_TOKEN": SECRET, "OS_SIGNING": "access"}).security_token
@@ -247,7 +247,7 @@ def test_the_place_of_an_access_key() -> None:
 
 
 def test_an_access_key_beside_another_way_is_refused() -> None:
-    """Both are named, an agency too; the type says which counts, but none drops an agency in silence."""
+    """Both are named, an agency too; the type chooses one, but an agency is never ignored silently."""
     place = {"OS_AUTH_URL": PASSWORD["OS_AUTH_URL"], "OS_REGION_NAME": "eu-de"}
     for name in ("OS_PASSWORD", "OS_TOKEN", "OS_APPLICATION_CREDENTIAL_ID", "OS_AGENCY_NAME"):
         message = refusal_of(CloudCredentials, ACCESS_KEY | place | {name: SECRET})
@@ -260,7 +260,7 @@ def test_an_access_key_beside_another_way_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["OS_AGENCY_NAME", "OS_AGENCY_DOMAIN_NAME", "OS_USER_DOMAIN_NAME", "OS_PASSWORD"])
 def test_an_agency_is_complete(name: str) -> None:
-    """It takes its name, who gives it, and a login of its own with a domain; or a token."""
+    """It needs its name, its owner, and its own login with a domain, or a token."""
     assert load(CloudCredentials, AGENCY).auth_type == "agency"
     assert name in refusal_of(CloudCredentials, without(AGENCY, name))
     by_token = without(AGENCY, "OS_PASSWORD", "OS_USERNAME", "OS_USER_DOMAIN_NAME") | {"OS_TOKEN": SECRET}
@@ -294,8 +294,8 @@ def test_interfaces_in_the_old_spelling(name: str, interface: str) -> None:
         assert load(CloudCredentials, PASSWORD | {name: spelling}).interface == interface
 
 
-def test_what_nothing_reads_is_found() -> None:
-    """Of an environment the names of OpenStack's that are not read, of a secret every key; no names of others."""
+def test_unused_names_are_found() -> None:
+    """In an environment the unused names of OpenStack's, in a secret every unused key."""
     environment = PASSWORD | {"OS_TYPO_NAME": "x", "OS_VOLUME_API_VERSION": "3", "OS_CLOUDNAME": "", "PATH": "/bin",
                               "key": "value", "COMPUTE_ENDPOINT": "https://nova", "VOLUME_ENDPOINT": ""}  # fmt: skip
     variables = cloud_variables(environment)
@@ -313,7 +313,7 @@ NAMES = st.sampled_from([*ALL, *(name[3:].lower() for name in ALL)])
     more=st.dictionaries(st.sampled_from(["CONFIRM_TIMEOUT", "EVENT_TYPE_PREFIX", "FENCE_SKEW"]), st.just(SECRET)),
 )
 def test_no_value_is_ever_shown(values: dict[str, str], more: dict[str, str]) -> None:
-    """Whatever is wrong, and wherever a secret was put by mistake, the message shows names only."""
+    """For any fault, and a secret in any wrong place, the message shows names only."""
     for model in (Settings, CloudCredentials):
         shown = ""
         try:
@@ -351,7 +351,7 @@ def test_projects_are_ids_with_a_secret_each(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("source", ["aws.events", "aws.", "aws.x/y"])
 def test_a_source_of_aws_is_refused(source: str) -> None:
-    """EventBridge takes no such event from us, so no verdict would ever go out."""
+    """EventBridge refuses such events from us, so no verdict would be emitted."""
     assert 'EVENT_SOURCE: must not begin with "aws."' in refusal_of(Settings, {**QUEUE, "EVENT_SOURCE": source})
     for fine in ("aws", "/aws.", "awsome.", "my.aws."):
         assert load(Settings, {**QUEUE, "EVENT_SOURCE": fine}).event_source == fine

@@ -1,4 +1,4 @@
-"""Signatures and tokens: which are accepted, and that nothing else is."""
+"""Signatures and tokens: valid ones are accepted, all others rejected."""
 
 import json
 import os
@@ -36,7 +36,7 @@ VECTOR = {
 
 
 def test_the_published_vector() -> None:
-    """The signature in the specification is accepted at its time, and the package makes the same."""
+    """The signature in the specification is accepted at its time, and equals the package's."""
     at = datetime.fromtimestamp(1614265330, UTC)
     assert check_signature(VECTOR, VECTOR_BODY, Keys.parse([{"name": "ci", "secret": VECTOR_SECRET}]), at) == signer(
         "ci", at
@@ -50,7 +50,7 @@ def signer(name: str, at: datetime = NOW) -> Authenticated:
 
 
 @given(body=st.text(), id=st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1))
-def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
+def test_signatures_of_the_package_are_accepted(body: str, id: str) -> None:
     """A sender that uses `standardwebhooks` is accepted, whatever it sends."""
     headers = {
         "webhook-id": id,
@@ -61,7 +61,7 @@ def test_what_the_package_signs_is_accepted(body: str, id: str) -> None:
 
 
 @given(st.dictionaries(st.text(), st.text()))
-def test_what_we_sign_is_accepted_by_the_package(value: dict[str, str]) -> None:
+def test_our_signatures_are_accepted_by_the_package(value: dict[str, str]) -> None:
     """What `make send` signs is accepted by a receiver that uses `standardwebhooks`."""
     body = json.dumps(value).encode()
     assert Webhook(LOCAL_SECRET).verify(body, headers_of(body, at=datetime.now(UTC))) == value
@@ -84,7 +84,7 @@ def test_both_refuse_what_was_changed(change: str) -> None:
 
 
 def test_a_sender_may_sign_with_several_keys() -> None:
-    """One good signature among others, and among things that are no signatures at all, is enough."""
+    """One valid signature among others, or among invalid texts, is enough."""
     headers = headers_of()
     headers["webhook-signature"] = f"v1a,zzzz nonsense  v1,!!! {headers['webhook-signature']} v1,AAAA"
     assert check_signature(headers, BODY, KEYS, NOW) == signer(KEYS.secrets[0].id)
@@ -92,7 +92,7 @@ def test_a_sender_may_sign_with_several_keys() -> None:
 
 @pytest.mark.parametrize(("seconds", "good"), [(-301, False), (-300, True), (0, True), (300, True), (301, False)])
 def test_five_minutes_either_way(seconds: int, good: bool) -> None:
-    """The tolerance counts from the time handed in, not from the clock of the machine."""
+    """The tolerance counts from the given time, not from the machine's clock."""
     result = check_signature(headers_of(at=NOW + timedelta(seconds=seconds)), BODY, KEYS, NOW)
     assert isinstance(result, Authenticated) is good
 
@@ -106,14 +106,14 @@ STAMP = str(int(NOW.timestamp()))
      "-1", "9" * 12, "9" * 400, "".join(chr(0x0660 + int(digit)) for digit in STAMP)],
 )  # fmt: skip
 def test_a_timestamp_is_a_plain_integer(timestamp: str) -> None:
-    """No other way to write a number is read as one, even if the signature is right for its value."""
+    """Other notations of a number are refused, even with a valid signature."""
     headers = headers_of() | {"webhook-timestamp": timestamp}
     assert isinstance(check_signature(headers, BODY, KEYS, NOW), NotAuthenticated)
 
 
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_every_header_is_needed(name: str) -> None:
-    """What is missing is named, so that a sender can correct it."""
+    """The missing header is named."""
     headers = {header: value for header, value in headers_of().items() if header != name}
     assert check_signature(headers, BODY, KEYS, NOW) == NotAuthenticated(f"{name} must be sent")
 
@@ -130,7 +130,7 @@ hostile_headers = st.dictionaries(
 @settings(max_examples=CASES // 4, deadline=None)
 @given(headers=hostile_headers, body=st.binary(), own=st.booleans())
 def test_hostile_headers_never_pass_and_never_raise(headers: dict[str, str], body: bytes, own: bool) -> None:
-    """Whatever a stranger sends is rejected; so is a good signature over other bytes."""
+    """Arbitrary headers are rejected, and so is a valid signature over other bytes."""
     sent = {**headers_of(), **headers} if own else headers
     genuine = body == BODY and all(sent.get(name) == value for name, value in headers_of().items())
     assert isinstance(check_signature(sent, body, KEYS, NOW), NotAuthenticated) or genuine
@@ -153,8 +153,8 @@ def test_bearer_tokens(header: str, good: bool) -> None:
     ["whsec_x", 5, None, {"secret": LOCAL_SECRET}, ["whsec_"], ["whsec_AAAA"], [LOCAL_SECRET, "whsec_!!!"],
      [LOCAL_SECRET.removeprefix("whsec_")], ["whsec_" + "A" * 120], {"bearer_tokens": ["short"]}, [5]],
 )  # fmt: skip
-def test_keys_that_are_none(value: Any) -> None:
-    """A secret that is empty, weak or of another shape is refused as a whole, and is not shown."""
+def test_invalid_keys(value: Any) -> None:
+    """An empty, weak or malformed secret is refused, and is not shown."""
     with pytest.raises(ValidationError) as refused:
         Keys.parse(value)
     assert LOCAL_SECRET not in str(refused.value)
@@ -162,7 +162,7 @@ def test_keys_that_are_none(value: Any) -> None:
 
 @given(st.lists(st.sampled_from([LOCAL_SECRET, OTHER_SECRET])))
 def test_keys_do_not_show(secrets: list[str]) -> None:
-    """Neither way of writing keys down shows one of them in a log."""
+    """Neither notation of keys shows them in a log."""
     for keys in (Keys.parse(secrets), Keys.parse({"secrets": secrets, "bearer_tokens": [TOKEN]})):
         assert len(keys.secrets) == len(secrets)
         assert not [text for text in (*secrets, TOKEN) if text in repr(keys) + str(keys)]

@@ -1,4 +1,4 @@
-"""Signatures by access key, against published vectors and a second reading of the published text."""
+"""Signatures by access key, against published vectors and an independent implementation."""
 
 import hashlib
 import hmac

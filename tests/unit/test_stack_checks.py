@@ -1,4 +1,4 @@
-"""`make doctor STACK=`: what each fact about a stack means, with a cure where it is not as it should be."""
+"""`make doctor STACK=`: the meaning of each fact about a stack, with its cure."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def login(found: Asked, known: bool = False) -> Line:
 
 STATES: dict[str, tuple[Line, State, str]] = {
     "deployed": (stack("UPDATE_COMPLETE"), State.OK, ""),
-    "being deployed": (stack("UPDATE_IN_PROGRESS"), State.WARN, "look again"),
+    "being deployed": (stack("UPDATE_IN_PROGRESS"), State.WARN, "check again"),
     "rolled back": (stack("UPDATE_ROLLBACK_COMPLETE"), State.WARN, "describe-stack-events --stack-name s"),
     "stuck": (stack("UPDATE_ROLLBACK_FAILED"), State.FAIL, "continue-update-rollback --stack-name s"),
     "never deployed": (stack("ROLLBACK_COMPLETE"), State.FAIL, "delete-stack --stack-name s"),
@@ -79,7 +79,7 @@ STATES: dict[str, tuple[Line, State, str]] = {
     "a sink that refuses": (checks.sink(3), State.WARN, "the-sink-does-not-take-verdicts"),
     "a topic": (checks.topic("alarm topic", TopicFacts(TOPIC, 2)), State.OK, ""),
     "a topic nobody hears": (checks.topic("alarm topic", TopicFacts(TOPIC, 0, 1)), State.FAIL, "confirm"),
-    "a topic that is gone": (checks.topic("alarm topic", TopicFacts(TOPIC, trouble="Gone")), State.FAIL, "name one"),
+    "a topic that is gone": (checks.topic("alarm topic", TopicFacts(TOPIC, trouble="Gone")), State.FAIL, "name an"),
     "a topic alarms cannot use": (
         checks.topic("alarm topic", TopicFacts(TOPIC, 2, key="alias/aws/sns")), State.FAIL, "cloudwatch.amazonaws.com",
     ),
@@ -119,7 +119,7 @@ def test_functions_are_one_line_unless_something_is_wrong() -> None:
     assert [(line.state, line.found) for line in lines] == [
         (State.FAIL, "C: Failed, no role"),
         (State.FAIL, "D: update failed, no key"),
-        (State.WARN, "E: is being changed"),
+        (State.WARN, "E: is being updated"),
     ]
     assert all(line.cure for line in lines)
 
@@ -128,8 +128,8 @@ def test_versions_tell_a_shift_and_a_missing_alias() -> None:
     lines = list(checks.versions({"A": Alias("3", {}), "B": Alias("3", {"4": 0.1}), "C": None}, "s"))
     assert [(line.state, line.found) for line in lines] == [
         (State.WARN, "B: version 3, and 10% to version 4: a gradual deployment is under way"),
-        (State.WARN, "C has no alias `live`, so it cannot go back"),
-        (State.OK, "A 3; back: `make rollback STACK=s`"),
+        (State.WARN, "C has no alias `live`, so it cannot be rolled back"),
+        (State.OK, "A 3; to go back: `make rollback STACK=s`"),
     ]
 
 
@@ -172,12 +172,12 @@ def test_the_canary_says_what_it_looks_at() -> None:
     lines = [checks.canary({"Canary": "off"}), checks.canary({"Canary": "5m"}), checks.canary(on)]
     assert [line.state for line in lines if line] == [State.OK, State.WARN, State.OK]
     assert lines[2]
-    assert lines[2].found == "every 15m, of server x and volume y"
+    assert lines[2].found == "every 15m, for server x and volume y"
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_800, "2 days")],
 )
-def test_lengths_of_time_are_told_in_one_unit(seconds: int, text: str) -> None:
+def test_durations_have_one_unit(seconds: int, text: str) -> None:
     assert told(timedelta(seconds=seconds)) == text

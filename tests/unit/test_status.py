@@ -1,4 +1,4 @@
-"""The status resource: who is told what became of a request, and what they are told."""
+"""The status resource: who may read the state of a request, and what it returns."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def asked(store: FakeStore, request: HttpRequest | None = None, **options: Any) 
 
 
 def marked(**attributes: Any) -> tuple[FakeStore, Any]:
-    """A store with the mark of one request that was POSTed, and what its sender was told."""
+    """A store with the mark of one POSTed request, and the answer to its sender."""
     store = FakeStore()
     answer = endpoint(store=store).answer(structured(cloudevent(**attributes)))
     (request,) = said(answer)["requests"]
@@ -55,15 +55,15 @@ def marked(**attributes: Any) -> tuple[FakeStore, Any]:
 # ------------------------------------------------------------------------------------------------ what is told
 
 
-def test_the_final_verdict_is_the_very_event() -> None:
-    """200, and the text of the CloudEvent as it was emitted, whatever else is kept."""
+def test_the_final_verdict_is_the_emitted_event() -> None:
+    """200, and the CloudEvent as it was emitted, whatever else is kept."""
     answer = asked(FakeStore({ID: Kept(verdict=DETACHED)}))
     assert (answer.status, answer.body) == (200, DETACHED)
     assert answer.all_headers["Content-Type"] == "application/cloudevents+json"
 
 
 def test_an_accepted_request_is_under_way() -> None:
-    """202 with what the endpoint knows of it, and when to ask again."""
+    """202 with the known fields, and when to ask again."""
     store, request = marked()
     answer = asked(store, asking(f"/{request['status_url']}"))
     assert (answer.status, answer.headers) == (202, {"Retry-After": "5"})
@@ -76,8 +76,8 @@ def test_an_accepted_request_is_under_way() -> None:
 
 
 @pytest.mark.parametrize("with_mark", [True, False])
-def test_what_is_unconfirmed_is_under_way(with_mark: bool) -> None:
-    """202 with the time since when, also of a request that did not come by the webhook and has no mark."""
+def test_an_unconfirmed_request_is_under_way(with_mark: bool) -> None:
+    """202 with the time since when, also for a request without a mark, which did not come by the webhook."""
     store, request = marked()
     kept = store.kept[request["verdict_id"]]
     store.kept[ID] = replace(kept, unconfirmed=UNCONFIRMED) if with_mark else Kept(unconfirmed=UNCONFIRMED)
@@ -110,8 +110,8 @@ def test_an_unknown_id() -> None:
     ["x", "..", "%2e%2e", ID[:-1], f"{ID}0", f"{{{ID}}}", ID.replace("-", ""), f"urn:uuid:{ID}", f"{ID}.json",
      f"{ID}%00", f"{ID}\n", "*", "null", "\u0660" * 8 + ID[8:]],
 )  # fmt: skip
-def test_what_is_no_uuid_is_not_looked_for(segment: str) -> None:
-    """404 without a call of S3: no text of a stranger's becomes part of a key."""
+def test_only_uuids_are_looked_up(segment: str) -> None:
+    """404 without a call of S3: foreign text never becomes part of a key."""
     store = FakeStore()
     problem_of(asked(store, asking(f"/requests/{segment}")), 404)
     assert store.asked == []
@@ -119,7 +119,7 @@ def test_what_is_no_uuid_is_not_looked_for(segment: str) -> None:
 
 @pytest.mark.parametrize("path", [PATH, PATH.upper().replace("REQUESTS", "requests"), f"/prod{PATH}", f"/a/b{PATH}"])
 def test_where_the_resource_is(path: str) -> None:
-    """Upper case is the same id, and a stage or a base path may stand before it."""
+    """Upper case is the same id, and a stage or a base path may precede it."""
     assert asked(FakeStore({ID: Kept(verdict=DETACHED)}), asking(path)).status == 200
 
 
@@ -129,7 +129,7 @@ def test_where_the_resource_is(path: str) -> None:
      f"/requests/../{ID}", f"/requests%2f{ID}", f"/Requests/{ID}", f"/xrequests/{ID}"],
 )  # fmt: skip
 def test_where_it_is_not(path: str) -> None:
-    """Any other path is what it was before: requests are POSTed there, and nothing is read."""
+    """On other paths requests are POSTed, and nothing is read."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
     answer = asked(store, asking(path))
     problem_of(answer, 405)
@@ -140,7 +140,7 @@ def test_where_it_is_not(path: str) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_it_is_only_read(method: str) -> None:
-    """405 with the methods there are, whoever asks; a request that is POSTed there is not taken."""
+    """405 with the supported methods, for any sender; a request that is POSTed there is not accepted."""
     queue = FakeQueue()
     answer = endpoint(queue, store=FakeStore()).answer(replace(signed(DATA), method=method, path=PATH))
     problem_of(answer, 405)
@@ -149,12 +149,12 @@ def test_it_is_only_read(method: str) -> None:
 
 
 def test_requests_that_are_posted_beside_it() -> None:
-    """`requests/detach` may be the route of somebody's HTTP API: it goes on taking requests."""
+    """`requests/detach` may be the route of somebody's HTTP API, and still accepts requests."""
     assert endpoint(store=FakeStore()).answer(replace(signed(DATA), path="/requests/detach")).status == 202
 
 
 def test_head_is_answered_like_get() -> None:
-    """The same status and headers; what serves HTTP leaves the body out."""
+    """The same status and headers; the HTTP server leaves out the body."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
     assert asked(store, asking(PATH, "HEAD")) == asked(store, asking(PATH))
 
@@ -163,7 +163,7 @@ def test_head_is_answered_like_get() -> None:
 
 
 def test_a_store_that_does_not_answer() -> None:
-    """503, when to ask again, and not a word of what AWS said."""
+    """503, when to ask again, and nothing of AWS's answer."""
     answer = asked(FakeStore(trouble="GetObject: AccessDenied (403) arn:aws:sts::123456789012:assumed-role/x"))
     problem_of(answer, 503)
     assert answer.headers["Retry-After"] == "30"
@@ -176,13 +176,13 @@ def test_a_store_that_does_not_answer() -> None:
     [Kept(mark="{}"), Kept(mark="[]"), Kept(mark='"x"'), Kept(mark="{"), Kept(unconfirmed="{}"), Kept(unconfirmed="["),
      Kept(unconfirmed='{"time": "now", "data": null}'), Kept(mark="{}", unconfirmed=UNCONFIRMED)],
 )  # fmt: skip
-def test_what_is_none_of_ours(kept: Kept) -> None:
-    """Something else under one of our keys is trouble of the operator's, and is not shown."""
+def test_a_foreign_object_under_our_key(kept: Kept) -> None:
+    """A foreign object under one of our keys is reported as trouble, and is not shown."""
     problem_of(asked(FakeStore({ID: kept})), 503)
 
 
 def test_without_a_bucket_there_is_no_resource() -> None:
-    """404 that says so, with or without proof; everything else is as before."""
+    """404 that says so, with or without authentication; everything else is unchanged."""
     off = endpoint()
     for request in (asking(PATH), HttpRequest("GET", {}, b"", "1", path=PATH), asking(PATH, "HEAD")):
         assert "keeps no verdicts" in problem_of(off.answer(request), 404)["detail"]
@@ -211,8 +211,8 @@ def test_without_a_bucket_there_is_no_resource() -> None:
         pytest.param(asking(PATH), replace(RULES, allowed_requesters=("api_key:sha256:*",)), 200, id="may ask"),
     ],
 )
-def test_who_is_told(request_: HttpRequest, rules: Rules, status: int) -> None:
-    """The proof is that of a POST, over the empty body; nobody else has the store asked."""
+def test_who_may_read_a_status(request_: HttpRequest, rules: Rules, status: int) -> None:
+    """The sender authenticates as for a POST, over the empty body; otherwise the store is not read."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
     answer = asked(store, request_, rules=rules)
     assert answer.status == status
@@ -221,14 +221,14 @@ def test_who_is_told(request_: HttpRequest, rules: Rules, status: int) -> None:
 
 
 def test_a_rotated_key_is_found() -> None:
-    """A key that is not known yet has the secret read again, as for a POST."""
+    """An unknown key causes another read of the secret, as for a POST."""
     ring = FakeKeyRing(Keys.parse([OTHER_SECRET]), newest=KEYS)
     assert asked(FakeStore({ID: Kept(verdict=DETACHED)}), key_ring=ring).status == 200
     assert ring.looks == 1
 
 
 def test_keys_that_cannot_be_read() -> None:
-    """503, and the store is not asked."""
+    """503, and the store is not read."""
     store = FakeStore()
     problem_of(asked(store, key_ring=FakeKeyRing(trouble=True)), 503)
     assert store.asked == []
@@ -238,7 +238,7 @@ def test_keys_that_cannot_be_read() -> None:
 
 
 def test_a_mark_holds_no_more_than_who_and_what() -> None:
-    """What else a sender wrote is kept by nobody: no token, no context, no header, no signature."""
+    """Nothing else of the request is kept: no token, no context, no header, no signature."""
     data = {**DATA, "task_token": "t0ken-of-a-task", "context": {"password": "hunter2"}}
     store, request = marked(data=data, correlationid="hunter3")
     (kept,) = store.kept.values()
@@ -253,13 +253,13 @@ def test_a_mark_holds_no_more_than_who_and_what() -> None:
 
 
 def test_a_dry_run_is_marked_under_the_id_of_its_check() -> None:
-    """That is the only word on it."""
+    """The check is its only verdict."""
     store, request = marked(data={**DATA, "dry_run": True})
     assert list(store.kept) == [request["verdict_id"]] == [verdict_id("/changes", "4711", VOLUME, Outcome.CHECKED)]
 
 
 def test_a_summary_is_marked_and_told() -> None:
-    """Under its own id, beside the verdicts; its link is in the header, and it is told as it was emitted."""
+    """With its own id, beside the verdicts; its link is in the header, and it is returned as it was emitted."""
     store = FakeStore()
     event = cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME], "summary": True})
     answer = endpoint(store=store).answer(structured(event))
@@ -275,7 +275,7 @@ def test_a_summary_is_marked_and_told() -> None:
 
 
 def test_a_verdict_stays() -> None:
-    """The same request once more leaves the verdict where it is."""
+    """Sending the same request again does not change the verdict."""
     store, request = marked()
     store.kept[request["verdict_id"]] = Kept(verdict=DETACHED)
     endpoint(store=store).answer(structured(cloudevent()))
@@ -283,7 +283,7 @@ def test_a_verdict_stays() -> None:
 
 
 def test_marks_that_cannot_be_put_refuse_nothing() -> None:
-    """202, the links all the same, since the verdict will be there; the log says what was wrong."""
+    """202 with the links, because the verdict will be there; the log has the error."""
     answer = endpoint(store=FakeStore(trouble="1 of 1 not marked: PutObject: no answer")).answer(signed(DATA))
     assert answer.status == 202
     assert said(answer)["requests"][0]["status_url"]
@@ -291,7 +291,7 @@ def test_marks_that_cannot_be_put_refuse_nothing() -> None:
 
 
 def test_only_what_is_in_the_queue_is_marked() -> None:
-    """Of what the queue did not take, nobody is told that it was accepted, and it has no link."""
+    """A request that the queue refused is not reported as accepted, and has no link."""
     store = FakeStore()
     event = cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]})
     answer = endpoint(FakeQueue({1: Unsent("x")}), store=store).answer(structured(event))
@@ -314,7 +314,7 @@ def test_a_refused_request_is_not_marked() -> None:
 
 
 def test_a_single_request_has_its_link_in_a_header() -> None:
-    """Relative, so that it is right behind any name and base path."""
+    """Relative, so that it is valid with any host name and base path."""
     answer = endpoint(store=FakeStore()).answer(signed(DATA))
     (request,) = said(answer)["requests"]
     assert request["status_url"] == answer.headers["Location"] == f"requests/{request['verdict_id']}"
@@ -332,14 +332,14 @@ def test_several_requests_have_one_each(several: bool) -> None:
 
 
 def test_without_a_bucket_there_are_no_links() -> None:
-    """The answer is what it was before."""
+    """The answer is unchanged."""
     answer = endpoint().answer(signed(DATA))
     assert "Location" not in answer.headers
     assert "status_url" not in answer.body
 
 
-def test_the_log_names_what_was_asked_for() -> None:
-    """The id, if it is one; what somebody wrote in its place is not repeated."""
+def test_the_log_has_the_requested_id() -> None:
+    """A valid id only; other text is not repeated."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
     assert asked(store).log_fields == {"verdict_id": ID}
     assert "hunter2" not in str(asked(store, asking("/requests/hunter2")).log_fields)

@@ -1,4 +1,4 @@
-"""`make status`: the course of a request as its log tells it, with every look, wait and call."""
+"""`make status`: the history of a request from its log, with every look, wait and call."""
 
 import json
 from collections.abc import Mapping
@@ -107,7 +107,7 @@ def line_of(message: str, **fields: Any) -> dict[str, Any]:
 def test_a_volume_that_the_request_does_not_name(capsys: pytest.CaptureFixture[str]) -> None:
     log = FakeLog([line_of("request stepped", volume_id="a", decision="wait")])
     assert show(log, "4711", "db-01-data", 3600, NOW) is Exit.USAGE
-    assert capsys.readouterr().err.endswith("knows nothing of volume db-01-data of request 4711; it names a.\n")
+    assert capsys.readouterr().err.endswith("has nothing about volume db-01-data of request 4711; it names a.\n")
 
 
 def test_two_senders_with_one_id_are_two_requests(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +130,7 @@ def test_a_verdict_that_was_delivered_is_final(capsys: pytest.CaptureFixture[str
     assert "no final verdict yet" not in capsys.readouterr().out
 
 
-def test_what_the_cloud_said_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_of_the_cloud_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     said = line_of("request stepped", volume_id="a", decision="wait", why="no \x1b]0;x\x07\nDETACHED")
     show(FakeLog([said]), "4711", "", 60, NOW)
     text = capsys.readouterr().out
@@ -162,7 +162,7 @@ def test_a_request_that_the_log_does_not_know(capsys: pytest.CaptureFixture[str]
     assert show(log, "4711", "", 7200, NOW) is Exit.USAGE
     assert log.asked == [("4711", NOW - timedelta(hours=2), NOW)]
     assert capsys.readouterr().err == (
-        "The log of the last 2 h knows nothing of request 4711: check the id, or look further back (SINCE=7d).\n"
+        "The log of the last 2 h has nothing about request 4711: check the id, or look further back (SINCE=7d).\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""Requests that a summary answers: several volumes, or all data disks of a server, in one message."""
+"""Requests with a summary: several volumes, or all data disks of a server, in one message."""
 
 import json
 from collections import Counter
@@ -41,7 +41,7 @@ def verdicts(bench: Bench) -> list[dict[str, Any]]:
 
 
 def played(bench: Bench, *bodies: str) -> dict[str, Any]:
-    """The one summary of what was sent."""
+    """The single summary among the events."""
     for body in bodies:
         bench.queue.put(body)
     bench.run()
@@ -71,7 +71,7 @@ def test_all_data_disks_are_detached_and_summed_up() -> None:
 
 
 def test_several_volumes_are_summed_up_if_asked() -> None:
-    """The verdicts have the ids that they have without a summary, and one that failed makes the summary failed."""
+    """The verdicts have the same ids as without a summary; one failure makes the summary failed."""
     bench = Bench()
     good, bad = bench.disk(behaviour=QUICK), bench.disk(metadata={"detach_protection": "true"})
     summary = played(bench, asked(bench, volume_ids=[good, bad], summary=True))
@@ -81,15 +81,15 @@ def test_several_volumes_are_summed_up_if_asked() -> None:
     assert {one["verdict_id"] for one in summary["data"]["volumes"]} == {event["id"] for event in verdicts(bench)}
 
 
-def test_without_summary_there_is_none() -> None:
-    """Several volumes are answered one by one, as ever."""
+def test_no_summary_unless_it_is_requested() -> None:
+    """Each volume gets its verdict as usual."""
     bench = Bench()
     bench.queue.put(asked(bench, volume_ids=[bench.disk(), bench.disk()]))
     bench.run()
     assert (len(verdicts(bench)), summaries(bench)) == (2, [])
 
 
-def test_it_travels_as_one_message() -> None:
+def test_it_is_a_single_message() -> None:
     """Volumes that take different times share one message, and each has one DELETE."""
     bench = Bench()
     disks = [bench.disk(behaviour=Behaviour(seconds=seconds)) for seconds in (1, 9, 30)]
@@ -104,7 +104,7 @@ def test_it_travels_as_one_message() -> None:
 
 
 def test_a_server_without_data_disks_has_an_empty_summary() -> None:
-    """There is nothing to give a verdict on."""
+    """There is no volume for a verdict."""
     bench = Bench()
     with_system_disk(bench)
     data = played(bench, asked(bench, all_data_disks=True))["data"]
@@ -137,7 +137,7 @@ def test_a_dry_run_lists_the_disks_and_sends_nothing() -> None:
 
 
 def test_disks_are_listed_once() -> None:
-    """A disk that is attached after the listing is none of the request's."""
+    """A disk that is attached after the listing is not part of the request."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=20))
     bench.queue.put(asked(bench, all_data_disks=True))
@@ -167,13 +167,13 @@ def test_a_disk_that_is_new_when_the_message_comes_again_is_no_successor() -> No
 
 
 def test_a_listed_disk_that_is_attached_again_was_replaced() -> None:
-    """Of a message that comes again after the listing an earlier delivery may have detached what was listed."""
+    """When a message is redelivered after the listing, an earlier delivery may have detached the listed disks."""
     bench = Bench()
     disk = bench.disk(behaviour=QUICK)
     bench.queue.put(asked(bench, all_data_disks=True))
     bench.step()
     bench.clock.sleep(2)
-    (again,) = bench.queue.receive(1)  # by a delivery that dies before it does anything
+    (again,) = bench.queue.receive(1)  # read by a delivery that dies before it does anything
     bench.world.begin_detach(bench.server, disk)
     bench.clock.sleep(30)
     bench.world.attach(bench.server, disk)
@@ -184,16 +184,16 @@ def test_a_listed_disk_that_is_attached_again_was_replaced() -> None:
 
 
 def test_a_bootable_disk_without_a_device_is_taken_for_the_system_disk() -> None:
-    """The gates' rule holds for the list: a data disk whose device is not told is asked for and listed."""
+    """The gates' rule holds for the list: a data disk of unknown device is read and listed."""
     bench = Bench()
-    bench.world.set_server(bench.server, **SHELVED_OFFLOADED)  # what is attached from now on has no device
+    bench.world.set_server(bench.server, **SHELVED_OFFLOADED)  # disks that are attached from now on have no device
     disks = [bench.disk(bootable=bootable) for bootable in (True, False)]
     data = played(bench, asked(bench, all_data_disks=True, dry_run=True))["data"]
     assert [one["volume_id"] for one in data["volumes"]] == disks[1:]
 
 
 def test_more_disks_than_fit_are_refused_before_any_is_touched() -> None:
-    """The verdict says how many there are, and how many may be."""
+    """The verdict has the number of disks, and the limit."""
     bench = Bench()
     for _ in range(DISKS + 1):
         bench.disk()
@@ -205,7 +205,7 @@ def test_more_disks_than_fit_are_refused_before_any_is_touched() -> None:
 
 
 def test_as_many_disks_as_fit_are_detached() -> None:
-    """Their messages and their summary are within what AWS takes."""
+    """Their messages and their summary are within AWS's limits."""
     bench = Bench()
     for _ in range(DISKS):
         bench.disk(behaviour=QUICK)
@@ -215,7 +215,7 @@ def test_as_many_disks_as_fit_are_detached() -> None:
     assert len(json.dumps(summary)) < 64 * 1024
 
 
-def test_what_cannot_be_read_is_read_later() -> None:
+def test_a_failed_listing_is_read_again_later() -> None:
     """A cloud that is away for a while delays the listing."""
     bench = Bench()
     bench.disk(behaviour=QUICK)
@@ -225,7 +225,7 @@ def test_what_cannot_be_read_is_read_later() -> None:
 
 
 def test_a_cloud_that_stays_away_ends_in_one_verdict() -> None:
-    """Until the time to live is over; the verdict and its summary say so."""
+    """When the time to live is over; the verdict and its summary say so."""
     bench = Bench()
     bench.disk()
     bench.cloud.faults.add(Fault(faults.RESET_BEFORE, "list_attachments", times=None))
@@ -234,7 +234,7 @@ def test_a_cloud_that_stays_away_ends_in_one_verdict() -> None:
 
 
 def test_a_request_that_is_too_old_has_each_disk_expired() -> None:
-    """The disks can be listed, and each of them is told that the time is over."""
+    """The disks can be listed, and each gets the verdict `expired`."""
     bench = Bench()
     disk = bench.disk()
     body = json.loads(asked(bench, all_data_disks=True)) | {"time": (bench.clock() - timedelta(days=2)).isoformat()}
@@ -243,7 +243,7 @@ def test_a_request_that_is_too_old_has_each_disk_expired() -> None:
 
 
 def test_the_summary_waits_for_a_verdict_that_the_bus_refuses() -> None:
-    """No summary before the last verdict, however long the bus takes; and each is emitted once."""
+    """No summary precedes the last verdict, however late that is; each is emitted once."""
     bench = Bench()
     disks = [bench.disk(behaviour=QUICK), bench.disk(behaviour=QUICK)]
     no = Counter[str]()
@@ -259,8 +259,8 @@ def test_the_summary_waits_for_a_verdict_that_the_bus_refuses() -> None:
     assert summary["data"]["counts"]["detached"] == 2
 
 
-def test_a_summary_that_the_bus_refuses_is_offered_again() -> None:
-    """It is kept in the queue as verdicts are."""
+def test_a_summary_that_the_bus_refuses_is_sent_again() -> None:
+    """It waits in the queue, like verdicts."""
     bench = Bench()
     no = Counter[bool]()
 
@@ -274,7 +274,7 @@ def test_a_summary_that_the_bus_refuses_is_offered_again() -> None:
 
 
 class Tasks:
-    """Who waits for a task's answer."""
+    """A workflow that waits for its task."""
 
     def __init__(self) -> None:
         self.heard: list[Event] = []
@@ -288,7 +288,7 @@ class Tasks:
 
 
 def test_the_summary_answers_the_task() -> None:
-    """A workflow that waits for several volumes hears of all of them at once, and of none before."""
+    """A workflow that waits for several volumes gets one answer for all of them."""
     tasks = Tasks()
     bench = Bench(consumers={"task": tasks})
     bad = bench.disk(metadata={"detach_protection": "true"})
@@ -298,8 +298,8 @@ def test_the_summary_answers_the_task() -> None:
     assert "AAAA-token" not in json.dumps(bench.bus.events)
 
 
-def test_a_task_is_told_that_a_detach_takes_long() -> None:
-    """What is unconfirmed shows that somebody is still at work."""
+def test_a_waiting_task_gets_a_heartbeat() -> None:
+    """An unconfirmed verdict shows that the request is still being handled."""
     tasks = Tasks()
     bench = Bench(consumers={"task": tasks}, settings={"CONFIRM_TIMEOUT": "60"})
     slow = bench.disk(behaviour=Behaviour(stuck=True, stuck_seconds=120))
@@ -308,8 +308,8 @@ def test_a_task_is_told_that_a_detach_takes_long() -> None:
     assert tasks.heard[-1].is_summary
 
 
-def test_a_look_that_the_end_of_the_invocation_meets_takes_no_other_volume_along() -> None:
-    """It comes again by itself, with what an interrupted look may have done; the others go on from where they are."""
+def test_a_look_that_is_cut_off_affects_no_other_volume() -> None:
+    """It is requeued alone, with the possible effects of the interrupted look; the others continue."""
     bench = Bench()
     disks = [bench.disk(), bench.disk()]
     bench.queue.put(asked(bench, volume_ids=disks, summary=True))
@@ -326,7 +326,7 @@ def test_a_look_that_the_end_of_the_invocation_meets_takes_no_other_volume_along
 
 
 def test_dead_letters_are_answered_and_summed_up() -> None:
-    """Every volume without a verdict is `dead_lettered`; the summary lists it beside those that were answered."""
+    """Every volume without a verdict is `dead_lettered`; the summary lists it beside the others."""
     bench = Bench(settings={"CONFIRM_TIMEOUT": "60"})
     quick, slow = bench.disk(behaviour=QUICK), bench.disk(behaviour=Behaviour(stuck=True))
     bench.queue.put(asked(bench, volume_ids=[quick, slow], summary=True))
@@ -342,7 +342,7 @@ def test_dead_letters_are_answered_and_summed_up() -> None:
 
 
 def test_a_dead_request_for_all_disks_is_one_verdict_and_a_summary() -> None:
-    """Nobody has listed its disks."""
+    """Its disks were never listed."""
     bench = Bench()
     bench.disk()
     bench.queue.put(asked(bench, all_data_disks=True)).receive_count = MAX_RECEIVES
@@ -352,8 +352,8 @@ def test_a_dead_request_for_all_disks_is_one_verdict_and_a_summary() -> None:
     assert [one["verdict_id"] for one in summary["data"]["volumes"]] == [verdict["id"]]
 
 
-def test_who_may_not_ask_is_refused_without_a_summary() -> None:
-    """The task is answered by the refusal."""
+def test_a_refused_requester_gets_no_summary() -> None:
+    """The task gets the refusal."""
     tasks = Tasks()
     bench = Bench(consumers={"task": tasks}, settings={"ALLOWED_REQUESTERS": "user:nobody"})
     bench.queue.put(asked(bench, all_data_disks=True, task_token="AAAA-token"))
@@ -363,7 +363,7 @@ def test_who_may_not_ask_is_refused_without_a_summary() -> None:
 
 
 def test_a_summary_that_is_routed_back_is_ignored() -> None:
-    """As verdicts are."""
+    """Like verdicts."""
     bench = Bench()
     summary = played(bench, asked(bench, all_data_disks=True))
     bench.queue.put(json.dumps(summary))
@@ -386,7 +386,7 @@ def test_a_summary_that_is_routed_back_is_ignored() -> None:
     ],
 )
 def test_what_does_not_go_together_is_refused(data: dict[str, Any], fault: str) -> None:
-    """By its name, and nothing is sent to the cloud."""
+    """The field is named, and nothing is sent to the cloud."""
     bench = Bench()
     disk = bench.disk()
     text = json.dumps(bare(bench.server, disk) | {"volume_id": None} | data).replace('"V"', f'"{disk}"')

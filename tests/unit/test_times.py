@@ -1,4 +1,4 @@
-"""Times as senders write them: RFC 3339, whole and nothing else, alike on every Python."""
+"""Times by RFC 3339, read completely and identically on every Python."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -65,7 +65,7 @@ def test_nothing_else_is(text: object) -> None:
 
 
 @given(st.datetimes(timezones=st.timezones().map(lambda _: UTC)))
-def test_what_python_writes_is_read(time: datetime) -> None:
+def test_times_of_python_are_read(time: datetime) -> None:
     """To the microsecond."""
     assert parse_time(time.isoformat()) == time
 

@@ -1,4 +1,4 @@
-"""The trace of a request as W3C Trace Context asks: passed on where it can be read, and never a reason to refuse."""
+"""W3C Trace Context: passed on if it can be read, and never a reason to refuse."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ REST = TRACE[2:]
     ],
 )
 def test_traceparent(sent: Any, passed_on: str | None) -> None:
-    """§3.2: what cannot be read is dropped, and a later version is passed on as the one that is known."""
+    """§3.2: an unreadable value is dropped, and a later version is passed on as the known one."""
     assert trace_of(sent, "a=1") == (passed_on, "a=1" if passed_on else None)
 
 
@@ -97,13 +97,13 @@ MANY = [f"k{number}={number}" for number in range(32)]
     ],
 )
 def test_tracestate(sent: Any, passed_on: str | None) -> None:
-    """§3.3: whole, or without the members that make it too long, or not at all."""
+    """§3.3: passed on completely, or without the members that make it too long, or not at all."""
     assert trace_of(TRACE, sent) == (TRACE, passed_on)
 
 
 @given(parent=st.text() | st.just(TRACE), state=st.text(max_size=900) | st.none())
-def test_what_is_passed_on_can_stand_in_a_header(parent: str, state: str | None) -> None:
-    """And read again it is the same."""
+def test_a_passed_on_trace_fits_into_a_header(parent: str, state: str | None) -> None:
+    """And is read back unchanged."""
     parent_out, state_out = trace_of(parent, state)
     assert parent_out is None or (parent_out.isascii() and len(parent_out) == 55)
     assert state_out is None or (state_out.isascii() and state_out.isprintable() and len(state_out) <= 512)
@@ -113,7 +113,7 @@ def test_what_is_passed_on_can_stand_in_a_header(parent: str, state: str | None)
 @pytest.mark.parametrize("name", ["traceparent", "tracestate"])
 @pytest.mark.parametrize("value", ["", " ", "a\nb", "ü", 5, True, {"a": 1}, ["a"], "x" * 5000])
 def test_no_trace_makes_a_request_invalid(name: str, value: Any) -> None:
-    """Some sidecars send an empty tracestate, and nobody's disk should hang on it."""
+    """Some sidecars send an empty tracestate, which must not fail the request."""
     event = cloudevent(bare(SERVER, VOLUME), **{"traceparent": TRACE, "tracestate": "a=1", name: value})
     found = read(Message(json.dumps(event), "m-1", QUEUE_ARN, START), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, list)

@@ -1,4 +1,4 @@
-"""A visit step by step: what is read in which order, what is made of it, and what the next case need not read again."""
+"""A visit step by step: the order of reads, their results, and which reads are shared."""
 
 import re
 import threading
@@ -78,7 +78,7 @@ DOWN = Classified(AnswerClass.RETRY, "http_503", "busy")
 
 @dataclass
 class FakeCloud:
-    """Tells what a test has it tell, fails where that is a failure, and remembers in words what it was asked."""
+    """A cloud with the test's answers and failures, which records calls in words."""
 
     clock: Clock
     shows: Any = field(default_factory=volume)
@@ -138,7 +138,7 @@ def replace_call(call: Call, status: int) -> Call:
 
 @dataclass
 class FakeClouds:
-    """One cloud for every project, or no way to it."""
+    """One cloud for every project, or none."""
 
     cloud: Cloud
     trouble: Exception | None = None
@@ -155,7 +155,7 @@ class FakeClouds:
 
 
 class Desk:
-    """Visits of a fake cloud, on a clock of their own."""
+    """Visits of a fake cloud, with a virtual clock."""
 
     def __init__(self, trouble: Exception | None = None, **cloud: Any) -> None:
         self.clock = Clock(NOW)
@@ -249,8 +249,8 @@ WITH_RECEIPT = {"receipt": "r"}
             Seen(volume("detaching", NEWER), LISTED, server(), actions=RESIZED), id="another, detaching"),
     ],
 )  # fmt: skip
-def test_what_is_read_and_in_which_order(so_far: Progress, cloud: Any, asked: str, seen: Seen) -> None:
-    """Before a DELETE the volume is read last; while a detach is under way nothing is read that it need not be."""
+def test_the_order_of_reads(so_far: Progress, cloud: Any, asked: str, seen: Seen) -> None:
+    """Before a DELETE the volume is read last; during a detach only what is needed is read."""
     desk = Desk(**cloud)
     step = desk.one(so_far)
     assert desk.asked == asked
@@ -267,13 +267,13 @@ def test_what_is_read_and_in_which_order(so_far: Progress, cloud: Any, asked: st
     ],
 )
 def test_a_detach_that_shows_is_timed(so_far: Progress, cloud: Any) -> None:
-    """From the look that sees it first, whatever else that look has to read."""
+    """From the first look that sees it, whatever else that look reads."""
     seen_first = Desk(**cloud).one(so_far).case.progress
     assert (seen_first.detaching_since, seen_first.polls) == (NOW, 1)
 
 
-def test_what_changes_while_the_records_are_read_is_looked_at_again() -> None:
-    """The records are of before it changed."""
+def test_a_change_during_the_read_of_records_needs_another_look() -> None:
+    """The records are older than the change."""
     desk = Desk(shows=[volume("in-use", NEWER), volume("detaching", NEWER)], records=RESIZED)
     why = "changed: the volume changed during the look"
     step = desk.one(FOLLOWING)
@@ -298,7 +298,7 @@ def test_what_changes_while_the_records_are_read_is_looked_at_again() -> None:
     ],
 )
 def test_not_found_at_other_endpoints_is_not_believed(cloud: Any, place: str | None, believed: bool) -> None:
-    """What is found is found, wherever; the first look's endpoints are kept."""
+    """A found object counts at any endpoint; the first look's endpoints are kept."""
     look, one = Desk(where="here", **cloud).look(), case(progress(place=place))
     if believed:
         assert look.at(one).place == "here"
@@ -319,7 +319,7 @@ def test_a_cloud_is_chosen_by_the_project_and_knows_when_to_end() -> None:
 
 
 def test_a_server_is_read_once_for_its_disks() -> None:
-    """Whatever each of them needs of it, as long as it is fresh."""
+    """Whatever each disk needs of it, as long as it is fresh."""
     desk = Desk(shows=both(), lists=BOTH_LISTED)
     _, other = desk.visit(case(), second())
     assert desk.asked == "server S, list S, volume V, DELETE S V, volume W, DELETE S W"
@@ -334,15 +334,15 @@ def test_a_server_is_read_once_for_its_disks() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "again"), [(2, ""), (2.5, "server S, list S, ")])
-def test_what_was_read_is_fresh_for_two_seconds(seconds: float, again: str) -> None:
-    """After that it is read again: gates are not asked of the past."""
+def test_reads_are_fresh_for_two_seconds(seconds: float, again: str) -> None:
+    """After that it is read again, so that gates never see old data."""
     desk = Desk(shows=both(), lists=BOTH_LISTED, deleting=seconds)
     desk.visit(case(), second())
     assert desk.asked == f"server S, list S, volume V, DELETE S V, {again}volume W, DELETE S W"
 
 
 def test_a_failed_read_is_shared_as_well() -> None:
-    """Nobody asks a cloud again that has just failed; each case says so."""
+    """A cloud that has just failed is not called again; each case has the error."""
     desk = Desk(machine=DOWN)
     steps = desk.visit(case(), second())
     assert desk.asked == "server S"
@@ -363,7 +363,7 @@ SHOWN = {VOLUME: DETACHING, SECOND_VOLUME: Volume(SECOND_VOLUME, "detaching", DE
     ],
 )
 def test_disks_under_way_are_read_at_once(first: Progress, other: Progress, asked: str) -> None:
-    """If there are several; before anything is said of one, it is read for itself."""
+    """If there are several; before a verdict on one, it is read alone."""
     shows = [DETACHING, *([both()[1]] if other is FRESH else [])]
     desk = Desk(shows=shows, under_way=SHOWN, lists=BOTH_LISTED)
     steps = desk.visit(case(first), second(other))
@@ -371,8 +371,8 @@ def test_disks_under_way_are_read_at_once(first: Progress, other: Progress, aske
     assert [step.case.volume for step in steps] == [DETACHING, both()[1] if other is FRESH else SHOWN[SECOND_VOLUME]]
 
 
-def test_what_is_said_rests_on_the_volume_itself() -> None:
-    """Not on an entry of a list of volumes, which may be older."""
+def test_verdicts_rest_on_a_read_of_the_volume_itself() -> None:
+    """Not on an entry of a list, which may be older."""
     latest = volume("detaching", updated_at=ago(seconds=1))
     desk = Desk(shows=[latest], under_way=SHOWN, lists=BOTH_LISTED)
     told, waiting = desk.visit(case(accepted(600)), second(accepted(5)))
@@ -382,8 +382,8 @@ def test_what_is_said_rests_on_the_volume_itself() -> None:
 
 
 @pytest.mark.parametrize("under_way", [None, {}, DOWN])
-def test_disks_that_no_list_tells_are_read_one_by_one(under_way: Any) -> None:
-    """A cloud may not filter, or not let volumes be listed; that it failed stands in the evidence of one."""
+def test_disks_without_a_list_are_read_one_by_one(under_way: Any) -> None:
+    """A cloud may not filter, or not allow the list; the evidence of one case has the failure."""
     desk = Desk(shows=list(SHOWN.values()), under_way=under_way)
     steps = desk.visit(case(accepted(5)), second(accepted(5)))
     assert desk.asked == "detaching, volume V, volume W"
@@ -392,7 +392,7 @@ def test_disks_that_no_list_tells_are_read_one_by_one(under_way: Any) -> None:
 
 
 def test_servers_and_projects_share_nothing() -> None:
-    """Neither what was read nor what failed."""
+    """Neither reads nor failures."""
     for other in ({"server_id": "another"}, {"project_id": "p"}):
         desk = Desk(shows=FREE, machine=None)
         desk.visits = replace(desk.visits, at_once=1)
@@ -401,8 +401,8 @@ def test_servers_and_projects_share_nothing() -> None:
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_so_many_servers_are_visited_at_once(at_once: int) -> None:
-    """And no more."""
+def test_the_number_of_concurrent_visits_is_limited(at_once: int) -> None:
+    """Up to the limit servers are visited together."""
     met, meeting = [], threading.Barrier(2)
 
     def meet(_: str) -> None:
@@ -416,8 +416,8 @@ def test_so_many_servers_are_visited_at_once(at_once: int) -> None:
     assert len(met) == (2 if at_once > 1 else 0)
 
 
-def test_a_server_that_hangs_is_left_behind() -> None:
-    """A second after the deadline its cases are given back; others are done, and nothing more is sent by it."""
+def test_a_hanging_server_delays_only_its_own_cases() -> None:
+    """A second after the deadline its cases are requeued; others are done, and it sends nothing more."""
     desk, released = Desk(), threading.Event()
     deadline = NOW + timedelta(seconds=60)
     readings = iter([deadline])
@@ -443,7 +443,7 @@ def test_a_server_that_hangs_is_left_behind() -> None:
 
 
 def test_an_accepted_delete_is_booked() -> None:
-    """With its receipt, and looked after a second later."""
+    """With its receipt; the next look follows after a second."""
     step = Desk(where="here").one(replace(FOLLOWING, attempt=3))
     assert step.decision == Requeue(1, "accepted")
     booked = step.case.progress
@@ -452,7 +452,7 @@ def test_an_accepted_delete_is_booked() -> None:
 
 
 def test_a_throttled_delete_is_sent_again_when_the_cloud_says() -> None:
-    """And nothing is remembered of it: it had no effect."""
+    """It is not recorded, because it had no effect."""
     desk = Desk(back=answer(AnswerClass.RETRY, retry_after=50))
     assert desk.one().decision == Requeue(50, "DELETE: test.retry as the cloud put it")
     assert (desk.visits.asked, desk.visits.sent_at) == ({}, {})
@@ -463,7 +463,7 @@ def test_a_throttled_delete_is_sent_again_when_the_cloud_says() -> None:
 
 @pytest.mark.parametrize(("seconds", "sent"), [(LONGEST_DELETE, True), (LONGEST_DELETE - 0.1, False)])
 def test_a_delete_needs_its_time(seconds: float, sent: bool) -> None:
-    """Its whole limit has to fit into what is left; else the next look, soon, sends it."""
+    """Its whole limit has to fit into the remaining time; otherwise the next look, soon after, sends it."""
     desk = Desk()
     step = desk.one(replace(FOLLOWING, attempt=3), seconds=seconds)
     assert ("DELETE" in desk.asked) is sent
@@ -472,8 +472,8 @@ def test_a_delete_needs_its_time(seconds: float, sent: bool) -> None:
         assert step.case.progress.deletes_sent == 0
 
 
-def test_no_delete_is_sent_by_who_is_no_longer_waited_for() -> None:
-    """The message was put back meanwhile: another invocation may be at work on it."""
+def test_no_delete_is_sent_after_the_deadline() -> None:
+    """The message was requeued meanwhile, and another invocation may handle it."""
     desk = Desk()
     visit = Visit(desk.visits, [case(), second()], desk.look())
     desk.cloud.looked = lambda _: setattr(visit, "stopped", True)
@@ -482,8 +482,8 @@ def test_no_delete_is_sent_by_who_is_no_longer_waited_for() -> None:
     assert [type(step.decision) for step in visit.steps()] == [Requeue, NotLookedAt]
 
 
-def test_who_is_not_done_in_time_comes_again() -> None:
-    """The case in the middle is not known to be done; those behind it were not begun."""
+def test_cases_that_are_not_done_in_time_are_redelivered() -> None:
+    """The interrupted case has an unknown outcome; later ones were not begun."""
     desk, third = Desk(shows=[*both(), volume()], lists=BOTH_LISTED), case(FRESH, request(id="4712"))
     visit = Visit(desk.visits, [case(), second(), third], desk.look())
     at_each_look: list[list[Step]] = []
@@ -501,7 +501,7 @@ def test_who_is_not_done_in_time_comes_again() -> None:
 
 @pytest.mark.parametrize(("later", "sent"), [(0, False), (UNSETTLED_PAUSE - 1, False), (UNSETTLED_PAUSE, True)])
 def test_a_disk_whose_delete_was_just_sent_is_left_alone(later: float, sent: bool) -> None:
-    """The cloud may not show it yet; another request for it waits, at the pace of a detach."""
+    """The cloud may not show it yet; another request for the disk waits, at the pace of a detach."""
     desk = Desk()
     desk.visit(case())
     desk.clock.sleep(later)
@@ -512,8 +512,8 @@ def test_a_disk_whose_delete_was_just_sent_is_left_alone(later: float, sent: boo
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_copy_goes_on_from_where_the_request_is(fresh: bool) -> None:
-    """If it is the request as it was sent; what brings its own progress knows better."""
+def test_a_copy_continues_with_the_progress_of_the_request(fresh: bool) -> None:
+    """If it is a fresh request; a continuation has its own progress."""
     desk = Desk()
     (step,) = desk.visit(case())
     sent = step.case.progress
@@ -550,7 +550,7 @@ def fails(*_: Any) -> Any:
 
 
 def test_a_bug_is_booked_and_the_look_repeated() -> None:
-    """With the calls that were made, and harming no other case."""
+    """With the calls that were made, and without effect on other cases."""
     desk = Desk(shows=both(), lists=BOTH_LISTED)
     desk.visits = replace(desk.visits, decide=fails)
     one, other = desk.visit(case(FOLLOWING), second(FOLLOWING))
@@ -566,7 +566,7 @@ def test_a_bug_is_booked_and_the_look_repeated() -> None:
 
 
 def test_a_bug_after_a_delete_does_not_forget_it() -> None:
-    """What it did is not known: it is counted like one whose answer was lost."""
+    """Its effect is not known: it is counted like a DELETE whose answer was lost."""
     desk = Desk()
     desk.visits = replace(desk.visits, after_delete=fails)
     step = desk.one()
@@ -592,7 +592,7 @@ def test_a_bug_of_an_undelivered_case_remembers_since_when() -> None:
     ],
 )  # fmt: skip
 def test_credentials_that_cannot_be_read_are_waited_for(so_far: Progress, decision: Any) -> None:
-    """Somebody may put the secret right before the request's time is up."""
+    """The secret may be corrected before the request's time is up."""
     step = Desk(trouble=AwsTrouble("GetSecretValue")).one(so_far)
     assert step.decision == decision
     assert step.case.progress.last_error == "credentials_unread: the credentials cannot be read: GetSecretValue"
@@ -600,7 +600,7 @@ def test_credentials_that_cannot_be_read_are_waited_for(so_far: Progress, decisi
 
 
 def test_a_project_without_credentials_is_refused() -> None:
-    """As the cloud would refuse it."""
+    """Like a refusal of the cloud."""
     unknown = Classified(AnswerClass.PERMANENT, "no_project", "unknown", Reason.FORBIDDEN)
     assert Desk(trouble=CloudTrouble(unknown)).one().decision == failed(Reason.FORBIDDEN, "no_project: unknown")
 
@@ -626,10 +626,8 @@ GAVE_UP = "last: no invocation had time to look"
         pytest.param(joined(7 * 3600, unconfirmed_id="u"), OLD, None, id="joined"),
     ],
 )  # fmt: skip
-def test_who_could_not_be_looked_at_is_put_back(
-    so_far: Progress, asked: DetachRequest, ending: Conclude | None
-) -> None:
-    """As it was, unless its time is up and nothing was begun."""
+def test_cases_without_a_look_are_put_back(so_far: Progress, asked: DetachRequest, ending: Conclude | None) -> None:
+    """Unchanged, unless its time is up and nothing was begun."""
     desk = Desk()
     step = desk.one(so_far, asked, seconds=SHORTEST_LOOK - 0.1)
     assert step == Step(case(so_far, asked), ending or NotLookedAt())

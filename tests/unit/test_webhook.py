@@ -1,4 +1,4 @@
-"""Requests that are accepted: the message in the queue, and the answer that promises a verdict."""
+"""Accepted requests: the message in the queue, and the answer with the verdict's id."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ from tests.messages import OTHER_VOLUME, SERVER, TRACE, VOLUME
 
 
 def test_a_cloudevent_keeps_its_identity() -> None:
-    """Id, source, time and extensions reach the queue as they are; the answer names the ids of the verdict."""
+    """Id, source, time and extensions reach the queue unchanged; the answer has the ids of the verdicts."""
     queue = FakeQueue()
     event = cloudevent(correlationid="CHG-1", traceparent=TRACE, expirytime="2026-11-24T08:00:00Z")
     answer = endpoint(queue).answer(structured(event))
@@ -59,7 +59,7 @@ def test_a_cloudevent_keeps_its_identity() -> None:
 
 
 def test_bare_json_is_named_by_the_webhook() -> None:
-    """The id is the webhook's, the source the endpoint's, the time that which was signed."""
+    """The id is the webhook's, the source the endpoint's, the time the signed one."""
     queue = FakeQueue()
     assert endpoint(queue, now=NOW + timedelta(minutes=4)).answer(signed(DATA, id="msg_7")).status == 202
     (request,) = requests_read(queue)
@@ -68,7 +68,7 @@ def test_bare_json_is_named_by_the_webhook() -> None:
 
 @pytest.mark.parametrize("event", [signed, structured])
 def test_a_retry_is_the_same_request(event: Any) -> None:
-    """Sent again hours later, a request that says when it was made leads to the very same message and answer."""
+    """A request with a time that is sent again hours later gives the same message and answer."""
     value = cloudevent() if event is structured else {**DATA, "requested_at": "2026-11-23T08:00:00Z"}
     later = NOW + timedelta(hours=10)
     queue = FakeQueue()
@@ -91,7 +91,7 @@ def test_the_signed_time_stands_in_for_none_and_bounds_a_later_one(time: str | N
     [({"idempotency-key": "k"}, "k"), ({"webhook-id": "m-1", "idempotency-key": "k"}, "m-1"), ({}, "http-request-1")],
 )
 def test_the_id_of_an_unsigned_bare_request(headers: dict[str, str], expected: str) -> None:
-    """A sender with a token names its request in a header, or else it is named for it."""
+    """A sender with a token can set the id in a header; otherwise it is generated."""
     queue = FakeQueue()
     keys = FakeKeyRing(Keys.parse({"bearer_tokens": [TOKEN]}))
     endpoint(queue, keys).answer(unsigned(DATA, headers={"authorization": f"Bearer {TOKEN}", **headers}))
@@ -99,7 +99,7 @@ def test_the_id_of_an_unsigned_bare_request(headers: dict[str, str], expected: s
 
 
 def test_a_dry_run_names_the_id_of_its_check() -> None:
-    """What answers a dry run is `detach_checked`, which has an id of its own and nothing before it."""
+    """A dry run ends with `detach_checked`, which has its own id and no unconfirmed event before it."""
     (request,) = said(endpoint().answer(signed({**DATA, "dry_run": True})))["requests"]
     assert request["verdict_id"] == verdict_id(RULES.source, "msg_1", VOLUME, Outcome.CHECKED)
     assert "unconfirmed_id" not in request
@@ -129,8 +129,8 @@ def test_binary_mode() -> None:
     assert queue.taken[0] == queue.taken[1]
 
 
-def test_what_is_asked_reaches_the_queue() -> None:
-    """No field of a request is lost on the way to the queue."""
+def test_every_field_reaches_the_queue() -> None:
+    """No field of a request is lost."""
     data = {**DATA, "project_id": "c685484a8cc2416b97260938705deb65", "attachment_id": OTHER_VOLUME,
         "unmounted": True, "allow_system_disk": True, "dry_run": True, "request_ttl": 60, "task_token": "token",
         "context": {"ticket": "CHG-1", "ü": [1, None, {"x": 1.5}]}}  # fmt: skip
@@ -168,7 +168,7 @@ def test_the_verdict_has_the_promised_id() -> None:
     ],
 )
 def test_handshake(allowed: tuple[str, ...], asked: str, granted: str | None) -> None:
-    """Consent is in the headers, for allowed origins only (CloudEvents WebHook §4)."""
+    """The headers grant permission to allowed origins only (CloudEvents WebHook §4)."""
     rules = Rules(source="/webhook", allowed_origins=allowed)
     sent = http_request("OPTIONS", {"webhook-request-origin": asked, "webhook-request-rate": "120"} if asked else {})
     answer = endpoint(rules=rules).answer(sent)
@@ -178,8 +178,8 @@ def test_handshake(allowed: tuple[str, ...], asked: str, granted: str | None) ->
     assert answer.status == (200 if granted else 405)
 
 
-def test_the_trace_of_the_delivery_counts_where_the_event_has_none() -> None:
-    """W3C Trace Context in the headers of HTTP, with blanks around it as proxies leave them."""
+def test_the_http_trace_counts_if_the_event_has_none() -> None:
+    """W3C Trace Context in the HTTP headers, with blanks that proxies add."""
     queue = FakeQueue()
     headers = {"traceparent": f" {TRACE}\t", "tracestate": " a=1 ,, b=2 "}
     other = TRACE.replace("0af7", "1af7")

@@ -1,4 +1,4 @@
-"""What anybody may send: no error, nothing unauthenticated, nothing that the consumer does not read."""
+"""Any HTTP request: no error, nothing without authentication, nothing that the consumer cannot read."""
 
 import base64
 import json
@@ -56,7 +56,7 @@ INTERNAL = {
     lambda value: signed({**DATA, **value}),
 ])  # fmt: skip
 def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: Any) -> None:
-    """The queue carries our own notes too; whoever could forge one could skip every check of the request."""
+    """The queue carries our own messages too; a forged one could skip every check of the request."""
     queue = FakeQueue()
     endpoint(queue).answer(wrapped(message))
     assert {request.volume_id for request in requests_read(queue)} <= {VOLUME}
@@ -69,8 +69,8 @@ def test_messages_of_our_own_are_not_accepted(message: dict[str, Any], wrapped: 
     assert all(set(event["data"]) == set(DATA) for event in queue.events)
 
 
-def test_what_the_consumer_would_reject_is_rejected() -> None:
-    """Nested as deep as the endpoint accepts, the request can be read from the queue."""
+def test_requests_that_the_consumer_would_reject_are_rejected() -> None:
+    """A request with the deepest accepted nesting can be read from the queue."""
     queue = FakeQueue()
     contexts: list[Any] = [{}]
     for _ in range(44):
@@ -129,8 +129,8 @@ def test_nothing_of_a_stranger_is_accepted(method: str, headers: dict[str, str],
     kind=st.sampled_from(["application/json", STRUCTURED, BATCHED]),
     body=json_bodies | st.lists(json_bodies, max_size=3).map(lambda bodies: b"[" + b",".join(bodies) + b"]"),
 )
-def test_what_is_accepted_is_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
-    """A known sender may send what it likes: what is enqueued is a request to the queue's consumer, as promised."""
+def test_accepted_requests_are_read_by_the_consumer(headers: dict[str, str], kind: str, body: bytes) -> None:
+    """Whatever an authenticated sender sends, the queue's consumer reads enqueued messages as the promised requests."""
     queue = FakeQueue()
     names = {name: value for name, value in headers.items() if name.startswith(("ce-", "idempotency"))}
     answer = endpoint(queue).answer(signed(body, kind, names))
@@ -163,7 +163,7 @@ BAD = "v1," + "A" * 43 + "="
     ("v1,\u0661\xe9\ud800", 401),
 ])  # fmt: skip
 def test_signatures(signature: str, status: int) -> None:
-    """One good signature of version 1 among whatever else, however it is parted from it; nothing less."""
+    """One valid signature of version 1 is needed, among others and with any separator."""
     request = signed(DATA)
     sent = http_request("POST", {**request.headers, "webhook-signature": signature}, request.body)
     assert endpoint().answer(sent).status == status
@@ -173,8 +173,8 @@ def test_signatures(signature: str, status: int) -> None:
 @pytest.mark.parametrize(
     "change", ["{0},{0}", "{0}, {0}", "{0} {0}", "{0}\r\n {0}", "", " ", "\ud800", "{0}.0", "+{0}"]
 )
-def test_what_is_signed_is_what_was_sent_once(name: str, change: str) -> None:
-    """A header that was doubled, folded or emptied on the way is not the one that was signed."""
+def test_changed_headers_are_not_the_signed_ones(name: str, change: str) -> None:
+    """A header that was doubled, folded or emptied is not the signed one."""
     request = signed(DATA)
     headers = {**request.headers, name: change.format(request.headers[name])}
     assert endpoint().answer(http_request("POST", headers, request.body)).status == 401
@@ -184,8 +184,8 @@ def test_what_is_signed_is_what_was_sent_once(name: str, change: str) -> None:
     f"Bearer {TOKEN},Bearer {TOKEN}", f"Bearer {TOKEN}, x", f"Bearer{TOKEN}", f"Basic {TOKEN}", "Bearer", "Bearer ",
     f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN.upper()}", f"Bearer {TOKEN}x", "Bearer \ud800",
 ])  # fmt: skip
-def test_tokens_that_are_none(authorization: str) -> None:
-    """No part of a token, no list of tokens; and the answer repeats nothing of what was presented."""
+def test_invalid_tokens(authorization: str) -> None:
+    """Neither a part of a token nor a list of tokens; the answer does not echo them."""
     answer = endpoint().answer(with_token(DATA, headers={"authorization": authorization}))
     assert answer.status == 401
     assert not any(part in answer.body + str(answer.all_headers) for part in (TOKEN[:-1], TOKEN.upper()))
@@ -216,8 +216,8 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_every_answer_is_like(name: str) -> None:
-    """Short, not to be kept, not to be taken for something else, and without a line break in any header."""
+def test_properties_of_every_answer(name: str) -> None:
+    """Short, not cacheable, with a fixed content type, and without line breaks in headers."""
     sent, status = ANSWERS[name]
     answer = endpoint().answer(sent)
     assert answer.status == status
@@ -244,7 +244,7 @@ def test_what_every_answer_is_like(name: str) -> None:
     ({"Content-Length": "-1"}, "", False, False), ({"Content-Length": "\u0669" * 9}, "", False, False),
 ])  # fmt: skip
 def test_413_before_the_body_is_decoded(headers: dict[str, str], body: str, encoded: bool, too_large: bool) -> None:
-    """By the length that is told, or that the text has."""
+    """By the declared length or by that of the text."""
     context = {"http": {"method": "POST"}, "requestId": "1"}
     event = {"requestContext": context, "headers": headers, "body": body, "isBase64Encoded": encoded}
     request = http_request_of(event)

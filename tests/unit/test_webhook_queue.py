@@ -1,4 +1,4 @@
-"""Batches, and a queue that does not take everything: what a sender is told."""
+"""Batches, and a queue that does not accept everything: the answers to the sender."""
 
 import pytest
 
@@ -33,7 +33,7 @@ THROTTLED = Unsent("RequestThrottled", throttled=True)
     [(Unsent("RequestThrottled", throttled=True), 429), (Unsent("QueueDoesNotExist"), 503), (BROKEN, 503)],
 )
 def test_a_queue_that_does_not_take_it(error: Unsent, status: int) -> None:
-    """The sender is told to come again, and when."""
+    """The sender is asked to retry, and when."""
     answer = endpoint(FakeQueue({0: error})).answer(signed(DATA))
     problem = problem_of(answer, status)
     assert int(answer.headers["Retry-After"]) > 0
@@ -44,7 +44,7 @@ def test_a_queue_that_does_not_take_it(error: Unsent, status: int) -> None:
 
 
 def test_a_part_in_the_queue_is_said() -> None:
-    """If a part of an event's volumes cannot be enqueued it is no success, and what is in the queue is named."""
+    """An event of which some volumes cannot be enqueued is no success, and the answer lists those that are."""
     queue = FakeQueue({1: BROKEN, 2: Unsent("Throttled", throttled=True)})
     volumes = [VOLUME, OTHER_VOLUME, SERVER]
     problem = problem_of(endpoint(queue).answer(signed({"server_id": SERVER, "volume_ids": volumes})), 503)
@@ -55,7 +55,7 @@ def test_a_part_in_the_queue_is_said() -> None:
 
 @pytest.mark.parametrize("every", [True, False])
 def test_a_request_with_a_summary_is_one_message(every: bool) -> None:
-    """Whole or not at all; the ids of its verdicts are named where its volumes are known, and the summary's always."""
+    """It is enqueued as a whole; the answer has the summary's id, and the verdicts' if the volumes are known."""
     queue, volumes = FakeQueue(), [VOLUME, OTHER_VOLUME]
     wish = {"all_data_disks": True} if every else {"volume_ids": volumes, "summary": True}
     told = said(endpoint(queue).answer(signed({"server_id": SERVER, "context": {"ticket": 1}, **wish})))
@@ -77,7 +77,7 @@ def test_a_request_with_a_summary_that_the_queue_does_not_take() -> None:
 
 
 def test_503_without_keys() -> None:
-    """Without its keys the endpoint accepts nothing, and says that this is not the sender's fault."""
+    """Without its keys the endpoint accepts nothing, and answers with a server error."""
     answer = endpoint(key_ring=FakeKeyRing(trouble=True)).answer(signed(DATA))
     assert "GetSecretValue" not in problem_of(answer, 503)["detail"]
     assert "Retry-After" in answer.headers
@@ -86,14 +86,14 @@ def test_503_without_keys() -> None:
 
 @pytest.mark.parametrize("errors", [{}, {0: BROKEN}])
 def test_the_log_shows_neither_body_nor_headers(errors: dict[int, Unsent]) -> None:
-    """What is logged names what was enqueued, or why it was not."""
+    """The log has what was enqueued, or why it was not."""
     answer = endpoint(FakeQueue(errors)).answer(with_token({**DATA, "context": {"password": "hunter2"}}))
     assert set(answer.log_fields) == ({"why", "note"} if errors else {"requests"})
     assert not [secret for secret in (TOKEN, "hunter2") if secret in str(answer.log_fields)]
 
 
 def test_a_batch_is_answered_per_event() -> None:
-    """Good events are in the queue, bad ones are named in their place."""
+    """Valid events are in the queue, invalid ones are listed in order."""
     queue = FakeQueue()
     both = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
     events = [cloudevent(id="1"), cloudevent(id="2", data={}), cloudevent(both, id="3")]
@@ -123,7 +123,7 @@ def test_a_batch_without_one_good_event_is_422() -> None:
 def test_a_batch_of_which_the_queue_lost_an_event_is_no_success(
     errors: dict[int, Unsent], status: int, each: list[int]
 ) -> None:
-    """A sender does not look into a 202: if a valid event is not in the queue, the batch has to come again."""
+    """Senders do not inspect a 202: if a valid event is not in the queue, they have to send the batch again."""
     events = [cloudevent(id="1"), cloudevent(id=None), cloudevent(id="2"), cloudevent(id="3")]
     answer = endpoint(FakeQueue(errors)).answer(batched(events))
     assert [result["status"] for result in problem_of(answer, status)["events"]] == each

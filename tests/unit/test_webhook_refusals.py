@@ -1,4 +1,4 @@
-"""Requests that are rejected: every status, and nothing in the queue."""
+"""Rejected requests: every status, and nothing in the queue."""
 
 import json
 from datetime import timedelta
@@ -40,7 +40,7 @@ OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 )
 @pytest.mark.parametrize("kind", ["application/json", STRUCTURED, BATCHED])
 def test_400(body: bytes, kind: str) -> None:
-    """A body that is no JSON, or can be read in two ways, is rejected."""
+    """A body that is not JSON, or is ambiguous, is rejected."""
     answer = endpoint().answer(with_token(body, kind))
     assert problem_of(answer, 400)["detail"].startswith("the body cannot be read")
 
@@ -71,7 +71,7 @@ BY_IAM = HttpRequest("POST", {"content-type": "application/json"}, b"{}", "1", i
     ],
 )  # fmt: skip
 def test_401(sent: HttpRequest, rules: Rules, keys: Keys) -> None:
-    """A sender who is not known is told how to authenticate, and nothing is in the queue."""
+    """An unknown sender is told how to authenticate, and nothing is enqueued."""
     queue = FakeQueue()
     answer = endpoint(queue, FakeKeyRing(keys), rules).answer(sent)
     assert "errors" not in problem_of(answer, 401)
@@ -80,13 +80,13 @@ def test_401(sent: HttpRequest, rules: Rules, keys: Keys) -> None:
 
 
 def test_iam_authenticates_where_it_is_configured() -> None:
-    """A sender whom AWS knows needs no signature, if the operator says so."""
+    """A sender that AWS authenticates needs no signature, if the operator allows it."""
     assert endpoint(rules=OPEN, key_ring=FakeKeyRing(Keys())).answer(BY_IAM).status == 422
 
 
 @pytest.mark.parametrize("rotated", [[OTHER_SECRET, LOCAL_SECRET], [LOCAL_SECRET, OTHER_SECRET]])
 def test_a_rotated_key_is_picked_up(rotated: list[str]) -> None:
-    """An unknown signature has the keys read again; then the old and the new key are good, in any order."""
+    """An unknown signature causes another read of the keys; then the old and the new key are valid, in any order."""
     key_ring = FakeKeyRing(KEYS, newest=Keys.parse(rotated))
     assert endpoint(key_ring=key_ring).answer(signed(DATA, secret=OTHER_SECRET)).status == 202
     assert endpoint(key_ring=key_ring).answer(signed(DATA)).status == 202
@@ -95,14 +95,14 @@ def test_a_rotated_key_is_picked_up(rotated: list[str]) -> None:
 
 @pytest.mark.parametrize("sent", [unsigned(DATA), signed(DATA, at=NOW - timedelta(hours=1)), http_request("GET", {})])
 def test_other_faults_do_not_have_the_keys_read_again(sent: HttpRequest) -> None:
-    """Only a signature by an unknown key has the secret read again."""
+    """Only a signature by an unknown key causes another read of the secret."""
     key_ring = FakeKeyRing()
     endpoint(key_ring=key_ring).answer(sent)
     assert key_ring.looks == 0
 
 
 def test_a_key_that_cannot_be_looked_for_stays_unknown() -> None:
-    """If the keys cannot be read again, those at hand still hold."""
+    """If the keys cannot be read again, the known ones stay valid."""
     key_ring = FakeKeyRing(KEYS, newest=KEYS, trouble=True)
     assert endpoint(key_ring=key_ring).answer(signed(DATA, secret=OTHER_SECRET)).status == 401
     assert endpoint(key_ring=key_ring).answer(signed(DATA)).status == 202
@@ -110,21 +110,21 @@ def test_a_key_that_cannot_be_looked_for_stays_unknown() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "TRACE", "post", ""])
 def test_405(method: str) -> None:
-    """Only POST brings requests, and the answer says so."""
+    """Requests need POST, and the answer says so."""
     answer = endpoint().answer(HttpRequest(method, GOOD.headers, GOOD.body, "1"))
     problem_of(answer, 405)
     assert answer.headers["Allow"] == "OPTIONS, POST"
 
 
 def test_413_for_the_body() -> None:
-    """64 KB are taken, one byte more is not."""
+    """64 KB are accepted, one byte more is not."""
     body = json.dumps(DATA).encode()
     assert endpoint().answer(signed(body.ljust(BODY_BYTES))).status == 202
     problem_of(endpoint().answer(signed(body.ljust(BODY_BYTES + 1))), 413)
 
 
 def test_413_for_the_batch() -> None:
-    """A hundred events are taken, one more is not."""
+    """A hundred events are accepted, one more is not."""
     assert endpoint().answer(batched([cloudevent()] * BATCH_EVENTS)).status == 202
     problem_of(endpoint().answer(batched([cloudevent()] * (BATCH_EVENTS + 1))), 413)
 
@@ -185,13 +185,13 @@ def test_422(sent: HttpRequest, expected: set[str]) -> None:
      ("ce-datacontenttype", "text/plain"), ("ce-data_base64", "e30="), ("ce-", "x"), ("ce-my-ext", "x")],
 )  # fmt: skip
 def test_422_for_headers_that_are_no_attributes(header: str, value: str) -> None:
-    """A header that cannot be an attribute is named; it is not guessed at and not dropped."""
+    """A header that cannot be an attribute is named, not ignored."""
     sent = signed(DATA, headers={"ce-specversion": "1.0", header: value})
     assert fields(problem_of(endpoint().answer(sent), 422)) == {header}
 
 
 def test_one_bad_volume_keeps_all_out() -> None:
-    """Of an event with several volumes all are enqueued or none."""
+    """All volumes of an event are enqueued, or none."""
     queue = FakeQueue()
     answer = endpoint(queue).answer(signed({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME, "x"]}))
     assert fields(problem_of(answer, 422)) == {"volume_ids.2"}

@@ -1,4 +1,4 @@
-"""Whatever is accepted can be carried on, answered, sent and read again, at the largest size that it may have."""
+"""Every accepted request can be continued, answered, sent and read again, at its largest size."""
 
 import json
 from collections.abc import Callable
@@ -42,17 +42,17 @@ FACTORY = EventFactory(source="/" + "s" * 255, prefix="p" * 80)
 """With the longest names that the template allows."""
 
 WIDE = ["😀", "ä", "漢", "x", '"', "\\", "/"]
-"""Characters of one to four bytes; written with escapes they take up to twelve."""
+"""Characters of one to four bytes; with escapes they take up to twelve."""
 
 ODD = [*WIDE, "\x00", "\x1f", "\x7f", "\x85", "\u2028", "\ufffe", "\uffff", "\U0001fffe", "\ufeff", "\ufdd0"]
-"""With those that queues do not take, or that are no characters."""
+"""Includes characters that queues refuse, and lone surrogates."""
 
 TEXTS = "😀" * 500
-"""The longest text of the cloud's that is kept."""
+"""The longest text of the cloud that is kept."""
 
 
 def filled(characters: str, size: int) -> str:
-    """A text of at most so many bytes."""
+    """A text of at most that many bytes."""
     return (characters * size).encode()[:size].decode("utf-8", "ignore")
 
 
@@ -61,7 +61,7 @@ def arrived(body: str) -> Found:
 
 
 def far(request: DetachRequest, message: Message) -> Case:
-    """A case that has been through everything, whose cloud said as much as it may each time."""
+    """A case with the largest possible progress, and the longest texts of the cloud."""
     name = "😀" * LONGEST_TEXT
     attachment = Attachment(name, START, name, name)
     state = State(volume_status=name, attachment=attachment, listed_by_server=True, server_status=name,
@@ -77,7 +77,7 @@ def far(request: DetachRequest, message: Message) -> Case:
 
 
 def sendable(event: Event) -> dict[str, Any]:
-    """The event as JSON: the bus takes it, so does a queue it waits in, and a task that waits for it."""
+    """Check that an event fits the bus, the queue, and a waiting task; returns it as JSON."""
     assert of_event(event.source, event.type, event.body) is None
     assert len(event.body.encode()) <= EVENT_BYTES
     kept = waiting("sink", event, attempt=999, not_before=START)
@@ -103,7 +103,7 @@ CONCLUSIONS = (
 
 
 def finished(found: list[Case], conclusions: tuple[Conclude, ...] = CONCLUSIONS) -> None:
-    """Each request in a message comes back from the queue as it was, and each verdict about it can be sent."""
+    """Each request in a message survives the queue unchanged, and each verdict about it can be sent."""
     for case in found:
         there = far(case.request, case.message)
         body = continuation(there.request, there.progress)
@@ -132,7 +132,7 @@ LARGEST: dict[str, Any] = {
 @pytest.mark.parametrize("wrap", ENTRIES.values(), ids=ENTRIES)
 @pytest.mark.parametrize("context", LARGEST.values(), ids=LARGEST)
 def test_the_largest_request_is_finished(context: dict[str, Any], wrap: Callable[[Any], Any]) -> None:
-    """With the longest of everything that a request may hold, in every envelope."""
+    """With the longest value of every field, in every envelope."""
     data = bare(SERVER, VOLUME, task_token=filled("AQCé", 2048), context=context)
     event = cloudevent(
         data, id=filled("😀", ORIGIN_LIMITS["id"]), source=filled("漢", ORIGIN_LIMITS["source"]),
@@ -145,7 +145,7 @@ def test_the_largest_request_is_finished(context: dict[str, Any], wrap: Callable
 
 
 def test_as_many_volumes_as_a_request_may_name_are_finished() -> None:
-    """Each of them carries the whole context."""
+    """Each has the whole context."""
     volumes = [f"{number:08x}{VOLUME[8:]}" for number in range(VOLUMES)]
     found = arrived(json.dumps({"server_id": SERVER, "volume_ids": volumes, "context": LARGEST["deep"]}))
     assert isinstance(found, list)
@@ -163,8 +163,8 @@ TOO_MUCH: dict[str, Any] = {
 
 @pytest.mark.parametrize("context", TOO_MUCH.values(), ids=TOO_MUCH)
 @pytest.mark.parametrize("more", [{}, {"volume_id": "broken"}], ids=["alone", "beside another fault"])
-def test_what_could_not_be_finished_is_refused(context: dict[str, Any], more: dict[str, Any]) -> None:
-    """It is named, and is not echoed in the answer, which has to be sent too."""
+def test_requests_that_could_not_be_finished_are_refused(context: dict[str, Any], more: dict[str, Any]) -> None:
+    """The field is named, but not echoed in the answer, which has to be sent too."""
     found = arrived(json.dumps(bare(SERVER, VOLUME, context=context) | more))
     assert isinstance(found, Rejected)
     assert "context" in [fault.field for fault in found.faults]
@@ -173,7 +173,7 @@ def test_what_could_not_be_finished_is_refused(context: dict[str, Any], more: di
 
 @pytest.mark.parametrize("context", [*LARGEST.values(), *TOO_MUCH.values()], ids=[*LARGEST, *TOO_MUCH])
 def test_the_webhook_accepts_what_the_queue_accepts(context: dict[str, Any]) -> None:
-    """And what it puts on the queue is taken there."""
+    """And the queue accepts its messages."""
     queue = FakeQueue()
     body = {"server_id": SERVER, "volume_id": VOLUME, "context": context}
     status = endpoint(queue).answer(signed(body)).status
@@ -218,7 +218,7 @@ def test_any_request_is_finished_or_refused(
 
 @pytest.mark.parametrize("character", ODD, ids=lambda one: f"{ord(one):x}")
 def test_the_answer_to_the_largest_invalid_request_can_be_sent(character: str) -> None:
-    """With as many faults as are told, each as long as may be, and the longest original."""
+    """With the maximum of faults, each as long as possible, and the longest original."""
     names = {character * 200 + str(number): None for number in range(FAULTS * 2)}
     event = cloudevent(
         {"volume_ids": [VOLUME, OTHER_VOLUME], **names}, id=filled("😀", 2048), source=filled("漢", 2048)

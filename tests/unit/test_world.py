@@ -13,7 +13,7 @@ from tests.stack import Clock
 
 
 class Scene:
-    """One server with one volume on it, and what a test asks about them."""
+    """One server with one attached volume, and queries about them."""
 
     def __init__(self, behaviour: Behaviour | None = None, multiattach: bool = False, seed: int = 0) -> None:
         self.clock = Clock()
@@ -32,7 +32,7 @@ class Scene:
         return self
 
     def until(self, seconds: float) -> Scene:
-        """Let time pass until so many seconds after the start."""
+        """Move the clock to that many seconds after the start."""
         return self.pass_(seconds - (self.clock() - START).total_seconds())
 
     def record(self, action: str) -> Action:
@@ -72,7 +72,7 @@ class Scene:
         return [(h.what, (h.at - START).total_seconds()) for h in self.happened]
 
 
-def test_cinder_lets_go_before_nova() -> None:
+def test_cinder_finishes_before_nova() -> None:
     """Between the two planes' ends the volume is available and Nova still lists it."""
     scene = Scene(Behaviour(seconds=2, nova_lag=0.5))
     scene.begin()
@@ -94,7 +94,7 @@ def test_nova_may_come_first() -> None:
 
 
 def test_history_has_the_times_at_which_things_took_place() -> None:
-    """Looking late does not move what happened, nor change its order."""
+    """A late read changes neither the times nor the order of events."""
     scene = Scene(Behaviour(seconds=2, nova_lag=0.5))
     scene.begin()
     scene.pass_(60)
@@ -104,7 +104,7 @@ def test_history_has_the_times_at_which_things_took_place() -> None:
 
 
 def test_refusal_leaves_the_same_attachment() -> None:
-    """A refused detach goes back to in-use with the attachment it had, and the action record says Error."""
+    """After a refused detach the volume is in-use with the same attachment, and the action record says Error."""
     scene = Scene(Behaviour(seconds=4, refuse=True))
     scene.world.begin_detach(scene.server, scene.volume, "req-1")
     assert scene.status == "detaching"
@@ -123,7 +123,7 @@ def test_stuck_may_end() -> None:
 
 
 def test_marked_late() -> None:
-    """Within the mark lag the volume shows in-use, and the end comes when it would have come anyway."""
+    """Within the mark lag the volume shows in-use; the end is not later."""
     scene = Scene(Behaviour(seconds=10, mark_lag=6))
     scene.begin()
     assert scene.pass_(5).status == "in-use"
@@ -132,7 +132,7 @@ def test_marked_late() -> None:
 
 
 def test_a_failed_storage_back_end() -> None:
-    """The volume stays detaching for good on both planes; the record alone says that it failed."""
+    """The volume stays detaching for good on both planes; only the record says that it failed."""
     scene = Scene(Behaviour(error_after=4.0))
     scene.begin()
     assert scene.until(3.9).record("detach_volume").finished_at is None
@@ -143,7 +143,7 @@ def test_a_failed_storage_back_end() -> None:
 
 
 def test_a_passing_error() -> None:
-    """The volume shows an error for a while, and is let go on time."""
+    """The volume shows an error for a while, and is detached on time."""
     scene = Scene(Behaviour(seconds=10, error_status="error", error_seconds=3))
     scene.begin()
     seen = [scene.until(at).status for at in (0.0, 2.9, 3.0, 9.9, 10.0)]
@@ -151,7 +151,7 @@ def test_a_passing_error() -> None:
 
 
 def test_an_error_that_lasts_until_the_end() -> None:
-    """A volume may be let go while it still shows an error."""
+    """A volume may be detached while it still shows an error."""
     scene = Scene(Behaviour(seconds=2, error_status="error", error_seconds=30))
     scene.begin()
     assert (scene.until(1.9).status, scene.until(2.0).status) == ("error", "available")
@@ -160,7 +160,7 @@ def test_an_error_that_lasts_until_the_end() -> None:
 
 @pytest.mark.parametrize("nova_lag", [0.5, -1, 0])
 def test_the_record_ends_shortly_after_cinder(nova_lag: float) -> None:
-    """Success is recorded 0.3 s after Cinder has let go, whatever Nova's list shows."""
+    """Success is recorded 0.3 s after Cinder's end, whatever Nova's list shows."""
     scene = Scene(Behaviour(seconds=2, nova_lag=nova_lag))
     scene.begin()
     assert scene.until(2.2).record("detach_volume").finished_at is None
@@ -169,7 +169,7 @@ def test_the_record_ends_shortly_after_cinder(nova_lag: float) -> None:
 
 
 def test_second_acceptance_within_the_mark_lag_has_no_effect_of_its_own() -> None:
-    """Two detaches accepted before the mark cut the attachment once, at the time of the first."""
+    """Two detaches that are accepted before the mark end the attachment once, at the time of the first."""
     scene = Scene(Behaviour(seconds=10, mark_lag=6))
     scene.begin()
     scene.pass_(2).begin()
@@ -187,7 +187,7 @@ def test_second_detach_while_detaching_is_refused() -> None:
 
 
 def test_shared_volume_never_becomes_available_while_held() -> None:
-    """A detach from one of two servers marks the whole volume and gives it back in-use."""
+    """A detach from one of two servers marks the whole volume, which then is in-use again."""
     scene = Scene(multiattach=True)
     other = scene.world.add_server().id
     kept = scene.world.attach(other, scene.volume)
@@ -210,8 +210,8 @@ def test_attaching_again_makes_a_new_attachment() -> None:
     assert scene.world.is_attached(scene.server, scene.volume) == again
 
 
-def test_attach_of_a_volume_not_free_is_refused_and_told() -> None:
-    """Nova does not attach a volume that is detaching, and the history keeps the attempt."""
+def test_attach_of_a_volume_not_free_is_refused_and_recorded() -> None:
+    """Nova does not attach a detaching volume, and the history has the attempt."""
     scene = Scene()
     scene.begin()
     with pytest.raises(Refused):
@@ -220,7 +220,7 @@ def test_attach_of_a_volume_not_free_is_refused_and_told() -> None:
 
 
 def test_someone_else_acts_on_time() -> None:
-    """A scheduled action happens at its own time, and one that is refused does not stop the world."""
+    """A scheduled action happens on time, and a refused one does not stop the simulation."""
     scene = Scene(Behaviour(seconds=2, nova_lag=0.5))
     scene.world.at(1, lambda: scene.world.attach(scene.server, scene.volume))
     scene.world.at(4, lambda: scene.world.attach(scene.server, scene.volume))
@@ -231,7 +231,7 @@ def test_someone_else_acts_on_time() -> None:
 
 
 def test_deleting_a_server_frees_its_volumes() -> None:
-    """After a server is gone no plane holds anything for it, and a detach under way comes to nothing."""
+    """A deleted server has no attachments on either plane, and a detach under way ends."""
     scene = Scene()
     scene.begin()
     scene.world.delete_server(scene.server)

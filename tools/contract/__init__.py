@@ -1,1 +1,1 @@
-"""The published contract, made from the models: schemas, the description of all channels, golden samples."""
+"""The published contract, generated from the models: schemas, the description of all channels, golden samples."""

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3.1 document of every channel: who sends what to whom, and by which rules."""
+"""The AsyncAPI 3.1 document: every channel, with its senders, messages and rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,30 +11,31 @@ JSON_SCHEMA = "application/schema+json;version=2020-12"
 CLOUDEVENT = "application/cloudevents+json"
 
 DESCRIPTION = """\
-Detaches volumes from servers on request of an event, proves it, and says so in an event. Every request ends in \
-exactly one final verdict (`detached` or `detach_failed`; `detach_checked` for a dry run) for each of its volumes; a \
-`detach_unconfirmed` may come before. The final verdict has one id whatever it says and however often it is delivered. \
+Detaches volumes from servers when an event asks for it, proves the outcome, and emits it as an event. Every request \
+ends in exactly one final verdict for each of its volumes (`detached` or `detach_failed`; `detach_checked` for a dry \
+run). A `detach_unconfirmed` may come before. The final verdict has the same id in each delivery, whatever it says. \
 A request for all data disks of a server, or for several volumes with `summary`, ends in one `detach_summary`, after \
 the last of its verdicts.
 
-Event types begin with the deployment's prefix, `bms` unless set otherwise; here they are named without it."""
+Event types begin with the deployment's prefix, by default `bms`; this document leaves it out."""
 
 CHANNELS: Mapping[str, Part] = {
     "requestQueue": {
         "address": "{requestQueue}",
         "title": "Request queue (SQS)",
         "description": "Requests as CloudEvents or bare JSON, alone or inside an SNS notification, an EventBridge "
-        "event, or one inside another. Messages of our own wait here too; their form is no part of this contract.",
+        "event, or one inside another. The service's own messages wait here too; their format is not part of this "
+        "contract.",
         "parameters": {"requestQueue": {"description": "The stack's output RequestQueueUrl."}},
         "bindings": {"sqs": {"queue": {"name": "requestQueue", "fifoQueue": False}, "bindingVersion": "0.2.0"}},
     },
     "deadLetterQueue": {
         "address": "{deadLetterQueue}",
         "title": "Dead-letter queue (SQS)",
-        "description": "Messages that no delivery brought to an end. Each request in them is answered from here "
-        "with the reason `dead_lettered`, by `detach_failed` or, a dry run, by `detach_checked`, and stays only "
-        "while that is not possible.",
-        "parameters": {"deadLetterQueue": {"description": "Of the stack; its name is made by AWS."}},
+        "description": "Messages that no delivery could finish. Each request in them gets a verdict with the reason "
+        "`dead_lettered`: `detach_failed`, or `detach_checked` for a dry run. A message stays here only until its "
+        "verdicts are emitted.",
+        "parameters": {"deadLetterQueue": {"description": "The stack's queue; AWS generates its name."}},
         "bindings": {"sqs": {"queue": {"name": "deadLetterQueue", "fifoQueue": False}, "bindingVersion": "0.2.0"}},
     },
     "webhook": {
@@ -51,9 +52,10 @@ CHANNELS: Mapping[str, Part] = {
     "httpSink": {
         "address": "{sinkUrl}",
         "title": "HTTP sink",
-        "description": "Every verdict, and every summary, as a POST, structured or (SINK_MODE=binary) binary, signed "
-        "by Standard Webhooks with the event's id as `webhook-id`. 2xx is a yes. 408, 425, 429, 5xx and no answer are "
-        "tried again, by Retry-After or at growing intervals, for DELIVERY_TTL; anything else is a no for good.",
+        "description": "Every verdict and every summary as a POST, structured or (SINK_MODE=binary) binary, signed "
+        "by Standard Webhooks with the event's id as `webhook-id`. 2xx accepts it. After 408, 425, 429, 5xx or no "
+        "answer it is sent again, by Retry-After or at growing intervals, for DELIVERY_TTL. Any other answer refuses "
+        "it for good.",
         "parameters": {"sinkUrl": {"description": "The setting SINK_URL: https."}},
     },
     "taskToken": {
@@ -61,19 +63,18 @@ CHANNELS: Mapping[str, Part] = {
         "title": "Task token (Step Functions)",
         "description": "For a request with `task_token`. `detached` and `detach_checked`: SendTaskSuccess with the "
         "event as output. `detach_failed`: SendTaskFailure with the reason code as error and the event as cause "
-        "(without its longest parts if it is over 32768 characters). `detach_unconfirmed`: SendTaskHeartbeat. Of a "
-        "request with a summary that event answers in place of the verdicts: by its outcome, a failure with the error "
-        "`failed`.",
+        "(without its longest parts if it is over 32768 characters). `detach_unconfirmed`: SendTaskHeartbeat. For a "
+        "request with a summary, only the summary answers the task: by its outcome, where `failed` is also the error.",
     },
 }
 
 OPERATIONS: Mapping[str, tuple[str, str, str]] = {
-    "takeRequest": ("receive", "requestQueue", "Step each request towards its verdict."),
-    "answerDeadLetter": ("receive", "deadLetterQueue", "Answer what could not be handled."),
-    "takeWebhook": ("receive", "webhook", "Prove the sender, validate, put on the request queue."),
-    "emitVerdict": ("send", "eventBus", "Say what came of a request; always, and first."),
-    "postVerdict": ("send", "httpSink", "The same to an HTTP endpoint, if there is one."),
-    "answerTask": ("send", "taskToken", "The same to a workflow, if one waits."),
+    "takeRequest": ("receive", "requestQueue", "Take the next step of each request towards its verdict."),
+    "answerDeadLetter": ("receive", "deadLetterQueue", "Emit verdicts for requests that could not be handled."),
+    "takeWebhook": ("receive", "webhook", "Authenticate the sender, validate the request, put it on the queue."),
+    "emitVerdict": ("send", "eventBus", "Emit the verdict; always, and first."),
+    "postVerdict": ("send", "httpSink", "Send the verdict to an HTTP endpoint, if one is set."),
+    "answerTask": ("send", "taskToken", "Send the verdict to a workflow, if one waits."),
 }
 
 METHOD = {"http": {"method": "POST", "bindingVersion": "0.3.0"}}
@@ -81,7 +82,7 @@ OPERATION_BINDINGS: Mapping[str, Part] = {"takeWebhook": METHOD, "postVerdict": 
 
 
 def document() -> Part:
-    """The whole document; schemas are those under docs/schemas."""
+    """The whole document; it refers to the schemas in docs/schemas."""
     return {
         "asyncapi": "3.1.0",
         "info": {"title": "Volume detach", "version": "1.0.0", "description": DESCRIPTION},
@@ -93,7 +94,7 @@ def document() -> Part:
 
 
 def _channel(name: str, action: str) -> Part:
-    """We receive requests and send verdicts."""
+    """A channel, with the messages for its direction: the service receives requests and sends verdicts."""
     carried = (REQUEST, f"{REQUEST}.bare") if action == "receive" else EMITTED
     return {**CHANNELS[name], "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in carried}}
 
@@ -105,7 +106,7 @@ def _operation(name: str) -> Part:
 
 
 def _messages() -> Part:
-    bare = _message(f"{REQUEST}.v1.data", "A request without an envelope: equal to the event's `data`.")
+    bare = _message(f"{REQUEST}.v1.data", "A request without an envelope: the event's `data` alone.")
     request = _message(f"{REQUEST}.v1", "Asks for volumes to be detached from a server.")
     sent = {name: _message(f"{name}.v1", description) for name, (description, _) in EMITTED.items()}
     return {REQUEST: request, f"{REQUEST}.bare": {**bare, "contentType": "application/json"}, **sent}

@@ -1,8 +1,8 @@
-"""The schemas of a deployment's events for EventBridge's registry: what is on its bus, envelope included.
+"""The schemas of a deployment's events for EventBridge's registry, including EventBridge's envelope.
 
-They are OpenAPI 3.0 documents in the form of EventBridge's own: `AWSEvent` is the envelope, and names the schema of its
-`detail`. SAM, the toolkits and the code bindings look for that (EventBridge user guide, "Creating a schema from event
-JSON"; SAM CLI, `sam init`). Those who validate events have the JSON Schemas in docs/schemas.
+They are OpenAPI 3.0 documents in the form of EventBridge's own: `AWSEvent` is the envelope and refers to the schema of
+its `detail`. SAM, the toolkits and the code bindings expect that (EventBridge user guide, "Creating a schema from event
+JSON"; SAM CLI, `sam init`). For validating events, use the JSON Schemas in docs/schemas.
 """
 
 import json
@@ -17,7 +17,7 @@ from tools.contract.schemas import EMITTED, REQUEST, request_event
 TYPE = "OpenApi3"
 
 LONGEST_CONTENT, LONGEST_DESCRIPTION, LONGEST_NAME = 100_000, 256, 385
-"""Characters that the registry takes (EventBridge Schemas, CreateSchema; the name's by Terraform's provider)."""
+"""The registry's limits, in characters (EventBridge Schemas, CreateSchema; for names, Terraform's provider)."""
 
 TEXT = {"type": "string"}
 ENVELOPE: Schema = {
@@ -30,12 +30,12 @@ ENVELOPE: Schema = {
     "region": TEXT,
     "resources": {"type": "array", "items": TEXT},
 }
-"""What EventBridge adds (EventBridge, event structure reference); its own schemas say no more of it."""
+"""The fields that EventBridge adds (EventBridge, event structure reference), as its own schemas describe them."""
 
 
 @dataclass(frozen=True)
 class EventSchema:
-    """A schema as the registry keeps it."""
+    """A schema in the registry."""
 
     name: str
     description: str
@@ -43,26 +43,26 @@ class EventSchema:
 
 
 def event_schemas(prefix: str, source: str) -> tuple[EventSchema, ...]:
-    """Of every event of a deployment with that prefix of event types, which calls itself `source`."""
+    """The schema of every event of a deployment with this prefix of event types and this source."""
     events = [(REQUEST, request_event()), *((name, make()) for name, (_, make) in EMITTED.items())]
     return tuple(_event_schema(name, event, f"{prefix}.{name}.v1", source) for name, event in events)
 
 
 def name_of(source: str, detail_type: str) -> str:
-    """`source@detail-type`, as EventBridge calls its own. Names have letters, digits and `.-_@` only.
+    """`source@detail-type`, as EventBridge names its own schemas. Only letters, digits and `.-_@` are allowed.
 
-    Leading dashes are left out, since command lines take them for an option.
+    Leading dashes are left out, because command lines would read them as an option.
     """
     plain = re.sub(r"[^A-Za-z0-9._-]", "-", source).lstrip("-") or "-"
     return f"{plain}@{re.sub(r'[^A-Za-z0-9._-]', '-', detail_type)}"
 
 
 OURS = re.compile(r".+@.+\.(" + "|".join(map(re.escape, (REQUEST, *EMITTED))) + r")\.v1")
-"""Names of schemas of ours, whatever the prefix and the source were when they were made."""
+"""Names of this service's schemas, with any prefix and source."""
 
 
 def _event_schema(name: str, event: dict[str, Any], detail_type: str, source: str) -> EventSchema:
-    by = "" if name == REQUEST else source  # a request has the source of whoever sends it
+    by = "" if name == REQUEST else source  # the source of a request is its sender's
     document = {
         "openapi": "3.0.0",
         "info": {"version": "1.0.0", "title": event["title"], "description": event["description"]},
@@ -74,7 +74,7 @@ def _event_schema(name: str, event: dict[str, Any], detail_type: str, source: st
 
 
 def _components(event: dict[str, Any], detail_type: str, source: str) -> Iterator[tuple[str, Schema]]:
-    """The envelope first. What differs between deployments, the type and the source, is that of this one."""
+    """The components, the envelope first, with this deployment's event type and source."""
     data = event["$defs"]["data"]
     detail = "".join(word.capitalize() for word in re.split(r"[._]", data["title"]))
     components = {data["$id"]: f"{detail}Data"} | {f"#/$defs/{name}": name for name in data.get("$defs", ())}

@@ -1,7 +1,7 @@
-"""JSON Schema 2020-12, as far as the published schemas use it, as the Schema Object of OpenAPI 3.0.
+"""Converts the published schemas (JSON Schema 2020-12) to Schema Objects of OpenAPI 3.0.
 
-OpenAPI 3.0 has the keywords of an older JSON Schema (OpenAPI Specification 3.0.3, Schema Object): no `const`, no
-`$defs`, no schemas that are `true` or `false`, and whatever stands beside a `$ref` is ignored.
+OpenAPI 3.0 uses an older JSON Schema (OpenAPI Specification 3.0.3, Schema Object): it has no `const`, no `$defs` and
+no schemas `true` and `false`, and it ignores keywords beside a `$ref`.
 """
 
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ SAME = {
     "type", "description", "format", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems",
     "required",
 }  # fmt: skip
-"""Keywords that mean the same in both, with values that are no schemas."""
+"""Keywords with the same meaning in both, whose values contain no schemas."""
 
 LEFT_OUT = {"$schema", "$id", "$defs", "title"}
-"""Keywords that accept or refuse nothing. Code generators would make class names of the titles."""
+"""Keywords that do not affect validation. Code generators would make class names of the titles."""
 
 TYPES: Mapping[type, str] = {str: "string", bool: "boolean", int: "integer"}
 
 
 class Unconvertible(ValueError):
-    """A keyword that this conversion does not know; the text names it."""
+    """The schema has a keyword that this conversion does not know; the text names it."""
 
 
 def converted(schema: Schema, references: Mapping[str, str]) -> dict[str, Any]:
-    """The same schema, with each `$ref` replaced by `references`. Definitions are converted one by one.
+    """Convert a schema, and replace each `$ref` by `references`. `$defs` are left out; convert them separately.
 
-    Raises Unconvertible: what is not known is not passed over, so that nothing is published that says less.
+    Raises Unconvertible for an unknown keyword, so that no published schema is weaker than the original.
     """
     if "$ref" in schema:
         if others := schema.keys() - {"$ref", "description"}:
@@ -61,7 +61,7 @@ def converted(schema: Schema, references: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _choice(values: list[Any]) -> dict[str, Any]:
-    """Generators of code need the type of an enumeration."""
+    """An enumeration with its type, which code generators need."""
     types = {TYPES.get(type(value)) for value in values}
     if len(types) != 1 or None in types:
         raise Unconvertible(f"values of several types, or of an unknown one: {values}")
@@ -69,7 +69,7 @@ def _choice(values: list[Any]) -> dict[str, Any]:
 
 
 def _properties(properties: Mapping[str, Schema | bool], references: Mapping[str, str]) -> dict[str, Any]:
-    """A property that is `false` must not be there: `not` with `required` says the same of an object."""
+    """Convert properties. A property `false` must be absent, which `not` with `required` expresses too."""
     made: dict[str, Any] = {}
     present = {name: converted(one, references) for name, one in properties.items() if not isinstance(one, bool)}
     if present:

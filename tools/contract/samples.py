@@ -1,4 +1,4 @@
-"""One sample of each verdict: what the service really says, played on virtual time against the simulated cloud."""
+"""A sample of each verdict: real output of the service, run in virtual time against the simulated cloud."""
 
 import heapq
 import json
@@ -35,7 +35,7 @@ START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 SENDER = Requester(AuthType.SERVICE_ACCOUNT, "AROAEXAMPLEOFAROLEIDX:change-management")
 SNS, EVENTBRIDGE = (Requester(AuthType.USER, f"AIDAEXAMPLEOF{name}") for name in ("SNSUSERX", "EVENTBUS"))
-"""Who sent a message, by SQS's word: AWS's own services send as users of their own."""
+"""Senders as SQS names them. AWS's own services send as IAM users."""
 
 TOKEN = "a-token-of-the-samples"
 KEYS = Keys.parse({
@@ -45,7 +45,7 @@ ROLE = "arn:aws:sts::123456789012:assumed-role/change-management/run-17"
 
 
 class Rehearsal:
-    """The service with a queue, a bus and a clock in memory; the same every time, ids included."""
+    """The service with a queue, a bus and a clock in memory. Its output is reproducible, including the ids."""
 
     def __init__(self, arrange: Callable[[CloudApi], object] = lambda api: None) -> None:
         self.now = START
@@ -53,7 +53,7 @@ class Rehearsal:
         self._due: list[tuple[datetime, int, str]] = []
         self._sent = 0
         api = demo_cloud(self.clock)
-        # The identity library looks at the real clock: on ours a token must not seem to have expired.
+        # keystoneauth1 uses the real clock, so tokens must not expire by it.
         api.deployment.token_seconds = 10 * 365 * 86400
         arrange(api)
         http = requests.Session()
@@ -90,7 +90,7 @@ class Rehearsal:
         return self._deliver(sender)
 
     def post(self, headers: Mapping[str, str] = {}, iam: str | None = None, signed: bool = False) -> Self:
-        """Send the same request to the webhook, and deliver what that put on the queue until nothing is left."""
+        """Send the request to the webhook, and deliver messages until nothing is left."""
         sent = Post({"content-type": STRUCTURED, **headers}, json.dumps(_request()).encode())
         sent = sent.signed(LOCAL_SECRET, self.now, "msg_4711") if signed else sent
         answer = self.webhook.answer(HttpRequest("POST", sent.headers, sent.body, "http-request-1", iam))
@@ -106,7 +106,7 @@ class Rehearsal:
         return self
 
     def bury(self, request: Mapping[str, Any]) -> Self:
-        """Hand over a request as a dead letter, five tries later."""
+        """Deliver a request as a dead letter, as after five failed receives."""
         self.now += timedelta(minutes=30)
         self.dead_letters.handle([replace(self._message(json.dumps(request), 1), sent_at=START, receive_count=6)])
         return self
@@ -145,7 +145,7 @@ def _over_eventbridge() -> dict[str, Any]:
 
 
 def _slow(api: CloudApi) -> None:
-    """It takes the cloud a quarter of an hour to let go."""
+    """Let the cloud take a quarter of an hour for the detach."""
     api.world.set_volume(VOLUME, behaviour=Behaviour(stuck=True, stuck_seconds=900))
 
 
@@ -164,7 +164,7 @@ SAMPLES: Mapping[str, Callable[[], Rehearsal]] = {
     "detached_asked_by_bearer_token": lambda: Rehearsal().post({"authorization": f"Bearer {TOKEN}"}),
     "detached_asked_by_iam": lambda: Rehearsal().post(iam=ROLE),
 }
-"""The last event of each, except for the one that announces that it is not known yet."""
+"""The rehearsal for each sample. The sample is its last event, except for `detach_unconfirmed`: its first."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""JSON Schemas (2020-12) of every event, made from the models that read requests and write verdicts."""
+"""JSON Schemas (2020-12) of every event, generated from the models of requests and verdicts."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,32 +15,32 @@ from tools.openapi import TEXT, TIME, Schema
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REQUEST = "volume.detach_requested"
 PREFIX = r"^[a-z][a-z0-9.-]{0,79}\."
-"""Operators choose what event types begin with."""
+"""The prefix of event types, which operators choose."""
 
 NULL = {"type": "null"}
 ANY_JSON = {"$ref": "#/$defs/JsonValue"}
 VERDICT_ATTRIBUTES: Schema = {
     "specversion": {"const": "1.0"},
-    "id": {**TEXT, "format": "uuid", "description": "The same for the same verdict, however often it is delivered."},
-    "source": {**TEXT, "format": "uri-reference", "description": "The deployment that says so."},
-    "time": {**TIME, "description": "When it was concluded."},
+    "id": {**TEXT, "format": "uuid", "description": "The same in each delivery of the same verdict."},
+    "source": {**TEXT, "format": "uri-reference", "description": "The deployment that emitted the event."},
+    "time": {**TIME, "description": "When the verdict was reached."},
     "subject": {**TEXT, "pattern": "^servers/[^/]+/volumes/[^/]+$"},
     "datacontenttype": {"const": "application/json"},
-    "correlationid": {**TEXT, "description": "The request's, or else the request's id: the same for the whole flow."},
-    "causationid": {**TEXT, "description": "The id of the request, or of the `detach_unconfirmed` that came before."},
+    "correlationid": {**TEXT, "description": "The request's `correlationid`, or else its id: the same for the flow."},
+    "causationid": {**TEXT, "description": "The id of the request, or of the `detach_unconfirmed` before."},
     "authtype": {
         "enum": [kind.value for kind in AuthType],
-        "description": "The kind of principal that asked, as far as it was proven (Auth Context).",
+        "description": "The kind of principal that sent the request, as far as it was proven (Auth Context).",
     },
-    "authid": {**TEXT, "description": "The principal that asked: see `data.requester`."},
-    "traceparent": {**TEXT, "description": "The request's (W3C Trace Context)."},
+    "authid": {**TEXT, "description": "The principal that sent the request: see `data.requester`."},
+    "traceparent": {**TEXT, "description": "The request's `traceparent` (W3C Trace Context)."},
     "tracestate": TEXT,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """How the data of one type differ from those of all: what must be there, what never is, which details there are."""
+    """How the data of one event type differs: additional required fields, absent fields, and its details."""
 
     description: str
     required: tuple[str, ...] = ("server_id", "volume_id")
@@ -52,20 +52,21 @@ DETACHED = tuple(d for d in Detail if not d.value.startswith("would_") and d is 
 
 VERDICTS: Mapping[Outcome, Narrow] = {
     Outcome.DETACHED: Narrow(
-        "The volume is not attached to the server any more: neither compute nor block storage has the attachment.",
+        "The volume is no longer attached to the server: neither compute nor block storage has the attachment.",
         details=DETACHED,
     ),
     Outcome.FAILED: Narrow(
-        "There was no detach, or it cannot be told; `reason` says why and what to do.",
+        "The volume was not detached, or the outcome cannot be known; `reason` says why and what to do.",
         required=("reason",),
         absent=(),
         details=tuple(Reason),
     ),
     Outcome.UNCONFIRMED: Narrow(
-        "Not known yet: the cloud is still detaching. A final verdict follows.", details=(Detail.STILL_WATCHING,)
+        "The outcome is not known yet: the cloud is still detaching. A final verdict follows.",
+        details=(Detail.STILL_WATCHING,),
     ),
     Outcome.CHECKED: Narrow(
-        "What a dry run found; nothing was sent to the cloud that changes anything.",
+        "The result of a dry run, which changed nothing in the cloud.",
         absent=("faults", "original"),
         details=tuple(detail for detail in Detail if detail.value.startswith("would_")),
     ),
@@ -76,7 +77,7 @@ NAMES: Mapping[Outcome, str] = {outcome: f"volume.{outcome.event_name}" for outc
 
 
 def request_data() -> Schema:
-    """Stricter than the reader in what it can say of ids, and as strict about unknown names."""
+    """The data of a request. The schema is as strict about unknown names as the reader, and stricter about ids."""
     schema = published(RequestData.model_json_schema(mode="validation"), closed=True)
     no, yes = {"const": False}, {"const": True}
     one = {"required": ["volume_id"], "properties": {"volume_ids": False, "all_data_disks": no, "summary": no}}
@@ -87,7 +88,7 @@ def request_data() -> Schema:
         "required": ["all_data_disks"],
         "properties": {**single, "volume_ids": False, "allow_system_disk": no, "all_data_disks": yes},
     }
-    description = "What is to be detached; sent as the `data` of an event, or alone."
+    description = "What to detach; sent as the `data` of an event, or alone."
     return {**_titled(REQUEST, REQUEST, description, schema), "anyOf": [one, several, summed_up, every]}
 
 
@@ -98,7 +99,7 @@ def request_event() -> Schema:
 
 
 def verdict_data(outcome: Outcome) -> Schema:
-    """Open to what later releases add: consumers pass over names they do not know."""
+    """The data of a verdict. Other names are allowed, so that later releases can add some; consumers ignore them."""
     narrow = VERDICTS[outcome]
     schema = published(_renamed(VerdictData.model_json_schema(mode="serialization")), closed=False)
     schema["required"] = sorted({*schema["required"], *narrow.required})
@@ -120,11 +121,11 @@ def verdict_event(outcome: Outcome) -> Schema:
 
 
 SUMMED_UP = f"volume.{SUMMARY}"
-SUMMARY_DESCRIPTION = "What became of all volumes of one request; it comes after the last of their verdicts."
+SUMMARY_DESCRIPTION = "The outcome for all volumes of one request; it follows the last of their verdicts."
 
 
 def summary_data() -> Schema:
-    """Open to what later releases add, as the data of verdicts are."""
+    """The data of a summary. Other names are allowed, as in the data of verdicts."""
     schema = published(_renamed(SummaryData.model_json_schema(mode="serialization")), closed=False)
     choices = [outcome.value for outcome in Outcome if outcome is not Outcome.UNCONFIRMED]
     schema["properties"]["outcome"] |= {"type": "string", "enum": choices}
@@ -149,20 +150,20 @@ EMITTED: Mapping[str, tuple[str, Callable[[], Schema]]] = {
     **{name: (VERDICTS[outcome].description, partial(verdict_event, outcome)) for outcome, name in NAMES.items()},
     SUMMED_UP: (SUMMARY_DESCRIPTION, summary_event),
 }
-"""Every event that is sent, by its name: what it says, and its schema."""
+"""Every emitted event by name: its description and its schema."""
 
 
 UNUSED = ("JsonValue", "Outcome", "Detail")
-"""Definitions that are narrowed where they are used, or not used at all."""
+"""Definitions that are narrowed where they are used, or not used."""
 
 PUBLISHED_NAMES = {"Attachment": "AttachmentRecord", "Fault": "FaultData"}
-"""The names of definitions are part of what is published; these differ from the names of the classes."""
+"""Published names of definitions that differ from the names of the classes."""
 
 
 def published(schema: Schema, closed: bool) -> Schema:
-    """What crosses the wire: what would be null is left out of an event, everything else is always in it.
+    """The schema of what is sent: an event leaves out fields that are null, and has all others.
 
-    Of a request (`closed`) the required names stay those of the model, and no other names may stand there.
+    For a request (`closed`) the model's required names stay, and other names are forbidden.
     """
     rest = {name: value for name, value in schema.items() if name not in ("title", "default")}
     if not closed or rest.get("additionalProperties") == ANY_JSON:
@@ -195,7 +196,7 @@ def _without_null(schema: Schema) -> Schema:
 
 
 def _event(name: str, description: str, attributes: Schema, required: list[str], data: Schema) -> Schema:
-    """Whole in one file: the schema of `data` is inside, under the id that `dataschema` names."""
+    """The schema of an event in one file. It contains the schema of `data`, with the id that `dataschema` names."""
     schema = {
         "type": "object",
         "required": required,
@@ -208,7 +209,7 @@ def _event(name: str, description: str, attributes: Schema, required: list[str],
 def _titled(name: str, title: str, description: str, schema: Schema) -> Schema:
     id_ = f"urn:bms-volume-detach:schema:{name}:v1"
     about = {"$schema": DIALECT, "$id": id_, "title": title, "description": description}
-    return about | schema | about  # the description of the model is for those who read its code
+    return about | schema | about  # replaces the model's own description, which is for readers of the code
 
 
 def _type(name: str) -> Schema:
@@ -216,7 +217,7 @@ def _type(name: str) -> Schema:
 
 
 def documents() -> dict[str, Callable[[], object]]:
-    """Two files for each event: its `data`, and the whole of it."""
+    """Two files for each event: the schema of its `data`, and of the whole event."""
     made: dict[str, Callable[[], object]] = {f"{REQUEST}.v1.data": request_data, f"{REQUEST}.v1": request_event}
     for outcome, name in NAMES.items():
         made[f"{name}.v1.data"] = partial(verdict_data, outcome)

@@ -1,6 +1,6 @@
-"""The arithmetic of the bill: numbers of a person, counts, measured times and prices in; lines of US dollars out.
+"""Calculates the bill in US dollars from the user's numbers, counts, measured times and prices.
 
-docs/costs.md writes the same formula out; the letters in comments are those of the page.
+details.md has the same formula; the letters in comments are those of that text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,46 +13,46 @@ from tools.costs.measured import VCPU_MB, Bench, Deployed
 from tools.costs.prices import Prices, WrongNumber
 
 MONTH = 730 * 3600
-"""Seconds: 730 hours, as AWS reckons a month."""
+"""Seconds of a month: AWS's 730 hours."""
 
 IDLE = 600
-"""Seconds after which an idle environment counts as gone. AWS does not say; an assumption."""
+"""Seconds after which an idle environment counts as gone. An assumption: AWS does not document it."""
 
 POLL = 20
-"""Seconds of a long poll that stays empty, the longest that SQS knows."""
+"""Seconds of an empty long poll, SQS's maximum."""
 
 POLLERS = 5
-"""Batches that Lambda reads at one time from a quiet queue whose mapping has a MaximumConcurrency (Lambda, Configuring
-scaling behavior for SQS event source mappings)."""
+"""Concurrent polls of a quiet queue whose mapping has a MaximumConcurrency (Lambda, Configuring scaling behavior for
+SQS event source mappings)."""
 
 MAPPINGS = 2
-"""Queues that Lambda reads: requests and dead letters."""
+"""Queues that Lambda polls: requests and dead letters."""
 
 PLATFORM_BYTES = 500
-"""What Lambda itself logs of an invocation: START, END, REPORT. About so much; an assumption."""
+"""Bytes that Lambda itself logs for an invocation: START, END, REPORT. An assumption."""
 
 OTHER_BYTES = 1_500
-"""What the webhook or the canary logs of a request, metrics included. About so much; an assumption."""
+"""Bytes that the webhook or the canary logs for a request, including metrics. An assumption."""
 
 CANARY_WAY = 500
-"""Milliseconds that a canary waits for queue and bus, beside the look itself. An assumption."""
+"""Milliseconds that a canary waits for queue and bus, in addition to the look. An assumption."""
 
 CANARY_METRICS = 2
 """Custom metrics of the canary itself."""
 
 SECRETS = 2
-"""Credentials of the cloud, and the key of our own messages. The webhook has one more."""
+"""Secrets: the cloud's credentials, and the key of the service's own messages. The webhook has one more."""
 
 KEY_REUSED = 300
 """Seconds for which SQS reuses a data key, by default (Amazon SQS, Estimating AWS KMS costs)."""
 
 TRACED_REST = 0.05
-"""X-Ray records one request a second of each function, and this part of the rest."""
+"""X-Ray records one request a second of each function, and this share of the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One number that a person may give: `name` as in `make costs`, with its bounds."""
+    """A number that the user may set: its `name` in `make costs`, and its bounds."""
 
     name: str
     least: float
@@ -61,7 +61,7 @@ class Number:
     whole: bool = False
 
     def of(self, text: str) -> float:
-        """Raises WrongNumber."""
+        """Parse a number. Raises WrongNumber."""
         try:
             number = float(text)
         except ValueError:
@@ -79,7 +79,7 @@ NUMBERS: Sequence[Number] = (
     Number("BATCH", 1, 10, "messages in one invocation, on average"),
     Number("MEMORY", 128, 10_240, "MB of memory of each function", whole=True),
     Number("COLD", 0, 1, "the share of requests that begin with a cold start"),
-    Number("INIT_MS", 0, 60_000, "milliseconds more that a cold start is billed"),
+    Number("INIT_MS", 0, 60_000, "additional milliseconds that a cold start is billed"),
     Number("AWS_MS", 0, 6_000, "milliseconds that a call to SQS or EventBridge takes"),
     Number("CANARY", 0, 1e6, "looks of the canary a month"),
     Number("WEBHOOK", 0, 1, "the share of requests that come by the webhook"),
@@ -91,9 +91,9 @@ NUMBERS: Sequence[Number] = (
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The numbers of a person, in the units of `NUMBERS`, which has the same names.
+    """The user's numbers, with the names and units of `NUMBERS`.
 
-    None is what follows from the others: `cold` from the rate, `init_ms` from the bench, `memory` from the template.
+    None is derived: `cold` from the rate, `init_ms` from the bench, `memory` from the template.
     """
 
     detaches: float = 1000
@@ -113,7 +113,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the bill; `grows` says whether it follows the number of requests."""
+    """One line of the bill; `grows` says whether it grows with the number of requests."""
 
     what: str
     quantity: float
@@ -124,7 +124,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Invocations of one kind in a month, the milliseconds that they are billed when warm, and their cold starts."""
+    """The invocations of one kind in a month, their billed milliseconds when warm, and their cold starts."""
 
     invocations: float = 0
     warm_ms: float = 0
@@ -137,7 +137,7 @@ INIT = "Lambda, cold starts (INIT, login)"
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A month's lines; `cold` is the share of detaches that begin cold, `detaches` what they make the worker do."""
+    """A month's bill; `cold` is the share of detaches with a cold start, `detaches` the worker's work for detaches."""
 
     lines: Sequence[Line]
     cold: float
@@ -149,13 +149,13 @@ class Bill:
 
     @property
     def standing(self) -> float:
-        """What is paid without any request."""
+        """The cost without any request."""
         return sum(line.usd for line in self.lines if not line.grows)
 
 
 @dataclass(frozen=True, slots=True)
 class Works:
-    """What each function does in a month: detaches, dry runs of the canary, the canary itself, the webhook."""
+    """The work of a month: detaches, dry runs of the canary, the canary itself, the webhook."""
 
     detaches: Work
     checks: Work
@@ -168,17 +168,17 @@ class Works:
 
 
 def cold_share(a_month: float) -> float:
-    """The share of requests, at random moments, before which the function was idle for longer than IDLE."""
+    """The share of requests, at random times, before which the function was idle for longer than IDLE."""
     return exp(-a_month / MONTH * IDLE)
 
 
 def vcpu(memory: float) -> float:
-    """The part of one core that a function of so many MB gets; more than one does not help a single thread."""
+    """The share of one core that a function with that memory gets; more than one does not help a single thread."""
     return min(1.0, memory / VCPU_MB)
 
 
 def share_of_cold_starts(usage: Usage) -> float:
-    """The share of detaches that begin with a cold start: none while a canary comes more often than IDLE."""
+    """The share of detaches with a cold start: none if a canary runs more often than every IDLE seconds."""
     if usage.cold is not None:
         return usage.cold
     return 0.0 if canary_keeps_warm(usage) else cold_share(usage.detaches)
@@ -189,7 +189,7 @@ def canary_keeps_warm(usage: Usage) -> bool:
 
 
 def works(usage: Usage, bench: Bench, memory: float) -> Works:
-    """A cold process also logs in to the cloud, which is one call more; the canary waits for all of that."""
+    """The work of a month. A cold process also logs in, with one more call; the canary waits for it."""
     core = vcpu(memory)
     init = bench.init / core if usage.init_ms is None else usage.init_ms
     cold = init + usage.cloud_ms
@@ -199,7 +199,7 @@ def works(usage: Usage, bench: Bench, memory: float) -> Works:
     cpu = (bench.per_invocation / usage.batch + bench.per_message) / core
     alone = bench.cpu_1 / core + usage.aws_ms
     check = CHECK.calls * usage.cloud_ms + alone
-    # It sends a request, waits for the verdict, and takes it off its queue.
+    # The canary sends a request, waits for the verdict, and deletes it from its queue.
     canary = alone + 2 * usage.aws_ms + check + CANARY_WAY
     waiting = (one.calls * usage.cloud_ms + one.invocations * usage.aws_ms) / usage.batch
     return Works(
@@ -216,7 +216,7 @@ def works(usage: Usage, bench: Bench, memory: float) -> Works:
 
 
 def bill(usage: Usage, prices: Prices, bench: Bench, deployed: Deployed) -> Bill:
-    """A month's bill. The lines are in the order of the page."""
+    """A month's bill. The lines are in the order of the details."""
     memory = deployed.memory if usage.memory is None else usage.memory
     done = works(usage, bench, memory)
     lines = (
@@ -240,8 +240,8 @@ def _lambda(done: Works, gb: float, prices: Prices) -> Iterator[Line]:
 
 def _messages(usage: Usage, done: Works, prices: Prices) -> Iterator[Line]:
     one, invocations = between(usage.seconds), done.detaches.invocations
-    # Each request is sent; each invocation receives and deletes, and all but the last of a detach send what goes on.
-    # A canary's verdict goes through a queue as well.
+    # Each request is sent; each invocation receives and deletes; all but the last of a detach send a continuation.
+    # A canary's verdict also goes through a queue.
     messages = usage.detaches + 3 * invocations - usage.detaches / usage.batch + 6 * usage.canary
     polls = MAPPINGS * POLLERS * MONTH / POLL
     events = one.events * usage.detaches + CHECK.events * usage.canary
@@ -258,7 +258,7 @@ def _observed(usage: Usage, done: Works, prices: Prices, deployed: Deployed) -> 
     logged = one.log_bytes * usage.detaches + CHECK.log_bytes * usage.canary
     logged += OTHER_BYTES * (done.webhook.invocations + done.canary.invocations) + PLATFORM_BYTES * invocations
     logs = logged / 1e9
-    # A metric is billed for the hours in which it was written; at the most each request is in an hour of its own.
+    # A metric is billed for each hour in which it was written; in the worst case each request has its own hour.
     written = min(hours, usage.detaches) * one.metrics + min(hours, usage.canary) * (CHECK.metrics + CANARY_METRICS)
     metrics = written / hours
     alarms = deployed.alarm_metrics * prices.alarm_month + deployed.composite_alarms * prices.composite_alarm_month
@@ -274,7 +274,7 @@ def _observed(usage: Usage, done: Works, prices: Prices, deployed: Deployed) -> 
 
 
 def traced(invocations: float) -> float:
-    """Traces that X-Ray records of a function whose invocations are spread over the month."""
+    """The traces that X-Ray records for a function whose invocations are spread over the month."""
     return min(invocations, MONTH + TRACED_REST * max(0.0, invocations - MONTH))
 
 
@@ -282,7 +282,7 @@ def _secrets(usage: Usage, prices: Prices) -> Iterator[Line]:
     secrets = SECRETS + bool(usage.webhook)
     reads = usage.detaches * (1 + between(usage.seconds).seconds / SECRET_KEPT) + usage.canary
     calls = secrets * min(reads, POLLERS * MONTH / SECRET_KEPT)
-    # AWS's own formula, R = (B / D) * (2 * P + C), with two producers and one consumer; each secret read is one more.
+    # AWS's formula, R = (B / D) * (2 * P + C), with two producers and one consumer; each read of a secret adds one.
     key_calls = MONTH / KEY_REUSED * (2 * 2 + 1) + calls if usage.keys else 0.0
     yield Line("Secrets Manager, secrets", secrets, "", secrets * prices.secret_month, grows=False)
     yield Line("Secrets Manager, calls", calls, "", calls * prices.secret_call)
@@ -297,10 +297,10 @@ def _network(usage: Usage, prices: Prices) -> Iterator[Line]:
 
 
 CONDITIONS = {"HasCanary": "canary", "HasWebhook": "webhook"}
-"""Conditions of the template that follow from a person's numbers."""
+"""Conditions of the template that depend on the user's numbers."""
 
 LEFT_OUT = frozenset({"HasSink"})
-"""Conditions that are taken as false: what is behind them is left out of the bill."""
+"""Conditions that count as false: their resources are left out of the bill."""
 
 
 def not_deployed(usage: Usage) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What one request makes the service do, as counted on the simulated cloud (tests/simulation/test_costs.py)."""
+"""The work that one request causes, counted on the simulated cloud (tests/simulation/test_costs.py)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One request, alone in its batch, in a process that is logged in already.
+    """The counts of one request, alone in its batch, in a process that has logged in already.
 
-    `seconds` is how long the cloud took for the detach, `calls` are those to the cloud, `log_bytes` all lines with the
-    embedded metrics, `event_bytes` those of all `events`, `metrics` the custom metrics that were written.
+    `seconds` is how long the cloud took for the detach. `calls` are those to the cloud. `log_bytes` includes embedded
+    metrics. `event_bytes` is the size of all `events`. `metrics` is the number of custom metrics.
     """
 
     seconds: float
@@ -31,14 +31,14 @@ DETACHES: Sequence[Counted] = (
     Counted(600, 52, 76, 2, 4_010, 77_900, 14),
     Counted(3600, 59, 88, 2, 4_360, 88_800, 14),
 )
-"""Detaches that go well, by their length. From 600 s on there is an `unconfirmed` before the final verdict."""
+"""Successful detaches, by duration. From 600 s on an `unconfirmed` precedes the final verdict."""
 
 CHECK = Counted(0, 1, 3, 1, 2_160, 2_900, 7)
-"""A dry run: what a canary asks for."""
+"""A dry run, such as a canary's."""
 
 
 def between(seconds: float) -> Counted:
-    """The counts of a detach that takes so long: on a straight line between the two lengths beside it."""
+    """The counts of a detach of that duration, interpolated linearly."""
     first, *_, last = DETACHES
     at = min(max(seconds, first.seconds), last.seconds)
     above = next(row for row in DETACHES if row.seconds >= at)

@@ -1,4 +1,4 @@
-"""What is measured or deployed, and never typed: benchmarks/results.json, template.yaml, the recordings of a cloud."""
+"""Reads measured numbers: from benchmarks/results.json, template.yaml, and the recordings of a cloud."""
 
 import json
 import re
@@ -14,16 +14,16 @@ import yaml
 ROOT = Path(__file__).parents[2]
 
 VCPU_MB = 1769
-"""At this memory Lambda gives one vCPU, and below it a part in proportion (AWS, Configure Lambda function memory)."""
+"""The memory with which Lambda gives one vCPU; below, a proportional share (AWS, Configure Lambda function memory)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Milliseconds on a whole core of the machine that measured, and megabytes.
+    """Milliseconds on a whole core of the measuring machine, and megabytes.
 
-    `cpu_1` and `cpu_10` are the CPU of one request in a batch of one and of ten. `cold_start` is from the event to the
-    first DELETE of a fresh environment. `billed` is by the seconds that the detach took, with `LATENCY` for each call.
-    `looks` is the look schedule that it was measured with.
+    `cpu_1` and `cpu_10` are the CPU time of one request in a batch of one and of ten. `cold_start` is the time from
+    the event to the first DELETE in a fresh environment. `billed` is keyed by the seconds of the detach, with `LATENCY`
+    for each call. `looks` is the look schedule during the measurement.
     """
 
     cpu_1: float
@@ -39,7 +39,7 @@ class Bench:
 
     @property
     def per_invocation(self) -> float:
-        """CPU that a batch pays once: 1/1 of it is in `cpu_1`, 1/10 in `cpu_10`."""
+        """The CPU time that a batch needs once: `cpu_1` has all of it, `cpu_10` a tenth."""
         return (self.cpu_1 - self.cpu_10) / (1 - 1 / 10)
 
     @property
@@ -48,12 +48,12 @@ class Bench:
 
     @property
     def init(self) -> float:
-        """What a cold start takes more than a warm look: runtime, imports, login, as on a whole core."""
+        """The additional time of a cold start over a warm look: runtime, imports, login, on a whole core."""
         return self.cold_start - self.cpu_1
 
 
 LATENCY = 50
-"""Milliseconds: what a call to the cloud takes in `billed` (benchmarks/method.md)."""
+"""Milliseconds of a call to the cloud in `billed` (benchmarks/method.md)."""
 
 
 def bench(text: str) -> Bench:
@@ -80,7 +80,7 @@ def bench(text: str) -> Bench:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What the stack holds all month: metrics that alarms watch, composite alarms, dashboards; `memory` in MB."""
+    """The stack's metrics that alarms watch, composite alarms and dashboards; `memory` in MB."""
 
     alarm_metrics: int
     composite_alarms: int
@@ -89,7 +89,7 @@ class Deployed:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads `!Ref Name` as {"Ref": "Name"}, and all other short forms as nothing: nothing that is counted has one."""
+    """Reads `!Ref Name` as {"Ref": "Name"}, and other short forms as None, because nothing counted has one."""
 
 
 def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any] | None:
@@ -100,15 +100,15 @@ _Loader.add_multi_constructor("!", _short_form)
 
 
 @cache
-def _parsed(text: str) -> dict[str, Any]:
-    """Once for a template: it takes a second."""
+def parsed(text: str) -> dict[str, Any]:
+    """Parse a template once, because it takes a second. Of the short forms only `!Ref` has a value."""
     template: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     return template
 
 
 def deployed(text: str, without: Collection[str] = ()) -> Deployed:
-    """What is in a template where the conditions of these names do not hold, and all others do."""
-    template = _parsed(text)
+    """The contents of a template when the named conditions are false and all others true."""
+    template = parsed(text)
     there = [one for one in template["Resources"].values() if one.get("Condition") not in without]
     by_type = [one["Type"] for one in there]
     alarms = [one["Properties"] for one in there if one["Type"] == "AWS::CloudWatch::Alarm"]
@@ -124,7 +124,7 @@ def deployed(text: str, without: Collection[str] = ()) -> Deployed:
 
 
 def _watched(alarm: Mapping[str, Any]) -> int:
-    """An alarm on an expression is billed for each metric in it."""
+    """The number of metrics that an alarm is billed for: each metric of an expression counts."""
     return sum("MetricStat" in metric for metric in alarm.get("Metrics", ())) or 1
 
 
@@ -133,7 +133,7 @@ def _watched(alarm: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    """How long calls of a kind took in the recordings, in milliseconds."""
+    """The duration of recorded calls, in milliseconds."""
 
     calls: int
     median: float
@@ -141,7 +141,7 @@ class CallTimes:
 
 
 def call_times(texts: Collection[str]) -> CallTimes:
-    """Of all calls in recordings of a real cloud; see tests/recordings/README.md for what they are."""
+    """The times of all calls in recordings of a real cloud (tests/recordings/README.md)."""
     took = [float(one) * 1000 for text in texts for one in re.findall(r"^\(took ([\d.]+) s\)$", text, re.MULTILINE)]
     return CallTimes(len(took), median(took), quantiles(took, n=10)[-1])
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass, fields, replace
 from math import isfinite
 
 CHECKED = "2026-11-28"
-"""The day on which the sources were compared."""
+"""The day on which the prices were checked."""
 
 
 class WrongNumber(ValueError):
-    """A number of the person who asks that cannot be used; the message says which one, and what is allowed."""
+    """A number of the user cannot be used; the message says which, and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """US dollars for one unit each; `UNITS` says of what."""
+    """US dollars for one unit each; see `UNITS`."""
 
     lambda_request: float = 0.20e-6
     lambda_gb_second: float = 1.33334e-5
@@ -37,7 +37,7 @@ class Prices:
     nat_hour: float = 0.045
 
     def but(self, text: str) -> "Prices":
-        """The same with other prices, as `name=value` parted by spaces. Raises WrongNumber."""
+        """The same with other prices, from `name=value` separated by spaces. Raises WrongNumber."""
         given = dict(_price(word) for word in text.split())
         return replace(self, **given)
 
@@ -52,13 +52,13 @@ def _price(word: str) -> tuple[str, float]:
     except ValueError:
         price = float("nan")
     if not (isfinite(price) and price >= 0):
-        raise WrongNumber(f"PRICES: {name}={value} is no price; write US dollars for one unit, such as {name}=0.5")
+        raise WrongNumber(f"PRICES: {name}={value} is not a price; write US dollars for one unit, such as {name}=0.5")
     return name, price
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """`of` what and for how many the price is usually said (`per`); `seen` is what it was checked against."""
+    """The unit of a price, the usual number of units (`per`), and the source it was checked against (`seen`)."""
 
     of: str
     per: int

@@ -1,4 +1,4 @@
-"""`make validate`: what would be deployed, for every switch and in every partition, as linters see it."""
+"""`make validate`: lint what would be deployed, for every switch and in every partition."""
 
 import argparse
 import sys
@@ -28,17 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> Exit:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"The template cannot be validated: {error}", file=sys.stderr)
         return Exit.USAGE
-    findings, vain = left(report.findings)
+    findings, unused = left(report.findings)
     for finding in findings:
         print(finding.line(defaults_of(template)))
-    for entry in vain:
-        print(f"accepted {entry.where}: {entry.rule} is found no more; take it out of tools/validation/accepted.py")
+    for entry in unused:
+        print(f"accepted {entry.where}: {entry.rule} is no longer found; remove it from tools/validation/accepted.py")
     print(
         f"{report.combinations} combinations of {report.switches} switches and {report.regions} regions, "
-        f"{report.templates} distinct templates: {len(findings) + len(vain)} findings "
+        f"{report.templates} distinct templates: {len(findings) + len(unused)} findings "
         f"({len(report.findings) - len(findings)} accepted) in {monotonic() - began:.0f} s"
     )
-    return Exit.FAILED if findings or vain else Exit.DETACHED
+    return Exit.FAILED if findings or unused else Exit.DETACHED
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Findings that are let be, each with its reason. One that nothing is found for any more is a finding itself."""
+"""Accepted findings, each with its reason. An entry that no longer matches a finding is reported too."""
 
 import re
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from tools.validation.findings import Finding
 class Accepted(NamedTuple):
     rule: str
     where: str
-    """A pattern of the spot."""
+    """A pattern for the location."""
     message: str
-    """A pattern of what is said."""
+    """A pattern for the message."""
     reason: str
 
 
-_WEBHOOK = "Lambda has no function URLs there, which docs/accounts.md says; without the parameter Webhook none is made."
+_WEBHOOK = "Lambda has no function URLs there (docs/operations.md); without the parameter Webhook none is made."
 _VPC = (
-    "Lambda makes network interfaces that are not there yet; the next statement denies it to the function's own code."
+    "Lambda creates network interfaces, whose ARNs are not known; the next statement denies it to the function's code."
 )
 
 ACCEPTED = (
@@ -29,7 +29,7 @@ ACCEPTED = (
 
 
 def left(found: Iterable[Finding], accepted: Iterable[Accepted] = ACCEPTED) -> tuple[list[Finding], list[Accepted]]:
-    """What is not accepted, and what was accepted in vain."""
+    """The findings that are not accepted, and the entries that match no finding."""
     entries = tuple(accepted)
     used: set[Accepted] = set()
     rest = []

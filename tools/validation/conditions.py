@@ -1,4 +1,4 @@
-"""What CloudFormation makes of the conditions and rules of a template, as far as the values are known.
+"""Evaluates the conditions and rules of a template as CloudFormation does, as far as the values are known.
 
 Rule functions: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html
 """
@@ -12,7 +12,10 @@ UNKNOWN = object()
 
 
 def holds(condition: Any, values: Values, template: Json) -> bool | None:
-    """Whether it is true; None while that depends on a parameter without a value. Raises ValueError for the unknown."""
+    """Whether a condition is true; None if it depends on a parameter without a value.
+
+    Raises ValueError for an unknown function.
+    """
     match condition:
         case bool():
             return condition
@@ -32,7 +35,7 @@ def holds(condition: Any, values: Values, template: Json) -> bool | None:
             return _compared(lambda a, b: bool(a == b), value(left, values, template), value(right, values, template))
         case {"Fn::Contains": [list(listed), sought]}:
             return _compared(lambda a, b: b in a, *(value(one, values, template) for one in (listed, sought)))
-    raise ValueError(f"this condition cannot be weighed: {condition}")
+    raise ValueError(f"this condition cannot be evaluated: {condition}")
 
 
 def _all(found: Iterable[bool | None]) -> bool | None:
@@ -62,17 +65,17 @@ def value(item: Any, values: Values, template: Json) -> Any:
         case list():
             return [value(one, values, template) for one in item]
         case dict():
-            raise ValueError(f"this operand cannot be weighed: {item}")
+            raise ValueError(f"this operand cannot be evaluated: {item}")
     return text(item)
 
 
 def text(item: object) -> str:
-    """What CloudFormation compares: every scalar is text to it."""
+    """A scalar as CloudFormation compares it: as text."""
     return str(item).lower() if isinstance(item, bool) else str(item)
 
 
 def permitted(values: Values, template: Json) -> bool | None:
-    """Whether the template's rules let these values through; None while that depends on others."""
+    """Whether the template's rules allow these values; None if that depends on others."""
     return _all(_kept(rule, values, template) for rule in template.get("Rules", {}).values())
 
 
@@ -85,7 +88,7 @@ def _kept(rule: Mapping[str, Any], values: Values, template: Json) -> bool | Non
 
 
 def compared(template: Json) -> dict[str, frozenset[str]]:
-    """What each parameter is compared with, anywhere in the conditions and the rules."""
+    """The literals that conditions and rules compare each parameter with."""
     found: dict[str, set[str]] = {}
 
     def walk(item: Any) -> None:

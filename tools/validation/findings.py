@@ -1,4 +1,4 @@
-"""Findings, and the combinations of parameters and region that they are true of."""
+"""Findings, with the combinations of parameters and region that they apply to."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from tools.validation.template import Place, Values
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """A row of the matrix, in a region; `values` are those of all parameters there."""
+    """A row of the matrix in a region, with the values of all parameters there."""
 
     row: Row
     place: Place
     values: Values = field(hash=False)
     linted: bool
-    """By cfn-lint and checkov, too; the rules of our own look at all."""
+    """Whether cfn-lint and checkov check it. Our own rules check all combinations."""
 
     def changed(self, defaults: Values) -> list[str]:
         return [f"{name}={value}" for name, value in self.values.items() if value != defaults[name]]
@@ -26,7 +26,7 @@ class Combination:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule says about a spot of the template, such as `Resources/RequestQueue/Properties`."""
+    """A rule's message about a location in the template, such as `Resources/RequestQueue/Properties`."""
 
     rule: str
     where: str
@@ -40,7 +40,7 @@ class Finding:
 
 
 def of(found: Iterable[Finding], combinations: Sequence[Combination]) -> list[Finding]:
-    """The findings of one template, for its combinations: for those of a region alone where the message names it."""
+    """The findings of one template with its combinations; only those of a region if the message names it."""
     return [Finding(one.rule, one.where, one.message, _concerned(one.message, combinations)) for one in found]
 
 
@@ -50,7 +50,7 @@ def _concerned(message: str, combinations: Sequence[Combination]) -> tuple[Combi
 
 
 def together(found: Iterable[Finding]) -> list[Finding]:
-    """Each thing that is said once, with all combinations that it is true of."""
+    """Merge equal findings, with all their combinations."""
     grouped: dict[tuple[str, str, str], list[Combination]] = {}
     for one in found:
         grouped.setdefault((one.rule, one.where, one.message), []).extend(one.combinations)

@@ -1,4 +1,4 @@
-"""cfn-lint and checkov on resolved templates."""
+"""Runs cfn-lint and checkov on resolved templates."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ PATIENCE = 900
 """Seconds for all templates together."""
 
 Checkov = Callable[[Sequence[str]], Sequence[Sequence[Finding]]]
-"""Templates in, the findings of each out."""
+"""Takes templates, returns the findings of each."""
 
 
 def cfn_lint(text: str, regions: tuple[str, ...]) -> list[Finding]:
-    """What cfn-lint says of a template, errors and warnings, with the schemas of these regions."""
+    """The errors and warnings of cfn-lint for a template, with the schemas of these regions."""
     from cfnlint.decode.decode import decode_str
 
     template, errors = decode_str(text)
@@ -30,7 +30,7 @@ def cfn_lint(text: str, regions: tuple[str, ...]) -> list[Finding]:
 
 @cache
 def _runner(regions: tuple[str, ...]) -> Any:
-    """It reads its rules once."""
+    """A runner, which reads its rules once."""
     from cfnlint.config import ConfigMixIn
     from cfnlint.runner import Runner
 
@@ -38,7 +38,7 @@ def _runner(regions: tuple[str, ...]) -> Any:
 
 
 def checkov(texts: Sequence[str]) -> list[list[Finding]]:
-    """What checkov says of each, but for what .checkov.yaml skips. Raises RuntimeError if it does not run."""
+    """The findings of checkov for each template, without those that .checkov.yaml skips. Raises RuntimeError."""
     if not texts:
         return []
     with tempfile.TemporaryDirectory() as directory:
@@ -50,7 +50,7 @@ def checkov(texts: Sequence[str]) -> list[list[Finding]]:
             [*command, *map(str, paths)], capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=ROOT
         )
         if done.returncode not in (0, 1) or not done.stdout.strip():
-            raise RuntimeError(done.stderr.strip() or f"checkov ended with {done.returncode} and said nothing")
+            raise RuntimeError(done.stderr.strip() or f"checkov ended with {done.returncode} and no output")
         return _by_file(json.loads(done.stdout), [path.name for path in paths])
 
 
@@ -68,7 +68,7 @@ def _by_file(said: Any, names: Sequence[str]) -> list[list[Finding]]:
 
 
 def variants(templates: Mapping[str, Json]) -> dict[str, frozenset[str]]:
-    """For each template the variants of resources in it: checkov looks at one resource at a time."""
+    """The variants of resources in each template. checkov checks each resource alone."""
     return {
         text: frozenset(json.dumps([name, resource], sort_keys=True) for name, resource in found["Resources"].items())
         for text, found in templates.items()
@@ -76,7 +76,7 @@ def variants(templates: Mapping[str, Json]) -> dict[str, frozenset[str]]:
 
 
 def covering(of: Mapping[str, frozenset[str]]) -> list[str]:
-    """As few of the templates as a greedy choice needs to have every variant in one."""
+    """A small set of templates that contains every variant, by a greedy choice."""
     left, chosen = set[str]().union(*of.values()), []
     while left:
         best = max(of, key=lambda text: len(of[text] & left))

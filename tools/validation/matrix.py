@@ -1,7 +1,7 @@
-"""Combinations of the switches: none, each one alone, all, and every pair of values in as few as a greedy search finds.
+"""Combinations of the switches: none, each one alone, all, and every pair of values, in a small number of rows.
 
-The pairs are a covering array of strength two. What the template's own rules turn away is not deployed, so a value
-that needs another one beside it is combined with that, and a pair that no permitted combination has is left out.
+The pairs are a covering array of strength two, by a greedy search. The template's rules forbid some combinations: a
+value that requires another one is combined with it, and a pair that no permitted combination has is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from tools.validation.template import Values
 
 Chosen = dict[str, str]
 Permitted = Callable[[Chosen], bool | None]
-"""Whether the rules let it through; None while that depends on switches that are not chosen."""
+"""Whether the rules allow it; None if that depends on switches that are not chosen."""
 
 Pair = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One combination, and why it is there."""
+    """One combination, and the kind of row that it is."""
 
     kind: str
     chosen: tuple[tuple[str, str], ...]
@@ -36,13 +36,16 @@ EVERYWHERE = ("defaults", "all off", "all on")
 
 
 def rows_of(switches: Sequence[Switch], permitted: Permitted, full: bool) -> list[Row]:
-    """All rows. What does not decide rides along in the pairs, each value once; with `full` it is paired as well."""
+    """All rows. A switch that decides nothing is not paired: its values are spread over the rows, each at least once.
+
+    With `full` these switches are paired too.
+    """
     paired = [switch for switch in switches if full or switch.decides]
-    riding = [switch for switch in switches if switch not in paired]
-    still = {switch.name: switch.default for switch in riding}
-    rows = [Row(kind, tuple((still | chosen).items())) for kind, chosen in _single(paired, permitted)]
+    unpaired = [switch for switch in switches if switch not in paired]
+    defaults = {switch.name: switch.default for switch in unpaired}
+    rows = [Row(kind, tuple((defaults | chosen).items())) for kind, chosen in _single(paired, permitted)]
     pairs = list(_pairs(paired, [row.values for row in rows], permitted))
-    rows += [Row("pairs", tuple(chosen.items())) for chosen in _ridden(pairs, riding, dict(rows[0].chosen))]
+    rows += [Row("pairs", tuple(chosen.items())) for chosen in _spread(pairs, unpaired, dict(rows[0].chosen))]
     distinct: dict[frozenset[tuple[str, str]], Row] = {}
     for row in rows:
         distinct.setdefault(frozenset(row.chosen), row)
@@ -50,7 +53,7 @@ def rows_of(switches: Sequence[Switch], permitted: Permitted, full: bool) -> lis
 
 
 def _single(switches: Sequence[Switch], permitted: Permitted) -> Iterator[tuple[str, Chosen]]:
-    """The defaults, none and all, and each value alone, with what the rules want beside it."""
+    """The defaults, none, all, and each value alone, with the values that the rules require."""
     defaults = {switch.name: switch.default for switch in switches}
     wanted = [("defaults", {}, defaults), ("all off", {}, {s.name: s.off for s in switches}),
               ("all on", {}, {s.name: s.on for s in switches}),
@@ -66,7 +69,7 @@ def _as_in(otherwise: Chosen, switch: Switch, _: Chosen) -> str:
 
 
 def _pairs(switches: Sequence[Switch], present: Iterable[Chosen], permitted: Permitted) -> Iterator[Chosen]:
-    """Rows until every pair of values that the rules let through is in one, those that are `present` included."""
+    """Rows that, with those `present`, contain every pair of values that the rules allow."""
     missing = dict.fromkeys(
         frozenset({(a.name, x), (b.name, y)}) for a, b in combinations(switches, 2) for x in a.values for y in b.values
     )
@@ -115,9 +118,9 @@ def _completed(
     return {switch.name: found[switch.name] for switch in switches} if found is not None else None
 
 
-def _ridden(pairs: Sequence[Chosen], riding: Sequence[Switch], defaults: Chosen) -> Iterator[Chosen]:
-    """The rows of pairs, each with a value of every switch that rides along; more rows if there are more values."""
-    longest = max((len(switch.values) for switch in riding), default=0)
+def _spread(pairs: Sequence[Chosen], unpaired: Sequence[Switch], defaults: Chosen) -> Iterator[Chosen]:
+    """The rows of pairs, each with a value of every unpaired switch; more rows if a switch has more values."""
+    longest = max((len(switch.values) for switch in unpaired), default=0)
     for number in range(max(len(pairs), longest)):
-        carried = {switch.name: switch.values[number % len(switch.values)] for switch in riding}
-        yield {**defaults, **carried, **(pairs[number] if number < len(pairs) else {})}
+        spread = {switch.name: switch.values[number % len(switch.values)] for switch in unpaired}
+        yield {**defaults, **spread, **(pairs[number] if number < len(pairs) else {})}

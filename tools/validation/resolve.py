@@ -1,6 +1,6 @@
-"""What CloudFormation would create: parameters put in, conditions decided, and what they switch off left out.
+"""Reduces a template to what CloudFormation would create: inserts parameters, and evaluates conditions.
 
-The pseudo parameters of the stack and the account stay references: they are what makes a name or an ARN right.
+The pseudo parameters of the stack and the account stay references, because the rules for names and ARNs need them.
 """
 
 import re
@@ -15,7 +15,7 @@ LISTS = ("CommaDelimitedList", "List<")
 
 
 def resolved(template: Json, values: Values, place: Place) -> Json:
-    """The template without parameters and conditions. Raises ValueError for a condition that it cannot weigh."""
+    """The template without parameters and conditions. Raises ValueError for a condition that cannot be evaluated."""
     return _Resolver(template, values, place).template()
 
 
@@ -39,7 +39,7 @@ class _Resolver:
         return made | ({"Outputs": outputs} if outputs else {})
 
     def _present(self, section: str) -> Json:
-        """What is there in a section: all whose condition holds."""
+        """The entries of a section whose condition holds."""
         return {
             name: self.value({key: inner for key, inner in item.items() if key != "Condition"})
             for name, item in self.source.get(section, {}).items()

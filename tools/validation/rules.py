@@ -1,6 +1,6 @@
-"""Rules of our own: nothing is written for one partition only, names do not collide, and a region has what is used.
+"""Our own rules: the template works in each partition, names do not collide, and the region offers the resources.
 
-A rule takes a resolved template and its place, and gives findings.
+A rule takes a resolved template and its place, and returns findings.
 """
 
 import json
@@ -12,13 +12,13 @@ from tools.validation.findings import Finding
 from tools.validation.template import Json, Place
 
 SERVICE_PRINCIPAL = re.compile(r"[a-z0-9-]+\.amazonaws\.com")
-"""Written so in every partition, for the services that are used here."""
+"""Service principals, which are the same in every partition for the services that are used here."""
 
 NAMED_IN_ITS_PARENT = {"AWS::Lambda::Alias"}
-"""Their names need not be told apart from those of other stacks."""
+"""Types whose names need not be unique among stacks."""
 
 GLOBAL = {"AWS::IAM::Role", "AWS::IAM::ManagedPolicy", "AWS::IAM::User", "AWS::IAM::Group", "AWS::S3::Bucket"}
-"""Their names are those of all regions."""
+"""Types whose names have to be unique in all regions."""
 
 LACKING: dict[str, frozenset[str]] = {
     "AWS::Lambda::Url": frozenset({
@@ -26,7 +26,7 @@ LACKING: dict[str, frozenset[str]] = {
         "eu-south-2", "eu-central-2", "il-central-1", "me-central-1", "us-gov-east-1", "us-gov-west-1",
     })
 }  # fmt: skip
-"""What a region does not offer although its resource type may be registered there. Sources:
+"""Resource types that a region does not offer, although they may be registered there. Sources:
 https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html,
 https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-lambda.html."""
 
@@ -46,12 +46,12 @@ def texts(item: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 
 def partition(template: Json, place: Place) -> Iterator[Finding]:
-    """ARNs, endpoints and links that are good in another partition only."""
+    """ARNs, endpoints and links that work in another partition only."""
     for section in ("Resources", "Outputs"):
         for where, text in texts(template.get(section, {}), section):
             for arn in re.findall(r"\barn:(aws[a-z-]*):", text):
                 if arn != place.partition:
-                    yield Finding("partition", where, f'"arn:{arn}:" is none of partition {place.partition}')
+                    yield Finding("partition", where, f'"arn:{arn}:" does not exist in partition {place.partition}')
             for found in re.finditer(r"[\w.{}$:-]*\bamazonaws\.com(\.cn)?\b", text):
                 written = found[0]
                 endpoint = not SERVICE_PRINCIPAL.fullmatch(text) and not written.endswith(place.suffix)
@@ -62,7 +62,7 @@ def partition(template: Json, place: Place) -> Iterator[Finding]:
 
 
 def names(template: Json, _: Place) -> Iterator[Finding]:
-    """Physical names by which two stacks, or two regions, would collide."""
+    """Physical names that would collide in two stacks or two regions."""
     for name, resource in template["Resources"].items():
         type_ = resource["Type"]
         if type_ in NAMED_IN_ITS_PARENT:

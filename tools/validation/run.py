@@ -1,4 +1,4 @@
-"""One validation: the combinations, what each deploys, and what is found in that."""
+"""One validation: makes the combinations, resolves what each deploys, and lints it."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Progress = Callable[[str], None]
 
 HOME = PLACES[0]
 FOREIGN = next(place for place in PLACES if place.partition != HOME.partition)
-"""Where the rules of our own look at every combination: what is written for one partition only shows in another one."""
+"""A region in another partition, in which our own rules check every combination too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Report:
     combinations: int
     regions: int
     templates: int
-    """Distinct ones, as resolved."""
+    """The number of distinct resolved templates."""
     findings: tuple[Finding, ...]
 
 
 def combinations_of(template: Json, full: bool) -> list[Combination]:
-    """Every row at home; none and all of the switches in every region; with `full` every row in every region."""
+    """Every row in HOME, the rows EVERYWHERE in every region; with `full` every row in every region."""
     switches, defaults = switches_of(template), defaults_of(template)
     rows = rows_of(switches, lambda chosen: permitted(HOME.pseudo | chosen, template), full)
     found = []
@@ -48,7 +48,7 @@ def combinations_of(template: Json, full: bool) -> list[Combination]:
 
 
 def validated(template: Json, checkov: Checkov, full: bool = False, progress: Progress = lambda _: None) -> Report:
-    """Everything that is wrong in some combination. Raises ValueError, RuntimeError or OSError if it cannot be told."""
+    """The findings of all combinations. Raises ValueError, RuntimeError or OSError if it cannot validate."""
     combinations = combinations_of(template, full)
     progress(f"Transforming the template for {len(combinations)} combinations of parameters and region ...")
     results = transformed(packaged(template), [(one.place.region, one.values) for one in combinations])
@@ -76,7 +76,7 @@ def validated(template: Json, checkov: Checkov, full: bool = False, progress: Pr
 def _by_checkov(
     deployed: dict[str, Json], of_text: dict[str, list[Combination]], checkov: Checkov, full: bool
 ) -> list[Finding]:
-    """Its findings; each is true of every template that has the resource in the same variant."""
+    """checkov's findings. Each applies to every template with the same variant of the resource."""
     has = variants(deployed)
     texts: Sequence[str] = list(deployed) if full else covering(has)
     found = []

@@ -1,4 +1,4 @@
-"""A value for a parameter that is given: one that its own constraints take."""
+"""Makes up a value for a parameter that its constraints accept."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,17 @@ OF_TYPE = {
     "AWS::EC2::SecurityGroup::Id": "sg-0123456789abcdef0",
     "AWS::EC2::VPC::Id": "vpc-0123456789abcdef0",
 }
-"""What CloudFormation checks by itself, and templates therefore give no pattern for."""
+"""Samples for types that CloudFormation checks itself, so that templates give no pattern."""
 
 LENGTH = 17
-"""Characters of what a pattern repeats without a limit: as many as the ids of EC2 have."""
+"""Number of characters for an unlimited repetition in a pattern: as many as in EC2's ids."""
 
 PREFERRED = "a0A"
-"""Characters that mean nothing special anywhere."""
+"""Characters without a special meaning."""
 
 
 def sample(name: str, parameter: Mapping[str, Any], unlike: frozenset[str]) -> str:
-    """A value of a parameter that is none of `unlike`. Raises ValueError if none can be made up."""
+    """A value of a parameter that is not in `unlike`. Raises ValueError if none can be made up."""
     found = next((value for value in _candidates(parameter) if value not in unlike), None)
     if found is None:
         raise ValueError(f"{name}: no value can be made up; give the parameter an AllowedPattern or AllowedValues")
@@ -45,7 +45,7 @@ def _candidates(parameter: Mapping[str, Any]) -> Iterator[str]:
 
 
 def at(place: Place, value: str) -> str:
-    """The same value as it is there: an ARN names partition, region and account, if it has them."""
+    """The value for a place: an ARN gets its partition, region and account."""
     return re.sub(
         r"\barn:[a-z-]*:([a-z0-9-]+):([a-z0-9-]*):([0-9]*):",
         lambda found: ":".join(["arn", place.partition, found[1], found[2] and place.region, found[3] and ACCOUNT, ""]),
@@ -54,7 +54,7 @@ def at(place: Place, value: str) -> str:
 
 
 def matching(pattern: str) -> str:
-    """A text that a pattern is made for: what is optional is there, what is repeated is so a few times."""
+    """A text that matches a pattern: it includes optional parts, and repeats repeated ones a few times."""
     parser: Any = import_module("re._parser")
     return _joined(parser.parse(pattern))
 

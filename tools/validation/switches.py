@@ -1,4 +1,4 @@
-"""What can be switched in a template: found in it, so that a new parameter is part of the matrix by itself."""
+"""Finds the switches of a template, so that the matrix includes new parameters automatically."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from tools.validation.template import PLACES, Json, Values
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A parameter and the values that it is tried with."""
+    """A parameter, and the values to validate."""
 
     name: str
     values: tuple[str, ...]
     default: str
     off: str
-    """The value by which the fewest conditions hold, and `on` that by which the most do."""
+    """The value with which the fewest conditions hold; with `on` the most hold."""
     on: str
     decides: bool
-    """Whether a condition or a rule depends on it. What does not decide is only written into properties."""
+    """Whether a condition or a rule depends on it. Other switches only appear in properties."""
 
 
 def defaults_of(template: Json) -> Values:
@@ -30,7 +30,7 @@ def defaults_of(template: Json) -> Values:
 
 
 def switches_of(template: Json) -> tuple[Switch, ...]:
-    """Parameters with AllowedValues, and those that a condition or rule compares, which are given or not."""
+    """The parameters with AllowedValues, and those that a condition or rule compares with a literal."""
     literals, defaults = compared(template), defaults_of(template)
     switches = []
     for name, parameter in template.get("Parameters", {}).items():

@@ -1,4 +1,4 @@
-"""A template as plain values, and the places it may be deployed to."""
+"""Reads a template as plain values, and lists the regions to validate it for."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 Json = dict[str, Any]
 Values = dict[str, str]
-"""Parameters by name, as CloudFormation has them: every value is text."""
+"""Parameters by name. As in CloudFormation, every value is text."""
 
 ACCOUNT = "123456789012"
 
@@ -43,12 +43,12 @@ PLACES = (
     Place("us-iso-east-1", "aws-iso", "c2s.ic.gov", "console.c2shome.ic.gov"),
     Place("us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov", "console.sc2shome.sgov.gov"),
 )
-"""Partitions and suffixes are those of botocore's endpoints.json. cfn-lint's schemas of the ISO regions list the same
-types as those of us-east-1, so that a type which is missing there is not found."""
+"""Partitions and suffixes are from botocore's endpoints.json. cfn-lint's schemas of the ISO regions list the same
+types as us-east-1, so types that are missing there are not found."""
 
 
 def read(text: str) -> Json:
-    """A template with the long forms of its functions. Raises ValueError for one that cannot be read."""
+    """A template with the long forms of its functions. Raises ValueError if it cannot be read."""
     template, errors = decode_str(text)
     if errors or template is None:
         raise ValueError("; ".join(str(error.message) for error in errors) or "the template is empty")

@@ -1,4 +1,4 @@
-"""AWS's own transform of SAM templates, run where it can be: it pins an older pydantic than ours."""
+"""Runs AWS's own transform of SAM templates in a separate environment, because it pins an older pydantic."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from tools.validation.template import ROOT, Json, Values
 
 TRANSLATOR = Path(sys.prefix) / "translator"
-"""Its version is the one of `sam`."""
+"""Where the transform is installed, in the version of `sam`."""
 
 PATIENCE = 600
 """Seconds for all templates together."""
@@ -42,22 +42,22 @@ json.dump([transformed(*job) for job in jobs], sys.stdout)
 """
 
 ARTIFACT = {"Bucket": "artifacts", "Key": "bms-volume-detach.zip"}
-"""Where `sam deploy` would have put the code."""
+"""The location of the code after `sam deploy`."""
 
 
 class NotTransformed(ValueError):
-    """What the transform says of a template that it does not take."""
+    """The transform's message about a template that it refuses."""
 
 
 def packaged(template: Json) -> Json:
-    """The template with the artifact where `sam deploy` would have put it."""
+    """The template with the location of the code, as after `sam deploy`."""
     defaults = template.get("Globals", {})
     function = {**defaults.get("Function", {}), "CodeUri": ARTIFACT}
     return {**template, "Globals": {**defaults, "Function": function}}
 
 
 def transformed(template: Json, jobs: Iterable[tuple[str, Values]]) -> list[Json | NotTransformed]:
-    """The template as CloudFormation gets it, for each region and its parameters. Raises RuntimeError, OSError."""
+    """The transformed template for each region and its parameters. Raises RuntimeError, OSError."""
     install()
     environment = {"PYTHONPATH": str(TRANSLATOR), "AWS_DEFAULT_REGION": "eu-central-1"}
     given = json.dumps([template, list(jobs)])
@@ -66,7 +66,7 @@ def transformed(template: Json, jobs: Iterable[tuple[str, Values]]) -> list[Json
 
 
 def install() -> None:
-    """At the first call; later ones see in 30 ms, and without a network, that it is there."""
+    """Install the transform. If it is installed already, this takes 30 ms and no network."""
     uv = Path(sys.executable).parent / "uv"
     target = ["--python", sys.executable, "--target", str(TRANSLATOR)]
     locked = ["--constraint", str(ROOT / "benchmarks" / "sam.lock"), "aws-sam-translator"]
