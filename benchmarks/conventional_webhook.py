@@ -19,13 +19,12 @@ from mangum import Mangum
 from pydantic import BaseModel, ConfigDict, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
-ENDPOINT = os.environ.get("AWS_ENDPOINT_URL")
 SOURCE = "/bms-volume-detach/webhook"
 LARGEST = 64 * 1024
 
 app = FastAPI(openapi_url=None)
-queue = boto3.client("sqs", endpoint_url=ENDPOINT)
-secrets = boto3.client("secretsmanager", endpoint_url=ENDPOINT)
+queue = boto3.client("sqs")
+secrets = boto3.client("secretsmanager")
 
 
 class Asked(BaseModel):

@@ -84,7 +84,8 @@ def measured(setup: Setup, plan: Plan) -> Iterator[Figure]:
     yield from sizes("zip", built, BOTH)
     for part in (overhead, waiting, throughput, ages, growth):
         yield from part(setup, plan)
-    yield from webhook(setup, plan, built)
+    with harness.process(harness.QueueStub) as queue:
+        yield from webhook({**setup.backend.environment(), **queue.environment()}, plan, built)
 
 
 def in_turns(
@@ -282,9 +283,8 @@ def waiting(setup: Setup, plan: Plan) -> Iterator[Figure]:
 # -------------------------------------------------------------------------------------------- the webhook endpoint
 
 
-def webhook(setup: Setup, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
+def webhook(variables: Mapping[str, str], plan: Plan, built: Mapping[str, Recipe]) -> Iterator[Figure]:
     """Signature, validation, one message on the queue, 202."""
-    variables = setup.backend.environment()
 
     def cold(name: str) -> tuple[float]:
         with harness.emulated(ENDPOINTS[name], built[name], variables) as (url, _):

@@ -4,7 +4,7 @@ All are frozen. What crosses a wire is validated where it comes in; from there o
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from uuid import UUID, uuid5
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from shared.quick import dataclass
 
 STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 """How a value that comes over a wire is validated: unknown names are refused, nothing is converted."""
@@ -60,7 +62,7 @@ class Via(StrEnum):
     WEBHOOK_IAM = "webhook_iam"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Requester:
     """Who asked, as far as AWS or a key of the webhook endpoint proves it; no sender can write it."""
 
@@ -87,7 +89,7 @@ NOBODY_KNOWN = Requester(AuthType.UNKNOWN)
 # ----------------------------------------------------------------------------------------------- what was asked
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Message:
     """A message as the queue handed it over; `receive_count` is 1 on the first delivery.
 
@@ -106,7 +108,7 @@ class Message:
     receipt: str | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """Which event asked, when, and what else the envelope says. The innermost envelope that says something wins.
 
@@ -123,7 +125,7 @@ class Origin:
     requester: Requester = NOBODY_KNOWN
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fault:
     """One thing wrong with an invalid request."""
 
@@ -135,7 +137,7 @@ UNNAMED_PROJECT = "default"
 """What the project of a request that names none is called where something has to be told apart by project."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DetachRequest:
     """One wish to have one volume off one server, with the identity and the time of the event it came in.
 
@@ -174,7 +176,7 @@ class DetachRequest:
 # ------------------------------------------------------------------------------------------ what the cloud shows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attachment:
     """An attachment as progress and evidence carry it; any of it may be missing.
 
@@ -188,7 +190,7 @@ class Attachment:
     bdm_uuid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Volume:
     """A volume as block storage describes it; `attachments` are pairs of a server's id and an attachment to it.
 
@@ -206,7 +208,7 @@ class Volume:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listed:
     """One entry of the server's own list (Nova: os-volume_attachments).
 
@@ -219,7 +221,7 @@ class Listed:
     bdm_uuid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Flavor:
     """What the cloud tells of a server's flavor: its id below microversion 2.47, from there on the other two.
 
@@ -231,7 +233,7 @@ class Flavor:
     resource_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Server:
     """A server as compute describes it, reduced to what the safety gates ask.
 
@@ -280,7 +282,7 @@ MOVES = frozenset(
 """Actions in which a server, or a volume, is moved and the attachment of its disk renewed (Nova, instance actions)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Action:
     """Nova's record of an operation on a server. It does not say which volume an attach or a detach was about.
 
@@ -298,7 +300,7 @@ class Action:
         return self.kind in MOVES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seen:
     """What one look read. None means that the service itself says there is no such thing.
 
@@ -371,7 +373,7 @@ class Cause(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """An HTTP answer of the cloud as it stands: header names in lower case, body as bytes."""
 
@@ -380,7 +382,7 @@ class Answer:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Classified:
     """An answer, understood: its class, the reason if it is permanent, and what may be shown of it.
 

@@ -4,9 +4,10 @@ Plain numbers are seconds, unless their name says bytes or a comment says otherw
 sets; `Settings` fills it.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+
+from shared.quick import dataclass
 
 # ------------------------------------------------------------------------------------- one invocation (template.yaml)
 
@@ -245,7 +246,7 @@ RECORD_SLACK = 5
 # ---------------------------------------------------------------------------------------------------------- waits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Backoff:
     """Seconds from `first`, times `factor` each attempt, up to `cap`; jitter takes off up to a third."""
 
@@ -257,7 +258,7 @@ class Backoff:
 Steps = tuple[int, ...]
 """Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
 
-POLL: Steps = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 9, 12, 15)
+POLL: Steps = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 10, 12, 15)
 """While a detach is under way. Its looks are due at 1, 3, 5, 8, 11, 14 … seconds after the acceptance, however late the
 one before was. Chosen by simulation (`benchmarks/schedule.py`): the more often detaches end at an age, the closer."""
 
@@ -311,7 +312,7 @@ class ServerKind(StrEnum):
     BARE_METAL = "bare_metal"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """What the operator sets. It is handed to the core, which reads no settings."""
 

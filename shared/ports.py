@@ -1,12 +1,13 @@
 """What the core needs of the world, in the core's words; adapters implement it."""
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from shared.model import SUMMARY, Action, Call, Classified, Ended, Listed, Outcome, Reason, Server, Volume
+from shared.quick import dataclass
 
 T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K", bound=Hashable)
@@ -20,7 +21,7 @@ utc_now: Clock = partial(datetime.now, UTC)
 # ---------------------------------------------------------------------------------------------------- the cloud
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading(Generic[T_co]):
     """What a call told, and the call as evidence.
 
@@ -32,7 +33,7 @@ class Reading(Generic[T_co]):
     said: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sent:
     """What came back of a DELETE; `receipt` is what `Cloud.ended` needs to ask how it ended."""
 
@@ -97,7 +98,7 @@ class AwsTrouble(Exception):
     """AWS did not do what was asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unsent:
     """Why something was not taken; `throttled` says that too much came at once, so that later it may be."""
 
@@ -106,7 +107,7 @@ class Unsent:
     cause: BaseException | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueueMessage:
     """A message for the request queue, to be delivered after `delay` seconds (0 to 900).
 
@@ -118,7 +119,7 @@ class QueueMessage:
     project: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event:
     """A CloudEvent ready to be sent: `body` is the whole event as structured JSON.
 
@@ -166,7 +167,7 @@ class Bus(Protocol):
     def emit(self, events: Mapping[K, Event], deadline: datetime | None = None, /) -> Mapping[K, Unsent]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NotTaken:
     """A consumer's no: `again` says that it may take the event later, after `retry_after` seconds if it says so."""
 
@@ -175,7 +176,7 @@ class NotTaken:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Kept:
     """The texts that are kept of one request: the events of its final verdict and of `unconfirmed`, and its mark.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,13 +15,14 @@ from shared.model import Message, Reason
 from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import WaitingDelivery
 from shared.policy import LONGEST_DELETE, SHORTEST_LOOK, SUSPECT_AFTER
+from shared.quick import dataclass
 from shared.visit import Visits
 
 if TYPE_CHECKING:
     from shared.group import Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Service:
     """Reads every message, visits the servers of the cases in them, and sends what comes of it.
 

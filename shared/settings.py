@@ -1,7 +1,5 @@
 """What the operator sets, read once from a mapping; all that is wrong is said at once, and no value is shown."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -173,7 +171,9 @@ class CloudCredentials(_FromNames):
     """
 
     model_config = ConfigDict(
-        alias_generator=AliasGenerator(validation_alias=_openstack_names), coerce_numbers_to_str=True
+        alias_generator=AliasGenerator(validation_alias=_openstack_names),
+        coerce_numbers_to_str=True,
+        defer_build=True,  # three of the functions do not log in
     )
 
     auth_url: Address = ""
@@ -261,7 +261,7 @@ class CloudCredentials(_FromNames):
         return values
 
     @model_validator(mode="after")
-    def _enough_to_log_in(self) -> CloudCredentials:
+    def _enough_to_log_in(self) -> "CloudCredentials":
         user, scope = self.user_id or self.username, self.project_id or self.project_name
         if self.auth_type == BY_CREDENTIAL:
             named = self.application_credential_id or (self.application_credential_name and user)
@@ -368,7 +368,7 @@ class Settings(_FromNames):
     server_kind: ServerKind = ServerKind.ANY
 
     @model_validator(mode="after")
-    def _together(self) -> Settings:
+    def _together(self) -> "Settings":
         if self.sink_url and not self.sink_secret_id:
             raise ValueError("SINK_SECRET_ID must be set beside SINK_URL: what is sent there is signed")
         if self.cloud_secret_pattern.count(PROJECT) != 1:

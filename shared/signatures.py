@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
@@ -18,6 +17,7 @@ from standardwebhooks import Webhook
 from shared.certificates import file_of, pem
 from shared.model import AuthType, Requester, Via
 from shared.policy import SIGNATURE_TOLERANCE
+from shared.quick import dataclass
 
 ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
 PREFIX = "whsec_"
@@ -97,7 +97,7 @@ class SinkKeys(Keys):
         return file_of(self.cacert) if self.cacert else True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Authenticated:
     """The sender is known as `requester`; `signed_at` is the signed time of this attempt, if there was a signature."""
 
@@ -105,7 +105,7 @@ class Authenticated:
     signed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NotAuthenticated:
     """The sender is not known; `unknown_key` says that newer keys may know it."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ from shared.policy import (
     Policy,
 )
 from shared.ports import AwsTrouble, Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
+from shared.quick import dataclass
 from shared.settings import SettingsError
 
 Value = TypeVar("Value")

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from functions import loaded
 from shared.bootstrap.webhook import webhook_endpoint
 from shared.policy import BODY_BYTES
 from shared.telemetry.logs import logger
@@ -46,3 +47,6 @@ def lambda_handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
     """Answer every request. Raises SettingsError for invalid settings."""
     answer = webhook_endpoint().answer(http_request_of(event))
     return {"statusCode": answer.status, "headers": answer.all_headers, "body": answer.body, "isBase64Encoded": False}
+
+
+loaded()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from functions import loaded
 from functions.sqs_batch import answer_batch
 from shared.bootstrap.dead_letters import dead_letters
 from shared.telemetry.logs import logger
@@ -11,3 +12,6 @@ from shared.telemetry.logs import logger
 def lambda_handler(event: dict[str, Any], _: Any) -> Any:
     """A message whose verdict cannot be emitted stays in the dead-letter queue."""
     return answer_batch(event, dead_letters().handle)
+
+
+loaded()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from functions import loaded
 from shared.bootstrap.canary import canary
 from shared.telemetry.canary import report
 from shared.telemetry.logs import logger
@@ -17,3 +18,6 @@ def lambda_handler(_event: Any, _context: Any) -> dict[str, Any]:
     failure = ended.failure
     told = {"stage": failure.stage.value, "why": failure.why, "cure": failure.cure} if failure else {}
     return {"request_id": ended.request_id, "seconds": ended.seconds, "passed": failure is None, **told}
+
+
+loaded()

@@ -8,9 +8,9 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import partial
+from dataclasses import field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.request import getproxies
 
@@ -33,6 +33,7 @@ from shared.policy import (
     SECRET_PATIENCE,
 )
 from shared.ports import AwsTrouble, Clock, K, Unsent, utc_now
+from shared.quick import dataclass
 
 T = TypeVar("T")
 
@@ -79,7 +80,11 @@ def _session() -> requests.Session:
     return http
 
 
-@dataclass(frozen=True, slots=True)
+_signer = lru_cache(maxsize=8)(AWS4Auth)
+"""It derives its key from the secret one for one day. Each day has its own, since several threads sign with it."""
+
+
+@dataclass(frozen=True)
 class AwsClient:
     """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time.
 
@@ -140,13 +145,9 @@ class AwsClient:
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         if not (region and environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
             raise AwsTrouble("AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set")
-        auth = AWS4Auth(
-            environment["AWS_ACCESS_KEY_ID"],
-            environment["AWS_SECRET_ACCESS_KEY"],
-            region,
-            service.name,
-            session_token=environment.get("AWS_SESSION_TOKEN"),
-        )
+        keys = environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"]
+        token, today = environment.get("AWS_SESSION_TOKEN"), f"{datetime.now(UTC):%Y%m%d}"
+        auth = _signer(*keys, region, service.name, today, session_token=token)
         own = None
         if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
             own = environment.get(service.variable) or environment.get("AWS_ENDPOINT_URL")
@@ -156,21 +157,24 @@ class AwsClient:
         return Place(auth, f"https://{host(service.name, region, fips, dual_stack)}")
 
     def _once(self, service: Protocol, operation: str, body: bytes, seconds: float) -> dict[str, Any]:
-        place = self.place(service)
+        place, http = self.place(service), self.http
+        headers = {
+            **http.headers,
+            "Content-Type": f"application/x-amz-json-{service.json_version}",
+            "X-Amz-Target": f"{service.target}.{operation}",
+        }
+        # What a session does beside this (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
+        request, url = requests.PreparedRequest(), f"{place.url}/"
         try:
-            response = self.http.post(
-                f"{place.url}/",
-                data=body,
-                headers={
-                    "Content-Type": f"application/x-amz-json-{service.json_version}",
-                    "X-Amz-Target": f"{service.target}.{operation}",
-                },
-                auth=place.auth,
-                timeout=(min(AWS_CONNECT, seconds), seconds),
-                # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
-                verify=self.environment.get("AWS_CA_BUNDLE") or True,
-                allow_redirects=False,
-            )
+            request.method, request.url = "POST", url
+            request.prepare_headers(headers)
+            request.prepare_body(body, None)
+            request.prepare_auth(place.auth)
+            # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
+            verify = self.environment.get("AWS_CA_BUNDLE") or True
+            around: Any = http.merge_environment_settings(url, {}, False, verify, None)
+            timeout = min(AWS_CONNECT, seconds), seconds
+            response = http.get_adapter(url).send(request, timeout=timeout, **around)
             answer = response.json() if response.content else {}
         except requests.JSONDecodeError:
             answer = None

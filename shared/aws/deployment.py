@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as Late
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from shared.aws.sqs import SqsQueue
 from shared.canary.stages import RULE_GONE, Silence
 from shared.policy import AWS_ANSWER, AWS_CONNECT, CANARY_COUNTS, CANARY_PAUSE, CANARY_WEBHOOK
 from shared.ports import AwsTrouble
+from shared.quick import dataclass
 
 GET_MAPPING, MAPPINGS = "GetEventSourceMapping", "/2015-03-31/event-source-mappings/"
 """An operation of Lambda, which speaks REST, and where it is found (Lambda API reference)."""
@@ -26,7 +27,7 @@ CANNOT_TAKE = 429
 """Lambda's answer at a function URL while the function is throttled (Lambda, function URLs, throttling)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Deployment:
     """Asks about the parts that are given; about the others it says nothing. A `rule_arn` ends in bus and rule name."""
 

@@ -1,18 +1,18 @@
 """The event bus on EventBridge: `Detail` is the whole CloudEvent, `DetailType` its type."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from shared.aws.client import EVENTS, LONGEST_TRACE_HEADER, TRACE_HEADER, AwsClient, Left, lists_in, send_all
 from shared.aws.errors import NoAnswer, throttles
 from shared.ports import Event, K, Unsent
+from shared.quick import dataclass
 
 TRANSIENT = ("InternalFailure", "InternalException", "ServiceUnavailable")
 """Error codes of an entry that may be taken in a moment, besides throttling."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventBus:
     """Puts events in batches and reads every entry: PutEvents answers 200 for events it did not take."""
 

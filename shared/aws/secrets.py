@@ -4,11 +4,11 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from shared.aws.client import SECRETS, AwsClient
 from shared.aws.errors import AwsError, NoAnswer
@@ -16,6 +16,7 @@ from shared.certificates import is_here
 from shared.model import ProjectId
 from shared.policy import SECRET_AWAY, SECRET_KEPT, SECRET_KEPT_AT_MOST, SECRET_NEWEST
 from shared.ports import AwsTrouble
+from shared.quick import dataclass
 from shared.settings import PROJECT, CloudCredentials, SettingsError, load
 
 
@@ -98,23 +99,29 @@ class Secrets:
         raise error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class CloudSecret:
     """Credentials in a secret, under OpenStack's own names; where it names no project, `project_id` is logged in to."""
 
     secrets: Secrets
     secret_id: str
     project_id: str | None = None
+    _last: tuple[object, CloudCredentials | None] = field(default=(None, None), repr=False, compare=False)
+    """The value of the secret that was read last, and the credentials that it came to."""
 
     def __call__(self, kept_seconds: float) -> CloudCredentials:
         """Credentials at most that many seconds old. Raises SettingsError, or AwsTrouble if AWS does not answer."""
         try:
             values = self.secrets.read(self.secret_id, kept_seconds)
+            value, known = self._last
+            if known and value is values:
+                return known
             if not isinstance(values, dict):
                 raise SettingsError("must hold a JSON object of credentials")
             credentials = load(CloudCredentials, {"project_id": self.project_id or "", **values})
             if credentials.cacert and not credentials.insecure and not is_here(credentials.cacert):
                 raise SettingsError("cacert: must be certificates in PEM, or name a file that the function has")
+            self._last = values, credentials
             return credentials
         except (SettingsError, NotJsonSecret) as error:
             self.secrets.forget(self.secret_id)  # once it is corrected, requests need not wait for it
@@ -123,7 +130,7 @@ class CloudSecret:
             raise absent(self.secret_id, error) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ProjectList:
     """The projects that are served, as a list of ids in a secret; `pattern` makes the name of a project's own secret.
 
@@ -153,7 +160,7 @@ class ProjectList:
             raise absent(self.secret_id, error) from error
 
 
-PROJECT_IDS: TypeAdapter[frozenset[str]] = TypeAdapter(frozenset[ProjectId])
+PROJECT_IDS: TypeAdapter[frozenset[str]] = TypeAdapter(frozenset[ProjectId], config=ConfigDict(defer_build=True))
 
 
 def absent(secret_id: str, error: AwsError) -> Exception:
@@ -167,7 +174,7 @@ SHORTEST_KEY = 32
 """Characters. The template makes a key of 64 letters and digits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MessageKey:
     """MACs (HMAC-SHA256, RFC 2104, in hex) with a key from a secret, `{"key": "..."}`, which the template makes.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +10,12 @@ from shared.aws.errors import NoAnswer, throttles
 from shared.model import Message
 from shared.policy import AWS_ANSWER, AWS_BATCH, CANARY_HIDDEN
 from shared.ports import AwsTrouble, K, QueueMessage, Unsent
+from shared.quick import dataclass
 
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SqsQueue:
     """Sends in batches and reads `Failed`: SQS answers 200 for a batch of which it took only a part.
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from shared.aws.client import STATES, AwsClient
 from shared.aws.errors import AwsError
 from shared.model import Outcome
 from shared.ports import AwsTrouble, Event, NotTaken
+from shared.quick import dataclass
 
 ERROR_LIMIT = 256
 CAUSE_LIMIT = 32768
@@ -22,7 +22,7 @@ NOBODY_WAITS = {"TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutp
 """Errors that no repetition helps against: the task is over, or never was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskTokens:
     """Ends the task whose token the request carried, or shows that somebody is still at work on it."""
 

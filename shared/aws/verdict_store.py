@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import wait
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from shared.aws.errors import AwsError, NoAnswer
 from shared.model import Outcome, verdict_id
 from shared.policy import AWS_ANSWER, AWS_CONNECT, MARK_PATIENCE, STATUS_PATIENCE
 from shared.ports import AwsTrouble, Event, Kept, NotTaken
+from shared.quick import dataclass
 
 PREFIX = "requests/"
 """Of every key; the template's permissions end here."""
@@ -40,7 +40,7 @@ THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
 """Errors of a conditional PUT: something is kept there, or is being put there now (S3, conditional writes)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class S3VerdictStore:
     """Keeps every verdict and every `unconfirmed`. The `client` is its own, so that S3 holds up nobody else's calls."""
 

@@ -1,6 +1,5 @@
 """The keys of the webhook endpoint, and those of the sink, each from one secret."""
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -9,6 +8,7 @@ from shared.aws.errors import AwsError
 from shared.aws.secrets import ABSENT, Secrets
 from shared.policy import SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
+from shared.quick import dataclass
 from shared.settings import faults_in
 from shared.signatures import Keys, SinkKeys
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, Protocol
@@ -12,9 +12,10 @@ from shared.canary.stages import Failure, Silence, of_silence, of_unsent, of_ver
 from shared.model import Message
 from shared.policy import CANARY_EVIDENCE, CANARY_PAUSE, CANARY_WAIT
 from shared.ports import AwsTrouble, Clock, Queue, QueueMessage
+from shared.quick import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asked:
     """What the canary asks for, under which source and prefix of event types, and within how many seconds."""
 
@@ -26,7 +27,7 @@ class Asked:
     bound: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ended:
     """How a run ended: after how many seconds its verdict was there, or which failure was found."""
 
@@ -56,7 +57,7 @@ class Evidence(Protocol):
         """Why the webhook endpoint takes no requests, if it does not; None without an endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Canary:
     """The schedule runs one at a time; a person may run another beside it, or the schedule come twice.
 

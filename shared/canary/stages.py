@@ -4,12 +4,13 @@ A stage is named only where something seen points to it. Where two cannot be tol
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Any
 
 from shared.decision.case import CREDENTIALS_UNREAD
 from shared.model import Detail, Outcome, Reason
+from shared.quick import dataclass
 
 
 class Stage(StrEnum):
@@ -26,7 +27,7 @@ class Stage(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failure:
     """The stage that failed, what was seen, and what to do about it; both are sentences for people."""
 
@@ -100,7 +101,7 @@ def of_verdict(data: Mapping[str, Any]) -> Failure | None:
 # --------------------------------------------------------------------------------------------------- none has come
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Silence:
     """What AWS says of the way of a request that was not answered; None is what it does not say.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from threading import Condition
@@ -28,6 +28,7 @@ from shared.cloud.signing import Signer
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, KEY_PAUSES, SIGNATURE_AGE, SIGNED_AT_ONCE
 from shared.ports import Clock
+from shared.quick import dataclass
 from shared.redact import hidden
 from shared.settings import CloudCredentials
 

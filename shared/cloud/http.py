@@ -13,9 +13,9 @@ import os
 import socket
 import ssl
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import getproxies
@@ -32,6 +32,7 @@ from shared.cloud.no_answer import REDIRECTS, KeyRefused, NoAnswer, redirected, 
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL
 from shared.ports import Clock
+from shared.quick import dataclass
 from shared.redact import hidden
 
 if TYPE_CHECKING:
@@ -39,7 +40,16 @@ if TYPE_CHECKING:
     from shared.cloud.parse import Service
 
 
-@dataclass(frozen=True, slots=True)
+_around = lru_cache(maxsize=64)(
+    lambda http, root, verify: http.merge_environment_settings(root, {}, False, verify, None)
+)
+"""The proxies on the way to an address, and by which certificates it is checked: for good, like the environment."""
+
+_normal = lru_cache(maxsize=64)(lambda root: str(requests.Request("GET", root).prepare().url).rstrip("/"))
+"""An address as `requests` writes it: host names in ASCII, blanks escaped. Raises what `requests` raises."""
+
+
+@dataclass(frozen=True)
 class Calls:
     """Sends requests for one login. Nothing is repeated but a read whose token was refused."""
 
@@ -98,16 +108,21 @@ class Calls:
         headers = {"Accept": "application/json", **access.headers}
         if version and version not in self.refused_versions:
             headers |= {"X-OpenStack-Nova-API-Version": version, "OpenStack-API-Version": f"compute {version}"}
-        request = partial(access.keys.request, self.http) if access.keys else self.http.request
+        root, http = access.services[service], self.http
+        timeout = min(CLOUD_CONNECT, left), min(CLOUD_ANSWER, left)
         try:
-            response = request(
-                method,
-                f"{access.services[service]}/{path}",
-                headers=headers,
-                timeout=(min(CLOUD_CONNECT, left), min(CLOUD_ANSWER, left)),
-                verify=access.verify,
-                allow_redirects=False,
-            )
+            if access.keys:
+                options: dict[str, Any] = {"headers": headers, "timeout": timeout, "verify": access.verify}
+                response = access.keys.request(http, method, f"{root}/{path}", allow_redirects=False, **options)
+            else:
+                # What a session does beside this (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
+                request = requests.PreparedRequest()
+                request.method, request.url = method, f"{_normal(root)}/{path}"
+                request.prepare_headers({**http.headers, **headers})
+                request.prepare_body(None, None)
+                around = _around(http, root, access.verify)
+                response = http.get_adapter(request.url).send(request, timeout=timeout, **around)
+                _ = response.content  # read while the limit counts
         except (OSError, ValueError) as error:  # RequestException is an OSError, what cannot be sent a ValueError
             raise NoAnswer(unanswered(error, service.value if method == "GET" else None)) from error
         lower: dict[str, str] = dict(response.headers.lower_items())

@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -29,6 +29,7 @@ from shared.policy import (
     TOKEN_LEFT,
 )
 from shared.ports import Clock
+from shared.quick import dataclass
 from shared.redact import hidden
 from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials
 
@@ -46,7 +47,7 @@ LONGEST_LIFE = timedelta(days=365)
 """No token is trusted for longer on Keystone's word; one that lives longer is renewed then."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Granted:
     """What a login by these credentials gave; after `good_until`, by our own clock, the token is not used."""
 
@@ -57,7 +58,7 @@ class Granted:
     good_until: datetime = FOR_EVER
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Access:
     """What one login gave; a service without an address is not in the catalog, where `where` says.
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -22,6 +22,7 @@ from shared.decision.case import DELETE_CALL
 from shared.model import Action, Answer, AnswerClass, Call, Classified, Ended, Listed, Reason, Server, Volume
 from shared.policy import LONGEST_DELETE
 from shared.ports import Clock, Cloud, CloudTrouble, Reading, Sent, utc_now
+from shared.quick import dataclass
 from shared.redact import redact
 from shared.settings import DetachApi
 
@@ -64,7 +65,7 @@ ACTION = Read("get_action", COMPUTE, "servers/{}/os-instance-actions/{}", wire.a
 IMAGE = Read("get_image", Service.IMAGE, "images/{}", wire.texts_in)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpenStackCloud:
     """One project of one OpenStack cloud; with a `deadline` each call gets at most what is left until then."""
 

@@ -5,7 +5,7 @@ After "API Request Signing Guide" of Huawei Cloud (dialect *access*) and the sig
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from hmac import digest
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from requests import PreparedRequest
 from requests.auth import AuthBase
 
 from shared.ports import Clock
+from shared.quick import dataclass
 
 ALGORITHM = "SDK-HMAC-SHA256"
 SIGNED = ("host", "content-type")
@@ -45,7 +46,7 @@ def _encoded(text: str) -> str:
     return quote(text, safe="~")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signer(AuthBase):
     """Signs each request that `requests` prepares, at its own time, so that a repetition is signed anew."""
 

@@ -6,11 +6,11 @@ a user cannot rename a flavor.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.model import Server
 from shared.policy import VOLUMES
+from shared.quick import dataclass
 
 TYPE = "__type_baremetal"
 FLAVORS = "physical."
@@ -25,7 +25,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signal:
     """Something that only a bare metal server shows: what is `read` is, or where it is `begins` begins with, `wanted`.
 
@@ -91,7 +91,7 @@ def _told(one: Signal, server: Server) -> str:
     return told if len(told) <= LONGEST_VALUE else f"{told[:LONGEST_VALUE]}…"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Special:
     """A row of what is special: `text` is what the documents say, `here` what the product makes of it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from shared.decision.meant import OURS, Standing, identity, standing
@@ -24,6 +24,7 @@ from shared.model import (
     verdict_id,
 )
 from shared.policy import ATTACHED_TO_KEPT, CALLS_KEPT, Policy
+from shared.quick import dataclass
 
 DELETE_CALL = "delete_attachment"
 
@@ -40,12 +41,12 @@ CREDENTIALS_UNREAD = "credentials_unread"
 # ---------------------------------------------------------------------------------------------------- decisions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delete:
     """Send the DELETE now: the last read shows the attachment that is meant, and nobody detaching it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Requeue:
     """Look again in `seconds`; `announce_unconfirmed` says so to the consumers, once."""
 
@@ -54,7 +55,7 @@ class Requeue:
     announce_unconfirmed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conclude:
     """The request is over, and this is how; `cause` is told of a dead letter."""
 
@@ -68,7 +69,7 @@ class Conclude:
 Decision = Delete | Requeue | Conclude
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Disks:
     """The data disks that the server has: from here on the request is for these."""
 
@@ -86,7 +87,7 @@ def failed(reason: Reason, explanation: str = "") -> Conclude:
 # ----------------------------------------------------------------------------------------------------- the case
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """What was asked and how it came, how far it is, and what the latest look read.
 
@@ -266,12 +267,12 @@ def kept_calls(earlier: tuple[Call, ...], latest: tuple[Call, ...]) -> tuple[Cal
 # --------------------------------------------------------------------------------------------- what comes of it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NotLookedAt:
     """There was no time: the case is put back as it was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Broken:
     """The look was not finished: our own code failed, or the invocation ended in the middle.
 
@@ -282,7 +283,7 @@ class Broken:
     then: Requeue | Conclude | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """What one visit made of one case, and the calls that it took."""
 

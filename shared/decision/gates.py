@@ -1,11 +1,11 @@
 """The gates before a DELETE: what would lose data or could not be undone is refused, with the reason."""
 
 from collections.abc import Set
-from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.model import DetachRequest, Reason, Server, Volume
 from shared.policy import Policy, RunningServerPolicy, ServerKind
+from shared.quick import dataclass
 
 
 class Power(StrEnum):
@@ -22,14 +22,14 @@ class OperatingSystem(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Hold:
     """The server is between two states; look again."""
 
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refuse:
     """A DELETE would lose data or is forbidden."""
 
@@ -41,7 +41,7 @@ Gate = Hold | Refuse | None
 """None: nothing speaks against a DELETE."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
     """A row of the table below: what some statuses mean, and where that is written or was recorded.
 

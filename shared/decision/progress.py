@@ -1,11 +1,11 @@
 """How far a request is: what a later look needs and the cloud does not tell. It travels in the continuation."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
 from shared.model import STRICT, Attachment, Call, Frozen, Reason
+from shared.quick import dataclass
 
 
 class State(Frozen):
@@ -25,7 +25,7 @@ class Denial(Frozen):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Progress:
     """Changed by `Case` alone, with `dataclasses.replace`, so that a type checker sees every name.
 

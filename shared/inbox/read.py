@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Union
 
@@ -33,6 +33,7 @@ from shared.own_messages import (
 )
 from shared.policy import ENVELOPES, FAULTS
 from shared.ports import Macs
+from shared.quick import dataclass
 from shared.redact import redact
 from shared.strict_json import MAC
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from shared.group import Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rejected:
     """A message that is no valid request: it is answered with all its faults, not retried.
 
@@ -68,7 +69,7 @@ class Rejected:
         return self.reason is Reason.NOT_AUTHENTIC
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ignored:
     """A message that must not be answered: one of our own verdicts that was routed back to us."""
 

@@ -1,7 +1,7 @@
 """The body of a request: its fields, and every fault of it at once."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -122,8 +122,8 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
     ]
     if faults or asked is None:
         raise Refused(faults, origin, data)
-    fields = asdict(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "all_data_disks", "requested_at"})
-    fields |= {"requester": origin.requester, "summary": asked.summary or asked.all_data_disks}
+    fields = vars(origin) | asked.model_dump(exclude={"volume_id", "volume_ids", "all_data_disks", "requested_at"})
+    fields["summary"] = asked.summary or asked.all_data_disks
     time = fields.pop("time")
     requested_at = min(time, asked.requested_at or time)
     volumes = asked.volume_ids or [asked.volume_id or ""]

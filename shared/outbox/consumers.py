@@ -1,7 +1,7 @@
 """Who hears verdicts beside the bus: each consumer is asked until it has taken the event."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
@@ -11,9 +11,10 @@ from shared.outbox.observer import Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import LONGEST_DELAY, LONGEST_OFFER, OFFER_AGAIN, PATIENCE
 from shared.ports import Clock, Consumer, Event, NotTaken
+from shared.quick import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Consumers:
     """The configured consumers by name; a verdict that is not taken for `ttl` is given up."""
 

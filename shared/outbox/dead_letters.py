@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shared.decision.case import Case, Conclude
@@ -18,6 +18,7 @@ from shared.outbox.outbox import Outbox, Outlets, Receipts
 from shared.own_messages import NEEDS, WaitingDelivery, without_mac
 from shared.policy import VOLUMES
 from shared.ports import AwsTrouble, Event
+from shared.quick import dataclass
 
 if TYPE_CHECKING:
     from shared.group import Group
@@ -26,7 +27,7 @@ Single: TypeAlias = list[Case] | WaitingDelivery | Rejected | Ignored
 """What is found in a message that is no group."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeadLetters:
     """Answers with the reason `dead_lettered`; what could not even be answered is given back to its queue."""
 

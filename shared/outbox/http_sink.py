@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 
 from shared.policy import LONGEST_OFFER, SINK_ANSWER, SINK_CONNECT
 from shared.ports import AwsTrouble, Event, NotTaken
+from shared.quick import dataclass
 from shared.retry_after import seconds
 from shared.settings import SinkMode
 from shared.signatures import ID, SIGNATURE, TIMESTAMP, SinkKeys
@@ -24,7 +25,7 @@ VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"
 """What a header value may hold as it is (CloudEvents HTTP binding 1.0.2 §3.1.3.2)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HttpSink:
     """POSTs every event to `url`; the event's id is the webhook's id, so a repeated delivery is known as one."""
 

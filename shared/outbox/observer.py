@@ -1,16 +1,15 @@
 """What can be watched of the service: logs and metrics are observers, and tests may be."""
 
-from dataclasses import dataclass
-
 from shared.decision.case import Step
 from shared.inbox.read import Found, Ignored, Rejected
 from shared.model import Message
 from shared.ports import Event, NotTaken
+from shared.quick import dataclass
 
 BUS = "bus"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """One event offered to one consumer: `refusal` is its no, `again_in` the seconds until it is asked again.
 

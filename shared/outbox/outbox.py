@@ -8,7 +8,7 @@ and does not lose. A group leaves as one message, or as its summary once the bus
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,19 +24,20 @@ from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import VERSION, Continuation, WaitingDelivery, without_mac
 from shared.policy import AT_ONCE, BUS_SHARE, CONTINUATIONS_SHARE, EMIT_AGAIN, PUT_BACK, SPARE, TIME_TO_SEND
 from shared.ports import AwsTrouble, Bus, Clock, Event, Macs, NotTaken, Queue, QueueMessage, Unsent
+from shared.quick import dataclass
 
 if TYPE_CHECKING:
     from shared.group import Group
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Receipts:
     """What became of the messages of a batch: those that are not in `unsent`, by id, may be acknowledged."""
 
     unsent: Mapping[str, Unsent] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Outlets:
     """Where things leave to, and how they are made."""
 
@@ -53,7 +54,7 @@ Own = tuple[Mapping[str, Any], int]
 """A message to ourselves, and the seconds after which it is delivered (0 to 900)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Letter:
     """One thing that has to leave because of a message: an event, a message to ourselves, or both.
 

@@ -1,14 +1,14 @@
 """The closed catalogue of reasons why a request ended without a detach, for people to act on (`reasons.toml`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from shared.model import Reason
+from shared.quick import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ReasonText:
     """What happened, and what to do about it. `retryable`: it may succeed later without anybody changing anything."""
 

@@ -5,12 +5,13 @@ Dimensions are bounded by the code (never an id): `service`, and what a metric i
 
 import json
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+from aws_lambda_powertools.metrics.functions import is_metrics_disabled
 
 from shared.decision.case import CREDENTIALS_UNREAD, Broken, Conclude, Requeue, Step
 from shared.decision.overdue import seconds_overdue, seconds_undelivered
@@ -20,9 +21,13 @@ from shared.outbox.observer import BUS, Attempt, Observer
 from shared.own_messages import WaitingDelivery
 from shared.policy import Policy
 from shared.ports import Clock
+from shared.quick import dataclass
 from shared.telemetry.logs import SERVICE
 
 NAMESPACE = "BmsVolumeDetach"
+
+COUNT, SECONDS = "Count", "Seconds"
+"""The units of CloudWatch."""
 
 VALUES_PER_LINE = 50
 """Embedded metrics take a hundred values of one metric in one line."""
@@ -36,7 +41,7 @@ Counted = tuple[str, Mapping[str, str]]
 """A metric and its dimensions."""
 
 Dimensions = tuple[tuple[str, str], ...]
-Values = defaultdict[Dimensions, defaultdict[tuple[str, MetricUnit], list[float]]]
+Values = defaultdict[Dimensions, defaultdict[tuple[str, str], list[float]]]
 no_values: Callable[[], Values] = partial(defaultdict, partial(defaultdict, list))
 """The values of each metric since the last line was written."""
 
@@ -58,24 +63,29 @@ class Meters:
     def add(self, counted: Iterable[Counted], seconds: Iterable[tuple[str, float]] = ()) -> None:
         with self._lock:
             for name, dimensions in counted:
-                values = self._metrics[tuple(sorted(dimensions.items()))][name, MetricUnit.Count]
+                values = self._metrics[tuple(sorted(dimensions.items()))][name, COUNT]
                 values[:] = [sum(values) + 1]
             for name, value in seconds:
-                self._metrics[()][name, MetricUnit.Seconds].append(round(value, 3))
+                self._metrics[()][name, SECONDS].append(round(value, 3))
 
     def flush(self) -> None:
         """Write everything to standard output, where Lambda hands it to CloudWatch; then begin anew."""
         with self._lock:
             metrics, self._metrics, self.counted = self._metrics, no_values(), set()
-        for dimensions, named in metrics.items():
+        if not metrics or is_metrics_disabled():
+            return
+        # CloudWatch's embedded metric format, written here: Powertools takes half a millisecond for an invocation.
+        at, lines = time.time_ns() // 1_000_000, []
+        for told_apart, named in metrics.items():
+            dimensions = {**dict(told_apart), "service": SERVICE}
             for start in range(0, max(map(len, named.values())), VALUES_PER_LINE):
-                line = EphemeralMetrics(namespace=NAMESPACE, service=SERVICE)
-                for name, told_apart in dimensions:
-                    line.add_dimension(name, told_apart)
-                for (name, unit), values in named.items():
-                    for value in values[start : start + VALUES_PER_LINE]:
-                        line.add_metric(name, unit, value)
-                line.flush_metrics()
+                part = {told: values[start : start + VALUES_PER_LINE] for told, values in named.items()}
+                units = [{"Name": name, "Unit": unit} for (name, unit), values in part.items() if values]
+                directive = {"Namespace": NAMESPACE, "Dimensions": [list(dimensions)], "Metrics": units}
+                about = {"Timestamp": at, "CloudWatchMetrics": [directive]}
+                values_of = {name: values for (name, _), values in part.items() if values}
+                lines.append(json.dumps({"_aws": about, **dimensions, **values_of}, separators=(",", ":")))
+        print("\n".join(lines))  # noqa: T201 - where Lambda reads them
 
 
 @dataclass(frozen=True, eq=False)

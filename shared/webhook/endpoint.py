@@ -1,7 +1,7 @@
 """The webhook endpoint: authenticates a request, puts what it asks for on the queue, and answers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from shared import strict_json
 from shared.model import UNNAMED_PROJECT
 from shared.ports import AwsTrouble, Clock, Macs, Queue, QueueMessage, Unsent, VerdictStore
+from shared.quick import dataclass
 from shared.signatures import Keys
 from shared.webhook.receive import Consent, Entry, HttpRequest, Invalid, Received, Refusal, Rules, receive
 from shared.webhook.responses import (

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from shared.inbox.trace import trace_of
 from shared.model import AuthType, DetachRequest, Fault, Origin, Requester, Via
 from shared.own_messages import as_attributes
 from shared.policy import BODY_BYTES
+from shared.quick import dataclass
 from shared.redact import redact
 from shared.signatures import ID, SIGNATURE, Authenticated, Keys, NotAuthenticated, check_bearer, check_signature
 from shared.webhook.http_binding import Mode, Unreadable, read_events
@@ -23,7 +24,7 @@ IDENTITY_HEADERS = (ID, "idempotency-key")
 """Where a sender of bare JSON names its request: the same name again is the same request again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HttpRequest:
     """An HTTP request as it came; header names are in lower case.
 
@@ -39,7 +40,7 @@ class HttpRequest:
     path: str = "/"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """What the operator set for the webhook endpoint; `source` is the source of requests in bare JSON."""
 
@@ -50,7 +51,7 @@ class Rules:
     allowed_requesters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refusal:
     """The whole request is rejected; `unknown_key` says that it may be accepted with newer keys."""
 
@@ -61,14 +62,14 @@ class Refusal:
     unknown_key: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Consent:
     """The answer to a handshake: this origin may send (CloudEvents WebHook §4.2)."""
 
     origin: str
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """A message to the queue, the event that it is, and the requests in it: several if a summary answers them."""
 
@@ -87,14 +88,14 @@ class Entry:
         return tuple(request for request in self.requests if request.volume_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Invalid:
     """An event that becomes nothing, and everything wrong with it."""
 
     faults: tuple[Fault, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Received:
     """A request of a known sender, event by event: an entry for each message, or what is wrong with the event."""
 

@@ -7,7 +7,7 @@ models.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field
 
 from shared.model import DetachRequest, Fault, Frozen, Outcome, summary_id, verdict_id
 from shared.policy import FAULTS, STATUS_AGAIN
+from shared.quick import dataclass
 from shared.redact import redact
 
 PROBLEM_TYPE, EVENT_TYPE = "application/problem+json", "application/cloudevents+json"
@@ -143,7 +144,7 @@ class UnderWay(Frozen):
     explanation: str | None = Field(default=None, description="What was found last, for people.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KeptEvent:
     """A verdict's CloudEvent, as the bus has it."""
 
@@ -174,7 +175,7 @@ class Problem(Frozen):
     events: tuple[EventResult, ...] | None = Field(default=None, description="For a batch, in its order.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HttpAnswer:
     """An answer that has no bytes yet; `note` is for the log, not for the sender.
 

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import requests
+from requests.adapters import HTTPAdapter
 
 from local.aws_stand_in import CREDENTIALS
 from shared.aws.client import SQS, AwsClient
@@ -131,8 +133,8 @@ def test_an_attempt_that_hangs_leaves_time_for_another() -> None:
     threads = ThreadPoolExecutor(2)
     asked: list[float] = []
 
-    class Once(requests.Session):
-        def post(self, *_: object, timeout: tuple[float, float], **__: object) -> requests.Response:  # type: ignore[override]
+    class Once(HTTPAdapter):
+        def send(self, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
             asked.append(timeout[1])
             if len(asked) == 1:
                 raise requests.ReadTimeout
@@ -140,7 +142,9 @@ def test_an_attempt_that_hangs_leaves_time_for_another() -> None:
             answer.status_code, answer._content = 200, b'{"a": 1}'
             return answer
 
-    patient = AwsClient(CREDENTIALS, http=Once(), sleep=lambda _: None, threads=threads)
+    http = requests.Session()
+    http.mount("https://", Once())
+    patient = AwsClient(CREDENTIALS, http=http, sleep=lambda _: None, threads=threads)
     assert patient.call(SQS, "A", {}) == {"a": 1}
     assert asked[0] <= AWS_PATIENCE / 2
     threads.shutdown()
@@ -284,15 +288,18 @@ def test_the_bundle_of_aws_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """`AWS_CA_BUNDLE` beats `REQUESTS_CA_BUNDLE`, as in AWS's own library."""
     seen: list[object] = []
 
-    class Told(requests.Session):
-        def send(self, _: requests.PreparedRequest, **options: object) -> requests.Response:  # type: ignore[override]
+    class Told(HTTPAdapter):
+        def send(self, *_: Any, **options: Any) -> requests.Response:
             seen.append(options["verify"])
             raise requests.ConnectionError
+
+    http = requests.Session()
+    http.mount("https://", Told())
 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/theirs.pem")
     for more, expected in (({"AWS_CA_BUNDLE": "/ours.pem"}, "/ours.pem"), ({}, "/theirs.pem")):
         with pytest.raises(NoAnswer):
-            AwsClient({**CREDENTIALS, **more}, http=Told(), sleep=lambda _: None).call(SQS, "A", {})
+            AwsClient({**CREDENTIALS, **more}, http=http, sleep=lambda _: None).call(SQS, "A", {})
         assert set(seen) == {expected}
         seen.clear()
 

@@ -80,7 +80,7 @@ def test_the_schedules(backoff: Backoff, shortest: list[int], longest: list[int]
 
 def test_fixed_steps_are_not_shortened() -> None:
     """The last one repeats; no wait is shorter than a second."""
-    assert [pause(POLL, attempt, "any") for attempt in (0, 1, 2, 3, 10, 13, 14, 100)] == [1, 2, 2, 3, 5, 15, 15, 15]
+    assert [pause(POLL, attempt, "any") for attempt in (0, 1, 2, 3, 10, 13, 14, 100)] == [1, 2, 2, 3, 4, 15, 15, 15]
     assert pause(Backoff(first=0.1, factor=1, cap=1), 3, "any") == 1
 
 
