@@ -1,8 +1,8 @@
-"""A request whose volumes are answered together: how far each of them is, and what was said of those that are over.
+"""A request whose volumes share a summary: the progress of each volume, and the verdicts so far.
 
-It travels as one message of ours. Each delivery looks at the volumes that are due, and leaves the others as they are;
-when the last one has its verdict, the summary is sent instead of another message. Until the disks of a request for all
-of them are listed, it has one member without a volume: the look that lists them.
+It travels as one message. Each delivery looks at the volumes that are due and leaves the others unchanged. When the
+last volume has its verdict, the summary is sent instead of another message. A request for all data disks has one member
+without a volume until the disks are listed.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from shared.own_messages import WaitingDelivery, unsigned
 from shared.policy import GROUP_BYTES, LONGEST_DELAY
 
 VERSION: Literal[2] = 2
-"""Of the format of continuations. The release before knows the first one only, and gives a group back to the queue."""
+"""The version of this continuation format. Releases that know only version 1 return a group to the queue."""
 
 EARLY = timedelta(seconds=1)
-"""A volume is looked at so much before it is due, if others are looked at anyway: one message, one moment."""
+"""A volume gets its look up to this much early if others get theirs, to save a message."""
 
 CALLS_SHORTENED = 3
-"""Calls kept of each volume if the message is too large even when packed: the latest ones, DELETEs first."""
+"""How many calls of each volume are kept if the message is too large even when compressed: the latest, DELETEs
+first."""
 
 
 class Said(Frozen):
@@ -43,10 +44,10 @@ class Said(Frozen):
 
 
 class Member(Frozen):
-    """One volume: waiting for its next look, or over.
+    """One volume: waiting for its next look, or finished.
 
-    `due` is the moment of the next look, None before the first one. `said` is the final verdict, and `unsent` its
-    event as long as the bus has not taken it. `volume_id` is empty for the look that lists the disks.
+    `due` is the time of the next look, None before the first one. `said` is the final verdict, and `unsent` its event
+    until the bus has taken it. `volume_id` is empty for the member that lists the disks.
     """
 
     volume_id: CloudId | Literal[""]
@@ -57,7 +58,7 @@ class Member(Frozen):
 
     @property
     def is_over(self) -> bool:
-        """Whether its verdict is final, and on the bus."""
+        """Whether the bus has its final verdict."""
         return self.said is not None and self.unsent is None
 
     def is_due(self, now: datetime) -> bool:
@@ -71,7 +72,7 @@ class Begun(Frozen):
 
 
 class Group(Frozen):
-    """`continuation` is the version of the format; `request` is what the volumes have in common, without a volume."""
+    """A request with several volumes; `continuation` is the version of the format, `request` is without a volume."""
 
     continuation: Literal[2] = VERSION
     request: DetachRequest
@@ -83,7 +84,7 @@ class Group(Frozen):
 
     @classmethod
     def of(cls, cases: Sequence[Case]) -> Self:
-        """The group of a request that was just read: one case for each volume."""
+        """The group of a new request: one case for each volume."""
         first = cases[0]
         return cls(
             request=replace(first.request, volume_id=""),
@@ -101,11 +102,11 @@ class Group(Frozen):
 
     @property
     def is_over(self) -> bool:
-        """Whether every volume has its verdict, and the bus has taken it."""
+        """Whether the bus has a verdict for every volume."""
         return all(member.is_over for member in self.volumes)
 
     def cases(self, message: Message, now: datetime | None = None) -> list[Case]:
-        """A case for each volume without a verdict; with `now`, for those that are due then, the longest due first."""
+        """A case for each volume without a verdict; with `now`, only those that are due, the longest due first."""
         open_ = [member for member in self.volumes if member.said is None and (now is None or member.is_due(now))]
         return [self._case(member, message) for member in sorted(open_, key=_urgency)]
 
@@ -116,7 +117,7 @@ class Group(Frozen):
         return Case(replace(self.request, volume_id=member.volume_id), message, progress, fresh=member.due is None)
 
     def unsent(self, now: datetime | None = None) -> list[tuple[str, WaitingDelivery]]:
-        """The verdicts that the bus has not taken and is to be offered; with `now`, those that are due then."""
+        """The verdicts that the bus has not taken; with `now`, only those that are due."""
         return [
             (member.volume_id, member.unsent)
             for member in self.volumes
@@ -124,13 +125,15 @@ class Group(Frozen):
         ]
 
     def delay(self, now: datetime) -> int:
-        """Seconds until the next volume is due, as a queue can do it."""
+        """Seconds until the next volume is due, as a delay that the queue supports."""
         due = min((member.due or now for member in self.volumes if not member.is_over), default=now)
         return max(1, min(LONGEST_DELAY, ceil((due - now).total_seconds())))
 
     def wire(self) -> dict[str, Any]:
-        """The message. If it would be larger than the queue takes its volumes are packed, and if need be with less
-        evidence: what is known of many volumes, and the verdicts on them that the bus has not taken, are much alike."""
+        """The message. If it is too large for the queue, its volumes are compressed, and then evidence is dropped.
+
+        It compresses well, since progress and verdicts of many volumes are similar.
+        """
         whole = self._written()
         if _fits(whole):
             return whole
@@ -150,7 +153,7 @@ class Group(Frozen):
     # ---------------------------------------------------------------------------------------------- how it moves on
 
     def listed(self, volume_ids: Sequence[str], progress: Progress, now: datetime, due: datetime) -> Group:
-        """The same with the disks that the look has listed instead of it. From here on they are fixed."""
+        """The group with the listed disks. From now on they are fixed."""
         begun = Progress(
             first_seen_at=progress.first_seen_at,
             redelivered_since=progress.redelivered_since,
@@ -162,22 +165,22 @@ class Group(Frozen):
         )
 
     def later(self, volume_id: str, progress: Progress, due: datetime) -> Group:
-        """The same with one volume that is looked at again."""
+        """The group with the next look of one volume."""
         return self._of(volume_id, progress=progress, due=due)
 
     def concluded(self, volume_id: str, conclusion: Conclude) -> Group:
-        """The same with a volume that is over."""
+        """The group with the final verdict of one volume."""
         request = self.request
         id_ = verdict_id(request.source, request.id, volume_id, conclusion.outcome)
         said = Said(verdict_id=id_, verdict=conclusion.outcome, detail=conclusion.detail, reason=conclusion.reason)
         return self._of(volume_id, said=said, progress=None, due=None)
 
     def refused(self, volume_id: str, unsent: WaitingDelivery, due: datetime) -> Group:
-        """The same with a verdict that the bus has not taken: it is offered again, and the summary waits for it."""
+        """The group with a verdict that the bus did not take: it is offered again, and the summary waits for it."""
         return self._of(volume_id, unsent=unsent, due=due)
 
     def taken(self, volume_id: str) -> Group:
-        """The same with a verdict that the bus has taken."""
+        """The group with a verdict that the bus has taken."""
         return self._of(volume_id, unsent=None, due=None)
 
     def _of(self, volume_id: str, **changes: Any) -> Group:
@@ -199,16 +202,16 @@ def _fits(written: Mapping[str, Any]) -> bool:
 
 
 def _packed(written: Mapping[str, Any]) -> dict[str, Any]:
-    import lzma  # few messages are so large
+    import lzma  # imported only for large messages
 
     text = json.dumps(written["volumes"], ensure_ascii=False)
     return {**written, "volumes": b64encode(lzma.compress(text.encode(), preset=1)).decode()}
 
 
 def members_in(value: Mapping[str, Any]) -> Any:
-    """What a message of ours has as its volumes, unpacked if they are packed; as it stands where that is not possible.
+    """The volumes of a message, decompressed if needed; unchanged if they cannot be decompressed.
 
-    Only what bears our MAC may be handed in: nobody else can say how large it becomes.
+    Pass only a message with our MAC, since its decompressed size is not limited.
     """
     packed = value.get("volumes")
     if not isinstance(packed, str):
@@ -226,12 +229,12 @@ def _fewer_calls(progress: Progress | None) -> Progress | None:
 
 
 def _with_fewer_calls(waiting: WaitingDelivery | None) -> WaitingDelivery | None:
-    """The verdict with less evidence; what it says is the same."""
+    """The verdict with fewer calls as evidence; its result is the same."""
     if waiting is None:
         return None
     said = json.loads(waiting.event.body)
     evidence = said["data"]["evidence"]
-    if "calls" in evidence:  # an event that would be too large does without them
+    if "calls" in evidence:  # an event that was too large has none
         evidence["calls"] = _latest(evidence["calls"], lambda call: str(call["operation"]))
     event = replace(waiting.event, body=json.dumps(said))
     return waiting.model_copy(update={"event": event})

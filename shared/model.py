@@ -1,6 +1,6 @@
-"""The values every room speaks in: what was asked, how it came, what the cloud shows, what is concluded.
+"""The values that all packages share: the request, its origin, what the cloud shows, and the verdict.
 
-All are frozen. What crosses a wire is validated where it comes in; from there on a value is taken as it is.
+All are frozen. A value that crosses a wire is validated where it comes in, and trusted from there on.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,26 +16,26 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from shared.quick import dataclass
 
 STRICT = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
-"""How a value that comes over a wire is validated: unknown names are refused, nothing is converted."""
+"""How a value from a wire is validated: unknown names are rejected and nothing is converted."""
 
 CloudId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-"""A UUID in the one spelling that the cloud uses. The inbox brings every id into it (`inbox.request`)."""
+"""A UUID as the cloud spells it. The inbox converts other spellings (`inbox.request`)."""
 
 ProjectId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$"), BeforeValidator(
     lambda value: value.lower().replace("-", "") if isinstance(value, str) else value
 )]  # fmt: skip
-"""32 hex digits; other spellings of them are brought into this one."""
+"""32 hex digits; upper case and hyphens are converted."""
 
 
 LONGEST_TTL = 604_800
-"""Seconds: a week, the most that a request may ask for, and an operator allow."""
+"""Seconds (one week): the upper limit of what a request may ask for and of what an operator may allow."""
 
 RequestTtl = Annotated[int, Field(ge=1, le=LONGEST_TTL)]
 """For how many seconds a request may be tried."""
 
 
 class Frozen(BaseModel):
-    """A value that crosses a wire. What checks it is built when it is first used, not at a cold start."""
+    """A value that crosses a wire. Its validator is built on first use, which keeps cold starts short."""
 
     model_config = ConfigDict(frozen=True, defer_build=True, **STRICT)
 
@@ -64,7 +64,7 @@ class Via(StrEnum):
 
 @dataclass(frozen=True)
 class Requester:
-    """Who asked, as far as AWS or a key of the webhook endpoint proves it; no sender can write it."""
+    """Who asked, as proven by AWS or by a key of the webhook endpoint. A sender cannot set it."""
 
     __pydantic_config__ = STRICT
 
@@ -74,16 +74,16 @@ class Requester:
 
     @property
     def name(self) -> str:
-        """What ALLOWED_REQUESTERS is matched with."""
+        """The text that the patterns in ALLOWED_REQUESTERS are matched against."""
         return f"{self.type}:{self.id or ''}"
 
     def is_allowed(self, patterns: Collection[str]) -> bool:
-        """Whether one of the patterns (of `fnmatch`, upper and lower case differ) matches. Without any, all are."""
+        """Whether one of the patterns (`fnmatch`, case-sensitive) matches. Without patterns, everybody is allowed."""
         return not patterns or any(fnmatchcase(self.name, pattern) for pattern in patterns)
 
 
 NOBODY_KNOWN = Requester(AuthType.UNKNOWN)
-"""The requester where nothing is proven."""
+"""The requester of a request that proves none."""
 
 
 # ----------------------------------------------------------------------------------------------- what was asked
@@ -91,10 +91,10 @@ NOBODY_KNOWN = Requester(AuthType.UNKNOWN)
 
 @dataclass(frozen=True)
 class Message:
-    """A message as the queue handed it over; `receive_count` is 1 on the first delivery.
+    """A message as the queue delivered it; `receive_count` is 1 on the first delivery.
 
-    `attributes` are the sender's own (SQS message attributes that are texts), `sender` is the queue's word, and
-    `receipt` is what the queue wants to hear to take this delivery for done.
+    `attributes` are the sender's SQS message attributes of type string. `sender` is the sender that the queue names.
+    `receipt` is the receipt handle that deletes this delivery.
     """
 
     body: str
@@ -110,9 +110,9 @@ class Message:
 
 @dataclass(frozen=True)
 class Origin:
-    """Which event asked, when, and what else the envelope says. The innermost envelope that says something wins.
+    """The event that asked: its id, source and time, and what else its envelopes say. The innermost value wins.
 
-    `requester` is proven and said by no envelope.
+    `requester` does not come from an envelope: it is proven.
     """
 
     id: str
@@ -134,15 +134,15 @@ class Fault:
 
 
 UNNAMED_PROJECT = "default"
-"""What the project of a request that names none is called where something has to be told apart by project."""
+"""The name for the project of a request that names none, where things are kept apart by project."""
 
 
 @dataclass(frozen=True)
 class DetachRequest:
-    """One wish to have one volume off one server, with the identity and the time of the event it came in.
+    """One volume to detach from one server, with the identity and time of the event that asked for it.
 
-    Without a `volume_id` it is for all data disks of the server, which are not listed yet. With `summary` it is one of
-    those that one event asked for, and that a summary answers together.
+    An empty `volume_id` means all data disks of the server, which are not listed yet. `summary` says that the request
+    is one of a group that ends with a summary.
     """
 
     __pydantic_config__ = STRICT
@@ -178,10 +178,10 @@ class DetachRequest:
 
 @dataclass(frozen=True)
 class Attachment:
-    """An attachment as progress and evidence carry it; any of it may be missing.
+    """An attachment as progress and evidence carry it; any field may be missing.
 
-    `bdm_uuid` is Nova's name for the binding of the disk to the server. It outlives a move of the server, which
-    renews the attachment, and is renewed when the disk is attached again (Nova API, from microversion 2.89).
+    `bdm_uuid` is Nova's id for the binding of the disk to the server. A move of the server renews the attachment and
+    keeps the binding. Attaching the disk again renews both (Nova API, from microversion 2.89).
     """
 
     attachment_id: str | None = None
@@ -192,9 +192,9 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume as block storage describes it; `attachments` are pairs of a server's id and an attachment to it.
+    """A volume as block storage describes it; `attachments` are pairs of a server id and an attachment to that server.
 
-    Its `name` and its `size` in GiB are for people; nothing is decided by them.
+    `name` and `size` (GiB) are for people; no decision depends on them.
     """
 
     id: str
@@ -210,9 +210,9 @@ class Volume:
 
 @dataclass(frozen=True)
 class Listed:
-    """One entry of the server's own list (Nova: os-volume_attachments).
+    """One entry of the server's list of attachments (Nova: os-volume_attachments).
 
-    `device` may be missing on the wire; the last two are told from microversion 2.89.
+    `device` may be missing. `attachment_id` and `bdm_uuid` come from microversion 2.89 on.
     """
 
     volume_id: str
@@ -223,9 +223,9 @@ class Listed:
 
 @dataclass(frozen=True)
 class Flavor:
-    """What the cloud tells of a server's flavor: its id below microversion 2.47, from there on the other two.
+    """A server's flavor: below microversion 2.47 the cloud gives its id, from 2.47 on its name and extra specs.
 
-    `resource_type` is the one in its extra specs.
+    `resource_type` is from the extra specs.
     """
 
     id: str | None = None
@@ -235,10 +235,10 @@ class Flavor:
 
 @dataclass(frozen=True)
 class Server:
-    """A server as compute describes it, reduced to what the safety gates ask.
+    """A server as compute describes it, reduced to what the safety gates need.
 
-    `image_unread` says that its image could not be read just now, so that it may be known later what the server runs.
-    `boot_volumes` are the volumes that the cloud itself calls its system disk, where it does.
+    `image_unread` means that the image could not be read this time, so a later look may tell the operating system.
+    `boot_volumes` are the volumes that the cloud itself names as system disks, if it names any.
     """
 
     id: str
@@ -259,14 +259,14 @@ class Server:
 
     @property
     def offloaded(self) -> bool:
-        """Shelved and on no host: block storage keeps the volume reserved, and compute alone knows for whom."""
+        """Shelved and on no host: block storage keeps the volume reserved, and only compute knows for which server."""
         return "SHELVED_OFFLOADED" in (self.status.upper(), (self.vm_state or "").upper())
 
 
 class Ended(StrEnum):
-    """What the cloud's own record (Nova's action record, a BMS job) says about how a DELETE ended.
+    """How a DELETE ended, by the cloud's own record (Nova's action record, a BMS job).
 
-    Nova tells success from microversion 2.51.
+    Nova records success from microversion 2.51 on.
     """
 
     FAILED = "failed"
@@ -279,14 +279,14 @@ MOVES = frozenset(
     {"resize", "revertResize", "migrate", "live-migration", "evacuate", "rebuild"}
     | {"shelve", "shelveOffload", "unshelve", "swap_volume"}
 )
-"""Actions in which a server, or a volume, is moved and the attachment of its disk renewed (Nova, instance actions)."""
+"""Actions that move a server or a volume and so renew the attachment (Nova, instance actions)."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """Nova's record of an operation on a server. It does not say which volume an attach or a detach was about.
+    """Nova's record of an operation on a server. It does not name the volume that an attach or a detach was for.
 
-    `updated_at` is told from microversion 2.58, and is no end as long as the action is `open`.
+    `updated_at` comes from microversion 2.58 on. While the action is `open`, it is not the end.
     """
 
     kind: str
@@ -302,11 +302,11 @@ class Action:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one look read. None means that the service itself says there is no such thing.
+    """What one look read. None means that the service itself answered that the volume or server does not exist.
 
-    While a detach is under way the volume alone can settle a look: then `listing_read` is False. `actions` are the
-    server's action records where they were needed: empty if the cloud keeps none. `place` is where it was read.
-    `said` is what the record that tells how the DELETE `ended` says of a failure, where it says why.
+    While a detach is under way, the volume alone can be enough for a look: then `listing_read` is False. `actions` are
+    the server's action records, if they were needed; empty if the cloud keeps none. `place` is the project and
+    endpoints that were read. `said` is the explanation in the record of a failed DELETE, if it gives one.
     """
 
     volume: Volume | None
@@ -375,7 +375,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer of the cloud as it stands: header names in lower case, body as bytes."""
+    """An unchanged HTTP answer of the cloud: header names in lower case, body as bytes."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -384,10 +384,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Classified:
-    """An answer, understood: its class, the reason if it is permanent, and what may be shown of it.
+    """A classified answer: its class, the reason if it is permanent, and the parts that may be shown.
 
-    `code` is the service's own (`BMS.0114`, `itemNotFound`) or `http_502`; `message` is cut and without
-    secrets; `retry_after` is in seconds.
+    `code` is the service's own (`BMS.0114`, `itemNotFound`) or `http_502`. `message` is cut and contains no secrets.
+    `retry_after` is in seconds.
     """
 
     kind: AnswerClass
@@ -421,12 +421,12 @@ class Outcome(StrEnum):
 
     @property
     def event_name(self) -> str:
-        """What the type of a verdict's event ends in, before its version."""
+        """The end of the event type of a verdict, before its version."""
         return self.value if self is Outcome.DETACHED else f"detach_{self.value}"
 
 
 class Detail(StrEnum):
-    """How it came to a verdict that is no failure: a closed list. A failure's detail is its reason's code."""
+    """How a verdict that is no failure came about: a closed list. A failure's detail is its reason."""
 
     DETACHED_NOW = "detached_now"
     DETACHED_MEANWHILE = "detached_meanwhile"
@@ -453,19 +453,19 @@ NAMESPACE = UUID("6b0a0dc8-52a5-5c0e-9f0c-3d0f1d1f3c55")
 
 
 def verdict_id(source: str, request_id: str, volume_id: str | None, outcome: Outcome) -> str:
-    """The id of the event that says `outcome`: the same for the same request and volume, so consumers dedupe for free.
+    """The event id of a verdict: the same for the same request and volume, so that consumers can drop duplicates.
 
-    The final verdict has one id whatever it says: a consumer that dedupes can never act on two of them.
+    All final outcomes share one id: a consumer that drops duplicates never acts on two of them.
     """
     slot = "final" if outcome in FINAL else outcome.value
     return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n{volume_id or ''}\n{slot}"))
 
 
 SUMMARY = "detach_summary"
-"""What the type of a summary's event ends in, before its version."""
+"""The end of the event type of a summary, before its version."""
 
 
 def summary_id(source: str, request_id: str, dry_run: bool = False) -> str:
-    """The id of the event that sums up a request: the same for the same request, whatever it says."""
+    """The event id of a summary: the same for the same request, whatever the summary says."""
     slot = "checked_summary" if dry_run else "summary"
     return str(uuid5(NAMESPACE, f"{source}\n{request_id}\n\n{slot}"))

@@ -1,12 +1,11 @@
-"""The messages we send to ourselves: a case that is looked at again later, a verdict that a consumer has not taken yet.
+"""The messages we send to ourselves: continuations, and waiting deliveries.
 
-What waits for a summary is a continuation of a second kind (`group`).
+A continuation carries a case to its next look; `group` is a second kind, for a request with a summary. A waiting
+delivery is a verdict that the bus or a consumer has not taken yet. The outbox writes both, and the inbox reads them.
 
-The webhook endpoint signs the requests that it puts on the queue in the same way: it says who sent them.
-
-The outbox writes them, the inbox reads them. One queue may hold messages of two releases, so each format has a version.
-Many may be allowed to send to the queue, so each message carries a MAC: nobody else can say what a request has been
-through, or have a verdict delivered.
+One queue may hold messages of two releases, so each format has a version. Others may be allowed to send to the queue,
+so each message carries a MAC: nobody else can invent the progress of a request or have a verdict delivered. The webhook
+endpoint signs the requests that it puts on the queue in the same way, since they name their sender.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ from shared.strict_json import MAC
 
 VERSION: Literal[1] = 1
 RETIRED = ("generation", "detaching_read_at")
-"""What progress carried once and is derived, or of no use, today."""
+"""Fields of progress in earlier releases; they are derived now, or no longer needed."""
 
 
 class Continuation(Frozen):
-    """`continuation` is the version of the format."""
+    """A case on its way to its next look; `continuation` is the version of the format."""
 
     continuation: Literal[1]
     request: DetachRequest
@@ -48,10 +47,10 @@ class Continuation(Frozen):
 
 
 class WaitingDelivery(Frozen):
-    """An event that the bus or one consumer has not taken yet; whoever else took it is not asked again.
+    """An event that the bus or one consumer has not taken yet. Those that have taken it do not get it again.
 
-    `pending_delivery` is the version of the format, `to` the name of the consumer or `bus`, `attempt` how often it has
-    said no since `since`. What the bus has not taken no consumer has been offered.
+    `pending_delivery` is the version of the format. `to` is the name of the consumer, or `bus`. `attempt` counts
+    refusals since `since`. Consumers get an event only after the bus has taken it.
     """
 
     pending_delivery: Literal[1] = VERSION
@@ -68,17 +67,17 @@ class WaitingDelivery(Frozen):
 
 
 NEEDS = {"continuation": "progress", "pending_delivery": "event"}
-"""The name of the version, by which each kind is known, and another name that it must have."""
+"""The version field by which each kind is recognised, and another field that it must have."""
 
 
 def is_signed(value: Mapping[str, Any], macs: Macs) -> bool:
-    """Whether the MAC of an object is ours. Raises AwsTrouble if that cannot be told."""
+    """Whether the object has a MAC of ours. Raises AwsTrouble if no key can be read."""
     mac = value.get(MAC)
     return isinstance(mac, str) and mac.isascii() and macs.is_mac(strict_json.canonical(unsigned(value)), mac)
 
 
 def without_mac(body: str) -> str:
-    """The text of a message, to be shown: without a MAC, by which anybody who reads it could send it again."""
+    """The text of a message for display, without its MAC: with the MAC a reader could send the message again."""
     try:
         value = strict_json.loads(body)
     except strict_json.NotJson:
@@ -87,27 +86,28 @@ def without_mac(body: str) -> str:
 
 
 def is_of_the_release_before(value: Mapping[str, Any], sent_at: datetime, macs: Macs) -> bool:
-    """Whether the object may be without a MAC: sent before there was a key, or while that release was replaced.
+    """Whether the object may lack a MAC: it was sent before the first key existed, or while the release without MACs
+    was being replaced.
 
-    `sent_at` is the queue's own word. Raises AwsTrouble if that cannot be told.
+    `sent_at` is the queue's time. Raises AwsTrouble if no key can be read.
     """
     return MAC not in value and sent_at <= macs.since() + timedelta(seconds=UPGRADE)
 
 
 REQUESTER = {"authtype": "type", "authid": "id", "authvia": "via"}
-"""The attributes of a request from the webhook endpoint that say who sent it, and the fields they are of."""
+"""The attributes in which the webhook endpoint names the sender, and the fields of `Requester` that they hold."""
 
 
 def as_attributes(requester: Requester) -> dict[str, str]:
-    """Who was proven, as attributes of an event; only beside a MAC of ours they mean anything."""
+    """The proven requester as attributes of an event; they count only with a MAC of ours."""
     told = {name: getattr(requester, field) for name, field in REQUESTER.items()}
     return {name: str(value) for name, value in told.items() if value is not None}
 
 
 def requester_in(event: Mapping[str, Any]) -> Requester | None:
-    """Who sent a request that the webhook endpoint signed; None if it does not say so.
+    """The sender of a request that the webhook endpoint signed; None if it does not name one.
 
-    A kind that this release does not know, since a later one wrote it, is `unknown`.
+    A kind that only a later release knows becomes `unknown`.
     """
     via, type_, id_ = event.get("authvia", Via.QUEUE), event.get("authtype"), event.get("authid")
     if via not in list(Via) or not isinstance(type_, str):
@@ -117,5 +117,5 @@ def requester_in(event: Mapping[str, Any]) -> Requester | None:
 
 
 def unsigned(value: Mapping[str, Any]) -> dict[str, Any]:
-    """A message of ours without its MAC."""
+    """The message without its MAC."""
     return {name: item for name, item in value.items() if name != MAC}

@@ -1,7 +1,7 @@
-"""Every time and limit, with its unit and its reason. What follows from another number is computed from it.
+"""Every time and limit, with its unit and its reason. Numbers that follow from others are computed.
 
-Plain numbers are seconds, unless their name says bytes or a comment says otherwise. `Policy` is what the operator
-sets; `Settings` fills it.
+Plain numbers are seconds, unless their name says bytes or a comment says otherwise. `Policy` is what the operator sets;
+`Settings` fills it.
 """
 
 from datetime import timedelta
@@ -15,240 +15,252 @@ INVOCATION = 60
 """The function's time limit."""
 
 VISIBILITY = 6 * INVOCATION
-"""How long a received message is hidden: six time limits, as AWS asks for (Lambda: using SQS, queue settings)."""
+"""How long a received message is hidden: six times the time limit, as AWS recommends (Lambda: using SQS, queue
+settings)."""
 
 MAX_RECEIVES = 25
-"""After so many deliveries that were not acknowledged a message is a dead letter.
+"""A message is dead-lettered after this many deliveries without acknowledgement.
 
-While SQS delivers and takes nothing, or Secrets Manager does not answer, each message comes again after VISIBILITY:
-twenty times in two hours. Five deliveries are left for what else may happen.
+During an outage in which SQS still delivers but accepts nothing, or Secrets Manager does not answer, each message
+returns every VISIBILITY: twenty times in two hours. That leaves five deliveries for other causes.
 """
 
 SUSPECT_AFTER = 3
-"""A message that has been delivered more often than this is worked on by itself: it may be what ends the process."""
+"""A message that was delivered more often than this is processed alone: it may be what ends the process."""
 
 TIME_TO_SEND = 8
 """Kept at the end of an invocation for the outbox."""
 
 OUTLIVE = 1
-"""The last calls to the cloud end at the deadline; their threads are waited for a little longer, to know how."""
+"""The last calls to the cloud end at the deadline. Their threads are waited for this much longer, to learn the
+result."""
 
 SERVERS_AT_ONCE = 10
-"""Visits that run side by side: Lambda hands over ten messages at most, each about one server."""
+"""Visits that run in parallel: Lambda delivers at most ten messages, each about one server."""
 
 # ------------------------------------------------------------------------------------------- calls to the cloud
 
 CLOUD_CONNECT, CLOUD_ANSWER = 5, 30
-"""To connect, and to wait for bytes, for every call, the ones to Keystone too."""
+"""To connect, and to wait for bytes; for every call, including calls to Keystone."""
 
 LONGEST_CALL = CLOUD_CONNECT + CLOUD_ANSWER + 1
-"""A whole call, its headers and body included; one to spare. No call goes on past the deadline."""
+"""A whole call including headers and body, with one second to spare. No call outlasts the deadline."""
 
 LONGEST_DELETE = 15
-"""The whole DELETE, connecting included. It is sent only if so much is left: nothing may be on its way when the
-handler returns. Nova answers it in a second or two, and what takes longer is looked at instead."""
+"""The whole DELETE, including the connection. It is sent only if this much time is left, because no call may be open
+when the handler returns. Nova answers a DELETE in one or two seconds; if an answer takes longer, the next look reads
+the effect."""
 
 LONGEST_RETRY_AFTER = 3600
-"""No cloud is waited for longer than this on its own word."""
+"""The upper limit for a wait that the cloud asks for in `Retry-After`."""
 
 SHORTEST_LOOK = 5
-"""With less than this left of the invocation no look is begun."""
+"""A look begins only if this much of the invocation is left."""
 
 FRESH = 2
-"""How old a read of a server or its list may be when a gate is asked of it, or a case shares it."""
+"""The maximum age of a read of a server or its list that a gate uses or cases share."""
 
 COPIES_REMEMBERED = 500
-"""Requests whose DELETE was sent by this process, so that a copy of one is not taken for somebody else's detach."""
+"""How many requests with a sent DELETE a process remembers, so that a copy of one does not take the detach for another
+requester's."""
 
 PUT_BACK = 2
-"""The delay of a case that there was no time to look at."""
+"""The delay of a case for which there was no time to look."""
 
 # ------------------------------------------------------------------------------------- secrets and logins, webhook
 
 SECRET_KEPT = 300
-"""How old a secret may be: a rotated one takes over within this time without a refusal."""
+"""The maximum age of a secret: a rotated secret is in use within this time, without a refusal."""
 
 SECRET_KEPT_AT_MOST = 4 * 3600
-"""How old a secret may be while Secrets Manager does not answer: longer than its outages are known to last."""
+"""The maximum age of a secret while Secrets Manager does not answer: longer than its known outages."""
 
 SECRET_PATIENCE = SHORTEST_LOOK
-"""To read a secret. No look is begun with less left of the invocation."""
+"""The time to read a secret. A look begins only if this much of the invocation is left."""
 
 SECRET_AWAY = 10
-"""So long a secret is not asked for again after Secrets Manager did not answer: others wait for the same answer."""
+"""How long a secret is not requested again after Secrets Manager did not answer. Callers in this time share that
+result."""
 
 SECRET_NEWEST = 30
-"""How old it may be once its content was refused. This is also how often a stranger can make us read it."""
+"""The maximum age of a secret after its content was refused. A stranger can make the service read it this often."""
 
 TOKEN_LEFT = 120
-"""A token is not used any more when it ends so soon: longer than a call may take."""
+"""A token is replaced when it expires this soon: longer than a call may take."""
 
 LOGIN_PAUSES = (0, 30, 600, 900)
-"""So long a login is not repeated with the same credentials after its first, second, third and any later refusal.
+"""How long a login waits after the first, second, third and any later refusal of the same credentials.
 
-The first may have been Keystone's mistake. After that, four tries at most fall into any fifteen minutes: Open Telekom
-Cloud locks a user after five failures in fifteen minutes.
+The first refusal may be a mistake of Keystone's. After that, at most four attempts fall into any fifteen minutes: Open
+Telekom Cloud locks a user after five failures in fifteen minutes.
 """
 
 KEY_PAUSES = (30, 600, 900)
-"""So long no request is signed with the same access key after its first, second and any later refusal in a row.
+"""How long an access key is not used after its first, second and any later refusal in a row.
 
 More than five wrong signatures in a row lock a key for five minutes (Huawei Cloud, API Request Signing Guide). With
-SIGNED_AT_ONCE there are four at most in fifteen minutes.
+SIGNED_AT_ONCE there are at most four in fifteen minutes.
 """
 
 SIGNED_AT_ONCE = 3
-"""So many signed requests may be unanswered at once; before the first one is accepted, a single one."""
+"""How many signed requests may be open in parallel; before the first success, only one."""
 
 SIGNATURE_AGE = 900
-"""A signature that is older, or younger by as much, is refused (Huawei Cloud, API Request Signing Guide)."""
+"""The maximum difference between the time of a signature and now, in both directions (Huawei Cloud, API Request Signing
+Guide)."""
 
 UPGRADE = 900
-"""So long after the key of our own messages was made the release before, which signs none, may still be sending."""
+"""How long after the creation of the message key unsigned messages are accepted: the previous release, which does not
+sign, may still be sending."""
 
 SIGNATURE_TOLERANCE = 300
-"""How far the signed time of a webhook may be from ours (Standard Webhooks, verifying the timestamp)."""
+"""How far the signed time of a webhook may differ from ours (Standard Webhooks, verifying the timestamp)."""
 
 # --------------------------------------------------------------------------------------------------- calls to AWS
 
 AWS_CONNECT, AWS_ANSWER = 2, 4
-"""To connect, and one attempt as a whole, the name's resolution and every byte of the answer included."""
+"""To connect, and for one whole attempt, including name resolution and every byte of the answer."""
 
 AWS_SHORTEST = 1.5
-"""An attempt that has another one behind it gets half of what is left, but no less than this."""
+"""An attempt that can be repeated gets half of the time left, but at least this much."""
 
 AWS_PATIENCE = TIME_TO_SEND
-"""All that is sent at one time to one service: attempts, pauses, groups of ten and rounds."""
+"""The time for everything that is sent to one service in one go: attempts, pauses, batches and rounds."""
 
 AWS_ATTEMPTS = 4
 AWS_ROUNDS = 3
-"""How often SQS and EventBridge are offered what they left out of a batch, in all."""
+"""How often, in all, entries that SQS or EventBridge rejected from a batch are sent."""
 
 AWS_THREADS = 16
-"""Attempts under way at one time: one for each server that is visited, and some that do not end."""
+"""Attempts that run in parallel: one for each visited server, and some that may hang."""
 
 SPARE = 1
-"""What is left of TIME_TO_SEND when everything has been sent or given up: for the answer to Lambda."""
+"""The part of TIME_TO_SEND that stays free at the end, for the answer to Lambda."""
 
 BUS_SHARE, CONTINUATIONS_SHARE = 0.4, 0.6
-"""Of the time that is left to send: for the bus, and then for continuations. The rest is for waiting deliveries."""
+"""The shares of the sending time: for the bus, and then for continuations. The rest is for waiting deliveries."""
 
 AWS_BATCH = 10
 """Entries in one call: SendMessageBatch and PutEvents take ten."""
 
 AWS_BATCH_BYTES = 900_000
-"""Both take 1 MiB in all; a little is left for the names around the bodies."""
+"""Both accept 1 MiB in all; the difference is for the names around the bodies."""
 
 GROUP_BYTES = 240_000
-"""A message that carries several volumes is packed rather than be larger. A queue that was made before SQS took 1 MiB
-takes 256 KiB; a little is left for the MAC."""
+"""A message with several volumes is compressed above this size. A queue that was created before SQS accepted 1 MiB
+accepts 256 KiB; the difference is for the MAC."""
 
 LONGEST_DELAY = 900
-"""What SQS can delay a message by."""
+"""The longest delay that SQS supports."""
 
 # ------------------------------------------------------------------------------------------------------ consumers
 
 SINK_CONNECT, SINK_ANSWER = 3, 10
 
 LONGEST_OFFER = SINK_CONNECT + SINK_ANSWER + 1
-"""One offer as a whole, the key to sign with included. No consumer is asked whose answer might come too late."""
+"""One whole offer, including reading the signing key. An offer is made only if this much time is left."""
 
 PATIENCE = 10
-"""What one batch spends on consumers that answer slowly. What is left of it is offered by later batches."""
+"""How long one batch waits for slow consumers. Later batches offer the rest."""
 
 # ------------------------------------------------------------------------------------------------ kept verdicts
 
 MARK_PATIENCE = 1
-"""The marks of one delivery to the webhook, all together. They are a convenience, and its sender waits for the 202."""
+"""For all marks of one webhook delivery. Marks are optional, and the sender waits for the 202."""
 
 STATUS_PATIENCE = 4
-"""To look up what is kept of one request. A sender that polls asks again anyway."""
+"""To look up one request. A sender that polls will ask again."""
 
 STATUS_AGAIN = {"accepted": 5, "unconfirmed": 60}
-"""When to ask again: most detaches end in half a minute; one that did not is looked at every 60 s and more."""
+"""When a sender should ask again: most detaches end within half a minute, and an unconfirmed one gets a look every 60 s
+or less often."""
 
 # ------------------------------------------------------------------------------------------------------ the canary
 
 CANARY_INVOCATION = 270
-"""The time limit of its function: less than the 300 s between two runs, so that no two are at work at one time."""
+"""The time limit of the canary function: shorter than the 300 s between two runs, so that runs never overlap."""
 
 CANARY_BOUND = 240
-"""The longest that it waits for its verdict. A detach is checked within seconds."""
+"""How long the canary waits for its verdict. A dry run is answered within seconds."""
 
 CANARY_WAIT, CANARY_PAUSE = 2, 1
-"""To wait for a message in one call, which has to end within AWS_ANSWER; and the pause after a call that failed."""
+"""The wait for a message in one call, which must end within AWS_ANSWER; and the pause after a failed call."""
 
 CANARY_HIDDEN = 5
-"""A message that was received is hidden from other runs for so long; one of them may wait for it."""
+"""How long a received message is hidden from other runs, which may be waiting for it."""
 
 CANARY_COUNTS = 3
-"""How often the messages of the request queue are counted, each time after such a pause."""
+"""How often the messages of the request queue are counted, with CANARY_PAUSE before each count."""
 
 CANARY_EVIDENCE = 15
-"""To ask AWS what is known of a request that was not answered."""
+"""To collect evidence from AWS about a request without an answer."""
 
 CANARY_WEBHOOK = 5
-"""For the answer of the webhook endpoint, cold starts included."""
+"""For the answer of the webhook endpoint, including cold starts."""
 
 # ------------------------------------------------------------------------------------------ sizes of what comes in
 
 BODY_BYTES = 64 * 1024
-"""What every consumer of CloudEvents should take (CloudEvents 1.0.2, size limits); the webhook takes no more."""
+"""The size that every consumer of CloudEvents should accept (CloudEvents 1.0.2, size limits); the webhook accepts no
+more."""
 
 BATCH_EVENTS = 100
 CONTEXT_BYTES = 4096
 CONTEXT_LEVELS = 30
-"""It stands in messages and verdicts of ours, some levels down; those are read with `strict_json.DEEPEST`."""
+"""`context` is nested some levels deep in our messages and verdicts, which are read up to `strict_json.DEEPEST`."""
 
 EVENT_BYTES = 64 * 1024
-"""What intermediaries have to forward (CloudEvents 1.0.2, size limits). An event says less of its evidence rather than
-be larger."""
+"""The size that intermediaries have to forward (CloudEvents 1.0.2, size limits). A larger event drops evidence."""
 
 VOLUMES = 40
-"""In one request: no bare metal server has more (`decision.bare_metal`)."""
+"""In one request: a bare metal server has at most this many (`decision.bare_metal`)."""
 
 DISKS = 100
-"""Data disks of one server that one request may ask for. The message that carries them has to fit into SQS, with
-CALLS_KEPT calls of each or, if it does not, with some less; their summary has to fit into one event."""
+"""Data disks of one server that one request may ask for. The message that carries them must fit into SQS, with up to
+CALLS_KEPT calls for each disk (fewer if needed), and their summary must fit into one event."""
 
 ENVELOPES = 4
 FAULTS = 50
-"""More than any honest request has. All of them together have to fit into one event."""
+"""More than a well-meant request has. All faults together must fit into one event."""
 
 ORIGINAL_BYTES = 8192
 SUMMARY_BYTES = 2048
 
 CALLS_KEPT = 20
 ATTACHED_TO_KEPT = 20
-"""Evidence stays small: a request may be watched for hours."""
+"""Evidence stays small although a request may be watched for hours."""
 
 # --------------------------------------------------------------------------------------------------- DELETE rules
 
 UNSETTLED_LIMIT = 3
-"""DELETEs without a known outcome (design rule 2), this far apart:"""
+"""How many DELETEs with an unknown outcome a request may have, and the seconds between them. Each may have had an
+effect, so the volume is read before another one is sent."""
 UNSETTLED_PAUSE = 30
 
 REFUSAL_READS = 2
-"""Idle reads in a row that mean a refusal (design rule 4); where `detaching` was never seen, only after this time:"""
+"""Idle reads in a row that mean a refusal. Where `detaching` was never seen, they count only after
+REFUSAL_UNMARKED_AFTER."""
 REFUSAL_UNMARKED_AFTER = 60
-"""A cloud whose message bus is slow has marked the volume 30 s after its 202."""
+"""Longer than a slow cloud needs to mark the volume: one with a slow message bus took 30 s after its 202."""
 
 ERROR_READS = 2
-"""An error status may pass: so many looks in a row have to show it; after an accepted DELETE only from this time on:"""
+"""Looks in a row that must show an error status, since it may pass. After an accepted DELETE they count only after
+ERROR_AFTER."""
 ERROR_AFTER = 30
 
 RECORD_AFTER = 30
-"""While the volume says `detaching`, the action record is asked from this time on, at every other look."""
+"""While the volume is `detaching`, every other look from this time on reads the action record."""
 
 RECORD_SLACK = 5
-"""How far the times of Nova's action records and of Cinder's attachments may lie apart."""
+"""How far the times of Nova's action records and Cinder's attachments may differ."""
 
 # ---------------------------------------------------------------------------------------------------------- waits
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """Seconds from `first`, times `factor` each attempt, up to `cap`; jitter takes off up to a third."""
+    """Seconds that start at `first` and are multiplied by `factor` each attempt, up to `cap`; jitter subtracts up to a
+    third."""
 
     first: float
     factor: float
@@ -256,49 +268,53 @@ class Backoff:
 
 
 Steps = tuple[int, ...]
-"""Seconds for each attempt; the last goes on for ever. Without jitter: disks of one server stay in step."""
+"""Seconds for each attempt; the last one repeats. There is no jitter, so disks of one server stay in step."""
 
 POLL: Steps = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 10, 12, 15)
-"""While a detach is under way. Its looks are due at 1, 3, 5, 8, 11, 14 … seconds after the acceptance, however late the
-one before was. Chosen by simulation (`benchmarks/schedule.py`): the more often detaches end at an age, the closer."""
+"""While a detach is under way. Looks are due 1, 3, 5, 8, 11, 14 … seconds after the acceptance, even if the previous
+one was late. Chosen by simulation (`benchmarks/schedule.py`): looks are closest together at the ages at which most
+detaches end."""
 
 JUST_CHANGED = 10
-"""A volume that was let go so short a time ago is about to be let go by compute too: a look a second later sees it."""
+"""If block storage released the volume this recently, compute is about to release it too: the next look is a second
+later."""
 
 AT_ONCE: Steps = (1,)
-"""After an answer that says nothing of the outcome."""
+"""After an answer that says nothing about the outcome."""
 
 RETRY = Backoff(first=5, factor=2, cap=60)
-"""While nothing is."""
+"""While no detach is under way."""
 
 WATCH = Backoff(first=60, factor=2, cap=900)
 """After `detach_unconfirmed`."""
 
 AFTER_FAILURE = Backoff(first=60, factor=2, cap=900)
-"""After a look that our own code failed on. What the cloud shows may change, or a release may correct the code."""
+"""After a look that failed in our own code. The cloud's state may change, or a release may fix the code."""
 
 FAILURES = 6
-"""So many such looks in a row, about half an hour, and the request is answered as dead-lettered."""
+"""After this many failed looks in a row, about half an hour, the request is answered as dead-lettered."""
 
 OFFER_AGAIN = Backoff(first=5, factor=3, cap=900)
 """For a consumer that has not taken a verdict."""
 
 EMIT_AGAIN = Backoff(first=5, factor=2, cap=120)
-"""For the bus, which is asked until it takes the verdict: nobody else can say how a request ended."""
+"""For the bus, which is retried until it takes the verdict: nothing else reports how a request ended."""
 
 LATE_LOOK = LONGEST_DELAY
-"""A request is overdue so long after the moment that ends it. The look that meets the moment may be delivered late, or
-three times, VISIBILITY apart."""
+"""A request is overdue this long after the moment that ends it. The look at that moment may be delivered late, or three
+times, VISIBILITY apart."""
 
 LATE_VERDICT = 1800
-"""A verdict is overdue that the bus has not taken for so long. Its alarm has fired by then (`EmitFailuresAlarm`)."""
+"""A verdict is overdue when the bus has not taken it for this long. By then its alarm has fired
+(`EmitFailuresAlarm`)."""
 
 
 # --------------------------------------------------------------------------------------------- the operator's part
 
 
 class RunningServerPolicy(StrEnum):
-    """What the operator allows on running servers: the platform's own checks, attested ones, or none."""
+    """What the operator allows on running servers: the platform's checks, an attestation in each request, or no detach
+    at all."""
 
     PLATFORM = "platform"
     ATTEST = "attest"
@@ -306,7 +322,7 @@ class RunningServerPolicy(StrEnum):
 
 
 class ServerKind(StrEnum):
-    """Which servers the operator lets this deployment detach from."""
+    """The kind of server that this deployment may detach volumes from."""
 
     ANY = "any"
     BARE_METAL = "bare_metal"
@@ -314,7 +330,7 @@ class ServerKind(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """What the operator sets. It is handed to the core, which reads no settings."""
+    """The operator's choices. The core gets them as a value and reads no settings."""
 
     confirm_timeout: timedelta = timedelta(seconds=600)
     watch_timeout: timedelta = timedelta(hours=6)

@@ -1,4 +1,4 @@
-"""What the core needs of the world, in the core's words; adapters implement it."""
+"""The interfaces that the core needs: cloud, queue, bus, verdict store and consumers. Adapters implement them."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import field
@@ -13,7 +13,7 @@ T_co = TypeVar("T_co", covariant=True)
 K = TypeVar("K", bound=Hashable)
 
 Clock = Callable[[], datetime]
-"""Tells the time, with a zone."""
+"""Returns the current time with a time zone."""
 
 utc_now: Clock = partial(datetime.now, UTC)
 
@@ -23,9 +23,9 @@ utc_now: Clock = partial(datetime.now, UTC)
 
 @dataclass(frozen=True)
 class Reading(Generic[T_co]):
-    """What a call told, and the call as evidence.
+    """The value that a call returned, and the call as evidence.
 
-    `said` is what the record of a failed detach says of it, in a clause for people, where it says why.
+    `said` is the explanation in the record of a failed detach, as a clause for people, if the record gives one.
     """
 
     value: T_co
@@ -35,14 +35,14 @@ class Reading(Generic[T_co]):
 
 @dataclass(frozen=True)
 class Sent:
-    """What came back of a DELETE; `receipt` is what `Cloud.ended` needs to ask how it ended."""
+    """The result of a DELETE. `receipt` is what `Cloud.ended` needs to find out how it ended."""
 
     answer: Classified
     receipt: str | None = None
 
 
 class CloudTrouble(Exception):
-    """The cloud did not answer a question; `classified` says what kind of no it was."""
+    """A read of the cloud failed; `classified` says how."""
 
     def __init__(self, classified: Classified, calls: tuple[Call, ...] = ()) -> None:
         super().__init__(f"{classified.code}: {classified.message}")
@@ -51,43 +51,44 @@ class CloudTrouble(Exception):
 
 
 class Cloud(Protocol):
-    """Reads of both planes and the one write; None means that the service itself denies the thing exists.
+    """Reads of both planes, and the DELETE. None means that the service itself answered that the thing does not exist.
 
-    Reads raise CloudTrouble. `detach` never does: whatever came back of the DELETE is its value.
+    Reads raise CloudTrouble. `detach` never raises: its value is the result of the DELETE, whatever it was.
     """
 
     def volume(self, volume_id: str) -> Reading[Volume | None]: ...
 
     def detaching(self) -> Reading[Mapping[str, Volume] | None]:
-        """All volumes of the project whose status is `detaching`, by id; None where the cloud does not filter."""
+        """All volumes of the project with status `detaching`, by id; None where the cloud does not support the
+        filter."""
 
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]: ...
 
     def server(self, server_id: str) -> Reading[Server | None]: ...
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
-        """How our DELETE ended, by the cloud's own record of it; unknown where that cannot be read. Never raises."""
+        """How our DELETE ended, by the cloud's own record; `Ended.UNKNOWN` if that cannot be read. Never raises."""
 
     def actions(self, server_id: str) -> Reading[tuple[Action, ...]]:
-        """The server's action records; empty where the cloud keeps none, or does not show them to us."""
+        """The server's action records; empty if the cloud keeps none or does not show them to us."""
 
     def place(self) -> str | None:
-        """The project and the endpoints that were read. A 404 from other endpoints proves nothing."""
+        """The project and the endpoints that were read. A 404 from different endpoints proves nothing."""
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]: ...
 
 
 class Clouds(Protocol):
-    """The clouds that requests are for, by project."""
+    """Finds the cloud for a request by its project."""
 
     def key(self, project_id: str | None) -> Hashable:
-        """The same for projects that are served by the same credentials. No call is made."""
+        """A key that is equal for projects with the same credentials. Makes no call."""
 
     def select(self, project_id: str | None, deadline: datetime | None) -> Cloud:
         """The cloud of a project, for calls that end by `deadline`.
 
-        Raises CloudTrouble for a project that there are no credentials for, AwsTrouble or SettingsError if its
-        credentials cannot be read.
+        Raises CloudTrouble if the project has no credentials, AwsTrouble or SettingsError if its credentials cannot be
+        read.
         """
 
 
@@ -95,12 +96,12 @@ class Clouds(Protocol):
 
 
 class AwsTrouble(Exception):
-    """AWS did not do what was asked."""
+    """A call to AWS failed."""
 
 
 @dataclass(frozen=True)
 class Unsent:
-    """Why something was not taken; `throttled` says that too much came at once, so that later it may be."""
+    """Why something was not accepted; `throttled` means that too much came at once, so that a retry may succeed."""
 
     why: str
     throttled: bool = False
@@ -109,9 +110,10 @@ class Unsent:
 
 @dataclass(frozen=True)
 class QueueMessage:
-    """A message for the request queue, to be delivered after `delay` seconds (0 to 900).
+    """A message for the request queue, with a delay in seconds (0 to 900).
 
-    Those of one `project` do not hold up those of others, where the queue can see to that.
+    `project` is the message group where the queue supports fair queues: messages of one project do not delay those of
+    others.
     """
 
     body: str
@@ -123,7 +125,8 @@ class QueueMessage:
 class Event:
     """A CloudEvent ready to be sent: `body` is the whole event as structured JSON.
 
-    What it says stands beside it (`outcome`, `reason`), and who waits for it: `task_token` is no part of the event.
+    `outcome` and `reason` repeat what the body says. `task_token` names the workflow that waits for it and is not part
+    of the event.
     """
 
     id: str
@@ -138,38 +141,40 @@ class Event:
 
     @property
     def is_summary(self) -> bool:
-        """Whether it sums up a request, and is no verdict itself."""
+        """Whether the event is a summary, and not a verdict."""
         return self.type.endswith(f".volume.{SUMMARY}.v1")
 
 
 class Queue(Protocol):
-    """Sends messages under keys of the caller's before a deadline; the result holds those that were not taken."""
+    """Sends messages, keyed by the caller, before a deadline; returns those that were not accepted."""
 
     def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None, /) -> Mapping[K, Unsent]: ...
 
 
 class Macs(Protocol):
-    """The MACs of our own messages, each over a text. Whatever is asked raises AwsTrouble if no key can be read."""
+    """Makes and checks the MACs of our own messages, each over a text. Every method raises AwsTrouble if no key can be
+    read."""
 
     def mac(self, text: str) -> str:
-        """With the newest key, in ASCII."""
+        """The MAC of a text with the newest key, in ASCII."""
 
     def is_mac(self, text: str, mac: str) -> bool:
-        """Whether the MAC is of that text, with a key that is still good."""
+        """Whether the MAC fits the text, with any key that is still valid."""
 
     def since(self) -> datetime:
-        """When there was a key for the first time: since then no message of ours is without a MAC."""
+        """When the first key was created: all our messages since then have a MAC."""
 
 
 class Bus(Protocol):
-    """Emits events under keys of the caller's before a deadline; the result holds those that were not taken."""
+    """Emits events, keyed by the caller, before a deadline; returns those that were not accepted."""
 
     def emit(self, events: Mapping[K, Event], deadline: datetime | None = None, /) -> Mapping[K, Unsent]: ...
 
 
 @dataclass(frozen=True)
 class NotTaken:
-    """A consumer's no: `again` says that it may take the event later, after `retry_after` seconds if it says so."""
+    """A consumer did not take an event. `again` means that a retry may succeed, after `retry_after` seconds if
+    given."""
 
     why: str
     again: bool
@@ -178,9 +183,9 @@ class NotTaken:
 
 @dataclass(frozen=True)
 class Kept:
-    """The texts that are kept of one request: the events of its final verdict and of `unconfirmed`, and its mark.
+    """The stored texts of one request: its final verdict, its `unconfirmed` event and its mark.
 
-    Where there is a final verdict, the others are not told.
+    If there is a final verdict, the others are left out.
     """
 
     verdict: str | None = None
@@ -189,20 +194,21 @@ class Kept:
 
 
 class VerdictStore(Protocol):
-    """What became of requests, by the id of the final verdict."""
+    """Stores what became of requests, under the id of the final verdict."""
 
     def mark(self, marks: Mapping[str, str], /) -> str | None:
-        """Keep a text under each id, where none is kept; why some are not, if so. Never raised, and over in a moment.
+        """Store a text under each id that has none; return why some were not stored, or None. Never raises; takes about
+        a second at most.
 
-        Nothing that is kept is overwritten.
+        Existing texts are not overwritten.
         """
 
     def find(self, verdict_id: str, /) -> Kept:
-        """What is kept of a request. Raises AwsTrouble."""
+        """What is stored of a request. Raises AwsTrouble."""
 
 
 class Consumer(Protocol):
-    """Somebody who is handed events beside the bus; whatever goes wrong on the way is its answer, never raised."""
+    """Receives events in addition to the bus. Every failure is a return value, never an exception."""
 
     def wants(self, event: Event, /) -> bool: ...
 

@@ -1,4 +1,4 @@
-"""What the handler calls: messages of the queue in, receipts out. Inbox, visit, outbox."""
+"""Handles a batch of queue messages, in three steps: inbox, visit, outbox. Lambda's handler calls it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Service:
-    """Reads every message, visits the servers of the cases in them, and sends what comes of it.
+    """Reads messages, visits the servers of their cases, and sends the results.
 
-    `acknowledge` takes messages off the queue before `handle` returns, if it can; Lambda does so afterwards.
+    `acknowledge` deletes messages from the queue before `handle` returns, if the queue supports that; otherwise Lambda
+    deletes them afterwards.
     """
 
     prefix: str
@@ -35,10 +36,11 @@ class Service:
     acknowledge: Callable[[Sequence[Message]], None] = lambda messages: None
 
     def handle(self, messages: Sequence[Message], deadline: datetime | None = None) -> Receipts:
-        """Which messages may be acknowledged: those of which everything that they led to was taken.
+        """Process messages; return which may be acknowledged: those whose results were all accepted.
 
-        Cases that do not fit before `deadline` are requeued unchanged. A message that SQS hands over twice is worked on
-        once. Messages that have come often may be what ends the process: each is worked on by itself, after the others.
+        Cases that do not fit before `deadline` are requeued unchanged. A message that SQS delivers twice in a batch is
+        processed once. A message with many receives may be what ends the process: each of those is processed alone,
+        after the others.
         """
         once = {message.id: message for message in messages}
         often = [message for message in once.values() if message.receive_count > SUSPECT_AFTER]
@@ -47,10 +49,10 @@ class Service:
         return self._apart([message for message in once.values() if message not in often], often, deadline)
 
     def _apart(self, seldom: Sequence[Message], often: Sequence[Message], deadline: datetime | None) -> Receipts:
-        """Those that came seldom, then the others one by one, each after all that is done is off the queue.
+        """Process messages with few receives together, then the others one by one.
 
-        If one of them ends the process, it takes no other along. The order is another one at each delivery, so that
-        none is always behind the one that ends it.
+        Finished messages are deleted from the queue before each risky one, so that a crash does not affect them. The
+        order differs at each delivery, so that no message is always behind the one that crashes.
         """
         unsent = dict(self._together(seldom, deadline).unsent)
         done = [message for message in seldom if message.id not in unsent]
@@ -77,10 +79,10 @@ class Service:
         return outbox.send()
 
     def _read(self, message: Message, outbox: Outbox) -> list[Case]:
-        """The cases in a message; what is none of them goes to the outbox."""
+        """The cases in a message. Anything else in it goes to the outbox."""
         try:
             found = read(message, self.prefix, self.outlets.clock(), self.outlets.macs)
-        except Exception as error:  # noqa: BLE001 - reported and logged; a bug must not take the rest of the batch along
+        except Exception as error:  # noqa: BLE001 - reported and logged; the rest of the batch goes on
             outbox.give_back(message, f"cannot be read: {type(error).__name__}", error)
             return []
         match found:
@@ -90,7 +92,7 @@ class Service:
                 outbox.reject(message, found)
                 self._unanswerable(message, found)
             case Rejected():
-                # Another release of ours wrote it: to be read by that one, or answered as a dead letter.
+                # Another release wrote it. That release may read it; if none does, it is answered as a dead letter.
                 outbox.give_back(message, f"a {found.own} that cannot be read: {found.faults[0].field}")
                 self._unanswerable(message, found)
             case Ignored():
@@ -102,7 +104,7 @@ class Service:
         return []
 
     def _due(self, message: Message, group: Group, outbox: Outbox) -> list[Case]:
-        """The volumes of a group that are due; the outbox keeps the group together."""
+        """The cases of a group that are due; the outbox keeps the group together."""
         now = self.outlets.clock()
         cases = group.cases(message, now)
         if self.visits.policy.allowed_requesters and cases and not self._allowed(cases, outbox):
@@ -111,11 +113,11 @@ class Service:
         return cases
 
     def _allowed(self, cases: list[Case], outbox: Outbox) -> list[Case]:
-        """The same cases, if their requester may ask; otherwise none, and each is answered without a call.
+        """The same cases if their requester is allowed; otherwise none, and each gets a verdict without a call to the
+        cloud.
 
-        A case that is looked at again was allowed when it came: what is under way is watched to its end. The answer has
-        the message's own id: the verdict of the request that it names is not for a stranger to give. No summary
-        follows.
+        A case that returns was allowed when it first came, and is watched to its end. The verdict is for the message's
+        own id, since a stranger must not be able to end the request that the message names. No summary follows.
         """
         request, allowed = cases[0].request, self.visits.policy.allowed_requesters
         if not cases[0].fresh or request.requester.is_allowed(allowed):
@@ -140,4 +142,4 @@ class Service:
 
 
 def _drawn(message: Message) -> float:
-    return Random(f"{message.id}/{message.receive_count}").random()  # noqa: S311 - an order, no secret
+    return Random(f"{message.id}/{message.receive_count}").random()  # noqa: S311 - not a secret

@@ -1,6 +1,7 @@
-"""The visit: one worker at one server goes through its cases in order. Look, decide, at most one DELETE each.
+"""Visits servers: one worker per server takes its cases in order. Each case gets a look, a decision and at most one
+DELETE.
 
-Visits of different servers run side by side and share nothing, so a slow server delays its own cases only.
+Visits of different servers run in parallel and share nothing, so a slow server delays only its own cases.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ OTHER_ENDPOINTS = "not found, but the endpoints are not those of the first look:
 
 
 class OutOfTime(Exception):
-    """The invocation ended while the case was being worked on; its message comes again."""
+    """The invocation ended while the case was being processed; its message will be redelivered."""
 
 
 @dataclass
 class Look:
-    """Reads for the cases of one visit. What they ask in common is read once while it is fresh.
+    """Reads the cloud for the cases of one visit. Reads that cases have in common are shared while fresh.
 
-    `calls`, and the case whose DELETE was `sent`, are of the case that is worked on.
+    `calls`, and the case whose DELETE was `sent`, belong to the current case.
     """
 
     clouds: Clouds
@@ -75,11 +76,11 @@ class Look:
     _kept: dict[str, tuple[datetime, Reading[Any] | CloudTrouble]] = field(default_factory=dict)
 
     def at(self, case: Case) -> Seen:
-        """What the case needs next, and where it was read. Raises CloudTrouble.
+        """Read what the case needs next, and where it was read. Raises CloudTrouble.
 
-        Where a DELETE may follow: the server, its list, and the volume last, since nothing may come between that
-        read and the DELETE. While a detach is under way the volume shows both ends of it; the list is read when the
-        volume no longer says that it is detaching.
+        Before a possible DELETE: the server, its list, and then the volume, so that nothing comes between that read and
+        the DELETE. While a detach is under way, the volume alone shows its progress; the list is read once the volume
+        is no longer `detaching`.
         """
         cloud = self._cloud(case)
         seen = self._everything(cloud, case) if case.may_delete else self._watched(cloud, case)
@@ -89,19 +90,19 @@ class Look:
         return replace(seen, place=place)
 
     def _watched(self, cloud: Cloud, case: Case) -> Seen:
-        """While a detach is under way."""
+        """A look while a detach is under way."""
         volume, progress = self._under_way(cloud, case.request.volume_id), case.progress
         seen = Seen(volume, listing_read=False)
         if volume and volume.status == "detaching" and _still_holds(volume, case):
             return self._with_record(cloud, case, seen) if self._record_is_due(case) else seen
         if volume and volume.status in ("in-use", "reserved") and not progress.accepted_at:
-            return self._everything(cloud, case)  # somebody else's detach was refused: ours may follow
+            return self._everything(cloud, case)  # another requester's detach was refused: ours may follow
         seen = self.with_list(case, seen)
         held = volume is not None and any(server == case.request.server_id for server, _ in volume.attachments)
         return self._with_record(cloud, case, seen) if held else seen
 
     def _record_is_due(self, case: Case) -> bool:
-        """A detach that takes long may have failed for good; the volume does not show that, the record does."""
+        """Whether to read the record now: only that shows that a slow detach has failed for good."""
         since, attempt = case.progress.accepted_at, case.progress.attempt
         return since is not None and attempt % 2 == 0 and self.clock() >= since + timedelta(seconds=RECORD_AFTER)
 
@@ -113,28 +114,29 @@ class Look:
         return replace(seen, ended=self._told(record), said=record.said)
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
-        """The same with the server's list, where that was not read; a volume that came from a list, read for itself."""
+        """Add the server's list if it was not read. A volume that came from a list of volumes is read again by its
+        id."""
         if self.many_under_way and seen.volume and seen.volume.status == "detaching":
             seen = replace(seen, volume=self._told(self._cloud(case).volume(case.request.volume_id)))
         cloud, server_id = self._cloud(case), case.request.server_id
         return replace(seen, listing=self._shared("listing", lambda: cloud.listing(server_id)), listing_read=True)
 
     def with_actions(self, case: Case, seen: Seen) -> Seen:
-        """The same with the server and its action records, which tell whether it was moved, or is being moved."""
+        """Add the server and its action records, which tell whether it was or is being moved."""
         cloud, server_id = self._cloud(case), case.request.server_id
         server = seen.server or self._shared("server", lambda: cloud.server(server_id))
         actions = self._shared("actions", lambda: cloud.actions(server_id))
         if self._told(cloud.volume(case.request.volume_id)) != seen.volume:
-            # The volume is what is read last, and the records are of before it changed.
+            # The records must not be older than the read of the volume.
             raise CloudTrouble(Classified(AnswerClass.RECONCILE, "changed", "the volume changed during the look"))
         return replace(seen, server=server, actions=actions)
 
     def disks(self, case: Case) -> tuple[Server | None, tuple[Listed, ...] | None, Mapping[str, Volume | None], str]:
-        """The server, its list, the volumes of which that does not tell enough, and where it was read.
+        """Read the server, its list, the volumes whose entry names no device, and where all that was read.
 
         Raises CloudTrouble.
         """
-        from shared.decision.disks import unnamed  # few requests are for all disks
+        from shared.decision.disks import unnamed  # imported only for a request for all disks
 
         cloud, server_id = self._cloud(case), case.request.server_id
         server = self._shared("server", lambda: cloud.server(server_id))
@@ -146,7 +148,7 @@ class Look:
         return server, listing, volumes, place
 
     def delete(self, case: Case) -> Sent | None:
-        """Send the DELETE, if its whole limit fits into the invocation; None if there is no time left for that."""
+        """Send the DELETE if its time limit fits into the invocation; None if it does not."""
         if not self.has(LONGEST_DELETE):
             return None
         request, self.sent = case.request, case
@@ -159,7 +161,7 @@ class Look:
         return self._clouds[project_id]
 
     def has(self, seconds: float) -> bool:
-        """Whether so much is left of the invocation."""
+        """Whether this much of the invocation is left."""
         return self.deadline is None or self.clock() + timedelta(seconds=seconds) <= self.deadline
 
     def _everything(self, cloud: Cloud, case: Case) -> Seen:
@@ -169,19 +171,19 @@ class Look:
         return Seen(self._told(cloud.volume(volume_id)), listing, server)
 
     def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
-        """Many disks under way are asked for at once, and each for itself where that does not settle it."""
+        """Several detaching volumes are read with one call; a volume that is not in that answer is read by its id."""
         found = None
         if self.many_under_way:
             try:
                 found = (self._shared("detaching", cloud.detaching) or {}).get(volume_id)
             except CloudTrouble as trouble:
-                # A cloud that does not list volumes, or lists one that cannot be read, may still tell each of them.
+                # A cloud whose list of volumes fails may still return each volume.
                 self.many_under_way = False
                 self.calls.extend(trouble.calls)
         return found or self._told(cloud.volume(volume_id))
 
     def _shared(self, name: str, read: Callable[[], Reading[Value]]) -> Value:
-        """What was read, or that it could not be read, is shared while it is fresh."""
+        """Read once and share the value, or the failure, while it is fresh."""
         kept = self._kept.get(name)
         if kept is None or self.clock() - kept[0] > timedelta(seconds=FRESH):
             at = self.clock()
@@ -193,12 +195,12 @@ class Look:
         if isinstance(kept[1], CloudTrouble):
             raise kept[1]
         reading: Reading[Value] = kept[1]
-        # Of one case a reading that is shared is noted once.
+        # A case records each shared call once.
         self.calls.extend(call for call in reading.calls if call not in self.calls)
         return reading.value
 
     def _told(self, reading: Reading[Value]) -> Value:
-        """What was read for this case alone, with its calls noted."""
+        """The value of a read for this case alone; its calls are recorded."""
         self.calls.extend(reading.calls)
         return reading.value
 
@@ -228,7 +230,7 @@ def _still_holds(volume: Volume, case: Case) -> bool:
 
 @dataclass(frozen=True)
 class Visits:
-    """Groups cases by cloud and server, and has each server visited by a worker of its own."""
+    """Groups cases by cloud and server, and visits each server with its own worker."""
 
     clouds: Clouds
     policy: Policy
@@ -240,10 +242,10 @@ class Visits:
     sent_at: dict[Disk, datetime] = field(default_factory=dict)
 
     def remember(self, case: Case) -> None:
-        """Keep how far a request is whose DELETE may have had an effect, and when that was sent for which disk.
+        """Remember the progress of a request whose DELETE may have had an effect, and when it was sent for which disk.
 
-        For a copy of the request that comes to this process, and for another request for the same disk. No verdict
-        depends on it: who comes to another process sees a detach, and joins it without knowing whose it is.
+        This helps copies of the request in this process, and other requests for the same disk. No verdict depends on
+        it: another process sees a detach and joins it without knowing whose it is.
         """
         self.asked[_key(case)], self.sent_at[_disk(case)] = case.progress, self.clock()
         if len(self.asked) > COPIES_REMEMBERED:
@@ -252,17 +254,17 @@ class Visits:
             self.sent_at.pop(next(iter(self.sent_at)))
 
     def recall(self, case: Case) -> Case:
-        """A copy of a request that has sent its DELETE goes on from there: that detach is its own."""
+        """Give a copy of a request the progress of the original if that sent a DELETE: the detach is its own."""
         known = self.asked.get(_key(case)) if case.fresh else None
         return replace(case, progress=known) if known else case
 
     def just_sent(self, case: Case) -> bool:
-        """Whether a DELETE for the disk was sent a moment ago, of which the cloud may not show anything yet."""
+        """Whether a DELETE for the disk was sent so recently that the cloud may not show it yet."""
         at = self.sent_at.get(_disk(case))
         return at is not None and self.clock() - at < timedelta(seconds=UNSETTLED_PAUSE)
 
     def all(self, cases: Sequence[Case], deadline: datetime | None) -> list[Step]:
-        """A step for each case. What is not done by the deadline is given back, or put back if it was not begun."""
+        """Return a step for each case. Unfinished cases are redelivered, and cases that were not begun are requeued."""
         visits = self._visits(cases, deadline)
         if not visits:
             return []
@@ -290,7 +292,7 @@ class Visits:
 
 @dataclass
 class Visit:
-    """The cases for one server, and how far the worker has got; only `stopped` is set by another thread."""
+    """The cases for one server and the worker's progress. Only `stopped` is set by another thread."""
 
     visits: Visits
     cases: Sequence[Case]
@@ -307,12 +309,13 @@ class Visit:
             self.look.calls, self.look.sent = [], None
             try:
                 step = self._step(case) if case.request.volume_id else self._listed(case)
-            except Exception as error:  # noqa: BLE001 - reported and logged; it must not take other cases along
+            except Exception as error:  # noqa: BLE001 - reported and logged; the other cases go on
                 step = self._failed(case, error)
             self.done.append(step)
 
     def steps(self) -> list[Step]:
-        """What is done; of the rest, the case in the middle comes again, and those not begun are put back."""
+        """The finished steps. A case that was interrupted is redelivered, and cases that were not begun are
+        requeued."""
         done = list(self.done)
         middle = [self._interrupted(case) for case in self.cases[len(done) : self.begun]]
         return [*done, *middle, *(self._not_looked_at(case) for case in self.cases[len(done) + len(middle) :])]
@@ -332,7 +335,7 @@ class Visit:
                 case = before.saw(seen, policy, clock())
             decision = self.visits.decide(case, policy, clock())
             if not seen.listing_read and _says_something(decision):
-                # Whatever is said rests on both planes.
+                # A verdict needs both planes.
                 case = before.saw(look.with_list(case, seen), policy, clock())
                 decision = self.visits.decide(case, policy, clock())
             if isinstance(decision, Delete):
@@ -343,8 +346,8 @@ class Visit:
         return Step(case.stepped(decision, calls), decision, calls)
 
     def _listed(self, case: Case) -> Step:
-        """The look that lists the disks which a request for all of them is for; none of them is worked on yet."""
-        from shared.decision.disks import after_listing  # few requests are for all disks
+        """List the disks for a request for all data disks. The disks themselves get their looks later."""
+        from shared.decision.disks import after_listing  # imported only for a request for all disks
 
         look, policy, clock = self.look, self.visits.policy, self.visits.clock
         if not look.has(SHORTEST_LOOK):
@@ -367,7 +370,7 @@ class Visit:
             self.look.calls.extend(call for call in trouble.calls if call not in self.look.calls)
             answer = trouble.classified
         else:
-            # Somebody may put the secret right, or AWS come back, before the request's time is up.
+            # The secret may be corrected, or AWS recover, before the request's time is up.
             answer = Classified(AnswerClass.RETRY, CREDENTIALS_UNREAD, f"the credentials cannot be read: {trouble}")
         case = case.unreadable(answer)
         return case, when_unreadable(case, answer, self.visits.policy, self.visits.clock())
@@ -387,20 +390,20 @@ class Visit:
         return case, self.visits.after_delete(case, sent.answer, policy, now)
 
     def _interrupted(self, case: Case) -> Step:
-        """The case that the end of the invocation met in the middle. Others of its message must not come again with it:
-        what is known of them would be lost."""
+        """The case that was being processed when the invocation ended. The other cases of its group are not redelivered
+        with it, since their progress would be lost."""
         return self._failed(case, OutOfTime()) if case.request.summary else Step(case, Broken(OutOfTime()))
 
     def _failed(self, case: Case, error: Exception) -> Step:
-        """A bug of ours: the case comes again with what is known of it, until that has been tried often enough."""
-        from shared.decision.failures import after_failure  # what goes well does without it
+        """Our own code failed: the case is requeued with its progress, a limited number of times."""
+        from shared.decision.failures import after_failure  # imported only on a failure
 
         sent, calls = self.look.sent, tuple(self.look.calls)
         case, then = after_failure(sent or case, error, sent is not None, calls, self.visits.clock())
         return Step(case, Broken(error, then), calls)
 
     def _not_looked_at(self, case: Case) -> Step:
-        """Put back as it was, unless no invocation ever has time for it."""
+        """Requeue unchanged, unless the request's time is up."""
         policy, now = self.visits.policy, self.visits.clock()
         ending = requeue(case, policy, now, "no invocation had time to look")
         if isinstance(ending, Conclude) and case.may_delete and not case.progress.unsettled:

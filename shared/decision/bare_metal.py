@@ -1,8 +1,8 @@
-"""How a bare metal server is recognised, and what is special about it on Open Telekom Cloud: one table of each.
+"""How a bare metal server is recognised, and what is special about one on Open Telekom Cloud: a table of each.
 
-Users can edit metadata and tags, so an ordinary server can be made to look like a bare metal one. That gets it past
-the operator's filter, and past no other gate: the filter is no security boundary. The reverse is not possible, since
-a user cannot rename a flavor.
+The filter for bare metal servers is not a security boundary. Users can edit metadata and tags, so they can make an
+ordinary server look like bare metal and pass this filter; all other gates still apply. They cannot hide a bare metal
+server, since they cannot rename a flavor.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from shared.quick import dataclass
 
 TYPE = "__type_baremetal"
 FLAVORS = "physical."
-"""What the names of all flavors of bare metal servers begin with (BMS API, querying BMSs)."""
+"""The prefix of every bare metal flavor's name (BMS API, querying BMSs)."""
 
 
 class Kind(StrEnum):
-    """What a server is. `unknown` is one without any signal whose flavor is not told."""
+    """The kind of a server. `unknown` means: no signal, and its flavor is not given."""
 
     BARE_METAL = "bare metal"
     VIRTUAL = "virtual"
@@ -27,9 +27,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Signal:
-    """Something that only a bare metal server shows: what is `read` is, or where it is `begins` begins with, `wanted`.
+    """A property that only a bare metal server has: a value that is `read` equals `wanted`, or starts with it if
+    `begins`.
 
-    `name` is what people call it, `source` where it is documented.
+    `name` is for people; `source` is the documentation.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Signal:
     begins: bool = False
 
     def shows(self, server: Server) -> bool:
-        """Whether the server shows it."""
+        """Whether the server has this property."""
         told = filter(None, self.read(server))
         return any(value.startswith(self.wanted) if self.begins else value == self.wanted for value in told)
 
@@ -56,16 +57,17 @@ SIGNALS = (
         "BMS API (native), querying extra_specs of a BMS flavor; in a server from 2.47",
         lambda server: [server.flavor.resource_type]),
 )  # fmt: skip
-"""The strongest first; one is enough."""
+"""Ordered by strength; one is enough."""
 
 
 def signal(server: Server) -> Signal | None:
-    """The strongest signal that the server shows."""
+    """The strongest signal of the server."""
     return next((one for one in SIGNALS if one.shows(server)), None)
 
 
 def kind(server: Server) -> Kind:
-    """What the server is. No signal means virtual only if the flavor, which no user can change, was read."""
+    """The kind of the server. Without a signal it is virtual only if the flavor, which users cannot change, was
+    read."""
     if signal(server):
         return Kind.BARE_METAL
     return Kind.VIRTUAL if server.flavor.id or server.flavor.name else Kind.UNKNOWN
@@ -82,18 +84,18 @@ def seen(server: Server) -> str:
 
 
 def _told(one: Signal, server: Server) -> str:
-    """What was read, cut; users write it, so what cannot be printed is not shown."""
+    """What was read, cut to length. Users write it, so unprintable text is not shown."""
     told = ", ".join(value for value in one.read(server) if value)
     if not told:
         return "nothing"
     if not told.isprintable():
-        return "what cannot be printed"
+        return "unprintable text"
     return told if len(told) <= LONGEST_VALUE else f"{told[:LONGEST_VALUE]}…"
 
 
 @dataclass(frozen=True)
 class Special:
-    """A row of what is special: `text` is what the documents say, `here` what the product makes of it."""
+    """A row of the table: `text` is what the documentation says, `here` what the product does about it."""
 
     about: str
     text: str
@@ -134,4 +136,4 @@ SPECIAL = (
         "not checked",
         "Open Telekom Cloud, regions and endpoints"),
 )  # fmt: skip
-"""What the documents say of bare metal servers and of no others. docs/bare-metal.md is made from it."""
+"""What the documentation says about bare metal servers only. docs/bare-metal.md is generated from it."""

@@ -1,4 +1,4 @@
-"""The case: one volume of one request, how far it is, and what was read of it; and what can come of it."""
+"""The case: one volume of one request, its progress, what the latest look read, and the possible results of a step."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from shared.quick import dataclass
 DELETE_CALL = "delete_attachment"
 
 NOT_SENT = ("no_token", "no_time")
-"""Codes of a DELETE that did not leave: there was no token for it, or no time."""
+"""Codes of a DELETE that was not sent: there was no token for it, or no time."""
 
 NOT_FOUND = (Reason.SERVER_NOT_FOUND, Reason.VOLUME_NOT_FOUND)
-"""Which of them is missing, if any, is settled by reads (design rule 6)."""
+"""A 404 to the DELETE does not say what is missing; reads settle that."""
 
 CREDENTIALS_UNREAD = "credentials_unread"
-"""The code of a look that was not possible, since the credentials could not be read."""
+"""The code of a look that was impossible because the credentials could not be read."""
 
 
 # ---------------------------------------------------------------------------------------------------- decisions
@@ -43,12 +43,12 @@ CREDENTIALS_UNREAD = "credentials_unread"
 
 @dataclass(frozen=True)
 class Delete:
-    """Send the DELETE now: the last read shows the attachment that is meant, and nobody detaching it."""
+    """Send the DELETE now: the last read shows the requested attachment, and no detach under way."""
 
 
 @dataclass(frozen=True)
 class Requeue:
-    """Look again in `seconds`; `announce_unconfirmed` says so to the consumers, once."""
+    """Look again in `seconds`; `announce_unconfirmed` emits `unconfirmed`, once."""
 
     seconds: int
     why: str
@@ -57,7 +57,7 @@ class Requeue:
 
 @dataclass(frozen=True)
 class Conclude:
-    """The request is over, and this is how; `cause` is told of a dead letter."""
+    """The request ends with this outcome; `cause` is for dead letters."""
 
     outcome: Outcome
     detail: Detail | Reason
@@ -71,7 +71,7 @@ Decision = Delete | Requeue | Conclude
 
 @dataclass(frozen=True)
 class Disks:
-    """The data disks that the server has: from here on the request is for these."""
+    """The data disks of the server at the time of the listing: the request is for these."""
 
     volume_ids: tuple[str, ...]
 
@@ -89,12 +89,13 @@ def failed(reason: Reason, explanation: str = "") -> Conclude:
 
 @dataclass(frozen=True)
 class Case:
-    """What was asked and how it came, how far it is, and what the latest look read.
+    """A request for one volume, its message, its progress, and what the latest look read.
 
-    What follows the look is derived once, by `saw`: `ours` is the attachment to the server that this case is about,
-    `standing` how it stands to the one that the request means. While a server is moved there are `several`, or the
-    planes are `apart`: they name different ones. `offloaded` says that compute alone names it, since its server is
-    shelved and on no host. `listed` says whether the server's list has the volume, and is None if it was not read.
+    `saw` derives the remaining fields from the look. `ours` is the attachment to the server that this case is about;
+    `standing` is its relation to the attachment that the request means. While a server is moved, there may be `several`
+    attachments, or the planes name different ones (`apart`). `offloaded` means that only compute names the attachment,
+    because the server is shelved and on no host. `listed` says whether the server's list has the volume; None if it was
+    not read.
     """
 
     request: DetachRequest
@@ -114,21 +115,21 @@ class Case:
 
     @property
     def may_delete(self) -> bool:
-        """Whether the next look may end in a DELETE, so that the server is to be read too."""
+        """Whether the next look may lead to a DELETE, so that it must read the server too."""
         return self.progress.accepted_at is None and not self.progress.detaching_seen
 
     @property
     def watching_since(self) -> datetime | None:
-        """Since when a detach is under way: our accepted one, or somebody else's that we joined.
+        """When the detach under way began: our accepted one, or another requester's that we joined.
 
-        A shared disk says `detaching` for any of its servers: what shows may not be ours to join.
+        A shared volume is `detaching` for any of its servers, so its status is no reason to join.
         """
         joined = None if self.volume and self.volume.multiattach else self.progress.detaching_since
         return self.progress.accepted_at or joined
 
     @property
     def state(self) -> State | None:
-        """What the latest look read, in the words of the public contract; None before the first look."""
+        """What the latest look read, in the terms of the public contract; None before the first look."""
         if self.seen is None:
             return None
         attached = self.volume.attachments if self.volume else ()
@@ -143,7 +144,7 @@ class Case:
     # ---------------------------------------------------------------------------------------- how it moves on
 
     def saw(self, seen: Seen, policy: Policy, now: datetime) -> Case:
-        """Take in a look: which attachment is followed, whether it is being detached, and for how long."""
+        """Update the case from a look: which attachment is followed, whether it is being detached, and since when."""
         request, was, volume = self.request, self.progress, seen.volume
         entry = next((one for one in seen.listing or () if one.volume_id == request.volume_id), None)
         here = [one for server, one in volume.attachments if server == request.server_id] if volume else []
@@ -185,17 +186,17 @@ class Case:
         if status == "detaching":
             progress = replace(progress, detaching_seen=True, detaching_since=was.detaching_since or now)
             if was.unsettled and was.accepted_at is None and volume and not volume.multiattach:
-                # The answer to our DELETE was lost, its effect was not. On a shared disk it may be another server's
-                # detach that shows.
+                # The answer to our DELETE was lost, but the DELETE had its effect. A shared volume may be detaching
+                # from another server.
                 progress = replace(progress, accepted_at=now, attempt=0)
         elif was.accepted_at is None and held and case.listed:
-            # Attached as before. If one plane is, or may be, ahead of the other, a detach is about to end, and its
-            # clock runs on.
+            # Attached as before. If only one plane shows the attachment, a detach is about to end, and its time keeps
+            # running.
             progress = replace(progress, detaching_since=None, detaching_seen=False)
         return replace(case, progress=progress)
 
     def sent(self, answer: Classified, receipt: str | None, now: datetime) -> Case:
-        """Take in what came back of the DELETE that was just sent."""
+        """Update the case from the answer to the DELETE that was just sent."""
         if answer.code in NOT_SENT:
             return self.unreadable(answer)
         progress = replace(
@@ -215,11 +216,11 @@ class Case:
         return replace(self, progress=progress)
 
     def unreadable(self, answer: Classified) -> Case:
-        """Take in that the cloud could not be read."""
+        """Update the case after the cloud could not be read."""
         return replace(self, progress=replace(self.progress, last_error=f"{answer.code}: {answer.message}"))
 
     def stepped(self, decision: Requeue | Conclude | Disks, calls: tuple[Call, ...]) -> Case:
-        """Book the calls of this step and, if the case comes back, count it: a look that was finished."""
+        """Record the calls of this step and, if the case is requeued, count the finished look."""
         progress = replace(self.progress, calls=kept_calls(self.progress.calls, calls))
         if isinstance(decision, Requeue):
             attempt = progress.attempt + 1
@@ -227,7 +228,7 @@ class Case:
                 request, attempt = self.request, 0
                 announced = verdict_id(request.source, request.id, request.volume_id, Outcome.UNCONFIRMED)
                 progress = replace(progress, unconfirmed_id=announced)
-            # What an earlier delivery may have done matters until it is known which attachment is meant.
+            # An earlier delivery matters only until the requested attachment is known.
             since = None if progress.followed else progress.redelivered_since
             progress = replace(progress, attempt=attempt, failures=0, redelivered_since=since)
         return replace(self, progress=progress)
@@ -238,15 +239,15 @@ def _offloaded(seen: Seen) -> bool:
 
 
 def _chosen(here: list[Attachment], followed: Attachment | None, asked: str | None) -> Attachment:
-    """Of several attachments to the server, the one followed or named, or else the first."""
+    """Of several attachments to the server, the one that is followed or named, or else the first."""
     same = [one for one in here if followed and identity(one) == identity(followed)]
     return (same or [one for one in here if asked == one.attachment_id] or here)[0]
 
 
 def _bound(ours: Attachment | None, entry: Listed | None, followed: Attachment | None) -> Attachment | None:
-    """The attachment with the binding that compute tells of it, or that was told before.
+    """The attachment with its binding: the one that compute names now, or the one known before.
 
-    Nova's list was read a moment earlier; only if it names this very attachment the binding is this one's.
+    Nova's list was read a moment earlier, so its binding counts only if it names this very attachment.
     """
     if ours is None:
         return None
@@ -257,7 +258,8 @@ def _bound(ours: Attachment | None, entry: Listed | None, followed: Attachment |
 
 
 def kept_calls(earlier: tuple[Call, ...], latest: tuple[Call, ...]) -> tuple[Call, ...]:
-    """The calls of the latest look, every DELETE and every failed call; for want of room, DELETEs longest."""
+    """The calls of the latest look, every DELETE and every failed call. If there are too many, DELETEs are kept
+    longest."""
     telling = [call for call in earlier if call.operation == DELETE_CALL or call.status >= 400 or call.status == 0]
     surplus = max(0, len(telling) + len(latest) - CALLS_KEPT)
     dropped = sorted(range(len(telling)), key=lambda at: (telling[at].operation == DELETE_CALL, at))[:surplus]
@@ -269,14 +271,14 @@ def kept_calls(earlier: tuple[Call, ...], latest: tuple[Call, ...]) -> tuple[Cal
 
 @dataclass(frozen=True)
 class NotLookedAt:
-    """There was no time: the case is put back as it was."""
+    """There was no time to look: the case is requeued unchanged."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """The look was not finished: our own code failed, or the invocation ended in the middle.
+    """The look was not finished: our own code failed, or the invocation ended during it.
 
-    `then` is what follows a failure of our own code (`decision.failures`); without it the message comes again.
+    `then` is what follows a failure of our own code (`decision.failures`). Without it, the message is redelivered.
     """
 
     error: BaseException
@@ -285,7 +287,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Step:
-    """What one visit made of one case, and the calls that it took."""
+    """The result of one visit for one case, and the calls that it made."""
 
     case: Case
     decision: Requeue | Conclude | Disks | NotLookedAt | Broken

@@ -1,4 +1,4 @@
-"""What follows a look that our own code failed on: it is repeated a few times, and then the request is answered."""
+"""What follows a failure of our own code: the look is repeated a few times, and then the request gets a verdict."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -17,11 +17,10 @@ CODE = Path(__file__).parents[1]
 def after_failure(
     case: Case, error: BaseException, sent: bool, calls: tuple[Call, ...], now: datetime
 ) -> tuple[Case, Requeue | Conclude]:
-    """The case with the failure booked, and what follows.
+    """Record the failure; return the case and what follows.
 
-    `case` is what the look had made of it before its DELETE was `sent`, or else as it was before the look. The outcome
-    of a DELETE that was sent is not known (design rule 2). What is kept of the error are its class and its place: its
-    message may hold anything.
+    `case` is the case before its DELETE if that was `sent`, or else before the look. The outcome of a sent DELETE is
+    unknown. Only the class and the place of the error are kept, since its message may contain anything.
     """
     was = case.progress
     failures, last_error = was.failures + 1, f"our own code failed: {place_of(error)}"
@@ -30,7 +29,7 @@ def after_failure(
         failures=failures,
         last_error=last_error,
         calls=kept_calls(was.calls, calls),
-        # As after a redelivery: the look may have done more than it could write down.
+        # As after a redelivery: the look may have had effects that it could not record.
         redelivered_since=None if was.followed else was.redelivered_since or case.message.first_received_at or now,
     )
     if sent:
@@ -46,7 +45,8 @@ def after_failure(
 
 
 def place_of(error: BaseException) -> str:
-    """The class of an error and the innermost line of ours that it came from: nothing that anybody else wrote."""
+    """The class of an error and the innermost line of our code that it came from; nothing that a sender or the cloud
+    wrote."""
     kind = type(error).__name__
     for frame in reversed(extract_tb(error.__traceback__)):
         path = Path(frame.filename)
@@ -59,7 +59,7 @@ def place_of(error: BaseException) -> str:
 
 
 def dead_lettered(case: Case, why: str, cause: Cause) -> Conclude:
-    """The verdict on a case that no look could bring to an end; of a dry run, in the event that a dry run ends in."""
+    """The verdict on a case that no look could finish; for a dry run, as a `checked` event."""
     explanation = f"{why}; {what_is_known(case)}"
     conclusion = Conclude(Outcome.FAILED, Reason.DEAD_LETTERED, Reason.DEAD_LETTERED, explanation, cause)
     return as_check(conclusion) if case.request.dry_run else conclusion
@@ -74,15 +74,15 @@ def died(case: Case) -> Conclude:
     why = "no finished look is on record"
     if not case.fresh and progress.polls:
         why = f"{progress.polls} looks are on record, and no later one was finished"
-    causes = "the function was throttled, or ran out of time or memory, or AWS did not take what came of the look"
+    causes = "the function was throttled, or ran out of time or memory, or AWS did not accept the result of the look"
     return dead_lettered(case, f"{why}: {causes}", Cause.NO_LOOK_FINISHED)
 
 
 def what_is_known(case: Case) -> str:
-    """How far it got, by what was written down; a look that broke off may have done more than it could write."""
+    """The recorded progress. A look that was interrupted may have done more than it recorded."""
     request, progress = case.request, case.progress
     if request.dry_run:
-        return "it was a dry run, for which no DELETE is ever sent"
+        return "it was a dry run, which never sends a DELETE"
     if not request.volume_id:
         error = f"; last error: {progress.last_error}" if progress.last_error else ""
         return f"the server's data disks were not listed, and no DELETE was sent{error}"
@@ -91,7 +91,7 @@ def what_is_known(case: Case) -> str:
     elif progress.deletes_sent:
         known = f"{progress.deletes_sent} DELETE(s) were sent, the last at {progress.last_delete_at:%Y-%m-%dT%H:%M:%SZ}"
     else:
-        known = "no DELETE is on record, but the look that broke off may have sent one"
+        known = "no DELETE is on record, but the interrupted look may have sent one"
     error = f"; last error: {progress.last_error}" if progress.last_error else ""
     return (
         f"{known}; whether the volume is detached is not known{error}: compare "

@@ -1,4 +1,4 @@
-"""The gates before a DELETE: what would lose data or could not be undone is refused, with the reason."""
+"""The safety gates before a DELETE: they refuse what would lose data or could not be undone, with the reason."""
 
 from collections.abc import Set
 from enum import StrEnum
@@ -9,7 +9,7 @@ from shared.quick import dataclass
 
 
 class Power(StrEnum):
-    """Whether a server may have disks mounted; `changing` means that the answer is about to change."""
+    """Whether a server may have disks mounted; `changing` means that this is about to change."""
 
     OFF = "off"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class OperatingSystem(StrEnum):
 
 @dataclass(frozen=True)
 class Hold:
-    """The server is between two states; look again."""
+    """The server is changing its state; look again later."""
 
     why: str
 
@@ -38,15 +38,15 @@ class Refuse:
 
 
 Gate = Hold | Refuse | None
-"""None: nothing speaks against a DELETE."""
+"""None means that nothing forbids a DELETE."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A row of the table below: what some statuses mean, and where that is written or was recorded.
+    """A row of the table below: what some statuses mean, and the source of that.
 
-    `field` is what decides beside the status; its value must be one of `values`, or, where there are none, must have
-    been read. A row without statuses is for all of them.
+    `field` must also match: its value must be one of `values`, or, if there are none, must have been read. A row
+    without statuses applies to all of them.
     """
 
     power: Power
@@ -56,7 +56,7 @@ class State:
     values: tuple[str | int | None, ...] = ()
 
     def text(self, server: Server) -> str:
-        """The status as it was read, with what else decided: `ACTIVE (power state 4)`."""
+        """The status as read, with the other deciding value: `ACTIVE (power state 4)`."""
         value = getattr(server, self.field)
         detail = "" if self.field == "status" or value is None else f" ({self.field.replace('_', ' ')} {value})"
         return f"{server.status}{detail}"
@@ -64,20 +64,20 @@ class State:
 
 STATES = (
     State(Power.CHANGING, "Nova answers 409 until the task has ended (recordings 05, 16)", field="task_state"),
-    # Nova, API guide, server status. Upstream the first of them come with a task; the BMS API shows them without one.
-    State(Power.CHANGING, "Nova, API guide: each of them is the course of an operation; DELETED soon is a 404",
+    # Nova, API guide, server status. Upstream Nova shows most of these with a task; the BMS API shows them without one.
+    State(Power.CHANGING, "Nova, API guide: each is an operation under way; DELETED soon becomes a 404",
         ("BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE", "MIGRATING", "PASSWORD", "DELETED")),
     State(Power.OFF, "Nova, API guide: removed from its host (recordings 09, 14)", ("SHELVED_OFFLOADED",)),
-    State(Power.RUNNING, "shelving powers off (Nova, API guide): one with power contradicts it, and nothing mends that",
+    State(Power.RUNNING, "shelving powers off (Nova, API guide): power contradicts it, and nothing corrects that",
         ("SHELVED",), "power_state", (1,)),
     State(Power.OFF, "Nova, API guide: shelving powers off (recording 14)", ("SHELVED",)),
-    State(Power.RUNNING, "its memory is kept, and with it what is mounted (recording 13)", ("PAUSED", "SUSPENDED")),
+    State(Power.RUNNING, "its memory is kept, including its mounts (recording 13)", ("PAUSED", "SUSPENDED")),
     State(Power.OFF, "Nova: a server that was off stays off when it is resized",
         ("VERIFY_RESIZE",), "power_state", (4,)),
     State(Power.RUNNING, "Nova, API guide: waits until somebody confirms it (recording 08)",
         ("VERIFY_RESIZE",), "power_state"),
-    State(Power.RUNNING, "another system may run (RESCUE), nobody knows (ERROR, UNKNOWN), or it can come back with its "
-        "disks (SOFT_DELETED); none of them ends soon by itself (recordings 05, 15)",
+    State(Power.RUNNING, "another system may run (RESCUE), the state is not known (ERROR, UNKNOWN), or it can return "
+        "with its disks (SOFT_DELETED); none of them ends soon by itself (recordings 05, 15)",
         ("RESCUE", "ERROR", "UNKNOWN", "SOFT_DELETED")),
     # Statuses that say less than they seem to (BMS API, querying details of a BMS): ACTIVE includes Stopping and
     # Deleting, SHUTOFF includes Starting, Deleting and Rebuilding. vm_state is `stopped` or `shutoff` by edition.
@@ -88,8 +88,8 @@ STATES = (
     State(Power.CHANGING, "BMS API: ACTIVE includes Stopping; Nova sets a server without power to SHUTOFF, and stops "
         "one that crashed (6) or was suspended from outside (7) (sync_power_state_interval)",
         ("ACTIVE",), "power_state", (4, 6, 7)),
-    State(Power.RUNNING, "restored and moved servers stay so (0: recordings 15, 18, 21); Nova leaves a server as it "
-        "is that was paused from outside (3)", ("ACTIVE",), "power_state", (0, 3)),
+    State(Power.RUNNING, "restored and moved servers stay so (0: recordings 15, 18, 21); Nova does not change a server "
+        "that was paused from outside (3)", ("ACTIVE",), "power_state", (0, 3)),
     State(Power.RUNNING, "Nova, API guide", ("ACTIVE",), "power_state"),
     State(Power.CHANGING, "BMS API: SHUTOFF includes Starting, Deleting and Rebuilding",
         ("SHUTOFF",), "vm_state", ("active", "deleted", "building", "reboot")),
@@ -99,11 +99,11 @@ STATES = (
         ("SHUTOFF",), "vm_state", (None, "stopped", "shutoff")),
     State(Power.RUNNING, "vm_state contradicts the status, and no document says that this passes",
         ("SHUTOFF",), "vm_state"),
-    State(Power.RUNNING, "the power state is not told, and the status does not say that it is off",
+    State(Power.RUNNING, "the power state is not given, and the status does not say that it is off",
         ("ACTIVE", "VERIFY_RESIZE")),
-    State(Power.RUNNING, "whatever is not named above: the stricter rules, and nobody waits for what may never come"),
+    State(Power.RUNNING, "anything else: the stricter rules, and no wait for a change that may never come"),
 )  # fmt: skip
-"""What the four states of a server mean together, read from the top: none of them alone tells."""
+"""What the four state fields of a server mean together; the first matching row counts. No single field is enough."""
 
 
 def state(server: Server) -> State:
@@ -119,7 +119,7 @@ def state(server: Server) -> State:
 
 
 def operating_system(server: Server) -> OperatingSystem:
-    """From metadata, then the resource code's suffix, then the image; whatever is not said is unknown."""
+    """From metadata, then the resource code's suffix, then the image; otherwise unknown."""
     candidates = (
         server.metadata.get("os_type"),
         server.metadata.get("metering.resourcespeccode", "").rpartition(".")[2],
@@ -130,16 +130,16 @@ def operating_system(server: Server) -> OperatingSystem:
 
 
 FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
-"""They stand for the root device where the server does not name it, as for ordinary users of upstream Nova: the
+"""Names of the root device for servers that do not give it, as upstream Nova does not to ordinary users. The data
 volumes of an image-booted server begin at the second name (recording 11)."""
 
 
 def is_system_disk(volume: Volume | None, device: str | None, server: Server) -> bool:
-    """The disk at the server's root device; where the server does not name that, the one with the first disk's name.
+    """Whether the volume is the disk at the server's root device or, if that is not given, at a first disk's name.
 
-    A volume that the cloud says the server boots from is one too, wherever it is.
-    Only a bootable volume whose device is not known is taken for it. Elsewhere bootable says nothing: a bootable
-    data disk is an ordinary one (recording 11).
+    A volume that the cloud names as boot volume is a system disk at any device. If the device is not known, a bootable
+    volume is taken for the system disk. Otherwise `bootable` does not matter: a data disk can be bootable (recording
+    11).
     """
     if volume is not None and volume.id.lower() in server.boot_volumes:
         return True
@@ -149,31 +149,31 @@ def is_system_disk(volume: Volume | None, device: str | None, server: Server) ->
 
 
 NOT_DETACHED_FROM = {"SUSPENDED": "suspended", "RESCUE": "rescued", "ERROR": "error"}
-"""Statuses, and Nova's vm_state of them, in which Nova answers a DELETE with 409 (recordings 05, 13, 15)."""
+"""Statuses, and Nova's vm_state for them, in which Nova answers a DELETE with 409 (recordings 05, 13, 15)."""
 
 
 def cloud_refuses(server: Server) -> str | None:
-    """Why the cloud itself would refuse a DELETE that the gates let pass; None if it would not, as far as is known."""
+    """Why the cloud is known to refuse a DELETE that the gates allow; None if no such reason is known."""
     status, state = server.status.upper(), (server.vm_state or "").lower()
     if status in NOT_DETACHED_FROM or state in NOT_DETACHED_FROM.values():
-        return f"the cloud detaches nothing from a server that is {server.status}"
+        return f"the cloud refuses to detach from a server that is {server.status}"
     return None
 
 
 def why_not_served(server: Server) -> str | None:
-    """Why SERVER_KIND=bare_metal refuses the server; None for one that is known to be bare metal."""
-    from shared.decision.bare_metal import Kind, kind, seen  # loaded only where it is asked
+    """Why SERVER_KIND=bare_metal refuses the server; None if it is known to be bare metal."""
+    from shared.decision.bare_metal import Kind, kind, seen  # imported only where needed
 
     found = kind(server)
     if found is Kind.BARE_METAL:
         return None
     what = "nothing says that the server is bare metal"
-    unknown = what if found is Kind.VIRTUAL else f"{what}, and its flavor, which could, is not told"
+    unknown = what if found is Kind.VIRTUAL else f"{what}, and its flavor, which could say so, is not known"
     return f"{unknown}; looked for: {seen(server)}"
 
 
 def on_bare_metal(server: Server) -> str:
-    """Why a disk is taken for the system disk of a bare metal server that does not name its root device."""
+    """Why a disk counts as the system disk of a bare metal server that does not name its root device."""
     from shared.decision.bare_metal import SYSTEM_DISK, Kind, kind
 
     by_name = not (server.root_device or server.boot_volumes) and kind(server) is Kind.BARE_METAL
@@ -184,10 +184,10 @@ Devices = Set[str | None]
 
 
 def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Server, policy: Policy) -> Gate:
-    """The design's safety table, from the most general bar to the most particular.
+    """Apply the gates, from the most general to the most specific.
 
-    First of all comes whether the operator serves such servers: of another one, nothing else has to be put right.
-    `devices` are what the two planes call the disk. One may leave it out; where they name two, the stricter counts.
+    The kind of server comes first: if this deployment does not serve it, nothing else matters. `devices` are the names
+    that the two planes give the disk. One plane may give none; if they differ, the stricter result counts.
     """
     if policy.server_kind is ServerKind.BARE_METAL and (why_not := why_not_served(server)):
         return Refuse(Reason.NOT_BARE_METAL, why_not)
@@ -211,13 +211,13 @@ def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Serve
         return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}{on_bare_metal(server)}")
     rule = policy.running_server_policy
     if rule is RunningServerPolicy.STOPPED_ONLY:
-        only = "the operator allows detaching from stopped servers only"
-        return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; asked for was {disk}")
+        only = "the operator allows detaching only from stopped servers"
+        return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; the request is for {disk}")
     system = operating_system(server)
     if system is OperatingSystem.UNKNOWN and server.image_unread and not request.unmounted:
         return Hold(f"{read}; its image, which may tell its operating system, could not be read")
     attested_by_rule = rule is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
     if attested_by_rule and not request.unmounted:
         about = f"{read}, its operating system is {system.value}"
-        return Refuse(Reason.ATTESTATION_REQUIRED, f"{about}; nobody attests that {disk} is unmounted")
+        return Refuse(Reason.ATTESTATION_REQUIRED, f"{about}; the request does not attest that {disk} is unmounted")
     return None

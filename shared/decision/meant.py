@@ -1,9 +1,10 @@
-"""Which attachment a request means: the one that was there when it was made, or the one it names (design rule 3).
+"""Finds out whether an attachment is the one that a request means: the one at the time of the request, or the one it
+names.
 
-An attachment that is not that one may be the same one all the same: a server that is resized, migrated, evacuated,
-shelved or unshelved keeps its disk under a new attachment, and so does a disk that is migrated. Or somebody attached
-the disk again. The two mean opposite things, so what tells them apart has to be evidence: Nova's `bdm_uuid`, which a
-move keeps and an attach renews, or else the server's action records. Where neither tells, it is not known.
+An attachment with another id may still be the same one. A resize, migration, evacuation, shelve or unshelve of the
+server renews the attachment, and so does a migration of the disk. Or somebody attached the disk again, and then the
+request does not mean it. The two are told apart by evidence: Nova's `bdm_uuid`, which a move keeps and an attach
+renews, or else the server's action records. Without evidence, the answer is unknown.
 """
 
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ ATTACH, DETACH = "attach_volume", "detach_volume"
 
 
 class Standing(StrEnum):
-    """How the attachment that was read stands to the one that the request means."""
+    """The relation of the attachment that was read to the one that the request means."""
 
     MEANT = "meant"
     MOVED = "moved"
@@ -27,11 +28,11 @@ class Standing(StrEnum):
 
 
 OURS = (Standing.MEANT, Standing.MOVED)
-"""The request means it; after a move it goes by another id."""
+"""The request means this attachment; after a move it has another id."""
 
 
 def identity(attachment: Attachment) -> str:
-    """What tells an attachment from the next one of the same volume to the same server.
+    """The identity of an attachment among those of the same volume to the same server.
 
     Attaching a volume again makes a new attachment (EVS API, querying details of a disk); so does a move.
     """
@@ -39,7 +40,7 @@ def identity(attachment: Attachment) -> str:
 
 
 def is_newer(attachment: Attachment, request: DetachRequest, policy: Policy) -> bool:
-    """Made after the request was issued, as far as the clocks of the sender and of the cloud agree."""
+    """Whether it was made after the request, with an allowance for different clocks of the sender and the cloud."""
     return attachment.attached_at is not None and attachment.attached_at > request.requested_at + policy.fence_skew
 
 
@@ -51,7 +52,10 @@ def standing(
     policy: Policy,
     now: datetime,
 ) -> Standing:
-    """`actions` are the server's action records: None if they were not read, empty if the cloud keeps none."""
+    """The relation of `ours` to the attachment that the request means.
+
+    `actions` are the server's action records: None if they were not read, empty if the cloud keeps none.
+    """
     followed = progress.followed
     if followed is None:
         return _first_seen(ours, request, progress, actions, policy, now)
@@ -61,10 +65,11 @@ def standing(
         return Standing.REATTACHED if again else Standing.MEANT if same else Standing.MOVED
     if same and (ours.attachment_id or ours.attached_at):
         return Standing.MEANT
-    # It was there when the request was made. Attaches before that, of other disks, say nothing.
+    # The followed attachment existed at the time of the request. Earlier attaches, of other disks, do not matter.
     asked_at = request.requested_at - policy.fence_skew
     if same:
-        return _by_absence(actions, asked_at)  # neither has an id or a time: they look alike, and may not be
+        # Neither has an id or a time, so they may differ although they look equal.
+        return _by_absence(actions, asked_at)
     return _by_records(ours, actions, max(followed.attached_at or asked_at, asked_at))
 
 
@@ -76,23 +81,24 @@ def _first_seen(
     policy: Policy,
     now: datetime,
 ) -> Standing:
-    """Nothing is followed yet: the fence in time, the id that the request names, and then the records."""
+    """No attachment is followed yet: compare times, then the id that the request names, then the records."""
     made, since, asked = request.requested_at, request.requested_at - policy.fence_skew, request.attachment_id
     if asked not in (None, ours.attachment_id):
         return _named_before(ours, actions, since)
     if is_newer(ours, request, policy):
         return _by_records(ours, actions, since)
     if ours.attached_at is None and not asked and now - policy.fence_skew > made:
-        # No time to hold against the request's: what was attached before it has no attach since.
+        # The attachment has no time to compare. It is older than the request if no attach has begun since.
         return _by_absence(actions, made)
     if progress.redelivered_since and ours.attached_at and ours.attached_at > made:
-        # Within what clocks may differ by. But an earlier delivery may have detached the one that was meant.
+        # The clocks may explain the difference, but an earlier delivery may have detached the requested attachment.
         return _unless_detached(ours, actions, since)
     return Standing.MEANT
 
 
 def _by_records(ours: Attachment, actions: tuple[Action, ...] | None, since: datetime) -> Standing:
-    """Moved if a move accounts for it and no attach has begun since; re-attached if it is the other way round."""
+    """Moved if a move explains the attachment and no attach has begun since; re-attached if only an attach explains
+    it."""
     if actions is None:
         return Standing.ASK
     attached = any(one.started_at > since for one in actions if one.kind == ATTACH)
@@ -104,10 +110,10 @@ def _by_records(ours: Attachment, actions: tuple[Action, ...] | None, since: dat
 
 
 def _named_before(ours: Attachment, actions: tuple[Action, ...] | None, since: datetime) -> Standing:
-    """The request names another one. That one is this one if a move made it, and nothing was detached before that.
+    """The request names another attachment. It is the same one if a move made this one, with no detach before that.
 
-    How long before the request the named one was attached is not known, so that no attach can be ruled out by its
-    time. But to attach a volume again it has to be detached first; and none was attached since the request.
+    The age of the named attachment is unknown, so the times of attaches before the request exclude nothing. But a
+    volume must be detached before it is attached again, and no attach may have begun since the request.
     """
     if actions is None:
         return Standing.ASK
@@ -122,7 +128,7 @@ def _named_before(ours: Attachment, actions: tuple[Action, ...] | None, since: d
 
 
 def _by_absence(actions: tuple[Action, ...] | None, since: datetime) -> Standing:
-    """Meant if no attach has begun since; of which disk one was, the records do not say."""
+    """Meant if no attach has begun since; the records do not say which disk an attach was for."""
     if actions is None:
         return Standing.ASK
     attached = any(one.kind == ATTACH and one.started_at > since for one in actions)
@@ -130,25 +136,25 @@ def _by_absence(actions: tuple[Action, ...] | None, since: datetime) -> Standing
 
 
 def _unless_detached(ours: Attachment, actions: tuple[Action, ...] | None, since: datetime) -> Standing:
-    """Meant unless a detach came before it: without one, nothing can have been attached again."""
+    """Meant unless a detach came before it: without a detach, nothing can have been attached again."""
     if actions is None:
         return Standing.ASK
     return Standing.UNKNOWN if _detached_before(ours, actions, since) else Standing.MEANT
 
 
 def _detached_before(ours: Attachment, actions: tuple[Action, ...], since: datetime) -> bool:
-    """Whether a detach, of whichever disk, began between a moment and the time of the attachment."""
+    """Whether a detach of any disk began between `since` and the time of the attachment."""
     until = ours.attached_at + timedelta(seconds=RECORD_SLACK) if ours.attached_at else None
     begun = (one.started_at for one in actions if one.kind == DETACH)
     return any(since <= moment and (until is None or moment <= until) for moment in begun)
 
 
 def _accounts_for(action: Action, ours: Attachment, actions: tuple[Action, ...], since: datetime) -> bool:
-    """Whether the attachment can have been made by this action: its time lies between the action's begin and end.
+    """Whether this action can have made the attachment: the attachment's time lies between its begin and end.
 
-    Both are whole seconds of two services, and a record is closed a little before its effect shows. Before
-    microversion 2.58 records have no end: then the next attach or move is one. An attachment without a time was
-    made while its server was shelved, and gets its time when it is unshelved.
+    Both times are whole seconds of two services, and a record closes a little before its effect shows. Before
+    microversion 2.58 records have no end: then the next attach or move ends the action. An attachment without a time
+    was made while its server was shelved, and gets a time when the server is unshelved.
     """
     slack = timedelta(seconds=RECORD_SLACK)
     if ours.attached_at is None:

@@ -1,7 +1,6 @@
-"""The promise, watched: by when each request has its verdict, and how late one is that still waits for it.
+"""Measures how late a request is: when it must have a verdict, and how long it has been waiting beyond that.
 
-The bound is worked out here anew, and not taken from the rules that keep it (`requeue`): a mistake in those is what
-has to show.
+The bound is computed here independently of the rules that enforce it (`requeue`), so that a mistake in those shows.
 """
 
 from datetime import datetime
@@ -13,10 +12,10 @@ from shared.policy import LATE_LOOK, LATE_VERDICT, Policy
 
 
 def bound(case: Case, policy: Policy) -> datetime:
-    """The moment at which the rules end the request, by what is known of it.
+    """The time at which the rules end the request, as far as known.
 
-    While a detach is under way: the end of its watch. Else the end of the request's time to live, or its own expiry if
-    that is earlier and the rules ask for it.
+    While a detach is under way: the end of its watch. Otherwise: the end of the time to live, or the request's own
+    expiry if that is earlier and applies.
     """
     request, since = case.request, case.watching_since
     if since is not None:
@@ -27,17 +26,18 @@ def bound(case: Case, policy: Policy) -> datetime:
 
 
 def _ends_at_expiry(case: Case) -> bool:
-    """A DELETE that may have had its effect is followed past the expiry, and so is a disk that may be moving."""
+    """Whether the expiry applies: a DELETE that may have had an effect, or a disk that may be moving, is followed past
+    it."""
     progress, seen = case.progress, case.seen
     clear = seen is None or (case.standing in OURS and not case.apart and seen.server is not None)
     return clear and not progress.unsettled and progress.detaching_since is None
 
 
 def seconds_overdue(case: Case, policy: Policy, now: datetime) -> float:
-    """By how many seconds a request that waits is past its bound and the time its last look may take; 0 in time."""
+    """Seconds by which a waiting request is past its bound and LATE_LOOK; 0 if in time."""
     return max(0.0, (now - bound(case, policy)).total_seconds() - LATE_LOOK)
 
 
 def seconds_undelivered(waited: float) -> float:
-    """By how many seconds a verdict is late that the bus has not taken for `waited` seconds; 0 in time."""
+    """Seconds by which a verdict that the bus has not taken for `waited` seconds is late; 0 if in time."""
     return max(0.0, waited - LATE_VERDICT)

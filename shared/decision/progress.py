@@ -1,4 +1,4 @@
-"""How far a request is: what a later look needs and the cloud does not tell. It travels in the continuation."""
+"""The progress of a request: what a later look needs and cannot read from the cloud. Continuations carry it."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from shared.quick import dataclass
 
 
 class State(Frozen):
-    """What both planes said at one moment; what was not read, or is gone, is left out."""
+    """What both planes showed at one moment; None for what was not read or does not exist."""
 
     volume_status: str | None = None
     attachment: Attachment | None = None
@@ -19,7 +19,7 @@ class State(Frozen):
 
 
 class Denial(Frozen):
-    """A clear no to the DELETE, and what it said. It is held against both planes before it is passed on."""
+    """A clear refusal of the DELETE and its text. Both planes are read before it is reported."""
 
     reason: Reason
     why: str
@@ -27,16 +27,17 @@ class Denial(Frozen):
 
 @dataclass(frozen=True)
 class Progress:
-    """Changed by `Case` alone, with `dataclasses.replace`, so that a type checker sees every name.
+    """The progress of a case. Change it with `dataclasses.replace`, which type checkers understand.
 
-    `receipt` is what an accepted DELETE left behind: the id of its request, or of its job. Only the cloud's adapter
-    knows which (`cloud.openstack`, `cloud.bms_v1`).
-    `redelivered_since` is when the queue first handed out the message that the request came in, if it did so more
-    than once: an earlier delivery may have done anything. `listed_at` is when the disk was listed for a request for all
-    of them: an attachment that was there then has not taken the place of the one that is meant. `place` names the
-    project and the endpoints of the first look. `error_reads` are looks in a row at which both planes held the volume
-    and its status was an error. `failures` are looks in a row that our own code failed on; `last_error` says where.
-    `denied` is the no that the last DELETE was answered with.
+    - `receipt`: what an accepted DELETE left behind, the id of its request or job. Only the cloud's adapter knows which
+      (`cloud.openstack`, `cloud.bms_v1`).
+    - `redelivered_since`: when the queue first delivered the request's message, if it did so more than once. An earlier
+      delivery may have had any effect.
+    - `listed_at`: when the disk was listed for a request for all disks. An attachment of that time is not a newer one.
+    - `place`: the project and the endpoints of the first look.
+    - `error_reads`: looks in a row in which both planes had the volume and its status was an error.
+    - `failures`: looks in a row that failed in our own code; `last_error` says where.
+    - `denied`: the refusal of the last DELETE.
     """
 
     __pydantic_config__ = STRICT

@@ -1,4 +1,5 @@
-"""When a case comes back, and when its time is up: after a look, after a DELETE, and when the cloud cannot be read."""
+"""When a case gets its next look and when its time is up: after a look, after a DELETE, and when the cloud cannot be
+read."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,10 +15,10 @@ from shared.policy import AT_ONCE, JUST_CHANGED, LONGEST_DELAY, POLL, RETRY, WAT
 def requeue(
     case: Case, policy: Policy, now: datetime, why: str, least: float = 0, schedule: Backoff | Steps = RETRY
 ) -> Requeue | Conclude:
-    """Look again later, unless time is up. Which clock runs depends on whether a detach is under way.
+    """Look again later, unless the time is up.
 
-    Nothing under way: until the request's time to live. Under way: until it counts as unconfirmed, which is said
-    once, and then at a low rate until the watch ends. `least` is in seconds.
+    If no detach is under way, the time is the request's time to live. If one is, it counts as unconfirmed after a
+    while, which is announced once; then looks are rare until the watch ends. `least` is in seconds.
     """
     request, progress, since = case.request, case.progress, case.watching_since
     seed = f"{request.source} {request.id} {request.volume_id}"
@@ -38,14 +39,15 @@ def requeue(
             soon = about_to_end(case, now)
             ends, schedule = confirm_by, AT_ONCE if soon else (until_next_look((now - since).total_seconds()),)
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
-    # Never sleep past a deadline: the look that meets it is the one that says so.
+    # The next look is not later than the end, since that look must report it.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
 
 
 def _given_up(case: Case, now: datetime, last: str) -> Conclude:
-    """Which of its times is over: the one that the request sets, or its time to live.
+    """The verdict when the time is up: `expired` for the request's own expiry, `gave_up` for its time to live.
 
-    `expired` says that nothing was begun. Without a look nobody knows that: another delivery may have sent a DELETE.
+    `expired` says that nothing was begun. That is known only after a look, since another delivery may have sent a
+    DELETE.
     """
     expires_at = case.request.expires_at
     if case.seen and expires_at and now >= expires_at:
@@ -54,13 +56,13 @@ def _given_up(case: Case, now: datetime, last: str) -> Conclude:
 
 
 def time_to_live(request: DetachRequest, policy: Policy) -> timedelta:
-    """How long this request may be tried: what it asks for itself, up to the operator's limit (design rule 7)."""
+    """How long this request may be tried: what it asks for, up to the operator's limit."""
     asked = request.request_ttl
     return min(policy.request_ttl if asked is None else timedelta(seconds=asked), policy.request_ttl_limit)
 
 
 def about_to_end(case: Case, now: datetime) -> bool:
-    """What the volume shows may be the end: it is idle again for the first time, or was let go a moment ago."""
+    """Whether the detach seems about to end: the volume is idle for the first time, or was released a moment ago."""
     volume = case.volume
     if volume is None or volume.status == "detaching" or not case.progress.accepted_at:
         return False
@@ -70,17 +72,19 @@ def about_to_end(case: Case, now: datetime) -> bool:
 
 
 LOOKS = tuple(accumulate(POLL))
-"""Seconds after the acceptance at which looks are due; later ones follow at the pace of the last."""
+"""Seconds after the acceptance at which looks are due; later looks keep the last interval."""
 
 
 def until_next_look(elapsed: float) -> int:
-    """Seconds until the next look at a detach that has been under way for so long; one that is due now is this one."""
+    """Seconds until the next look at a detach that has been under way for `elapsed` seconds. A look that is due now is
+    the current one."""
     due = next((at for at in LOOKS if at > elapsed + 0.5), elapsed + POLL[-1])
     return max(1, round(due - elapsed))
 
 
 def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:
-    """Seconds until the next attempt. The same for the same seed: a redelivery waits as its first delivery did."""
+    """Seconds until the next attempt; the same for the same seed, so that a redelivery waits as long as the first
+    delivery."""
     if isinstance(schedule, tuple):
         return schedule[min(attempt, len(schedule) - 1)]
     grown = min(schedule.cap, schedule.first * schedule.factor ** min(attempt, 64))
@@ -88,12 +92,13 @@ def pause(schedule: Backoff | Steps, attempt: int, seed: str) -> int:
 
 
 def queue_delay(seconds: float) -> int:
-    """What a queue can do: whole seconds, never less than asked for, and at most fifteen minutes."""
+    """A delay that the queue supports: whole seconds, rounded up, from 1 to 900."""
     return max(1, min(LONGEST_DELAY, ceil(seconds)))
 
 
 def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """What follows a DELETE: a look. A clear no may come from a gateway, behind which the DELETE has had its effect."""
+    """What follows a DELETE: another look, even after a clear refusal, since a gateway may refuse after the DELETE had
+    its effect."""
     least = answer.retry_after or 0
     why = f"DELETE: {answer.code} {answer.message}".strip()
     match answer.kind:
@@ -104,15 +109,15 @@ def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) 
         case AnswerClass.RETRY:
             return requeue(case, policy, now, why, least)
         case AnswerClass.WAIT:
-            # Soon: the next look tells what is being waited for, and has its own pace.
+            # Look soon: the next look finds out what the cloud waits for, and chooses the pace.
             return requeue(case, policy, now, why, least, schedule=POLL)
     decision = requeue(case, policy, now, why, least, schedule=AT_ONCE)
-    # Whatever the clock says: what nobody knows is looked at before it is concluded.
+    # An unknown outcome gets a look before a verdict, even if the time is up.
     return decision if isinstance(decision, Requeue) else Requeue(queue_delay(0), why)
 
 
 def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """The world could not be read. Before a DELETE a clear no is an answer; after one only a look can be."""
+    """What follows a failed read. Before a DELETE a clear refusal is a verdict; after one only a look can give it."""
     request, progress = case.request, case.progress
     why = f"{answer.code}: {answer.message}".rstrip(": ")
     permanent = answer.kind in (AnswerClass.PERMANENT, AnswerClass.REAUTHENTICATE)
@@ -120,10 +125,10 @@ def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetim
     if permanent and not progress.accepted_at and not progress.unsettled:
         decision: Requeue | Conclude = failed(reason, why)
     else:
-        # What was read before the trouble is half a look: nothing is concluded from it.
+        # A half-finished look is no base for a verdict.
         decision = requeue(replace(case, seen=None), policy, now, why, answer.retry_after or 0)
         if isinstance(decision, Conclude) and (progress.deletes_sent or progress.detaching_since):
-            blind = f"the cloud could not be read any more: {why}"
+            blind = f"the cloud could no longer be read: {why}"
             decision = failed(reason if permanent else Reason.GAVE_UP, blind)
     if request.dry_run and isinstance(decision, Conclude):
         return as_check(decision)
@@ -131,7 +136,7 @@ def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetim
 
 
 def as_check(decision: Decision) -> Conclude:
-    """A dry run ends where anything would begin: it says what would happen, and nothing happens."""
+    """The result of a dry run, which ends before its first effect: what a real request would do."""
     match decision:
         case Delete():
             return Conclude(Outcome.CHECKED, Detail.WOULD_DETACH, explanation="all checks passed")

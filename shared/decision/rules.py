@@ -1,7 +1,7 @@
-"""The table: from what was asked, how far we are and what the cloud shows, to the one next thing to do.
+"""The table of rules: decides the next step from the request, its progress and what the cloud shows.
 
-Pure: no I/O, no clock, no settings but those handed in. Each rule is a small function that answers or passes.
-`RULES` is the order in which they are asked, and the first answer stands.
+Pure: no I/O, no clock, no settings except those passed in. Each rule is a small function that answers or passes.
+`RULES` is their order, and the first answer counts.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Rule = Callable[[Case, Policy, datetime], Decision | None]
 
 
 def how_detached(case: Case) -> Detail:
-    """Whose work it was: ours, perhaps ours (a DELETE was not accepted, as far as we heard), or another's."""
+    """Who detached the volume: we, perhaps we (we sent a DELETE but saw no acceptance), or somebody else."""
     progress = case.progress
     if progress.accepted_at:
         return Detail.DETACHED_NOW
@@ -38,7 +38,7 @@ def how_detached(case: Case) -> Detail:
 
 
 def nothing_there(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Server or volume are gone: success only if nothing is left of what was asked for (rule 6)."""
+    """The server or the volume is gone: that is success only if nothing is left of the attachment."""
     if case.seen is None or not case.seen.listing_read:
         return None
     server_gone, volume, followed = case.seen.listing is None, case.volume, case.progress.followed
@@ -61,16 +61,16 @@ def nothing_there(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 def _where(case: Case) -> str:
     if case.volume is None:
-        return "the volume is not to be found either: check the project"
+        return "the volume was not found either: check the project"
     others = ", ".join(server for server, _ in case.volume.attachments)
     where = f"attached to {others}" if others else "attached to no server"
     return f"the volume is {case.volume.status} and {where}"
 
 
 def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """An attachment that the request does not mean, or that it is not known to mean, is never detached (rule 3).
+    """An attachment is detached only if the request is known to mean it; a newer one is never touched.
 
-    While a server is migrated a disk has two attachments to it, and neither can be told to be the one.
+    While a server is migrated, a disk has two attachments to it, and it is not known which one will stay.
     """
     ours, followed = case.ours, case.progress.followed
     if case.several or case.apart:
@@ -79,13 +79,13 @@ def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if ours is None or case.standing in (None, *OURS):
         return None
     if case.standing is Standing.REATTACHED:
-        newer = f"attachment {identity(ours)}, made at {_time(ours)}, is a newer one and was not touched"
+        newer = f"attachment {identity(ours)}, made at {_time(ours)}, is newer and was not touched"
         since = _delivered_before(case)
         if followed:
             return detached(Detail.REPLACED_BY_NEWER, f"attachment {identity(followed)} is gone; {newer}")
         if since and ours.attached_at and ours.attached_at > since:
-            # This message was delivered before, when the newer attachment did not exist yet: what it asked for is
-            # gone, and an earlier delivery may have said so already.
+            # This message was delivered before the newer attachment existed: what it asked for is gone, and an earlier
+            # delivery may have said so.
             return detached(Detail.REPLACED_BY_NEWER, newer)
         return failed(Reason.SUPERSEDED, f"{newer}: somebody attached the volume {_than(case)}")
     server = case.seen.server if case.seen else None
@@ -99,34 +99,34 @@ def not_meant(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def _delivered_before(case: Case) -> datetime | None:
-    """Since when an earlier delivery may have done what this one is asked for; of a listed disk, since the listing."""
+    """Since when an earlier delivery may have detached the volume; for a listed disk, since the listing."""
     since, listed_at = case.progress.redelivered_since, case.progress.listed_at
     return max(since, listed_at) if since and listed_at else since
 
 
 def _than(case: Case, asked_for: bool = False) -> str:
-    """What the attachment that was read is held against: the one followed or named, or the time of the request."""
+    """What the attachment that was read is compared with: the one followed or named, or the time of the request."""
     asked, followed = case.request.attachment_id, case.progress.followed
     if followed:
         return f"that was followed ({identity(followed)}, made at {_time(followed)})"
     if asked and case.ours and asked != case.ours.attachment_id:
         return f"that the request names ({asked})" if asked_for else f"after {asked}, which the request names"
     issued = f"the request was issued ({case.request.requested_at.isoformat()})"
-    return f"that is known to have been there when {issued}" if asked_for else f"after {issued}"
+    return f"that is known to have existed when {issued}" if asked_for else f"after {issued}"
 
 
 def _time(attachment: Attachment) -> str:
-    return attachment.attached_at.isoformat() if attachment.attached_at else "a time that the cloud does not tell"
+    return attachment.attached_at.isoformat() if attachment.attached_at else "an unknown time"
 
 
 def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """The proof on two planes (rule 1)."""
+    """Neither plane has the attachment: the volume is detached. One plane alone proves nothing."""
     volume = case.volume
     if volume is None or case.ours or case.listed is not False:
         return None
     still = (case.watching_since or now) + policy.confirm_timeout
     if volume.status == "detaching" and not volume.multiattach and now < still:
-        waiting = requeue(case, policy, now, "the volume is free of servers and still detaching")
+        waiting = requeue(case, policy, now, "the volume has no attachment to the server, and is still detaching")
         if isinstance(waiting, Requeue):
             return waiting
     status = "" if volume.status in ("available", "in-use") else f"the volume is {volume.status}"
@@ -139,10 +139,11 @@ def gone_from_both(case: Case, policy: Policy, now: datetime) -> Decision | None
 
 
 def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Too old to act on; a DELETE that may have had its effect, and a detach that shows, are followed to their end.
+    """The request is too old to begin. A DELETE that may have had an effect, or a visible detach, is followed to its
+    end.
 
-    By the time that the request sets, or, for a copy that is first seen so late, by the time to live (rule 7). A detach
-    shows as `detaching`, or by one plane that has let go.
+    Too old means past the expiry that the request sets or, if this copy is first seen so late, past the time to live. A
+    detach is visible as `detaching`, or if only one plane has the attachment.
     """
     request, progress = case.request, case.progress
     halfway = case.listed is not None and case.listed != (case.ours is not None)
@@ -154,19 +155,20 @@ def expired(case: Case, policy: Policy, now: datetime) -> Decision | None:
     age = min(progress.redelivered_since or progress.first_seen_at, progress.first_seen_at) - request.requested_at
     if age >= (ttl := time_to_live(request, policy)):
         issued, seen_at = request.requested_at.isoformat(), progress.first_seen_at.isoformat()
-        why = f"issued at {issued} and first seen at {seen_at}, when its time to live ({ttl}) was over"
+        why = f"issued at {issued} and first seen at {seen_at}, after its time to live ({ttl})"
         return failed(Reason.EXPIRED, why)
     return None
 
 
 def planes_disagree(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """One plane alone is "not yet" (rule 1); nor is it while a server is moved, when compute alone holds the disk."""
+    """Only one plane has the attachment: the detach is not finished, or a server is being moved and only compute has
+    it."""
     if case.ours and case.listed is False:
-        return _disagreeing(case, policy, now, "compute has let go, block storage has not")
+        return _disagreeing(case, policy, now, "compute no longer has the attachment, block storage does")
     if case.listed and not case.ours:
         moving = case.volume is not None and case.volume.status in ("reserved", "attaching")
-        why = f"the volume is {case.volume.status}, compute still holds it" if moving and case.volume else None
-        return _disagreeing(case, policy, now, why or "block storage has let go, compute has not")
+        why = f"the volume is {case.volume.status}, compute still has it" if moving and case.volume else None
+        return _disagreeing(case, policy, now, why or "block storage no longer has the attachment, compute does")
     return None
 
 
@@ -176,10 +178,10 @@ def _disagreeing(case: Case, policy: Policy, now: datetime, why: str) -> Decisio
 
 
 def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Being detached, by us or by someone else: join, never send again (rule 2).
+    """The volume is being detached, by us or by somebody else: watch, and never send another DELETE.
 
-    A record of the failure is the only sign of a detach that a storage back end has failed (rule 4). But the volume
-    must not have changed since our DELETE: if it has, it may be another detach that shows.
+    Only a record of the failure shows that a detach failed in the storage back end. It counts if the volume has not
+    changed since our DELETE; otherwise another detach may be visible.
     """
     if case.volume is None or case.volume.status != "detaching":
         return None
@@ -191,12 +193,12 @@ def in_progress(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def _said(case: Case) -> str:
-    """That the detach failed, in the words of the record that says so."""
+    """The statement that the detach failed, in the words of the record."""
     return (case.seen and case.seen.said) or "the server's action record says that the detach failed"
 
 
 def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """An error status ends it if it stays and both planes hold the volume; during a detach it may pass."""
+    """An error status that stays ends the request, if both planes have the attachment; during a detach it may pass."""
     if case.volume is None or not case.volume.status.startswith("error"):
         return None
     why = f"the volume's status is {case.volume.status}"
@@ -208,7 +210,10 @@ def broken_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def busy_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Backing up, extending, attaching…: the cloud would refuse a detach now. An offloaded server's is reserved."""
+    """The volume is busy (backing up, extending, attaching…): the cloud would refuse a detach now.
+
+    The volume of an offloaded server is reserved.
+    """
     idle = ("in-use", "reserved") if case.offloaded else ("in-use",)
     if case.volume and case.volume.status not in idle:
         return requeue(case, policy, now, f"the volume is {case.volume.status}")
@@ -216,10 +221,10 @@ def busy_volume(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Accepted, and idle again with the same attachment: the server would not let go (rule 4).
+    """The DELETE was accepted, and the volume is idle again with the same attachment: the server refused to release it.
 
-    The record of the operation settles it. While it says that the detach still runs, or has succeeded, what shows is
-    not its end. Without a record two looks do, and more time where the volume was never seen detaching.
+    The record of the operation decides. While it says that the detach runs or has succeeded, this is not its end.
+    Without a record, two looks decide, and more time if the volume was never seen detaching.
     """
     accepted_at = case.progress.accepted_at
     if accepted_at is None:
@@ -228,7 +233,7 @@ def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
     if ended is Ended.FAILED:
         return failed(Reason.REFUSED_BY_SERVER, f"{_said(case)}; the volume is {status}")
     told = ended not in (Ended.RUNNING, Ended.SUCCEEDED) or now >= accepted_at + policy.confirm_timeout
-    # What a shared disk shows may have been another server's detach.
+    # The status of a shared volume may come from another server's detach.
     seen = case.progress.detaching_seen and not (case.volume and case.volume.multiattach)
     settled = seen or now >= accepted_at + timedelta(seconds=REFUSAL_UNMARKED_AFTER)
     if told and settled and case.progress.idle_reads >= REFUSAL_READS:
@@ -238,21 +243,21 @@ def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def denied(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """The DELETE was answered with a clear no. It is passed on once the disk is seen attached as before."""
+    """The DELETE was clearly refused. The refusal is reported once looks show the volume attached as before."""
     denial = case.progress.denied
     if denial is None:
         return None
     if case.offloaded or case.progress.idle_reads >= REFUSAL_READS:
         return failed(denial.reason, denial.why)
-    decision = requeue(case, policy, now, f"{denial.why}; whether it had an effect is looked at", schedule=POLL)
-    # When time is up, the no says more than that time is up.
+    decision = requeue(case, policy, now, f"{denial.why}; checking whether it had an effect", schedule=POLL)
+    # When the time is up, the refusal is the better reason.
     return (
         failed(denial.reason, denial.why) if isinstance(decision, Conclude) and case.progress.idle_reads else decision
     )
 
 
 def unsettled(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """After an answer was lost: not before a pause, and not for ever (rule 2)."""
+    """The answer to a DELETE was lost: another one is sent only after a pause, and only a few times."""
     sent, last = case.progress.unsettled, case.progress.last_delete_at
     if not sent or last is None:
         return None
@@ -264,10 +269,10 @@ def unsettled(case: Case, policy: Policy, now: datetime) -> Decision | None:
 
 
 def unsafe(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """The safety gates, asked again before each DELETE. Nothing is begun once the time to live is over (rule 7)."""
+    """The safety gates, checked before each DELETE. Nothing is begun after the time to live."""
     begun = max(case.request.requested_at, case.progress.first_seen_at)
     if now >= begun + time_to_live(case.request, policy):
-        return failed(Reason.GAVE_UP, f"last: {case.progress.last_error or 'nobody looked in time'}")
+        return failed(Reason.GAVE_UP, f"last: {case.progress.last_error or 'no look was made in time'}")
     server, volume_id = case.seen.server if case.seen else None, case.request.volume_id
     listed = next((entry for entry in (case.seen and case.seen.listing) or () if entry.volume_id == volume_id), None)
     if not (server and case.volume and case.ours and listed):
@@ -288,9 +293,9 @@ RULES: tuple[Rule, ...] = (
 
 
 def decide(case: Case, policy: Policy, now: datetime, rules: Sequence[Rule] = RULES) -> Decision:
-    """The first rule that answers; when none objects the attachment is there, idle, meant and safe: Delete.
+    """The answer of the first rule that has one. If none has, the attachment exists, is idle, meant and safe: Delete.
 
-    `case` must have taken in what was read (`Case.saw`).
+    `case` must include the latest look (`Case.saw`).
     """
     answers = (rule(case, policy, now) for rule in rules)
     decision = next((answer for answer in answers if answer is not None), Delete())

@@ -1,4 +1,4 @@
-"""What a request comes wrapped in: SNS, EventBridge, CloudEvents, in any order; who asked, and when."""
+"""Opens the envelopes of a request (SNS, EventBridge, CloudEvents, Argo Events, in any order) and reads its origin."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ Envelope = Mapping[str, JsonValue]
 
 
 class Refused(Exception):
-    """Faults found on the way in, with the origin known so far."""
+    """The message has faults; with the origin known so far."""
 
     def __init__(self, faults: list[Fault], origin: Origin | None = None, data: JsonValue = None) -> None:
         super().__init__("; ".join(f"{fault.field}: {fault.message}" for fault in faults))
@@ -27,11 +27,11 @@ class Refused(Exception):
 
 
 class OwnVerdict(Exception):
-    """The event is a verdict or a summary of this very product."""
+    """The event is a verdict or a summary of this product."""
 
 
 def _unwrap_sns(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, JsonValue]:
-    """An SNS notification carries the message as a JSON text."""
+    """Open an SNS notification, which carries the message as JSON text."""
     origin = _named_by(value, outer, "MessageId", "TopicArn", "Timestamp")
     try:
         return origin, in_binary_mode(strict_json.loads(str(value["Message"])), _sns_attributes(value))
@@ -40,7 +40,7 @@ def _unwrap_sns(value: Envelope, outer: Origin, _prefix: str) -> tuple[Origin, J
 
 
 def _sns_attributes(value: Envelope) -> dict[str, str]:
-    """The message attributes that are texts."""
+    """The message attributes of type string."""
     found = value.get("MessageAttributes")
     entries = found.items() if isinstance(found, dict) else ()
     values = {name: entry.get("Value") for name, entry in entries if isinstance(entry, dict)}
@@ -48,12 +48,15 @@ def _sns_attributes(value: Envelope) -> dict[str, str]:
 
 
 PREFIXES = ("ce-", "ce_", "cloudEvents_")
-"""How bindings of CloudEvents 1.0.2 mark attributes beside the data: HTTP, Kafka and AMQP. None is for SQS; SQS takes
-letters, digits, hyphens, underscores and full stops in the names of its message attributes."""
+"""The prefixes of event attributes beside the data in the CloudEvents 1.0.2 bindings for HTTP, Kafka and AMQP.
+
+No binding exists for SQS. Names of SQS message attributes may contain letters, digits, hyphens, underscores and full
+stops.
+"""
 
 
 def in_binary_mode(data: JsonValue, attributes: Mapping[str, str]) -> JsonValue:
-    """The event whose attributes stand beside its data, as structured JSON; the data alone if there are none."""
+    """The event with attributes beside its data, as structured JSON; the data alone if it has no such attributes."""
     event: dict[str, JsonValue] = {}
     for name, value in attributes.items():
         prefix = next((prefix for prefix in PREFIXES if name.startswith(prefix)), None)
@@ -73,7 +76,7 @@ def _unwrap_eventbridge(value: Envelope, outer: Origin, _prefix: str) -> tuple[O
 
 
 def _unwrap_argo(value: Envelope, outer: Origin, prefix: str) -> tuple[Origin, JsonValue]:
-    """Argo Events: the attributes under `context`, and data as it went over its event bus, in base64 or as JSON.
+    """Open an event of Argo Events: attributes under `context`, data as base64 or JSON.
 
     A webhook event source has the request's payload under `body`.
     """
@@ -89,7 +92,7 @@ BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}")
 
 
 def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, time_name: str) -> Origin:
-    """Take what the envelope says of itself; what it does not say stays the outer envelope's."""
+    """The origin that the envelope gives; values that it lacks come from the outer envelope."""
     id_, source = value.get(id_name), value.get(source_name)
     return replace(
         outer,
@@ -100,9 +103,9 @@ def _named_by(value: Envelope, outer: Origin, id_name: str, source_name: str, ti
 
 
 def _unwrap_cloudevent(value: Envelope, outer: Origin, prefix: str) -> tuple[Origin, JsonValue]:
-    """Validate a structured CloudEvent: the required attributes must be there (CloudEvents 1.0.2 §3.1).
+    """Open and validate a structured CloudEvent, including its required attributes (CloudEvents 1.0.2 §3.1).
 
-    The SDK would make up a missing id, and with it a second identity for a redelivered event.
+    The SDK would invent a missing id, and so a second identity for a redelivered event.
     """
     present = {name: item for name, item in value.items() if item is not None}
     type_ = present.get("type")
@@ -154,7 +157,7 @@ def _trace(event: Envelope, outer: Origin) -> tuple[str | None, str | None]:
 
 
 def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
-    """The data, which must be JSON: as a value, as a text of it (some libraries write it so), or in base64."""
+    """The data, which must be JSON: as a value, as JSON text (some libraries write it so), or in base64."""
     content_type = str(event.get("datacontenttype", "application/json")).partition(";")[0].strip().lower()
     untold = isinstance(event.get("data"), str) or "data_base64" in event
     if not (JSON_TYPE.fullmatch(content_type) or (untold and content_type in NO_TYPE)):
@@ -168,23 +171,23 @@ def _data_of(event: Envelope) -> tuple[JsonValue, list[Fault]]:
 
 
 JSON_TYPE = re.compile(r"[^/\s]+/(json|[^/\s]+\+json)")
-"""By the subtype alone (CloudEvents JSON format §3.1)."""
+"""Judged by the subtype alone (CloudEvents JSON format §3.1)."""
 
 NO_TYPE = ("text/plain", "application/octet-stream")
-"""What libraries write where nobody told them the type of a text or of bytes."""
+"""What libraries write if the sender sets no content type for a text or bytes."""
 
 
 def _from_base64(text: JsonValue) -> bytes:
-    """RFC 4648 §4; the line breaks of MIME (RFC 2045 §6.8) are passed over. Raises ValueError."""
+    """Decode RFC 4648 §4, ignoring the line breaks of MIME (RFC 2045 §6.8). Raises ValueError."""
     return base64.b64decode(re.sub(r"[\r\n]", "", str(text)), validate=True)
 
 
 QUOTES = 2
-"""How often JSON may have been written as a text of JSON again."""
+"""How many times JSON may be encoded as a JSON string again."""
 
 
 def unquoted(value: JsonValue) -> JsonValue:
-    """The value that a text of JSON holds, if it is a text. Raises NotJson."""
+    """The value in a JSON text; any other value unchanged. Raises NotJson."""
     for _ in range(QUOTES):
         if not isinstance(value, str):
             break
@@ -203,16 +206,17 @@ ENVELOPE_KINDS: tuple[
         _unwrap_argo,
     ),
 )
-"""How each envelope is told from the others, and how it is opened."""
+"""How each kind of envelope is recognised and opened."""
 
 
 NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]|[" + "".join(
     chr(plane + last) for plane in range(0x10000, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
 ) + "]")  # fmt: skip
-"""What no attribute may hold (CloudEvents 1.0.2 §3, String): controls, halves of characters, noncharacters."""
+"""Characters that no attribute may contain (CloudEvents 1.0.2 §3, String): control characters, surrogates,
+noncharacters."""
 
 TEXT_BYTES = 2048
-"""Of an attribute as UTF-8. Each becomes part of every event, which has to stay small."""
+"""The longest attribute in UTF-8. Each attribute becomes part of every event, which must stay small."""
 
 
 def is_text(value: Any) -> TypeGuard[str]:

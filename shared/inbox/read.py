@@ -1,4 +1,4 @@
-"""From a message to the cases in it, whatever it is wrapped in; or to all that is wrong with it."""
+"""Reads a message: finds the cases in it, in any envelope, or everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A message that is no valid request: it is answered with all its faults, not retried.
+    """A message that is not a valid request: it gets a verdict with all its faults, and no retry.
 
-    Unless `own` names the kind of our own messages it is: then nothing is wrong with the request, but we, most
-    likely another release of us, wrote what we cannot read. Its `unconfirmed_id` is that of a verdict that was emitted,
-    and `open_volumes` are those that it says have none, where it is about several.
+    If `own` is set, it names the kind of our own message that cannot be read. Then the request is not at fault: most
+    likely another release wrote it. `unconfirmed_id` is the id of its `unconfirmed` event, if that was emitted.
+    `open_volumes` are the volumes of a group that have no verdict yet.
     """
 
     origin: Origin
@@ -65,28 +65,28 @@ class Rejected:
 
     @property
     def forged(self) -> bool:
-        """Nothing in the message is to be believed, not even whose request it is about."""
+        """Whether nothing in the message can be trusted, not even which request it is about."""
         return self.reason is Reason.NOT_AUTHENTIC
 
 
 @dataclass(frozen=True)
 class Ignored:
-    """A message that must not be answered: one of our own verdicts that was routed back to us."""
+    """A message that must get no verdict: one of our own verdicts that was routed back to us."""
 
     why: str
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""No request was made before: with a time of year 1 no arithmetic can be done."""
+"""The earliest time of a request. Times near year 1 would break time arithmetic."""
 
 Found = Union[list[Case], "Group", WaitingDelivery, Rejected, Ignored]
 
 
 def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
-    """The cases in a message (one per volume), together as a group if a summary is to answer them; or the delivery that
-    waited in it, or why there is none of these.
+    """Read a message: return its cases (one per volume), the group of a request with a summary, a waiting delivery, or
+    why there is none of these.
 
-    Raises AwsTrouble if it has a MAC, or seems to be a message of ours, and the keys to tell cannot be read.
+    Raises AwsTrouble if the message has a MAC, or looks like one of our own, and the keys cannot be read.
     """
     origin = Origin(message.id, message.source, message.sent_at, requester=message.sender)
     own: str | None = None
@@ -95,7 +95,7 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
         if isinstance(value, dict):
             own = next((kind for kind, needs in NEEDS.items() if kind in value and needs in value), None)
         if own and isinstance(value, dict):
-            grouped = "volumes" in value  # no release has written one without a MAC
+            grouped = "volumes" in value  # every release has signed these
             if not (is_signed(value, macs) or (not grouped and is_of_the_release_before(value, message.sent_at, macs))):
                 return _forged(message, origin, own)
             if grouped:
@@ -103,11 +103,11 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
             return _waiting(value) if own == "pending_delivery" else [_continued(message, value)]
         if isinstance(value, dict) and MAC in value and is_signed(value, macs):
             origin = replace(origin, requester=requester_in(value) or message.sender)
-        elif message.attributes:  # nobody adds anything to what was signed
+        elif message.attributes:  # a signed message takes nothing from its attributes
             value = in_binary_mode(value, message.attributes)
         since = message.first_received_at if message.receive_count > 1 else None
         progress = Progress(first_seen_at=now, redelivered_since=since)
-        # No request was made after it was sent, nor later than now, whatever its sender says (design rule 3).
+        # A request was made no later than it was sent, and no later than now, whatever time its sender gives.
         latest, found = min(message.sent_at, now), requests_in(value, origin, prefix)
         dated = (replace(request, requested_at=max(EPOCH, min(request.requested_at, latest))) for request in found)
         cases = [Case(request, message, progress) for request in dated]
@@ -122,12 +122,12 @@ def read(message: Message, prefix: str, now: datetime, macs: Macs) -> Found:
 
 
 def requests_in(value: JsonValue, origin: Origin, prefix: str) -> list[DetachRequest]:
-    """Unwrap SNS, EventBridge and CloudEvents in any order they were wrapped, then validate the request."""
+    """Open the envelopes in whatever order they are nested, then validate the request. Raises Refused."""
     for _ in range(ENVELOPES + 1):
         if isinstance(value, str):
             value = _unquoted(value, origin)
         if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and "specversion" in value[0]:
-            (value,) = value  # a batch of one, as some brokers deliver each event (CloudEvents JSON format §4)
+            (value,) = value  # a batch of one, as some brokers send (CloudEvents JSON format §4)
         if not isinstance(value, dict):
             raise Refused([Fault("", f"must be a JSON object, is {_json_type(value)}")], origin)
         envelope = next((unwrap for belongs, unwrap in ENVELOPE_KINDS if belongs(value)), None)
@@ -143,7 +143,7 @@ def requests_in(value: JsonValue, origin: Origin, prefix: str) -> list[DetachReq
 
 
 def _unquoted(text: str, origin: Origin) -> JsonValue:
-    """A text of JSON stands for what is in it; any other is what it is."""
+    """The value in a JSON text. Raises Refused for any other text."""
     try:
         return unquoted(text)
     except strict_json.NotJson as error:
@@ -154,7 +154,7 @@ def _unquoted(text: str, origin: Origin) -> JsonValue:
 
 
 def _continued(message: Message, value: dict[str, JsonValue]) -> Case:
-    """What cannot be read still says whose request it is: the final verdict must bear that request's id."""
+    """Read a continuation. If it is invalid, the rejection names the request, since the final verdict needs its id."""
     try:
         found = Continuation.parse(value)
     except ValidationError as error:
@@ -165,14 +165,14 @@ def _continued(message: Message, value: dict[str, JsonValue]) -> Case:
 
 
 def _together(cases: list[Case]) -> Group:
-    # Loaded for the first request that asks for a summary.
+    # Imported only for requests with a summary.
     from shared.group import Group
 
     return Group.of(cases)
 
 
 def _grouped(message: Message, value: dict[str, JsonValue]) -> Group:
-    """What cannot be read still says whose request it is."""
+    """Read a group. If it is invalid, the rejection names the request."""
     from shared.group import Group
 
     try:
@@ -193,14 +193,14 @@ def _asker(request: JsonValue, message: Message) -> Origin:
 
 
 def _announced(value: JsonValue) -> str | None:
-    """The id of the `unconfirmed` that a continuation says was emitted, read whatever else it holds."""
+    """The id of the `unconfirmed` event that an invalid continuation names."""
     progress = value.get("progress") if isinstance(value, dict) else None
     announced = progress.get("unconfirmed_id") if isinstance(progress, dict) else None
     return announced if is_text(announced) else None
 
 
 def _open(value: JsonValue) -> tuple[str | None, ...]:
-    """The volumes that a group says have no verdict on the bus, read whatever else it holds."""
+    """The volumes without a verdict on the bus that an invalid group names."""
     from shared.group import members_in
 
     listed = members_in(value) if isinstance(value, dict) and "volumes" in value else None
@@ -220,7 +220,7 @@ def _waiting(value: dict[str, JsonValue]) -> WaitingDelivery:
 
 
 def _forged(message: Message, origin: Origin, kind: str) -> Rejected:
-    """Answered under the message's own id: the verdict of the request that it names is not its sender's to end."""
+    """The verdict has the message's own id: the sender must not be able to end the request that the message names."""
     fault = Fault("mac", f"must be the MAC of this service, since the message says that it is its own {kind}")
     return Rejected(origin, (fault,), message.body, reason=Reason.NOT_AUTHENTIC)
 
@@ -242,8 +242,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
 
 
 def _told(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-    """Enough to correct the request by, and no more than can be sent: names are the sender's and of any length."""
-    # A name may be anything of the sender's, and a fault may quote it.
+    """The faults, limited in number and length: their names come from the sender and may have any length."""
     told = [Fault(redact(fault.field, 128), redact(fault.message, 256)) for fault in faults[:FAULTS]]
     more = len(faults) - len(told)
     return (*told, Fault("", f"has {more} more faults")) if more else tuple(told)

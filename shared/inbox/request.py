@@ -1,4 +1,4 @@
-"""The body of a request: its fields, and every fault of it at once."""
+"""Validates the body of a request and reports all its faults at once."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ from shared.strict_json import WIDEST_INTEGER, depth, integers
 
 
 def _canonical_uuid(value: Any) -> Any:
-    """Bring an id to the one spelling the cloud uses; anything but a UUID's own two spellings is refused."""
+    """Convert an id to the cloud's spelling; only a UUID with or without hyphens is accepted."""
     if not isinstance(value, str):
         raise ValueError("must be a UUID as a string")
     try:
@@ -91,27 +91,27 @@ class RequestData(Frozen):
 
 
 ORIGIN_LIMITS = {"id": 512, "source": 2048}
-"""Bytes of UTF-8. Both become part of events, where longer ones would not fit."""
+"""In bytes of UTF-8. Both become part of events, which limits their length."""
 
 
 TOLD = ("id", "source", "correlation_id", "traceparent", "tracestate")
-"""What every event says of a request's origin."""
+"""The fields of a request's origin that every event shows."""
 
 
 def without_token(origin: Origin, token: JsonValue) -> Origin:
-    """The origin as it may be told."""
+    """The origin without the task token."""
     safe: dict[str, Any] = {name: without(str(token), getattr(origin, name)) for name in _holding(origin, token)}
     return replace(origin, **safe)
 
 
 def _holding(origin: Origin, token: JsonValue) -> list[str]:
-    """The names of `TOLD` whose texts hold the token, however it is encoded."""
+    """The names of `TOLD` whose texts contain the token, in any encoding."""
     told = {name: getattr(origin, name) for name in TOLD if isinstance(token, str)}
     return [name for name, text in told.items() if text and without(str(token), text) != text]
 
 
 def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachRequest]:
-    """One request for each volume; for all data disks one without a volume. Raises Refused with every fault."""
+    """One request for each volume; for all data disks, one without a volume. Raises Refused with every fault."""
     asked, faults = _validated(data)
     for name, limit in ORIGIN_LIMITS.items():
         if len(getattr(origin, name).encode()) > limit:
@@ -131,12 +131,12 @@ def requests_of(data: dict[str, JsonValue], origin: Origin) -> list[DetachReques
 
 
 def request_faults(data: dict[str, JsonValue], at: str) -> list[Fault]:
-    """Every fault of a request at once, under the name of where it stands."""
+    """Every fault of a request, with field names prefixed by `at`."""
     return [Fault(".".join(filter(None, (at, fault.field))), fault.message) for fault in _validated(data)[1]]
 
 
 def _validated(data: dict[str, JsonValue]) -> tuple[RequestData | None, list[Fault]]:
-    """The request, if its fields are right, and every fault: those of single fields, and those between them."""
+    """The request, if its fields are valid, and every fault: of single fields and of combinations."""
     asked, faults = None, []
     try:
         asked = RequestData.model_validate(data)
@@ -158,7 +158,7 @@ def _validated(data: dict[str, JsonValue]) -> tuple[RequestData | None, list[Fau
 
 
 def _faults_of_several(data: dict[str, JsonValue], one: JsonValue, many: JsonValue, every: bool) -> list[Fault]:
-    """Fields that contradict each other in a request for several volumes, or for a summary."""
+    """Contradictions between fields in a request for several volumes or with a summary."""
     summed_up = every or data.get("summary") is True
     rules = (
         ("all_data_disks", every and (one, many) != (None, None), "must not stand beside volume_id or volume_ids"),
@@ -191,7 +191,7 @@ MESSAGES = {
     "list_type": "must be a list",
     "dict_type": "must be an object",
 }
-"""Faults in the words of JSON, by pydantic's names for them."""
+"""Fault messages in terms of JSON, by pydantic's error types."""
 
 
 def _message(kind: str, message: str) -> str:
@@ -206,12 +206,12 @@ def valid_id(value: Any) -> str | None:
 
 
 def valid_token(value: Any) -> str | None:
-    """The task token of a request that is otherwise wrong: whoever waits for it is to be told."""
+    """The task token of an invalid request: the workflow that waits for it must be told."""
     return value if isinstance(value, str) and 1 <= len(value) <= 2048 else None
 
 
 def context_faults(context: dict[str, JsonValue]) -> list[str]:
-    """Why a context could not be carried on to the verdict, or be echoed in it."""
+    """Why a context cannot be carried in continuations or echoed in the verdict."""
     size = len(json.dumps(context, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     small = all(-WIDEST_INTEGER - 1 <= number <= WIDEST_INTEGER for number in integers(context))
     rules = (

@@ -1,4 +1,4 @@
-"""Times as senders write them: RFC 3339 §5.6, in all its forms and no other."""
+"""Parses times in every form of RFC 3339 §5.6, and in no other."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,10 @@ FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def parse_time(value: Any) -> datetime | None:
-    """A time with a zone in UTC, to the microsecond; None for anything else.
+    """A time with a zone, in UTC, to the microsecond; None for anything else.
 
-    A leap second is the last moment before the minute that follows. What Python's calendar does not reach (year 0, or
-    an offset across its ends) is its first or last moment.
+    A leap second becomes the last moment before the next minute. Times outside Python's calendar (year 0, or an offset
+    across its ends) become its first or last moment.
     """
     found = _TIME.fullmatch(value) if isinstance(value, str) else None
     if not found:

@@ -1,6 +1,6 @@
-"""The trace of a request: W3C Trace Context (level 2) as the sender wrote it, made fit to be passed on.
+"""Reads the trace of a request (W3C Trace Context, level 2) so that it can be passed on.
 
-A trace never makes a request invalid: what cannot be read is dropped, and the trace starts anew behind us (§3.2.2.3).
+A trace never makes a request invalid: an unreadable one is dropped, and events start without a trace (§3.2.2.3).
 """
 
 import re
@@ -11,16 +11,16 @@ _KEY = r"[a-z0-9][a-z0-9_*/@-]{0,255}"  # level 2 takes any number of @ anywhere
 _MEMBER = re.compile(rf"({_KEY})=[ -+\--<>-~]{{1,256}}")  # a value is printable ASCII without comma and equals sign
 
 MEMBERS = 32
-"""Of a tracestate with more, nothing is passed on (§3.3.1.1)."""
+"""A tracestate with more members is dropped (§3.3.1.1)."""
 
 STATE_BYTES = 512
-"""At least so many are passed on; beyond, whole members go, the long ones first (§3.3.1.5)."""
+"""At least this many bytes are passed on; beyond that whole members are dropped, long ones first (§3.3.1.5)."""
 
 LONG_MEMBER = 128
 
 
 def trace_of(parent: Any, state: Any) -> tuple[str | None, str | None]:
-    """`traceparent` and `tracestate` as they may be passed on; without the first there is no second (§3.4)."""
+    """`traceparent` and `tracestate` to pass on; without the first the second is dropped (§3.4)."""
     traceparent = _traceparent(parent)
     return traceparent, _tracestate(state) if traceparent else None
 
@@ -32,7 +32,7 @@ def _traceparent(value: Any) -> str | None:
     version, trace, span, flags, more = found.groups()
     if version == "ff" or not trace.strip("0") or not span.strip("0") or (version == "00" and more):
         return None
-    if version != "00":  # of a later version, what this one knows of is passed on as this one (§3.2.4)
+    if version != "00":  # a later version is passed on as version 00 (§3.2.4)
         flags = f"{int(flags, 16) & 1:02x}"
     return f"00-{trace}-{span}-{flags}"
 

@@ -155,13 +155,13 @@ def test_the_refusal_says_what_was_seen(flavor: Flavor, unknown: bool) -> None:
     metadata = {"metering.resourcetype": "1"}
     answer = asked(server(flavor=flavor, metadata=metadata))
     assert isinstance(answer, Refuse)
-    assert ("is not told" in answer.explanation) is unknown
+    assert ("flavor, which could say so, is not known" in answer.explanation) is unknown
     assert "metering.resourcetype __type_baremetal (seen: 1)" in answer.explanation
     assert f"flavor id physical.… (seen: {flavor.id or 'nothing'})" in answer.explanation
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [("a\nb", "what cannot be printed"), ("x" * 300, f"{'x' * 64}…"), ("", "nothing")], ids=repr
+    ("value", "shown"), [("a\nb", "unprintable text"), ("x" * 300, f"{'x' * 64}…"), ("", "nothing")], ids=repr
 )
 def test_values_of_users_are_shown_cut_and_escaped(value: str, shown: str) -> None:
     """Metadata and tags may be long, or break a line of a log."""

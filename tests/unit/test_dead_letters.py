@@ -136,8 +136,8 @@ def test_a_continuation_brings_its_evidence() -> None:
         (CONTINUED, "1 DELETE(s) were sent, the last at 2026-11-23T08:00:09Z"),
         (continuation(REQUEST, replace(SENT, accepted_at=START)),
             "the cloud accepted the detach at 2026-11-23T08:00:00Z"),
-        (continuation(REQUEST, Progress(first_seen_at=START)), "the look that broke off may have sent one"),
-        (json.dumps(bare(SERVER, VOLUME)), "the look that broke off may have sent one"),
+        (continuation(REQUEST, Progress(first_seen_at=START)), "the interrupted look may have sent one"),
+        (json.dumps(bare(SERVER, VOLUME)), "the interrupted look may have sent one"),
     ],
 )  # fmt: skip
 def test_the_explanation_claims_no_more_than_is_known(body: str, words: str) -> None:

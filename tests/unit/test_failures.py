@@ -61,7 +61,7 @@ def test_look_is_repeated_ever_later(failures: int) -> None:
 
 
 KNOWN = (
-    "no DELETE is on record, but the look that broke off may have sent one; whether the volume is detached is not "
+    "no DELETE is on record, but the interrupted look may have sent one; whether the volume is detached is not "
     f"known; last error: {SAID}: compare `openstack volume show {VOLUME} -c status -c attachments` with `openstack "
     f"server volume list {SERVER}`"
 )
@@ -85,9 +85,9 @@ def test_an_error_is_recorded_by_its_kind_and_our_line() -> None:
 
 # ------------------------------------------------------------------------------------------- in the dead letters
 
-CAUSES = "the function was throttled, or ran out of time or memory, or AWS did not take what came of the look"
+CAUSES = "the function was throttled, or ran out of time or memory, or AWS did not accept the result of the look"
 NO_DELETE = (
-    "no DELETE is on record, but the look that broke off may have sent one; whether the volume is detached is not known"
+    "no DELETE is on record, but the interrupted look may have sent one; whether the volume is detached is not known"
 )
 COMPARE = (
     f"compare `openstack volume show {VOLUME} -c status -c attachments` with `openstack server volume list {SERVER}`"
@@ -121,6 +121,6 @@ def test_dead_letter_is_answered_with_all_that_is_known(dead: Case, cause: Cause
 def test_dead_dry_run_promises_nothing_about_a_delete() -> None:
     """It ends with the event of a dry run, and has sent nothing."""
     asked = request(dry_run=True)
-    why = f"no finished look is on record: {CAUSES}; it was a dry run, for which no DELETE is ever sent"
+    why = f"no finished look is on record: {CAUSES}; it was a dry run, which never sends a DELETE"
     expected = Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.DEAD_LETTERED, why, Cause.NO_LOOK_FINISHED)
     assert died(case(FRESH, asked)) == expected

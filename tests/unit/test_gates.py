@@ -252,18 +252,18 @@ RUNS = "the server is ACTIVE (power state 1)"
             Refuse(Reason.SYSTEM_DISK, "the volume (/dev/sdb) is the system disk, and the request does not allow it; "
                 "the server is SHUTOFF (vm state stopped)")),
         (volume(), server(), request(), "stopped_only",
-            Refuse(Reason.SERVER_RUNNING, f"{RUNS}, and the operator allows detaching from stopped servers only; "
-                "asked for was the volume (/dev/sdb)")),
+            Refuse(Reason.SERVER_RUNNING, f"{RUNS}, and the operator allows detaching only from stopped servers; "
+                "the request is for the volume (/dev/sdb)")),
         (volume(), server(**ON_WINDOWS), request(), "platform",
-            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is windows; nobody attests that the "
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is windows; the request does not attest that the "
                 "volume (/dev/sdb) is unmounted")),
         (volume(), server(), request(), "attest",
-            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is linux; nobody attests that the "
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is linux; the request does not attest that the "
                 "volume (/dev/sdb) is unmounted")),
         (volume(), server(**NOT_TOLD, image_unread=True), request(), "platform",
             Hold(f"{RUNS}; its image, which may tell its operating system, could not be read")),
         (volume(), server(**NOT_TOLD), request(), "platform",
-            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is unknown; nobody attests that the "
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is unknown; the request does not attest that the "
                 "volume (/dev/sdb) is unmounted")),
         (volume(), server(**NOT_TOLD, image_unread=True), request(unmounted=True), "platform", None),
         (volume(), server(image_unread=True), request(), "platform", None),
@@ -295,7 +295,7 @@ def test_refusal_says_that_no_device_is_known() -> None:
 )
 def test_status_or_vm_state_predicts_the_clouds_refusal(status: str, vm_state: str | None, refused: bool) -> None:
     """Status or vm_state, in any case; the text has the cloud's own status."""
-    words = f"the cloud detaches nothing from a server that is {status}" if refused else None
+    words = f"the cloud refuses to detach from a server that is {status}" if refused else None
     assert words == cloud_refuses(server(status=status, vm_state=vm_state))
 
 

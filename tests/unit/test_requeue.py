@@ -396,11 +396,11 @@ AS_PUT = "as the cloud put it"
             Conclude(Outcome.CHECKED, Detail.WOULD_FAIL, Reason.GAVE_UP, f"last: test.reconcile: {AS_PUT}")),
         (DOWN, HOUR_OLD, HOUR_AGO, failed(Reason.GAVE_UP, f"last: test.reconcile: {AS_PUT}")),
         (DOWN, LONG_ACCEPTED, request(),
-            failed(Reason.GAVE_UP, f"the cloud could not be read any more: test.reconcile: {AS_PUT}")),
+            failed(Reason.GAVE_UP, f"the cloud could no longer be read: test.reconcile: {AS_PUT}")),
         (DOWN, LONG_JOINED, request(),
-            failed(Reason.GAVE_UP, f"the cloud could not be read any more: test.reconcile: {AS_PUT}")),
+            failed(Reason.GAVE_UP, f"the cloud could no longer be read: test.reconcile: {AS_PUT}")),
         (FORBIDDEN, LONG_ACCEPTED, request(),
-            failed(Reason.FORBIDDEN, f"the cloud could not be read any more: test.permanent: {AS_PUT}")),
+            failed(Reason.FORBIDDEN, f"the cloud could no longer be read: test.permanent: {AS_PUT}")),
     ],
 )  # fmt: skip
 def test_the_verdict_quotes_the_cloud(

@@ -600,21 +600,21 @@ FIRST = f"wait {pause(RETRY, 0, f'{ASKED.source} {ASKED.id} {VOLUME}')} s"
 RARELY = f"{pause(WATCH, 0, f'{ASKED.source} {ASKED.id} {VOLUME}')} s"
 NEW = f"attachment {OTHER_ATTACHMENT}, made at 2026-11-23T08:59:30+00:00"
 OLD = "made at 2026-10-24T09:00:00+00:00"
-NEWER_ONE = f"{NEW}, is a newer one and was not touched"
+NEWER_ONE = f"{NEW}, is newer and was not touched"
 ISSUED = "the request was issued (2026-11-23T08:30:00+00:00)"
 NOT_KNOWN = "and whether the server was moved or somebody attached the volume again is not known"
-KNOWN_THEN = f"it is not the one that is known to have been there when {ISSUED}, {NOT_KNOWN}"
+KNOWN_THEN = f"it is not the one that is known to have existed when {ISSUED}, {NOT_KNOWN}"
 NO_TIME = replace(UNDATED, actions=ATTACHED_AGAIN)
 ON_TWO = seen(volume("in-use", elsewhere(), ("another", attachment(attachment_id="3"))), NOT_LISTED)
 APART = seen(volume(), (Listed(VOLUME, "/dev/sdb", attachment_id=OTHER_ATTACHMENT),))
 FAILED, TWO = "failed: ", ", as during a migration"
-AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has let go, compute has not"
+AHEAD, BEHIND = "compute no longer has the attachment, block storage does", "block storage no longer has the attachment, compute does"
 
 
 @table(
     Row("gone, no error", NO_VOLUME, FAILED + "volume_not_found; "),
     Row("server and volume", NEITHER,
-        FAILED + "server_not_found; the volume is not to be found either: check the project"),
+        FAILED + "server_not_found; the volume was not found either: check the project"),
     Row("server", seen(ERROR_FREE, None), FAILED + "server_not_found; the volume is error and attached to no server"),
     Row("on two others", ON_TWO,
         FAILED + f"attached_elsewhere; the volume is in-use and attached to {OTHER_SERVER}, another"),
@@ -635,7 +635,7 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("newer than the one named", AGAIN_ATTACHED, FAILED + f"superseded; {NEWER_ONE}: somebody attached the volume "
         f"after {ATTACHMENT}, which the request names", asked=NAMED),
     Row("newer, named itself", replace(NAMED_AND_NEWER, actions=ATTACHED_AGAIN), FAILED + "superseded; attachment "
-        f"{ATTACHMENT}, made at 2026-11-23T08:59:30+00:00, is a newer one and was not touched: somebody attached the "
+        f"{ATTACHMENT}, made at 2026-11-23T08:59:30+00:00, is newer and was not touched: somebody attached the "
         f"volume after {ISSUED}", asked=NAMED),
     Row("followed one replaced", AGAIN_ATTACHED,
         f"detached: replaced_by_newer; attachment {ATTACHMENT} is gone; {NEWER_ONE}", FOLLOWING),
@@ -645,10 +645,10 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
         f"followed ({ATTACHMENT}, {OLD}), {NOT_KNOWN}", FOLLOWING),
     Row("not known, named", IDLE_UNRECORDED, FAILED + f"superseded; attachment {ATTACHMENT}, {OLD}, was not touched: "
         f"it is not the one that the request names ({OTHER_ATTACHMENT}), {NOT_KNOWN}", asked=OTHER_NAMED),
-    Row("not known, undated", NO_TIME, FAILED + f"superseded; attachment {ATTACHMENT}, made at a time that the cloud "
-        f"does not tell, was not touched: {KNOWN_THEN}"),
+    Row("not known, undated", NO_TIME, FAILED + f"superseded; attachment {ATTACHMENT}, made at an unknown time, "
+        f"was not touched: {KNOWN_THEN}"),
     Row("moving", UNDATED, FIRST + f": the server may be moving; the volume is attached as {ATTACHMENT}"),
-    Row("free, still detaching", FREE_AND_DETACHING, "wait 3 s: the volume is free of servers and still detaching",
+    Row("free, still detaching", FREE_AND_DETACHING, "wait 3 s: the volume has no attachment to the server, and is still detaching",
         accepted(5)),
     Row("gone, in error", seen(ERROR_FREE, NOT_LISTED), "detached: already_detached; the volume is error"),
     Row("gone, in error, accepted", seen(ERROR_FREE, NOT_LISTED), "detached: detached_now; the volume is error",
@@ -659,14 +659,14 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("elsewhere by now", ELSEWHERE_SINCE, "detached: already_detached; "),
     Row("expired", IDLE, FAILED + "expired; expired at 2026-11-23T09:00:00+00:00", asked=EXPIRED),
     Row("too old", IDLE, FAILED + "expired; issued at 2026-11-23T07:00:00+00:00 and first seen at "
-        "2026-11-23T09:00:00+00:00, when its time to live (1:00:00) was over", asked=TWO_HOURS_OLD),
+        "2026-11-23T09:00:00+00:00, after its time to live (1:00:00)", asked=TWO_HOURS_OLD),
     Row("compute ahead", COMPUTE_FIRST, f"{FIRST}: {AHEAD}"),
     Row("storage ahead", STORAGE_FIRST, f"{FIRST}: {BEHIND}"),
     Row("storage ahead for an hour", STORAGE_FIRST, FAILED + f"inconsistent_state; {BEHIND}", HOUR_OLD, HOUR_AGO),
     Row("storage ahead, in error", seen(ERROR_FREE), f"{FIRST}: {BEHIND}"),
-    Row("reserved", seen(RESERVED), FIRST + ": the volume is reserved, compute still holds it"),
+    Row("reserved", seen(RESERVED), FIRST + ": the volume is reserved, compute still has it"),
     Row("attaching", seen(replace(RESERVED, status="attaching")),
-        FIRST + ": the volume is attaching, compute still holds it"),
+        FIRST + ": the volume is attaching, compute still has it"),
     Row("detaching", DETACHING, "wait 1 s: the volume is detaching"),
     Row("joined 10 min ago", DETACHING, f"wait, say unconfirmed {RARELY}: the volume is detaching", joined(600)),
     Row("joined 6 h ago", DETACHING, FAILED + "stuck_detaching; the volume is detaching; watched for 6:00:00",
@@ -685,11 +685,11 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("refused, not seen detaching", IDLE, FAILED + "refused_by_server; the volume has stayed in-use with the same "
         "attachment", accepted(60, idle_reads=1)),
     Row("denied", IDLE, FAILED + "forbidden; DELETE: http_403 no", refused(3, idle_reads=1)),
-    Row("denied, once idle", IDLE, "wait 3 s: DELETE: http_403 no; whether it had an effect is looked at",
+    Row("denied, once idle", IDLE, "wait 3 s: DELETE: http_403 no; checking whether it had an effect",
         refused(1, attempt=3)),
     Row("lost", IDLE, "wait 25 s: the outcome of the last DELETE is unknown", lost(1, 5)),
     Row("lost thrice", IDLE, FIRST + ": 3 DELETEs without a known outcome; not sending another", lost(3, 600)),
-    Row("not looked at in time", IDLE, FAILED + "gave_up; last: nobody looked in time",
+    Row("not looked at in time", IDLE, FAILED + "gave_up; last: no look was made in time",
         progress(first_seen_at=ago(minutes=70)), TWO_HOURS_OLD),
     Row("in trouble all the time", IDLE, FAILED + "gave_up; last: http_503: busy",
         progress(first_seen_at=ago(minutes=70), last_error="http_503: busy"), TWO_HOURS_OLD),
@@ -704,7 +704,7 @@ AHEAD, BEHIND = "compute has let go, block storage has not", "block storage has 
     Row("dry run, would fail before the cloud refuses", machine(status="RESCUE", vm_state="rescued", locked=True),
         "checked: would_fail server_locked; the server is locked", asked=DRY_RUN),
     Row("dry run, the cloud refuses", machine(status="RESCUE", vm_state="rescued"), "checked: would_fail api_rejected; "
-        "the cloud detaches nothing from a server that is RESCUE", asked=replace(DRY_RUN, unmounted=True)),
+        "the cloud refuses to detach from a server that is RESCUE", asked=replace(DRY_RUN, unmounted=True)),
 )  # fmt: skip
 def test_explanations_say_what_was_read_and_when_the_next_look_is(row: Row) -> None:
     """The whole decision, in the words that stand in the verdict, the log and the evidence."""

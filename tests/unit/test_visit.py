@@ -587,7 +587,7 @@ def test_a_bug_of_an_undelivered_case_remembers_since_when() -> None:
     ("so_far", "decision"),
     [
         (FRESH, Requeue(FIRST_WAIT, "credentials_unread: the credentials cannot be read: GetSecretValue")),
-        (accepted(6 * 3600, unconfirmed_id="u"), failed(Reason.GAVE_UP, "the cloud could not be read any more: "
+        (accepted(6 * 3600, unconfirmed_id="u"), failed(Reason.GAVE_UP, "the cloud could no longer be read: "
             "credentials_unread: the credentials cannot be read: GetSecretValue")),
     ],
 )  # fmt: skip
