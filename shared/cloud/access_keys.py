@@ -1,7 +1,7 @@
-"""Access by access key: nothing is logged in, each request is signed.
+"""Access by access key: there is no login, and each request is signed.
 
-There is no token, and so no catalog: the project is given or found by its name, the addresses are those of the region,
-or given. A key that was refused is left alone for a while, since a few more wrong signatures would lock it.
+Without a token there is no catalog: the project is given or found by name, and the addresses are those of the region,
+or given. A refused key is not used for a while, since a few more wrong signatures would lock it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CANONICAL = re.compile(r"\W*canonical", re.IGNORECASE)
 
 
 class Refused(NamedTuple):
-    """How often in a row signatures were refused, why, and until when nothing is signed with the same key."""
+    """How many signatures in a row were refused, why, and until when the key is not used."""
 
     times: int
     why: Classified
@@ -45,9 +45,9 @@ class Refused(NamedTuple):
 
 @dataclass(eq=False)
 class AccessKeys:
-    """The access key of one login: signs requests, a few at once, and none for a while after a refusal.
+    """The access key of one login: signs a few requests in parallel, and none for a while after a refusal.
 
-    It takes the place of a login.
+    It replaces a login.
     """
 
     known: CloudCredentials
@@ -63,13 +63,13 @@ class AccessKeys:
 
     @classmethod
     def of(cls, known: CloudCredentials, http: requests.Session, clock: Clock) -> AccessKeys:
-        """With the session that a project is looked up by; the settings have checked that the key is complete."""
+        """The access key of complete credentials; `http` looks up the project."""
         given = (known.access_key, known.secret_key, known.security_token)
         access, secret, token = (value.get_secret_value() if value else "" for value in given)
         return cls(known, http, clock, Signer(access, secret, clock, known.signing, token))
 
     def granted(self) -> Granted:
-        """The project and the addresses; asks for nothing but the id of a project that is known by name.
+        """The project and the addresses; makes a call only for a project that is known by name.
 
         Raises KeyRefused, NoAnswer, and OSError if no answer comes.
         """
@@ -116,7 +116,7 @@ class AccessKeys:
 
     @contextmanager
     def _turn(self) -> Iterator[int]:
-        """Wait until there is room; how many refusals there were before the request. Raises KeyRefused, NoAnswer."""
+        """Wait until another request may be sent; yield the number of refusals so far. Raises KeyRefused, NoAnswer."""
         with self._free:
             while self._unanswered >= (SIGNED_AT_ONCE if self._proven else 1):
                 if not self._free.wait(LIMIT.get().ends - monotonic()):
@@ -133,7 +133,8 @@ class AccessKeys:
                 self._free.notify_all()
 
     def _judge(self, answer: Answer, refusals: int) -> None:
-        """An accepted signature ends a row of refusals, unless another one was refused meanwhile."""
+        """Record whether the signature was accepted; a success clears refusals, unless another request was refused
+        meanwhile."""
         with self._free:
             if answer.status < 400:
                 if refusals == self._refusals:
@@ -146,23 +147,24 @@ class AccessKeys:
                 self.refused = Refused(times, self._why(answer), self.clock() + timedelta(seconds=pause))
 
     def _why(self, answer: Answer) -> Classified:
-        """A verdict, since the same key would be refused again; with the difference of the clocks if that is why."""
+        """The refusal as a permanent failure, since the key would be refused again; with the clock difference if that
+        is the cause."""
         told = classify(answer)
-        # The gateway may add the request as it was signed, line by line: of no use, and too long for a reason.
+        # The gateway may quote the signed request line by line: too long for a reason, and of no use.
         said = " ".join(CANONICAL.split(told.message)[0].split())
         skew = _skew(answer.headers, self.clock())
         message = f"{skew}. {said}" if skew else said
         return replace(told, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED, message=message)
 
     def _answer(self, response: requests.Response) -> Answer:
-        """Without the key, which a refusal repeats with all that was signed."""
+        """The answer without the key, which a refusal may quote."""
         headers = {name.lower(): value for name, value in response.headers.items()}
         content = response.content if response.ok else hidden(response.content, self.known.secrets)
         return Answer(response.status_code, headers, content)
 
 
 def _skew(headers: Mapping[str, str], now: datetime) -> str:
-    """What the answer's date says of our clock, if it differs by more than a signature may."""
+    """How far our clock is off by the answer's date, if by more than a signature may be."""
     try:
         ahead = (now - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
     except (ValueError, TypeError):  # no date, or one without a zone
@@ -182,7 +184,7 @@ def _projects(body: bytes) -> list[dict[str, Any]]:
 
 
 def _catalog(known: CloudCredentials) -> list[dict[str, Any]]:
-    """The addresses of the region; a cloud of one's own has none but those of the settings."""
+    """The addresses of the region; for any other cloud there are only those of the settings."""
     place = known.place
     if place is None:
         return []

@@ -1,11 +1,11 @@
-"""The job API of the bare metal service, instead of compute: for clouds whose compute API is closed to tenants.
+"""The job API of the bare metal service, for clouds whose compute API is closed to tenants.
 
-Servers, their lists of attachments and the DELETE go to BMS v1 (Open Telekom Cloud, "API Reference, BMS APIs");
-volumes are read at block storage, and the login is the same. A DELETE is answered with the id of a job, which is the
-receipt: the job tells how the detach ended, and why it failed. It never proves a detach: both planes do.
+Servers, their lists of attachments and the DELETE use BMS v1 (Open Telekom Cloud, "API Reference, BMS APIs"). Volumes
+are read from block storage, and the login is the same. The answer to a DELETE holds the id of a job, which is the
+receipt: the job tells how the detach ended and why it failed. It never proves a detach; both planes do.
 
-There are no microversions, no action records and no `bdm_uuid`, so a disk of a server that was moved is not told from
-one that was attached again.
+There are no microversions, no action records and no `bdm_uuid`, so a disk of a moved server cannot be told from one
+that was attached again.
 """
 
 import re
@@ -38,17 +38,17 @@ STATES: Mapping[str, Ended] = {
     "SUCCESS": Ended.SUCCEEDED,
     "FAIL": Ended.FAILED,
 }
-"""What the states of a job mean (BMS API, "Querying Task Statuses")."""
+"""The meaning of a job's states (BMS API, "Querying Task Statuses")."""
 
 JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
-"""32 hex digits or a UUID in the documents; nothing that could lead elsewhere in a path."""
+"""The documentation shows 32 hex digits or a UUID. The pattern excludes characters that would change a path."""
 
 
 # ----------------------------------------------------------------------------------------------------- the answers
 
 
 class Job(NamedTuple):
-    """What a job says: how the detach ended, and of a failure its code and its reason, where the job tells them."""
+    """What a job says: how the detach ended, and the code and reason of a failure if it gives them."""
 
     ended: Ended
     code: str = ""
@@ -56,7 +56,7 @@ class Job(NamedTuple):
 
     @property
     def said(self) -> str:
-        """The failure in a clause; nothing of what did not fail."""
+        """The failure as a clause; empty without a failure."""
         if self.ended is not Ended.FAILED:
             return ""
         told = " ".join(filter(None, (self.code, self.why))).rstrip(".")
@@ -64,9 +64,9 @@ class Job(NamedTuple):
 
 
 def job(body: Any) -> Job:
-    """The job of a detach. Raises Unreadable if the query failed, or if it is another job.
+    """Read the job of a detach. Raises Unreadable if the query failed, or if it is another job.
 
-    A parent that succeeded with a part that did not has not succeeded: it says nothing.
+    A job that succeeded with a part that did not counts as unknown.
     """
     if not isinstance(body, dict):
         raise wire.Unreadable("the answer holds no job")
@@ -97,13 +97,13 @@ def _parts(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _texts(found: Mapping[str, Any], *names: str) -> list[str]:
-    """The members that say something, each in one line."""
+    """The members that are not empty, each as one line."""
     values = (found.get(name) for name in names)
     return [" ".join(str(value).split()) for value in values if isinstance(value, str | int) and str(value).strip()]
 
 
 def job_id(body: bytes) -> str | None:
-    """The job that an accepted DELETE has begun (BMS API, "Task ID Response")."""
+    """The id of the job of an accepted DELETE (BMS API, "Task ID Response")."""
     try:
         document = wire.document(body)
     except wire.Unreadable:
@@ -113,7 +113,7 @@ def job_id(body: bytes) -> str | None:
 
 
 def accepted(answer: Answer, classified: Classified) -> tuple[Classified, str | None]:
-    """What a DELETE was answered with, and the id of its job. Success without a job is an unknown outcome."""
+    """The classified answer to a DELETE and the id of its job. Success without a job is an unknown outcome."""
     if answer.status not in range(200, 300):
         return classified, None
     plain = f"http_{answer.status}"
@@ -125,7 +125,8 @@ def accepted(answer: Answer, classified: Classified) -> tuple[Classified, str | 
 
 
 def server(body: Any) -> Server:
-    """As Nova's. The volumes with the boot index 0 are system disks, and have the root device where none is named."""
+    """Read a server as from Nova. Volumes with boot index 0 are system disks, and give the root device if none is
+    named."""
     found = wire.server(body)
     volumes = body["server"].get("os-extended-volumes:volumes_attached")
     first = [
@@ -139,7 +140,7 @@ def server(body: Any) -> Server:
 
 
 def servers(body: Any) -> tuple[list[Server], int | None]:
-    """A page of servers, and how many there are in all, where that is told."""
+    """A page of servers, and the total number if it is given."""
     found, _ = wire.servers(body)
     count = body.get("count")
     return found, count if isinstance(count, int) else None
@@ -152,7 +153,7 @@ SERVERS = Read("list_servers", BARE_METAL, "baremetalservers/detail?limit={}&off
 
 
 class BareMetalCloud(OpenStackCloud):
-    """One project of a cloud whose servers are asked of BMS v1."""
+    """One project of a cloud whose servers are read from BMS v1."""
 
     __slots__ = ()
 
@@ -172,13 +173,13 @@ class BareMetalCloud(OpenStackCloud):
             reading: Reading[tuple[list[Server], int | None]] = self._read(SERVERS, str(PAGE), str(page))
             (more, count), before = reading.value, len(found)
             found, calls = found | {one.id: one for one in more}, (*calls, *reading.calls)
-            # A service that ignores `offset` tells the same ones again.
+            # A service that ignores `offset` repeats the same servers.
             if len(found) == before or (count is not None and len(found) >= count):
                 break
         return Reading(list(found.values()), calls)
 
     def ended(self, _server_id: str, receipt: str) -> Reading[Ended]:
-        """How the job ended; unknown where it cannot be read."""
+        """How the job ended; unknown if it cannot be read."""
         try:
             reading: Reading[Job] = self._read(JOB, quote(receipt, safe=""))
         except CloudTrouble as trouble:
@@ -192,11 +193,11 @@ class BareMetalCloud(OpenStackCloud):
         return Reading(told.ended, evidence, told.said)
 
     def actions(self, _server_id: str) -> Reading[tuple[Action, ...]]:
-        """None: the service keeps no records of what was done to a server."""
+        """Empty: the service keeps no records of actions."""
         return Reading(())
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
-        """Send the DELETE. Whatever comes back of it is the value; its receipt is the id of the job."""
+        """Send the DELETE. The value is its result, whatever it was; its receipt is the id of the job."""
         answer, classified = self._delete(server_id, volume_id)
         begun = None
         if answer is not None:
@@ -207,7 +208,7 @@ class BareMetalCloud(OpenStackCloud):
 def connect(
     read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now, endpoint: str | None = None
 ) -> BareMetalCloud:
-    """The cloud of the credentials that `read` gives; `endpoint` is for those that name none themselves."""
+    """The cloud of the credentials that `read` returns; `endpoint` is for credentials that give none."""
     for_login, for_calls = (http, http) if http else sessions()
     login = Login(_with(endpoint, read), for_login, clock, BARE_METAL)
     return BareMetalCloud(login, Calls(login, for_calls, clock), clock)

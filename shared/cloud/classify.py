@@ -1,4 +1,4 @@
-"""An answer of the cloud, understood: read by its shape, looked up in one table, never by status alone."""
+"""Classifies answers of the cloud by their shape and content with one table, never by status alone."""
 
 import json
 import re
@@ -17,11 +17,11 @@ EMPTY_MEANS_ACCEPTED = frozenset({200, 201, 202, 204})
 _SERVICE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}\.[0-9]{1,8}", re.ASCII)
 _FAULT_NAME = re.compile(r"[A-Za-z]{1,40}", re.ASCII)
 _MARKUP = re.compile(r"<[^<>]*>")
-_MATCHED = 2000  # characters of a message that patterns are held against
+_MATCHED = 2000  # characters of a message that patterns are matched against
 
 
 class _Fault(NamedTuple):
-    """What a body says, whichever envelope it came in; `codes` in the order they are to be believed."""
+    """What a body says, in any envelope; `codes` in order of trust."""
 
     codes: tuple[str, ...] = ()
     message: str = ""
@@ -29,9 +29,9 @@ class _Fault(NamedTuple):
 
 
 def classify(answer: Answer, *, now: datetime | None = None) -> Classified:
-    """Say what to do about an answer to a DELETE or a read; what the table does not know is to be reconciled.
+    """Classify an answer to a DELETE or a read; an answer that is not in the table needs a look.
 
-    `now` is needed only where Retry-After is a date; without it such a header is ignored.
+    `now` is needed only if Retry-After is a date; without it a date is ignored.
     """
     plain = f"http_{answer.status}"
     if answer.status in EMPTY_MEANS_ACCEPTED and not answer.body.strip():
@@ -54,7 +54,7 @@ def classify(answer: Answer, *, now: datetime | None = None) -> Classified:
 
 
 def _canonical(code: str) -> str:
-    """One spelling per code: case does not count, and the gateway signs as APIG or as APIGW."""
+    """One spelling per code: case is ignored, and the gateway's APIG and APIGW are the same."""
     service, dot, number = code.lower().partition(".")
     return f"{'apigw' if service == 'apig' else service}{dot}{number}"
 
@@ -79,7 +79,7 @@ def _rows(keys: tuple[str, ...], status: int, message: str) -> Iterator[Row]:
 
 
 def _shown_code(row: Row | None, codes: tuple[str, ...], plain: str) -> str:
-    """The code that decided, spelled as the service spelled it; else the first it gave."""
+    """The code of the matching row as the service spelled it; otherwise the first one in the answer."""
     decided = (code for code in codes if row and _canonical(code) == _canonical(row.key))
     return redact(next(decided, codes[0] if codes else plain))
 
@@ -90,15 +90,15 @@ def _shown_code(row: Row | None, codes: tuple[str, ...], plain: str) -> str:
 def _read(text: str) -> _Fault:
     try:
         document = json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, a number of too many digits, or nested to no purpose
+    except (ValueError, RecursionError):  # no JSON, a number of too many digits, or nested too deeply
         document = None
     fault = _fault(document) if isinstance(document, dict) else None
-    # Redacted before the markup goes, since a tag may be the name that gives a secret away.
+    # Redact before removing markup, since a tag may name a secret.
     return fault or _Fault(message=" ".join(_MARKUP.sub(" ", redact(text, len(text))).split()))
 
 
 def _fault(document: Mapping[str, Any]) -> _Fault | None:
-    """Find the envelope: flat (gateway, IAM), or under a name that is `error` or the name of a fault."""
+    """Find the envelope: flat (gateway, IAM), or under `error` or the name of a fault."""
     if document.keys() & {"error_code", "error_msg"} or isinstance(document.get("code"), str):
         return _Fault(tuple(_codes([document])), _message([document]))
     for name, inner in document.items():
@@ -111,7 +111,7 @@ def _fault(document: Mapping[str, Any]) -> _Fault | None:
 
 
 def _codes(layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The services' own codes; a number, or a number as text, only repeats the status."""
+    """The service's own codes; numbers, also as text, only repeat the status."""
     for layer in layers:
         for code in (layer.get("error_code"), layer.get("code")):
             if isinstance(code, str) and _SERVICE_CODE.fullmatch(code):

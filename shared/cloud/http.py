@@ -1,10 +1,10 @@
-"""One call to the cloud: our own sessions, the time limit of a call, and what happens to a refused token.
+"""Sends one call to the cloud: sessions, the time limit of a call, and a new token after a refusal.
 
-The login is apart from this (`keystone`): it gives the token, the project and the addresses of the services.
+`keystone` does the login: it gives the token, the project and the addresses of the services.
 
-`requests` bounds the wait between two bytes, so an answer that trickles lasts for ever. Here a call has a limit for
-all of it: connecting, headers and body. Nothing is sent once it is over, by the wall clock either, which goes on while
-the process is frozen between two invocations.
+`requests` limits only the wait between two bytes, so a slow answer could last for ever. Here a limit applies to the
+whole call: connecting, headers and body. Nothing is sent after it, also by the wall clock, which goes on while the
+process is frozen between two invocations.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 _around = lru_cache(maxsize=64)(
     lambda http, root, verify: http.merge_environment_settings(root, {}, False, verify, None)
 )
-"""The proxies on the way to an address, and by which certificates it is checked: for good, like the environment."""
+"""The proxies and certificates for an address; cached, since the environment does not change."""
 
 _normal = lru_cache(maxsize=64)(lambda root: str(requests.Request("GET", root).prepare().url).rstrip("/"))
-"""An address as `requests` writes it: host names in ASCII, blanks escaped. Raises what `requests` raises."""
+"""An address as `requests` normalizes it: host names in ASCII, blanks escaped. Raises what `requests` raises."""
 
 
 @dataclass(frozen=True)
 class Calls:
-    """Sends requests for one login. Nothing is repeated but a read whose token was refused."""
+    """Sends requests for one login. Only reads with a refused token are repeated."""
 
     login: Login
     http: requests.Session
@@ -61,10 +61,10 @@ class Calls:
     def send(
         self, method: str, service: Service, path: str, version: str | None = None, deadline: datetime | None = None
     ) -> Answer:
-        """The answer to a read, whatever its status, except for a redirect. Raises NoAnswer.
+        """The answer to a read with any status except a redirect. Raises NoAnswer.
 
-        A refused token is dropped if it is still the current one, and the read is repeated with the current one; once
-        more yet, if the operator has rotated the credentials. A refused signature is repeated with other keys only.
+        After a refused token the read is repeated with a new one, and once more if the operator has rotated the
+        credentials. After a refused signature it is repeated only with other keys.
         """
         access = self.login.access(deadline)
         repeats = [self.login.renewed, self.login.rotated]
@@ -97,10 +97,10 @@ class Calls:
         deadline: datetime | None = None,
         seconds: float = LONGEST_CALL,
     ) -> Answer:
-        """One HTTP request with the rights and the address of `access`: no login, redirect, retry. Raises NoAnswer.
+        """One HTTP request with the token and address of `access`: no login, redirect or retry. Raises NoAnswer.
 
-        It is over, headers and body included, within `seconds`, and before the deadline. `version` is a microversion of
-        compute, which is not asked for once it was refused (Cinder takes none of compute's).
+        It ends within `seconds`, headers and body included, and before the deadline. `version` is a microversion of
+        compute; a refused one is not sent again (Cinder does not accept compute's).
         """
         if service not in access.services:
             raise NoAnswer.for_good(Reason.API_REJECTED, access.missing(service))
@@ -115,25 +115,25 @@ class Calls:
                 options: dict[str, Any] = {"headers": headers, "timeout": timeout, "verify": access.verify}
                 response = access.keys.request(http, method, f"{root}/{path}", allow_redirects=False, **options)
             else:
-                # What a session does beside this (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
+                # The other work of a session (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
                 request = requests.PreparedRequest()
                 request.method, request.url = method, f"{_normal(root)}/{path}"
                 request.prepare_headers({**http.headers, **headers})
                 request.prepare_body(None, None)
                 around = _around(http, root, access.verify)
                 response = http.get_adapter(request.url).send(request, timeout=timeout, **around)
-                _ = response.content  # read while the limit counts
+                _ = response.content  # read within the limit
         except (OSError, ValueError) as error:  # RequestException is an OSError, what cannot be sent a ValueError
             raise NoAnswer(unanswered(error, service.value if method == "GET" else None)) from error
         lower: dict[str, str] = dict(response.headers.lower_items())
-        if response.ok:  # what it holds is parsed and not quoted
+        if response.ok:  # parsed, and not quoted
             return Answer(response.status_code, lower, response.content)
         shown = {name: hidden(value.encode(), access.secrets).decode() for name, value in lower.items()}
         return Answer(response.status_code, shown, hidden(response.content, access.secrets))
 
 
 def refuses_login(answer: Answer) -> bool:
-    """Whether a token or a signature is not accepted: a 401, or a code that means the same under another status."""
+    """Whether a token or a signature was refused: a 401, or a code with that meaning under another status."""
     return answer.status == 401 or classify(answer).kind is AnswerClass.REAUTHENTICATE
 
 
@@ -141,7 +141,7 @@ def refuses_login(answer: Answer) -> bool:
 
 
 class Limit(NamedTuple):
-    """When a call has to be over: by the monotonic clock, in seconds, and by the wall clock."""
+    """When a call must end: by the monotonic clock in seconds, and by the wall clock."""
 
     ends: float
     ends_at: datetime
@@ -149,11 +149,12 @@ class Limit(NamedTuple):
 
 
 LIMIT: ContextVar[Limit] = ContextVar("LIMIT")
-"""Of the call that this thread makes."""
+"""The limit of this thread's current call."""
 
 
 def limit(seconds: float, deadline: datetime | None, clock: Clock) -> float:
-    """Set the limit of the next call: so many seconds, or what is left before the deadline. Raises NoAnswer at it."""
+    """Set the limit of the next call: `seconds`, or what is left before the deadline. Raises NoAnswer if nothing is
+    left."""
     now = clock()
     left = min(seconds, (deadline - now).total_seconds()) if deadline else seconds
     if left <= 0:
@@ -164,19 +165,19 @@ def limit(seconds: float, deadline: datetime | None, clock: Clock) -> float:
 
 
 class _Limited:
-    """What makes a socket keep the limit of the call that it serves."""
+    """A socket that enforces the limit of its call."""
 
     __slots__ = ()
 
     def sendall(self, *arguments: Any) -> None:
-        """However long the thread was kept from this: in DNS, connecting, in TLS."""
+        """Send only within the limit, which DNS, connecting or TLS may have used up."""
         ends, ends_at, clock = LIMIT.get()
         if monotonic() >= ends or clock() >= ends_at:
             raise TimeoutError("the time of the call was over before it was sent")
         super().sendall(*arguments)  # type: ignore[misc]
 
     def recv_into(self, *arguments: Any) -> int:
-        """Wait for bytes as long as is left, not as long each time."""
+        """Wait for bytes for the time left, not for a full timeout each time."""
         socket_: Any = self
         left = LIMIT.get().ends - monotonic()
         if left <= 0:
@@ -194,10 +195,10 @@ class _TlsSocket(_Limited, ssl.SSLSocket):
 
 
 class _Connection(HTTPConnection):
-    """Over a socket that keeps the limit."""
+    """A connection over a socket that enforces the limit."""
 
     def _new_conn(self) -> socket.socket:
-        """As urllib3 does, but the time to connect is for all addresses of a name together, and for TLS too."""
+        """Connect as urllib3 does, but with one time limit for all addresses of a name and for TLS."""
         ends = monotonic() + float(self.timeout or CLOUD_CONNECT)
         late, why = False, "the name has no address"
         try:
@@ -218,7 +219,7 @@ class _Connection(HTTPConnection):
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS, which makes a socket of its own."""
+    """The same over TLS, which creates its own socket."""
 
     def connect(self) -> None:
         super().connect()
@@ -235,13 +236,13 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Variables by which `requests` checks certificates where no setting says how."""
+"""Variables with certificates that `requests` uses if no setting gives any."""
 
 POOLS = {"http": _Pool, "https": _TlsPool}
 
 
 class _Adapter(HTTPAdapter):
-    """Holds the calls that go through a proxy to the limit too."""
+    """Enforces the limit for calls through a proxy too."""
 
     def proxy_manager_for(self, *arguments: Any, **named: Any) -> Any:
         manager = super().proxy_manager_for(*arguments, **named)
@@ -250,7 +251,7 @@ class _Adapter(HTTPAdapter):
 
 
 def sessions() -> tuple[requests.Session, requests.Session]:
-    """For logins and for calls. Connections are kept; retries are not their business."""
+    """The sessions for logins and for calls. Connections are kept; nothing is retried."""
     for_login, for_calls = requests.Session(), requests.Session()
     # Otherwise `requests` looks through the whole environment, and for a .netrc, at each request.
     heeded = bool(getproxies()) or any(map(os.environ.get, CA_BUNDLES))

@@ -1,7 +1,7 @@
-"""The login at Keystone, and what it gave, kept for all calls of a process: token, project, addresses of the services.
+"""Logs in at Keystone and keeps the result for all calls of a process: token, project, addresses of the services.
 
-An access key needs no login; `access_keys` has the same things without one. What is sent, and what the answer means,
-is in the Identity API v3, "Authentication and token management".
+`access_keys` gives the same without a login. The requests and answers are those of the Identity API v3, "Authentication
+and token management".
 """
 
 import re
@@ -40,16 +40,16 @@ ENDING = re.compile(r"(/v3)?/*$")
 """How the address of Keystone may end."""
 
 ReadCredentials = Callable[[float], CloudCredentials]
-"""Credentials that are at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
+"""Returns credentials at most so many seconds old. Raises SettingsError, or AwsTrouble if they cannot be read."""
 
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 LONGEST_LIFE = timedelta(days=365)
-"""No token is trusted for longer on Keystone's word; one that lives longer is renewed then."""
+"""A token with a longer life is renewed after this time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Granted:
-    """What a login by these credentials gave; after `good_until`, by our own clock, the token is not used."""
+    """The result of a login with these credentials; after `good_until`, by our own clock, the token is not used."""
 
     known: CloudCredentials = field(repr=False)
     token: str = field(repr=False)
@@ -60,9 +60,10 @@ class Granted:
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """What one login gave; a service without an address is not in the catalog, where `where` says.
+    """The access that one login gave. A service without an address is missing in the catalog; `where` says where it was
+    looked up.
 
-    A request carries the `headers`, and is sent through the `keys` if there are some. No answer may show the `secrets`.
+    A request carries the `headers`, and is sent through `keys` if set. No answer may show the `secrets`.
     """
 
     token: str = field(repr=False)
@@ -80,7 +81,7 @@ class Access:
 
 
 class _Refused(NamedTuple):
-    """How often in a row a login was refused, why, and until when the same credentials are not tried again."""
+    """How many logins in a row were refused, why, and until when the same credentials are not tried again."""
 
     times: int
     why: Classified
@@ -89,25 +90,26 @@ class _Refused(NamedTuple):
 
 @dataclass
 class Login:
-    """One project's login, shared by all calls. Many at once make one login; rotated credentials take over."""
+    """One project's login, shared by all calls. Concurrent calls share one login, and rotated credentials replace the
+    old ones."""
 
     read: ReadCredentials
     http: requests.Session
     clock: Clock
     servers_at: Service = Service.COMPUTE
-    """The service that is asked for servers: compute, or bare metal."""
+    """The service that servers are read from: compute, or bare metal."""
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _credentials: CloudCredentials | None = field(default=None, repr=False)
     _granted: Granted | None = field(default=None, repr=False)
     _keys: "AccessKeys | None" = field(default=None, repr=False)
     held: Access | None = field(default=None, repr=False)
-    """What the last read used; reading it costs no login, no secret and no wait for either."""
+    """The access of the last read; using it needs no login, no secret and no lock."""
     named_project: str | None = None
-    """The project that the credentials name by its id."""
+    """The project id in the credentials."""
     _refused: _Refused | None = None
 
     def refresh(self, kept_seconds: float = SECRET_KEPT) -> bool:
-        """Read the credentials, from a secret's cache; whether they are other ones than before."""
+        """Read the credentials, possibly from a cache; return whether they have changed."""
         with self._lock:
             credentials = self.read(kept_seconds)
             if credentials == self._credentials:
@@ -118,9 +120,9 @@ class Login:
             return True
 
     def access(self, deadline: datetime | None = None) -> Access:
-        """The current token and where it is good for, by a login if there is none. Raises NoAnswer.
+        """The current access; logs in if there is none. Raises NoAnswer.
 
-        Threads that come meanwhile wait for that login, until their own deadlines.
+        Other threads wait for that login until their own deadlines.
         """
         held = self.held
         if held and self.clock() < held.granted.good_until and not (self._keys and self._keys.refused):
@@ -135,7 +137,7 @@ class Login:
             self._lock.release()
 
     def catalog(self) -> tuple[Offered, ...]:
-        """All that the catalog has with the interface of the credentials; logs in. Raises NoAnswer."""
+        """All entries of the catalog with the interface of the credentials; logs in. Raises NoAnswer."""
         with self._lock:
             granted = self._logged_in(None)
             return tuple(offered(granted.catalog, granted.known.interface))
@@ -155,10 +157,10 @@ class Login:
             self._lock.release()
 
     def _logged_in(self, deadline: datetime | None) -> Granted:
-        """What the current login gave, or a new one if there is none or its token ends soon.
+        """The current login, or a new one if there is none or its token expires soon.
 
-        A refused login has the credentials read once more: if they were rotated, the new ones are tried. If not, the
-        same ones are tried again only after the pauses of LOGIN_PAUSES.
+        After a refused login the credentials are read again: rotated ones are tried at once, the same ones only after a
+        pause of LOGIN_PAUSES.
         """
         refused = self._refused or (self._keys.refused if self._keys else None)
         if refused and not self.refresh(SECRET_NEWEST) and self.clock() < refused.until:
@@ -184,16 +186,16 @@ class Login:
     def _once_more_refused(self, why: Classified) -> _Refused:
         times = self._refused.times + 1 if self._refused else 1
         if why.kind is not AnswerClass.REAUTHENTICATE:
-            times = max(times, 2)  # said in so many words: locked, or a wrong password
+            times = max(times, 2)  # the answer is explicit: locked, or a wrong password
         pause = LOGIN_PAUSES[min(times, len(LOGIN_PAUSES)) - 1]
-        # It was the login that was refused: there is nothing left to renew.
+        # The login itself was refused, so nothing can be renewed.
         why = replace(why, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED)
         return _Refused(times, why, self.clock() + timedelta(seconds=pause))
 
     def drop(self, refused: Access) -> None:
         """Forget this token if it is the current one, so that the next read logs in.
 
-        Does not wait: whoever holds the lock is about to replace the token, or the next read finds it refused.
+        Does not wait: the thread that holds the lock is about to replace the token, or the next read finds it refused.
         """
         if self._lock.acquire(blocking=False):
             try:
@@ -203,7 +205,7 @@ class Login:
                 self._lock.release()
 
     def renewed(self, refused: Access, deadline: datetime | None = None) -> Access | None:
-        """Another token than the refused one, which is dropped if it is still the current one. Raises NoAnswer."""
+        """A new access instead of the refused one, whose token is dropped if it is still current. Raises NoAnswer."""
         if refused.keys:
             return self.rotated(refused, deadline)
         with self._alone(deadline):
@@ -211,12 +213,12 @@ class Login:
             return self.access(deadline)
 
     def final(self, refusal: Classified) -> Classified:
-        """What a refusal means that no other login has cured; that of an access key is a verdict."""
+        """What a refusal means if no new login has helped; for an access key it is permanent."""
         refused = self._keys.refused if self._keys else None
         return refused.why if refused else refusal
 
     def rotated(self, refused: Access, deadline: datetime | None = None) -> Access | None:
-        """An access by other credentials, if the operator has rotated them. Raises NoAnswer."""
+        """An access with other credentials if the operator has rotated them, or None. Raises NoAnswer."""
         with self._alone(deadline):
             if self.held is refused and not self.refresh(SECRET_NEWEST):
                 return None
@@ -234,7 +236,7 @@ def _access(granted: Granted, keys: "AccessKeys | None", servers_at: Service) ->
 
 
 def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) -> "AccessKeys":
-    # Only who signs loads what signs.
+    # Imported only for access keys.
     from shared.cloud.access_keys import AccessKeys
 
     return AccessKeys.of(known, http, clock)
@@ -244,11 +246,12 @@ def _access_keys(known: CloudCredentials, http: requests.Session, clock: Clock) 
 
 Body: TypeAlias = dict[str, Any]
 Domain: TypeAlias = tuple[str | None, str | None]
-"""A domain's id and its name; the id counts if it is told."""
+"""A domain's id and name; the id is used if given."""
 
 
 def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Granted:
-    """A token, by one request; by two for the role of an agency. Raises LoginRefused, NoAnswer, OSError and ValueError.
+    """Get a token with one request; with two for the role of an agency. Raises LoginRefused, NoAnswer, OSError,
+    ValueError.
 
     The settings have checked that the credentials are complete.
     """
@@ -258,7 +261,7 @@ def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Gr
         domain = default if any(default) else (None, "Default")
     if known.auth_type == BY_CREDENTIAL:
         return _by_credential(http, known, now, domain)
-    # With a project's name Keystone wants its domain; Open Telekom Cloud takes both.
+    # Keystone needs the domain with a project's name; Open Telekom Cloud accepts it always.
     project_domain: Domain = (known.project_domain_id, known.project_domain_name)
     if not any(project_domain):
         project_domain = default if any(default) else domain
@@ -270,13 +273,14 @@ def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Gr
     user = {"user": {**_named(known.user_id, known.username, domain), "password": password}}
     if known.auth_type != BY_AGENCY:
         return _asked(http, known, now, "password", user, project)
-    # A token of our own account is not kept, since it may have been revoked by the time of the next login.
+    # The token of our own account is not kept, since it may be revoked before the next login.
     own = own or _asked(http, known, now, "password", user, {"domain": _named(*domain)}).token
     return _in_the_role(http, known, now, own)
 
 
 def _by_credential(http: requests.Session, known: CloudCredentials, now: datetime, domain: Domain) -> Granted:
-    """The scope is the credential's own. Of one that is named its user is told, since names are not unique."""
+    """Log in by an application credential, which has its own scope. A named one needs its user, since names are not
+    unique."""
     which: Body = {"id": known.application_credential_id}
     if not known.application_credential_id:
         which = {"name": known.application_credential_name, "user": _named(known.user_id, known.username, domain)}
@@ -286,7 +290,7 @@ def _by_credential(http: requests.Session, known: CloudCredentials, now: datetim
 
 
 def _in_the_role(http: requests.Session, known: CloudCredentials, now: datetime, own: str) -> Granted:
-    """The role that another account gives by an agency (IAM, "Obtaining an Agency Token")."""
+    """Take the role that another account delegates by an agency (IAM, "Obtaining an Agency Token")."""
     domain = known.agency_domain_name
     by_name = known.delegated_project or not known.project_id
     name = known.delegated_project or known.project_name
@@ -304,7 +308,7 @@ def _asked(
     scope: Body | None,
     token: str = "",
 ) -> Granted:
-    """One request for a token. No redirect is followed: the password would go along."""
+    """Send one request for a token. Redirects are not followed, since the password would be sent along."""
     auth = {"identity": {"methods": [method], method: data}, **({"scope": scope} if scope else {})}
     response = http.post(
         f"{ENDING.sub('', known.auth_url)}/v3/auth/tokens",
@@ -316,7 +320,7 @@ def _asked(
     )
     if response.status_code >= 300:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        # The answer may repeat what it was sent.
+        # The answer may quote the request.
         answer = Answer(response.status_code, headers, hidden(response.content, (*known.secrets, token)))
         if answer.status in REDIRECTS:
             raise redirected(answer, "keystone", "OS_AUTH_URL")
@@ -331,7 +335,8 @@ def _asked(
 
 
 def _granted(known: CloudCredentials, token: str, told: Body, now: datetime) -> Granted:
-    """The clocks may differ, so the token's life counts from now. One of unknown life is used until it is refused."""
+    """Read the token. Clocks may differ, so its life counts from now; a token without an expiry is used until
+    refused."""
     good_until, issued, ends = FOR_EVER, told.get("issued_at"), told.get("expires_at")
     if ends:
         life = datetime.fromisoformat(ends) - (datetime.fromisoformat(issued) if issued else now)
@@ -346,7 +351,7 @@ def _granted(known: CloudCredentials, token: str, told: Body, now: datetime) -> 
 
 
 def _named(id_: str | None, name: str | None, domain: Domain | None = None) -> Body:
-    """By its id; otherwise by its name, and its domain if it has one."""
+    """The body that names something by its id, or by its name and domain."""
     if id_:
         return {"id": id_}
     if domain is None:

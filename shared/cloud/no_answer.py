@@ -1,4 +1,4 @@
-"""What it means that a call brought no answer that could be used."""
+"""Classifies calls that brought no usable answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.redact import redact
 
 
 class NoAnswer(Exception):
-    """A call that brought no answer to read: the connection, the login or the catalog failed."""
+    """A call without a usable answer: the connection, the login or the catalog failed."""
 
     def __init__(self, classified: Classified) -> None:
         super().__init__(f"{classified.code}: {classified.message}")
@@ -31,7 +31,7 @@ class LoginRefused(NoAnswer):
 
 
 class KeyRefused(NoAnswer):
-    """Nothing was sent: the access key has been refused lately, and is not tried again so soon."""
+    """Nothing was sent: the access key was refused recently, and is not used for a while."""
 
 
 CODES: Mapping[str, tuple[type[Exception], ...]] = {
@@ -39,23 +39,25 @@ CODES: Mapping[str, tuple[type[Exception], ...]] = {
     "tls_failure": (requests.exceptions.SSLError,),
     "connection_failure": (requests.ConnectionError,),
 }
-"""What a call without an answer is called in evidence; the first that fits the error, or one behind it, counts."""
+"""Codes in evidence for calls without an answer; the first that fits the error or one of its causes counts."""
 
 
 NO_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema, LocationValueError)
-"""Raised before anything is sent, or by a redirect to one, which `requests` reads although it is not followed."""
+"""Raised before anything is sent, or for the target of a redirect, which `requests` parses although it does not
+follow."""
 
 
 READERS = ("X509", "PEM")
-"""What OpenSSL calls the parts of it that read a file of certificates."""
+"""OpenSSL's names for its readers of certificate files."""
 
 
 def unanswered(error: Exception, setting: str | None = None) -> Classified:
-    """No answer came, so nothing is known of the outcome; but of one whose certificate fails, nothing was asked.
+    """Classify a call without an answer: its outcome is unknown, unless the error shows that nothing was sent.
 
-    A read of an address that is none is for the operator to mend, by the `setting`; of a DELETE, for which none is
-    given, nothing is known. A plain OSError is what `requests` raises where the file of OS_CACERT is not there. The
-    text of an error about a header shows the header, which may hold a secret.
+    A read with an invalid address, or a failed certificate check, is for the operator to correct; `setting` names the
+    setting. For a DELETE no setting is given, and the outcome stays unknown. `requests` raises a plain OSError if the
+    file of OS_CACERT is missing. The text of an error about a header is not shown, since it quotes the header, which
+    may hold a secret.
     """
     no_name = isinstance(error, UnicodeError) and "latin-1" not in str(error)  # headers are Latin-1
     if setting is not None and (no_name or isinstance(error, NO_ADDRESS)):
@@ -87,7 +89,8 @@ REDIRECTS = range(300, 400)
 
 
 def redirected(answer: Answer, who: str, setting: str) -> NoAnswer:
-    """Credentials follow no redirect: where it leads, by scheme and host only, and the setting to mend."""
+    """The failure for a redirect, which credentials must not follow: its scheme and host, and the setting to
+    correct."""
     try:
         target = urlsplit(answer.headers.get("location", ""))
         host = f"{target.hostname}:{target.port}" if target.port else target.hostname

@@ -1,6 +1,7 @@
-"""The cloud's API: reads of Nova and Cinder, and the one DELETE; every call is kept as evidence. And whose cloud.
+"""The OpenStack API: reads of Nova and Cinder, and the DELETE, with every call kept as evidence; and the cloud of each
+project.
 
-`bms_v1` asks another service for servers and the DELETE; what differs there is a class variable or a method here.
+`bms_v1` uses another service for servers and the DELETE; what differs is a class variable or a method here.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,23 +28,23 @@ from shared.redact import redact
 from shared.settings import DetachApi
 
 SERVER_VERSION = "2.26"
-"""Nova's oldest that tells `locked` and `tags` and still names the flavor. A DELETE asks for it too: a shelved server
-lets go of a disk from 2.20 on (Nova, REST API version history)."""
+"""The oldest microversion with `locked` and `tags` that still names the flavor. The DELETE uses it too: from 2.20 on a
+shelved server can release a disk (Nova, REST API version history)."""
 
 LIST_VERSION = "2.89"
-"""The list of attachments tells `attachment_id` and `bdm_uuid`."""
+"""The list of attachments has `attachment_id` and `bdm_uuid`."""
 
 RECORD_VERSION = "2.58"
-"""Action records tell their end: a single one its events from 2.51, all of them `updated_at` from 2.58."""
+"""Action records have an end: a single record has events from 2.51 on, all have `updated_at` from 2.58 on."""
 
 NOT_SHOWN = (400, 403, 404, 405, 406, 410, 501)
-"""Answers of a cloud that keeps no action records, or has no such image, or shows them to others only."""
+"""Answers of a cloud that has no action records or no such image, or does not show them to us."""
 
 REQUEST_ID_HEADERS = ("x-openstack-request-id", "x-compute-request-id", "x-request-id")
 
 
 class Read(NamedTuple):
-    """A GET: its name in evidence, where it goes, how its answer is read, and what its "not found" is called."""
+    """A GET: its name in evidence, its service and path, its parser, and the reason that means "not found"."""
 
     operation: str
     service: Service
@@ -67,7 +68,7 @@ IMAGE = Read("get_image", Service.IMAGE, "images/{}", wire.texts_in)
 
 @dataclass(frozen=True)
 class OpenStackCloud:
-    """One project of one OpenStack cloud; with a `deadline` each call gets at most what is left until then."""
+    """One project of one OpenStack cloud. No call outlasts the `deadline`, if given."""
 
     login: Login
     calls: Calls
@@ -82,7 +83,7 @@ class OpenStackCloud:
     delete_version: ClassVar[str | None] = SERVER_VERSION
 
     def project_id(self) -> str:
-        """The project the credentials are for; logs in. Raises CloudTrouble."""
+        """The project of the credentials; logs in. Raises CloudTrouble."""
         return self._access().project_id
 
     def check(self) -> None:
@@ -93,7 +94,7 @@ class OpenStackCloud:
                 raise self._trouble("get_token", NoAnswer.for_good(Reason.API_REJECTED, access.missing(service)))
 
     def place(self) -> str | None:
-        """The endpoints that were read, with the project in them; None before the first read."""
+        """The endpoints that were read, including the project; None before the first read."""
         held = self.login.held
         return f"{held.services.get(self.servers_at)} {held.services.get(BLOCK_STORAGE)}" if held else None
 
@@ -109,11 +110,11 @@ class OpenStackCloud:
         return self._read(VOLUME, volume_id)
 
     def detaching(self) -> Reading[Mapping[str, Volume] | None]:
-        """Cinder filters by status; a cloud that ignores the filter shows it by a volume of another status."""
+        """All detaching volumes, filtered by Cinder; None if the answer shows that the filter was ignored."""
         return self._read(DETACHING)
 
     def listing(self, server_id: str) -> Reading[tuple[Listed, ...] | None]:
-        """Never paged: with `limit` a real Nova left attached volumes out."""
+        """The server's attachments, without paging: with `limit` a real Nova left out attached volumes."""
         return self._read(self.list_attachments, server_id)
 
     def server(self, server_id: str) -> Reading[Server | None]:
@@ -126,7 +127,7 @@ class OpenStackCloud:
         return Reading(told, (*reading.calls, *calls))
 
     def servers(self) -> Reading[list[Server]]:
-        """All servers of the project, page by page, for people who look for an id."""
+        """All servers of the project, page by page, for commands that look up an id."""
         found: list[Server] = []
         calls: tuple[Call, ...] = ()
         page = SERVERS
@@ -139,14 +140,14 @@ class OpenStackCloud:
             page = SERVERS._replace(path=f"{SERVERS.path}?marker={quote(servers[-1].id, safe='')}")
 
     def ended(self, server_id: str, receipt: str) -> Reading[Ended]:
-        """How our DELETE ended, by Nova's record under the id of its request; unknown where the cloud keeps none."""
+        """How our DELETE ended, by Nova's record of its request id; unknown if the cloud keeps none."""
         try:
             return self.action(server_id, receipt)
         except CloudTrouble as trouble:
             return Reading(Ended.UNKNOWN, trouble.calls)
 
     def actions(self, server_id: str) -> Reading[tuple[Action, ...]]:
-        """All that was done to the server; of the latest move also whether it still goes on. Raises CloudTrouble."""
+        """The server's action records, and whether the latest move still runs. Raises CloudTrouble."""
         try:
             found: Reading[tuple[Action, ...]] = self._read(ACTIONS, server_id)
         except CloudTrouble as trouble:
@@ -164,11 +165,11 @@ class OpenStackCloud:
         return Reading(told, (*found.calls, *still_open.calls))
 
     def action(self, server_id: str, request_id: str) -> Reading[Ended]:
-        """Nova's record of the operation that this request asked for. Raises CloudTrouble."""
+        """Nova's record of the operation of this request. Raises CloudTrouble."""
         return self._read(ACTION, server_id, request_id)
 
     def _image(self, image_id: str) -> tuple[Mapping[str, str] | None, tuple[Call, ...]]:
-        """The image's properties, kept: an image's operating system does not change. None if it may be told later."""
+        """The image's properties, cached since they do not change. None if a later read may succeed."""
         if image_id in self.images:
             return self.images[image_id], ()
         try:
@@ -185,16 +186,16 @@ class OpenStackCloud:
     # ------------------------------------------------------------------------------------------- the effect
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
-        """Send the DELETE. Whatever comes back of it is the value."""
+        """Send the DELETE. The value is its result, whatever it was."""
         answer, classified = self._delete(server_id, volume_id)
         evidence = self._evidence(DELETE_CALL, answer, classified)
         return Reading(Sent(classified, evidence.openstack_request_id), (evidence,))
 
     def _delete(self, server_id: str, volume_id: str) -> tuple[Answer | None, Classified]:
-        """One HTTP request and nothing else: with the token that the reads before it used.
+        """Send one HTTP request with the token that the reads before it used.
 
-        No answer at all, a redirect and a refused token leave the outcome unknown: it may have been refused before or
-        after it had an effect, so a look decides, which logs in anew.
+        No answer, a redirect and a refused token leave the outcome unknown, since the refusal may have come after an
+        effect. The next look decides, and logs in again.
         """
         access, refused, version = self.login.held, self.calls.refused_versions, self.delete_version
         answer, service, path = None, self.servers_at, self.delete_path.format(server_id, volume_id)
@@ -204,7 +205,7 @@ class OpenStackCloud:
             answer = self.calls.send_once(access, "DELETE", service, path, version, self.deadline, LONGEST_DELETE)
             classified = classify(answer, now=self.clock())
             if answer.status == 406 and version and version not in refused:
-                # Refused before anything was looked at. The next one, after a fresh look, goes without.
+                # Refused before any effect. The next DELETE, after a new look, sends no microversion.
                 if _names_versions(answer):
                     refused.add(version)
                 classified = replace(classified, kind=AnswerClass.RETRY, reason=None)
@@ -221,7 +222,7 @@ class OpenStackCloud:
     # -------------------------------------------------------------------------------------------- the calls
 
     def _read(self, read: Read, *ids: str) -> Reading[Any]:
-        """GET and parse; None where the service denies that the thing exists. Raises CloudTrouble."""
+        """GET and parse; None if the service answers that the thing does not exist. Raises CloudTrouble."""
         operation, refused = read.operation, self.calls.refused_versions
         try:
             answer = self.calls.send("GET", read.service, read.path.format(*ids), read.version, self.deadline)
@@ -234,7 +235,7 @@ class OpenStackCloud:
                 classified = Classified(AnswerClass.RECONCILE, "unreadable_answer", redact(str(error)))
                 raise CloudTrouble(classified, (self._evidence(operation, answer, classified),)) from error
         if answer.status == 406 and read.version and read.version not in refused:
-            # A cloud older than the microversion: without it the answer tells less, and the gates are stricter.
+            # The cloud is older than the microversion. The answer without it says less, and the gates are stricter.
             if _names_versions(answer):
                 refused.add(read.version)
             return self._read(read._replace(version=None), *ids)
@@ -245,7 +246,7 @@ class OpenStackCloud:
         if read.absent and classified.reason is read.absent:
             return Reading(None, (evidence,))
         if classified.kind in (AnswerClass.ACCEPTED, AnswerClass.DONE_VERIFY):
-            # Words for a DELETE; a read that is answered so has not been answered.
+            # These classes are for DELETEs; such an answer to a read is no answer.
             classified = Classified(AnswerClass.RECONCILE, classified.code, classified.message)
         raise CloudTrouble(classified, (evidence,))
 
@@ -265,19 +266,19 @@ class OpenStackCloud:
 
 
 def _names_versions(answer: Answer) -> bool:
-    """Nova's own refusal of a microversion, which it will give again; not one that something before it gave once."""
+    """Whether Nova itself refused the microversion, which is permanent; a gateway's refusal may not be."""
     return b"is not supported by the API" in answer.body
 
 
 def connect(read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now) -> OpenStackCloud:
-    """The cloud of the credentials that `read` gives, which may be rotated; `http` serves logins and calls."""
+    """The cloud of the credentials that `read` returns, which may be rotated; `http` serves logins and calls."""
     for_login, for_calls = (http, http) if http else sessions()
     login = Login(read, for_login, clock)
     return OpenStackCloud(login, Calls(login, for_calls, clock), clock)
 
 
 class Connect(Protocol):
-    """Makes the cloud of the credentials that `read` gives."""
+    """Makes the cloud for the credentials that `read` returns."""
 
     def __call__(
         self, read: ReadCredentials, http: requests.Session | None = None, clock: Clock = utc_now
@@ -285,10 +286,10 @@ class Connect(Protocol):
 
 
 def connector(api: DetachApi, bms_endpoint: str | None = None) -> Connect:
-    """The one place at which the API is chosen; `bms_endpoint` is where credentials name none themselves."""
+    """Choose the API; `bms_endpoint` is for credentials that give none."""
     if api is DetachApi.COMPUTE:
         return connect
-    from shared.cloud import bms_v1  # only who uses it loads it
+    from shared.cloud import bms_v1  # imported only if configured
 
     return partial(bms_v1.connect, endpoint=bms_endpoint)
 
@@ -298,9 +299,9 @@ def connector(api: DetachApi, bms_endpoint: str | None = None) -> Connect:
 
 @dataclass
 class Projects:
-    """One cloud for each project of `projects`, and the default one for requests that name none or its own.
+    """One cloud for each project of `projects`, and the default one for requests that name no project or its own.
 
-    Instead of `projects`, `listed` may tell the credentials of each project that is served, as often as it is asked.
+    Instead of `projects`, `listed` may return the credentials of each served project; it is called for each request.
     """
 
     connect: Callable[[ReadCredentials], OpenStackCloud]
@@ -318,10 +319,10 @@ class Projects:
         return project_id if self.listed or project_id in self._clouds else None
 
     def select(self, project_id: str | None, deadline: datetime | None) -> Cloud:
-        """A request for a project that is not served costs no call to any cloud.
+        """Find the cloud of a project. For a project that is not served no call is made.
 
-        Where there is a list, a project that is not in it is served if it is the one the default credentials name;
-        those that name none by its id are not logged in with to find out.
+        With a list, a project that is not on it is served only if the default credentials name it by id; there is no
+        login to find out.
         """
         own = self._own(project_id) if project_id and self.listed else self._clouds.get(project_id)
         found = own or self._clouds.get(None)
@@ -341,11 +342,11 @@ class Projects:
         raise CloudTrouble(Classified(AnswerClass.PERMANENT, "wrong_project", message, Reason.WRONG_PROJECT))
 
     def _own(self, project_id: str) -> OpenStackCloud | None:
-        """The cloud of a project on the list; kept, since its login is."""
+        """The cloud of a listed project, kept for its login."""
         read = self.listed(project_id) if self.listed else None
         if read is None:
             return None
-        if project_id not in self._clouds:  # several threads may come at once, and there is to be one login
+        if project_id not in self._clouds:  # `setdefault`: concurrent threads must share one login
             self._clouds.setdefault(project_id, self.connect(read))
         return self._clouds[project_id]
 

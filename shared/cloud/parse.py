@@ -1,4 +1,4 @@
-"""The cloud's JSON, read tolerantly: the documents show shapes that the wire does not have, and the reverse."""
+"""Reads the cloud's JSON tolerantly: the documentation and real answers differ in shape."""
 
 import json
 import re
@@ -14,11 +14,11 @@ from shared.settings import CloudCredentials
 
 
 class Unreadable(ValueError):
-    """A 200 whose body does not hold what was asked for."""
+    """A 200 whose body does not contain what was requested."""
 
 
 def document(body: bytes) -> Any:
-    """The JSON of an answer. Raises Unreadable, also for text that nobody could write again."""
+    """Parse the JSON of an answer. Raises Unreadable, also for text that cannot be encoded again."""
     try:
         value = json.loads(body)
         if b"\\u" in body:  # it may hold half of a character: an unpaired surrogate
@@ -49,11 +49,11 @@ def texts_in(value: Any) -> dict[str, str]:
 
 
 LONGEST_TEXT = 255
-"""Characters of an id, a name, a status or a device (Nova and Cinder: columns of 255)."""
+"""The longest id, name, status or device in characters (Nova and Cinder: columns of 255)."""
 
 
 def _named(found: Mapping[str, Any]) -> dict[str, str]:
-    """The members that are texts, and such as may stand in a message of ours: not empty, not long, all printable."""
+    """The text members that may appear in our messages: not empty, not too long, all printable."""
     return {
         name: value
         for name, value in found.items()
@@ -62,13 +62,13 @@ def _named(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _true(found: Mapping[str, Any]) -> set[str]:
-    """The members that are true: `bootable` is a string everywhere, `multiattach` a string on one page."""
+    """The members that are true; `bootable` is always a string, and `multiattach` sometimes is."""
     flags = {name: value for name, value in found.items() if isinstance(value, bool | str)}
     return {name for name, value in flags.items() if str(value).strip().lower() == "true"}
 
 
 def cloud_time(value: Any) -> datetime | None:
-    """Cinder writes UTC without a zone."""
+    """Parse a time; Cinder writes UTC without a zone."""
     if not isinstance(value, str):
         return None
     try:
@@ -76,7 +76,7 @@ def cloud_time(value: Any) -> datetime | None:
     except ValueError:
         return None
     if not 1970 < time.year < 9000:
-        return None  # no time of an attachment, and one that no arithmetic can be done with
+        return None  # not a plausible time, and time arithmetic would fail
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
@@ -95,7 +95,7 @@ def _volume(found: Mapping[str, Any]) -> Volume:
     attachments, size = found.get("attachments"), found.get("size")
     status = named.get("status")
     if status is None or not isinstance(attachments, list):
-        # Without them nothing can be proven, and an absent list must not read as "not attached".
+        # Without them nothing is proven, and a missing list must not mean "not attached".
         raise Unreadable("the volume's status or attachments are missing")
     return Volume(
         id=str(found.get("id")),
@@ -111,7 +111,7 @@ def _volume(found: Mapping[str, Any]) -> Volume:
 
 
 def _attachment(entry: Any) -> tuple[str, Attachment] | None:
-    """The server and the attachment; None for one to a host (Cinder os-attach), which is nobody's of ours."""
+    """The server and the attachment; None for an attachment to a host (Cinder os-attach)."""
     if isinstance(entry, dict) and entry.get("server_id", "") is None:
         return None
     named = _named(entry) if isinstance(entry, dict) else {}
@@ -122,7 +122,8 @@ def _attachment(entry: Any) -> tuple[str, Attachment] | None:
 
 
 def listing(body: Any) -> tuple[Listed, ...]:
-    """The array of the real wire, or the single object the BMS pages show, under either key."""
+    """Read the list of attachments: the array that clouds send, or the single object on the BMS pages, under either
+    key."""
     found = None
     if isinstance(body, dict):
         found = body.get("volumeAttachments", body.get("volumeAttachment"))
@@ -145,7 +146,7 @@ def server(body: Any) -> Server:
 
 
 def servers(body: Any) -> tuple[list[Server], bool]:
-    """A page of servers, and whether there is another one (Nova, API guide, paginated collections)."""
+    """A page of servers, and whether more follow (Nova, API guide, paginated collections)."""
     links = body.get("servers_links") if isinstance(body, dict) else None
     more = isinstance(links, list) and any(isinstance(link, dict) and link.get("rel") == "next" for link in links)
     return [_server(entry) for entry in _parts(body, "servers")], more
@@ -183,7 +184,7 @@ def names_system(found: Server) -> bool:
 
 
 def action_ended(body: Any) -> Ended:
-    """How the record says that the detach ended; below microversion 2.51, without events, it tells failures only."""
+    """How the detach ended by the record; below microversion 2.51, without events, it shows only failures."""
     action = _part(body, "instanceAction")
     if action.get("action") != "detach_volume":
         return Ended.UNKNOWN
@@ -199,13 +200,13 @@ def action_ended(body: Any) -> Ended:
 
 
 def actions(body: Any) -> tuple[Action, ...]:
-    """The server's action records; one without a kind or a time says nothing."""
+    """The server's action records; those without a kind or a time are left out."""
     found = (_action(entry) for entry in _parts(body, "instanceActions"))
     return tuple(action for action in found if action)
 
 
 def is_open(body: Any) -> bool:
-    """Whether an event of the action has not finished; told from microversion 2.51."""
+    """Whether the action has an unfinished event; known from microversion 2.51 on."""
     return any(event.get("finish_time") is None for event in _events(_part(body, "instanceAction")))
 
 
@@ -230,18 +231,18 @@ def _events(action: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 NOVA_URL = re.compile(r"^(?P<root>https?://[^?#]*?)(/v2(\.\d+)?(/[^/?#]+)?)?/*$")
 EVERYWHERE = "*"
-"""The region of an endpoint that serves all of them, as one without a region does."""
+"""The region of an endpoint that serves all regions: one that names none."""
 
 LONGEST_URL = 2048
 
 REGIONS_TOLD = 10
-"""So many names of regions stand in one text."""
+"""How many names of regions a text may list."""
 
 CINDER_TYPES = ("volumev3", "block-storage", "volumev2")
 
 
 class Service(StrEnum):
-    """The services that are called, and the setting that stands in for what the catalog says of each."""
+    """The services that are called, and the setting that overrides each catalog entry."""
 
     COMPUTE = "COMPUTE_ENDPOINT"
     BLOCK_STORAGE = "VOLUME_ENDPOINT"
@@ -250,7 +251,7 @@ class Service(StrEnum):
 
 
 class Offered(NamedTuple):
-    """An entry of the catalog; an endpoint without a region is EVERYWHERE."""
+    """An entry of the catalog; an endpoint that names no region is EVERYWHERE."""
 
     kind: str
     region: str
@@ -266,7 +267,7 @@ def offered(catalog: Sequence[Mapping[str, Any]], interface: str) -> list[Offere
             if isinstance(endpoint, dict) and endpoint.get("interface") == interface:
                 at = str(endpoint.get("region_id") or endpoint.get("region") or EVERYWHERE)
                 url = str(endpoint.get("url") or "")
-                # They stand in messages of ours.
+                # Both appear in our messages.
                 if len(at) <= LONGEST_TEXT and len(url) <= LONGEST_URL and (at + url).isprintable():
                     found.append(Offered(str(service.get("type")), at, url))
     return found
@@ -275,9 +276,10 @@ def offered(catalog: Sequence[Mapping[str, Any]], interface: str) -> list[Offere
 def addresses(
     listed: Sequence[Offered], known: CloudCredentials, project_id: str, servers_at: Service = Service.COMPUTE
 ) -> tuple[Mapping[Service, str], str]:
-    """The address of each service for a project, by the settings or the catalog; and where the catalog was read.
+    """The address of each service for a project, from the settings or the catalog, and a text that says where it was
+    looked up.
 
-    Raises NoAnswer if several regions are left.
+    Raises NoAnswer if several regions fit.
     """
     region, regions = _region(listed, known, servers_at)
     offers: dict[str, str] = {}
@@ -289,11 +291,11 @@ def addresses(
         if bare_metal := _bare_metal(known, offers, region, project_id):
             found[Service.BARE_METAL] = bare_metal
     elif compute := NOVA_URL.match(known.compute_endpoint or offers.get("compute", "")):
-        # `/v2.1` is forced: behind `/v2` microversions are ignored.
+        # Always `/v2.1`: under `/v2` microversions are ignored.
         found[Service.COMPUTE] = f"{compute['root']}/v2.1/{project_id}"
     volumes = known.volume_endpoint or next((offers[kind] for kind in CINDER_TYPES if kind in offers), "")
     if volumes := volumes.rstrip("/").removesuffix(f"/{project_id}"):
-        # Some catalogs leave the project out of the path, some the version.
+        # Some catalogs omit the project from the path, some the version.
         version = "" if re.search(r"/v\d[\d.]*$", volumes) else "/v3"
         found[Service.BLOCK_STORAGE] = f"{volumes}{version}/{project_id}"
     if "image" in offers:
@@ -309,7 +311,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _bare_metal(known: CloudCredentials, offers: Mapping[str, str], region: str | None, project_id: str) -> str:
-    """By the setting, the catalog (its type is `bms`), or the table of regions; empty where none of them knows one."""
+    """The address of the bare metal service from the setting, the catalog (type `bms`) or the table of regions; else
+    empty."""
     place = region_of(known.auth_url, region)
     url = known.bms_endpoint or offers.get("bms") or (place.bare_metal if place else None) or ""
     root = re.sub(r"/v1(\.\d+)?$", "", url.rstrip("/").removesuffix(f"/{project_id}"))
@@ -319,9 +322,9 @@ def _bare_metal(known: CloudCredentials, offers: Mapping[str, str], region: str 
 def _region(
     listed: Sequence[Offered], known: CloudCredentials, servers_at: Service = Service.COMPUTE
 ) -> tuple[str | None, list[str]]:
-    """The region that counts, and those that there are, for the services whose addresses no setting gives.
+    """The region to use, and all regions of the services whose addresses are not set.
 
-    A region with one of the two services is no choice where another one has both. Raises NoAnswer if several are left.
+    A region that lacks one of the services is not an option if another region has all. Raises NoAnswer if several fit.
     """
     servers: tuple[tuple[str, ...], str | None] = ("compute",), known.compute_endpoint
     if servers_at is Service.BARE_METAL:

@@ -1,7 +1,7 @@
-"""Signatures by access key: SDK-HMAC-SHA256, in its two dialects.
+"""Signs requests with an access key: SDK-HMAC-SHA256, in its two dialects.
 
-After "API Request Signing Guide" of Huawei Cloud (dialect *access*) and the signer of Open Telekom Cloud's own Go SDK
-(dialect *credential*). Both sign the same text; they differ in the key and in what the header says.
+By the "API Request Signing Guide" of Huawei Cloud (dialect *access*) and the signer of Open Telekom Cloud's Go SDK
+(dialect *credential*). Both sign the same text; the key and the header differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,19 @@ from shared.quick import dataclass
 
 ALGORITHM = "SDK-HMAC-SHA256"
 SIGNED = ("host", "content-type")
-"""Signed beside all that begin with `x-`. A proxy may change others, such as Accept-Encoding or User-Agent."""
+"""Signed in addition to all headers that begin with `x-`. A proxy may change others, such as Accept-Encoding or
+User-Agent."""
 
 
 class Canonical(NamedTuple):
-    """What is signed of a request, and the names of the headers in it."""
+    """The text of a request that is signed, and the names of its headers."""
 
     text: str
     names: str
 
 
 def canonical(method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Canonical:
-    """The request in the one form that both sides make of it; all these headers are in it."""
+    """The canonical form of a request, with all of `headers`."""
     parts = urlsplit(url)
     path = "/".join(_encoded(unquote(segment)) for segment in parts.path.split("/"))
     pairs = sorted((_encoded(name), _encoded(value)) for name, value in parse_qsl(parts.query, keep_blank_values=True))
@@ -48,7 +49,8 @@ def _encoded(text: str) -> str:
 
 @dataclass(frozen=True)
 class Signer(AuthBase):
-    """Signs each request that `requests` prepares, at its own time, so that a repetition is signed anew."""
+    """Signs each request when `requests` prepares it, with the current time, so that a repetition gets a new
+    signature."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -61,7 +63,7 @@ class Signer(AuthBase):
         url = request.url or ""
         moment = f"{self.clock():%Y%m%dT%H%M%SZ}"
         request.headers["X-Sdk-Date"] = moment
-        # Named here, since what is signed has to be what is sent.
+        # Set here, since the signed host must be the one that is sent.
         request.headers["Host"] = urlsplit(url).netloc.rpartition("@")[2]
         if self.security_token:
             request.headers["X-Security-Token"] = self.security_token

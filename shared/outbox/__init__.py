@@ -1,8 +1,8 @@
-"""The outbox sends everything that leaves, before the deadline and in the one right order.
+"""The outbox sends everything that leaves the service, in order and before the deadline.
 
-Verdicts go to the bus, then continuations to the queue, then verdicts to the consumers beside the bus, then waiting
-deliveries to the queue; the receipts say which messages may be acknowledged. It may use the ports `Bus`, `Queue` and
+First verdicts to the bus, then continuations to the queue, then verdicts to the other consumers, and then waiting
+deliveries to the queue. Receipts say which messages may be acknowledged. It may import the ports `Bus`, `Queue` and
 `Consumer`, `inbox`, `decision`, `policy` and `model`. It offers `outbox.Outbox` and `Outlets`,
-`dead_letters.DeadLetters`, `observer.Observer`, and the events themselves (`events`, `verdict`, `reasons`). One
-consumer lives here, `http_sink`.
+`dead_letters.DeadLetters`, `observer.Observer`, and the events (`events`, `verdict`, `reasons`). `http_sink` is a
+consumer.
 """

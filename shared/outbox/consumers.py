@@ -1,4 +1,4 @@
-"""Who hears verdicts beside the bus: each consumer is asked until it has taken the event."""
+"""Offers verdicts to the consumers other than the bus, until each has taken them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -16,7 +16,7 @@ from shared.quick import dataclass
 
 @dataclass(frozen=True)
 class Consumers:
-    """The configured consumers by name; a verdict that is not taken for `ttl` is given up."""
+    """The configured consumers by name. A verdict that is not taken within `ttl` is given up."""
 
     named: Mapping[str, Consumer] = field(default_factory=dict)
     ttl: timedelta = timedelta(hours=24)
@@ -27,7 +27,7 @@ class Consumers:
 
 @dataclass
 class Offers:
-    """One batch's offers. A consumer that is not there now is asked once in a batch, not once for each event."""
+    """The offers of one batch. A consumer that is unavailable is tried once in a batch, not once for each event."""
 
     consumers: Consumers
     clock: Clock
@@ -41,7 +41,8 @@ class Offers:
             self.ends = min(self.ends, self.deadline - timedelta(seconds=LONGEST_OFFER))
 
     def offer(self, waiting: WaitingDelivery) -> tuple[dict[str, Any], int] | None:
-        """Offer the event; the message that offers it again later, or None if there is nothing more to do."""
+        """Offer the event; return the message that offers it again later, with its delay, or None if nothing is left to
+        do."""
         now = self.clock()
         if waiting.not_before and now < waiting.not_before:
             return _later(waiting, (waiting.not_before - now).total_seconds())

@@ -1,4 +1,4 @@
-"""The last word on messages in the dead-letter queue: every request in them is answered."""
+"""Gives a verdict on every request in the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from shared.group import Group
 
 Single: TypeAlias = list[Case] | WaitingDelivery | Rejected | Ignored
-"""What is found in a message that is no group."""
+"""What a message without a group can contain."""
 
 
 @dataclass(frozen=True)
 class DeadLetters:
-    """Answers with the reason `dead_lettered`; what could not even be answered is given back to its queue."""
+    """Gives verdicts with the reason `dead_lettered`; messages whose verdict cannot be sent return to their queue."""
 
     prefix: str
     outlets: Outlets
@@ -42,7 +42,7 @@ class DeadLetters:
                 outbox.give_back(message, str(found), found)
                 continue
             if isinstance(found, WaitingDelivery) and found.to == BUS:
-                outbox.offer_again(message, found)  # a verdict that nobody has yet
+                outbox.offer_again(message, found)  # a verdict that the bus never got
             if isinstance(found, list | WaitingDelivery | Rejected | Ignored | Exception):
                 for event in self._answers(message, found):
                     outbox.post(message, event)
@@ -50,7 +50,7 @@ class DeadLetters:
                 self._conclude(message, found, outbox)
         receipts = outbox.send()
         for message, found in letters:
-            if message.id not in receipts.unsent:  # what could not be answered comes again, and counts when it is
+            if message.id not in receipts.unsent:  # the others are redelivered, and counted then
                 for observer in self.outlets.observers:
                     observer.dead_letter(message, found)
         return receipts
@@ -58,11 +58,11 @@ class DeadLetters:
     def _read(self, message: Message) -> Found | Exception:
         try:
             return read(message, self.prefix, message.first_received_at or message.sent_at, self.outlets.macs)
-        except Exception as error:  # noqa: BLE001 - it may be this very bug that the message died of; it is answered
+        except Exception as error:  # noqa: BLE001 - this bug may be why it is a dead letter; it gets a verdict
             return error
 
     def _conclude(self, message: Message, group: Group, outbox: Outbox) -> None:
-        """Answer each volume that has no verdict yet; the summary follows when all have theirs."""
+        """Give each volume without a verdict one; the summary follows when all have theirs."""
         outbox.gather(message, group, group.unsent())
         for case in group.cases(message):
             conclusion = died(case)
@@ -88,15 +88,15 @@ class DeadLetters:
 
 
 def _original(message: Message, conclusion: Conclude) -> str | None:
-    """The message, for a verdict that is not ours alone; a dry run's has no room for it."""
+    """The message, for a failed verdict; a `checked` verdict has no field for it."""
     return without_mac(message.body) if conclusion.outcome is Outcome.FAILED else None
 
 
 def unread(message: Message, error: Exception) -> list[Rejected]:
-    """A message that our own code fails to read, as far as it says plainly whose request it is.
+    """Rejections for a message that our own code fails to read, one for each volume that it clearly names.
 
-    One for each volume that it names. A CloudEvent is what the webhook endpoint puts on the queue, and for which it
-    promises the id of the verdict. What looks like a message of ours is not believed: nothing was checked.
+    A CloudEvent is the form in which the webhook endpoint enqueues requests, with a promised verdict id. A message that
+    looks like one of our own is not trusted, since nothing was checked.
     """
     fault = Fault("", f"could not be read: {type(error).__name__}")
     origin = Origin(message.id, message.source, message.sent_at, requester=message.sender)
@@ -127,7 +127,7 @@ ATTRIBUTES = {
     "id": "id", "source": "source", "correlation_id": "correlationid",
     "traceparent": "traceparent", "tracestate": "tracestate",
 }  # fmt: skip
-"""The fields of an origin and the attributes of a CloudEvent that tell them."""
+"""The fields of an origin and the CloudEvent attributes that hold them."""
 
 
 def _object(body: str) -> dict[str, Any]:

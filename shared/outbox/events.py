@@ -1,4 +1,5 @@
-"""Verdicts and summaries as CloudEvents: what is said, under which id, so that a redelivery says the same again."""
+"""Makes CloudEvents of verdicts and summaries. Their ids are derived from the request, so a repetition has the same
+id."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def _as_json(attributes: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
-    """The library comes with the first verdict: at a cold start, 9 ms, a request is hardly ever at its end."""
+    """The library is imported with the first verdict: it takes 9 ms, and few requests end right after a cold start."""
     from cloudevents.core.formats.json import JSONFormat
     from cloudevents.core.v1.event import CloudEvent
 
@@ -38,7 +39,7 @@ class EventFactory:
     prefix: str = "bms"
 
     def verdict(self, case: Case, conclusion: Conclude, now: datetime, original: str | None = None) -> Event:
-        """The word on a case: the final one, or a dry run's only one; `original` where it is not ours alone."""
+        """The final verdict on a case, or the verdict on a dry run; `original` is the message, for dead letters."""
         request, progress, explanation = case.request, case.progress, conclusion.explanation
         data = VerdictData(
             verdict=conclusion.outcome,
@@ -70,18 +71,19 @@ class EventFactory:
             original=_original(original, request.task_token) if original is not None else None,
         )
         announced = None if conclusion.outcome is Outcome.UNCONFIRMED else progress.unconfirmed_id
-        # Of several volumes the summary answers the task; that it is still at work on them each of them may show.
+        # The summary answers the task of a request for several volumes; `unconfirmed` of each volume shows that work
+        # goes on.
         token = None if request.summary and conclusion.outcome is not Outcome.UNCONFIRMED else request.task_token
         return self._event(data, request, token, now, caused_by=announced or request.id)
 
     def unconfirmed(self, case: Case, why: str, now: datetime) -> Event:
-        """Not yet known, and not a failure: the detach is still being watched."""
+        """The `unconfirmed` event: the outcome is not known yet, and the detach is still being watched."""
         return self.verdict(case, Conclude(Outcome.UNCONFIRMED, Detail.STILL_WATCHING, explanation=why), now)
 
     def rejected(self, rejected: Rejected, now: datetime, reason: Reason | None = None) -> Event:
-        """The answer to a message that is no valid request: all its faults and the original, cut at 8 KB.
+        """The verdict on an invalid message: all its faults and the original, cut at 8 KB.
 
-        A dead letter was accepted as a request before: it ends in the event that its request would have ended in.
+        A dead letter was accepted as a request before: it ends with the event type of its request.
         """
         origin, reason = rejected.origin, reason or rejected.reason
         dead = reason is Reason.DEAD_LETTERED
@@ -104,8 +106,8 @@ class EventFactory:
         return self._event(data, origin, rejected.task_token, now, caused_by=rejected.unconfirmed_id or origin.id)
 
     def summary(self, group: Group, now: datetime) -> Event:
-        """The word on a request for several volumes, after the last of their verdicts."""
-        # Loaded for the first of them.
+        """The summary of a request, after the last of its verdicts."""
+        # Imported only for summaries.
         from shared.outbox.summary import summary_data
 
         request = group.request
@@ -166,7 +168,7 @@ class EventFactory:
 
 
 def _shortened(said: dict[str, Any]) -> dict[str, Any]:
-    """The same in fewer words: what the cloud and the sender wrote is cut, and what is proven stands."""
+    """The same data, shortened: texts of the cloud and the sender are cut, and the result stays."""
     evidence = dict(said["evidence"])
     evidence.pop("calls")
     shorter = {**said, "evidence": _cut_all(evidence, 64)}
@@ -177,7 +179,7 @@ def _shortened(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cut_all(value: Any, limit: int) -> Any:
-    """Every text of a value cut, and every list."""
+    """The value with every text and every list cut."""
     match value:
         case str():
             return cut(value, limit)
@@ -189,7 +191,7 @@ def _cut_all(value: Any, limit: int) -> Any:
 
 
 def subject_of(data: VerdictData) -> str | None:
-    """What the event is about, so that a consumer can filter without opening it."""
+    """The subject of the event, so that a consumer can filter without reading the data."""
     return f"servers/{data.server_id}/volumes/{data.volume_id}" if data.server_id and data.volume_id else None
 
 
@@ -201,8 +203,8 @@ def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) ->
 
 @lru_cache(maxsize=1)
 def _original(text: str, token: str | None) -> str:
-    """Each volume of a message shows the same, and to look through it takes long."""
-    # Loaded for the first message that cannot be carried out.
+    """The message to show. Cached, since all volumes of a message show the same, and redacting takes long."""
+    # Imported only for messages that an event shows.
     from shared.outbox.original import shown
 
     return cut(shown(text, token), ORIGINAL_BYTES)
@@ -217,5 +219,5 @@ def _context(context: dict[str, JsonValue] | None, token: str | None) -> Any:
 
 
 def cut(text: str, limit: int) -> str:
-    """At most `limit` bytes of UTF-8, never half a character."""
+    """At most `limit` bytes of UTF-8, without a partial character."""
     return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""Verdicts to an HTTP endpoint: CloudEvents, signed as Standard Webhooks, one POST each."""
+"""Sends verdicts to an HTTP endpoint: one POST each, as CloudEvents signed by Standard Webhooks."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,15 +19,15 @@ from shared.settings import SinkMode
 from shared.signatures import ID, SIGNATURE, TIMESTAMP, SinkKeys
 
 TRY_AGAIN = {408, 425, 429}
-"""And every 5xx: what may be different the next time."""
+"""Statuses that are retried, as is every 5xx."""
 
 VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-"""What a header value may hold as it is (CloudEvents HTTP binding 1.0.2 §3.1.3.2)."""
+"""Characters that a header value may contain unescaped (CloudEvents HTTP binding 1.0.2 §3.1.3.2)."""
 
 
 @dataclass(frozen=True)
 class HttpSink:
-    """POSTs every event to `url`; the event's id is the webhook's id, so a repeated delivery is known as one."""
+    """POSTs every event to `url`. The event's id is the webhook's id, so that the receiver recognises repetitions."""
 
     url: str
     keys: Callable[[], SinkKeys]
@@ -37,14 +37,15 @@ class HttpSink:
     threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 4, "sink"))
 
     def wants(self, _: Event) -> bool:
-        """All of them: a sink filters for itself."""
+        """Every event: a sink filters for itself."""
         return True
 
     def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
-        """Any 2xx is a yes. Redirects are not followed: what is signed for one place is not sent to another.
+        """POST the event; any 2xx means that it was taken. Redirects are not followed, since a signature is for one
+        receiver.
 
-        It is over within LONGEST_OFFER and before the deadline. The POST is made in a thread, which is left alone then:
-        an answer whose headers come byte by byte has no other end.
+        Ends within LONGEST_OFFER and before the deadline. The POST runs in a thread that is then abandoned, because
+        nothing else ends an answer whose headers come byte by byte.
         """
         headers, body = CONTENT[self.mode](json.loads(event.body), event.body)
         latest = self.clock() + timedelta(seconds=LONGEST_OFFER)
@@ -72,7 +73,7 @@ class HttpSink:
             timeout=(min(SINK_CONNECT, seconds), min(SINK_ANSWER, seconds)),
             verify=verify,
             allow_redirects=False,
-            stream=True,  # what the answer says beyond its status is not read, however long it is
+            stream=True,  # the body is not read, however long it is
         ) as response:
             return self._answered(response)
 
@@ -85,7 +86,7 @@ class HttpSink:
         return NotTaken(f"HTTP {status}", again, retry_after)
 
     def _signature(self, keys: SinkKeys, id: str, body: str) -> Mapping[str, str]:
-        """Signed with every secret there is, so that the receiver can change over to a new one at leisure."""
+        """Sign with every secret, so that the receiver can change to a new one at any time."""
         secrets = [key.text for key in keys.secrets]
         if not secrets:
             raise AwsTrouble("there is no secret to sign with")
@@ -106,7 +107,7 @@ def _binary(event: Mapping[str, object], _: str) -> tuple[dict[str, str], str]:
 
 
 def _trace(event: Mapping[str, object]) -> dict[str, str]:
-    """The trace goes on in the receiver, whether or not it looks into the event (W3C Trace Context)."""
+    """The trace headers, which continue the trace in the receiver (W3C Trace Context)."""
     names = ("traceparent", "tracestate") if "traceparent" in event else ()
     values = {name: str(event[name]) for name in names if name in event}
     return {name: value for name, value in values.items() if value.isascii()}

@@ -1,4 +1,4 @@
-"""What can be watched of the service: logs and metrics are observers, and tests may be."""
+"""The interface of observers, such as logs and metrics."""
 
 from shared.decision.case import Step
 from shared.inbox.read import Found, Ignored, Rejected
@@ -11,7 +11,8 @@ BUS = "bus"
 
 @dataclass(frozen=True)
 class Attempt:
-    """One event offered to one consumer: `refusal` is its no, `again_in` the seconds until it is asked again.
+    """One event offered to one consumer: `refusal` says why it was not taken, `again_in` after how many seconds it is
+    offered again.
 
     `waited` is for how many seconds the bus has not taken it.
     """
@@ -25,7 +26,7 @@ class Attempt:
 
 
 class Observer:
-    """Hears of everything, and by default does nothing about it."""
+    """Is told about everything; each method does nothing by default."""
 
     def step(self, step: Step) -> None:
         """A case was visited."""

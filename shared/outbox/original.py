@@ -1,4 +1,4 @@
-"""A message as an event may show it: no reader of events can act in the requester's name, or in ours."""
+"""Removes secrets from a message that an event shows: no reader may act in the requester's name, or in ours."""
 
 import json
 import re
@@ -14,14 +14,14 @@ SECRET_NAME = re.compile(
     r"(?i)token|passw|passphrase|passcode|pwd|secret|credential|authori[sz]ation|cookie|signature|bearer"
     r"|(api|private|access|signing)[-_ ]?key"
 )
-"""Names whose values are not shown, wherever this stands in them."""
+"""Names with one of these anywhere in them have secret values."""
 
 SECRET_WORDS = {"pass", "pgpass", "pw", "ak", "sk", "auth", "jwt", "otp", "pin", "sig", "hmac", "mac", "bearer"}
-"""And names of which one word is one of these."""
+"""So have names with one of these as a whole word."""
 
 
 def _is_secret(name: str) -> bool:
-    """In whatever spelling: `adminPass`, `OS-PASSWORD`, `pass-word`."""
+    """Whether a name is that of a secret, in any spelling: `adminPass`, `OS-PASSWORD`, `pass-word`."""
     words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)
     return bool(SECRET_NAME.search(name) or SECRET_NAME.search("".join(words))) or any(
         word.lower() in SECRET_WORDS for word in words
@@ -29,37 +29,37 @@ def _is_secret(name: str) -> bool:
 
 
 LABELS = {"name", "key", "header", "field", "parameter"}
-"""Members that hold the name of what another member holds: `{"name": "X-Auth-Token", "value": …}`."""
+"""Members that name what another member holds: `{"name": "X-Auth-Token", "value": …}`."""
 
 SHOWN = 16 * 1024
-"""Characters of a message that are looked through, if it is longer than `SEARCHED`; an event shows 8 KB of them."""
+"""How many characters of a message longer than `SEARCHED` are searched; an event shows 8 KB of them."""
 
 LONGEST_SECRET = 3000
 """Characters. Keystone's tokens and those of Step Functions are shorter."""
 
 DEEPEST = 12
-"""So many texts of JSON, or in base64, are opened one within the other."""
+"""How many nested levels of JSON text or base64 are decoded."""
 
 WHOLE = sys.maxsize
-"""Characters. Nothing is cut here: a text may become longer than it was where a secret stood."""
+"""Characters: no limit here, since redacting a secret may lengthen a text."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/\r\n_-]{8,}={0,2}")
 
 
 class _Members(list[tuple[str, Any]]):
-    """The members of an object in their order, those that stand twice as well."""
+    """The members of an object in order, including duplicates."""
 
 
 def shown(text: str, token: str | None = None) -> str:
-    """The text without secrets; where nothing is secret, as it was written. `token` is known to be one."""
+    """The text without secrets; unchanged if it has none. `token` is a known secret."""
     if len(text) > SEARCHED:
-        # Its end is missing, so it is no JSON; and half of a secret may stand at the cut.
+        # The end is cut off, so it is not JSON, and a part of a secret may be at the cut.
         return _of_no_json(text[:SHOWN], token)[:-LONGEST_SECRET]
     return _of_text(text, 0, token)
 
 
 def echoed(context: JsonValue, token: str | None) -> Any:
-    """A request's context without its task token, by its name or by what it is; else as it came."""
+    """A request's context without its task token, found by name and by value; otherwise unchanged."""
     if isinstance(context, dict):
         return {
             _without(token, name): REDACTED if _is_task_token(name) and item is not None else echoed(item, token)
@@ -126,12 +126,12 @@ def _of_member(name: str, item: Any, depth: int, token: str | None) -> Any:
 
 
 def _of_other(item: Any) -> Any:
-    """What may be a secret by where it stands."""
+    """Redact a value whose name says that it is a secret."""
     return item if item is None or isinstance(item, bool) else REDACTED
 
 
 def _of_no_json(text: str, token: str | None) -> str:
-    """What cannot be parsed is shown up to the first name of a secret: nobody can say where its value ends."""
+    """Text that is not JSON is shown up to the first name of a secret, since the end of its value is unknown."""
     safe = _of_plain(text, token)
     found = SECRET_NAME.search(safe)
     return f"{safe[: found.start()]}{REDACTED} (no JSON: what follows is not shown)" if found else safe
@@ -146,7 +146,7 @@ def _decoded(text: str) -> str | None:
 
 
 def _written(value: Any) -> str:
-    """JSON of a value with its members in their order."""
+    """JSON of a value with its members in order."""
     match value:
         case _Members():
             members = (f"{json.dumps(name, ensure_ascii=False)}: {_written(item)}" for name, item in value)

@@ -1,8 +1,8 @@
-"""The outbox: collects what has to leave, sends it in the one right order, and says which messages may be acknowledged.
+"""The outbox: collects what must leave, sends it in order, and says which messages may be acknowledged.
 
-Verdicts to the bus, then what comes back to us, then verdicts to the consumers, which may be slow, then what they have
-not taken. A message is acknowledged only when all that it led to was taken or is kept in the queue, so a crash repeats
-and does not lose. A group leaves as one message, or as its summary once the bus has all its verdicts.
+The order: verdicts to the bus, messages to ourselves, verdicts to the other consumers (which may be slow), and then
+what those have not taken. A message is acknowledged only when all its results were taken or are in the queue, so a
+crash repeats work and loses none. A group leaves as one message, or as its summary once the bus has all its verdicts.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Receipts:
-    """What became of the messages of a batch: those that are not in `unsent`, by id, may be acknowledged."""
+    """The result for a batch of messages: those whose id is not in `unsent` may be acknowledged."""
 
     unsent: Mapping[str, Unsent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Outlets:
-    """Where things leave to, and how they are made."""
+    """Where the outbox sends things, and how it makes them."""
 
     bus: Bus
     queue: Queue
@@ -51,15 +51,15 @@ class Outlets:
 
 
 Own = tuple[Mapping[str, Any], int]
-"""A message to ourselves, and the seconds after which it is delivered (0 to 900)."""
+"""A message to ourselves and its delay in seconds (0 to 900)."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Letter:
-    """One thing that has to leave because of a message: an event, a message to ourselves, or both.
+    """One thing to send because of a message: an event, a message to ourselves, or both.
 
-    `waited` is what the event waited in, if the bus has not taken it before; `what` is what errors call it. `member` is
-    the volume of a group that the event is the final verdict of.
+    `waited` is the waiting delivery that brought the event, if the bus did not take it before. `what` names the letter
+    in errors. `member` is the volume of a group whose final verdict the event is.
     """
 
     message_id: str
@@ -73,7 +73,7 @@ class _Letter:
 
 @dataclass
 class Outbox:
-    """What one batch leads to. Everything is sent by `send`, before `deadline`."""
+    """Collects the results of one batch; `send` sends everything before `deadline`."""
 
     outlets: Outlets
     deadline: datetime | None = None
@@ -85,16 +85,16 @@ class Outbox:
     # -------------------------------------------------------------------------------------------- what goes in
 
     def gather(self, message: Message, group: Group, unsent: Sequence[tuple[str, WaitingDelivery]]) -> None:
-        """A group whose volumes will be taken one by one, and its verdicts that the bus is to be offered again."""
+        """Take in a group whose steps follow, and its verdicts that the bus must be offered again."""
         self._groups[message.id] = group
         for volume_id, waiting in unsent:
             self._letters.append(_Letter(message.id, waiting.event, None, group.request, waiting, volume_id))
 
     def take(self, step: Step) -> None:
-        """What one visit made of one case; where that cannot be written, no other case is harmed."""
+        """Take in the step of a case. If it cannot be written, other cases are not affected."""
         try:
             self._write(step)
-        except Exception as error:  # noqa: BLE001 - a bug of ours: logged, and answered when it stays
+        except Exception as error:  # noqa: BLE001 - logged, and after some repetitions answered with a verdict
             self._write_failure(step.case, error)
 
     def _write(self, step: Step) -> None:
@@ -113,15 +113,15 @@ class Outbox:
             case Broken(_, Requeue(seconds)):
                 self._requeue(case, seconds)
             case Broken(_, Conclude(outcome) as conclusion):
-                # A dry run's verdict has no room for it.
+                # The verdict of a dry run has no field for the message.
                 self.conclude(case, conclusion, without_mac(case.message.body) if outcome is Outcome.FAILED else None)
             case Broken(error):
                 error.add_note(_named(case.request))
                 self.give_back(case.message, str(error) or type(error).__name__, error)
 
     def _write_failure(self, case: Case, error: Exception) -> None:
-        """The case comes again; if that cannot be written either, its message does."""
-        from shared.decision.failures import after_failure  # what goes well does without it
+        """Requeue the case; if that cannot be written either, its message is redelivered."""
+        from shared.decision.failures import after_failure  # imported only on a failure
 
         case, then = after_failure(replace(case, fresh=False), error, False, (), self.outlets.clock())
         step = Step(case, Broken(error, then))
@@ -134,11 +134,11 @@ class Outbox:
             observer.step(step)
 
     def reject(self, message: Message, rejected: Rejected) -> None:
-        """The answer to a message that is no valid request."""
+        """Emit the verdict on an invalid message."""
         self.post(message, self.outlets.events.rejected(rejected, self.outlets.clock()))
 
     def conclude(self, case: Case, conclusion: Conclude, original: str | None = None) -> None:
-        """The final verdict on a case; `original` where it is not ours alone."""
+        """Emit the final verdict on a case; `original` is the message, for dead letters."""
         event = self.outlets.events.verdict(case, conclusion, self.outlets.clock(), original)
         group, member = self._groups.get(case.message.id), None
         if group:
@@ -147,18 +147,18 @@ class Outbox:
         self._letters.append(_Letter(case.message.id, event, request=case.request, member=member))
 
     def post(self, message: Message, event: Event, request: DetachRequest | None = None) -> None:
-        """An event that answers a message; errors name the `request`."""
+        """Emit an event because of a message; errors name the `request`."""
         self._letters.append(_Letter(message.id, event, request=request))
 
     def offer_again(self, message: Message, waiting: WaitingDelivery) -> None:
-        """An event that the bus or a consumer did not take before."""
+        """Offer an event again that the bus or a consumer did not take before."""
         if waiting.to == BUS:
             self._letters.append(_Letter(message.id, waiting.event, waited=waiting))
         else:
             self._waiting.append((message.id, waiting))
 
     def give_back(self, message: Message, why: str, cause: BaseException | None = None) -> None:
-        """A message that the queue is to deliver again."""
+        """Leave a message in the queue, which delivers it again."""
         self._unsent.setdefault(message.id, Unsent(why, cause=cause))
 
     def _requeue(self, case: Case, seconds: int, event: Event | None = None) -> None:
@@ -170,7 +170,7 @@ class Outbox:
         self._letters.append(_Letter(case.message.id, event, (wire, seconds), case.request))
 
     def _keep(self, case: Case, seconds: int, event: Event | None) -> None:
-        """A volume of a group that is looked at again: it travels with the others."""
+        """Requeue a volume of a group: it travels with the others."""
         group, due = self._groups[case.message.id], self.outlets.clock() + timedelta(seconds=seconds)
         self._groups[case.message.id] = group.later(case.request.volume_id, case.progress, due)
         if event:
@@ -179,9 +179,9 @@ class Outbox:
     # ------------------------------------------------------------------------------------------- what goes out
 
     def send(self) -> Receipts:
-        """Send everything. What the bus or a consumer does not take waits in the queue, and is offered again later.
+        """Send everything. What the bus or a consumer does not take waits in the queue and is offered again later.
 
-        Only what the queue does not take either is given back, with the message that it came of.
+        If the queue does not take it either, the message that caused it is redelivered.
         """
         continued = [letter for letter in self._letters if letter.message]
         fresh, kept = self._emitted(self._letters) if any(letter.event for letter in self._letters) else ([], [])
@@ -198,9 +198,9 @@ class Outbox:
         return Receipts(self._unsent)
 
     def _gathered(self) -> tuple[list[_Letter], list[_Letter]]:
-        """The summaries of the groups that are over, and the messages that continue the others.
+        """The summaries of finished groups, and the messages that continue the others.
 
-        A group whose message is given back comes again with it.
+        A group whose message is redelivered returns with it.
         """
         summed_up, continued, now = [], [], self.outlets.clock()
         for message_id, group in self._groups.items():
@@ -214,9 +214,9 @@ class Outbox:
         return summed_up, continued
 
     def _emitted(self, offered: Sequence[_Letter]) -> tuple[list[_Letter], list[_Letter]]:
-        """Offer the bus every event: what it has taken, and the messages that keep the rest.
+        """Offer the bus every event; return what it took, and the messages that keep the rest.
 
-        A final verdict of a group is kept in the group, since the summary has to wait for it.
+        A final verdict of a group is kept in the group, since the summary must wait for it.
         """
         letters = {letter: letter.event for letter in offered if letter.event}
         unsent, now = self.outlets.bus.emit(letters, self._until(BUS_SHARE)), self.outlets.clock()
@@ -242,7 +242,7 @@ class Outbox:
         return [letter for letter in letters if letter not in unsent], kept
 
     def _offered(self, fresh: Sequence[_Letter]) -> list[_Letter]:
-        """Offer what the bus has taken, and what waited, to the consumers; the messages that offer it again later."""
+        """Offer the consumers what the bus took and what waited; return the messages that offer it again later."""
         now, consumers = self.outlets.clock(), self.outlets.consumers
         events = ((letter.message_id, letter.event) for letter in fresh if letter.event)
         new = [(id_, WaitingDelivery(to=to, event=e, since=now)) for id_, e in events for to in consumers.wanting(e)]
@@ -252,7 +252,7 @@ class Outbox:
         return [_Letter(message_id, message=message, what=what) for message_id, message in made if message]
 
     def _queued(self, letters: Sequence[_Letter], share: float) -> None:
-        """Send messages to ourselves; what the queue does not take is given back."""
+        """Send messages to ourselves; if the queue does not take one, its cause is redelivered."""
         ours: dict[_Letter, QueueMessage] = {}
         unsent: Mapping[_Letter, Unsent] = {}
         until = self._until(share)
@@ -269,7 +269,7 @@ class Outbox:
             self._failed(letter, letter.what, refused)
 
     def _until(self, share: float) -> datetime | None:
-        """When a call has to be over that may take this share of the time that is left to send."""
+        """The deadline of a call that may take this share of the sending time left."""
         if self.deadline is None:
             return None
         now = self.outlets.clock()

@@ -1,4 +1,4 @@
-"""The closed catalogue of reasons why a request ended without a detach, for people to act on (`reasons.toml`)."""
+"""The closed catalogue of failure reasons with texts for people (`reasons.toml`)."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,7 +10,8 @@ from shared.quick import dataclass
 
 @dataclass(frozen=True)
 class ReasonText:
-    """What happened, and what to do about it. `retryable`: it may succeed later without anybody changing anything."""
+    """What happened, and what to do about it. `retryable` means that a retry may succeed although nobody changes
+    anything."""
 
     message: str
     remedy: str
@@ -19,7 +20,7 @@ class ReasonText:
 
 @cache
 def catalogue() -> Mapping[Reason, ReasonText]:
-    """Read when a request fails for the first time, not at each cold start."""
+    """Read on the first failure, not at each cold start."""
     import tomllib
 
     entries = tomllib.loads(Path(__file__).with_name("reasons.toml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a summary says: the `data` of the event that ends a request for several volumes (public contract)."""
+"""The `data` of the summary that ends a request for several volumes (public contract)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SummaryOutcome = Literal[Outcome.DETACHED, Outcome.FAILED, Outcome.CHECKED]
 
 
 class SummaryCounts(Frozen):
-    """How many of the listed verdicts say what."""
+    """How many of the listed verdicts have each outcome."""
 
     volumes: int
     detached: int
@@ -27,37 +27,39 @@ class SummaryCounts(Frozen):
 
 
 class SummaryVolume(Frozen):
-    """A final verdict, as its own event says it."""
+    """A final verdict, as in its own event."""
 
     volume_id: str | None = Field(
-        description="None where the server's disks could not be listed: that verdict is about no volume."
+        description="None if the server's disks could not be listed: that verdict is about no volume."
     )
     verdict_id: str = Field(description="The id of the verdict's event.")
     verdict: Outcome
-    detail: Detail | Reason = Field(description="How it came to this verdict; when failed, the reason's code.")
-    reason: Reason | None = Field(None, description="The reason's code, when failed or when a dry run says so.")
+    detail: Detail | Reason = Field(description="How this verdict came about; if failed, the reason's code.")
+    reason: Reason | None = Field(None, description="The reason's code, if failed or if a dry run would fail.")
 
 
 class SummaryData(Frozen):
-    """The `data` of a summary: it comes after the last of the verdicts that it lists."""
+    """The `data` of a summary, which follows the last of the verdicts that it lists."""
 
     outcome: SummaryOutcome = Field(
-        description="`detached`: every listed verdict says so, also if there is none. `failed`: at least one failed. "
+        description="`detached`: every listed verdict is `detached`, or there is none. `failed`: at least one failed. "
         "`checked`: it was a dry run."
     )
     all_data_disks: bool = Field(description="Whether all data disks of the server were asked for.")
     counts: SummaryCounts
-    volumes: tuple[SummaryVolume, ...] = Field(description="The final verdicts, in the order that was asked or listed.")
+    volumes: tuple[SummaryVolume, ...] = Field(
+        description="The final verdicts, in the order of the request or of the listing."
+    )
     server_id: str
     project_id: str | None = None
     request: RequestRef
-    requester: Requester | None = Field(None, description="Who asked, as far as it was proven; senders cannot set it.")
-    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, as it came.")
+    requester: Requester | None = Field(None, description="Who asked, as far as proven; senders cannot set it.")
+    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, unchanged.")
     timing: Timing
 
 
 def summary_data(group: Group, context: dict[str, JsonValue] | None, now: datetime) -> SummaryData:
-    """What is said of a group of which every volume has its verdict."""
+    """The summary of a group in which every volume has its verdict."""
     request = group.request
     volumes = [
         SummaryVolume(volume_id=member.volume_id or None, **dict(member.said))

@@ -1,4 +1,4 @@
-"""What a verdict says: the `data` of every event this service emits (public contract)."""
+"""The `data` of verdicts (public contract)."""
 
 from pydantic import AwareDatetime, Field, JsonValue
 
@@ -14,34 +14,37 @@ class RequestRef(Frozen):
 
 
 class ReasonData(Frozen):
-    """Why there was no detach, from the catalogue; `message` ends in what was found in this case."""
+    """Why there was no detach, from the catalogue; `message` ends with what was found in this case."""
 
     code: Reason = Field(description="From a closed list: see docs/failure-reasons.md.")
     message: str = Field(description="What happened, for people.")
     remedy: str = Field(description="What to do about it, for people.")
-    retryable: bool = Field(description="Whether the same wish under a new event id may succeed as things are.")
+    retryable: bool = Field(
+        description="Whether the same request with a new event id may succeed although nothing is changed."
+    )
     cause: Cause | None = Field(
         None,
-        description="Of `dead_lettered`: no look at it was finished (throttled functions, time or memory used up), our "
-        "own code failed on it again and again, or its message could not be read (`faults` says why).",
+        description="For `dead_lettered`: no look at it was finished (throttled functions, time or memory used up), "
+        "our own code failed on it repeatedly, or its message could not be read (`faults` says why).",
     )
 
 
 class Evidence(Frozen):
-    """What the verdict rests on: both planes before and after, and the calls that tell."""
+    """The evidence for the verdict: both planes before and after, and the relevant calls."""
 
-    before: State | None = Field(None, description="What was found at the first look.")
-    after: State | None = Field(None, description="What was found at the last look.")
+    before: State | None = Field(None, description="What the first look found.")
+    after: State | None = Field(None, description="What the last look found.")
     deletes_sent: int = Field(0, description="DELETEs on record for this request.")
     polls: int = Field(
-        0, description="How often the cloud was looked at; while a detach is under way, at the volume alone."
+        0, description="The number of looks at the cloud; while a detach is under way, a look may read only the volume."
     )
-    calls: tuple[Call, ...] = Field((), description="The calls to the cloud that tell, the latest last.")
+    calls: tuple[Call, ...] = Field((), description="The relevant calls to the cloud, the latest last.")
     last_error: str | None = None
 
 
 class Timing(Frozen):
-    """When it was asked, first seen, accepted by the cloud, and concluded; `seconds` from first seen to concluded."""
+    """When the request was made, first seen, accepted by the cloud, and concluded; `seconds` is from first seen to
+    concluded."""
 
     requested_at: AwareDatetime
     first_seen_at: AwareDatetime
@@ -54,7 +57,7 @@ class VerdictData(Frozen):
     """The `data` of every event this service emits (public contract)."""
 
     verdict: Outcome
-    detail: Detail | Reason = Field(description="How it came to this verdict; when failed, the reason's code.")
+    detail: Detail | Reason = Field(description="How this verdict came about; if failed, the reason's code.")
     explanation: str | None = Field(None, description="What was found in this case, for people.")
     reason: ReasonData | None = None
     server_id: str | None
@@ -62,9 +65,9 @@ class VerdictData(Frozen):
     project_id: str | None = None
     attachment_id: str | None = Field(None, description="The attachment that was followed.")
     request: RequestRef
-    requester: Requester | None = Field(None, description="Who asked, as far as it was proven; senders cannot set it.")
-    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, as it came.")
+    requester: Requester | None = Field(None, description="Who asked, as far as proven; senders cannot set it.")
+    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, unchanged.")
     evidence: Evidence
     timing: Timing
-    faults: tuple[Fault, ...] | None = Field(None, description="All that is wrong with an invalid request.")
+    faults: tuple[Fault, ...] | None = Field(None, description="Everything that is wrong with an invalid request.")
     original: str | None = Field(None, description="The message that could not be carried out, cut at 8 KB.")

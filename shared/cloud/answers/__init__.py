@@ -1,4 +1,4 @@
-"""What each documented answer of the cloud means for a detach: data, and the source of each line."""
+"""Tables of what each documented answer of the cloud means for a detach, with the source of each row."""
 
 from shared.cloud.answers import bms, ecs, evs, gateway, http, iam, nova
 from shared.cloud.answers.row import Row

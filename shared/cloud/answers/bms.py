@@ -1,8 +1,8 @@
-"""The bare metal service's own codes, all 112 of its error page and the two of the 2020 edition only.
+"""The bare metal service's codes: all 112 of its error page, and two that only the 2020 edition has.
 
-Most cannot happen to a detach. Those that say "rejected" are rejections all the same; those that say that
-something behind the service failed leave the outcome open. The service moves codes between HTTP 400 and 403
-from edition to edition, so no row asks for the status.
+Most cannot happen in a detach. Codes that say "rejected" are rejections; codes that say that something behind the
+service failed leave the outcome open. The service moves codes between HTTP 400 and 403 from edition to edition, so no
+row depends on the status.
 """
 
 from shared.cloud.answers.row import Meaning, Row, rows

@@ -1,4 +1,4 @@
-"""Codes of the service that owns the host we call, with the ones it shares with its neighbours."""
+"""Codes of the ECS service, whose host serves compute calls, including codes shared by several services."""
 
 from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason
@@ -24,7 +24,7 @@ OWN: dict[str, Meaning] = {
     "0605": Reason.SERVER_LOCKED,
     "0614": Reason.SERVER_NOT_FOUND,
     "1000 1001": AnswerClass.RECONCILE,  # the call of Nova failed, OpenStack access error
-    "1002 1300": AnswerClass.RECONCILE,  # OpenStack or EVS timed out: timeouts that wear a 400
+    "1002 1300": AnswerClass.RECONCILE,  # OpenStack or EVS timed out, as a 400
     "1100": AnswerClass.RETRY,  # failed to access IAM, so nothing was begun
 }
 

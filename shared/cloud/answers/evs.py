@@ -1,4 +1,4 @@
-"""Codes of the block storage service, as the reads of a volume bring them."""
+"""Codes of the block storage service in answers to reads of a volume."""
 
 from shared.cloud.answers.row import Meaning, Row, rows
 from shared.model import AnswerClass, Reason

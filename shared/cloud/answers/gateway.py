@@ -1,7 +1,7 @@
-"""Codes of the API gateway; `APIG.` and `APIGW.` carry the same numbers, and one row serves both.
+"""Codes of the API gateway; `APIG.` and `APIGW.` have the same numbers, and one row serves both.
 
-What the gateway refuses itself never reached the service. Only where it had called on, or may have, the
-outcome is open. A 404 of the gateway means a wrong host, path, region or method, never a thing that is gone.
+A request that the gateway itself refused did not reach the service. The outcome is open only if the gateway called the
+service, or may have. A 404 of the gateway means a wrong host, path, region or method, never a missing resource.
 """
 
 from shared.cloud.answers.row import Meaning, Row, rows

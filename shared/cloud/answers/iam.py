@@ -1,6 +1,6 @@
-"""Codes of the identity service, as the call for a token brings them.
+"""Codes of the identity service in answers to token requests.
 
-A locked account and a wrong password are final at once: asking again with the same ones locks accounts.
+A locked account and a wrong password are final at once: repeated logins lock accounts.
 """
 
 from shared.cloud.answers.row import Meaning, Row, rows

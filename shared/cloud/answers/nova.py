@@ -1,7 +1,7 @@
 """Nova's faults, in the order in which `DELETE os-volume_attachments` checks; Cinder's have the same shape.
 
-Messages are translatable, so a row that a message decides only ever says what the reads then confirm, or
-refuses; a fault of these names with another message falls through to `any_code` and the plain status.
+Messages may be translated, so a row that depends on a message only leads to reads that confirm it, or refuses. The same
+fault with another message falls through to `any_code` and the plain status.
 """
 
 from functools import partial

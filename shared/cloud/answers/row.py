@@ -1,4 +1,4 @@
-"""What a line of the answer table says."""
+"""A row of the answer tables."""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
@@ -6,15 +6,15 @@ from typing import NamedTuple
 from shared.model import AnswerClass, Reason
 
 Meaning = AnswerClass | Reason
-"""A reason stands for a permanent failure; every other class has no reason."""
+"""A reason means a permanent failure; the other classes have no reason."""
 
 
 class Row(NamedTuple):
-    """One documented answer; of several rows with one key the first that fits counts.
+    """One documented answer; of several rows with one key the first match counts.
 
-    `key` is a service's own code (`BMS.0114`), the name of a fault (`itemNotFound`), `http_502` for an answer
-    that names neither or nothing known, or `any_code` for one whose own code or name has no row that fits.
-    `status` (empty: every one) and `message` (a pattern, compiled when first needed) narrow the row down.
+    `key` is a service's own code (`BMS.0114`), the name of a fault (`itemNotFound`), `http_502` for an answer without a
+    known code or name, or `any_code` for one whose code or name has no matching row. `status` (empty: any) and
+    `message` (a pattern, compiled on first use) narrow the match.
     """
 
     key: str
