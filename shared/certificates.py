@@ -1,4 +1,4 @@
-"""Certificates of authorities that are given as text (PEM), since a function has no file of its own for them."""
+"""Handles CA certificates that are given as text (PEM), since a function has no files of its own."""
 
 import hashlib
 import ssl
@@ -10,14 +10,14 @@ BEGINS = "-----BEGIN CERTIFICATE-----"
 
 
 def is_pem(text: str) -> bool:
-    """Whether it is certificates, rather than the name of a file with them."""
+    """Whether the text is certificates, and not a file name."""
     return BEGINS in text
 
 
 def pem(text: str) -> str:
-    """The text itself. Raises ValueError if it is no certificates.
+    """The text, unchanged. Raises ValueError if it is not certificates.
 
-    Bundles name an authority in a comment, in any letters; elsewhere the same letters are a fault, as in the file.
+    Comments in a bundle may contain non-ASCII letters; elsewhere they are a fault, as in a file.
     """
     try:
         in_ascii = text.encode("ascii", "replace").decode()
@@ -28,23 +28,23 @@ def pem(text: str) -> str:
 
 
 def pem_or_file(text: str) -> str:
-    """The text itself: certificates, or the name of a file with them. Raises ValueError for broken certificates."""
+    """The text, unchanged: certificates, or the name of a file. Raises ValueError for broken certificates."""
     return pem(text) if is_pem(text) else text
 
 
 def is_here(text: str) -> bool:
-    """Whether it is certificates, or the name of a file that is on this machine."""
+    """Whether the text is certificates, or the name of an existing file."""
     try:
         return is_pem(text) or Path(text).is_file()
-    except (OSError, ValueError):  # text that can be no name
+    except (OSError, ValueError):  # not a valid file name
         return False
 
 
 @lru_cache(maxsize=16)
 def file_of(text: str) -> str:
-    """A file for what requests takes as `verify`: one with this text, or the one that it names.
+    """The file for `verify` of `requests`: a new one with this text, or the one that it names.
 
-    The folder is this process's alone, and goes with it.
+    The folder belongs to this process and is deleted with it.
     """
     if not is_pem(text):
         return text

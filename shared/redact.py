@@ -1,4 +1,4 @@
-"""What may be shown of a text that somebody else wrote: no secrets, and not much of it."""
+"""Removes secrets from text that somebody else wrote, and cuts it."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from urllib.parse import quote, quote_plus, unquote
 REDACTED = "[redacted]"
 LONGEST = 500
 
-# The gateway answers a bad signature with the canonical request, signed headers and access key included, so a
-# value is taken by the name in front of it, in any notation (header, JSON, query, markup, canonical request).
-# Every alternative starts with a literal and repeats one class only: the time stays linear in the text.
+# The gateway answers a bad signature with the canonical request, including signed headers and the access key. So a
+# value is found by the name before it, in any notation (header, JSON, query, markup, canonical request). Every
+# alternative starts with a literal and repeats one class only, which keeps the time linear in the text.
 _NAMED = r"""(?ixs)(?P<name>
             (?: (?:token|pass(?:word|wd|phrase|code)?|pwd|secret|signature|credentials?|cookie
                   |(?:api|private|secret|access)[-_]?key|(?<![a-z])(?:access(?=\\*["']?\s*=)|ak|sk))
@@ -23,12 +23,12 @@ _NAMED = r"""(?ixs)(?P<name>
         )
         (?: \{ .* | (?<=\[) \s* \\*" .*   # an object or a list may hold several
           | \\*"(?:[^"\\]|\\.)*"? | \\*'(?:[^'\\]|\\.)*'? | [^\s"'<]+ )"""
-# These values contain blanks and commas, so the rest of the line goes.
+# These values contain blanks and commas, so the rest of the line is removed.
 _WHOLE_LINE = r"""(?ix)
         ( authorization [\\"']* \s* [:=,]+ (?: [^\S\r\n] | [\[(\\"'] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*
         | HMAC-SHA256 \s )
         [^\r\n"']*"""
-# What is recognised by its own looks, with no name in front of it.
+# Secrets that are recognised by their form, without a name before them.
 _SHAPED = r"""(?x)
         gAAAA[\w=%-]*                                           # Fernet token
       | MII[\w+/=-]{16,} | PKIZ_[\w+/=-]+                       # PKI token
@@ -42,7 +42,7 @@ _SHAPED = r"""(?x)
 
 @cache
 def _substitutions() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Compiled when something has gone wrong for the first time, not at each cold start."""
+    """Compiled on first use, not at each cold start."""
     return (
         (re.compile(_WHOLE_LINE), rf"\1{REDACTED}"),
         (re.compile(_NAMED), rf"\g<name>{REDACTED}"),
@@ -51,26 +51,26 @@ def _substitutions() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 
 def redact(text: str, longest: int = LONGEST, known: Iterable[str] = ()) -> str:
-    """Blank out every secret first and cut after, so that no half of one is left at the edge.
+    """Redact every secret, and then cut, so that no partial secret is left at the end.
 
-    A secret may be escaped or encoded, once or several times over; those that are `known` are found by what they are.
+    A secret may be escaped or encoded, also several times. `known` secrets are found by their value.
     """
     text = _everywhere(text[:SEARCHED], partial(_blanked, known=_spelled(known)))
-    # JSON can smuggle in halves of surrogate pairs, which no one could encode again.
+    # JSON may contain unpaired surrogates, which cannot be encoded.
     return text.encode("utf-8", "replace").decode()[:longest]
 
 
 SEARCHED = 64 * 1024
-"""Characters that are looked through. Nobody is shown as many, and time must not grow with what a stranger sends."""
+"""How many characters are searched: more than anybody is shown, and limited because the text comes from strangers."""
 
 
 def hidden(body: bytes, known: Iterable[str]) -> bytes:
-    """A body without secrets that are known; it is taken for UTF-8, and what is none is replaced."""
+    """A body without the known secrets; bytes that are not UTF-8 are replaced."""
     return _everywhere(body.decode("utf-8", "replace"), partial(_replaced, known=_spelled(known))).encode()
 
 
 def without(secret: str, text: str) -> str:
-    """The text without a secret that is known, however it is spelt or encoded."""
+    """The text without a known secret, in any spelling or encoding."""
     return _everywhere(text, partial(_replaced, known=_spelled([secret])))
 
 
@@ -85,14 +85,14 @@ def _replaced(text: str, known: tuple[str, ...]) -> str:
 
 
 SHORTEST_KNOWN = 6
-"""Characters. A shorter secret would blank out half of any text."""
+"""Characters. A shorter secret would redact half of any text."""
 
 
 @lru_cache(maxsize=4)
 def spellings(secret: str) -> tuple[str, ...]:
-    """A secret as it is, escaped as JSON, markup and URLs do it, and in base64, wherever it begins there.
+    """The spellings of a secret: plain, escaped for JSON, markup and URLs, and in base64 at every alignment.
 
-    Kept for the latest few: one is looked for in each text of a message, which may have hundreds.
+    Cached, since a message may have hundreds of texts to search.
     """
     escaped = json.dumps(secret)[1:-1]
     forms = [secret, escaped, escaped.replace("/", "\\/"), quote(secret), quote(secret, safe=""), quote_plus(secret)]
@@ -101,21 +101,21 @@ def spellings(secret: str) -> tuple[str, ...]:
     data = secret.encode("utf-8", "surrogatepass")
     for before in range(3):
         encoded = b64encode(bytes(before) + data).decode().rstrip("=")
-        # The characters at both ends also encode what stands beside the secret.
+        # The characters at both ends also encode what is next to the secret.
         core = encoded[(0, 2, 3)[before] : len(encoded) - 1]
         forms += [core, core.replace("+", "-").replace("/", "_")] if len(core) >= SHORTEST_KNOWN else []
     return tuple(dict.fromkeys(sorted(forms, key=len, reverse=True)))
 
 
 ROUNDS = 4
-"""So many encodings are opened, one within the other."""
+"""How many nested encodings are decoded."""
 
 _ESCAPED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|([/\\\"']))")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 
 
 def _everywhere(text: str, blank: Callable[[str], str], rounds: int = ROUNDS) -> str:
-    """Blank out secrets in the text, and in what it says once it is decoded; what holds none stays as it is written."""
+    """Redact secrets in the text and in its decoded forms; text without secrets stays unchanged."""
     text = blank(text)
     if not rounds:
         return text
@@ -126,7 +126,7 @@ def _everywhere(text: str, blank: Callable[[str], str], rounds: int = ROUNDS) ->
 
 
 def _blanked(text: str, known: tuple[str, ...]) -> str:
-    text = _LONG.sub(_long, _replaced(text, known))  # first: what has a form may be a part of what is long
+    text = _LONG.sub(_long, _replaced(text, known))  # first, since a long secret may contain a shorter one
     for secret, shown in _substitutions():
         text = secret.sub(shown, text)
     return text
@@ -136,7 +136,7 @@ _LONG = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)+|[A-Za-z0-9+/=_-]{60,}")
 
 
 def _long(found: re.Match[str]) -> str:
-    """What is as long and as mixed as a task token is taken for one; a JSON web token goes as a whole."""
+    """Text as long and as mixed as a task token counts as one; a JSON web token is redacted as a whole."""
     run = found[0]
     if "." in run:
         return REDACTED
@@ -157,7 +157,7 @@ def _without_entities(text: str) -> str:
 
 
 def _run(run: str, blank: Callable[[str], str], rounds: int) -> str:
-    """A run of the characters of base64, blanked out if it holds a secret once it is decoded."""
+    """A run of base64 characters, redacted if it holds a secret once decoded."""
     data = run.rstrip("=").translate(_STANDARD)
     try:
         plain = b64decode(data[: len(data) - (len(data) % 4 == 1)] + "==").decode()

@@ -1,4 +1,4 @@
-"""Where the services of Open Telekom Cloud are, for a login that is given no catalog."""
+"""The addresses of Open Telekom Cloud's services, for access without a catalog."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 class Region(NamedTuple):
-    """The addresses of one region. They name no project, and only that of the identity service a version.
+    """The addresses of one region. They contain no project, and only the identity service's contains a version.
 
     The bare metal service (`bms.…`) is not in every region.
     """
@@ -32,13 +32,13 @@ REGIONS: Mapping[str, Region] = {
         _at("eu-ch2", "sc.otc.t-systems.com", "iam-pub"),
     )
 }
-"""After "Regions and Endpoints" of Open Telekom Cloud and of its Swiss region; `bms.` after the catalog of eu-de."""
+"""From "Regions and Endpoints" of Open Telekom Cloud and of its Swiss region; `bms.` from the catalog of eu-de."""
 
 
 def region_of(auth_url: str, name: str | None) -> Region | None:
-    """The region of that name, or the one whose identity service is asked; None where either is another cloud's.
+    """The region of that name, or the one with that identity service; None for another cloud.
 
-    An address of one's own for the identity service means a cloud of one's own, whatever the region is called.
+    A custom address of the identity service means another cloud, whatever the region is called.
     """
     asked = {region.name for region in REGIONS.values() if _host(region.identity) == _host(auth_url)}
     if auth_url and not asked:

@@ -1,14 +1,14 @@
-"""Retry-After, as clouds and webhooks send it (RFC 9110 §10.2.3)."""
+"""Parses Retry-After, as clouds and webhooks send it (RFC 9110 §10.2.3)."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST = 10**12
-"""Seconds. JSON may hold an integer that no float can: what is longer than this counts as this."""
+"""Seconds; longer values are reduced to this, since JSON may hold an integer that no float can represent."""
 
 
 def seconds(value: object, now: datetime | None) -> float | None:
-    """Seconds from a number, delta-seconds or an HTTP date; None for anything else, and a date where now is unknown."""
+    """Seconds from a number, delta-seconds or an HTTP date; None for anything else, and for a date without `now`."""
     if isinstance(value, str):
         text = value.strip()
         if text.isascii() and text.isdigit():

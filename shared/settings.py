@@ -1,4 +1,4 @@
-"""What the operator sets, read once from a mapping; all that is wrong is said at once, and no value is shown."""
+"""Reads the operator's settings from a mapping. An error names every fault at once and shows no value."""
 
 import re
 from collections.abc import Mapping
@@ -34,42 +34,42 @@ Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 
 
 PROJECT = "{project_id}"
-"""What stands for the project in CLOUD_SECRET_PATTERN."""
+"""The placeholder for the project in CLOUD_SECRET_PATTERN."""
 
 
 class SettingsError(Exception):
-    """The settings do not make sense; the message names each of them."""
+    """The settings are invalid; the message names each fault."""
 
 
 class SinkMode(StrEnum):
-    """Where an HTTP sink finds the attributes: in the JSON body, or in headers with `data` alone as the body."""
+    """Where an HTTP sink finds the attributes: in the JSON body, or in headers with only `data` as the body."""
 
     STRUCTURED = "structured"
     BINARY = "binary"
 
 
 class DetachApi(StrEnum):
-    """The API that is asked for servers, their attachments and the DELETE: compute, or BMS v1 with its jobs."""
+    """The API for servers, their attachments and the DELETE: compute, or BMS v1 with its jobs."""
 
     COMPUTE = "compute"
     BMS_V1 = "bms_v1"
 
 
 def _in_a_header(secret: SecretStr) -> SecretStr:
-    """It is sent in a header; of one that cannot be sent the HTTP library's error shows the value."""
+    """Check that the secret can be sent in a header: otherwise the HTTP library's error would show it."""
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
         raise ValueError("must be ASCII without blanks and line breaks")
     return secret
 
 
 Address = Annotated[str, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")]
-"""Where something is asked for: a path is put behind it, so no query and no fragment may stand there."""
+"""The address of a service. Paths are appended, so it has no query and no fragment."""
 
 SentInHeader = Annotated[SecretStr, AfterValidator(_in_a_header)]
 
 
 def _sink_url(url: str) -> str:
-    """Verdicts name servers and disks: they cross a network encrypted or not at all."""
+    """Check the sink's URL: verdicts name servers and disks, so they are sent only over TLS."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -90,7 +90,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _event_source(source: str) -> str:
-    """EventBridge takes no event of such a source from anybody but AWS (PutEvents, NotAuthorizedForSourceException)."""
+    """Check the event source: EventBridge accepts "aws." only from AWS (PutEvents, NotAuthorizedForSourceException)."""
     if source.startswith("aws."):
         raise ValueError('must not begin with "aws."')
     return source
@@ -105,7 +105,7 @@ def _listed(text: object) -> object:
 
 
 def _pattern(pattern: str) -> str:
-    """One that no requester can match refuses everybody, so it is refused itself."""
+    """Check a pattern: one that matches no requester would refuse everybody."""
     kind, colon, _ = pattern.partition(":")
     if not colon or not any(fnmatchcase(known, kind) for known in AuthType):
         raise ValueError(f"must be patterns of type:id; a type is one of {', '.join(AuthType)}")
@@ -113,7 +113,7 @@ def _pattern(pattern: str) -> str:
 
 
 class _FromNames(BaseModel):
-    """Fields take their values from upper-case names; inputs never show in errors (they may be secrets)."""
+    """Fields are set by upper-case names. Errors never show inputs, which may be secrets."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True, alias_generator=str.upper
@@ -128,10 +128,10 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "interface": ("interface", "endpoint_type"),
     "token": ("token", "auth_token"),
 }
-"""What OpenStack's loaders call a value that is not called like our field, or has an older name too."""
+"""OpenStack's names of values that differ from our field, or older names."""
 
 REFUSED = ("trust_id", "system_scope", "domain_id", "domain_name", "cert", "key", "passcode")
-"""OpenStack's own names that would give a login another meaning, or a second factor: not supported, so not ignored."""
+"""OpenStack's names that would change the meaning of a login, or add a factor: not supported, and rejected."""
 
 BY_CREDENTIAL = "v3applicationcredential"
 BY_TOKEN = ("token", "v3token")
@@ -141,14 +141,14 @@ BY_AGENCY = "agency"
 WAYS = {"OS_APPLICATION_CREDENTIAL_": BY_CREDENTIAL, "OS_TOKEN": "token", "OS_AUTH_TOKEN": "token",
         "OS_PASSWORD": "password", "OS_SECURITY_TOKEN": BY_KEYS, "OS_SECRET_KEY": BY_KEYS, "OS_ACCESS_KEY": BY_KEYS,
         "OS_DELEGATED_PROJECT": BY_AGENCY, "OS_AGENCY_DOMAIN_NAME": BY_AGENCY, "OS_AGENCY_NAME": BY_AGENCY}  # fmt: skip
-"""How the names of what is given begin, and the way to log in that they stand for."""
+"""Prefixes of names, and the kind of login that each stands for."""
 
 TOGETHER = ({BY_AGENCY, "password"}, {BY_AGENCY, "token"})
-"""Who takes on the role of an agency logs in as usual first."""
+"""Kinds of login that go together: an agency's role is taken after a usual login."""
 
 
 def _variable(key: str) -> str:
-    """The variable for a key of a secret."""
+    """The environment variable for a key of a secret."""
     return key.upper() if key.endswith("_endpoint") else f"OS_{key.upper()}"
 
 
@@ -158,22 +158,22 @@ def _openstack_names(field: str) -> AliasChoices:
 
 
 def _without_url(text: object) -> object:
-    """`publicURL` is how `public` was spelt."""
+    """`publicURL` is an old spelling of `public`."""
     return text.removesuffix("URL") if isinstance(text, str) else text
 
 
 class CloudCredentials(_FromNames):
-    """How to log in to a project: OpenStack's own names, from the environment (`OS_…`) or from one secret.
+    """The credentials of a project, by OpenStack's own names, from the environment (`OS_…`) or from one secret.
 
-    They are OpenStack's options of `password`, `token` and `v3applicationcredential`, those of every login, and those
-    of Open Telekom Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for people:
-    it ends within a day, and then no login succeeds until another one is given.
+    The options are those of OpenStack's `password`, `token` and `v3applicationcredential`, and those of Open Telekom
+    Cloud's Terraform provider for access keys (`aksk`) and agencies (`agency`). A token is for use by people: it
+    expires within a day, and logins then fail until a new one is given.
     """
 
     model_config = ConfigDict(
         alias_generator=AliasGenerator(validation_alias=_openstack_names),
         coerce_numbers_to_str=True,
-        defer_build=True,  # three of the functions do not log in
+        defer_build=True,  # three of the functions do not use it
     )
 
     auth_url: Address = ""
@@ -213,19 +213,19 @@ class CloudCredentials(_FromNames):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no text may show."""
+        """The secret values, which no text may show."""
         keys = self.access_key, self.secret_key, self.security_token
         found = self.password, self.token, self.application_credential_secret, *keys
         return tuple(secret.get_secret_value() for secret in found if secret)
 
     @cached_property
     def verify(self) -> str | bool:
-        """What requests takes as `verify`: by which certificates the cloud's own are checked."""
+        """The value for `verify` of `requests`: the certificates to check the cloud's with."""
         return False if self.insecure else file_of(self.cacert) if self.cacert else True
 
     @property
     def named_project(self) -> str | None:
-        """The project they say they are for; an application credential's is known only when logged in."""
+        """The project id in the credentials; that of an application credential is known only after a login."""
         delegated = self.auth_type == BY_AGENCY and self.delegated_project
         if self.auth_type == BY_CREDENTIAL or delegated or not self.project_id:
             return None
@@ -233,13 +233,13 @@ class CloudCredentials(_FromNames):
 
     @property
     def place(self) -> Region | None:
-        """The region of Open Telekom Cloud that they are for, if it is one."""
+        """The region of Open Telekom Cloud, if it is one."""
         return region_of(self.auth_url, self.region)
 
     @model_validator(mode="before")
     @classmethod
     def _unambiguous(cls, values: dict[str, object]) -> dict[str, object]:
-        """Nothing that is not supported, no two values under two names of one thing, and one way to log in."""
+        """Reject unsupported names, contradicting synonyms, and several kinds of login at once."""
         told = {variable: values.get(variable, values.get(key)) for variable, key in NAMES.items()}
         told = {variable: value for variable, value in told.items() if value is not None}
         if found := [variable for variable in NOT_SUPPORTED if variable in told]:
@@ -310,21 +310,21 @@ SYNONYMS = tuple(tuple(_variable(key) for key in keys) for keys in OTHER_NAMES.v
 
 
 def cloud_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """What an environment says of a cloud; its lower-case names are not OpenStack's."""
+    """The variables of an environment about a cloud; lower-case names are not OpenStack's."""
     return {name: value for name, value in environment.items() if name.startswith("OS_") or name in NAMES}
 
 
 def unread(values: Mapping[str, object]) -> list[str]:
-    """The names that no login reads, of an environment's `cloud_variables` or of a secret."""
+    """The names that no login uses, among an environment's `cloud_variables` or the keys of a secret."""
     return sorted(name for name, value in values.items() if value != "" and NAMES.get(name, name) not in KEYS)
 
 
 BUCKET = "^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
-"""The name of an S3 bucket (S3, bucket naming rules). None with dots: S3's certificate is for names of one label."""
+"""The name of an S3 bucket (S3, bucket naming rules), without dots: S3's certificate covers names of one label."""
 
 
 RULE_ARN = "^arn:[a-z-]+:events:[a-z0-9-]+:[0-9]{12}:rule/([^/]+/)?[^/]+$"
-"""A rule of EventBridge; the name of its bus stands before its own, unless it is the default one."""
+"""The ARN of an EventBridge rule; the name of its bus precedes its own, unless it is the default bus."""
 
 
 class Settings(_FromNames):
@@ -381,7 +381,7 @@ class Settings(_FromNames):
 
     @property
     def project_secrets(self) -> dict[str, str]:
-        """The secret of each project that is served beside the default one."""
+        """The secret of each listed project."""
         return {project: self.cloud_secret_pattern.replace(PROJECT, project) for project in self.allowed_projects}
 
     @property
@@ -397,7 +397,7 @@ class Settings(_FromNames):
 
 
 def load(model: type[Model], values: Mapping[str, object]) -> Model:
-    """Validate `values`, where an empty one counts as not set; SettingsError names every fault."""
+    """Validate `values`; empty ones count as not set. Raises SettingsError, which names every fault."""
     try:
         return model.model_validate({name: value for name, value in values.items() if value != ""})
     except ValidationError as error:
@@ -405,14 +405,14 @@ def load(model: type[Model], values: Mapping[str, object]) -> Model:
 
 
 def faults_in(error: ValidationError, after_name: str) -> str:
-    """All that a validation found, each with the name of the value, in one line that shows no value."""
+    """All faults of a validation in one line, each with its name and without its value."""
     items = error.errors(include_url=False, include_input=False, include_context=False)
     named = [(_path(item), item["msg"].removeprefix("Value error, ")) for item in items]
     return "; ".join(f"{name}{after_name}{message}" if name else message for name, message in named)
 
 
 def _path(item: ErrorDetails) -> str:
-    """Where a fault is. A name that we do not know is shown only if it looks like a name: it may be a secret."""
+    """The path of a fault. An unknown name is shown only if it looks like a name, since it may be a secret."""
     *parents, name = ["", *map(str, item["loc"])]
     known = item["type"] != "extra_forbidden" or re.fullmatch(r"[A-Za-z]+([_-][a-z]+)*", name[:41])
     return ".".join([*parents[1:], name if known else "one of its names"])

@@ -1,4 +1,4 @@
-"""Who is asking: Standard Webhooks signatures and bearer tokens, each against several keys at once."""
+"""Authenticates senders: Standard Webhooks signatures and bearer tokens, each checked against several keys."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREFIX = "whsec_"
 
 
 def _signing_secret(secret: SecretStr) -> SecretStr:
-    """Standard Webhooks asks for 24 to 64 random bytes; the package takes anything, an empty tail included."""
+    """Check that a secret has 24 to 64 bytes, as Standard Webhooks requires; the package accepts anything."""
     text = secret.get_secret_value()
     try:
         length = len(base64.b64decode(text.removeprefix(PREFIX), validate=True))
@@ -36,7 +36,7 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
 
 
 class _Key(BaseModel):
-    """A key, and what verdicts call whoever has it; one without a name is called by a fingerprint of it."""
+    """A key, and its name in verdicts; a key without a name is identified by its fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -49,7 +49,7 @@ class _Key(BaseModel):
 
     @property
     def id(self) -> str:
-        """The name, or a part of a hash that the key cannot be told from, and that stays the same while it does."""
+        """The name, or a part of the key's hash, which is stable and does not reveal the key."""
         return self.name or f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()[:12]}"
 
 
@@ -70,7 +70,7 @@ def _keyed(value: object) -> object:
 
 
 class Keys(BaseModel):
-    """What senders may authenticate with; a new secret may stand beside the old one, in any order."""
+    """The keys of senders; old and new secrets may be listed together, in any order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -79,7 +79,7 @@ class Keys(BaseModel):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """From a secret's JSON: an object of both, or a plain list of signing secrets. Raises ValidationError.
+        """Read a secret's JSON: an object of both, or a plain list of signing secrets. Raises ValidationError.
 
         Each key is a text, or `{"name": ..., "secret": ...}`.
         """
@@ -87,19 +87,19 @@ class Keys(BaseModel):
 
 
 class SinkKeys(Keys):
-    """What verdicts are signed with, and by which certificates (PEM) the receiver's own are checked, if not public."""
+    """The keys that sign verdicts, and the certificates (PEM) to check the receiver's with, if not public ones."""
 
     cacert: Annotated[str, AfterValidator(pem)] | None = None
 
     @property
     def verify(self) -> str | bool:
-        """What requests takes as `verify`."""
+        """The value for `verify` of `requests`."""
         return file_of(self.cacert) if self.cacert else True
 
 
 @dataclass(frozen=True)
 class Authenticated:
-    """The sender is known as `requester`; `signed_at` is the signed time of this attempt, if there was a signature."""
+    """The sender is `requester`; `signed_at` is the signed time of this attempt, if it was signed."""
 
     requester: Requester
     signed_at: datetime | None = None
@@ -107,7 +107,7 @@ class Authenticated:
 
 @dataclass(frozen=True)
 class NotAuthenticated:
-    """The sender is not known; `unknown_key` says that newer keys may know it."""
+    """The sender is not known; `unknown_key` means that newer keys may know it."""
 
     why: str
     unknown_key: bool = False
@@ -116,16 +116,16 @@ class NotAuthenticated:
 def check_signature(
     headers: Mapping[str, str], body: bytes, keys: Keys, now: datetime
 ) -> Authenticated | NotAuthenticated:
-    """Whether one of the secrets signed this request, within five minutes of `now`.
+    """Check whether one of the secrets signed this request, within five minutes of `now`.
 
-    The package signs, but does not verify here: its `verify` reads the clock itself, takes timestamps such as
-    `1_7e9`, and raises half a dozen kinds of errors on hostile input.
+    The package's `verify` is not used: it reads the clock itself, accepts timestamps such as `1_7e9`, and raises
+    several kinds of errors on hostile input.
     """
     id_, timestamp = headers.get(ID, ""), headers.get(TIMESTAMP, "")
     missing = [name for name in (ID, TIMESTAMP, SIGNATURE) if not headers.get(name)]
     if missing:
         return NotAuthenticated(f"{', '.join(missing)} must be sent")
-    if "." in id_:  # the full stop parts what is signed: with it the same signature could be read two ways
+    if "." in id_:  # the signed text is split at full stops: with one more it would be ambiguous
         return NotAuthenticated(f"{ID} must not hold a full stop")
     if not re.fullmatch(r"[1-9][0-9]{0,11}", timestamp):
         return NotAuthenticated(f"{TIMESTAMP} must be the seconds since 1970 as an integer")
@@ -144,7 +144,7 @@ def check_signature(
 
 
 def check_bearer(headers: Mapping[str, str], keys: Keys) -> Authenticated | NotAuthenticated:
-    """Whether the `Authorization` header holds one of the tokens (RFC 6750 §2.1)."""
+    """Check whether the `Authorization` header holds one of the tokens (RFC 6750 §2.1)."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         return NotAuthenticated("the Authorization header holds no bearer token")
@@ -156,14 +156,14 @@ def check_bearer(headers: Mapping[str, str], keys: Keys) -> Authenticated | NotA
 def signatures_in(header: str) -> list[str]:
     """The signatures of version 1 in a header.
 
-    Blanks part them (Standard Webhooks, signature scheme). A comma does too where a gateway made one header of several
-    (RFC 9110 §5.3). Others, such as `v1a`, and empty parts are passed over.
+    They are separated by blanks (Standard Webhooks, signature scheme), or by commas if a gateway joined several headers
+    (RFC 9110 §5.3). Others, such as `v1a`, and empty parts are ignored.
     """
     return re.findall(r"(?:^|[\s,])(v1,[A-Za-z0-9+/]+={0,2})(?=$|[\s,])", header)
 
 
 def _matching(known: Sequence[tuple[_Key, str]], presented: Sequence[str]) -> _Key | None:
-    """The key whose text was presented. All are compared, in constant time: no early exit tells which was close."""
+    """The key whose text was presented. All are compared, in constant time, so that timing reveals nothing."""
     equal = [
         hmac.compare_digest(one.encode(), other.encode("utf-8", "replace")) for _, one in known for other in presented
     ]

@@ -1,4 +1,4 @@
-"""JSON as it may come from anybody: one reading only, or a sentence that says why not. And one writing, with a MAC."""
+"""Parses JSON from untrusted senders strictly, with a clear error, and writes canonical JSON with a MAC."""
 
 import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
@@ -9,18 +9,18 @@ from typing import Any, NoReturn
 from pydantic import JsonValue
 
 DEEPEST = 40
-"""Levels of any text. What a sender can nest freely is less deep (`policy.CONTEXT_LEVELS`), so that it can be carried
-on inside of whatever we write."""
+"""The deepest nesting of any text. What senders can nest freely is limited further (`policy.CONTEXT_LEVELS`), since our
+messages wrap it."""
 
 WIDEST_INTEGER = 2**63 - 1
-"""EventBridge takes no others (PutEventsRequestEntry, Detail)."""
+"""The largest integer that EventBridge accepts (PutEventsRequestEntry, Detail)."""
 
 MAC = "mac"
 """The member of an object that holds its MAC."""
 
 
 class NotJson(ValueError):
-    """The text is not JSON that can be read in one way only."""
+    """The text is not JSON, or is ambiguous."""
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -37,11 +37,11 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(text: str | bytes) -> JsonValue:
-    """Parse, refusing duplicate names, NaN, broken Unicode and depth beyond any honest event (RFC 8259 §4, §8)."""
+    """Parse; reject duplicate names, NaN, broken Unicode and unreasonable depth (RFC 8259 §4, §8). Raises NotJson."""
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        text = text.removeprefix("\ufeff")  # a byte order mark may be passed over (RFC 8259 §8.1)
+        text = text.removeprefix("\ufeff")  # a byte order mark may be ignored (RFC 8259 §8.1)
         value: JsonValue = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except NotJson:
@@ -63,7 +63,7 @@ def loads(text: str | bytes) -> JsonValue:
 
 
 def depth(value: JsonValue) -> int:
-    """How many levels a value has; a scalar is one. What is deeper than any text may be is not counted out."""
+    """The number of levels of a value; a scalar has one. Counting stops above DEEPEST."""
     level: list[JsonValue] = [value]
     for number in range(DEEPEST + 1):
         if not level:
@@ -78,7 +78,7 @@ def depth(value: JsonValue) -> int:
 
 
 def integers(value: JsonValue) -> Iterator[int]:
-    """Every integer in a value, however deep."""
+    """Every integer in a value, at any depth."""
     rest = [value]
     while rest:
         match rest.pop():
@@ -93,13 +93,13 @@ def integers(value: JsonValue) -> Iterator[int]:
 
 
 canonical = partial(json.dumps, sort_keys=True, separators=(",", ":"), allow_nan=False)
-"""The one text of an object, whatever order, blanks and escapes it came with.
+"""The canonical text of an object, independent of the order, blanks and escapes of its source.
 
-It is ASCII: a queue takes not every character that JSON may hold, but every escape (SQS, SendMessage, MessageBody).
+It is ASCII: a queue does not accept every character of JSON, but accepts every escape (SQS, SendMessage, MessageBody).
 """
 
 
 def signed(value: Mapping[str, Any], mac: Callable[[str], str]) -> str:
-    """The canonical text of an object with its MAC as one more member."""
+    """The canonical text of an object with its MAC as an additional member."""
     text = canonical(value)
     return f'{text[:-1]},"{MAC}":"{mac(text)}"}}'

@@ -1,6 +1,6 @@
-"""AWS by signed JSON calls: one client for SQS, EventBridge, Secrets Manager and Step Functions.
+"""Calls AWS by signed JSON requests: one client for SQS, EventBridge, Secrets Manager and Step Functions.
 
-A call has a limit for all of it: name resolution, connecting, headers, body, attempts and the pauses between them.
+A limit applies to the whole call: name resolution, connecting, headers, body, attempts and the pauses between them.
 """
 
 import json
@@ -39,9 +39,10 @@ T = TypeVar("T")
 
 
 class Protocol(NamedTuple):
-    """How a service wants to be called, for how many seconds a call may last, and how often it is attempted.
+    """How a service is called, how many seconds a call may last, and how often it is attempted.
 
-    `name` is the service's in its address and its signatures, `variable` the one that holds another address of it.
+    `name` is the service's name in its address and signatures; `variable` is the environment variable with another
+    address.
     """
 
     name: str
@@ -56,16 +57,16 @@ SQS = Protocol("sqs", "AWS_ENDPOINT_URL_SQS", "AmazonSQS", "1.0")
 EVENTS = Protocol("events", "AWS_ENDPOINT_URL_EVENTBRIDGE", "AWSEvents", "1.1")
 SECRETS = Protocol("secretsmanager", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager", "1.1", SECRET_PATIENCE)
 STATES = Protocol("states", "AWS_ENDPOINT_URL_SFN", "AWSStepFunctions", "1.0", attempts=1)
-"""One attempt: an answer to a task that is not taken waits in the queue, and is given again."""
+"""One attempt: an answer to a task that was not accepted waits in the queue and is sent again."""
 
 
 class Place(NamedTuple):
-    """Where a service is, without a slash at the end, and what signs requests to it."""
+    """The address of a service, without a slash at the end, and what signs requests to it."""
 
     auth: AWS4Auth
     url: str
     is_own: bool = False
-    """Whether the environment names the address; then it is none of AWS's own form."""
+    """Whether the environment sets the address; then it is not in AWS's usual form."""
 
 
 KINDS = ("FIPS", "DUALSTACK")
@@ -81,17 +82,17 @@ def _session() -> requests.Session:
 
 
 _signer = lru_cache(maxsize=8)(AWS4Auth)
-"""It derives its key from the secret one for one day. Each day has its own, since several threads sign with it."""
+"""Derives a signing key for one day. Each day gets its own signer, since several threads use it."""
 
 
 @dataclass(frozen=True)
 class AwsClient:
-    """Signs and sends. Credentials are read from `environment` at each attempt: Lambda's change over time.
+    """Signs and sends requests. Credentials are read from `environment` at each attempt, since Lambda changes them.
 
-    There they are as long as SnapStart is off: with it Lambda hands them out by HTTP, which is not asked here.
+    They are in the environment only without SnapStart: with it Lambda offers them by HTTP, which is not supported here.
 
-    Each attempt is made in a thread of `threads`, and is left alone when its time is over: no socket option limits name
-    resolution, or an answer that comes byte by byte. Such a thread ends by itself and begins no other attempt.
+    Each attempt runs in a thread of `threads` and is abandoned when its time is over, because no socket option limits
+    name resolution or an answer that comes byte by byte. Such a thread ends by itself and begins no other attempt.
     """
 
     environment: Mapping[str, str]
@@ -108,10 +109,10 @@ class AwsClient:
         deadline: datetime | None = None,
         once: Callable[[float], Any] | None = None,
     ) -> Any:
-        """One operation, over within the service's patience and before the deadline; repeated where that can help.
+        """Call one operation within the service's patience and before the deadline; retry it where that can help.
 
-        A service that does not speak JSON has its own way to make one attempt of so many seconds, `once`. Raises
-        AwsTrouble, also if there is no time left to send anything.
+        A service that does not speak JSON passes `once`, which makes one attempt of so many seconds. Raises AwsTrouble,
+        also if no time is left to send anything.
         """
         once = once or partial(self._once, service, operation, json.dumps(payload, ensure_ascii=False).encode())
         attempts, latest = service.attempts, self.clock() + timedelta(seconds=service.patience)
@@ -140,7 +141,7 @@ class AwsClient:
         raise AssertionError("the last attempt returns or raises")
 
     def place(self, service: Protocol) -> Place:
-        """Where the service is in our region, and what signs a request to it. Raises AwsTrouble."""
+        """The address of the service in our region, and what signs a request to it. Raises AwsTrouble."""
         environment = self.environment
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or ""
         if not (region and environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY")):
@@ -163,14 +164,14 @@ class AwsClient:
             "Content-Type": f"application/x-amz-json-{service.json_version}",
             "X-Amz-Target": f"{service.target}.{operation}",
         }
-        # What a session does beside this (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
+        # The other work of a session (cookies, hooks, redirects, .netrc) is a fifth of a call's CPU.
         request, url = requests.PreparedRequest(), f"{place.url}/"
         try:
             request.method, request.url = "POST", url
             request.prepare_headers(headers)
             request.prepare_body(body, None)
             request.prepare_auth(place.auth)
-            # Said with each request: a session's own word gives way to REQUESTS_CA_BUNDLE.
+            # Set for each request, since REQUESTS_CA_BUNDLE overrides the session's value.
             verify = self.environment.get("AWS_CA_BUNDLE") or True
             around: Any = http.merge_environment_settings(url, {}, False, verify, None)
             timeout = min(AWS_CONNECT, seconds), seconds
@@ -191,14 +192,14 @@ class AwsClient:
 
 
 TRACE_HEADER, LONGEST_TRACE_HEADER = "_X_AMZN_TRACE_ID", 500
-"""The variable in which Lambda keeps X-Ray's header of the invocation, and the longest that EventBridge takes."""
+"""The variable with X-Ray's header of the invocation, and the longest header that EventBridge accepts."""
 
 
 # --------------------------------------------------------------------------------------------- several in one call
 
 
 class Left(NamedTuple):
-    """Something that AWS left out of a call: why, and whether it may be taken in a moment."""
+    """An entry of a call that AWS did not accept: why, and whether a retry may help soon."""
 
     unsent: Unsent
     again: bool
@@ -211,10 +212,11 @@ def send_all(
     offer: Callable[[Mapping[K, T], datetime], Mapping[K, Left]],
     deadline: datetime | None,
 ) -> dict[K, Unsent]:
-    """Send many things in as few calls as possible, within AWS_PATIENCE and before the deadline; what was not taken.
+    """Send many items in as few calls as possible, within AWS_PATIENCE and before the deadline; return those not
+    accepted.
 
-    `offer` makes one call, tells what was left out of it, and raises AwsTrouble. What was left out is offered again
-    after a pause, up to AWS_ROUNDS times in all. A call that is refused for something in it is made for each half.
+    `offer` makes one call, returns what AWS did not accept, and raises AwsTrouble. Those items are sent again after a
+    pause, up to AWS_ROUNDS times in all. If a call is refused because of an item, each half is sent separately.
     """
     latest = client.clock() + timedelta(seconds=AWS_PATIENCE)
     ends, unsent = min(latest, deadline or latest), dict[K, Unsent]()
@@ -243,7 +245,7 @@ def send_all(
 
 
 def batches(items: Mapping[K, T], size: Callable[[T], int]) -> list[dict[K, T]]:
-    """The items, grouped so that a group fits into one call: at most ten, and not too many bytes."""
+    """The items in groups that fit into one call: at most ten, with a limit in bytes."""
     groups: list[dict[K, T]] = []
     weight = 0
     for key, item in items.items():
@@ -256,7 +258,7 @@ def batches(items: Mapping[K, T], size: Callable[[T], int]) -> list[dict[K, T]]:
 
 
 def lists_in(answer: Mapping[str, Any], *names: str) -> list[list[Mapping[str, Any]]]:
-    """Lists of objects in an answer, empty where one is left out. Raises NoAnswer if one is something else."""
+    """Lists of objects in an answer, empty if missing. Raises NoAnswer if one is something else."""
     found = [answer.get(name) or [] for name in names]
     for name, value in zip(names, found, strict=True):
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):

@@ -1,4 +1,4 @@
-"""What AWS says of the parts of this deployment, for the canary: the mapping, the rule, the queue, the endpoint."""
+"""Reads the state of this deployment for the canary: the event source mapping, the rule, the queue, the endpoint."""
 
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as Late
@@ -19,7 +19,7 @@ from shared.ports import AwsTrouble
 from shared.quick import dataclass
 
 GET_MAPPING, MAPPINGS = "GetEventSourceMapping", "/2015-03-31/event-source-mappings/"
-"""An operation of Lambda, which speaks REST, and where it is found (Lambda API reference)."""
+"""An operation of Lambda's REST API, and its path (Lambda API reference)."""
 
 LAMBDA = Protocol("lambda", "AWS_ENDPOINT_URL_LAMBDA", "", "", AWS_ANSWER, attempts=2)
 
@@ -29,7 +29,7 @@ CANNOT_TAKE = 429
 
 @dataclass(frozen=True)
 class Deployment:
-    """Asks about the parts that are given; about the others it says nothing. A `rule_arn` ends in bus and rule name."""
+    """Reads the parts that are given; the others stay unknown. `rule_arn` ends with the names of bus and rule."""
 
     client: AwsClient
     requests: SqsQueue
@@ -47,7 +47,8 @@ class Deployment:
         return found
 
     def webhook(self) -> str | None:
-        """A GET without proof is answered with a no, and a no is an answer."""
+        """Why the endpoint takes no requests, or None. An unauthenticated GET is refused, and a refusal is an
+        answer."""
         url = self.webhook_url
         if not url:
             return None
@@ -109,7 +110,7 @@ class Deployment:
         return replace(found, rule=_text(told.get("State")))
 
     def _of_queue(self, found: Silence, deadline: datetime) -> Silence:
-        """Counted several times: what waits for a moment only is taken by somebody."""
+        """Count the messages several times, since one that waits only for a moment is no sign."""
         counts = [self.requests.counts(deadline)]
         for _ in range(CANARY_COUNTS - 1):
             self.client.sleep(CANARY_PAUSE)

@@ -1,4 +1,4 @@
-"""What AWS does not do: no answer, and the errors that it answers with."""
+"""Failures of calls to AWS: no answer, or an error."""
 
 import re
 
@@ -6,13 +6,13 @@ from shared.ports import AwsTrouble
 
 
 class NoAnswer(AwsTrouble):
-    """No answer came in time, or none that can be read: what was asked may have been done."""
+    """No answer came in time, or none that can be read: the operation may have been done."""
 
     passing = True
 
 
 class AwsError(AwsTrouble):
-    """An answer of AWS that is a no; `code` is the service's own."""
+    """An error that AWS answered with; `code` is the service's own."""
 
     def __init__(self, operation: str, status: int, code: str, message: str) -> None:
         super().__init__(f"{operation}: {code} ({status}) {message}".strip())
@@ -21,7 +21,7 @@ class AwsError(AwsTrouble):
 
     @property
     def passing(self) -> bool:
-        """Whether the same call may succeed in a moment: server errors and throttling in its several names."""
+        """Whether a retry may succeed soon: server errors and throttling, under its several names."""
         return self.status >= 500 or self.throttled or self.code in PASSING
 
     @property
@@ -30,17 +30,17 @@ class AwsError(AwsTrouble):
 
     @property
     def stale(self) -> bool:
-        """Whether credentials or a clock were wrong a moment ago: both are read anew at each attempt."""
+        """Whether credentials or a clock were wrong: both are read again at each attempt."""
         return self.code in STALE
 
     @property
     def of_entries(self) -> bool:
-        """Whether something in the call was refused, so that a part of it may be taken."""
+        """Whether the error is about an entry of the call, so that other entries may be accepted."""
         return self.status in (400, 413) and not self.passing and not OF_CALLER_OR_ADDRESSEE.match(self.code)
 
 
 def throttles(code: str) -> bool:
-    """Whether an error code of AWS means "not so fast": `ThrottlingException`, `RequestThrottled`, and so on."""
+    """Whether an error code of AWS means throttling: `ThrottlingException`, `RequestThrottled`, and so on."""
     return "Throttl" in code or code in THROTTLES
 
 
@@ -56,4 +56,4 @@ OF_CALLER_OR_ADDRESSEE = re.compile(
     r"(Signature|ClientTokenId|Security|Address|Action)|IncompleteSignature|Signature|Missing|OptIn|Expired|Request(Exp"
     r"|Time)|ResourceNotFound|Unsupported|NotAuthorized)"
 )
-"""Errors of a whole call that no part of it escapes."""
+"""Errors of the whole call, which concern every entry of it."""

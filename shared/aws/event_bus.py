@@ -1,4 +1,4 @@
-"""The event bus on EventBridge: `Detail` is the whole CloudEvent, `DetailType` its type."""
+"""Emits events to an EventBridge bus: `Detail` is the whole CloudEvent, `DetailType` its type."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,12 +9,12 @@ from shared.ports import Event, K, Unsent
 from shared.quick import dataclass
 
 TRANSIENT = ("InternalFailure", "InternalException", "ServiceUnavailable")
-"""Error codes of an entry that may be taken in a moment, besides throttling."""
+"""Error codes of an entry for which a retry may succeed soon, besides throttling."""
 
 
 @dataclass(frozen=True)
 class EventBus:
-    """Puts events in batches and reads every entry: PutEvents answers 200 for events it did not take."""
+    """Puts events in batches and checks every entry: PutEvents answers 200 even if it did not accept all events."""
 
     client: AwsClient
     name: str
@@ -23,7 +23,7 @@ class EventBus:
         return send_all(self.client, events, _size, self._offer, deadline)
 
     def _offer(self, events: Mapping[K, Event], ends: datetime) -> dict[K, Left]:
-        """One call; what the bus did not take, with the error of each. Raises AwsTrouble."""
+        """Make one call; return the events that the bus did not accept, with their errors. Raises AwsTrouble."""
         trace = self.client.environment.get(TRACE_HEADER, "")
         more = {"EventBusName": self.name} | ({"TraceHeader": trace} if 0 < len(trace) <= LONGEST_TRACE_HEADER else {})
         entries = [
@@ -39,7 +39,7 @@ class EventBus:
 
 
 def _size(event: Event) -> int:
-    """What counts is the entry (EventBridge: calculating the size of an entry)."""
+    """The size of an entry (EventBridge: calculating the size of an entry)."""
     return sum(len(part.encode()) for part in (event.body, event.source, event.type))
 
 

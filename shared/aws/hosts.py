@@ -1,7 +1,7 @@
-"""Where AWS's services are, in each partition, and for FIPS 140 and dual-stack (IPv4 and IPv6) as each service has it.
+"""Hosts of AWS's services in each partition, with FIPS 140 and dual-stack (IPv4 and IPv6) variants.
 
-The rules are those that AWS publishes for its SDKs (partitions and endpoint rule sets), as far as they concern the
-services that are called here. The tests compare every combination with the rule sets themselves.
+They follow the rules that AWS publishes for its SDKs (partitions and endpoint rule sets), for the services that are
+called here. Tests compare every combination with those rule sets.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Partition(NamedTuple):
-    """What the names of a partition's hosts end in."""
+    """The domains of a partition."""
 
     suffix: str
     dual_stack: str
@@ -27,10 +27,10 @@ PARTITIONS: Mapping[str, Partition] = {
     "eusc-": Partition("amazonaws.eu", "api.amazonwebservices.eu"),
     COMMERCIAL: Partition("amazonaws.com", "api.aws"),
 }
-"""By how the names of their regions begin. A region that is not known is one of the commercial partition."""
+"""Partitions by the prefix of their regions. An unknown region is one of the commercial partition."""
 
 PLAIN, FIPS, DUAL, BOTH = (False, False), (True, False), (False, True), (True, True)
-"""What is wanted: FIPS, dual-stack."""
+"""Variants: FIPS, dual-stack."""
 
 FORMS = {
     PLAIN: "{service}.{region}.{suffix}",
@@ -47,20 +47,20 @@ S3_FORMS = {
 }
 
 EXCEPTIONS: Mapping[tuple[str, str, tuple[bool, bool]], str] = {
-    # All that there is in GovCloud is validated.
+    # All hosts in GovCloud are validated.
     ("sqs", "us-gov-", FIPS): FORMS[PLAIN],
     ("events", "us-gov-", FIPS): FORMS[PLAIN],
     ("events", "us-gov-", BOTH): FORMS[DUAL],
     ("states", "us-gov-west-1", FIPS): FORMS[PLAIN],
     ("states", "us-gov-", DUAL): FORMS[BOTH],
-    # Its hosts of IPv4 answer by IPv6 too.
+    # Its IPv4 hosts also answer over IPv6.
     ("secretsmanager", COMMERCIAL, DUAL): FORMS[PLAIN],
     ("secretsmanager", COMMERCIAL, BOTH): FORMS[FIPS],
     ("secretsmanager", "us-gov-", DUAL): FORMS[PLAIN],
     ("secretsmanager", "us-gov-", BOTH): FORMS[FIPS],
     ("secretsmanager", "cn-", DUAL): FORMS[PLAIN],
 }
-"""By service, how a region begins (or its whole name), and what is wanted."""
+"""By service, prefix of the region (or its whole name), and variant."""
 
 
 @lru_cache(maxsize=32)

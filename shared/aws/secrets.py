@@ -1,4 +1,4 @@
-"""Secrets from AWS Secrets Manager, kept for a while and read again after."""
+"""Reads secrets from AWS Secrets Manager, with a cache."""
 
 import hmac
 import json
@@ -21,22 +21,22 @@ from shared.settings import PROJECT, CloudCredentials, SettingsError, load
 
 
 class NotJsonSecret(AwsTrouble):
-    """A secret that is there, and holds something else."""
+    """The secret exists, and does not hold JSON."""
 
 
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
-"""What Secrets Manager calls the newest version of a secret, and the one before it."""
+"""Secrets Manager's names of the newest version of a secret and the one before."""
 
 ABSENT = ("ResourceNotFoundException", "AccessDeniedException")
-"""IAM answers first: a policy that names secrets does not know the name of one that is not there."""
+"""A missing secret may look like a denied one, since IAM checks the policy first."""
 
 
 @dataclass
 class Secrets:
-    """Values by secret id; a rotated secret is picked up within five minutes, or at once after `forget`.
+    """Caches values by secret id. A rotated secret is used within five minutes, or at once after `forget`.
 
-    While Secrets Manager does not answer, what it said last goes on to count, for SECRET_KEPT_AT_MOST seconds. It is
-    no answer to who asks for a newer value, since a value was refused.
+    While Secrets Manager does not answer, the cached value stays valid for SECRET_KEPT_AT_MOST seconds, but not for a
+    caller that asks for a newer value after a refusal.
     """
 
     client: AwsClient
@@ -45,7 +45,7 @@ class Secrets:
     _away: dict[tuple[str, str], tuple[float, AwsTrouble]] = field(default_factory=dict)
 
     def read(self, secret_id: str, kept_seconds: float = SECRET_KEPT, stage: str = CURRENT) -> Any:
-        """The secret's JSON value, at most that old; None for a version before the current one that is not there.
+        """The secret's JSON value, at most `kept_seconds` old; None for a missing earlier version.
 
         Raises AwsTrouble, also for a secret that is not JSON.
         """
@@ -68,7 +68,7 @@ class Secrets:
         return value
 
     def made_at(self, secret_id: str) -> float:
-        """When the secret was made, in seconds since 1970; new versions do not change it. Raises AwsTrouble."""
+        """When the secret was created, in seconds since 1970; new versions do not change it. Raises AwsTrouble."""
         asked = {"SecretId": secret_id}
         answer = self._asked((secret_id, ""), lambda: self.client.call(SECRETS, "DescribeSecret", asked))
         made = answer.get("CreatedDate")
@@ -80,7 +80,7 @@ class Secrets:
         self._kept.pop((secret_id, CURRENT), None)
 
     def _asked(self, what: tuple[str, str], ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """The answer of Secrets Manager; that it gave none is remembered for SECRET_AWAY seconds. Raises AwsTrouble."""
+        """The answer of Secrets Manager; a missing answer is remembered for SECRET_AWAY seconds. Raises AwsTrouble."""
         until, trouble = self._away.get(what, (0.0, None))
         if trouble and self.clock() < until:
             raise trouble
@@ -92,7 +92,7 @@ class Secrets:
             raise
 
     def _still(self, kept: tuple[float, Any] | None, kept_seconds: float, error: AwsError | NoAnswer) -> Any:
-        """The value that is kept, if it may go on to count; raises the error if not."""
+        """The cached value if it may still be used; otherwise raises the error."""
         may_be_old = error.passing and kept_seconds >= SECRET_KEPT
         if kept and may_be_old and self.clock() < kept[0] + SECRET_KEPT_AT_MOST:
             return kept[1]
@@ -101,13 +101,13 @@ class Secrets:
 
 @dataclass
 class CloudSecret:
-    """Credentials in a secret, under OpenStack's own names; where it names no project, `project_id` is logged in to."""
+    """Credentials in a secret, under OpenStack's own names; `project_id` is the project if the secret names none."""
 
     secrets: Secrets
     secret_id: str
     project_id: str | None = None
     _last: tuple[object, CloudCredentials | None] = field(default=(None, None), repr=False, compare=False)
-    """The value of the secret that was read last, and the credentials that it came to."""
+    """The value of the secret that was read last, and the credentials from it."""
 
     def __call__(self, kept_seconds: float) -> CloudCredentials:
         """Credentials at most that many seconds old. Raises SettingsError, or AwsTrouble if AWS does not answer."""
@@ -124,7 +124,7 @@ class CloudSecret:
             self._last = values, credentials
             return credentials
         except (SettingsError, NotJsonSecret) as error:
-            self.secrets.forget(self.secret_id)  # once it is corrected, requests need not wait for it
+            self.secrets.forget(self.secret_id)  # a corrected secret is used at once
             raise SettingsError(f"the secret {self.secret_id}: {error}") from None
         except AwsError as error:
             raise absent(self.secret_id, error) from error
@@ -132,9 +132,9 @@ class CloudSecret:
 
 @dataclass(frozen=True)
 class ProjectList:
-    """The projects that are served, as a list of ids in a secret; `pattern` makes the name of a project's own secret.
+    """The served projects, as a list of ids in a secret; `pattern` makes the name of each project's own secret.
 
-    A secret takes 64 KB, some 1,800 projects, and is changed without a deployment.
+    A secret holds 64 KB, some 1,800 projects, and can be changed without a deployment.
     """
 
     secrets: Secrets
@@ -142,7 +142,7 @@ class ProjectList:
     pattern: str
 
     def __call__(self, project_id: str) -> CloudSecret | None:
-        """The credentials of a project that is on the list; one that is not has the newest list read.
+        """The credentials of a listed project, or None. The newest list is read before a project is refused.
 
         Raises SettingsError, or AwsTrouble if AWS does not answer.
         """
@@ -154,7 +154,7 @@ class ProjectList:
         try:
             return PROJECT_IDS.validate_python(self.secrets.read(self.secret_id, kept_seconds))
         except (ValidationError, NotJsonSecret):
-            self.secrets.forget(self.secret_id)  # once it is corrected, requests need not wait for it
+            self.secrets.forget(self.secret_id)  # a corrected secret is used at once
             raise SettingsError(f'the secret {self.secret_id} must be a list of project ids: ["...", ...]') from None
         except AwsError as error:
             raise absent(self.secret_id, error) from error
@@ -164,22 +164,22 @@ PROJECT_IDS: TypeAdapter[frozenset[str]] = TypeAdapter(frozenset[ProjectId], con
 
 
 def absent(secret_id: str, error: AwsError) -> Exception:
-    """What to raise where a secret could not be read: IAM answers first, so it may not be there at all."""
+    """The error to raise for a secret that could not be read, which may not exist."""
     if error.code not in ABSENT:
         return error
     return SettingsError(f"the secret {secret_id} does not exist, or may not be read: {error}")
 
 
 SHORTEST_KEY = 32
-"""Characters. The template makes a key of 64 letters and digits."""
+"""Characters. The template creates a key of 64 letters and digits."""
 
 
 @dataclass(frozen=True)
 class MessageKey:
-    """MACs (HMAC-SHA256, RFC 2104, in hex) with a key from a secret, `{"key": "..."}`, which the template makes.
+    """MACs (HMAC-SHA256, RFC 2104, in hex) with a key from a secret, `{"key": "..."}`, which the template creates.
 
-    The current version of the secret signs, the version before it is accepted too: to replace the key is to put a new
-    version into the secret. Nothing is read before the first message is signed or checked.
+    The current version of the secret signs, and the previous one is accepted too: to replace the key, put a new version
+    into the secret. Nothing is read before the first message is signed or checked.
     """
 
     secrets: Secrets
@@ -189,7 +189,7 @@ class MessageKey:
         return self._of(text, self.secrets.read(self.secret_id))
 
     def is_mac(self, text: str, mac: str) -> bool:
-        """With the key at hand, with the newest one, and with the one before."""
+        """Checks with the cached key, the newest one, and the one before."""
         versions = ((SECRET_KEPT, CURRENT), (SECRET_NEWEST, CURRENT), (SECRET_NEWEST, PREVIOUS))
         values = (self.secrets.read(self.secret_id, kept, stage) for kept, stage in versions)
         return any(value is not None and hmac.compare_digest(mac, self._of(text, value)) for value in values)

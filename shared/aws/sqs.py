@@ -1,4 +1,4 @@
-"""Queues on SQS: that of requests, and that of the canary's verdicts."""
+"""Sends, receives and counts messages on SQS: the request queue and the canary's queue."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,21 +17,22 @@ COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"
 
 @dataclass(frozen=True)
 class SqsQueue:
-    """Sends in batches and reads `Failed`: SQS answers 200 for a batch of which it took only a part.
+    """Sends in batches and checks `Failed`: SQS answers 200 for a batch even if it accepted only a part.
 
-    A message may be on the queue twice after an answer that was lost: a standard queue has no idempotency.
+    A message may be on the queue twice after a lost answer: a standard queue has no idempotency.
     """
 
     client: AwsClient
     url: str
     fair: bool = False
-    """Whether messages bear their project as MessageGroupId, by which SQS shares a standard queue (fair queues)."""
+    """Whether messages carry their project as MessageGroupId, by which SQS shares a standard queue fairly (fair
+    queues)."""
 
     def send(self, messages: Mapping[K, QueueMessage], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         return send_all(self.client, messages, lambda message: len(message.body.encode()), self._offer, deadline)
 
     def delete(self, messages: Sequence[Message]) -> None:
-        """Take messages off the queue, where that can be done now; what stays there is delivered again."""
+        """Delete messages from the queue if that is possible now; the others are delivered again."""
         receipts = {message.id: message.receipt for message in messages if message.receipt}
         for group in batches(receipts, len):
             entries = [{"Id": str(at), "ReceiptHandle": receipt} for at, receipt in enumerate(group.values())]
@@ -40,9 +41,9 @@ class SqsQueue:
                 self.client.call(SQS, "DeleteMessageBatch", {"QueueUrl": self.url, "Entries": entries}, ends)
 
     def receive(self, wait: int) -> list[Message]:
-        """Up to ten messages, which stay in the queue and are hidden for a moment.
+        """Receive up to ten messages, which stay in the queue and are hidden for a moment.
 
-        They are there after `wait` seconds, if none was before. Raises AwsTrouble.
+        Waits up to `wait` seconds for the first one. Raises AwsTrouble.
         """
         asked = {"QueueUrl": self.url, "WaitTimeSeconds": wait, "MaxNumberOfMessages": AWS_BATCH}
         more = {"VisibilityTimeout": CANARY_HIDDEN, "MessageSystemAttributeNames": ["SentTimestamp"]}
@@ -63,7 +64,7 @@ class SqsQueue:
             raise NoAnswer(f"ReceiveMessage: a message without {error}") from error
 
     def counts(self, deadline: datetime | None = None) -> tuple[int, int, int]:
-        """About how many messages wait, are in flight, and are delayed. Raises AwsTrouble."""
+        """The approximate numbers of messages that wait, are in flight, and are delayed. Raises AwsTrouble."""
         asked = {"QueueUrl": self.url, "AttributeNames": list(COUNTS)}
         told = self.client.call(SQS, "GetQueueAttributes", asked, deadline).get("Attributes")
         try:
@@ -73,7 +74,7 @@ class SqsQueue:
         return waiting, in_flight, delayed
 
     def _offer(self, messages: Mapping[K, QueueMessage], ends: datetime) -> dict[K, Left]:
-        """One call; what SQS did not take, with the error of each. Raises AwsTrouble."""
+        """Make one call; return the messages that SQS did not accept, with their errors. Raises AwsTrouble."""
         keys = {str(number): key for number, key in enumerate(messages)}
         trace = self.client.environment.get(TRACE_HEADER)
         traced = {"AWSTraceHeader": {"DataType": "String", "StringValue": trace}}

@@ -1,4 +1,4 @@
-"""The answer to a workflow that waits: Step Functions' task tokens."""
+"""Answers waiting workflows by Step Functions' task tokens."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,18 +13,18 @@ from shared.quick import dataclass
 
 ERROR_LIMIT = 256
 CAUSE_LIMIT = 32768
-"""Characters (SendTaskFailure). AWS does not say which; counted in UTF-16 units a text fits in any case."""
+"""The limit in characters (SendTaskFailure). AWS does not define them; counting UTF-16 units is always safe."""
 
 DROPPED_FIRST = ("original", "faults", "evidence", "context")
-"""What a cause that is too long does without, in this order: half of a JSON text is no use to a workflow."""
+"""Fields that are dropped from a cause that is too long, in this order; a workflow cannot use half of a JSON text."""
 
 NOBODY_WAITS = {"TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput", "ValidationException"}
-"""Errors that no repetition helps against: the task is over, or never was."""
+"""Errors that a retry cannot cure: the task is over, or never existed."""
 
 
 @dataclass(frozen=True)
 class TaskTokens:
-    """Ends the task whose token the request carried, or shows that somebody is still at work on it."""
+    """Ends the task whose token the request carried, or sends a heartbeat for it."""
 
     client: AwsClient
 
@@ -32,7 +32,7 @@ class TaskTokens:
         return event.task_token is not None
 
     def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
-        """One attempt: an answer that is not taken waits in the queue and is given again."""
+        """Answer the task, in one attempt: an answer that is not accepted waits in the queue and is sent again."""
         operation, payload_of = CALLS[event.outcome]
         try:
             self.client.call(STATES, operation, {"taskToken": event.task_token, **payload_of(event)}, deadline)
@@ -50,7 +50,7 @@ def _failure(event: Event) -> Mapping[str, str]:
 
 
 def cause_of(body: str) -> str:
-    """The event as JSON, whole if the API takes it."""
+    """The event as JSON, complete if the API accepts it."""
     whole: dict[str, Any] = json.loads(body)
     for name in DROPPED_FIRST:
         if _units(body) <= CAUSE_LIMIT:
@@ -73,4 +73,4 @@ CALLS: Mapping[Outcome, tuple[str, Callable[[Event], Mapping[str, str]]]] = {
     Outcome.FAILED: ("SendTaskFailure", _failure),
     Outcome.UNCONFIRMED: ("SendTaskHeartbeat", lambda event: {}),
 }
-"""A dry run ends in a success whatever it found: its `detail` says what the detach would have come to."""
+"""A dry run succeeds whatever it found: its `detail` says what a detach would have led to."""

@@ -1,8 +1,8 @@
-"""What became of requests, as objects of an S3 bucket: a consumer of verdicts, and what the webhook endpoint reads.
+"""Stores what became of requests in an S3 bucket: a consumer of verdicts, which the webhook endpoint reads.
 
-`requests/{verdict id}.json` holds the final verdict's event, and before it the mark of who accepted the request. The
-event `unconfirmed` has a key of its own beside it. So no writer has to read what is there: a mark is put only where
-nothing is (`If-None-Match`), a verdict in any case, and what is unconfirmed can never take a verdict's place.
+`requests/{verdict id}.json` holds the event of the final verdict, and before that the mark of an accepted request. The
+`unconfirmed` event has its own key next to it. So no writer has to read first: a mark is written only if nothing is
+there (`If-None-Match`), a verdict always, and `unconfirmed` cannot overwrite a verdict.
 """
 
 import json
@@ -24,25 +24,26 @@ from shared.ports import AwsTrouble, Event, Kept, NotTaken
 from shared.quick import dataclass
 
 PREFIX = "requests/"
-"""Of every key; the template's permissions end here."""
+"""The prefix of every key; the template's permissions are for this prefix."""
 
 EVENT_TYPE, MARK_TYPE = "application/cloudevents+json", "application/json"
 
 PUT, GET, LIST = "PutObject", "GetObject", "ListObjectsV2"
 METHODS = {PUT: "PUT", GET: "GET", LIST: "GET"}
-"""The operations of S3 that are called, and how."""
+"""The operations of S3 that are called, and their HTTP methods."""
 
 WRITES = Protocol("s3", "AWS_ENDPOINT_URL_S3", "", "", AWS_ANSWER, attempts=1)
 READS = WRITES._replace(patience=STATUS_PATIENCE, attempts=2)
-"""A verdict that is not kept waits in the queue, and is offered again; a sender who asks waits for the answer."""
+"""Writes are not retried here, since a verdict that was not stored is offered again from the queue. Reads are retried,
+since a sender waits for the answer."""
 
 THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
-"""Errors of a conditional PUT: something is kept there, or is being put there now (S3, conditional writes)."""
+"""Errors of a conditional PUT: an object exists, or is being written now (S3, conditional writes)."""
 
 
 @dataclass(frozen=True)
 class S3VerdictStore:
-    """Keeps every verdict and every `unconfirmed`. The `client` is its own, so that S3 holds up nobody else's calls."""
+    """Stores every verdict and every `unconfirmed`. It has its own `client`, so that S3 does not delay other calls."""
 
     client: AwsClient
     bucket: str
@@ -50,22 +51,23 @@ class S3VerdictStore:
     # ------------------------------------------------------------------------------------------- as a consumer
 
     def wants(self, _: Event) -> bool:
-        """All of them: each answers a request that somebody may ask about."""
+        """Every event: somebody may ask about each request."""
         return True
 
     def deliver(self, event: Event, deadline: datetime | None = None) -> NotTaken | None:
-        """One attempt: a verdict that is not kept waits in the queue, and is offered again."""
+        """Store the event, in one attempt: if that fails, it waits in the queue and is offered again."""
         once = partial(self._once, PUT, key_of(event), event.body, {"Content-Type": EVENT_TYPE})
         try:
             self.client.call(WRITES, PUT, {}, deadline, once)
-        except AwsTrouble as trouble:  # a policy or a bucket that is not there can be put right, too
+        except AwsTrouble as trouble:  # a missing policy or bucket can be corrected, too
             return NotTaken(str(trouble), again=True)
         return None
 
     # ------------------------------------------------------------------------------- for the webhook endpoint
 
     def mark(self, marks: Mapping[str, str]) -> str | None:
-        """All at once, one attempt each. After MARK_PATIENCE nobody waits any more: a late mark is harmless."""
+        """Write all marks in parallel, one attempt each. After MARK_PATIENCE the rest is abandoned; a late mark is
+        harmless."""
         headers = {"Content-Type": MARK_TYPE, "If-None-Match": "*"}
         putting = [
             self.client.threads.submit(self._once, PUT, final_key(id_), mark, headers, MARK_PATIENCE)
@@ -82,7 +84,7 @@ class S3VerdictStore:
         return f"{len(troubles) + len(late)} of {len(putting)} not marked: {why}" if troubles or late else None
 
     def find(self, id_: str) -> Kept:
-        """Raises AwsTrouble, also for an object that is none of ours."""
+        """What is stored of a request. Raises AwsTrouble, also for an object that is not ours."""
         ends = self.client.clock() + timedelta(seconds=STATUS_PATIENCE)
         found = self._read(final_key(id_), ends)
         if found is not None and _is_event(found):
@@ -98,17 +100,17 @@ class S3VerdictStore:
             raise
 
     def _is_listed(self, key: str, ends: datetime) -> bool:
-        """Whether there is such an object. Raises AwsTrouble if we may not know.
+        """Whether the object exists. Raises AwsTrouble if that cannot be found out.
 
-        GetObject says AccessDenied of a key that is not there to who may not list the bucket (S3, GetObject,
-        permissions). We may list it under our prefix, and nothing says that this is enough for GetObject to say more.
+        GetObject answers AccessDenied for a missing key unless the caller may list the bucket (S3, GetObject,
+        permissions). We may list it under our prefix, and it is not documented that this is enough.
         """
         asked = {"list-type": "2", "max-keys": "1", "prefix": key}
         listing = self._asked(LIST, partial(self._once, LIST, "", "", {}, query=asked), ends)
         return "<Key>" in listing
 
     def _asked(self, operation: str, once: Callable[[float], str], ends: datetime) -> str:
-        """A read, which another attempt may follow."""
+        """A read, which is retried."""
         return str(self.client.call(READS, operation, {}, ends, once))
 
     def _once(
@@ -145,13 +147,14 @@ class S3VerdictStore:
 
 
 def error_in(text: str, response: requests.Response) -> tuple[str, str]:
-    """The code and the message of an error; the only XML here that is read, and it is flat (S3, error responses)."""
+    """The code and message of an error. This is the only XML that is read here, and it is flat (S3, error
+    responses)."""
     code, message = (re.search(f"<{name}>([^<]{{1,300}})</{name}>", text) for name in ("Code", "Message"))
     return code[1] if code else response.reason or "UnknownError", message[1] if message else ""
 
 
 def address(bucket: str, place: Place) -> str:
-    """Where the bucket's keys begin: virtual-hosted style, as AWS asks for; path style at an endpoint of one's own."""
+    """The URL before the bucket's keys: virtual-hosted style, as AWS recommends; path style at a custom endpoint."""
     return f"{place.url}/{bucket}/" if place.is_own else f"{place.url.replace('://', f'://{bucket}.', 1)}/"
 
 
@@ -164,7 +167,8 @@ def unconfirmed_key(id_: str) -> str:
 
 
 def key_of(event: Event) -> str:
-    """Both events of a request stand under the id of the final verdict, which `unconfirmed` does not name itself."""
+    """The key of an event: both events of a request use the id of the final verdict, which `unconfirmed` does not
+    name."""
     if event.outcome is not Outcome.UNCONFIRMED:
         return final_key(event.id)
     data: dict[str, Any] = json.loads(event.body)["data"]

@@ -1,4 +1,4 @@
-"""The keys of the webhook endpoint, and those of the sink, each from one secret."""
+"""Reads the keys of the webhook endpoint and those of the sink, each from one secret."""
 
 from typing import TypeVar
 
@@ -17,17 +17,18 @@ K = TypeVar("K", bound=Keys)
 
 @dataclass(frozen=True)
 class WebhookKeys:
-    """Without a secret that may be read there are no keys, and every request is rejected."""
+    """Reads keys from a secret. Without a readable secret there are no keys, and every request is rejected."""
 
     secrets: Secrets
     secret_id: str | None
 
     def keys(self, newest: bool = False) -> Keys:
-        """Raises AwsTrouble, also for a secret that holds something else; the message shows none of it."""
+        """The keys of the endpoint. Raises AwsTrouble, also for a secret that holds something else, whose message shows
+        none of it."""
         return _read(Keys, self.secrets, self.secret_id, SECRET_NEWEST if newest else SECRET_KEPT)
 
     def of_sink(self) -> SinkKeys:
-        """The same for the secret of a sink."""
+        """The keys of a sink."""
         return _read(SinkKeys, self.secrets, self.secret_id, SECRET_KEPT)
 
 

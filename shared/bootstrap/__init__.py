@@ -1,5 +1,6 @@
-"""The composition roots, one for each function: settings and adapters, wired on first use and kept.
+"""The composition roots, one for each function: they wire settings and adapters on first use and keep the result.
 
-Nobody but the handlers imports them, and they alone know which adapters there are. They offer `detach.service`,
-`webhook` and `dead_letters.dead_letters`, and for tests and the local stack a `build` each that takes an environment.
+Only handlers import them, and only they know which adapters exist. Each has a function for the handler
+(`detach.service`, `webhook.webhook_endpoint`, `dead_letters.dead_letters`, `canary.canary`), and a `build…` that takes
+an environment, for tests and the local stack.
 """

@@ -1,4 +1,4 @@
-"""The composition root of the canary: it asks no cloud, and loads none."""
+"""The composition root of the canary. It makes no call to the cloud, and imports no cloud adapter."""
 
 import os
 import time

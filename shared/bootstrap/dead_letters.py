@@ -1,4 +1,5 @@
-"""The composition root of the function that answers dead letters: it asks no cloud, and loads none."""
+"""The composition root of the function for dead letters. It makes no call to the cloud, and imports no cloud
+adapter."""
 
 import os
 from collections.abc import Mapping
@@ -21,5 +22,5 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> DeadLetters
 
 @lru_cache(maxsize=1)
 def dead_letters() -> DeadLetters:
-    """What answers dead letters in this process, from its environment."""
+    """The handler of dead letters in this process, from its environment."""
     return build(os.environ)

@@ -1,4 +1,4 @@
-"""The composition root of the detach function: settings and adapters, wired on first use and kept."""
+"""The composition root of the detach function."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def build(environment: Mapping[str, str], clock: Clock = utc_now) -> Service:
 
 
 def projects(settings: Settings, environment: Mapping[str, str], secrets: Secrets, clock: Clock) -> Projects:
-    """The default cloud and those that are listed; with the latter alone every request has to name its project."""
-    # Whoever answers dead letters asks no cloud, and does not load what can.
+    """The default cloud and those of listed projects; without a default every request must name its project."""
+    # Imported here, since the function for dead letters needs no cloud.
     from shared.cloud.openstack import Projects, connector
 
     listed = {project: CloudSecret(secrets, name, project) for project, name in settings.project_secrets.items()}
@@ -58,7 +58,7 @@ def projects(settings: Settings, environment: Mapping[str, str], secrets: Secret
     if settings.cloud_secret_id:
         default = CloudSecret(secrets, settings.cloud_secret_id)
     elif not (listed or find) or environment.get("OS_AUTH_URL"):
-        # These do not change while a process lives. One that is missing is said now, not at the first request.
+        # Variables do not change in a process, so a missing one is reported now, not at the first request.
         variables = cloud_variables(environment)
         credentials = load(CloudCredentials, variables)
         if names := unread(variables):
@@ -71,7 +71,7 @@ def projects(settings: Settings, environment: Mapping[str, str], secrets: Secret
 def outlets(settings: Settings, policy: Policy, client: AwsClient, secrets: Secrets, clock: Clock) -> Outlets:
     consumers: dict[str, Consumer] = {"task": TaskTokens(client)}
     if settings.sink_url:
-        # Only who has a sink pays for its imports at a cold start.
+        # Imported only if a sink is configured, to keep cold starts short.
         from shared.aws.webhook_keys import WebhookKeys
         from shared.outbox.http_sink import HttpSink
 
@@ -80,7 +80,7 @@ def outlets(settings: Settings, policy: Policy, client: AwsClient, secrets: Secr
     if settings.verdict_bucket:
         from shared.aws.verdict_store import S3VerdictStore
 
-        # With a client of its own: an outage of S3 must not take the threads and connections of the others.
+        # It has its own client: an outage of S3 must not use up the threads and connections of the others.
         apart = AwsClient(client.environment, clock=clock)
         consumers = {"bucket": S3VerdictStore(apart, settings.verdict_bucket), **consumers}
     return Outlets(

@@ -1,4 +1,4 @@
-"""The composition root of the webhook endpoint, apart from the other one, so that no cloud is loaded here."""
+"""The composition root of the webhook endpoint. It imports no cloud adapter."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
     client = AwsClient(environment, clock=clock)
     secrets = Secrets(client)
     rules = Rules(
-        # The source of requests in bare JSON, the same for all of a deployment.
+        # The source of requests in bare JSON is the same for the whole deployment.
         source=f"{settings.event_source.rstrip('/')}/webhook",
         prefix=settings.event_type_prefix,
         allowed_origins=settings.webhook_allowed_origins,
@@ -40,13 +40,13 @@ def build_webhook(environment: Mapping[str, str], clock: Clock = utc_now) -> Web
 
 
 def store_of(settings: Settings, environment: Mapping[str, str], clock: Clock) -> VerdictStore | None:
-    """Where verdicts are kept, if they are."""
+    """The store of verdicts, if one is configured."""
     if not settings.verdict_bucket:
         return None
-    # Only who keeps verdicts pays for the import at a cold start.
+    # Imported only if verdicts are stored, to keep cold starts short.
     from shared.aws.verdict_store import S3VerdictStore
 
-    # With a client of its own: an outage of S3 must not take the threads and connections of the queue's.
+    # It has its own client: an outage of S3 must not use up the threads and connections of the queue's.
     return S3VerdictStore(AwsClient(environment, clock=clock), settings.verdict_bucket)
 
 

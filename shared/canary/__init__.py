@@ -1,5 +1,5 @@
-"""The canary sends a dry run of its own and waits for its verdict; if none comes, it names the stage that failed.
+"""The canary sends a dry run and waits for its verdict; if none comes, it names the stage that failed.
 
-`run` sends and waits, `stages` makes a failure of what was seen. It may use `ports`, `model`, `policy` and the names of
-`decision`, and knows neither Lambda nor AWS.
+`run` sends and waits, `stages` derives a failure from what was seen. It may import `ports`, `model`, `policy` and names
+of `decision`, and knows neither Lambda nor AWS.
 """

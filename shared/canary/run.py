@@ -1,4 +1,4 @@
-"""One run of the canary: send a dry run, wait for its verdict for so long, and ask what is known if none comes."""
+"""One run of the canary: sends a dry run, waits for its verdict, and collects evidence if none comes."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from shared.quick import dataclass
 
 @dataclass(frozen=True)
 class Asked:
-    """What the canary asks for, under which source and prefix of event types, and within how many seconds."""
+    """What the canary asks for, its source and event type prefix, and its time limit in seconds."""
 
     source: str
     prefix: str
@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: after how many seconds its verdict was there, or which failure was found."""
+    """How a run ended: the seconds until its verdict, or the failure."""
 
     request_id: str
     asked: Asked
@@ -39,29 +39,29 @@ class Ended:
 
 
 class Verdicts(Protocol):
-    """The queue on which the bus puts the verdicts of canaries."""
+    """The queue that gets the canary's verdicts from the bus."""
 
     def receive(self, wait: int, /) -> Sequence[Message]:
-        """Those that are there, up to ten, after waiting for so many seconds for one. Raises AwsTrouble."""
+        """Up to ten messages, after waiting up to `wait` seconds for the first. Raises AwsTrouble."""
 
     def delete(self, messages: Sequence[Message], /) -> None: ...
 
 
 class Evidence(Protocol):
-    """What can be known of the way of a request; neither call raises."""
+    """Collects evidence about a request without a verdict; never raises."""
 
     def silence(self, deadline: datetime, /) -> Silence:
-        """What AWS says of the request queue, of who reads it, and of the rule behind the bus."""
+        """What AWS says about the request queue, its event source mapping, and the rule of the canary's queue."""
 
     def webhook(self) -> str | None:
-        """Why the webhook endpoint takes no requests, if it does not; None without an endpoint."""
+        """Why the webhook endpoint takes no requests; None if it does, or if there is no endpoint."""
 
 
 @dataclass(frozen=True)
 class Canary:
-    """The schedule runs one at a time; a person may run another beside it, or the schedule come twice.
+    """Runs may overlap: a person may start one, or the schedule may fire twice.
 
-    So the verdict of another run is left in the queue for as long as that run may wait for it, and then deleted.
+    So the verdict of another run stays in the queue while that run may wait for it, and is then deleted.
     """
 
     asked: Asked
@@ -73,7 +73,7 @@ class Canary:
     new_id: Callable[[], str] = lambda: str(uuid4())
 
     def run(self) -> Ended:
-        """Never raises for what AWS or the cloud does: that is a failure, with its stage."""
+        """Run once. Failures of AWS or the cloud are returned with their stage, not raised."""
         began, id_ = self.clock(), self.new_id()
         ends = began + timedelta(seconds=self.asked.bound)
         unsent = self.queue.send({id_: QueueMessage(message(self.asked, id_, began))}, ends)
@@ -101,7 +101,7 @@ class Canary:
         return Ended(id_, self.asked, so_long, detail, failure)
 
     def _heard(self, id_: str, ends: datetime) -> tuple[Mapping[str, Any] | None, str | None]:
-        """The `data` of the verdict, or None if it has not come by then; and why the queue could not be read last."""
+        """The `data` of the verdict, or None at the end; and the last error in reading the queue."""
         trouble = None
         while (left := (ends - self.clock()).total_seconds()) > 0:
             try:
@@ -121,22 +121,23 @@ class Canary:
         return None, trouble
 
     def _awaited(self, message: Message, data: Mapping[str, Any] | None) -> bool:
-        """Whether another run may wait for it: its request was sent before this was, and so its wait ends before."""
+        """Whether another run may wait for it: a run waits at most for the bound, and sent its request before the
+        verdict."""
         return data is not None and (self.clock() - message.sent_at).total_seconds() < self.asked.bound
 
 
 MARK = "canary"
-"""The name in the request's `context` that holds its id. Every verdict echoes it, and the rule knows verdicts by it.
+"""The name in the request's `context` that holds its id. Every verdict echoes it, and the rule matches it.
 
-The request's own id will not do: one that may not ask is answered under the id of its message.
+The request's own id does not work: a requester that is not allowed gets a verdict under the id of the message.
 """
 
 
 def message(asked: Asked, id_: str, now: datetime) -> str:
     """The dry run as a CloudEvent.
 
-    It is tried for half of the bound, so that a cloud that does not answer is told of by a verdict before the bound is
-    over. It expires at the bound: nobody waits for what a paused queue held back.
+    Its time to live is half of the bound, so that the verdict about an unavailable cloud comes within the bound. It
+    expires at the bound, so that a paused queue does not send it later.
     """
     data = {
         "server_id": asked.server_id,
@@ -160,7 +161,7 @@ def message(asked: Asked, id_: str, now: datetime) -> str:
 
 
 def verdict_in(message: Message) -> Mapping[str, Any] | None:
-    """The `data` of the verdict in a message of EventBridge; None for what answers no canary."""
+    """The `data` of the verdict in an EventBridge message; None if it is not for a canary."""
     try:
         data = json.loads(message.body)["detail"]["data"]
     except (ValueError, TypeError, LookupError):

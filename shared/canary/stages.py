@@ -1,6 +1,6 @@
-"""The stages of a request's way, and which of them failed: what was seen in, a stage, a reason and a cure out.
+"""Names the stage of a request that failed: takes what was seen, returns a stage, a reason and a cure.
 
-A stage is named only where something seen points to it. Where two cannot be told apart, the text says so.
+A stage is named only if something points to it. If two cannot be told apart, the text says so.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from shared.quick import dataclass
 
 
 class Stage(StrEnum):
-    """Where the way of a request ended: a closed list, the values of the metric's dimension `stage`."""
+    """The stage at which a request stopped: a closed list, the values of the metric's dimension `stage`."""
 
     SEND = "send"
     QUEUE = "queue"
@@ -49,7 +49,7 @@ OF_REASON: Mapping[Reason, Stage] = {
     Reason.EXPIRED: Stage.QUEUE,
     Reason.DEAD_LETTERED: Stage.FUNCTION,
 }
-"""The stage by the reason of a verdict. Any other reason is a refusal, and its stage is `verdict`."""
+"""The stage by the reason of a verdict. For any other reason, which is a refusal, the stage is `verdict`."""
 
 OWN_CURES: Mapping[Reason, str] = {
     Reason.REQUESTER_NOT_ALLOWED: "add the role of the canary's function to AllowedRequesters: "
@@ -63,7 +63,7 @@ OWN_CURES: Mapping[Reason, str] = {
     Reason.GAVE_UP: "see whether the cloud's API answers (`make doctor CLOUD=env`, its status page); detaches wait "
     "meanwhile, and give up after RequestTtl",
 }
-"""Cures for the operator of a canary. Any other reason has the remedy of the verdict itself."""
+"""Cures for the operator of a canary. For any other reason the verdict's own remedy is used."""
 
 UNREAD_CURE = "correct the secret that is named, or wait for Secrets Manager; the verdicts of others wait, too"
 
@@ -71,13 +71,13 @@ GONE: Mapping[str, Reason] = {
     "would_report_server_gone": Reason.SERVER_NOT_FOUND,
     "would_report_volume_gone": Reason.VOLUME_NOT_FOUND,
 }
-"""Details of a check in which the way was free to its end, and what the canary names does not exist any more."""
+"""Details of a check that worked but found that the canary's server or volume no longer exists."""
 
 
 def of_verdict(data: Mapping[str, Any]) -> Failure | None:
-    """The failure that a verdict shows, from its `data`; None for a check without a reason.
+    """The failure in the `data` of a verdict; None for a check without a reason.
 
-    What would wait, or is detached already, is no failure: both planes of the cloud were read.
+    `would_wait` and `already_detached` are no failures: both planes of the cloud were read.
     """
     verdict, detail, reason = data.get("verdict"), str(data.get("detail")), data.get("reason") or {}
     code, explanation = str(reason.get("code", "")), str(data.get("explanation") or "")
@@ -103,12 +103,12 @@ def of_verdict(data: Mapping[str, Any]) -> Failure | None:
 
 @dataclass(frozen=True)
 class Silence:
-    """What AWS says of the way of a request that was not answered; None is what it does not say.
+    """What AWS says about a request without a verdict; None where it is unknown.
 
-    `mapping` is the state of the event source mapping and `processed` its last result; `rule` is the state of the rule
-    that puts verdicts on the canary's queue. The three counts are of the request queue, of all its messages: SQS does
-    not say which one is the canary's. `unread` says why something is not known, `unheard` why the canary's own queue
-    could not be read.
+    `mapping` is the state of the event source mapping, `processed` its last result, and `rule` the state of the rule
+    that puts verdicts on the canary's queue. The three counts are of all messages of the request queue: SQS does not
+    say which one is the canary's. `unread` says why something is unknown, `unheard` why the canary's own queue could
+    not be read.
     """
 
     mapping: str | None = None
@@ -124,26 +124,26 @@ class Silence:
 Sign = Callable[[Silence], bool]
 
 RULE_GONE = "gone"
-"""The state of a rule that is not there, or whose bus is not."""
+"""The state of a rule that does not exist, or whose bus does not."""
 
 SIGNS: tuple[tuple[Sign, Stage, str, str], ...] = (
     (
         lambda s: s.mapping not in (None, "Enabled"),
         Stage.QUEUE,
-        "the event source mapping of the request queue is {mapping}, so no function takes requests",
+        "the event source mapping of the request queue is {mapping}, so no function gets requests",
         "`make resume` if it was paused; if a deployment is under way, wait for it",
     ),
     (
         lambda s: s.rule is not None and not s.rule.startswith("ENABLED"),
         Stage.BUS,
-        "the rule that puts verdicts on the canary's queue is {rule}, so none can be heard",
+        "the rule that puts verdicts on the canary's queue is {rule}, so none arrives there",
         "enable the rule, or make it and its bus again as the template has them; others may miss verdicts, too",
     ),
     (
         lambda s: s.unheard is not None,
         Stage.BUS,
         "the canary's own queue cannot be read: {unheard}",
-        "correct the policy of the queue or of the canary's role; requests of others need not be concerned",
+        "correct the policy of the queue or of the canary's role; other requests may not be affected",
     ),
     (
         lambda s: bool(s.waiting),
@@ -170,11 +170,11 @@ SIGNS: tuple[tuple[Sign, Stage, str, str], ...] = (
         "canary's rule and the policy of its queue; if not, the function lost the request",
     ),
 )
-"""What explains a silence, the surest first: a sign, its stage, and what is said of it."""
+"""Explanations of a missing verdict, the most certain first: a sign, its stage, the reason and the cure."""
 
 
 def of_silence(silence: Silence, seconds: float) -> Failure:
-    """The failure that is behind a verdict which has not come in so many seconds."""
+    """The failure that explains why no verdict came in `seconds`."""
     told = {name: "not known" if value is None else value for name, value in asdict(silence).items()}
     unread = f" (not known: {'; '.join(silence.unread)})" if silence.unread else ""
     for sign, stage, why, cure in SIGNS:
@@ -182,8 +182,8 @@ def of_silence(silence: Silence, seconds: float) -> Failure:
             return Failure(stage, f"no verdict in {seconds:.0f} s: {why.format(**told)}{unread}", cure)
     return Failure(
         Stage.UNKNOWN,
-        f"no verdict in {seconds:.0f} s, and nothing is known of the way of the request{unread}",
-        "see whether AWS answers, and the rights of the canary's role",
+        f"no verdict in {seconds:.0f} s, and nothing is known about the request{unread}",
+        "check whether AWS answers, and the permissions of the canary's role",
     )
 
 
@@ -191,12 +191,12 @@ def of_silence(silence: Silence, seconds: float) -> Failure:
 
 
 def of_unsent(why: str) -> Failure:
-    """The request queue did not take the request."""
+    """The failure if the request queue did not accept the request."""
     cure = "see whether SQS answers, and whether the queue and the right of the canary's role to send are still there"
     return Failure(Stage.SEND, f"the request queue did not take the request: {why}", cure)
 
 
 def of_webhook(trouble: str) -> Failure:
-    """The webhook endpoint did not answer a GET, or answered that it cannot take requests now."""
+    """The failure if the webhook endpoint did not answer a GET, or answered that it cannot take requests now."""
     cure = "see the log of the webhook's function for an error; 429 means that its concurrency is used up"
-    return Failure(Stage.WEBHOOK, f"the webhook endpoint {trouble}; the way from the queue on is free", cure)
+    return Failure(Stage.WEBHOOK, f"the webhook endpoint {trouble}; requests from the queue are processed", cure)

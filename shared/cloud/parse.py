@@ -192,7 +192,7 @@ def action_ended(body: Any) -> Ended:
         return Ended.FAILED
     results = [event.get("result") for event in _events(action)]
     if not results:
-        # Nothing was told below 2.51; from there on, that no compute host has taken it up.
+        # Below 2.51 there are no events. From there on, none means that no compute host has begun the action.
         return Ended.RUNNING if isinstance(action.get("events"), list) else Ended.UNKNOWN
     if "Error" in results:
         return Ended.FAILED

@@ -30,7 +30,7 @@ class SummaryVolume(Frozen):
     """A final verdict, as in its own event."""
 
     volume_id: str | None = Field(
-        description="None if the server's disks could not be listed: that verdict is about no volume."
+        description="Missing if the server's disks could not be listed: that verdict is about no volume."
     )
     verdict_id: str = Field(description="The id of the verdict's event.")
     verdict: Outcome
@@ -54,7 +54,7 @@ class SummaryData(Frozen):
     project_id: str | None = None
     request: RequestRef
     requester: Requester | None = Field(None, description="Who asked, as far as proven; senders cannot set it.")
-    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, unchanged.")
+    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, without the task token.")
     timing: Timing
 
 

@@ -66,7 +66,7 @@ class VerdictData(Frozen):
     attachment_id: str | None = Field(None, description="The attachment that was followed.")
     request: RequestRef
     requester: Requester | None = Field(None, description="Who asked, as far as proven; senders cannot set it.")
-    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, unchanged.")
+    context: dict[str, JsonValue] | None = Field(None, description="The request's `context`, without the task token.")
     evidence: Evidence
     timing: Timing
     faults: tuple[Fault, ...] | None = Field(None, description="Everything that is wrong with an invalid request.")

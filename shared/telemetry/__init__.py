@@ -1,5 +1,5 @@
-"""Logs and metrics. Both are observers: they are told what happened and change nothing.
+"""Logs and metrics. Both are observers: they record what happens and change nothing.
 
-It may use the values of every other room and Powertools. It offers `logs.logger`, the one logger, and the observers
-`logs.Logs` and `metrics.Metrics`.
+It may import the values of every other package, and Powertools. It offers `logs.logger`, the only logger, and the
+observers `logs.Logs` and `metrics.Metrics`.
 """

@@ -1,4 +1,4 @@
-"""What is logged and counted of the canary's runs."""
+"""Logs and counts the canary's runs."""
 
 from shared.canary.run import Ended
 from shared.telemetry.logs import logger
@@ -6,7 +6,7 @@ from shared.telemetry.metrics import Meters
 
 
 def report(ended: Ended, meters: Meters) -> None:
-    """One line for each run; the seconds of one that succeeded, or the stage of one that failed."""
+    """Write one log line for each run; record the seconds of a success, or the stage of a failure."""
     asked, failure = ended.asked, ended.failure
     fields: dict[str, object] = {
         "request_id": ended.request_id,

@@ -1,4 +1,4 @@
-"""The one logger, and the one line each step of a request writes."""
+"""The logger, and an observer that writes one line for each step of a request."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:  # each function logs with this module, and loads only what is
     from shared.webhook.responses import HttpAnswer
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME", "bms-volume-detach")
-"""Tells the log lines and metrics of several deployments apart."""
+"""Distinguishes the log lines and metrics of several deployments."""
 
 
 VERSION = "0.1.0"
-"""The release, in every line. It is that of pyproject.toml, which is not deployed."""
+"""The release, in every line; the same as in pyproject.toml, which is not deployed."""
 
 
 def _line(entry: dict[str, Any]) -> str:
-    """A log line as JSON. What an exception says is not ours: it may hold anything."""
+    """A log line as JSON. Texts of exceptions are redacted, since they may contain anything."""
     if told := [name for name in ("exception", "stack_trace") if name in entry]:
         from shared.redact import redact
 
@@ -45,14 +45,14 @@ logger = Logger(service=SERVICE, utc=True, use_rfc3339=True, json_serializer=_li
 
 
 LOGGED = {Requeue: "wait", NotLookedAt: "wait", Disks: "list"}
-"""What a decision is called in the log, where that is not the name of its class: dashboards know it so."""
+"""Names of decisions in the log where they differ from the class name; dashboards use them."""
 
 
 class Logs(Observer):
-    """Writes one line for everything that is observed: constant message, everything else in fields."""
+    """Writes one line for each observation: a constant message, and everything else in fields."""
 
     def step(self, step: Step) -> None:
-        """The canonical line of one look at one case; what broke is logged with its message."""
+        """One line for one look at one case; a failed look has its own line."""
         if isinstance(step.decision, Broken):
             _log_failure(step, step.decision)
             return
@@ -87,7 +87,7 @@ class Logs(Observer):
         logger.info("request stepped", extra=_present(fields))
 
     def unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
-        """A message that holds no request: answered with its faults, or left alone."""
+        """A message without a request: rejected with its faults, or ignored."""
         match found:
             case Rejected(faults=faults):
                 said = [f"{fault.field} {fault.message}".strip() for fault in faults]
@@ -96,7 +96,7 @@ class Logs(Observer):
                 logger.warning("message ignored", extra={"message_id": message.id, "why": why})
 
     def attempt(self, attempt: Attempt) -> None:
-        """One line for each event and each consumer it was offered to: who has the verdict, and who has not."""
+        """One line for each event and each consumer it was offered to."""
         fields = {"to": attempt.to, "attempt": attempt.number, **_named(attempt.event)}
         if attempt.refusal is None:
             logger.info("event delivered", extra=fields)
@@ -114,7 +114,7 @@ class Logs(Observer):
             logger.error("event refused", extra=fields)
 
     def dead_letter(self, message: Message, found: Found | Exception) -> None:
-        """What our own code could not cope with; the verdict says the same to the requester."""
+        """A dead letter; the requester gets a verdict about it."""
         fields: dict[str, object] = {"message_id": message.id, "receive_count": message.receive_count}
         match found:
             case list():
@@ -137,12 +137,12 @@ class Logs(Observer):
         logger.error("dead letter", extra=_present(fields))
 
     def returned(self, message_id: str, why: str, error: BaseException | None) -> None:
-        """A message that AWS or our code failed, with the traceback if there is one."""
+        """A message that will be redelivered because of AWS or our code, with the traceback if there is one."""
         logger.error("record goes back to the queue", extra={"message_id": message_id, "why": why}, exc_info=error)
 
 
 def _log_failure(step: Step, broken: Broken) -> None:
-    """A look that our own code failed on; what goes back to the queue instead is logged as that."""
+    """A look that failed in our own code. If its message is redelivered, `returned` logs that instead."""
     request, progress = step.case.request, step.case.progress
     fields: dict[str, object] = {
         **_asker(request),
@@ -168,7 +168,7 @@ def _present(fields: dict[str, object]) -> dict[str, object]:
 
 
 def log_answer(request: HttpRequest, answer: HttpAnswer) -> None:
-    """The one line the webhook endpoint writes for each request: what was answered, and why."""
+    """One line for each request to the webhook endpoint: its answer, and why."""
     fields = {
         "http_method": request.method,
         "http_status": answer.status,
@@ -195,7 +195,7 @@ def _asked_in(rejected: Rejected) -> dict[str, object]:
 
 
 def _named(event: Event) -> dict[str, object]:
-    """Everything by which a consumer may ask for an event, and the request that it answers."""
+    """The fields that identify an event and its request."""
     said = _object(json.loads(event.body))
     data = _object(said.get("data"))
     asked = _object(data.get("request"))
@@ -216,5 +216,5 @@ def _named(event: Event) -> dict[str, object]:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    """An event that waited in the queue is only as good as who wrote it there: a line must not fail on it."""
+    """The value if it is an object. A waiting event may be malformed, and logging must not fail on it."""
     return value if isinstance(value, dict) else {}

@@ -1,6 +1,6 @@
-"""What is counted and timed, as CloudWatch embedded metrics: collected by the observers, written once an invocation.
+"""Counts and times what happens, as CloudWatch embedded metrics, written once per invocation.
 
-Dimensions are bounded by the code (never an id): `service`, and what a metric is told apart by.
+The code limits the dimensions (never an id): `service`, and what distinguishes the values of a metric.
 """
 
 import json
@@ -30,10 +30,10 @@ COUNT, SECONDS = "Count", "Seconds"
 """The units of CloudWatch."""
 
 VALUES_PER_LINE = 50
-"""Embedded metrics take a hundred values of one metric in one line."""
+"""How many values of a metric one line holds; embedded metrics accept a hundred."""
 
 THROTTLES = frozenset({"BMS.0212", "Common.0024", "Common.1503", "APIG.0308", "APIGW.0308", "IAM.0012", "overLimit"})
-"""Codes that mean "not so fast", whatever the status beside them."""
+"""Codes that mean throttling with any status."""
 
 NOT_PERMITTED = (Reason.FORBIDDEN, Reason.UNAUTHORIZED)
 
@@ -48,7 +48,7 @@ no_values: Callable[[], Values] = partial(defaultdict, partial(defaultdict, list
 
 @dataclass
 class Meters:
-    """Collects for one line at the end. Where it is not Lambda's, several invocations may share the process."""
+    """Collects values until `flush`. Outside Lambda several invocations may share the process."""
 
     counted: set[Call] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -69,12 +69,12 @@ class Meters:
                 self._metrics[()][name, SECONDS].append(round(value, 3))
 
     def flush(self) -> None:
-        """Write everything to standard output, where Lambda hands it to CloudWatch; then begin anew."""
+        """Write everything to standard output, from where Lambda passes it to CloudWatch; then start again."""
         with self._lock:
             metrics, self._metrics, self.counted = self._metrics, no_values(), set()
         if not metrics or is_metrics_disabled():
             return
-        # CloudWatch's embedded metric format, written here: Powertools takes half a millisecond for an invocation.
+        # CloudWatch's embedded metric format is written here, since Powertools takes half a millisecond per invocation.
         at, lines = time.time_ns() // 1_000_000, []
         for told_apart, named in metrics.items():
             dimensions = {**dict(told_apart), "service": SERVICE}
@@ -85,7 +85,7 @@ class Meters:
                 about = {"Timestamp": at, "CloudWatchMetrics": [directive]}
                 values_of = {name: values for (name, _), values in part.items() if values}
                 lines.append(json.dumps({"_aws": about, **dimensions, **values_of}, separators=(",", ":")))
-        print("\n".join(lines))  # noqa: T201 - where Lambda reads them
+        print("\n".join(lines))  # noqa: T201 - Lambda reads standard output
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class Metrics(Observer):
     clock: Clock
 
     def step(self, step: Step) -> None:
-        """One look at one case; the time of the look is that of its last call."""
+        """One look at one case; its time is that of its last call."""
         meters, progress = self.meters, step.case.progress
         counted: list[Counted] = []
         seconds: list[tuple[str, float]] = []
@@ -106,13 +106,13 @@ class Metrics(Observer):
             counted.append(("Requests", {}))
         for call in step.calls:
             if call in meters.counted:
-                continue  # another case has shown it: cases of one visit share what they read
+                continue  # counted for another case: cases of one visit share reads
             meters.counted.add(call)
             answer = f"{call.status // 100}xx" if call.status else "none"
             counted.append(("CloudCalls", {"operation": call.operation, "answer": answer}))
             if call.status == 429 or call.code in THROTTLES:
                 counted.append(("Throttled", {}))
-        if not first and not _is_over(step):  # the clock of a request begins with its first look
+        if not first and not _is_over(step):  # lateness is measured after the first look
             seconds.append(("SecondsOverdue", seconds_overdue(step.case, self.policy, self.clock())))
         match step.decision:
             case Broken(then=Requeue()):
@@ -129,7 +129,8 @@ class Metrics(Observer):
         meters.add(counted, seconds)
 
     def attempt(self, attempt: Attempt) -> None:
-        """Verdicts count once the bus has them. Each no of the bus is a failure, of a consumer only the last one."""
+        """Count a verdict once the bus has taken it. Each refusal by the bus is a failure; of a consumer only the last
+        one is."""
         meters, event = self.meters, attempt.event
         if attempt.refusal:
             if attempt.again_in is None or attempt.to == BUS:
@@ -149,14 +150,14 @@ class Metrics(Observer):
             meters.count("AuthorisationFailures")
 
     def unanswerable(self, message: Message, found: Rejected | Ignored) -> None:
-        """A message that is no valid request is a request all the same: it gets a verdict."""
+        """An invalid message counts as a request too: it gets a verdict."""
         if isinstance(found, Rejected) and not found.own:
             self.meters.count("Requests")
             if found.forged:
                 self.meters.count("ForgedMessages")
 
     def dead_letter(self, message: Message, found: Found | Exception) -> None:
-        """A verdict that a consumer never took is a failure to emit; all else is a request we could not cope with."""
+        """A verdict that a consumer never took is a failure to emit; anything else is a dead-lettered request."""
         match found:
             case WaitingDelivery(to=to):
                 self.meters.count("EmitFailures", to=to)
@@ -170,7 +171,7 @@ class Metrics(Observer):
 
 
 def _is_over(step: Step) -> bool:
-    """Whether the step ends its request; else the request waits for another look."""
+    """Whether the step ends its request."""
     decision = step.decision
     return isinstance(decision.then if isinstance(decision, Broken) else decision, Conclude)
 

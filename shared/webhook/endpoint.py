@@ -1,4 +1,4 @@
-"""The webhook endpoint: authenticates a request, puts what it asks for on the queue, and answers."""
+"""The webhook endpoint: authenticates a request, puts its events on the queue, and answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -28,7 +28,8 @@ from shared.webhook.status import READS, answer_of, mark_of, may_read, segment_o
 T = TypeVar("T")
 
 WORST_FIRST = (503, 429, 202, 422)
-"""The status of a whole batch. 202 only if nothing valid was lost: a sender does not look into a success."""
+"""The status of a batch is the first of these that an event has. It is 202 only if no valid event was lost, since
+senders do not read a success."""
 
 SUMMARY = {
     422: "nothing valid was sent: see errors",
@@ -38,7 +39,7 @@ SUMMARY = {
 
 
 class KeyRing(Protocol):
-    """Gives the keys of the endpoint; `newest` is for a sender whose key is not among them. Raises AwsTrouble."""
+    """Returns the keys of the endpoint; `newest` is for a sender whose key is unknown. Raises AwsTrouble."""
 
     def keys(self, newest: bool = False) -> Keys: ...
 
@@ -47,7 +48,7 @@ class KeyRing(Protocol):
 class WebhookEndpoint:
     """Answers HTTP requests; 202 to a POST means that the messages are in the queue.
 
-    With a `store` there is a status resource for each of them.
+    With a `store` each request has a status resource.
     """
 
     rules: Rules
@@ -61,7 +62,7 @@ class WebhookEndpoint:
     def answer(self, request: HttpRequest) -> HttpAnswer:
         segment = segment_of(request.path)
         if segment is not None and request.method in READS:
-            answer = self._status(request, segment)  # to HEAD too: what serves HTTP leaves the body out
+            answer = self._status(request, segment)  # also for HEAD: the HTTP server drops the body
         elif segment is not None and self.store and verdict_id_in(segment):
             answer = problem(405, "what became of a request is asked by GET", {"Allow": ", ".join(READS)})
         else:
@@ -76,7 +77,7 @@ class WebhookEndpoint:
         return consent(result.origin) if isinstance(result, Consent) else self._enqueue(result)
 
     def _status(self, request: HttpRequest, segment: str) -> HttpAnswer:
-        """What became of a request; only those who may ask for a detach are told."""
+        """The status of a request, for senders that may ask for a detach."""
         if self.store is None:
             return problem(404, "this deployment keeps no verdicts: they are on the event bus")
         sender = self._with_keys(partial(may_read, request, self.rules))
@@ -92,7 +93,7 @@ class WebhookEndpoint:
         return replace(answer, about=verdict_id)
 
     def _with_keys(self, decide: Callable[[Keys, datetime], T]) -> T | AwsTrouble:
-        """Try the keys at hand; read the newest if the sender's key is not among them, since it may be rotated."""
+        """Decide with the cached keys; read the newest if the sender's key is unknown, since it may be new."""
         now = self.clock()
         try:
             keys = self.key_ring.keys()
@@ -116,7 +117,7 @@ class WebhookEndpoint:
         return _batch_answer(results, note) if received.batched else _single_answer(results[0], note)
 
     def _sent(self, entries: list[Entry]) -> Mapping[Entry, Unsent]:
-        """Put every event on the queue, signed, since it says who sent it; those that could not be put there."""
+        """Put every event on the queue, signed because it names its sender; return those that were not accepted."""
         try:
             bodies = {entry: strict_json.signed(entry.event, self.macs.mac) for entry in entries}
         except AwsTrouble as trouble:
@@ -128,7 +129,7 @@ class WebhookEndpoint:
         return self.queue.send(messages)
 
     def _marked(self, entries: list[Entry]) -> list[str]:
-        """Keep that these are in the queue, if that can be done in a moment; what went wrong, for the log."""
+        """Store a mark for each accepted request if that takes only a moment; return what went wrong, for the log."""
         if not (self.store and entries):
             return []
         now = self.clock()

@@ -1,4 +1,4 @@
-"""The HTTP binding of CloudEvents 1.0.2: from headers and a body to events as structured JSON, and bare JSON."""
+"""Reads the HTTP binding of CloudEvents 1.0.2: turns headers and a body into structured JSON events, or bare JSON."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ JSON_TYPE = re.compile(r"(application|text)/(json|[^/\s;]+\+json)")
 
 
 class Mode(StrEnum):
-    """The content modes of the binding, and JSON that is no CloudEvent."""
+    """The content modes of the binding, and JSON that is not a CloudEvent."""
 
     STRUCTURED = "structured"
     BINARY = "binary"
@@ -30,7 +30,7 @@ CLOUDEVENTS = {STRUCTURED: Mode.STRUCTURED, BATCHED: Mode.BATCHED}
 
 
 class Unreadable(Exception):
-    """The request holds no events that can be read; `status` is the HTTP status that says so."""
+    """The request holds no readable events; `status` is the HTTP status for that."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -38,9 +38,9 @@ class Unreadable(Exception):
 
 
 def read_events(headers: Mapping[str, str], body: bytes) -> tuple[Mode, tuple[JsonValue, ...]]:
-    """The content mode and the events, not validated yet; header names are in lower case.
+    """The content mode and the events, not yet validated; header names must be in lower case.
 
-    Raises Unreadable, or Refused for attributes which are no attributes.
+    Raises Unreadable, or Refused for invalid attribute headers.
     """
     mode = mode_of(headers)
     try:
@@ -51,7 +51,8 @@ def read_events(headers: Mapping[str, str], body: bytes) -> tuple[Mode, tuple[Js
 
 
 def mode_of(headers: Mapping[str, str]) -> Mode:
-    """The content type decides (§3): a structured event may repeat its attributes as `ce-` headers."""
+    """The content mode, decided by the content type (§3): a structured event may repeat its attributes as `ce-`
+    headers."""
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise Unreadable(415, "the body must not be compressed")
     media_type, _, parameters = headers.get("content-type", "").partition(";")
@@ -62,14 +63,14 @@ def mode_of(headers: Mapping[str, str]) -> Mode:
     if media_type in CLOUDEVENTS:
         return CLOUDEVENTS[media_type]
     if "content-type" not in headers and "ce-specversion" in headers:
-        return Mode.BINARY  # some libraries leave it out where the event has no datacontenttype
+        return Mode.BINARY  # some libraries omit it if the event has no datacontenttype
     if media_type.startswith("application/cloudevents") or not JSON_TYPE.fullmatch(media_type):
         raise Unreadable(415, f"Content-Type must be one of {', '.join((*CLOUDEVENTS, 'application/json'))}")
     return Mode.BINARY if any(name.startswith("ce-") for name in headers) else Mode.BARE
 
 
 def _structured(value: JsonValue, _: Mapping[str, str]) -> tuple[JsonValue, ...]:
-    """Called a CloudEvent by its content type, so it is validated as one, even without a `specversion`."""
+    """The content type says CloudEvent, so it is validated as one, even without a `specversion`."""
     return ({"specversion": None, **value} if isinstance(value, dict) else value,)
 
 
@@ -102,7 +103,7 @@ def _binary(value: JsonValue, headers: Mapping[str, str]) -> tuple[JsonValue, ..
 
 
 def decoded(value: str) -> str:
-    """A header's value as the attribute's: quotes off, then one round of percent-decoding (§3.1.3.2)."""
+    """The attribute's value from a header: remove quotes, then percent-decode once (§3.1.3.2)."""
     value = value.strip()
     if not value.isascii():
         raise ValueError("must be percent-encoded outside of ASCII")

@@ -1,4 +1,4 @@
-"""What one HTTP request asks for: the detach requests to enqueue with their messages, or why it is rejected."""
+"""Decides about one HTTP request: the detach requests to enqueue with their messages, or why it is rejected."""
 
 import re
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ from shared.signatures import ID, SIGNATURE, Authenticated, Keys, NotAuthenticat
 from shared.webhook.http_binding import Mode, Unreadable, read_events
 
 IDENTITY_HEADERS = (ID, "idempotency-key")
-"""Where a sender of bare JSON names its request: the same name again is the same request again."""
+"""Headers in which a sender of bare JSON names its request; the same name means the same request."""
 
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """An HTTP request as it came; header names are in lower case.
+    """An HTTP request; header names are in lower case.
 
-    `iam` is the ARN of the sender where AWS has proven one. A body that is `too_large` is not read.
+    `iam` is the ARN of the sender if AWS has proven one. The body is not read if it is `too_large`.
     """
 
     method: str
@@ -42,7 +42,7 @@ class HttpRequest:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the operator set for the webhook endpoint; `source` is the source of requests in bare JSON."""
+    """The operator's settings for the webhook endpoint; `source` is the source of requests in bare JSON."""
 
     source: str
     prefix: str = "bms"
@@ -53,7 +53,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The whole request is rejected; `unknown_key` says that it may be accepted with newer keys."""
+    """The whole request is rejected; `unknown_key` means that newer keys may accept it."""
 
     status: int
     detail: str
@@ -71,14 +71,14 @@ class Consent:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A message to the queue, the event that it is, and the requests in it: several if a summary answers them."""
+    """A message for the queue: its event, and the requests in it, which are several if a summary answers them."""
 
     requests: tuple[DetachRequest, ...]
     event: Mapping[str, Any]
 
     @property
     def summary(self) -> DetachRequest | None:
-        """The request that the summary is for, without a volume, if there will be one."""
+        """The request without a volume, if it gets a summary."""
         first = self.requests[0]
         return replace(first, volume_id="") if first.summary else None
 
@@ -90,21 +90,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Invalid:
-    """An event that becomes nothing, and everything wrong with it."""
+    """An invalid event, with everything that is wrong with it."""
 
     faults: tuple[Fault, ...]
 
 
 @dataclass(frozen=True)
 class Received:
-    """A request of a known sender, event by event: an entry for each message, or what is wrong with the event."""
+    """A request of a known sender: for each event its entries, or what is wrong with it."""
 
     batched: bool
     events: tuple[tuple[Entry, ...] | Invalid, ...]
 
 
 def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Received | Refusal | Consent:
-    """Decide what becomes of a request; cheap checks first; what is in it is read of known senders only."""
+    """Decide about a request: cheap checks first, and the body is parsed only for known senders."""
     if request.method == "OPTIONS":
         return _handshake(request.headers, rules)
     if request.method != "POST":
@@ -123,7 +123,7 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
     names = (request.headers.get(name) for name in IDENTITY_HEADERS)
     signed_at = min(sender.signed_at or now, now)
     id_ = next(filter(None, names), request.request_id)
-    # The trace of the delivery, where the event has none of its own.
+    # The trace of the HTTP request, for an event that has no trace of its own.
     parent, state = trace_of(request.headers.get("traceparent"), request.headers.get("tracestate"))
     origin = Origin(id_, rules.source, signed_at, requester=sender.requester, traceparent=parent, tracestate=state)
     events = tuple(_validated(event, origin, rules.prefix) for event in parsed)
@@ -131,7 +131,7 @@ def receive(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Re
 
 
 def admitted(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | Refusal:
-    """The sender, if it is known and may ask."""
+    """The sender, if it is known and allowed."""
     sender = authenticate(request, rules, keys, now)
     if isinstance(sender, NotAuthenticated):
         return Refusal(401, sender.why, unknown_key=sender.unknown_key)
@@ -141,7 +141,7 @@ def admitted(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> A
 
 
 def authenticate(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | NotAuthenticated:
-    """Whether the sender is known in one of the configured ways; of a signed request only the signature counts."""
+    """Identify the sender in one of the configured ways; for a signed request only the signature counts."""
     headers = request.headers
     if keys.secrets and SIGNATURE in headers:
         return check_signature(headers, request.body, keys, now)
@@ -166,14 +166,15 @@ PRINCIPALS = {
 
 
 def iam_requester(arn: str) -> Requester:
-    """The sender that AWS has proven; what is no ARN is not passed on."""
+    """The sender that AWS has proven; text that is not an ARN is not passed on."""
     found = ARN.fullmatch(arn)
     kind = PRINCIPALS.get(found[2] or "", AuthType.UNKNOWN) if found else AuthType.UNKNOWN
     return Requester(kind, arn if found else None, Via.WEBHOOK_IAM)
 
 
 def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
-    """Only the header gives consent, no status does; without consent the specification asks for 405."""
+    """Answer a handshake: only the header gives consent, whatever the status. Without consent the specification asks
+    for 405."""
     asked = headers.get("webhook-request-origin", "").strip().lower()
     if asked and "*" in rules.allowed_origins:
         return Consent("*")
@@ -184,7 +185,7 @@ def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
 
 def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ...] | Invalid:
     try:
-        # No event was issued after it was signed. This bounds `ce-time`, which stands in a header and is not signed.
+        # An event is not newer than its signature. This limits `ce-time`, a header that is not signed.
         requests = tuple(
             replace(request, requested_at=min(request.requested_at, origin.time))
             for request in requests_in(event, origin, prefix)
@@ -195,7 +196,7 @@ def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ..
         return Invalid((Fault("type", str(verdict)),))
     together = [requests] if requests[0].summary else [(request,) for request in requests]
     entries = tuple(Entry(several, event_for(several, prefix)) for several in together)
-    # The queue's consumer has the last word: what it would reject (one level of nesting more) is rejected here.
+    # What the queue's consumer would reject (for example one more level of nesting) is rejected here.
     for entry in entries:
         try:
             requests_in(strict_json.loads(strict_json.canonical(entry.event)), origin, prefix)
@@ -207,11 +208,10 @@ def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ..
 
 
 def event_for(requests: tuple[DetachRequest, ...], prefix: str) -> Mapping[str, Any]:
-    """The request as a structured CloudEvent of its own; whatever it came in, the queue holds no other form.
+    """The request as a structured CloudEvent of its own: the queue holds no other form.
 
-    Those of several volumes that a summary answers are one.
-
-    No name at its top level is the sender's, so that it is none of the other messages that are signed with one key.
+    Requests that share a summary become one event. The sender chooses no name at the top level, so the event cannot
+    pass as another kind of signed message.
     """
     request = requests[0]
     fields = {name: value for name, value in asdict(request).items() if value not in (None, False)}
@@ -235,4 +235,4 @@ ATTRIBUTES = {
     "id": "id", "source": "source", "requested_at": "time", "expires_at": "expirytime",
     "correlation_id": "correlationid", "traceparent": "traceparent", "tracestate": "tracestate",
 }  # fmt: skip
-"""The fields of a request that are attributes of its event, and their names there."""
+"""The request's fields that become attributes of its event, and the attributes' names."""

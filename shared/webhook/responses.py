@@ -1,8 +1,7 @@
-"""Everything that the webhook endpoint may say, and nothing else leaves it: statuses, headers and bodies.
+"""All answers of the webhook endpoint: statuses, headers and bodies.
 
-No answer holds a key, a token or what AWS said. Of what the sender wrote an answer repeats the identity of the
-request, the names of faulty fields and short pieces of their values, each cut. The OpenAPI document is made from the
-models.
+No answer holds a key, a token or an error of AWS. From the sender's text it repeats only the identity of the request,
+the names of faulty fields and short pieces of their values. The OpenAPI document is generated from these models.
 """
 
 import re
@@ -32,7 +31,7 @@ TITLES: Mapping[int, str] = {
     429: "Too Many Requests",
     503: "Service Unavailable",
 }
-"""As RFC 9110 and RFC 6585 have them; Python's own table differs from version to version."""
+"""Titles by RFC 9110 and RFC 6585; Python's own table differs between versions."""
 
 RETRY_AFTER = {429: "10", 503: "30"}
 """Seconds, by status."""
@@ -40,10 +39,10 @@ RETRY_AFTER = {429: "10", 503: "30"}
 CHALLENGE = 'StandardWebhooks realm="detach requests", Bearer realm="detach requests"'
 
 ALWAYS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""No answer is kept (RFC 9111 §5.2.2.5), or taken for another type than it says (Fetch, X-Content-Type-Options)."""
+"""No answer may be cached (RFC 9111 §5.2.2.5), or interpreted as another type (Fetch, X-Content-Type-Options)."""
 
 FIELD_LENGTH, DETAIL_LENGTH = 128, 512
-"""Characters of the name of a field, and of a sentence. Both may hold what the sender wrote."""
+"""The longest field name and sentence in characters. Both may contain the sender's text."""
 
 
 class EnqueuedRequest(Frozen):
@@ -146,7 +145,7 @@ class UnderWay(Frozen):
 
 @dataclass(frozen=True)
 class KeptEvent:
-    """A verdict's CloudEvent, as the bus has it."""
+    """A verdict's CloudEvent, as on the bus."""
 
     text: str
 
@@ -177,9 +176,9 @@ class Problem(Frozen):
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer that has no bytes yet; `note` is for the log, not for the sender.
+    """An answer before it is serialized; `note` is for the log, not for the sender.
 
-    `about` is the id of the verdict that was asked for.
+    `about` is the id of the requested verdict.
     """
 
     status: int
@@ -194,7 +193,7 @@ class HttpAnswer:
 
     @property
     def log_fields(self) -> dict[str, object]:
-        """What may be logged beside the status; never the body or the headers, which may hold secrets."""
+        """Fields for the log; never the body or the headers, which may hold secrets."""
         content = self.content
         requests = content.requests if isinstance(content, Accepted) else ()
         summary = content.summary if isinstance(content, Accepted) else None
@@ -209,7 +208,7 @@ class HttpAnswer:
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers with the content type of the body; no value can begin another header."""
+        """All headers, with the content type of the body; no value can start another header."""
         headers = {name: re.sub(r"[^ -~]", "", value) for name, value in {**ALWAYS, **self.headers}.items()}
         if self.content is None:
             return headers
@@ -217,7 +216,7 @@ class HttpAnswer:
 
 
 def consent(origin: str) -> HttpAnswer:
-    """The answer to a handshake (CloudEvents WebHook §4.2); `origin` is as the operator wrote it."""
+    """The answer to a handshake (CloudEvents WebHook §4.2); `origin` is the operator's spelling."""
     return HttpAnswer(200, {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "POST"})
 
 
@@ -225,7 +224,7 @@ CONTENT_TYPES: Mapping[type, str] = {Problem: PROBLEM_TYPE, KeptEvent: EVENT_TYP
 
 
 def accepted(requests: Sequence[EnqueuedRequest], summary: EnqueuedSummary | None = None, note: str = "") -> HttpAnswer:
-    """The `status_url` of the summary, or of a single request, is in a header too."""
+    """202 for a request; the `status_url` of its summary or its only volume is also in a header."""
     only = summary or (requests[0] if len(requests) == 1 else None)
     header = {"Location": only.status_url} if only and only.status_url else {}
     return HttpAnswer(202, header, Accepted(requests=tuple(requests), summary=summary), note)
@@ -246,7 +245,7 @@ def final(event: str) -> HttpAnswer:
 def problem(
     status: int, detail: str, headers: Mapping[str, str] | None = None, note: str = "", **members: Any
 ) -> HttpAnswer:
-    """An RFC 9457 problem; `about:blank` means that the title is the status's own (§4.2.1)."""
+    """An RFC 9457 problem; `about:blank` means that the title is that of the status (§4.2.1)."""
     own = {"Retry-After": RETRY_AFTER[status]} if status in RETRY_AFTER else {}
     own |= {"WWW-Authenticate": CHALLENGE} if status == 401 else {}
     content = Problem(title=TITLES[status], status=status, detail=_cut(detail, DETAIL_LENGTH), **members)
@@ -254,7 +253,7 @@ def problem(
 
 
 def entry_of(request: DetachRequest, linked: bool = False) -> EnqueuedRequest:
-    """The request as the sender is told of it; however often it is sent, its verdict has the same id."""
+    """The request as shown to the sender; its verdict id is the same however often it is sent."""
     event = partial(verdict_id, request.source, request.id, request.volume_id)
     final_id = event(Outcome.CHECKED if request.dry_run else Outcome.DETACHED)
     return EnqueuedRequest(
@@ -270,7 +269,7 @@ def entry_of(request: DetachRequest, linked: bool = False) -> EnqueuedRequest:
 
 
 def summary_of(request: DetachRequest, linked: bool = False) -> EnqueuedSummary:
-    """What the sender is told of the summary; however often the request is sent, it has the same id."""
+    """The summary as shown to the sender; its id is the same however often the request is sent."""
     id_ = summary_id(request.source, request.id, request.dry_run)
     return EnqueuedSummary(
         id=request.id,
@@ -283,13 +282,13 @@ def summary_of(request: DetachRequest, linked: bool = False) -> EnqueuedSummary:
 
 
 def shown(faults: Sequence[Fault]) -> tuple[FieldFault, ...]:
-    """Validation names a field of the data now with, now without `data.`; senders get one name for it.
+    """The faults as shown to the sender, without the prefix `data.`, which only some have.
 
-    Enough of them to correct the request by: names are the sender's, of any number and length.
+    Their number and length are limited, since names come from the sender.
     """
     told = tuple(
         FieldFault(
-            # A name may be a secret of the sender's, and a fault may quote it; answers stand in the logs of proxies.
+            # A name or a fault may contain a secret of the sender's, and proxies log answers.
             field=_cut(redact(fault.field.removeprefix("data.")), FIELD_LENGTH),
             detail=_cut(redact(fault.message), DETAIL_LENGTH),
         )
@@ -300,5 +299,5 @@ def shown(faults: Sequence[Fault]) -> tuple[FieldFault, ...]:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Text of the sender's as an answer may repeat it: short, and what UTF-8 can hold."""
+    """The sender's text, cut, and valid as UTF-8."""
     return text[:limit].encode("utf-8", "replace").decode()

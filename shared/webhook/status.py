@@ -1,4 +1,4 @@
-"""The status resource, `requests/{verdict id}`: what became of a request, for senders who only have HTTP."""
+"""The status resource, `requests/{verdict id}`: reports what became of a request to senders that only have HTTP."""
 
 import re
 from dataclasses import replace
@@ -12,35 +12,35 @@ from shared.webhook.receive import HttpRequest, Refusal, Rules, admitted
 from shared.webhook.responses import HttpAnswer, UnderWay, entry_of, final, problem, summary_of, under_way
 
 READS = ("GET", "HEAD")
-"""The methods of the resource. Requests are POSTed to any other path: `requests/detach` may be somebody's route."""
+"""The methods of the resource. A POST to any path is a request, since `requests/detach` may be an operator's route."""
 
 VERDICT_ID = re.compile("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def segment_of(path: str) -> str | None:
-    """What stands in a path for the id, if it is one of the status resource; no part of it is decoded.
+    """The part of the path in place of the id, if it is a status resource; it is not decoded.
 
-    Stages and base paths of an HTTP API may stand before it.
+    The stage and base path of an HTTP API may come before it.
     """
     *_, parent, last = ["", *path.split("/")]
     return last if parent == "requests" and last else None
 
 
 def verdict_id_in(segment: str) -> str | None:
-    """The id in its one spelling; None for what is no UUID, and so the id of nothing."""
+    """The id in lower case; None for text that is not a UUID."""
     return segment.lower() if VERDICT_ID.fullmatch(segment) else None
 
 
 def may_read(request: HttpRequest, rules: Rules, keys: Keys, now: datetime) -> Authenticated | Refusal:
-    """Proven as for a POST, over the empty body whatever was sent: a signature of a POST is none of a GET."""
+    """The sender, authenticated as for a POST but with an empty body: a POST's signature is not valid for a GET."""
     return admitted(replace(request, body=b"", too_large=False), rules, keys, now)
 
 
 def mark_of(request: DetachRequest, now: datetime) -> tuple[str, str]:
-    """The id of the final verdict of a request that is in the queue, and what is kept of it until then.
+    """The verdict id of an enqueued request, and the text that is stored until the verdict.
 
-    Of a request without a volume it is the summary's. It names the request. What else the sender wrote (context, task
-    token) is not kept.
+    For a request without a volume it is the summary's id. The text names the request; the sender's other data (context,
+    task token) is not stored.
     """
     id_ = entry_of(request).verdict_id if request.volume_id else summary_of(request).summary_id
     known = UnderWay(
@@ -57,7 +57,7 @@ def mark_of(request: DetachRequest, now: datetime) -> tuple[str, str]:
 
 
 def answer_of(verdict_id: str, kept: Kept) -> HttpAnswer:
-    """What is said of a request. Raises AwsTrouble for what is kept and cannot be read."""
+    """The answer about a request. Raises AwsTrouble if what is stored cannot be read."""
     if kept.verdict is not None:
         return final(kept.verdict)
     try:

@@ -362,7 +362,7 @@ def test_the_webhook_takes_no_requests(world: World, script: Script, status: int
     script.then(reply(status=status))
     world.deploy(CANARY_WEBHOOK_URL=script.url, CANARY_BOUND="30")
     with world.worker():
-        world.failed("webhook", f"{says}; the way from the queue on is free", "the log of the webhook's function")
+        world.failed("webhook", f"{says}; requests from the queue are processed", "the log of the webhook's function")
 
 
 def test_the_webhook_does_not_answer(world: World, script: Script) -> None:

@@ -608,7 +608,10 @@ NO_TIME = replace(UNDATED, actions=ATTACHED_AGAIN)
 ON_TWO = seen(volume("in-use", elsewhere(), ("another", attachment(attachment_id="3"))), NOT_LISTED)
 APART = seen(volume(), (Listed(VOLUME, "/dev/sdb", attachment_id=OTHER_ATTACHMENT),))
 FAILED, TWO = "failed: ", ", as during a migration"
-AHEAD, BEHIND = "compute no longer has the attachment, block storage does", "block storage no longer has the attachment, compute does"
+AHEAD, BEHIND = (
+    "compute no longer has the attachment, block storage does",
+    "block storage no longer has the attachment, compute does",
+)
 
 
 @table(
