@@ -92,7 +92,7 @@ class Service:
                 outbox.reject(message, found)
                 self._unanswerable(message, found)
             case Rejected():
-                # Another release wrote it. That release may read it; if none does, it is answered as a dead letter.
+                # Another release wrote it, and may be able to read it. Otherwise it ends as a dead letter.
                 outbox.give_back(message, f"a {found.own} that cannot be read: {found.faults[0].field}")
                 self._unanswerable(message, found)
             case Ignored():

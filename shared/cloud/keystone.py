@@ -261,7 +261,7 @@ def log_in(http: requests.Session, known: CloudCredentials, now: datetime) -> Gr
         domain = default if any(default) else (None, "Default")
     if known.auth_type == BY_CREDENTIAL:
         return _by_credential(http, known, now, domain)
-    # Keystone needs the domain with a project's name; Open Telekom Cloud accepts it always.
+    # Keystone needs the domain with a project's name; Open Telekom Cloud also accepts it with an id.
     project_domain: Domain = (known.project_domain_id, known.project_domain_name)
     if not any(project_domain):
         project_domain = default if any(default) else domain

@@ -246,7 +246,7 @@ class OpenStackCloud:
         if read.absent and classified.reason is read.absent:
             return Reading(None, (evidence,))
         if classified.kind in (AnswerClass.ACCEPTED, AnswerClass.DONE_VERIFY):
-            # These classes are for DELETEs; such an answer to a read is no answer.
+            # These classes apply only to DELETEs, so this read has no answer.
             classified = Classified(AnswerClass.RECONCILE, classified.code, classified.message)
         raise CloudTrouble(classified, (evidence,))
 

@@ -41,6 +41,49 @@ Gate = Hold | Refuse | None
 """None means that nothing forbids a DELETE."""
 
 
+Devices = Set[str | None]
+
+
+def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Server, policy: Policy) -> Gate:
+    """Apply the gates, from the most general to the most specific.
+
+    The kind of server comes first: if this deployment does not serve it, nothing else matters. `devices` are the names
+    that the two planes give the disk. One plane may give none; if they differ, the stricter result counts.
+    """
+    if policy.server_kind is ServerKind.BARE_METAL and (why_not := why_not_served(server)):
+        return Refuse(Reason.NOT_BARE_METAL, why_not)
+    if volume.metadata.get("detach_protection", "").strip().lower() == "true":
+        return Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")
+    if server.locked:
+        return Refuse(Reason.SERVER_LOCKED, "the server is locked")
+    row = state(server)
+    read = f"the server is {row.text(server)}"
+    if row.power is Power.CHANGING:
+        return Hold(read)
+    named = sorted(device for device in devices if device)
+    disk = f"the volume ({' or '.join(named) or ('bootable, ' if volume.bootable else '') + 'device not known'})"
+    system_disk = any(is_system_disk(volume, device, server) for device in named or (None,))
+    if row.power is Power.OFF:
+        if system_disk and not request.allow_system_disk:
+            not_allowed = f"{disk} is the system disk, and the request does not allow it; {read}"
+            return Refuse(Reason.SYSTEM_DISK, not_allowed + on_bare_metal(server))
+        return None
+    if system_disk:
+        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}{on_bare_metal(server)}")
+    rule = policy.running_server_policy
+    if rule is RunningServerPolicy.STOPPED_ONLY:
+        only = "the operator allows detaching only from stopped servers"
+        return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; the request is for {disk}")
+    system = operating_system(server)
+    if system is OperatingSystem.UNKNOWN and server.image_unread and not request.unmounted:
+        return Hold(f"{read}; its image, which may tell its operating system, could not be read")
+    attested_by_rule = rule is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
+    if attested_by_rule and not request.unmounted:
+        about = f"{read}, its operating system is {system.value}"
+        return Refuse(Reason.ATTESTATION_REQUIRED, f"{about}; the request does not attest that {disk} is unmounted")
+    return None
+
+
 @dataclass(frozen=True)
 class State:
     """A row of the table below: what some statuses mean, and the source of that.
@@ -178,46 +221,3 @@ def on_bare_metal(server: Server) -> str:
 
     by_name = not (server.root_device or server.boot_volumes) and kind(server) is Kind.BARE_METAL
     return f"; {SYSTEM_DISK.text}" if by_name else ""
-
-
-Devices = Set[str | None]
-
-
-def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Server, policy: Policy) -> Gate:
-    """Apply the gates, from the most general to the most specific.
-
-    The kind of server comes first: if this deployment does not serve it, nothing else matters. `devices` are the names
-    that the two planes give the disk. One plane may give none; if they differ, the stricter result counts.
-    """
-    if policy.server_kind is ServerKind.BARE_METAL and (why_not := why_not_served(server)):
-        return Refuse(Reason.NOT_BARE_METAL, why_not)
-    if volume.metadata.get("detach_protection", "").strip().lower() == "true":
-        return Refuse(Reason.VOLUME_PROTECTED, "the volume's metadata say detach_protection=true")
-    if server.locked:
-        return Refuse(Reason.SERVER_LOCKED, "the server is locked")
-    row = state(server)
-    read = f"the server is {row.text(server)}"
-    if row.power is Power.CHANGING:
-        return Hold(read)
-    named = sorted(device for device in devices if device)
-    disk = f"the volume ({' or '.join(named) or ('bootable, ' if volume.bootable else '') + 'device not known'})"
-    system_disk = any(is_system_disk(volume, device, server) for device in named or (None,))
-    if row.power is Power.OFF:
-        if system_disk and not request.allow_system_disk:
-            not_allowed = f"{disk} is the system disk, and the request does not allow it; {read}"
-            return Refuse(Reason.SYSTEM_DISK, not_allowed + on_bare_metal(server))
-        return None
-    if system_disk:
-        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}{on_bare_metal(server)}")
-    rule = policy.running_server_policy
-    if rule is RunningServerPolicy.STOPPED_ONLY:
-        only = "the operator allows detaching only from stopped servers"
-        return Refuse(Reason.SERVER_RUNNING, f"{read}, and {only}; the request is for {disk}")
-    system = operating_system(server)
-    if system is OperatingSystem.UNKNOWN and server.image_unread and not request.unmounted:
-        return Hold(f"{read}; its image, which may tell its operating system, could not be read")
-    attested_by_rule = rule is RunningServerPolicy.ATTEST or system is not OperatingSystem.LINUX
-    if attested_by_rule and not request.unmounted:
-        about = f"{read}, its operating system is {system.value}"
-        return Refuse(Reason.ATTESTATION_REQUIRED, f"{about}; the request does not attest that {disk} is unmounted")
-    return None

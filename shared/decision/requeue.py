@@ -39,7 +39,7 @@ def requeue(
             soon = about_to_end(case, now)
             ends, schedule = confirm_by, AT_ONCE if soon else (until_next_look((now - since).total_seconds()),)
     seconds = max(pause(schedule, 0 if announce else progress.attempt, seed), least)
-    # The next look is not later than the end, since that look must report it.
+    # The next look is not later than `ends`, so that it can report the end.
     return Requeue(queue_delay(min(seconds, (ends - now).total_seconds())), why, announce)
 
 
@@ -125,7 +125,7 @@ def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetim
     if permanent and not progress.accepted_at and not progress.unsettled:
         decision: Requeue | Conclude = failed(reason, why)
     else:
-        # A half-finished look is no base for a verdict.
+        # A half-finished look is not enough for a verdict.
         decision = requeue(replace(case, seen=None), policy, now, why, answer.retry_after or 0)
         if isinstance(decision, Conclude) and (progress.deletes_sent or progress.detaching_since):
             blind = f"the cloud could no longer be read: {why}"

@@ -20,14 +20,6 @@ SECRET_WORDS = {"pass", "pgpass", "pw", "ak", "sk", "auth", "jwt", "otp", "pin",
 """So have names with one of these as a whole word."""
 
 
-def _is_secret(name: str) -> bool:
-    """Whether a name is that of a secret, in any spelling: `adminPass`, `OS-PASSWORD`, `pass-word`."""
-    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)
-    return bool(SECRET_NAME.search(name) or SECRET_NAME.search("".join(words))) or any(
-        word.lower() in SECRET_WORDS for word in words
-    )
-
-
 LABELS = {"name", "key", "header", "field", "parameter"}
 """Members that name what another member holds: `{"name": "X-Auth-Token", "value": …}`."""
 
@@ -72,6 +64,14 @@ def echoed(context: JsonValue, token: str | None) -> Any:
 
 def _without(token: str | None, text: str) -> str:
     return without(token, text) if token else text
+
+
+def _is_secret(name: str) -> bool:
+    """Whether a name is that of a secret, in any spelling: `adminPass`, `OS-PASSWORD`, `pass-word`."""
+    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z0-9]+", name)
+    return bool(SECRET_NAME.search(name) or SECRET_NAME.search("".join(words))) or any(
+        word.lower() in SECRET_WORDS for word in words
+    )
 
 
 def _is_task_token(name: str) -> bool:

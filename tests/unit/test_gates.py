@@ -255,16 +255,16 @@ RUNS = "the server is ACTIVE (power state 1)"
             Refuse(Reason.SERVER_RUNNING, f"{RUNS}, and the operator allows detaching only from stopped servers; "
                 "the request is for the volume (/dev/sdb)")),
         (volume(), server(**ON_WINDOWS), request(), "platform",
-            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is windows; the request does not attest that the "
-                "volume (/dev/sdb) is unmounted")),
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is windows; the request does "
+                "not attest that the volume (/dev/sdb) is unmounted")),
         (volume(), server(), request(), "attest",
-            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is linux; the request does not attest that the "
-                "volume (/dev/sdb) is unmounted")),
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is linux; the request does "
+                "not attest that the volume (/dev/sdb) is unmounted")),
         (volume(), server(**NOT_TOLD, image_unread=True), request(), "platform",
             Hold(f"{RUNS}; its image, which may tell its operating system, could not be read")),
         (volume(), server(**NOT_TOLD), request(), "platform",
-            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is unknown; the request does not attest that the "
-                "volume (/dev/sdb) is unmounted")),
+            Refuse(Reason.ATTESTATION_REQUIRED, f"{RUNS}, its operating system is unknown; the request does "
+                "not attest that the volume (/dev/sdb) is unmounted")),
         (volume(), server(**NOT_TOLD, image_unread=True), request(unmounted=True), "platform", None),
         (volume(), server(image_unread=True), request(), "platform", None),
     ],

@@ -651,8 +651,8 @@ AHEAD, BEHIND = (
     Row("not known, undated", NO_TIME, FAILED + f"superseded; attachment {ATTACHMENT}, made at an unknown time, "
         f"was not touched: {KNOWN_THEN}"),
     Row("moving", UNDATED, FIRST + f": the server may be moving; the volume is attached as {ATTACHMENT}"),
-    Row("free, still detaching", FREE_AND_DETACHING, "wait 3 s: the volume has no attachment to the server, and is still detaching",
-        accepted(5)),
+    Row("free, still detaching", FREE_AND_DETACHING, "wait 3 s: the volume has no attachment to the server, and is "
+        "still detaching", accepted(5)),
     Row("gone, in error", seen(ERROR_FREE, NOT_LISTED), "detached: already_detached; the volume is error"),
     Row("gone, in error, accepted", seen(ERROR_FREE, NOT_LISTED), "detached: detached_now; the volume is error",
         accepted(5)),
