@@ -83,13 +83,8 @@ def test_the_version_is_the_same_everywhere() -> None:
     [
         ("v1.0.1", "2026-11-28", "the tag is v1.0.1, and pyproject.toml says 1.0.0"),
         ("1.0.0", "2026-11-28", "tag v1.0.0"),
-<<<<<<< HEAD
-        ("v1.0.0", "not released yet", "write the release date"),
-        ("v1.0.0", "soon", "write the release date"),
-=======
         ("v1.0.0", "Unreleased", "## \\[1.0.0\\] - <date>"),
         ("v1.0.0", "soon", "## \\[1.0.0\\] - <date>"),
->>>>>>> main
     ],
 )
 def test_a_release_that_contradicts_itself_is_refused(tag: str, released: str, why: str) -> None:
