@@ -237,7 +237,7 @@ def test_a_forbidden_read_is_a_line_with_the_permission(stack: Stack) -> None:
     examination = StackExamination(reader, lambda session: Answered(names_of(STACK), session))
     lines = list(examination.lines())
     said = [line.found for line in lines if line.state is State.NOT_TRIED]
-    needs = {found.removeprefix("this needs ") for found in said}
+    needs = {found.removeprefix("needs the permission ") for found in said}
     # The rule's targets and the queue's ARN come second, and the resources are listed by another client.
     assert needs == set(READS) - {"cloudformation:DescribeStacks", "cloudformation:ListStackResources",
                                   "events:ListTargetsByRule"}  # fmt: skip
@@ -285,7 +285,7 @@ def test_the_doctor_prints_its_lines_and_its_status(
 def test_nothing_is_changed_without_a_yes_or_somebody_to_ask(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A script without --yes gets a sentence, before any call to AWS."""
     assert by_hand([command, "--stack", STACK]) is Exit.USAGE
-    assert "say --yes" in capsys.readouterr().err
+    assert "add --yes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["detach", "pause", "resume", "drain", "rollback", "remove"])
