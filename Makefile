@@ -21,7 +21,7 @@ said = '$(subst ','\'',$(value $1))'
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run detach status pause resume drain rollback remove schemas package servers doctor costs serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
+.PHONY: help setup run detach status pause resume drain rollback remove schemas package servers doctor costs parameters permissions telemetry serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST) \
@@ -75,10 +75,19 @@ doctor: $(LOCAL) ## Check what a cloud lacks for a detach [CLOUD=env], or a depl
 	@$(BIN)/python -m tools.doctor $(if $(CLOUD),--cloud $(call said,CLOUD)) $(if $(call on,JSON),--json) \
 		$(if $(STACK),--stack $(call said,STACK) $(if $(SERVER),--server $(call said,SERVER)) $(if $(VOLUME),--volume $(call said,VOLUME)))
 
-costs: $(LOCAL) ## What it costs a month, with your numbers: [DETACHES=1000] [SECONDS=30] [CLOUD_MS=300] (docs/costs.md)
+costs: $(LOCAL) ## What it costs a month, with your numbers: [DETACHES=1000] [SECONDS=30] [CLOUD_MS=300] [DETAILS=1: all tables, formula, prices]
 	@$(BIN)/python -m tools.costs $(call given,DETACHES) $(call given,SECONDS) $(call given,CLOUD_MS) $(call given,AWS_MS) \
 		$(call given,BATCH) $(call given,MEMORY) $(call given,COLD) $(call given,INIT_MS) $(call given,CANARY) $(call given,WEBHOOK) \
-		$(call given,KEYS) $(call given,ENDPOINTS) $(call given,NATS) $(call given,PRICES) $(if $(call on,JSON),--json)
+		$(call given,KEYS) $(call given,ENDPOINTS) $(call given,NATS) $(call given,PRICES) $(if $(call on,DETAILS),--details) $(if $(call on,JSON),--json)
+
+parameters permissions telemetry: $(LOCAL)
+	@$(BIN)/python -m tools.reference $@
+
+parameters: ## Print each parameter of the stack, with its default and description
+
+permissions: ## Print the IAM actions that each command on a deployed stack needs
+
+telemetry: ## Print each log message and metric of the functions, with its meaning
 
 pause resume: $(LOCAL)
 	@$(BIN)/python -m tools $@ --stack $(if $(STACK),$(call said,STACK),$(error STACK is missing: the name of the deployed stack)) $(if $(call typed,YES),--yes)

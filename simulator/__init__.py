@@ -1,4 +1,4 @@
-"""A cloud to develop and test against: Keystone, Nova, Cinder, Glance and BMS, as far as a detach needs them."""
+"""A simulated cloud for development and tests: what a detach uses of Keystone, Nova, Cinder, Glance and BMS."""
 
 from simulator.api import CloudApi
 from simulator.exchange import Deployment, ListShape, RootDetach
@@ -15,7 +15,7 @@ from simulator.inventory import (
     SUSPENDED,
     Behaviour,
     Happened,
-    JobTells,
+    JobReport,
     Project,
     Refused,
     What,
@@ -24,7 +24,7 @@ from simulator.moves import MOVES
 from simulator.transports import CloudServer, InProcessAdapter
 from simulator.world import World
 
-__all__ = ["World", "Behaviour", "JobTells", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED",
+__all__ = ["World", "Behaviour", "JobReport", "Project", "Happened", "What", "Refused", "RUNNING", "STOPPED", "PAUSED",
            "SUSPENDED", "RESCUED", "SHELVED", "SHELVED_OFFLOADED", "SOFT_DELETED", "MOVES", "CloudApi", "Deployment",
            "ListShape", "ORDINARY", "RootDetach", "Fault", "Faults", "Kind", "CloudServer",
            "InProcessAdapter"]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Access keys at the gateway: signatures in both dialects are recomputed, as Open Telekom Cloud's gateway does it.
+"""Verifies requests that are signed by access key, in both signature dialects of Open Telekom Cloud's gateway.
 
-What is refused repeats the canonical request, access key included, as the real one may.
+A refusal repeats the canonical request, including the access key, as the real gateway may do.
 """
 
 import hmac
@@ -14,14 +14,14 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from shared.model import Answer
 from simulator import bodies
-from simulator.exchange import Deployment, Rejected, Request, dressed
+from simulator.exchange import Deployment, Rejected, Request, with_headers
 from simulator.world import World
 
 ALGORITHM = "SDK-HMAC-SHA256"
 SKEW = timedelta(minutes=15)
 LOCKED = timedelta(minutes=5)
 MOST_FAILURES = 5
-"""So many wrong signatures in a row lock a key; a documented one allows one more."""
+"""This many wrong signatures in a row lock a key. The documented limit is one higher."""
 
 HEADER = re.compile(
     ALGORITHM + r" (?:Access=(?P<access>[^,/ ]+)|Credential=(?P<credential>[^,/ ]+)/(?P<scope>[^, ]+))"
@@ -31,7 +31,7 @@ HEADER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """A pair of keys of one user; a temporary one has a token and an end."""
+    """An access key and its secret key, of one user. A temporary one also has a token and an expiry time."""
 
     access: str
     secret: str
@@ -41,7 +41,7 @@ class AccessKey:
 
 
 class Failure(NamedTuple):
-    """How many wrong signatures there were in a row, and until when the key is locked."""
+    """The number of wrong signatures in a row, and the end of the key's lock, if it is locked."""
 
     times: int = 0
     locked_until: datetime | None = None
@@ -49,7 +49,7 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class AccessKeys:
-    """The keys that there are, and what became of each; `locked` has each key that ever was."""
+    """The valid keys and their failures. `locked` lists every key that has ever been locked."""
 
     world: World
     deployment: Deployment
@@ -62,16 +62,19 @@ class AccessKeys:
         return key
 
     def verified(self, request: Request) -> AccessKey:
-        """The key that has signed this request. Raises Rejected, and locks what fails too often."""
-        told = HEADER.fullmatch(request.headers.get("authorization", ""))
-        if told is None:
+        """The key that signed this request.
+
+        Raises Rejected if the signature is not valid. Locks a key after too many failures.
+        """
+        header = HEADER.fullmatch(request.headers.get("authorization", ""))
+        if header is None:
             raise Rejected(self._refusal("no valid Authorization header"))
-        access = str(told["access"] or told["credential"])
+        access = str(header["access"] or header["credential"])
         failed = self._failures.get(access, Failure())
         if failed.locked_until and self.world.now < failed.locked_until:
             raise Rejected(self._refusal("the AK is locked"))
-        canonical = _canonical(request, told["names"].split(";"))
-        if wrong := self._wrong(request, told, self.keys.get(access), canonical):
+        canonical = _canonical(request, header["names"].split(";"))
+        if wrong := self._wrong(request, header, self.keys.get(access), canonical):
             times = failed.times + 1
             until = None
             if times >= MOST_FAILURES:
@@ -82,9 +85,9 @@ class AccessKeys:
         self._failures.pop(access, None)
         return self.keys[access]
 
-    def _wrong(self, request: Request, told: re.Match[str], key: AccessKey | None, canonical: str) -> str | None:
+    def _wrong(self, request: Request, header: re.Match[str], key: AccessKey | None, canonical: str) -> str | None:
         moment = request.headers.get("x-sdk-date", "")
-        if not re.fullmatch(r"\d{8}T\d{6}Z", moment) or not {"host", "x-sdk-date"} <= set(told["names"].split(";")):
+        if not re.fullmatch(r"\d{8}T\d{6}Z", moment) or not {"host", "x-sdk-date"} <= set(header["names"].split(";")):
             return "the date or the host is not signed"
         if abs(datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) - self.world.now) > SKEW:
             return "the signing time deviates by more than 15 minutes"
@@ -94,19 +97,19 @@ class AccessKeys:
             return "wrong security token"
         if key.expires_at and key.expires_at <= self.world.now:
             return "the security token has expired"
-        dialect = "access" if told["access"] else "credential"
+        dialect = "access" if header["access"] else "credential"
         if dialect not in self.deployment.dialects:
             return "verify aksk signature fail"
-        expected = _signature(key.secret, moment, told["scope"], canonical)
-        return None if hmac.compare_digest(expected, told["signature"]) else "verify aksk signature fail"
+        expected = _signature(key.secret, moment, header["scope"], canonical)
+        return None if hmac.compare_digest(expected, header["signature"]) else "verify aksk signature fail"
 
     def _refusal(self, why: str) -> Answer:
         answer = bodies.gateway_error("APIGW.0301", f"Incorrect IAM authentication information: {why}", 401)
-        return dressed(answer, {"date": format_datetime(self.world.now, usegmt=True)})
+        return with_headers(answer, {"date": format_datetime(self.world.now, usegmt=True)})
 
 
 def _canonical(request: Request, names: list[str]) -> str:
-    """What the client should have signed, made of what has arrived."""
+    """The canonical request that the client should have signed, computed from the received request."""
     path = "".join(f"{quote(unquote(part), safe='~')}/" for part in request.path.rstrip("/").split("/"))
     pairs = parse_qsl(request.query_string, keep_blank_values=True)
     query = "&".join("=".join(pair) for pair in sorted((quote(n, safe="~"), quote(v, safe="~")) for n, v in pairs))

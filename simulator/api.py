@@ -1,4 +1,4 @@
-"""The whole cloud behind one address, without any I/O: a request in, an answer out."""
+"""The simulated cloud's HTTP API without I/O: it takes a request and returns the answer."""
 
 import re
 import threading
@@ -13,7 +13,7 @@ from simulator.bare_metal import BareMetal
 from simulator.block_storage import BlockStorage
 from simulator.catalog import REGION_PATH
 from simulator.compute import Compute
-from simulator.exchange import Deployment, Handler, Request, Route, dressed, parse
+from simulator.exchange import Deployment, Handler, Request, Route, parse, with_headers
 from simulator.faults import Break, Faults, Kind, TransportFault
 from simulator.identity import Identity
 from simulator.images import Images
@@ -22,9 +22,10 @@ from simulator.world import World
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """One call as the client made it; `status` is 0 where it got no whole answer.
+    """One call as the client made it; `status` is 0 if the client got no complete answer.
 
-    `fault` is what went wrong with it by the script, `answer` what the client got. `signed` is one by an access key.
+    `fault` is the scripted fault that hit the call. `answer` is what the client got, kept for statuses from 300 on.
+    `signed` says whether the call was signed by access key.
     """
 
     at: datetime
@@ -42,7 +43,7 @@ class Called:
 class CloudApi:
     """Answers for Keystone, Nova, Cinder, Glance and the bare metal service, one request at a time.
 
-    Whoever touches the world while requests may be under way does it under `lock`.
+    Hold `lock` when you read or change the world while requests may be in progress.
     """
 
     def __init__(self, world: World, base_url: str = "http://cloud.test", deployment: Deployment | None = None) -> None:
@@ -53,13 +54,13 @@ class CloudApi:
         self.faults = Faults()
         self.calls: list[Called] = []
         self.lock = threading.RLock()
-        nowhere = World(lambda: world.now, project=world.project)
-        nowhere.projects = world.projects
-        elsewhere = REGION_PATH.format(region="[^/]+")
+        empty_world = World(lambda: world.now, project=world.project)
+        empty_world.projects = world.projects
+        other_region = REGION_PATH.format(region="[^/]+")
         self._routes: tuple[Route, ...] = (
             *self.identity.routes,
             *self._services(world),
-            *(replace(at, pattern=re.compile(elsewhere + at.pattern.pattern)) for at in self._services(nowhere)),
+            *(replace(at, pattern=re.compile(other_region + at.pattern.pattern)) for at in self._services(empty_world)),
         )
 
     def _services(self, world: World) -> Iterator[Route]:
@@ -69,12 +70,12 @@ class CloudApi:
         yield from Images(world, self.identity).routes
 
     def revoke_tokens(self) -> None:
-        """From now on every token issued so far is answered with 401."""
+        """Make every token issued so far invalid: requests with one are answered with 401."""
         with self.lock:
             self.identity.revoke_tokens()
 
     def handle(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
-        """Answer one request; raises `TransportFault` where the script says that no proper answer arrives."""
+        """Answer one request. Raises `TransportFault` if a scripted fault breaks the answer."""
         with self.lock:
             self.world.advance()
             request_id = self.world.new_request_id()
@@ -98,12 +99,12 @@ class CloudApi:
 
     def _log(self, request: Request, path: str, status: int, fault: Kind | None, answer: Answer | None = None) -> None:
         ids = request.server_id, request.volume_id
-        told = (self.world.now, request.operation, request.method, path, status)
+        common = (self.world.now, request.operation, request.method, path, status)
         signed = request.headers.get("authorization", "").startswith(ALGORITHM)
-        self.calls.append(Called(*told, *ids, fault, answer, signed))
+        self.calls.append(Called(*common, *ids, fault, answer, signed))
 
 
 def _serve(request: Request, handler: Handler | None) -> Answer:
     if handler is not None:
         return handler(request)
-    return dressed(bodies.no_such_route(request.headers.get("accept", "")), request.own_headers)
+    return with_headers(bodies.no_such_route(request.headers.get("accept", "")), request.own_headers)

@@ -1,7 +1,7 @@
-"""What AWS takes and what it refuses: pure checks, from a message, an event or an answer to AWS's error, or None.
+"""AWS's limits as pure checks: each returns the error with which AWS refuses an input, or None.
 
-They hold what AWS's API references say of SendMessageBatch, PutEvents and Step Functions' task tokens. Tests use them
-in two places: an HTTP server behind the adapters, and the queue and bus in memory.
+They follow AWS's API references for SendMessageBatch, PutEvents and the task tokens of Step Functions. Two test doubles
+use them: the HTTP server behind the adapters, and the in-memory queue and bus.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 
 class Refusal(NamedTuple):
-    """An error as AWS names it."""
+    """An error of AWS, by its code and message."""
 
     code: str
     message: str
@@ -21,22 +21,22 @@ class Refusal(NamedTuple):
 # ---------------------------------------------------------------------------------------------------------- SQS
 
 MESSAGE_BYTES = 1024 * 1024
-"""The largest message, and the largest batch together (SendMessageBatch)."""
+"""The limit of a message, and of a whole batch (SendMessageBatch)."""
 
 BATCH_ENTRIES = 10
-"""Of SendMessageBatch and of PutEvents."""
+"""The most entries of SendMessageBatch and of PutEvents."""
 
 LONGEST_DELAY = 900
 """Seconds."""
 
 NOT_TAKEN_BY_SQS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""SendMessage: other characters are answered InvalidMessageContents."""
+"""Characters that SendMessage refuses with InvalidMessageContents."""
 
 ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
 
 
 def of_message(body: str, delay: object = 0, most_bytes: int = MESSAGE_BYTES) -> Refusal | None:
-    """Why SQS does not take one message; `most_bytes` is the queue's own limit."""
+    """Why SQS refuses one message; `most_bytes` is the queue's own limit."""
     if not body:
         return Refusal("MissingParameter", "The request must contain the parameter MessageBody.")
     if found := NOT_TAKEN_BY_SQS.search(body):
@@ -50,7 +50,7 @@ def of_message(body: str, delay: object = 0, most_bytes: int = MESSAGE_BYTES) ->
 
 
 def of_message_batch(entries: Sequence[Mapping[str, Any]]) -> Refusal | None:
-    """Why SQS refuses a whole SendMessageBatch; what is wrong with one entry alone is answered for that entry."""
+    """Why SQS refuses a whole SendMessageBatch. Errors of single entries are not part of this: see `of_message`."""
     ids = [str(entry.get("Id", "")) for entry in entries]
     if not entries:
         return Refusal("EmptyBatchRequest", "There should be at least one SendMessageBatchRequestEntry.")
@@ -68,16 +68,16 @@ def of_message_batch(entries: Sequence[Mapping[str, Any]]) -> Refusal | None:
 # -------------------------------------------------------------------------------------------------- EventBridge
 
 EVENT_BYTES = 1024 * 1024
-"""The largest entry, and the largest request together (PutEvents)."""
+"""The limit of an entry, and of a whole request (PutEvents)."""
 
 DETAIL_TYPE_CHARACTERS = 128
 DETAIL_LEVELS = 1000
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
-"""PutEventsRequestEntry, Detail."""
+"""The limits of `Detail` in PutEventsRequestEntry."""
 
 
 def of_event(source: str, detail_type: str, detail: str) -> Refusal | None:
-    """Why EventBridge does not take one entry of PutEvents."""
+    """Why EventBridge refuses one entry of PutEvents."""
     if not source or not detail_type or not detail:
         return Refusal("InvalidArgument", "Parameters Source, DetailType and Detail are required.")
     if source.startswith("aws."):
@@ -113,12 +113,12 @@ EVENT_PARTS = ("Source", "DetailType", "Detail")
 
 
 def event_bytes(source: str, detail_type: str, detail: str) -> int:
-    """The size of an entry without `Time` and `Resources`, as EventBridge counts it."""
+    """The size that EventBridge counts for an entry without `Time` and `Resources`."""
     return sum(map(_bytes, (source, detail_type, detail)))
 
 
 def _integers(value: object) -> Iterator[int]:
-    """Every integer in a JSON value, however deep."""
+    """Every integer in a JSON value, at any depth."""
     rest = [value]
     while rest:
         match rest.pop():
@@ -133,7 +133,7 @@ def _integers(value: object) -> Iterator[int]:
 
 
 def _levels(value: object) -> int:
-    """How deep a JSON value is nested; 0 for one that is no array and no object."""
+    """The nesting depth of a JSON value; 0 unless it is an array or an object."""
     level, rest = 0, [value]
     while nested := [one for one in rest if isinstance(one, dict | list)]:
         level += 1
@@ -144,12 +144,15 @@ def _levels(value: object) -> int:
 # ----------------------------------------------------------------------------------------------- Step Functions
 
 TOKEN_CHARACTERS, OUTPUT_BYTES, ERROR_CHARACTERS, CAUSE_CHARACTERS = 2048, 262_144, 256, 32_768
-"""SendTaskSuccess (`output` is in bytes of UTF-8) and SendTaskFailure. What is in characters is counted here in UTF-16
-units: AWS does not say which it counts, and what fits these fits in code points too."""
+"""The limits of SendTaskSuccess (`output` in bytes of UTF-8) and SendTaskFailure.
+
+Characters are counted here in UTF-16 units. AWS does not say what it counts; a text that fits in UTF-16 units also fits
+in code points.
+"""
 
 
 def of_task_success(token: str, output: str) -> Refusal | None:
-    """Why Step Functions does not take the success of a task."""
+    """Why Step Functions refuses a SendTaskSuccess."""
     if refused := of_task_token(token):
         return refused
     if _bytes(output) > OUTPUT_BYTES:
@@ -162,7 +165,7 @@ def of_task_success(token: str, output: str) -> Refusal | None:
 
 
 def of_task_failure(token: str, error: str = "", cause: str = "") -> Refusal | None:
-    """Why Step Functions does not take the failure of a task."""
+    """Why Step Functions refuses a SendTaskFailure."""
     if refused := of_task_token(token):
         return refused
     for name, value, most in (("error", error, ERROR_CHARACTERS), ("cause", cause, CAUSE_CHARACTERS)):
@@ -172,7 +175,7 @@ def of_task_failure(token: str, error: str = "", cause: str = "") -> Refusal | N
 
 
 def of_task_token(token: str) -> Refusal | None:
-    """Why Step Functions takes a text for no task token."""
+    """Why Step Functions refuses a task token."""
     if not 1 <= utf16_units(token) <= TOKEN_CHARACTERS:
         return Refusal("ValidationException", f"Value at 'taskToken' must have length 1 to {TOKEN_CHARACTERS}")
     return None
@@ -184,7 +187,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 
 def of_signing_time(signed_at: datetime, now: datetime) -> Refusal | None:
-    """Why a request is refused for the time in its signature."""
+    """Why AWS refuses a request because of the time in its signature."""
     if abs(signed_at - now) > CLOCK_SKEW:
         return Refusal("RequestTimeTooSkewed", "The difference between the request time and the current time is large.")
     return None

@@ -1,6 +1,6 @@
-"""The bare metal service's own API, BMS v1: the same servers and disks as Nova's, and jobs.
+"""The API of the bare metal service, BMS v1: Nova's servers and disks, with jobs.
 
-The operations have the names of Nova's, so that what goes wrong with one goes wrong with the other.
+The operations have the same names as Nova's, so a scripted fault applies to both APIs.
 """
 
 import json
@@ -13,19 +13,19 @@ from typing import Any
 from shared.model import Answer
 from simulator import bodies
 from simulator.compute_views import attachment_view, server_view, shaped
-from simulator.deletes import begin, noted
+from simulator.deletes import begin, recorded
 from simulator.detach_refusals import refusal
-from simulator.exchange import Deployment, Handler, Rejected, Request, Route, dressed, route
+from simulator.exchange import Deployment, Handler, Rejected, Request, Route, route, with_headers
 from simulator.identity import Identity
-from simulator.inventory import Action, JobTells, Server
+from simulator.inventory import Action, JobReport, Server
 from simulator.versioned import Call
 from simulator.world import World
 
-LIKE = (2, 26)
-"""The microversion of Nova whose description of a server is that of this service, but for what it adds."""
+NOVA_VERSION = (2, 26)
+"""The microversion of Nova on which this service's description of a server is based."""
 
-BEGINS = 0.5
-"""Seconds for which a job is INIT before it runs."""
+INIT_SECONDS = 0.5
+"""Seconds that a job stays INIT before it is RUNNING."""
 
 STEADY = "Volume can only be attached when server {server} stopped or active."
 REFUSALS = (
@@ -44,7 +44,10 @@ REFUSALS = (
         "Attach shareable volume {volume} fail, volume status is not available or inuse.",
     ),
 )
-"""What Nova says, and what this service makes of it. No document says it for a detach; the codes are those that fit."""
+"""Nova's refusals, and the code and message of this service for each.
+
+The documentation does not list the errors of a detach. These are the documented codes that fit best.
+"""
 
 CHANGING = {
     "powering-on": ("BMS.0035", "Server is powering on, not allow to detach volume."),
@@ -52,12 +55,12 @@ CHANGING = {
     "rebooting": ("BMS.0037", "Server is rebooting, not allow to detach volume."),
     "rebooting_hard": ("BMS.0037", "Server is rebooting, not allow to detach volume."),
 }
-"""The tasks for which there are codes of their own."""
+"""The server tasks that have their own error codes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """The job of one DELETE: whose record it tells, and in which project it was begun."""
+class _Job:
+    """The job of one DELETE: the request id of Nova's action record, the project and the volume."""
 
     request_id: str
     project_id: str | None
@@ -71,7 +74,7 @@ class BareMetal:
         self._world = world
         self._deployment = deployment
         self._identity = identity
-        self._jobs: dict[str, _Begun] = {}
+        self._jobs: dict[str, _Job] = {}
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -89,7 +92,7 @@ class BareMetal:
             yield operation, "GET", path, self._checked(handler)
 
     def _checked(self, handler: Callable[[Call], Answer]) -> Handler:
-        """Token, then project."""
+        """Check the token, then the project."""
 
         def checked(request: Request) -> Answer:
             try:
@@ -97,17 +100,17 @@ class BareMetal:
                 if request.ids.get("project") != token.project_id:
                     why = "tenantId in token is not the same with in URL."
                     raise Rejected(bodies.service_error("Common.0018", why))
-                answer = handler(Call(request, token, LIKE, self._deployment.base_url, self._identity.user.id))
+                answer = handler(Call(request, token, NOVA_VERSION, self._deployment.base_url, self._identity.user.id))
             except Rejected as rejected:
                 answer = rejected.answer
-            return dressed(answer, {"x-request-id": request.id})
+            return with_headers(answer, {"x-request-id": request.id})
 
         return checked
 
     # ------------------------------------------------------------------------------------------------- reads
 
     def _list_servers(self, call: Call) -> Answer:
-        """Pages are counted from 1; without `offset` it is the first."""
+        """Pages are numbered from 1; `offset` defaults to the first."""
         query = call.request.query
         servers = [one for one in self._world.servers.values() if one.project_id == call.token.project_id]
         size = int(query.get("limit", "1000" if "offset" in query else "25"))
@@ -120,7 +123,7 @@ class BareMetal:
 
     def _list_attachments(self, call: Call) -> Answer:
         server = self._server(call)
-        views = [attachment_view(one, LIKE) for one in self._world.nova.values() if one.server_id == server.id]
+        views = [attachment_view(one, NOVA_VERSION) for one in self._world.nova.values() if one.server_id == server.id]
         return bodies.json_answer(200, shaped(views, self._deployment.list_shape))
 
     def _server(self, call: Call) -> Server:
@@ -130,7 +133,7 @@ class BareMetal:
         return server
 
     def _described(self, server: Server, call: Call) -> dict[str, Any]:
-        """Nova's description, with the disks' devices and boot indexes; its flags in there are texts."""
+        """Nova's description, plus each disk's device and boot index; flags and numbers of disks are strings."""
         attached = [one for one in self._world.nova.values() if one.server_id == server.id]
         image = self._world.images.get(server.image_id or "")
         disks = [
@@ -148,36 +151,36 @@ class BareMetal:
     # ---------------------------------------------------------------------------------------- the DELETE, its job
 
     def _delete(self, request: Request) -> Answer:
-        return noted(self._world, request, self._checked(self._detach))
+        return recorded(self._world, request, self._checked(self._detach))
 
     def _detach(self, call: Call) -> Answer:
         if refused := refusal(call, self._world, self._deployment.root_detach):
             server = self._world.servers.get(call.server_id)
-            return _in_own_words(refused, server.task_state if server else None, call)
+            return _translated(refused, server.task_state if server else None, call)
         status = begin(call, self._world)
         job_id = self._world.new_id()
-        self._jobs[job_id] = _Begun(call.request.id, call.token.project_id, call.volume_id)
+        self._jobs[job_id] = _Job(call.request.id, call.token.project_id, call.volume_id)
         return Answer(204) if status == 204 else bodies.json_answer(status, {"job_id": job_id})
 
     def _get_job(self, call: Call) -> Answer:
         job_id = call.request.ids["job"]
-        begun = self._jobs.get(job_id)
-        record = self._world.actions.get(begun.request_id) if begun else None
-        if begun is None or record is None or begun.project_id != call.token.project_id:
+        job = self._jobs.get(job_id)
+        record = self._world.actions.get(job.request_id) if job else None
+        if job is None or record is None or job.project_id != call.token.project_id:
             raise Rejected(bodies.service_error("Common.0011", f"Job {job_id} could not be queried."))
-        return bodies.json_answer(200, self._job_view(job_id, begun, record))
+        return bodies.json_answer(200, self._job_view(job_id, job, record))
 
-    def _job_view(self, job_id: str, begun: _Begun, record: Action) -> dict[str, Any]:
-        """A parent and its only part; where the failure is told, the volume's behaviour says."""
-        volume = self._world.volumes.get(begun.volume_id)
-        tells = volume.behaviour.job_tells if volume else JobTells.NOTHING
-        if tells is JobTells.UNREADABLE:
+    def _job_view(self, job_id: str, job: _Job, record: Action) -> dict[str, Any]:
+        """A parent job with one sub job. The volume's `job_report` says which of them reports a failure."""
+        volume = self._world.volumes.get(job.volume_id)
+        report = volume.behaviour.job_report if volume else JobReport.NOTHING
+        if report is JobReport.UNREADABLE:
             return {"code": "Common.0011", "message": "The job could not be queried."}
         told = dict(zip(("error_code", "fail_reason"), volume.behaviour.job_error, strict=True)) if volume else {}
         state, silent = self._state(record), {"error_code": None, "fail_reason": None}
-        state = "SUCCESS" if state == "FAIL" and tells is JobTells.SUCCESS else state
+        state = "SUCCESS" if state == "FAIL" and report is JobReport.SUCCESS else state
         failed = state == "FAIL"
-        part_tells = failed and tells in (JobTells.SUB_JOB, JobTells.SUB_JOB_ALONE)
+        part_reports = failed and report in (JobReport.SUB_JOB, JobReport.SUB_JOB_ALONE)
         times = {"begin_time": _stamp(record.started_at), "end_time": _stamp(record.finished_at)}
         part = {
             "status": state,
@@ -185,21 +188,21 @@ class BareMetal:
             "job_id": f"{job_id[:-4]}{int(job_id[-4:], 16) ^ 1:04x}",
             "job_type": "baremetalSingleOperate",
             **times,
-            **(told if part_tells else silent),
+            **(told if part_reports else silent),
         }
         return {
-            "status": "SUCCESS" if failed and tells is JobTells.SUB_JOB_ALONE else state,
+            "status": "SUCCESS" if failed and report is JobReport.SUB_JOB_ALONE else state,
             "entities": {"sub_jobs_total": 1, "sub_jobs": [part]},
             "job_id": job_id,
             "job_type": "baremetalDetachVolume",
             **times,
-            **(told if failed and tells is JobTells.PARENT else silent),
+            **(told if failed and report is JobReport.PARENT else silent),
         }
 
     def _state(self, record: Action) -> str:
         if record.finished_at is not None:
             return "FAIL" if record.failed else "SUCCESS"
-        waits = not record.taken_up or (self._world.now - record.started_at).total_seconds() < BEGINS
+        waits = not record.taken_up or (self._world.now - record.started_at).total_seconds() < INIT_SECONDS
         return "INIT" if waits else "RUNNING"
 
 
@@ -207,8 +210,8 @@ def _stamp(time: datetime | None) -> str | None:
     return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03}Z" if time else None
 
 
-def _in_own_words(refused: Answer, task: str | None, call: Call) -> Answer:
-    """What Nova refuses, under the codes of this service (BMS API, "Error Codes")."""
+def _translated(refused: Answer, task: str | None, call: Call) -> Answer:
+    """Nova's refusal, translated into a code of this service (BMS API, "Error Codes")."""
     (fault,) = json.loads(refused.body).values()
     code, said = next((code, said) for pattern, code, said in REFUSALS if re.search(pattern, fault["message"]))
     code, said = CHANGING.get(task or "", (code, said)) if "task_state" in fault["message"] else (code, said)

@@ -1,4 +1,4 @@
-"""Cinder: volumes and what they are attached to; read only, since the detach goes through Nova."""
+"""Cinder's API: volumes and their attachments, read-only, since the product detaches through Nova."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -34,7 +34,7 @@ class BlockStorage(Versioned):
 
     def _negotiated(self, request: Request, asked: str | None) -> Version:
         if asked is None and "openstack-api-version" in request.headers:
-            # A header that speaks of other services only is not understood.
+            # Cinder refuses a microversion header that names only other services.
             raise Rejected(bodies.json_answer(400, {"badRequest": {"code": 400, "message": MALFORMED}}))
         return negotiate(asked, self.minimum, self._deployment.max_volume_version)
 
@@ -63,7 +63,7 @@ class BlockStorage(Versioned):
 
 
 def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> dict[str, Any]:
-    """The whole of a volume; `bootable` is a string, as it is on the wire."""
+    """The full description of a volume; `bootable` is a string, as in Cinder's answers."""
     path = f"{volume.project_id}/volumes/{volume.id}"
     hrefs = {"self": f"{call.base_url}/v3/{path}", "bookmark": f"{call.base_url}/{path}"}
     view: dict[str, Any] = {
@@ -99,7 +99,7 @@ def volume_view(volume: Volume, attached: Iterable[Attachment], call: Call) -> d
 
 
 def _on_a_host(volume: Volume) -> list[dict[str, Any]]:
-    """What an ordinary user is told of an attachment to a host: neither a server nor the host's name."""
+    """An attachment to a host, as an ordinary user sees it: without a server and without the host's name."""
     if not volume.on_a_host:
         return []
     attachment = Attachment(f"{volume.id[:-4]}0000", "", "", volume.id, "/dev/vdz", volume.created_at)

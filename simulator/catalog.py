@@ -1,4 +1,4 @@
-"""The service catalog that comes with a token."""
+"""Builds the service catalog that Keystone returns with a token."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ VOLUME_PATHS: Mapping[str, str] = {"volumev2": "/v2/{project}", "volumev3": "/v3
 
 
 REGION_PATH = "/regions/{region}"
-"""Where the services of another region are."""
+"""The base path of the services in another region."""
 
 
 def catalog(deployment: Deployment, project_id: str) -> list[dict[str, Any]]:
-    """All services at the deployment's one address, each in each region with its three interfaces."""
+    """Every service in every region, with three interfaces each; all are at the deployment's address."""
     services = (
         ("identity", "keystone", "/v3"),
         ("image", "glance", ""),

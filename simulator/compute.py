@@ -1,4 +1,4 @@
-"""Nova: servers, their attachments, and what became of the operations on them."""
+"""Nova's API: servers, their attachments and their action records."""
 
 import re
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from typing import Any
 from shared.model import Answer
 from simulator import bodies
 from simulator.compute_views import action_view, attachment_view, server_summary, server_view, shaped, version_view
-from simulator.deletes import begin, noted
+from simulator.deletes import begin, recorded
 from simulator.detach_refusals import no_server, not_attached, refusal
-from simulator.exchange import Handler, Rejected, Request, Route, Version, negotiate, route, spell
+from simulator.exchange import Handler, Rejected, Request, Route, Version, negotiate, route, version_text
 from simulator.inventory import Attachment, Server
 from simulator.paging import page, window
 from simulator.planes import held
@@ -60,12 +60,12 @@ class Compute(Versioned):
         latest = None if legacy else self._deployment.max_compute_version
         view = version_view(self._deployment.base_url, self.minimum, latest)
         answer = bodies.json_answer(200, {"version": view})
-        return self._dressed(request, answer, None if legacy else spell(self.minimum))
+        return self._with_own_headers(request, answer, None if legacy else version_text(self.minimum))
 
     def _list_servers(self, call: Call) -> Answer:
         query = call.request.query
         servers = [s for s in self._world.servers.values() if s.project_id == call.token.project_id]
-        if "tags" in query and call.version >= (2, 26):  # dropped without a word below
+        if "tags" in query and call.version >= (2, 26):  # older microversions ignore the filter
             servers = [s for s in servers if set(query["tags"].split(",")) <= set(s.tags)]
         if "name" in query:
             servers = [s for s in servers if re.search(query["name"], s.name)]
@@ -96,7 +96,7 @@ class Compute(Versioned):
         return bodies.json_answer(200, {"volumeAttachment": attachment_view(attachment, call.version)})
 
     def _delete(self, request: Request) -> Answer:
-        return noted(self._world, request, self._checked(self._delete_attachment))
+        return recorded(self._world, request, self._checked(self._delete_attachment))
 
     def _delete_attachment(self, call: Call) -> Answer:
         if refused := refusal(call, self._world, self._deployment.root_detach):

@@ -1,11 +1,11 @@
-"""How Nova describes things, microversion by microversion."""
+"""Nova's descriptions of servers, attachments, action records and API versions, by microversion."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from hashlib import sha224
 from typing import Any
 
-from simulator.exchange import ListShape, Version, spell
+from simulator.exchange import ListShape, Version, version_text
 from simulator.inventory import Action, Attachment, Image, Server
 from simulator.versioned import Call
 
@@ -24,11 +24,11 @@ SERVER_ADDITIONS: tuple[tuple[Version, Callable[[Server], dict[str, Any]]], ...]
 )
 
 IN_PROGRESS = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
-"""The states in which Nova tells of progress at all."""
+"""The statuses with which Nova includes `progress` in a server's description."""
 
 
 def server_view(server: Server, attached: Iterable[Attachment], image: Image | None, call: Call) -> dict[str, Any]:
-    """The whole of a server."""
+    """The full description of a server."""
     version = call.version
     kept = {"delete_on_termination": False} if version >= (2, 3) else {}
     description: dict[str, Any] = {
@@ -65,7 +65,7 @@ def server_view(server: Server, attached: Iterable[Attachment], image: Image | N
 
 
 def server_summary(server: Server, call: Call) -> dict[str, Any]:
-    """A server in short; `self` is the service's URL as the client wrote it."""
+    """The short description of a server; its `self` link keeps the service URL that the client used."""
     root = call.request.path.partition("/servers")[0]
     links = [
         {"rel": "self", "href": f"{call.base_url}{root}/servers/{server.id}"},
@@ -75,7 +75,7 @@ def server_summary(server: Server, call: Call) -> dict[str, Any]:
 
 
 def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
-    """One attachment; its `id` is the volume's, and is gone from 2.89. A device not yet given is left out."""
+    """One attachment. `id` is the volume's id, and is absent from 2.89 on. `device` is absent until it is assigned."""
     view: dict[str, Any] = {
         "id": attachment.volume_id,
         "volumeId": attachment.volume_id,
@@ -94,16 +94,17 @@ def attachment_view(attachment: Attachment, version: Version) -> dict[str, Any]:
 
 
 def shaped(views: list[dict[str, Any]], shape: ListShape) -> dict[str, Any]:
-    """The list of a server's attachments."""
+    """The list of a server's attachments, in the deployment's format."""
     if shape is ListShape.ARRAY or len(views) != 1:
         return {"volumeAttachments": views}
     return {"volumeAttachments" if shape is ListShape.OBJECT else "volumeAttachment": views[0]}
 
 
 def action_view(action: Action, server: Server, call: Call, single: bool) -> dict[str, Any]:
-    """The record of an operation; its owner sees the events only from 2.51, and only of a single one.
+    """The action record of an operation.
 
-    Of one that is open `updated_at` is the start, which does not tell it from one that ended at once.
+    Its owner sees the events from microversion 2.51 on, and only when reading a single record. `updated_at` of an open
+    record is its start, so it looks like a record that ended at once.
     """
     view: dict[str, Any] = {
         "action": action.action,
@@ -122,14 +123,14 @@ def action_view(action: Action, server: Server, call: Call, single: bool) -> dic
 
 
 def version_view(base_url: str, minimum: Version, latest: Version | None) -> dict[str, Any]:
-    """The API's own description; without a latest microversion it is the legacy one."""
+    """The API's description of itself; without `latest` it is that of the legacy API."""
     number = "2.1" if latest else "2"
     kind = f"application/vnd.openstack.compute+json;version={number}"
     return {
         "id": "v2.1" if latest else "v2.0",
         "status": "CURRENT" if latest else "DEPRECATED",
-        "version": spell(latest) if latest else "",
-        "min_version": spell(minimum) if latest else "",
+        "version": version_text(latest) if latest else "",
+        "min_version": version_text(minimum) if latest else "",
         "updated": "2013-07-23T11:33:21Z",
         "links": [
             {"rel": "self", "href": f"{base_url}/v{number}/"},
@@ -140,12 +141,12 @@ def version_view(base_url: str, minimum: Version, latest: Version | None) -> dic
 
 
 def stamp(moment: datetime | None) -> str | None:
-    """A time as Nova and Cinder keep it: UTC, without saying so."""
+    """A time in the format of Nova and Cinder: UTC, without a time zone."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") if moment else None
 
 
 def whole(moment: datetime | None) -> str | None:
-    """The same without its fraction, as these services keep the times of records and attachments."""
+    """The same in whole seconds, as these services store the times of records and attachments."""
     return stamp(moment.replace(microsecond=0)) if moment else None
 
 
@@ -161,7 +162,7 @@ def _event(action: Action, server: Server, version: Version) -> dict[str, Any]:
 
 
 def _bookmark(things: str, id: str, call: Call) -> dict[str, str]:
-    """A link without the version; it names the project if the client did."""
+    """A link without the API version; it contains the project if the client's path did."""
     project = call.request.ids.get("project")
     return {"rel": "bookmark", "href": "/".join(filter(None, (call.base_url, project, things, id)))}
 
@@ -185,7 +186,7 @@ def _image(server: Server, image: Image | None, call: Call) -> dict[str, Any] | 
 
 
 def _host_id(server: Server) -> str:
-    """Alike for all servers of a project on one host; empty without a host."""
+    """A hash that is the same for all servers of a project on one host; empty without a host."""
     return sha224(f"{server.project_id}{server.host}".encode()).hexdigest() if server.host else ""
 
 

@@ -1,4 +1,4 @@
-"""A DELETE of an attachment, whichever API it comes by: what is written down of it, and what it begins."""
+"""Handles the DELETE of an attachment for both APIs: records it in the history and begins the detach."""
 
 from shared.model import Answer
 from simulator.exchange import Handler, Request
@@ -7,8 +7,8 @@ from simulator.versioned import Call
 from simulator.world import World
 
 
-def noted(world: World, request: Request, handler: Handler) -> Answer:
-    """Write down what was asked and whether it was refused, with the attachment that was there."""
+def recorded(world: World, request: Request, handler: Handler) -> Answer:
+    """Answer a DELETE, and record it in the history with the attachment that existed and a refusal, if any."""
     where = request.ids["server"], request.ids["volume"]
     attachment = world.is_attached(*where)
     world.note(What.DELETE_RECEIVED, *where, attachment, request.id)
@@ -19,7 +19,7 @@ def noted(world: World, request: Request, handler: Handler) -> Answer:
 
 
 def begin(call: Call, world: World) -> int:
-    """Accept it; the status to answer with."""
+    """Accept a DELETE and begin the detach; returns the status of the answer."""
     where, request_id = (call.server_id, call.volume_id), call.request.id
     status = world.volumes[call.volume_id].behaviour.success_status
     world.note(What.DELETE_ACCEPTED, *where, world.is_attached(*where), request_id)

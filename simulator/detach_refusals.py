@@ -1,4 +1,4 @@
-"""Why Nova refuses a detach at once: its checks, in its order."""
+"""The checks with which Nova refuses a detach immediately, in Nova's order."""
 
 from shared.model import Answer
 from simulator import bodies
@@ -7,7 +7,7 @@ from simulator.planes import held
 from simulator.versioned import Call
 from simulator.world import OFFLOADED_USE, World
 
-# Open Telekom Cloud's older documents say `shutoff` where Nova says `stopped`.
+# Older documents of Open Telekom Cloud say `shutoff` for Nova's `stopped`.
 DETACHABLE = frozenset({"active", "paused", "stopped", "shutoff", "resized", "soft-delete"})
 SHELVED = frozenset({"shelved", "shelved_offloaded"})
 WRITERS = frozenset({"member", "admin"})
@@ -28,7 +28,7 @@ def not_attached(call: Call) -> Answer:
 
 
 def refusal(call: Call, world: World, root_detach: RootDetach) -> Answer | None:
-    """The answer of the first check that fails; None if Nova accepts."""
+    """The answer of the first check that fails; None if Nova accepts the detach."""
     where, roles = (call.server_id, call.volume_id), call.token.roles
     cinder_request_id = world.new_request_id()
     server, volume = call.own(world.servers, call.server_id), call.own(world.volumes, call.volume_id)
@@ -60,7 +60,7 @@ def refusal(call: Call, world: World, root_detach: RootDetach) -> Answer | None:
     if not server.host_up and not server.offloaded:
         return bodies.fault(409, "Service is unavailable at this time.")
     if server.offloaded and volume.status in OFFLOADED_USE:
-        return None  # Cinder has nothing to say where Nova's API lets go itself
+        return None  # Nova's API detaches from an offloaded server itself, without Cinder's check
     if volume.status != "in-use" or held(world.cinder, *where) is None:
         return bodies.fault(400, NOT_IN_USE.format(cinder_request_id))
     return None

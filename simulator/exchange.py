@@ -1,4 +1,4 @@
-"""One request as the services see it, and the routes that lead to them."""
+"""Parsed requests, routes to the services, and the deployment options in which clouds differ."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ Version = tuple[int, int]
 
 
 class ListShape(StrEnum):
-    """How the list of a server's attachments looks; the last two are what documents show, for one entry."""
+    """The JSON format of a server's attachment list. The last two apply to one entry, as some documents show it."""
 
     ARRAY = "array"
     OBJECT = "object"
@@ -21,7 +21,7 @@ class ListShape(StrEnum):
 
 
 class RootDetach(StrEnum):
-    """What the cloud says to the detach of a system disk."""
+    """How the cloud answers the detach of a system disk."""
 
     BAD_REQUEST = "bad_request"  # OpenStack from Rocky
     FORBIDDEN = "forbidden"  # OpenStack Queens
@@ -30,13 +30,13 @@ class RootDetach(StrEnum):
 
 @dataclass(slots=True)
 class Deployment:
-    """What differs from cloud to cloud; it may change at any time, `base_url` does once a port is bound."""
+    """The options in which clouds differ. They may change at any time; `base_url` changes when a port is bound."""
 
     base_url: str = "http://cloud.test"
     region: str = "eu-de"
-    regions: tuple[str, ...] = ()  # others in the catalog, in which there is nothing
+    regions: tuple[str, ...] = ()  # further regions in the catalog; they contain nothing
     compute_path: str = "/v2.1"
-    volume_version: bool = True  # whether the address of block storage names its version
+    volume_version: bool = True  # whether block storage's URL in the catalog contains its version
     volume_types: tuple[str, ...] = ("volumev3", "block-storage", "volumev2")
     list_shape: ListShape = ListShape.ARRAY
     root_detach: RootDetach = RootDetach.BAD_REQUEST
@@ -44,22 +44,22 @@ class Deployment:
     max_compute_version: Version = (2, 96)
     max_volume_version: Version = (3, 50)
     token_seconds: int = 3600
-    dialects: tuple[str, ...] = ("credential", "access")  # of signatures by access key
-    compute_open: bool = True  # to tenants; where it is closed every call to it is a 403
-    bare_metal: bool = False  # whether the catalog names the bare metal service, which answers in any case
+    dialects: tuple[str, ...] = ("credential", "access")  # the accepted dialects of signatures by access key
+    compute_open: bool = True  # whether tenants may use compute; if not, every call to it is answered with 403
+    bare_metal: bool = False  # whether the catalog lists the bare metal service; it answers in any case
 
     @property
     def auth_url(self) -> str:
         return f"{self.base_url}/v3"
 
     def close_compute(self) -> None:
-        """From now on tenants have the bare metal service alone, which keeps no records of moves."""
+        """Leave tenants only the bare metal service, which has no action records."""
         self.compute_open, self.instance_actions, self.bare_metal = False, False, True
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request with its path taken apart; header names are in lower case."""
+    """A parsed request; header names are in lower case."""
 
     method: str
     path: str
@@ -81,11 +81,11 @@ class Request:
 
     @property
     def own_headers(self) -> dict[str, str]:
-        """The request's id, as an answer names it."""
+        """The answer's headers with the id of the request."""
         return {"x-openstack-request-id": self.id, "x-compute-request-id": self.id}
 
     def microversion(self, service: str, older_header: str) -> str | None:
-        """What the client asks for (`2.26`, `latest`) in the common header or the service's older one."""
+        """The microversion (`2.26`, `latest`) that the client asks for, in the common or the service's older header."""
         for entry in self.headers.get("openstack-api-version", "").split(","):
             kind, _, version = entry.strip().partition(" ")
             if kind == service:
@@ -94,7 +94,7 @@ class Request:
 
 
 class Rejected(Exception):
-    """The service says no, and this is how."""
+    """The service refuses the request with `answer`."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -104,27 +104,27 @@ class Rejected(Exception):
 Handler = Callable[[Request], Answer]
 
 
-def dressed(answer: Answer, own: Mapping[str, str]) -> Answer:
-    """The answer with headers of the service's own."""
+def with_headers(answer: Answer, own: Mapping[str, str]) -> Answer:
+    """The answer with the service's own headers added."""
     return replace(answer, headers={**answer.headers, **own})
 
 
 def simple(handler: Handler, **headers: str) -> Handler:
-    """For a service without microversions: what it answers or rejects, with its headers."""
+    """A handler for a service without microversions: it answers rejections and adds the service's headers."""
 
     def answered(request: Request) -> Answer:
         try:
             answer = handler(request)
         except Rejected as rejected:
             answer = rejected.answer
-        return dressed(answer, headers | {"x-openstack-request-id": request.id})
+        return with_headers(answer, headers | {"x-openstack-request-id": request.id})
 
     return answered
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An operation under the name by which faults and the call log know it."""
+    """An operation and its path pattern; faults and the call log use the operation's name."""
 
     operation: str
     method: str
@@ -133,7 +133,7 @@ class Route:
 
 
 def route(operation: str, method: str, path: str, handler: Handler) -> Route:
-    """`{name}` in a path stands for one segment, `{project}` and its slash for one that may be left out."""
+    """Build a route. `{name}` in a path matches one segment; `/{project}` is optional."""
     pattern = re.escape(path).replace(r"/\{project\}", r"(?:/(?P<project>[0-9a-f-]+))?")
     pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", pattern)
     return Route(operation, method, re.compile(pattern), handler)
@@ -142,7 +142,7 @@ def route(operation: str, method: str, path: str, handler: Handler) -> Route:
 def parse(
     method: str, target: str, headers: Mapping[str, str], body: bytes, request_id: str, routes: tuple[Route, ...]
 ) -> tuple[Request, Handler | None]:
-    """The request and who answers it; nobody does for an unknown path."""
+    """The parsed request and its handler; the handler is None for an unknown path."""
     parts = urlsplit(target)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     lowered = {name.lower(): value for name, value in headers.items()}
@@ -156,7 +156,7 @@ def parse(
 
 
 def negotiate(asked: str | None, minimum: Version, maximum: Version) -> Version:
-    """The microversion to speak; rejected with 400 if malformed and with 406 if out of range."""
+    """The microversion to use. Raises Rejected with 400 if it is malformed, and with 406 if it is out of range."""
     if asked is None:
         return minimum
     if asked == "latest":
@@ -167,10 +167,10 @@ def negotiate(asked: str | None, minimum: Version, maximum: Version) -> Version:
         raise Rejected(bodies.fault(400, f"API Version String {asked} is of invalid format. {form}"))
     version = int(match[1]), int(match[2])
     if not minimum <= version <= maximum:
-        span = f"Minimum is {spell(minimum)} and maximum is {spell(maximum)}."
+        span = f"Minimum is {version_text(minimum)} and maximum is {version_text(maximum)}."
         raise Rejected(bodies.fault(406, f"Version {asked} is not supported by the API. {span}"))
     return version
 
 
-def spell(version: Version) -> str:
+def version_text(version: Version) -> str:
     return f"{version[0]}.{version[1]}"

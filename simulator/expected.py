@@ -1,8 +1,8 @@
-"""Which verdicts the world's own record justifies, for every reason and every detail.
+"""Computes which verdicts the simulated cloud's own record justifies, for every reason and every detail.
 
-Nothing of the product is asked: not its evidence, nor its times, nor which attachment it followed. What is known is
-what the cloud was at each moment (`timeline`), what it was asked and answered (`calls`), what happened in it
-(`history`), what the sender wrote, and when the queue handed it out and the bus was offered the verdict.
+It uses nothing that the product says: not its evidence, its times, or the attachment that it followed. It uses the
+cloud's state at each moment (`timeline`), its calls and answers (`calls`), its history (`history`), the request, and
+the times at which the queue delivered the request and the bus was offered the verdict.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -16,29 +16,29 @@ from simulator.inventory import Attachment, Happened, Server, Volume, What
 
 FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
 OFF = ("SHUTOFF", "SHELVED", "SHELVED_OFFLOADED")
-"""A server in one of these has nothing mounted (design §5)."""
+"""Statuses in which a server has nothing mounted."""
 
 WAITING = ("BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE", "MIGRATING", "PASSWORD")
-"""Nova shows these in the course of an operation."""
+"""Statuses that Nova shows during an operation."""
 
 POWER_OFF = 4
-"""Nova's SHUTDOWN. A server that was off when it was resized stays off until the resize is confirmed."""
+"""Nova's power state SHUTDOWN. A server that was off when it was resized stays off until the resize is confirmed."""
 
-LETS_GO = frozenset({"active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"})
-"""States in which Nova accepts a detach."""
+DETACHABLE = frozenset({"active", "paused", "stopped", "resized", "soft-delete", "shelved", "shelved_offloaded"})
+"""The vm_states in which Nova accepts a detach."""
 
 UNMARKED = timedelta(seconds=60)
-"""An accepted detach that has shown nothing for so long counts as refused (design rule 4)."""
+"""An accepted detach counts as refused if the volume shows nothing of it for this long."""
 
 SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the operator has set, as far as verdicts depend on it.
+    """The operator's settings that affect verdicts.
 
-    `running` is RUNNING_SERVER_POLICY, `kind` SERVER_KIND. `skew` is what clocks may differ by; `ahead` is how far the
-    cloud's clock is before the function's.
+    `running` is RUNNING_SERVER_POLICY, `kind` is SERVER_KIND. `allowed` says whether the requester may ask. `skew` is
+    the tolerated difference of clocks; `ahead` is how far the cloud's clock is ahead of the function's.
     """
 
     confirm: timedelta = timedelta(seconds=600)
@@ -54,9 +54,10 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: what its sender wrote, and of each of its messages when it was sent and first handed out.
+    """A request, and for each of its messages the times at which it was sent and first received.
 
-    `deaths` says whether a delivery of it may not have been finished, `shared` whether others ask for the same disk.
+    `deaths` says whether the function may have died during a delivery, `shared` whether other requests ask for the same
+    disk. `invalid` is the reason for which an invalid request must be refused.
     """
 
     request: Mapping[str, Any]
@@ -73,7 +74,7 @@ class Asked:
 
     @property
     def requested_at(self) -> datetime:
-        """No request was made after it was sent."""
+        """The earliest of the times that the request contains and the time at which it was sent."""
         told = (self.request.get("time"), self.data.get("requested_at"))
         sent = min((sent for sent, _ in self.received), default=None)
         times = [datetime.fromisoformat(time.replace("Z", "+00:00")) for time in told if time]
@@ -95,7 +96,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Moment:
-    """The disk and its server at one moment."""
+    """The disk and its server at one moment.
+
+    `listed` is Nova's attachment of the disk to this server, `shown` are Cinder's; `elsewhere` are those to others.
+    """
 
     at: datetime
     server: Server | None
@@ -106,22 +110,22 @@ class Moment:
 
     @property
     def free(self) -> bool:
-        """No plane holds the disk on this server."""
+        """Whether no plane holds the disk on this server."""
         return not self.listed and not self.shown
 
     @property
     def bindings(self) -> set[str]:
-        """Of the disk to this server, by either plane."""
+        """The bindings of the disk to this server on either plane."""
         return {one.bdm_id for one in (*self.shown, *([self.listed] if self.listed else []))}
 
     @property
     def both(self) -> str | None:
-        """The attachment that both planes show, the only one."""
+        """The binding of the only attachment, if both planes hold the same one."""
         same = self.listed and len(self.shown) == 1 and self.shown[0].id == self.listed.id
         return self.listed.bdm_id if same and self.listed else None
 
     def is_root(self) -> bool:
-        """Whether the disk is the system disk: at the root device, or at the first name if none is told."""
+        """Whether the disk is the system disk: at the root device or, if that is unknown, at a first device name."""
         devices = {one.device for one in (*self.shown, *([self.listed] if self.listed else [])) if one.device}
         if self.volume and not devices:
             return self.volume.bootable
@@ -130,7 +134,7 @@ class Moment:
 
 
 def is_system_disk(cloud: CloudApi, server_id: str, volume_id: str, at: datetime) -> bool:
-    """Whether a disk was the server's system disk at a moment, by either plane."""
+    """Whether a disk was the server's system disk at a moment, on either plane."""
     timeline = cloud.world.timeline
     held = (one for plane in ("nova", "cinder") for one in timeline.attachments(plane, volume_id, at))
     here = tuple(one for one in held if one.server_id == server_id)
@@ -139,7 +143,7 @@ def is_system_disk(cloud: CloudApi, server_id: str, volume_id: str, at: datetime
 
 
 def data_disks(cloud: CloudApi, server_id: str, since: datetime, until: datetime) -> list[set[str]]:
-    """The data disks that compute listed for a server, at each moment of an interval at which they may have changed."""
+    """The data disks that compute listed for a server, at each change in an interval and at its ends."""
     entries = cloud.world.timeline.entries
     ever = [key for key, known in entries.items() if key[0] == "nova" and any(_on(one, server_id) for _, one in known)]
     volumes = {one.volume_id for key in ever for _, one in entries[key] if one is not None}
@@ -159,7 +163,11 @@ def _on(attachment: Attachment | None, server_id: str) -> bool:
 
 @dataclass(frozen=True)
 class View:
-    """All that is known of a verdict about one request, at the time when it was said."""
+    """Everything known about a verdict of one request.
+
+    The look that led to it began at `began`, and the bus was offered the verdict at `said`. `answers` are the relevant
+    calls without success (see `answers_about`).
+    """
 
     cloud: CloudApi
     asked: Asked
@@ -184,13 +192,13 @@ class View:
 
     @cached_property
     def moments(self) -> list[Moment]:
-        """The states that the world was in while the verdict was being made."""
+        """The states of the world from `began` to `said`."""
         times = self.cloud.world.timeline.changes(*self.where, self.began, self.said)
         return [self.moment(at) for at in times]
 
     @cached_property
     def life(self) -> list[Moment]:
-        """The states since the request was handed out."""
+        """The states since the request was first received."""
         since = min(self.asked.first_received + self.promise.ahead, self.began)
         return [self.moment(at) for at in self.cloud.world.timeline.changes(*self.where, since, self.said)]
 
@@ -202,7 +210,7 @@ class View:
 
     @cached_property
     def made(self) -> dict[str, datetime]:
-        """When each binding of the disk to the server was made."""
+        """The time at which each binding of the disk to the server was made."""
         found: dict[str, datetime] = {}
         for _, at, one in self.cloud.world.timeline.ever(self.where[1]):
             if one.server_id == self.where[0]:
@@ -216,7 +224,7 @@ class View:
         return {one.id: one.bdm_id for _, _, one in self.cloud.world.timeline.ever(self.where[1])}
 
     def meant(self, slack: timedelta) -> set[str]:
-        """The bindings that there were when the request was made, or the one that it names."""
+        """The binding that the request names, or else those made before the request plus `slack`."""
         named = self.asked.data.get("attachment_id")
         if named:
             return {self.binding_of[named]} & self.made.keys() if named in self.binding_of else set()
@@ -224,16 +232,17 @@ class View:
 
     @cached_property
     def certain(self) -> set[str]:
-        """Meant, whichever clock is right; of several the last, since the others were gone by then."""
+        """The binding that is meant even with the worst clock skew: the last of several, since the others were gone."""
         found = self.meant(-self.promise.skew)
         return {max(found, key=lambda one: self.made[one])} if found else set()
 
     @cached_property
     def possible(self) -> set[str]:
+        """The bindings that may be meant, given the clock skew."""
         return self.meant(self.promise.skew + SECOND)
 
     def happened(self, *whats: What) -> Iterator[Happened]:
-        """To bindings that may be meant, until the verdict was said."""
+        """History entries of these kinds about possible bindings, until the verdict."""
         where = self.where
         for entry in self.cloud.world.history:
             about = entry.what in whats and (entry.server_id, entry.volume_id) == where
@@ -242,22 +251,22 @@ class View:
 
     @cached_property
     def accepted(self) -> list[datetime]:
-        """When DELETEs were accepted for what may be meant, and not refused later."""
+        """The times of accepted DELETEs for possible bindings, without those that were refused later."""
         taken = [entry.at for entry in self.happened(What.DELETE_ACCEPTED)]
         lost = sum(1 for _ in self.happened(What.DETACH_REFUSED))
         return taken[lost:]
 
     @cached_property
     def under_way_since(self) -> datetime | None:
-        """Since when a detach has been under way, accepted or seen as `detaching`."""
+        """The time since when a detach has been under way: accepted, or shown as `detaching`."""
         marks = [one.at for one in self.life if one.volume and one.volume.status == "detaching"]
         taken = [entry.at for entry in self.happened(What.DELETE_ACCEPTED)]
         return min([*marks, *taken], default=None)
 
-    # ------------------------------------------------------------------------------------------ what was answered
+    # --------------------------------------------------------------------------------------- the cloud's answers
 
     def answered(self, *statuses: int) -> bool:
-        """Whether one of the calls about this disk was answered so while the verdict was being made."""
+        """Whether one of `answers` has one of these statuses."""
         return any(call.status in statuses for call in self.answers)
 
     def answered_with(self, *words: str) -> bool:
@@ -266,9 +275,9 @@ class View:
 
     @property
     def effect(self) -> bool:
-        """A DELETE has taken effect and the disk is on its way, or gone: no refusal is true any more.
+        """Whether a DELETE of this request has taken effect, so that no refusal is true any more.
 
-        Where others ask for the same disk it may be theirs; then this request may be refused all the same.
+        If other requests ask for the same disk, the DELETE may be theirs, and this request may still be refused.
         """
         return bool(self.accepted) and not self.over_watch and not self.asked.shared
 
@@ -279,7 +288,7 @@ class View:
     # --------------------------------------------------------------------------------------------------- the gates
 
     def gates(self, moment: Moment) -> set[str]:
-        """Every reason that speaks against a DELETE at a moment; `wait` where the answer is about to change."""
+        """The safety gates that forbid a DELETE at a moment; `wait` while the server's state is changing."""
         server, volume, data = moment.server, moment.volume, self.asked.data
         if server is None or volume is None:
             return set()
@@ -309,26 +318,28 @@ class View:
         return (told or "unknown").lower()
 
     def shown_as_bare_metal(self, server: Server) -> bool:
-        """Whether anything that the cloud shows to its users says so; of what it hides nobody can know."""
+        """Whether the data that the cloud shows its users identify the server as bare metal."""
         version = self.cloud.deployment.max_compute_version
         marks = {server.metadata.get("metering.resourcetype"), *(server.tags if version >= (2, 26) else ())}
         return "__type_baremetal" in marks or server.flavor_id.startswith("physical.")
 
     def open(self, moment: Moment, meant: Set[str] | None = None) -> bool:
-        """Whether a DELETE would be right and be accepted at a moment, as far as users are told: not of a dead host."""
+        """Whether a DELETE would be allowed and accepted at a moment. A host that is down does not count: users cannot
+        see it.
+        """
         server, volume = moment.server, moment.volume
         if server is None or volume is None or self.gates(moment):
             return False
         if server.offloaded:
             return moment.listed is not None and volume.status in ("in-use", "reserved")
         known = moment.both in (self.certain if meant is None else meant)
-        return known and volume.status == "in-use" and server.vm_state in LETS_GO
+        return known and volume.status == "in-use" and server.vm_state in DETACHABLE
 
     @cached_property
     def open_for(self) -> timedelta:
-        """The longest time for which the disk could have been detached, with no call about it going wrong.
+        """The longest period in which the disk could have been detached, with no failing call about it.
 
-        Once the time that the request sets is over, nothing is begun.
+        Time after the request's expiry does not count.
         """
         server_id, volume_id = self.where
         since = self.asked.first_received + self.promise.ahead
@@ -353,13 +364,13 @@ def _is_off(server: Server) -> bool:
     return server.status in OFF or (server.status == "VERIFY_RESIZE" and server.power_state == POWER_OFF)
 
 
-# -------------------------------------------------------------------------------------------------- what is justified
+# ---------------------------------------------------------------------------------------------------------- claims
 
 Claim = Callable[[View], bool]
 
 
 def _gone(view: View) -> bool:
-    """No plane holds what was certainly meant."""
+    """No plane holds the certainly meant binding any more."""
     return not view.certain & view.end.bindings
 
 
@@ -373,13 +384,13 @@ def _now(view: View) -> bool:
 
 
 def _meanwhile(view: View) -> bool:
-    """A DELETE was sent. Whether the cloud received one that was answered with an error, no sender can know."""
+    """A DELETE was sent. The sender cannot know whether a DELETE that was answered with an error reached the cloud."""
     sent = any(True for _ in view.happened(What.DELETE_RECEIVED)) or any(one.method == "DELETE" for one in view.answers)
     return _free(view) and sent
 
 
 def _by_other(view: View) -> bool:
-    """It was there while the request was, and no DELETE of ours took it, as far as one can know after a crash."""
+    """The attachment existed during the request, and no DELETE of ours is known to have removed it."""
     ours = view.accepted and not (view.asked.deaths or view.asked.shared)
     return _free(view) and not ours and any(view.possible & one.bindings for one in view.life)
 
@@ -390,25 +401,28 @@ def _already(view: View) -> bool:
 
 
 def _replaced(view: View) -> bool:
-    """Another binding is there, made after the one that was meant was gone."""
+    """A newer binding is there, and the meant one is gone."""
     newer = {one for one, at in view.made.items() if at > view.asked.requested_at - view.promise.skew}
     return _gone(view) and any((newer - view.certain) & one.bindings for one in view.moments)
 
 
 def _server_gone(view: View) -> bool:
-    """There is no such server, and nothing is left of what was asked for: a disk elsewhere may be the wrong one."""
+    """The server does not exist, and the attachment is gone.
+
+    If it was never there during the request, the disk must be free: a disk elsewhere points to a wrong request.
+    """
     left = any(one.volume and (one.volume.status != "available" or one.elsewhere) for one in [view.end])
     was_there = any(view.possible & one.bindings for one in view.life)
     return _gone(view) and any(one.server is None for one in view.moments) and (was_there or not left)
 
 
 def _volume_gone(view: View) -> bool:
-    """It was there while the request was, and is not any more."""
+    """The volume existed during the request, and does not exist any more."""
     return _gone(view) and any(one.volume is None for one in view.moments) and any(one.volume for one in view.life)
 
 
 def _held(view: View) -> bool:
-    """What may be meant is attached."""
+    """A possible binding is attached."""
     return any(view.possible & one.bindings for one in view.moments)
 
 
@@ -422,7 +436,7 @@ def _expired(view: View) -> bool:
 
 
 def _superseded(view: View) -> bool:
-    """Another attachment is there: a newer one, or one that nobody can tell from a newer one."""
+    """A newer attachment is there, or one that a client cannot tell from a newer one."""
     named = view.asked.data.get("attachment_id")
     for one in view.moments:
         for attachment in (*one.shown, *([one.listed] if one.listed else [])):
@@ -430,22 +444,26 @@ def _superseded(view: View) -> bool:
             renewed = attachment.attached_at is None or attachment.attached_at > view.asked.requested_at
             other = named is not None and named != attachment.id
             silent = any(call.operation in ("list_actions", "get_action") for call in view.answers)
-            told = view.keeps_records and not silent and not _blurred(view)
+            told = view.keeps_records and not silent and not _ambiguous(view)
             if newer or ((renewed or other) and not told):
                 return True
     return False
 
 
-BLURS = ("attach_volume", "detach_volume")
+ATTACH_OR_DETACH = ("attach_volume", "detach_volume")
 
 
-def _blurred(view: View) -> bool:
-    """The server's records name attaches and detaches, of whichever disk, after the request or the binding."""
+def _ambiguous(view: View) -> bool:
+    """The server's records have attaches or detaches, of any disk, that a client cannot rule out as the cause.
+
+    Those after the request count; if the request names an attachment, every detach counts.
+    """
     since = view.asked.requested_at - view.promise.skew
     named = view.asked.data.get("attachment_id") is not None
     actions = (one for one in view.cloud.world.actions.values() if one.server_id == view.where[0])
     return any(
-        one.action in BLURS and (one.started_at > since or (named and one.action == "detach_volume")) for one in actions
+        one.action in ATTACH_OR_DETACH and (one.started_at > since or (named and one.action == "detach_volume"))
+        for one in actions
     )
 
 
@@ -471,7 +489,7 @@ def _wrong_project(view: View) -> bool:
 
 def _gate(reason: str) -> Claim:
     def claim(view: View) -> bool:
-        """Something spoke against a DELETE, and none has had an effect."""
+        """The gate forbade a DELETE, and no DELETE has taken effect."""
         return not view.effect and any(
             reason in view.gates(one) and view.possible & one.bindings for one in view.moments
         )
@@ -481,7 +499,7 @@ def _gate(reason: str) -> Claim:
 
 def _answer(*statuses: int, words: Sequence[str] = ()) -> Claim:
     def claim(view: View) -> bool:
-        """The cloud has answered so, and no DELETE has had an effect."""
+        """The cloud gave such an answer, and no DELETE has taken effect."""
         told = view.answered_with(*words) if words else view.answered(*statuses)
         return told and not view.effect and not _newly_gone(view)
 
@@ -489,7 +507,7 @@ def _answer(*statuses: int, words: Sequence[str] = ()) -> Claim:
 
 
 def _newly_gone(view: View) -> bool:
-    """What was meant was detached by a DELETE of this service: whatever it heard of it, it is done."""
+    """A DELETE of this service has detached the disk, whatever its answer was."""
     return bool(view.accepted) and view.end.free and not view.asked.shared
 
 
@@ -498,7 +516,7 @@ def _volume_error(view: View) -> bool:
 
 
 def _refused(view: View) -> bool:
-    """It was accepted, and the server would not let go; or nothing has come of it for long. The disk is idle again."""
+    """A DELETE was accepted, but the disk is attached and idle: the server refused, or nothing happened for long."""
     idle = any(one.volume and one.volume.status != "detaching" for one in view.moments)
     taken = [entry.at for entry in view.happened(What.DELETE_ACCEPTED)]
     told = any(True for _ in view.happened(What.DETACH_REFUSED, What.DETACH_FAILED))
@@ -511,8 +529,8 @@ def _stuck(view: View) -> bool:
     return _held(view) and (failed or view.over_watch)
 
 
-def _apart(view: View) -> bool:
-    """The planes contradict each other, and have done so until the time was up."""
+def _inconsistent(view: View) -> bool:
+    """The planes contradict each other, and the time of the request or of the watch is over."""
     since = view.asked.first_received + view.promise.ahead
     ended = view.said - since >= view.asked.ttl(view.promise) - SECOND or view.over_watch
     return ended and any(_contradicts(one) for one in view.moments)
@@ -528,20 +546,19 @@ def _between(one: Moment) -> bool:
 
 
 OPEN_AT_MOST = timedelta(seconds=75)
-"""The longest pause between two looks is a minute while nothing is under way: so long a disk that can be detached may
-wait, and no longer."""
+"""The longest time for which a detachable disk may wait: a pause between two looks is at most a minute."""
 
 
 UNSETTLED = 3
 
 
 def _gave_up(view: View) -> bool:
-    """Its time was over, and there was no time at which it could have been detached."""
+    """The request's time to live is over, and the disk could not be detached before."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    # After a death nobody knows whose detach it is that a disk of several servers shows.
+    # After a death, it is unknown whose detach a multi-attach volume shows.
     several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
-    # Three DELETEs whose outcome nobody knows, and none after them (design rule 2).
+    # After three DELETEs with unknown outcomes, no other may be sent.
     unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
     return (over and waited and (several or not view.effect)) or view.over_watch
@@ -553,11 +570,11 @@ def _watching(view: View) -> bool:
 
 
 MOST_DISKS = 100
-"""A request for all data disks is for so many at most."""
+"""The most disks of one request for all data disks."""
 
 
 def _too_many(view: View) -> bool:
-    """The server has more data disks than one request may be for."""
+    """The server has more data disks than one request may have."""
     every = bool(view.asked.data.get("all_data_disks")) and not view.where[1]
     since = min(view.asked.first_received + view.promise.ahead, view.began)
     moments = data_disks(view.cloud, view.where[0], since, view.said) if every else []
@@ -606,10 +623,10 @@ CLAIMS: Mapping[str, Claim] = {
     "unauthorized": _answer(401, 403),
     "api_rejected": _answer(*range(300, 501), 501, 505),
     "gave_up": _gave_up,
-    "inconsistent_state": _apart,
+    "inconsistent_state": _inconsistent,
     "dead_lettered": lambda view: view.asked.dead_lettered,
 }
-"""What each reason and each detail claims of the world."""
+"""The claim of each detail and each reason."""
 
 BY_ANSWER: Mapping[str, Claim] = {
     "server_locked": _answer(409),
@@ -617,11 +634,11 @@ BY_ANSWER: Mapping[str, Claim] = {
     "wrong_project": _answer(400, words=("project_id",)),
     "volume_error": _answer(words=("status must be",)),
 }
-"""What the cloud may also say itself, in its answer to a DELETE."""
+"""Reasons that an answer of the cloud also justifies."""
 
 
 def justified(view: View, detail: str) -> bool:
-    """Whether the record justifies a final verdict with this detail, or this reason, and the announcement."""
+    """Whether the record justifies this detail or reason in a verdict (final or `unconfirmed`)."""
     also = BY_ANSWER.get(detail)
     return CLAIMS[detail](view) or (also is not None and also(view))
 
@@ -632,7 +649,7 @@ def expected(view: View) -> frozenset[str]:
 
 
 def objection(view: View, data: Mapping[str, Any]) -> str | None:
-    """Why a verdict is not one of those that the record justifies; None if it is."""
+    """Why the record does not justify a verdict; None if it does."""
     detail, outcome = data["detail"], data["verdict"]
     if outcome == "checked":
         return _objection_to_check(view, data)
@@ -642,7 +659,7 @@ def objection(view: View, data: Mapping[str, Any]) -> str | None:
 
 
 def _objection_to_check(view: View, data: Mapping[str, Any]) -> str | None:
-    """A dry run says what a request would lead to, and nothing is sent."""
+    """Why a dry run's verdict is wrong; None if it is right. A dry run must not send a DELETE."""
     detail = data["detail"]
     if any(True for _ in view.happened(What.DELETE_RECEIVED)) and not view.asked.shared:
         return "a dry run sent a DELETE"
@@ -662,8 +679,8 @@ def _objection_to_check(view: View, data: Mapping[str, Any]) -> str | None:
 
 
 def _refused_by_state(one: Moment) -> bool:
-    """The cloud would refuse a DELETE, since the server is in such a state."""
-    return one.server is not None and one.server.vm_state not in LETS_GO
+    """Whether the cloud would refuse a DELETE because of the server's vm_state."""
+    return one.server is not None and one.server.vm_state not in DETACHABLE
 
 
 LOGIN = timedelta(minutes=15)
@@ -676,11 +693,11 @@ def _is_login(call: Called) -> bool:
 def answers_about(
     calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, said: datetime
 ) -> list[Called]:
-    """The calls that were no success: while a verdict was made, and each DELETE since the request was received.
+    """The calls without success that may have influenced a verdict.
 
-    A login that was refused is not repeated for up to a quarter of an hour, and stands for those that are not made; so
-    does a signature.
-    About the disk, its server, or nobody in particular (a login, a list of volumes).
+    They were made between `began` and `said`, or are DELETEs since the request was received. They are about the disk,
+    its server, or no object in particular (a login, a list of volumes). Refused logins and signatures count 15 minutes
+    longer, because the product does not repeat them for up to that time.
     """
     server_id, volume_id = where
     return [

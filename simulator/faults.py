@@ -1,4 +1,4 @@
-"""Scripted faults: which call, how often, and what goes wrong with it."""
+"""Scripted faults: what goes wrong, with which calls, and how often."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from simulator.exchange import Request
 
 
 class Break(StrEnum):
-    """What happens to the connection instead of, or to, a proper answer."""
+    """A failure of the connection."""
 
     CONNECTION_REFUSED = "connection_refused"
     RESET = "reset"
@@ -20,7 +20,7 @@ class Break(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What goes wrong: with `effect` the real thing happens all the same."""
+    """What goes wrong with a call; `effect` says whether the request takes effect nevertheless."""
 
     effect: bool
     answer: Answer = field(default_factory=lambda: Answer(200))
@@ -37,17 +37,17 @@ TRUNCATED = Kind(effect=True, broken=Break.TRUNCATED)
 
 
 def answer(status: int | Answer, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Kind:
-    """This answer, and nothing happens; a ready `Answer` will do in place of a status."""
+    """Send this answer, without any effect; `status` may be a complete `Answer`."""
     return Kind(effect=False, answer=_answer(status, headers, body))
 
 
 def answer_after_effect(status: int | Answer, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Kind:
-    """The real thing happens, but this is what the client hears."""
+    """The request takes effect, but the client gets this answer."""
     return Kind(effect=True, answer=_answer(status, headers, body))
 
 
 def slow(seconds: float) -> Kind:
-    """The real answer, in pieces spread over so many seconds."""
+    """The request takes effect, and its answer is sent in pieces over this many seconds."""
     return Kind(effect=True, broken=Break.SLOW, seconds=seconds)
 
 
@@ -57,7 +57,7 @@ def _answer(status: int | Answer, headers: Mapping[str, str] | None, body: bytes
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Happens to the matching calls after the first `skip`, `times` times or (None) for ever."""
+    """Hits matching calls: it skips the first `skip` of them, then hits `times` calls, or all of them if None."""
 
     kind: Kind
     operation: str | None = None
@@ -73,12 +73,12 @@ class Fault:
         return all(want is None or want == got for want, got in zip(asked, shown, strict=True))
 
     def strikes(self, nth: int) -> bool:
-        """Whether the nth matching call, counted from 0, is one of its own."""
+        """Whether the fault hits the nth matching call, counted from 0."""
         return nth >= self.skip and (self.times is None or nth < self.skip + self.times)
 
 
 class Faults:
-    """The script; a call goes to the first fault that strikes it and is not counted by those behind it."""
+    """The script of faults. The first fault that hits a call decides; the faults after it do not count that call."""
 
     def __init__(self) -> None:
         self._script: list[Fault] = []
@@ -93,7 +93,7 @@ class Faults:
         self._seen.clear()
 
     def strike(self, request: Request) -> Kind | None:
-        """What goes wrong with this call, if anything does."""
+        """The fault that hits this call, or None."""
         for index, fault in enumerate(self._script):
             if fault.matches(request):
                 nth = self._seen[index]
@@ -104,9 +104,9 @@ class Faults:
 
 
 class TransportFault(Exception):
-    """The client does not get a proper answer; the transport makes this real.
+    """The client gets no proper answer; the transport carries this out.
 
-    `answer` is the real one where there was an effect; `seconds` counts only for a slow one.
+    `answer` is the real answer if the request took effect. `seconds` applies only to a slow answer.
     """
 
     def __init__(self, kind: Break, answer: Answer, seconds: float = 0.0) -> None:

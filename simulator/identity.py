@@ -1,4 +1,4 @@
-"""Keystone: who may come in, and the catalog that says where the other services are."""
+"""Keystone's API: logins, tokens, projects, and the catalog with the addresses of the other services."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from shared.model import Answer
 from simulator import bodies
 from simulator.access_keys import ALGORITHM, AccessKey, AccessKeys
 from simulator.catalog import catalog, stable_id
-from simulator.exchange import Deployment, Rejected, Request, Route, dressed, route, simple
+from simulator.exchange import Deployment, Rejected, Request, Route, route, simple, with_headers
 from simulator.inventory import Project
 from simulator.world import World
 
@@ -23,7 +23,7 @@ ROLES = ("member", "reader")
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with a password and, in each project, roles."""
+    """A user with a password, and with roles for each project."""
 
     id: str
     name: str
@@ -34,7 +34,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationCredential:
-    """A secret that stands for a user in one project."""
+    """A secret that logs a user into one project."""
 
     id: str
     name: str
@@ -45,7 +45,7 @@ class ApplicationCredential:
 
 @dataclass(frozen=True, slots=True)
 class Agency:
-    """A role in one project that an account lets the users of another account take on."""
+    """A user of one account that users of a trusted other account may act as, in one project."""
 
     name: str
     domain_name: str
@@ -55,7 +55,7 @@ class Agency:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token stands for; without a project it is of no use to the other services."""
+    """A token's user, project and roles. A token without a project is useless for the other services."""
 
     user: User
     project: Project | None
@@ -68,7 +68,11 @@ class Token:
 
 
 class Identity:
-    """Issues tokens and accepts them, and signatures; starts with one user, application credential and access key."""
+    """Issues tokens; authenticates requests by token or signature.
+
+    It starts with one user (`user`), who has an application credential and an access key. `issued` lists all tokens,
+    `passwords` all earlier passwords of that user.
+    """
 
     def __init__(self, world: World, deployment: Deployment) -> None:
         self._world = world
@@ -105,29 +109,29 @@ class Identity:
         return user
 
     def change_password(self, password: str) -> None:
-        """Of our own user; the old one is refused from now on, and tokens go on."""
+        """Change the password of `user`. The old one is refused at once; existing tokens stay valid."""
         self.passwords.append(self.user.password)
         changed = replace(self.user, password=password)
         self.users = [changed if user == self.user else user for user in self.users]
         self.user = changed
 
     def rotate(self, password: str) -> None:
-        """Every secret of our own user: password, application credential and access keys; tokens go on."""
+        """Change every secret of `user`: password, application credential, access keys. Existing tokens stay valid."""
         self.change_password(password)
         self.application_credential = replace(self.application_credential, secret=self._hex_id())
         self._drop_keys()
         self.access_key = self.new_key()
 
     def forget_user(self) -> None:
-        """Our own user is deleted, with all that stands for it."""
+        """Delete `user` with its tokens and access keys."""
         self.users = [user for user in self.users if user.id != self.user.id]
         self._tokens = {value: token for value, token in self._tokens.items() if token.user.id != self.user.id}
         self._drop_keys()
 
     def new_key(self, seconds: float | None = None) -> AccessKey:
-        """A further access key of our own user; one that ends after so many seconds is temporary, with a token.
+        """Make another access key for `user`. With `seconds` it is temporary: it has a token and expires then.
 
-        Of a user who is deleted it is good for nothing, and so is a new token.
+        If the user is deleted, the new key is invalid.
         """
         id, secret = self._hex_id()[:20].upper(), self._hex_id() + self._hex_id()[:8]
         token = "" if seconds is None else self._hex_id() * 4
@@ -136,18 +140,18 @@ class Identity:
         return self.access_keys.add(key) if self.user_exists else key
 
     def new_token(self) -> str:
-        """A token of our own user for the project, as somebody has got it by other means than a call that is logged."""
+        """Make a token for `user` in the project without a logged call. If the user is deleted, it has expired."""
         token = self._token(self.user, self._world.project)
         return self._keep(token if self.user_exists else replace(token, expires_at=self._world.now))
 
     def knows(self, token: str) -> bool:
-        """Whether the token is good."""
+        """Whether the token is valid."""
         known = self._tokens.get(token)
         return known is not None and known.expires_at > self._world.now
 
     @property
     def user_exists(self) -> bool:
-        """Whether our own user does."""
+        """Whether `user` still exists."""
         return any(user.id == self.user.id for user in self.users)
 
     def _drop_keys(self) -> None:
@@ -156,7 +160,7 @@ class Identity:
             del keys[access]
 
     def add_agency(self, name: str, project: Project, trusted_domain_name: str, roles: tuple[str, ...] = ROLES) -> None:
-        """The account of that project lets users of the trusted domain work in it."""
+        """Let users of the trusted domain work in the project."""
         user = User(self._hex_id(), f"{project.domain_name}/{name}", "", project.domain_name, {project.id: roles})
         self.agencies.append(Agency(name, project.domain_name, trusted_domain_name, user))
 
@@ -164,7 +168,7 @@ class Identity:
         self._tokens.clear()
 
     def authenticate(self, request: Request) -> Token:
-        """The token a request carries, or what its signature stands for; or the middleware's rejection."""
+        """The token that a request carries, or a token for its signature. Raises Rejected if neither is valid."""
         if request.headers.get("authorization", "").startswith(ALGORITHM):
             return self._by_signature(request)
         token = self._tokens.get(request.headers.get("x-auth-token", ""))
@@ -181,7 +185,7 @@ class Identity:
         return self._token(user, project)
 
     def _projects(self, request: Request) -> Answer:
-        """Those in which the caller has a role; by name if asked so."""
+        """The projects in which the caller has a role, filtered by `name` if the query has one."""
         user, name = self.authenticate(request).user, request.query.get("name")
         found = [project for id, project in self._world.projects.items() if id in user.roles]
         described = [
@@ -223,7 +227,7 @@ class Identity:
             known = self._tokens.get(identity[method]["id"])
             if known and known.expires_at > self._world.now:
                 scoped = self._token(known.user, self._scope(auth.get("scope"), known.user))
-                return [method], replace(scoped, expires_at=known.expires_at)  # no token makes itself last longer
+                return [method], replace(scoped, expires_at=known.expires_at)  # a token cannot extend its own lifetime
         if method == "assume_role":
             user = self._by_agency(identity[method], self._tokens.get(own_token))
             return [method], self._token(user, self._scope(auth.get("scope"), user))
@@ -259,7 +263,7 @@ class Identity:
             return None
         asked = scope["project"]
         for project in self._world.projects.values():
-            # Open Telekom Cloud takes a project's name without its domain.
+            # Open Telekom Cloud accepts a project's name without its domain.
             domain = asked.get("domain") or {"name": user.domain_name}
             named = asked.get("name") == project.name and _domain_is(domain, project.domain_name)
             if (asked.get("id") == project.id or named) and project.id in user.roles:
@@ -318,7 +322,9 @@ class Identity:
         }
 
     def _unauthorized(self) -> Answer:
-        return dressed(bodies.keystone_error(401), {"www-authenticate": f'Keystone uri="{self._deployment.auth_url}"'})
+        return with_headers(
+            bodies.keystone_error(401), {"www-authenticate": f'Keystone uri="{self._deployment.auth_url}"'}
+        )
 
     def _hex_id(self) -> str:
         return self._world.new_id().replace("-", "")

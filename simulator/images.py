@@ -1,4 +1,4 @@
-"""Glance: an image with its custom properties, of which `__os_type` names the operating system."""
+"""Glance's API: an image with its custom properties; `__os_type` is its operating system."""
 
 from shared.model import Answer
 from simulator import bodies
@@ -8,7 +8,7 @@ from simulator.world import World
 
 
 class Images:
-    """Serves `/v2/images`, where an image's custom properties stand beside its own."""
+    """Serves `/v2/images`; an image's custom properties are on the same level as its standard ones."""
 
     def __init__(self, world: World, identity: Identity) -> None:
         self._world = world
@@ -19,7 +19,7 @@ class Images:
         self._identity.authenticate(request)
         image = self._world.images.get(request.ids["image"])
         if image is None:
-            return bodies.no_such_route()  # the image service, too, answers in HTML
+            return bodies.no_such_route()  # the image service answers in HTML, too
         own = {
             "id": image.id,
             "name": image.name,

@@ -1,4 +1,4 @@
-"""What the simulated cloud holds and what happened to it: values only, replaced and never changed."""
+"""Immutable values of the simulated cloud: servers, volumes, attachments, records and history entries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class What(StrEnum):
-    """The things that can happen; a verdict is judged against their order."""
+    """The kinds of history entries. A verdict is checked against their order."""
 
     DELETE_RECEIVED = "delete_received"
     DELETE_ACCEPTED = "delete_accepted"
@@ -29,7 +29,7 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One entry of the world's history; `at` is when it took place, not when somebody looked."""
+    """One entry of the world's history; `at` is when it took place, even if it was read later."""
 
     at: datetime
     what: What
@@ -39,27 +39,28 @@ class Happened:
     detail: str = ""
 
 
-class JobTells(StrEnum):
-    """Where the job of a detach that failed says so."""
+class JobReport(StrEnum):
+    """Where the job of a failed detach reports the failure."""
 
     PARENT = "parent"
     SUB_JOB = "sub_job"  # the parent fails too, without a reason
     SUB_JOB_ALONE = "sub_job_alone"  # the parent claims success
-    NOTHING = "nothing"  # the job fails, and nothing says why
-    SUCCESS = "success"  # parent and sub job claim success once it is over, whatever became of it
-    UNREADABLE = "unreadable"  # the query for it fails, whatever became of it
+    NOTHING = "nothing"  # parent and sub job fail without a reason
+    SUCCESS = "success"  # parent and sub job claim success although the detach failed
+    UNREADABLE = "unreadable"  # every query for the job fails, whatever the outcome
 
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How a volume takes a detach; all times are seconds from the acceptance.
+    """How a volume responds to a detach. All times are seconds after the acceptance.
 
-    Cinder lets go after `seconds` and Nova's list follows `nova_lag` later (or earlier, if negative).
-    With `refuse` the volume goes back to in-use after `seconds` instead. With `stuck` it stays `detaching`
-    for ever, or lets go after `stuck_seconds`. It shows `detaching` only after `mark_lag`.
-    With `error_after` the storage back end fails: `detaching` for ever, and the record says Error after so long.
-    With `error_status` the volume shows that for `error_seconds`, then `detaching`, and is let go all the same.
-    The job of a detach that fails shows `job_error`, a code and a reason, where `job_tells`.
+    Cinder removes the attachment after `seconds`, and Nova `nova_lag` later (earlier if negative).
+    With `refuse`, the volume goes back to `in-use` after `seconds` instead.
+    With `stuck`, it stays `detaching` for ever, or is detached after `stuck_seconds`.
+    It shows `detaching` only after `mark_lag`.
+    With `error_after`, the storage back end fails: the volume stays `detaching`, and the record says Error after that.
+    With `error_status`, the volume shows that status until `error_seconds`, then `detaching`, and is then detached.
+    The job of a failed detach reports `job_error`, a code and a reason, in the place that `job_report` says.
     """
 
     seconds: float = 2.0
@@ -72,16 +73,16 @@ class Behaviour:
     error_after: float | None = None
     error_status: str | None = None
     error_seconds: float = 3.0
-    job_tells: JobTells = JobTells.PARENT
+    job_report: JobReport = JobReport.PARENT
     job_error: tuple[str, str] = ("BMS.1007", "Calling interface failed")
 
     @property
     def taken_up(self) -> bool:
-        """Whether the compute host ever acts."""
+        """Whether the compute host ever acts on the detach."""
         return not self.stuck or self.stuck_seconds is not None
 
     @property
-    def lets_go_after(self) -> float | None:
+    def detached_after(self) -> float | None:
         if self.error_after is not None:
             return None
         return self.stuck_seconds if self.stuck else self.seconds
@@ -89,7 +90,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """A tenant; ids are 32 hex digits as Keystone makes them."""
+    """A tenant; its id has 32 hex digits, as in Keystone."""
 
     id: str = "c685484a8cc2416b97260938705deb65"
     name: str = "eu-de"
@@ -110,8 +111,9 @@ class Image:
 class Server:
     """A server; the volume at its root device is its system disk.
 
-    `host` is where it runs, empty while it is offloaded; users are shown a hash of it only. Bare metal as it stands,
-    by its flavor and its tag; ORDINARY is what else it may be. Without a `flavor_id` no flavor is told.
+    `host` is where it runs; it is empty while the server is offloaded, and users see only a hash of it. By default the
+    server is a bare metal one, by its flavor and its tag; pass `**ORDINARY` for a virtual one. Without a `flavor_id`,
+    the cloud shows no flavor.
     """
 
     id: str
@@ -159,7 +161,7 @@ SHELVED_OFFLOADED: Mapping[str, str | int] = {
     "host": "",
 }
 SOFT_DELETED: Mapping[str, str | int] = {"status": "SOFT_DELETED", "vm_state": "soft-delete", "power_state": 0}
-"""States of a server as real Nova was seen to show them, its fake hypervisor's power states included."""
+"""The states of a server, as recorded from a real Nova (power states are those of its fake hypervisor)."""
 
 
 ORDINARY: Mapping[str, Any] = {
@@ -167,14 +169,14 @@ ORDINARY: Mapping[str, Any] = {
     "flavor_specs": {"resource_type": "IOoptimizedS3_2"},
     "tags": (),
 }
-"""A virtual server, as Open Telekom Cloud names its flavors."""
+"""A virtual server with a flavor of Open Telekom Cloud."""
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A volume as Cinder keeps it; its attachments are held by the world, once for each plane.
+    """A volume in Cinder. The world keeps its attachments, once for each plane.
 
-    `on_a_host` is an attachment to a host, by Cinder's own attach: Nova does not know of it.
+    `on_a_host` says that the volume is also attached to a host through Cinder's own API, unknown to Nova.
     """
 
     id: str
@@ -195,10 +197,10 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One attachment of a volume to a server: attaching again makes a new one.
+    """One attachment of a volume to a server. Attaching the volume again makes a new one.
 
-    A move of the server renews it under the same `bdm_id`, which is the binding's identity. A volume attached while
-    its server was offloaded has neither device nor time until the server is unshelved.
+    `bdm_id` identifies the binding; a move of the server makes a new attachment with the same `bdm_id`. If a volume is
+    attached to an offloaded server, its attachment has no device and no time until the server is unshelved.
     """
 
     id: str
@@ -211,9 +213,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Nova's record of an operation, under the id of the request that asked for it.
+    """Nova's action record of an operation; its id is that of the request for the operation.
 
-    `action` is Nova's name for it (`attach_volume`, `resize`, `live-migration`, …). Without `finished_at` it is open.
+    `action` is Nova's name of the operation (`attach_volume`, `resize`, `live-migration`, …). A record without
+    `finished_at` is open.
     """
 
     request_id: str
@@ -227,7 +230,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole world at one moment; two of them are equal if nothing differs but the time."""
+    """The whole world at one moment; `at` does not count in comparisons."""
 
     at: datetime = field(compare=False)
     servers: Mapping[str, Server]
@@ -237,4 +240,4 @@ class Snapshot:
 
 
 class Refused(ValueError):
-    """The cloud does not do this now; whoever asked has to live with it."""
+    """The cloud refuses the operation in the current state."""

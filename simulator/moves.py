@@ -1,8 +1,8 @@
-"""What moves a server, and what that does to its attachments: the same binding, a new attachment.
+"""Moves of servers and what they do to attachments: a move keeps the binding and makes a new attachment.
 
-Times, states and their order are those of real Nova and Cinder, as recorded of a resize, a live migration, an
-evacuation and shelved servers. Durations are in seconds. `Refused` is raised where Nova would refuse at once; later
-only what is still there is moved, since servers and volumes may be deleted and detaches may begin meanwhile.
+The states, their order and their times were recorded from a real Nova and Cinder: a resize, a live migration, an
+evacuation and shelved servers. Durations are in seconds. A function raises `Refused` if Nova would refuse the move
+immediately. Later steps skip servers and volumes that have been deleted, and disks that are being detached.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 MOVABLE = frozenset({"active", "stopped", "paused"})
 SHELVABLE = MOVABLE | {"suspended"}
 OTHER_HOST: Mapping[str, str] = {"host-1": "host-2"}
-"""Where a server goes next; from any other host, and from none, it goes to the first one."""
+"""The next host of a server by its current one; the default is host-1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """How a move shows in the server: at its `start`, once attachments are `renewed`, while they are `connected`.
+    """The server's attributes in each phase of a move: at its `start`, once the attachments are `renewed`, while they
+    are being `connected`, and `afterwards`, if they differ from those before the move.
 
-    `afterwards` is what differs then from before. `share` is the default of `attaching_after`, as a part of the time
-    between the renewal and the end. With `side_by_side` Cinder shows the old and the new attachment for a while. The
-    record ends `record_lag` after the server is steady.
+    `share` is the default of `attaching_after`, as a fraction of the time between the renewal and the end. With
+    `side_by_side`, Cinder shows the old and the new attachment together for a while. The record ends `record_lag`
+    seconds after the server is steady.
     """
 
     start: Mapping[str, Any]
@@ -63,7 +64,7 @@ MOVES: Mapping[str, Move] = {
         {"status": "MIGRATING", "task_state": "migrating"}, share=0.2, side_by_side=True, relaunched=False
     ),
 }
-"""By the name that Nova gives the operation in its records."""
+"""The moves by the operation's name in Nova's records."""
 
 
 # ------------------------------------------------------------------------------------------------ what can be asked
@@ -159,7 +160,7 @@ def _idle(world: World, server_id: str, vm_states: Iterable[str]) -> Server:
 
 
 def _attachments_in_use(world: World, server_id: str) -> list[Attachment]:
-    """The server's attachments; refused while one of its volumes is being detached, as a rescue was seen to be."""
+    """The server's attachments. Raises Refused while one of its volumes is being detached, as a real rescue did."""
     attached = [a for a in world.nova.values() if a.server_id == server_id and a.id in world.cinder]
     for volume in (world.volumes[a.volume_id] for a in attached):
         if volume.status != "in-use":
@@ -173,7 +174,7 @@ def _show(world: World, server_id: str, changes: Mapping[str, Any]) -> None:
 
 
 def _settle(world: World, server_id: str, steady: Mapping[str, Any], relaunched: bool = True) -> None:
-    """The server is at rest on its next host."""
+    """Put the server on its next host, in its steady state."""
     if server_id in world.servers:
         host = OTHER_HOST.get(world.servers[server_id].host, "host-1")
         times = {"launched_at": world.now} if relaunched else {}
@@ -186,7 +187,7 @@ def _note(world: World, what: What, attachments: Iterable[Attachment], detail: s
 
 
 def _one_after_the_other(world: World, old: Attachment, attaching: float, end: float) -> None:
-    """Cinder shows no attachment until the next one is connected."""
+    """Renew an attachment as a resize does: Cinder shows none until the new one is connected."""
     if new := planes.renew(world, old):
         planes.drop(world, old)
         planes.show_status(world, new, "reserved")
@@ -195,21 +196,21 @@ def _one_after_the_other(world: World, old: Attachment, attaching: float, end: f
 
 
 def _side_by_side(world: World, old: Attachment, both: float, end: float) -> None:
-    """Cinder connects a second attachment, and drops the first one only then."""
+    """Renew an attachment as a live migration does: Cinder connects the new one before it drops the old one."""
     if new := planes.renew(world, old):
         _connect(world, new, both, old)
         world.after((both + end) / 2, partial(planes.drop, world, old))
 
 
 def _connect(world: World, new: Attachment, shown: float, old: Attachment | None = None) -> None:
-    """Cinder dates an attachment by the moment at which it begins to attach, and shows it `shown` seconds later."""
+    """Begin to connect an attachment. Its time is now, in whole seconds; Cinder shows it `shown` seconds later."""
     planes.show_status(world, new, "attaching")
     since = world.now.replace(microsecond=0)
     world.after(shown, partial(_connected, world, replace(new, attached_at=since), old))
 
 
 def _reserve_all(world: World, attachments: Iterable[Attachment]) -> None:
-    """Nova makes the attachments that an unshelve will use; Cinder shows none meanwhile."""
+    """Make the attachments that an unshelve will use. Cinder shows none until then."""
     for old in attachments:
         if new := planes.renew(world, old):
             planes.drop(world, old)

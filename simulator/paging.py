@@ -1,4 +1,4 @@
-"""`limit`, `offset` and `marker`, as Nova and Cinder have them in common."""
+"""Paging by `limit`, `offset` and `marker`, as Nova and Cinder do it."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
@@ -15,7 +15,7 @@ Row = TypeVar("Row", Server, Volume)
 
 
 def window(query: Mapping[str, str]) -> slice:
-    """The part of a list that `offset` and `limit` ask for."""
+    """The part of a list that `offset` and `limit` select."""
     start = _number(query, "offset", 0)
     return slice(start, start + min(MOST, _number(query, "limit", MOST)))
 
@@ -23,7 +23,7 @@ def window(query: Mapping[str, str]) -> slice:
 def page(
     rows: Sequence[Row], request: Request, links: str, base_url: str
 ) -> tuple[Sequence[Row], dict[str, list[dict[str, str]]]]:
-    """The rows of one page and, under the name `links`, the way to the next one if there is more."""
+    """The rows of one page, and a link to the next page under the name `links` if there is one."""
     marker = request.query.get("marker")
     after = next((index + 1 for index, row in enumerate(rows) if row.id == marker), 0)
     shown = rows[after:][window(request.query)]

@@ -1,7 +1,7 @@
-"""Who holds what: Nova's attachments, Cinder's, and those that Cinder has made and does not show yet.
+"""Attachments on both planes: those that Nova lists, those that Cinder shows, and those that Cinder only reserves.
 
-A binding is one attach of a volume to a server. A move renews its attachment: Nova lists the next one as soon as it is
-made, Cinder shows it when it is connected.
+A binding is one attach of a volume to a server. A move makes a new attachment of the binding: Nova lists it as soon as
+it exists, Cinder shows it when it is connected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def held(plane: Mapping[str, Attachment], server_id: str, volume_id: str) -> Att
 
 
 def free_device(plane: Mapping[str, Attachment], server_id: str) -> str:
-    """The first name that no volume of the server has, from the second on."""
+    """The first free device name of a server, from /dev/sdb on."""
     taken = {a.device for a in plane.values() if a.server_id == server_id}
     names = (f"/dev/sd{letter}" for letter in "bcdefghijklmnopqrstuvwxyz")
     extended = (f"/dev/sd{first}{letter}" for first in "abcdefgh" for letter in "abcdefghijklmnopqrstuvwxyz")
@@ -30,7 +30,7 @@ def free_device(plane: Mapping[str, Attachment], server_id: str) -> str:
 
 
 def renew(world: World, old: Attachment) -> Attachment | None:
-    """Nova makes the next attachment of a binding, and lists it at once; None if there is nothing to renew."""
+    """Make the next attachment of a binding; Nova lists it at once. None if the old one is not attached and idle."""
     volume = world.volumes.get(old.volume_id)
     both = old.id in world.nova and old.id in world.cinder
     if volume is None or volume.status != "in-use" or not both:
@@ -43,12 +43,12 @@ def renew(world: World, old: Attachment) -> Attachment | None:
 
 
 def drop(world: World, old: Attachment) -> None:
-    """Cinder forgets an attachment that has been renewed; this is no detach."""
+    """Remove a renewed attachment from Cinder. This is not a detach."""
     world.cinder.pop(old.id, None)
 
 
 def connect(world: World, new: Attachment) -> bool:
-    """Cinder shows a reserved attachment from now on, and gives it a device; False if it was let go meanwhile."""
+    """Make Cinder show a reserved attachment, with a device. False if it was detached in the meantime."""
     if new.id not in world.reserved | world.cinder:
         return False
     world.reserved.pop(new.id, None)
@@ -60,7 +60,7 @@ def connect(world: World, new: Attachment) -> bool:
 
 
 def show_status(world: World, attachment: Attachment, status: str) -> None:
-    """How far a volume is with an attachment; one that others use, too, stays in-use or detaching."""
+    """Set a volume's status while it is being attached; a volume that is also attached elsewhere stays in-use."""
     volume = world.volumes.get(attachment.volume_id)
     if volume is None or volume.status == "detaching" or attachment.id not in world.nova:
         return
@@ -69,8 +69,8 @@ def show_status(world: World, attachment: Attachment, status: str) -> None:
     world.set_volume(volume.id, status="in-use" if shared else status)
 
 
-def status_when_let_go(world: World, volume_id: str) -> str:
-    """What a volume shows when an attachment is gone; a shared one is in use until the last is."""
+def status_after_removal(world: World, volume_id: str) -> str:
+    """A volume's status after one of its attachments is removed: in-use while it has another one."""
     shown, made = (any(a.volume_id == volume_id for a in p.values()) for p in (world.cinder, world.reserved))
     if shown or world.volumes[volume_id].on_a_host:
         return "in-use"

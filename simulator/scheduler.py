@@ -1,4 +1,4 @@
-"""What is going to happen, and when: time passes only where somebody looks."""
+"""Runs scheduled actions on the world's clock; due actions run when somebody reads the world."""
 
 import heapq
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from itertools import count
 
 
 class Scheduler:
-    """Scheduled actions, run in the order of their due times as soon as the clock has passed them."""
+    """Scheduled actions; `advance` runs those that are due, in the order of their due times."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -17,17 +17,17 @@ class Scheduler:
         self.now = clock()
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        """Schedule `action`; within another action `seconds` count from that one's due time."""
+        """Schedule `action` in `seconds`; inside another action they count from that action's due time."""
         self.advance()
         due = self.now + timedelta(seconds=max(0.0, seconds))
         heapq.heappush(self._due, (due, next(self._order), action))
 
     def forget(self) -> None:
-        """Nothing of what was scheduled is going to happen."""
+        """Cancel all scheduled actions."""
         self._due.clear()
 
     def advance(self) -> None:
-        """Run all that is due; each action sees its own due time as `now`."""
+        """Run all actions that are due; each sees its own due time as `now`."""
         if self._advancing:
             return
         self._advancing = True

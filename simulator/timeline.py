@@ -1,4 +1,4 @@
-"""The world's record of its own state: what each thing was at every moment, written as it changes."""
+"""Records every state that each server, volume and attachment of the world ever had, with its time."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -12,7 +12,7 @@ Note = Callable[[str, str, object], None]
 
 
 class Recorded(dict[str, Value]):
-    """Things by id; each change is noted, with None for what is gone."""
+    """A dict of objects by id that notes each change; None stands for a removed object."""
 
     def __init__(self, name: str, note: Note, items: Mapping[str, Value] | Iterable[tuple[str, Value]] = ()) -> None:
         super().__init__(items)
@@ -45,7 +45,7 @@ class Recorded(dict[str, Value]):
 
 
 class Plane:
-    """An attribute whose things are recorded, also when all of them are replaced at once."""
+    """An attribute of type `Recorded`; assigning a new mapping notes the differences."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -66,21 +66,21 @@ Entry = tuple[datetime, Any]
 
 @dataclass
 class Timeline:
-    """What every server, volume and attachment was, by plane and id, in the order in which it became so."""
+    """The states of every server, volume and attachment, by plane and id, in order of time."""
 
     now: Callable[[], datetime]
     entries: dict[tuple[str, str], list[Entry]] = field(default_factory=lambda: defaultdict(list))
     by_volume: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
 
     def note(self, plane: str, id: str, value: object) -> None:
-        """Something is different from now on."""
+        """Record a new state; None if the object is gone."""
         self.entries[plane, id].append((self.now(), value))
         volume_id = getattr(value, "volume_id", None)
         if volume_id:
             self.by_volume[volume_id].add((plane, id))
 
     def at(self, plane: str, id: str, moment: datetime) -> Any:
-        """What it was at the end of a moment; None before it was there, and after it was gone."""
+        """The state of an object at the end of a moment; None if it did not exist then."""
         entries = self.entries.get((plane, id), ())
         found = bisect_right(entries, moment, key=lambda entry: entry[0])
         return entries[found - 1][1] if found else None
@@ -91,14 +91,14 @@ class Timeline:
         return [held for key in keys if (held := self.at(*key, moment)) is not None]
 
     def ever(self, volume_id: str) -> Iterator[tuple[str, datetime, Any]]:
-        """Every state of every attachment of a volume: the plane, since when, and what."""
+        """Every state of every attachment of a volume: plane, time and attachment."""
         for plane, id in self.by_volume.get(volume_id, ()):
             for at, value in self.entries[plane, id]:
                 if value is not None:
                     yield plane, at, value
 
     def changes(self, server_id: str, volume_id: str, since: datetime, until: datetime) -> list[datetime]:
-        """The moments of an interval, its ends included, at which anything about a disk or its server changed."""
+        """The times in an interval at which a disk, its server or its attachments changed, and both ends."""
         keys = [("servers", server_id), ("volumes", volume_id), *self.by_volume.get(volume_id, ())]
         found = {at for key in keys for at, _ in self.entries.get(key, ()) if since <= at <= until}
         return sorted(found | {since, until})

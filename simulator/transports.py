@@ -1,4 +1,4 @@
-"""Two ways to reach the simulated cloud: over a socket, and inside the process."""
+"""Two transports to the simulated cloud: an HTTP server on a socket, and an adapter inside the process."""
 
 import socket
 import struct
@@ -19,16 +19,16 @@ from shared.model import Answer
 from simulator.api import CloudApi
 from simulator.faults import Break, TransportFault
 
-# Linger on, for no time: closing the socket sends RST and drops what is unsent.
+# SO_LINGER with zero seconds: closing the socket sends RST and drops unsent data.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 PIECES = 5
 
 
 class CloudServer:
-    """The cloud on a free port of this machine, for as long as the `with` block lasts.
+    """Serves the cloud on a free local port inside a `with` block.
 
-    `latency` is added to every request. A read timeout is played by `hold` seconds of silence before the
-    connection is closed. A refused connection cannot be played on a port that listens: it is a reset.
+    `latency` (seconds) is added to every request. A read timeout is simulated by `hold` seconds of silence before the
+    connection is closed. A listening port cannot refuse a connection, so a refused connection becomes a reset.
     """
 
     def __init__(self, api: CloudApi, hold: float = 1.0) -> None:
@@ -56,7 +56,7 @@ class CloudServer:
 
 
 class _Listener(ThreadingHTTPServer):
-    """Knows its open connections, since kept-alive ones would outlive it."""
+    """Tracks open connections, to close those that clients keep alive."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -75,7 +75,7 @@ class _Listener(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no news here; anything else is a fault of the simulator's own."""
+        """Ignore clients that disconnect; report every other error as one of the simulator."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -86,12 +86,12 @@ class _Listener(ThreadingHTTPServer):
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One client's connection, kept alive until it goes or a fault says otherwise."""
+    """One client's connection, kept alive until the client or a fault closes it."""
 
     server: _Listener
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # head and body leave in one piece
+    wbufsize = -1  # send head and body together
 
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -100,38 +100,38 @@ class _Connection(BaseHTTPRequestHandler):
         try:
             answer = self.server.cloud.api.handle(self.command, self.path, dict(self.headers.items()), body)
         except TransportFault as fault:
-            BREAKS[fault.kind](self, fault)
+            SOCKET_FAULTS[fault.kind](self, fault)
         else:
             self._send(answer, [answer.body])
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def log_message(self, *arguments: Any) -> None:
-        """Quiet: the API keeps its own log."""
+        """Log nothing here: the API logs its calls."""
 
     def reset(self, _: TransportFault) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.close_connection = True
 
-    def fall_silent(self, _: TransportFault) -> None:
+    def stay_silent(self, _: TransportFault) -> None:
         self.server.cloud.stopping.wait(self.server.cloud.hold)
         self.close_connection = True
 
     def truncate(self, fault: TransportFault) -> None:
         body = fault.answer.body
-        if not body:  # nothing to cut but the answer as a whole
+        if not body:  # an answer without a body cannot be cut, so it is lost as a whole
             return self.reset(fault)
         self._send(fault.answer, [body[: len(body) // 2]])
         self.close_connection = True
         return None
 
-    def dawdle(self, fault: TransportFault) -> None:
+    def send_slowly(self, fault: TransportFault) -> None:
         pause = fault.seconds / PIECES
         self.server.cloud.stopping.wait(pause)
         self._send(fault.answer, _pieces(fault.answer.body), pause)
 
     def finish(self) -> None:
-        # The socket closes once its files are closed, but after a FIN that would spoil a reset.
+        # Closing the socket here makes a reset work: the normal shutdown would send FIN first.
         super().finish()
         if self.connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
             self.connection.close()
@@ -153,12 +153,12 @@ class _Connection(BaseHTTPRequestHandler):
                 self.server.cloud.stopping.wait(pause)
 
 
-BREAKS: Mapping[Break, Callable[[_Connection, TransportFault], None]] = {
+SOCKET_FAULTS: Mapping[Break, Callable[[_Connection, TransportFault], None]] = {
     Break.CONNECTION_REFUSED: _Connection.reset,
     Break.RESET: _Connection.reset,
-    Break.READ_TIMEOUT: _Connection.fall_silent,
+    Break.READ_TIMEOUT: _Connection.stay_silent,
     Break.TRUNCATED: _Connection.truncate,
-    Break.SLOW: _Connection.dawdle,
+    Break.SLOW: _Connection.send_slowly,
 }
 
 
@@ -168,9 +168,9 @@ def _pieces(body: bytes) -> list[bytes]:
 
 
 class InProcessAdapter(HTTPAdapter):
-    """The cloud for a `requests` session without a socket; mount it on the cloud's address.
+    """Connects a `requests` session to the cloud without a socket; mount it on the cloud's address.
 
-    Slowness and timeouts take no time unless `sleep` is given: hand it what moves the virtual clock.
+    Slow answers and timeouts call `sleep`, for example to advance a virtual clock. Without it they take no time.
     """
 
     def __init__(self, api: CloudApi, sleep: Callable[[float], object] | None = None) -> None:
@@ -179,30 +179,30 @@ class InProcessAdapter(HTTPAdapter):
         self._sleep = sleep
 
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
-        """Answer as a server would; a read timeout takes the time which the client would wait."""
+        """Answer like a server; a read timeout takes the client's own timeout."""
         body = request.body or b""
         content = body.encode() if isinstance(body, str) else bytes(body)
         try:
             answer = self._api.handle(request.method or "GET", request.path_url, request.headers, content)
         except TransportFault as fault:
-            answer = self._survive(fault, request, options.get("timeout"))
+            answer = self._broken(fault, request, options.get("timeout"))
         return self.build_response(request, _raw(answer, request))
 
-    def _survive(self, fault: TransportFault, request: requests.PreparedRequest, timeout: Any) -> Answer:
-        """The answer of a slow one; for all others what `requests` raises."""
+    def _broken(self, fault: TransportFault, request: requests.PreparedRequest, timeout: Any) -> Answer:
+        """Return a slow answer; for every other fault raise what `requests` raises."""
         if fault.kind is Break.SLOW:
             self._pass(fault.seconds)
             return fault.answer
         if fault.kind is Break.READ_TIMEOUT:
             self._pass((timeout[1] if isinstance(timeout, tuple) else timeout) or 0.0)
-        raise BROKEN[fault.kind](f"{fault.kind} (simulated)", request=request)
+        raise EXCEPTIONS[fault.kind](f"{fault.kind} (simulated)", request=request)
 
     def _pass(self, seconds: float) -> None:
         if self._sleep is not None and seconds > 0:
             self._sleep(seconds)
 
 
-BROKEN: Mapping[Break, type[requests.RequestException]] = {
+EXCEPTIONS: Mapping[Break, type[requests.RequestException]] = {
     Break.CONNECTION_REFUSED: requests.exceptions.ConnectionError,
     Break.RESET: requests.exceptions.ConnectionError,
     Break.READ_TIMEOUT: requests.exceptions.ReadTimeout,

@@ -1,4 +1,4 @@
-"""What Nova and Cinder do around every request: token, then microversion, then project, in this order."""
+"""The checks that Nova and Cinder make for every request: token, then microversion, then project."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import ClassVar, TypeVar
 
 from shared.model import Answer
 from simulator import bodies
-from simulator.exchange import Deployment, Handler, Rejected, Request, Version, dressed, spell
+from simulator.exchange import Deployment, Handler, Rejected, Request, Version, version_text, with_headers
 from simulator.identity import Identity, Token
 from simulator.inventory import Server, Volume
 from simulator.world import World
@@ -17,7 +17,7 @@ Owned = TypeVar("Owned", Server, Volume)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that has passed these checks; `owner_id` is the user that all things belong to, whoever asks."""
+    """A request that has passed these checks; `owner_id` is the user who owns everything, not the caller."""
 
     request: Request
     token: Token
@@ -34,13 +34,13 @@ class Call:
         return self.request.ids["volume"]
 
     def own(self, things: Mapping[str, Owned], id: str) -> Owned | None:
-        """What another project owns is not there."""
+        """The object with this id, or None if it does not exist or belongs to another project."""
         thing = things.get(id)
         return thing if thing and thing.project_id == self.token.project_id else None
 
 
 class Versioned(ABC):
-    """A service with microversions, which are ignored through its path `/v2`."""
+    """A service with microversions; its path `/v2` ignores them."""
 
     service: ClassVar[str]
     minimum: ClassVar[Version]
@@ -59,28 +59,28 @@ class Versioned(ABC):
         def checked(request: Request) -> Answer:
             legacy = request.path.startswith("/v2/")
             asked = request.microversion(self.service, self.older_header)
-            spoken: str | None = None
+            served: str | None = None
             try:
                 token = self._identity.authenticate(request)
                 version = self.minimum if legacy else self._negotiated(request, asked)
-                spoken = spell(version)
+                served = version_text(version)
                 if (named := request.ids.get("project")) not in (None, token.project_id):
                     raise Rejected(bodies.fault(400, self.wrong_project.format(named, token.project_id)))
                 owner_id = self._identity.user.id
                 answer = handler(Call(request, token, version, self._deployment.base_url, owner_id))
             except Rejected as rejected:
                 answer = rejected.answer
-                if answer.status == 406 and self.service == "compute":  # Cinder does not name what it refuses
-                    spoken = asked
-            return self._dressed(request, answer, None if legacy else spoken)
+                if answer.status == 406 and self.service == "compute":  # Cinder does not repeat the refused version
+                    served = asked
+            return self._with_own_headers(request, answer, None if legacy else served)
 
         return checked
 
-    def _dressed(self, request: Request, answer: Answer, spoken: str | None) -> Answer:
+    def _with_own_headers(self, request: Request, answer: Answer, served: str | None) -> Answer:
         own = request.own_headers
-        if spoken is not None:
-            own["openstack-api-version"] = f"{self.service} {spoken}"
+        if served is not None:
+            own["openstack-api-version"] = f"{self.service} {served}"
             if self.older_header:
-                own[self.older_header.lower()] = spoken
+                own[self.older_header.lower()] = served
             own["vary"] = ", ".join(filter(None, ("OpenStack-API-Version", self.older_header)))
-        return dressed(answer, own)
+        return with_headers(answer, own)

@@ -1,4 +1,4 @@
-"""The state machine behind the simulated cloud: servers, volumes, and who holds what on which plane."""
+"""The state machine of the simulated cloud: servers, volumes, and their attachments on both planes."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,23 +23,23 @@ from simulator.inventory import (
     Volume,
     What,
 )
-from simulator.planes import free_device, held, status_when_let_go
+from simulator.planes import free_device, held, status_after_removal
 from simulator.scheduler import Scheduler
 from simulator.timeline import Plane, Timeline
 
 OFFLOADED_USE = frozenset({"in-use", "reserved"})
-"""What a volume shows while it belongs to an offloaded server: attached meanwhile, or before."""
+"""A volume's statuses on an offloaded server: in-use if attached after the offload, reserved if before."""
 
 RECORD_LAG = 0.3
-"""Seconds between Cinder's end of a detach and that of Nova's record."""
+"""Seconds between the removal of an attachment from Cinder and the end of Nova's record."""
 
 
 class World:
-    """All of the cloud's state; the same clock, seed and calls give the same history, ids included.
+    """The state of the cloud. The same clock, seed and calls give the same history, including ids.
 
-    Nova and Cinder each keep their own attachments (`nova`, `cinder`, by attachment id), since between an
-    acceptance and its end they disagree. `reserved` are those that Cinder has made for a server on its way, and shows
-    to nobody before they are connected. Not thread-safe: the API's lock guards it.
+    Nova and Cinder keep separate attachments (`nova`, `cinder`, by attachment id), because they differ while a detach
+    is under way. `reserved` holds the attachments that Cinder has made for a moving server and does not show before
+    they are connected. Not thread-safe: use the API's lock.
     """
 
     servers: dict[str, Server] = Plane()  # type: ignore[assignment]
@@ -51,7 +51,7 @@ class World:
         self._scheduler = Scheduler(clock)
         self.timeline = Timeline(lambda: self.now)
         self._random = Random(seed)
-        self._record_ids = Random(f"records of {seed}")  # of their own, so that one more record renames nothing
+        self._record_ids = Random(f"records of {seed}")  # separate, so that an extra record changes no other id
         self.project = project or Project()
         self.projects: dict[str, Project] = {self.project.id: self.project}
         self.servers, self.volumes = {}, {}
@@ -68,15 +68,15 @@ class World:
         return self._scheduler.now
 
     def advance(self) -> None:
-        """Let everything happen that is due by the clock."""
+        """Run every scheduled action that is due."""
         self._scheduler.advance()
 
     def at(self, seconds_from_now: float, action: Callable[[], object]) -> None:
-        """Schedule something; if the cloud refuses it then, the world goes on and the history tells."""
+        """Schedule an action; if the cloud refuses it then, nothing happens."""
         self._scheduler.at(seconds_from_now, partial(_attempt, action))
 
     def after(self, seconds: float, action: Callable[[], object]) -> None:
-        """Schedule a step of something that is under way; what is due now happens now."""
+        """Schedule a step of an operation; without a delay it runs immediately."""
         if seconds > 0:
             self._scheduler.at(seconds, action)
         else:
@@ -96,7 +96,7 @@ class World:
         attachment_id: str | None = None,
         detail: str = "",
     ) -> None:
-        """Write history, at the world's own time."""
+        """Add an entry to the history, at the world's time."""
         self.history.append(Happened(self.now, what, server_id, volume_id, attachment_id, detail))
 
     # ------------------------------------------------------------------------------------------------- set-up
@@ -112,7 +112,7 @@ class World:
         return image
 
     def add_server(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Server:
-        """Make a running server; `attributes` are those of `Server`."""
+        """Create a running server; `attributes` are those of `Server`."""
         self.advance()
         times = {"created_at": self.now, "launched_at": self.now} | attributes
         server = Server(id or self.new_id(), project_id or self.project.id, **times)
@@ -122,7 +122,7 @@ class World:
         return server
 
     def add_volume(self, id: str | None = None, project_id: str | None = None, **attributes: Any) -> Volume:
-        """Make an unattached volume; `attributes` are those of `Volume`."""
+        """Create an unattached volume; `attributes` are those of `Volume`."""
         self.advance()
         times = {"created_at": self.now, "updated_at": self.now} | attributes
         volume = Volume(id or self.new_id(), project_id or self.project.id, **times)
@@ -130,7 +130,7 @@ class World:
         return volume
 
     def clear(self) -> None:
-        """Begin anew with nothing: what is under way does not happen any more. Ids are not used again."""
+        """Remove everything and cancel all scheduled actions. Ids are not reused."""
         self.advance()
         self._scheduler.forget()
         self.servers, self.volumes, self.nova, self.cinder = {}, {}, {}, {}
@@ -152,10 +152,10 @@ class World:
     def attach(
         self, server_id: str, volume_id: str, device: str | None = None, attached_at: datetime | None = None
     ) -> str:
-        """Attach, and give the id of the attachment; raises `Refused` where Nova would refuse.
+        """Attach a volume and return the attachment's id. Raises `Refused` if Nova would refuse.
 
-        Cinder keeps whole seconds, so an `attached_at` of ours does too. The record of the operation is as old as
-        the attachment. To an offloaded server a volume is attached without a device and a time.
+        The default `attached_at` is now, in whole seconds as in Cinder. The record of the operation starts at
+        `attached_at`. On an offloaded server the attachment gets no device and no time.
         """
         self.advance()
         server, volume = self.server(server_id), self._volume(volume_id)
@@ -176,7 +176,7 @@ class World:
         return attachment.id
 
     def begin_detach(self, server_id: str, volume_id: str, request_id: str | None = None) -> str:
-        """Accept a detach, whoever asks, and give the id of the attachment it will cut."""
+        """Begin a detach and return the id of the attachment. Raises `Refused` if Nova would refuse."""
         self.advance()
         server, volume = self.server(server_id), self._volume(volume_id)
         if server.task_state is not None:
@@ -192,7 +192,7 @@ class World:
         return attachment.id
 
     def delete_server(self, server_id: str) -> None:
-        """Delete a server at once; its volumes are let go on both planes."""
+        """Delete a server at once; its volumes are detached on both planes."""
         self.advance()
         self.server(server_id)
         for attachment in [a for a in self._all_attachments() if a.server_id == server_id]:
@@ -202,7 +202,7 @@ class World:
         self.note(What.SERVER_DELETED, server_id)
 
     def delete_volume(self, volume_id: str, keep_listed: bool = False) -> None:
-        """Delete a volume at once; with `keep_listed` Nova does not learn of it, as after a forced delete."""
+        """Delete a volume at once; with `keep_listed` Nova still lists it, as after a forced delete."""
         self.advance()
         self._volume(volume_id)
         for attachment in [a for a in self._all_attachments() if a.volume_id == volume_id]:
@@ -222,33 +222,33 @@ class World:
         reserved_after: float = 1.0,
         attaching_after: float | None = None,
     ) -> None:
-        """Begin a move of a kind in `simulator.moves.MOVES`; after so many seconds the server is steady.
+        """Begin a move of a kind in `simulator.moves.MOVES`. The server is steady after `seconds`.
 
-        After `reserved_after` Cinder drops the attachments of the server's volumes and Nova lists the next ones, after
-        `attaching_after` they are being connected, and half-way from there to the end Cinder shows them. In a
-        live migration Cinder shows the old and the new ones from `attaching_after` until half-way to the end. The
-        record ends when the server is steady, that of an evacuation two seconds later.
+        After `reserved_after`, Cinder drops the attachments of the server's volumes and Nova lists the new ones. After
+        `attaching_after`, they are being connected. Halfway from there to the end, Cinder shows them. In a live
+        migration, Cinder shows the old and the new attachments from `attaching_after` until halfway to the end. The
+        record ends when the server is steady; that of an evacuation ends two seconds later.
         """
         moves.move(self, server_id, kind, seconds, reserved_after, attaching_after)
 
     def confirm_resize(self, server_id: str) -> None:
-        """Confirm a resize or a migration, at once; no attachment changes."""
+        """Confirm a resize or a migration at once; no attachment changes."""
         moves.confirm_resize(self, server_id)
 
     def shelve(self, server_id: str, offload: bool = True, seconds: float = 2.0) -> None:
-        """Begin to shelve a server; if it is offloaded, its attachments are renewed half-way, and reserved."""
+        """Begin to shelve a server. With `offload`, its attachments are renewed and reserved halfway."""
         moves.shelve(self, server_id, offload, seconds)
 
     def offload(self, server_id: str, seconds: float = 0.0) -> None:
-        """Take a server that is only shelved off its host."""
+        """Begin to take a shelved server off its host."""
         moves.offload(self, server_id, seconds)
 
     def unshelve(self, server_id: str, seconds: float = 2.0) -> None:
-        """Begin to bring a shelved server back; what was reserved is being attached from a quarter of the time on."""
+        """Begin to unshelve a server; its reserved volumes are being attached from a quarter of the time on."""
         moves.unshelve(self, server_id, seconds)
 
     def swap_volume(self, server_id: str, volume_id: str) -> None:
-        """Migrate a volume, at once: the same binding under a new attachment."""
+        """Migrate a volume to other storage at once: the binding stays, with a new attachment."""
         moves.swap_volume(self, server_id, volume_id)
 
     # ------------------------------------------------------------------------------------------------ records
@@ -262,7 +262,7 @@ class World:
         request_id: str | None = None,
         taken_up: bool = True,
     ) -> str:
-        """Write Nova's record of an operation, open until it is finished, and give its id; it begins now by default."""
+        """Write Nova's record of an operation and return its id; it starts now by default, open until `finish`."""
         request_id = request_id or f"req-{UUID(int=self._record_ids.getrandbits(128), version=4)}"
         self.actions[request_id] = Action(
             request_id, server_id, action, started_at or self.now, taken_up, finished_at=finished_at
@@ -270,12 +270,12 @@ class World:
         return request_id
 
     def finish(self, request_id: str, failed: bool = False) -> None:
-        """Close a record now; one that is closed already stays as it is, and so does what has no record."""
+        """Close an open record now; do nothing if there is none."""
         action = self.actions.get(request_id)
         if action and action.finished_at is None:
             self.actions[request_id] = replace(action, taken_up=True, finished_at=self.now, failed=failed)
 
-    # ------------------------------------------------------------------------------------------------ looking
+    # -------------------------------------------------------------------------------------------------- reads
 
     def server(self, server_id: str) -> Server:
         """The server; raises `Refused` if there is none."""
@@ -284,7 +284,7 @@ class World:
         return self.servers[server_id]
 
     def is_attached(self, server_id: str, volume_id: str) -> str | None:
-        """The attachment that either plane still holds: only None is truly detached."""
+        """The id of the attachment that Cinder or Nova still holds; None means detached on both planes."""
         self.advance()
         attachment = held(self.cinder, server_id, volume_id) or held(self.nova, server_id, volume_id)
         return attachment.id if attachment else None
@@ -297,7 +297,7 @@ class World:
     # -------------------------------------------------------------------------------------------- transitions
 
     def _detach_offloaded(self, server: Server, volume: Volume, request_id: str | None) -> str:
-        """Where there is no host Nova's API does it all itself, and at once."""
+        """Detach from an offloaded server: there is no host, so Nova's API does all of it at once."""
         attachment = held(self.nova, server.id, volume.id)
         if attachment is None or volume.status not in OFFLOADED_USE:
             raise Refused(f"volume is {volume.status}")
@@ -317,32 +317,32 @@ class World:
         self._note_attachment(What.DETACHING, attachment, request_id)
         if behaviour.error_status:
             later = behaviour.error_seconds - behaviour.mark_lag
-            self.after(later, partial(self._mend, attachment, behaviour.error_status))
+            self.after(later, partial(self._resume, attachment, behaviour.error_status))
         if behaviour.error_after is not None:
             later = behaviour.error_after - behaviour.mark_lag
             self.after(later, partial(self._fail, attachment, request_id))
         elif behaviour.refuse:
             later = behaviour.seconds - behaviour.mark_lag
             self.after(later, partial(self._roll_back, attachment, request_id))
-        elif (seconds := behaviour.lets_go_after) is not None:
+        elif (seconds := behaviour.detached_after) is not None:
             later = max(0.0, seconds - behaviour.mark_lag)
             self.after(later, partial(self._cinder_detach, attachment, request_id))
             self.after(later + behaviour.nova_lag, partial(self._nova_detach, attachment, request_id))
 
     def _too_late(self, attachment: Attachment, request_id: str) -> None:
-        """With a mark_lag another detach can have come first, or a move, which makes this one fail."""
+        """Handle a detach whose attachment changed during `mark_lag`: it fails after a move, and otherwise ends."""
         if attachment.id not in self.nova and any(a.bdm_id == attachment.bdm_id for a in self.nova.values()):
             self.finish(request_id, failed=True)
             self._note_attachment(What.DETACH_REFUSED, attachment, request_id)
 
-    def _mend(self, attachment: Attachment, status: str) -> None:
-        """What looked like an error was passing; the detach is still under way."""
+    def _resume(self, attachment: Attachment, status: str) -> None:
+        """End a temporary error status: the volume shows `detaching` again."""
         volume = self.volumes.get(attachment.volume_id)
         if volume and volume.status == status and attachment.id in self.cinder:
             self.set_volume(volume.id, status="detaching")
 
     def _fail(self, attachment: Attachment, request_id: str) -> None:
-        """The storage back end fails: only the record tells, the volume stays `detaching` for good."""
+        """The storage back end fails: the record says so, and the volume stays `detaching`."""
         if attachment.id in self.cinder:
             self.finish(request_id, failed=True)
             self._note_attachment(What.DETACH_FAILED, attachment, request_id)
@@ -361,7 +361,7 @@ class World:
             return
         self.cinder.pop(attachment.id, None)
         self.reserved.pop(attachment.id, None)
-        self.set_volume(attachment.volume_id, status=status_when_let_go(self, attachment.volume_id))
+        self.set_volume(attachment.volume_id, status=status_after_removal(self, attachment.volume_id))
         self._note_attachment(What.CINDER_DETACHED, attachment, request_id)
         self.after(RECORD_LAG, partial(self.finish, request_id))
 

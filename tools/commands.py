@@ -24,6 +24,7 @@ from shared.settings import SettingsError
 from tools.detach import Detach, Service, Wish, find, seconds_of
 from tools.exit_status import Exit, of_events
 from tools.inventory import NotFound, policy_of
+from tools.permissions import needs_of
 from tools.progress import Progress
 from tools.status import FileLog, Lines, show
 
@@ -258,18 +259,6 @@ def remove(asked: argparse.Namespace, confirm: Callable[[str], bool]) -> Exit:
 RUN_ON_STACK = {**dict.fromkeys(("pause", "resume", "drain"), flow), "rollback": rollback, "remove": remove}
 
 
-def needs_of(command: str) -> str:
-    """The AWS permissions that a command needs."""
-    from tools import deployed, flow, removal, rollback
-
-    known = {
-        "rollback": rollback.NEEDS,
-        "remove": removal.NEEDS,
-        **dict.fromkeys(("pause", "resume", "drain"), flow.NEEDS),
-    }
-    return known.get(command, deployed.NEEDS)
-
-
 def _trouble(sentence: str) -> Exit:
     print(sentence, file=sys.stderr)
     return Exit.USAGE
@@ -294,7 +283,7 @@ def sentence(error: Exception, asked: argparse.Namespace) -> str:
         if isinstance(error, Unknown):
             return str(error)
         if isinstance(error, (*AwsFailed, TimeoutError)):
-            return explained(error, asked.stack, (needs_of(asked.command),))
+            return explained(error, asked.stack, needs_of(asked.command))
     return unexpected(error)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,16 +11,10 @@ from typing import Any, Self
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
+from tools.permissions import needs_of
 from tools.status import as_line, is_about
 
 AwsFailed = (BotoCoreError, ClientError)
-
-NEEDS = (
-    "cloudformation:DescribeStacks and DescribeStackResource on the stack; sqs:SendMessage on its request queue; "
-    "events:PutRule, PutTargets, RemoveTargets, DeleteRule on rule/<bus>/by-hand-*; "
-    "sqs:CreateQueue, SetQueueAttributes, GetQueueAttributes, ReceiveMessage, DeleteMessage, DeleteQueue on by-hand-*"
-)
-"""The AWS permissions for sending a request and receiving its verdict."""
 
 LOG_GROUPS = ("ReceiveWebhookLogs", "DetachVolumeLogs", "ReportDeadLetterLogs")
 LOOK_AT_LOG = 4.0
@@ -253,11 +247,11 @@ def is_denied(error: Exception) -> bool:
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in DENIED
 
 
-def explained(error: Exception, stack: str, needs: Sequence[str] = (NEEDS,)) -> str:
+def explained(error: Exception, stack: str, needs: str = needs_of("detach")) -> str:
     """One sentence about a failed call of AWS."""
     if isinstance(error, ClientError):
         told = error.response["Error"]
         if is_denied(error):
-            return f"AWS denies {error.operation_name} ({told.get('Message', '')}). Needed permissions: {needs[0]}."
+            return f"AWS denies {error.operation_name} ({told.get('Message', '')}). Needed permissions: {needs}."
         return f"AWS refused {error.operation_name} for {stack}: {told['Code']} {told.get('Message', '')}".strip() + "."
     return f"AWS cannot be reached ({error}): check AWS_PROFILE, AWS_REGION and the network."

@@ -101,7 +101,7 @@ def stack(asked: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except AwsFailed as error:
-        print(explained(error, asked.stack, ("cloudformation:DescribeStacks",)), file=sys.stderr)
+        print(explained(error, asked.stack, "cloudformation:DescribeStacks"), file=sys.stderr)
         return 2
     return report(of_stack(reader, asked.server, asked.volume).lines(), asked.json, is_rich(sys.stdout))
 

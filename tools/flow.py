@@ -145,11 +145,6 @@ class FlowControl:
 
 # -------------------------------------------------------------------------------------------------------- AWS itself
 
-NEEDS = (
-    "cloudformation:DescribeStacks, sqs:GetQueueAttributes, lambda:GetEventSourceMapping and "
-    "lambda:UpdateEventSourceMapping; cloudwatch:GetMetricStatistics for the age of the oldest message"
-)
-
 
 @dataclass(frozen=True)
 class StackFlow:

@@ -242,12 +242,6 @@ def if_there(ask: Callable[[], T], nothing: T) -> T:
         return nothing
 
 
-NEEDS = (
-    "cloudformation:DescribeStacks, cloudformation:ListStackResources, cloudformation:DeleteStack and what it deletes; "
-    "sqs:GetQueueAttributes, events:ListRules; logs:DeleteLogGroup with ALSO=logs"
-)
-
-
 def of_stack(stack: str) -> DeployedStack:
     """Raises Unknown, one of AwsFailed."""
     found = described_stack(stack)

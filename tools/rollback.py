@@ -276,12 +276,6 @@ def _revision(function: Versioned) -> str:
 
 # -------------------------------------------------------------------------------------------------------- AWS itself
 
-NEEDS = (
-    "cloudformation:DescribeStacks, cloudformation:ListStackResources, sqs:GetQueueAttributes, "
-    "cloudwatch:GetMetricStatistics; "
-    "lambda:ListVersionsByFunction, lambda:GetAlias and lambda:UpdateAlias on the functions"
-)
-
 
 @dataclass(frozen=True)
 class DeployedStack:

@@ -11,13 +11,7 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from tools.contract.event_schemas import OURS, TYPE, EventSchema, event_schemas
 from tools.deployed import AwsFailed, Unknown, described, explained
 from tools.exit_status import Exit
-
-NEEDS = (
-    "cloudformation:DescribeStacks on the stack; schemas:DescribeSchema, schemas:CreateSchema and schemas:UpdateSchema "
-    "on schema/<registry>/*; with --remove schemas:ListSchemas on registry/<registry>, and schemas:DeleteSchema on "
-    "schema/<registry>/*"
-)
-"""The AWS permissions of this command (Service Authorization Reference, Amazon EventBridge Schemas)."""
+from tools.permissions import needs_of
 
 
 class Registry(Protocol):
@@ -84,7 +78,7 @@ def run(stack: str, removing: bool, trouble: Callable[[str], object], say: Calla
             done += what not in ("unchanged", "not ours")
             say(f"{what:<10} {name}")
     except AwsFailed as error:
-        trouble(explained(error, stack, (NEEDS,)))
+        trouble(explained(error, stack, needs_of("schemas")))
         return Exit.FAILED if done else Exit.USAGE
     return Exit.DETACHED
 

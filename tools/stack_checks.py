@@ -219,7 +219,7 @@ def rule(found: RuleFacts, queue_arn: str) -> Line:
         return Line(check, State.FAIL, f"rule {found.name} is disabled", f"`aws events enable-rule --name {found.name}`"
                     " with --event-bus-name")  # fmt: skip
     if queue_arn not in found.targets:
-        cure = "create it again as `RequestsFromBus` in template.yaml: docs/operations.md#the-bus-was-deleted"
+        cure = "create it again as `RequestsFromBus` in template.yaml: docs/operations.md#verdicts-are-not-emitted"
         return Line(check, State.FAIL, f"rule {found.name} does not lead to the request queue", cure)
     return Line(check, State.OK, f"rule {found.name} leads to the request queue")
 

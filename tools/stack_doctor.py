@@ -12,11 +12,12 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from shared.ports import Clock, utc_now
 from tools import stack_checks as checks
-from tools.deployed import NEEDS, AwsFailed, Deployed, Unknown, is_denied, names_of
+from tools.deployed import AwsFailed, Deployed, Unknown, is_denied, names_of
 from tools.detach import AGAIN, Service
 from tools.examination import Line, State
+from tools.permissions import READS, needs_of
 from tools.stack_facts import Asked
-from tools.stack_reader import READS, StackReader
+from tools.stack_reader import StackReader
 
 DRY_TTL = 60
 """Seconds for which the function tries a dry run if the cloud does not answer."""
@@ -147,7 +148,7 @@ def not_read(check: str, error: Exception) -> Line:
 
 def permission(operation: str) -> str:
     """The permission for an operation: the action of a read, or else all that a dry run needs."""
-    return next((action for action in READS if action.endswith(f":{operation}")), NEEDS)
+    return next((action for action in READS if action.endswith(f":{operation}")), needs_of("detach"))
 
 
 def of_stack(reader: StackReader, server_id: str = "", volume_id: str = "") -> StackExamination:

@@ -31,23 +31,6 @@ FUNCTION = "AWS::Lambda::Function"
 ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
 NAMESPACE = "BmsVolumeDetach"
 
-READS = (
-    "cloudformation:DescribeStacks",
-    "cloudformation:ListStackResources",
-    "sqs:GetQueueAttributes",
-    "cloudwatch:GetMetricStatistics",
-    "cloudwatch:DescribeAlarms",
-    "lambda:GetEventSourceMapping",
-    "lambda:GetFunctionConfiguration",
-    "lambda:GetAlias",
-    "lambda:GetFunctionConcurrency",
-    "secretsmanager:DescribeSecret",
-    "events:DescribeRule",
-    "events:ListTargetsByRule",
-    "sns:GetTopicAttributes",
-)
-"""The permissions of all reads; each ends with the name of the operation."""
-
 MISSING = ("ResourceNotFoundException", "NotFound", "NotFoundException")
 NO_TOPIC = (*MISSING, "InvalidParameter", "InvalidParameterException")
 

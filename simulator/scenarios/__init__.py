@@ -1,7 +1,7 @@
-"""Everything a cloud can do to a detach, each reachable by `make run SCENARIO=<name>`.
+"""The scenarios of `make run SCENARIO=<name>`: how a cloud can behave during a detach.
 
-`all` of them play side by side, in one cloud for each API and on one clock. So each has servers and disks of its own,
-and leaves some seconds between what must come first and what must come after.
+`SCENARIO=all` plays all of them at the same time, in one cloud for each API and on one clock. So each scenario has its
+own servers and disks, and leaves some seconds between events that must happen in a certain order.
 """
 
 from simulator.scenarios import answers, bare_metal, copies, gates, jobs, moves, proof, summaries

@@ -1,4 +1,4 @@
-"""Scenarios of requests: copies of one, old ones, and two that want the same."""
+"""Scenarios: copies of a request, old requests, and two requests for the same disk."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ from simulator import Behaviour
 from simulator.scenarios.stage import Stage, scenario
 
 LATER = 6
-"""Seconds: the second one comes while the detach that the first one began is under way."""
+"""Seconds until the second message: the detach that the first one began is under way then."""
 SLOW = Behaviour(seconds=12)
 TWO_HOURS = timedelta(hours=2)
 
@@ -21,7 +21,7 @@ def two_requests(stage: Stage) -> None:
 
 @scenario("detached_now", "detached_now")
 def same_event_twice(stage: Stage) -> None:
-    """The queue delivers one event twice: one DELETE is sent, and both copies have one verdict with one id."""
+    """The queue delivers one event twice: one DELETE is sent, and both copies end in the same verdict and event id."""
     server, disk = stage.attached(behaviour=SLOW)
     copies = {"id": f"{stage.name}-1"}
     stage.request(server, disk, envelope=copies)
@@ -30,11 +30,11 @@ def same_event_twice(stage: Stage) -> None:
 
 @scenario("expired")
 def old_copy(stage: Stage) -> None:
-    """A copy of a two hours old request comes out of an archive, and the disk is in use: it is not carried out."""
+    """A two hours old request is replayed from an archive, and the disk is attached: the request is refused."""
     stage.request(*stage.attached(), ago=TWO_HOURS)
 
 
 @scenario("already_detached")
 def old_copy_of_what_is_done(stage: Stage) -> None:
-    """The same, with a disk that was detached long ago: what it asked for is so, and that is reported."""
+    """A two hours old request is replayed, and the disk is already detached: that is reported."""
     stage.request(stage.server(), stage.disk(), ago=TWO_HOURS)

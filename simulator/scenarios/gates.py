@@ -1,4 +1,4 @@
-"""Scenarios of the safety gates: what would lose data is refused before anything is sent."""
+"""Scenarios: the safety gates, which refuse a detach that would lose data before a DELETE is sent."""
 
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ def windows_running(stage: Stage) -> None:
 
 @scenario("detached_now")
 def windows_attested(stage: Stage) -> None:
-    """The same, with the requester's word that the disk is not in use."""
+    """A data disk of a running Windows server, and the requester attests that it is not in use."""
     stage.request(*stage.attached(stage.server("windows")), unmounted=True)
 
 
@@ -33,7 +33,7 @@ def windows_stopped(stage: Stage) -> None:
 
 @scenario("attestation_required")
 def unknown_system(stage: Stage) -> None:
-    """Nothing says what the server runs: the stricter rule counts."""
+    """The server's operating system is unknown: the stricter rule applies."""
     stage.request(*stage.attached(stage.server(None)))
 
 
@@ -46,83 +46,83 @@ def system_known_by_image(stage: Stage) -> None:
 
 @scenario("system_disk")
 def system_disk_running(stage: Stage) -> None:
-    """The disk a running server has booted from: never, whatever the request allows."""
+    """The system disk of a running server: refused, even if the request allows it."""
     server = stage.server()
     stage.request(server, stage.system_disk(server), allow_system_disk=True, unmounted=True)
 
 
 @scenario("system_disk")
 def system_disk_stopped(stage: Stage) -> None:
-    """The system disk of a stopped server, without leave."""
+    """The system disk of a stopped server, and the request does not allow it: refused."""
     server = stage.server(state=STOPPED)
     stage.request(server, stage.system_disk(server))
 
 
 @scenario("detached_now")
 def system_disk_allowed(stage: Stage) -> None:
-    """The system disk of a stopped server, with leave."""
+    """The system disk of a stopped server, and the request allows it."""
     server = stage.server(state=STOPPED)
     stage.request(server, stage.system_disk(server), allow_system_disk=True)
 
 
 @scenario("detached_now")
 def root_device_elsewhere(stage: Stage) -> None:
-    """A data disk at /dev/sda of a server whose root device is /dev/vda: the name of the first disk proves nothing."""
+    """A data disk at /dev/sda of a server whose root device is /dev/vda: it is not the system disk."""
     server = stage.server(root_device="/dev/vda")
     stage.request(server, stage.disk(server, device="/dev/sda"))
 
 
 @scenario("detached_now")
 def bootable_data_disk(stage: Stage) -> None:
-    """A disk that could be booted from, and is not at the root device: an ordinary data disk."""
+    """A bootable disk that is not at the root device: it counts as a data disk."""
     stage.request(*stage.attached(bootable=True))
 
 
 @scenario("detached_now")
 def paused(stage: Stage) -> None:
-    """A paused Linux server: its memory is kept, so the rules of a running one count, and these let the disk go."""
+    """A paused Linux server: the rules of a running server apply, and they allow the detach."""
     stage.request(*stage.attached(stage.server(state=PAUSED)))
 
 
 @scenario("attestation_required")
 def paused_windows(stage: Stage) -> None:
-    """A paused Windows server still has mounted what it had: refused, as if it were running."""
+    """A paused Windows server: its disks are still mounted, so the detach is refused as for a running server."""
     stage.request(*stage.attached(stage.server("windows", state=PAUSED)))
 
 
 @scenario("api_rejected", by_jobs=("gave_up",))
 def suspended(stage: Stage) -> None:
-    """A suspended server: the cloud itself refuses in this state, 409 vm_state."""
+    """A suspended server: the cloud refuses the DELETE in this state, with 409 vm_state."""
     stage.request(*stage.attached(stage.server(state=SUSPENDED)))
 
 
 @scenario("api_rejected", by_jobs=("gave_up",))
 def rescued(stage: Stage) -> None:
-    """A server in rescue mode: the cloud itself refuses in this state, 409 vm_state."""
+    """A server in rescue mode: the cloud refuses the DELETE in this state, with 409 vm_state."""
     stage.request(*stage.attached(stage.server(state=RESCUED)))
 
 
 @scenario("detached_now")
 def soft_deleted(stage: Stage) -> None:
-    """A server that is deleted and can still come back: its disks are attached, so this is no "server gone"."""
+    """A soft-deleted server can be restored, and its disks are still attached: the disk is detached."""
     stage.request(*stage.attached(stage.server(state=SOFT_DELETED)))
 
 
 @scenario("server_locked")
 def locked(stage: Stage) -> None:
-    """A locked server."""
+    """A locked server: refused."""
     stage.request(*stage.attached(stage.server(locked=True)))
 
 
 @scenario("volume_protected")
 def protected(stage: Stage) -> None:
-    """A volume whose metadata say detach_protection=true."""
+    """A volume with the metadata detach_protection=true: refused."""
     stage.request(*stage.attached(metadata={"detach_protection": "true"}))
 
 
 @scenario("volume_error")
 def broken_volume(stage: Stage) -> None:
-    """A volume in an error status."""
+    """A volume in status error: refused."""
     server, disk = stage.attached()
     stage.world.set_volume(disk, status="error")
     stage.request(server, disk)
@@ -130,7 +130,7 @@ def broken_volume(stage: Stage) -> None:
 
 @scenario("detached_now")
 def server_starting(stage: Stage) -> None:
-    """The server is being started: the request waits, and goes on when it runs."""
+    """The server is starting: the request waits until it runs."""
     server, disk = stage.attached(stage.server(state=STOPPED, task_state="powering-on"))
     stage.request(server, disk)
     stage.later(3, partial(stage.world.set_server, server, task_state=None, **RUNNING))
@@ -138,7 +138,7 @@ def server_starting(stage: Stage) -> None:
 
 @scenario("detached_now")
 def volume_busy(stage: Stage) -> None:
-    """The volume is being backed up: the request waits for the end of it."""
+    """The volume is being backed up: the request waits for the end of the backup."""
     server, disk = stage.attached()
     stage.world.set_volume(disk, status="backing-up")
     stage.request(server, disk)
@@ -147,18 +147,18 @@ def volume_busy(stage: Stage) -> None:
 
 @scenario("expired")
 def expired(stage: Stage) -> None:
-    """The request's own expiry time is over before it is looked at."""
+    """The request's expiry time has passed before the first look."""
     over = (stage.world.now - timedelta(minutes=1)).isoformat()
     stage.request(*stage.attached(), envelope={"expirytime": over})
 
 
 @scenario("would_detach")
 def dry_run(stage: Stage) -> None:
-    """A dry run of what would work: every check, no DELETE."""
+    """A dry run of a detach that would work: all checks are made, and no DELETE is sent."""
     stage.request(*stage.attached(), dry_run=True)
 
 
 @scenario("would_fail")
 def dry_run_refused(stage: Stage) -> None:
-    """A dry run of what would be refused says so, with the reason."""
+    """A dry run of a detach that would be refused: the verdict says so, with the reason."""
     stage.request(*stage.attached(stage.server("windows")), dry_run=True)

@@ -1,18 +1,18 @@
-"""Scenarios of the job API: a cloud whose compute API is closed to tenants, and what its jobs say."""
+"""Scenarios: the bare metal API with its jobs, in a cloud whose compute API is closed to tenants."""
 
-from simulator import Behaviour, JobTells, Kind, bodies, faults
+from simulator import Behaviour, JobReport, Kind, bodies, faults
 from simulator.scenarios.stage import BMS_V1, Stage, scenario
 
 FROZEN = ("BMS.0360", "This operation cannot be performed because EVS Disk is frozen.")
 
 
-def _refuses(stage: Stage, tells: JobTells = JobTells.PARENT) -> None:
-    """One disk that its server does not let go of."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_tells=tells, job_error=FROZEN)))
+def _refuses(stage: Stage, report: JobReport = JobReport.PARENT) -> None:
+    """Request the detach of one disk that the server refuses to release; `report` is where the job reports this."""
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=report, job_error=FROZEN)))
 
 
 def _delete_meets(stage: Stage, kind: Kind) -> None:
-    """One disk whose DELETE meets this fault, once."""
+    """Request the detach of one disk; its first DELETE meets this fault."""
     server, disk = stage.attached()
     stage.fault(kind, "delete_attachment", volume_id=disk)
     stage.request(server, disk)
@@ -20,67 +20,67 @@ def _delete_meets(stage: Stage, kind: Kind) -> None:
 
 @scenario("detached_now", api=BMS_V1)
 def job(stage: Stage) -> None:
-    """The compute API is closed: the bare metal service tells of the server, and begins a job for the DELETE."""
+    """The compute API is closed: the bare metal service shows the server, and starts a job for the DELETE."""
     stage.request(*stage.attached())
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed(stage: Stage) -> None:
-    """The job fails, and says why: one look settles it, and the verdict repeats the code and the reason."""
+    """The job fails with a reason: one look is enough, and the verdict repeats the code and the reason."""
     _refuses(stage)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed_in_its_part(stage: Stage) -> None:
-    """The job fails without a reason; its part has the code and the reason."""
-    _refuses(stage, JobTells.SUB_JOB)
+    """The job fails without a reason; its sub job has the code and the reason."""
+    _refuses(stage, JobReport.SUB_JOB)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed_without_a_word(stage: Stage) -> None:
-    """The job fails, and nothing in it says why."""
-    _refuses(stage, JobTells.NOTHING)
+    """The job and its sub job fail without a reason."""
+    _refuses(stage, JobReport.NOTHING)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_contradicts_itself(stage: Stage) -> None:
-    """The job claims success, and its part has failed: that says nothing, and two looks at the volume settle it."""
-    _refuses(stage, JobTells.SUB_JOB_ALONE)
+    """The job claims success, but its sub job failed: the job is not believed, and two looks at the volume decide."""
+    _refuses(stage, JobReport.SUB_JOB_ALONE)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_lies(stage: Stage) -> None:
-    """The job claims success, and the server keeps the disk: it is waited for until the confirm timeout."""
-    _refuses(stage, JobTells.SUCCESS)
+    """The job claims success, but the server keeps the disk: the verdict comes at the confirm timeout."""
+    _refuses(stage, JobReport.SUCCESS)
 
 
 @scenario("stuck_detaching", api=BMS_V1)
 def job_failed_still_detaching(stage: Stage) -> None:
-    """The storage back end fails, and the volume says detaching for good: the job tells, within a minute."""
+    """The storage back end fails, and the volume stays detaching: the job reports the failure within a minute."""
     stage.request(*stage.attached(behaviour=Behaviour(error_after=4)))
 
 
 @scenario("detached_now", api=BMS_V1)
 def job_over_before_the_planes(stage: Stage) -> None:
-    """The job has succeeded while the server still lists the disk for three seconds: detached only when it does not."""
+    """The job succeeds three seconds before the server stops listing the disk: detached only after that."""
     stage.request(*stage.attached(behaviour=Behaviour(seconds=1, nova_lag=3)))
 
 
 @scenario("detached_now", api=BMS_V1)
 def accepted_without_a_job(stage: Stage) -> None:
-    """202 without the id of a job, behind which the detach runs: an unknown outcome, which a look settles."""
+    """202 without a job id, while the detach runs: the outcome is unknown until the next look."""
     _delete_meets(stage, faults.answer_after_effect(bodies.json_answer(202, {})))
 
 
 @scenario("detached_now", api=BMS_V1)
 def accepted_in_vain(stage: Stage) -> None:
-    """202 with half a body, and nothing begins: a look and a pause, then one more DELETE."""
+    """202 with half a body, and no detach begins: after a look and a pause, one more DELETE is sent."""
     _delete_meets(stage, faults.answer(202, body=b'{"job_id": "70a5'))
 
 
 @scenario("detached_now", api=BMS_V1)
 def bms_powering_off(stage: Stage) -> None:
-    """400 BMS.0036 to the DELETE: the server began to power off after the look, and that is waited for."""
+    """400 BMS.0036 to the DELETE: the server began to power off after the look; the request waits for that."""
     _delete_meets(
         stage, faults.answer(bodies.service_error("BMS.0036", "Server is powering off, not allow to detach."))
     )
@@ -88,11 +88,11 @@ def bms_powering_off(stage: Stage) -> None:
 
 @scenario("detached_now", api=BMS_V1)
 def bms_not_in_the_list(stage: Stage) -> None:
-    """400 BMS.0114 to the DELETE, though the server lists the disk: a look and a pause, then another one."""
+    """400 BMS.0114 to the DELETE, although the server lists the disk: a look and a pause, then another DELETE."""
     _delete_meets(stage, faults.answer(bodies.service_error("BMS.0114", "Volume is not in server attach list.")))
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_not_readable(stage: Stage) -> None:
-    """The query for the job fails each time: that says nothing of the detach, and two looks at the volume settle it."""
-    _refuses(stage, JobTells.UNREADABLE)
+    """Every query for the job fails: two looks at the volume decide instead."""
+    _refuses(stage, JobReport.UNREADABLE)

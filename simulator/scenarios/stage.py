@@ -1,4 +1,4 @@
-"""Where a scenario plays: its own servers and disks in a cloud that other scenarios share."""
+"""Builds and registers scenarios; a stage creates a scenario's own servers and disks in the shared cloud."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,20 +13,20 @@ ATTACHED_BEFORE = timedelta(days=3)
 
 
 COMPUTE, BMS_V1 = "compute", "bms_v1"
-"""The APIs by which a scenario may be played: the values of DETACH_API."""
+"""The APIs for playing a scenario, as values of DETACH_API."""
 
 
 def scenario_cloud(clock: Callable[[], datetime]) -> CloudApi:
-    """A cloud that, as Open Telekom Cloud does, lets a stopped server's system disk go."""
+    """A cloud that allows detaching the system disk of a stopped server, as Open Telekom Cloud does."""
     return CloudApi(World(clock), deployment=Deployment(root_detach=RootDetach.WHEN_STOPPED))
 
 
 @dataclass
 class Stage:
-    """What a scenario is told with; everything it makes belongs to it alone.
+    """Creates the servers, disks, faults and requests of one scenario; no other scenario uses them.
 
-    `delays` are the seconds after which each of the `requests` is sent. `keeps_records` says whether the cloud tells
-    what was done to this scenario's servers.
+    `delays` has the delay of each of the `requests`, in seconds. `keeps_records` says whether the cloud shows action
+    records of this scenario's servers. `untouchable` has the volumes that must stay attached.
     """
 
     cloud: CloudApi
@@ -41,7 +41,7 @@ class Stage:
         return self.cloud.world
 
     def server(self, system: str | None = "linux", state: Mapping[str, str | int] = RUNNING, **attributes: Any) -> str:
-        """A server, running and with its system disk at /dev/sda unless said otherwise; its id."""
+        """Create a server with a system disk and return its id; by default it is running and its root is /dev/sda."""
         metadata = {"os_type": system.capitalize()} if system else {}
         attributes = {"metadata": metadata, "root_device": "/dev/sda", **state, **attributes}
         server = self.world.add_server(name=self.name, **attributes)
@@ -55,23 +55,23 @@ class Stage:
     def disk(
         self, *server_ids: str, behaviour: Behaviour = PROMPT, device: str | None = None, **attributes: Any
     ) -> str:
-        """A data disk, attached three days ago to each of the servers, at the next free device; its id."""
+        """Create a disk, attached to each of the servers three days ago, and return its id."""
         volume = self.world.add_volume(name=self.name, behaviour=behaviour, **attributes)
         for server_id in server_ids:
             self.world.attach(server_id, volume.id, device, self.world.now - ATTACHED_BEFORE)
         return volume.id
 
     def attached(self, server_id: str | None = None, **attributes: Any) -> tuple[str, str]:
-        """A server, an ordinary one unless given, and a data disk of its own; their ids."""
+        """Create a data disk on a server, which is created too unless given; returns both ids."""
         server_id = server_id or self.server()
         return server_id, self.disk(server_id, **attributes)
 
     def later(self, seconds: float, action: Callable[[], object]) -> None:
-        """Something that happens in the cloud while the request is under way."""
+        """Schedule an action in the cloud, in `seconds` from now."""
         self.world.at(seconds, action)
 
     def fault(self, kind: Kind, operation: str, **match: Any) -> None:
-        """Something that goes wrong with a call about this scenario's server or disk."""
+        """Script a fault; `match` names this scenario's server or disk."""
         self.cloud.faults.add(Fault(kind, operation, **match))
 
     def request(
@@ -84,9 +84,9 @@ class Stage:
         envelope: dict[str, Any] | None = None,
         **data: Any,
     ) -> None:
-        """A request that was made so long `ago`, and is sent after a `delay` in seconds.
+        """Add a request whose time is `ago` before now, and which is sent after `delay` seconds.
 
-        Without a volume, `data` says which ones are meant.
+        Without `volume_id`, `data` names the volumes.
         """
         if volume_id is not None:
             data = {"volume_id": volume_id, **data}
@@ -107,11 +107,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A sentence, how it is set up, and what must come of it: for each request the details of its verdicts.
+    """A scenario: its sentence, its setup (`arrange`), and the expected details of the verdicts of each request.
 
-    By the API of bare metal servers something else may come of it (`by_jobs`); some scenarios are about that API alone.
-    `operator` has the settings that it is about.
-    Of a request with a summary, what that says: its outcome, and the details that it lists.
+    For a request with a summary, `expected` has the summary's outcome and the details that it lists. `by_jobs` is the
+    expectation for the bare metal API if it differs; with `api=BMS_V1` the scenario exists for that API only.
+    `operator` has settings of this scenario.
     """
 
     name: str
@@ -127,7 +127,7 @@ class Scenario:
         return {**SETTINGS, "DETACH_API": self.api, **self.operator}
 
     def by(self, api: str) -> "Scenario":
-        """The same by another API; one that is about the bare metal service alone stays as it is."""
+        """The same scenario by another API; a scenario for the bare metal API only stays unchanged."""
         if api == self.api or self.api == BMS_V1:
             return self
         return replace(self, api=api, expected=self.by_jobs or self.expected)
@@ -142,7 +142,7 @@ class Scenario:
 
 
 SETTINGS = {"CONFIRM_TIMEOUT": "36", "WATCH_TIMEOUT": "48", "REQUEST_TTL": "50", "EVENT_TYPE_PREFIX": "bms"}
-"""Hours are seconds here, so that even the longest scenario ends within a minute."""
+"""Times in seconds, short enough that the longest scenario ends within a minute."""
 
 CATALOGUE: dict[str, Scenario] = {}
 
@@ -153,11 +153,10 @@ Arrange = Callable[[Stage], None]
 def scenario(
     *expected: str, by_jobs: tuple[str, ...] = (), api: str = COMPUTE, operator: Mapping[str, str] | None = None
 ) -> Callable[[Arrange], Arrange]:
-    """Enter a function as a scenario; its docstring is the sentence, `expected` one entry for each request.
+    """Register a function as a scenario. Its docstring is the sentence; `expected` has one entry for each request.
 
-    Several verdicts of one request are joined by " then "; a summary is `outcome: detail, detail`. `by_jobs` is what
-    comes of it by the API of bare metal servers, if that is something else; `operator` has settings beside the
-    catalogue's own.
+    Several verdicts of one request are joined by " then "; a summary is written as `outcome: detail, detail`. `by_jobs`
+    is the expectation for the bare metal API, if it differs. `operator` has settings in addition to `SETTINGS`.
     """
 
     def enter(arrange: Arrange) -> Arrange:

@@ -17,21 +17,20 @@ from moto.awslambda_simple.models import lambda_simple_backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 
-from tests.contract.documented import ROOT
 from tests.contract.test_template_expands import ENVIRONMENT, PARAMETERS, REGION, STACK, Stack, create, deployed
 from tools.commands import main as by_hand
-from tools.commands import needs_of
 from tools.deployed import Deployed, names_of
 from tools.detach import Service
 from tools.doctor import main as doctor
 from tools.examination import Line, State
 from tools.exit_status import Exit
+from tools.permissions import READS
 from tools.removal import obstacles
 from tools.removal import of_stack as removable
 from tools.rollback import of_stack as versioned
 from tools.stack_doctor import StackExamination
 from tools.stack_facts import Resource
-from tools.stack_reader import ALIAS, READS, StackReader, described_stack, listed_resources
+from tools.stack_reader import ALIAS, StackReader, described_stack, listed_resources
 
 
 def functions_of(made: Stack) -> dict[str, str]:
@@ -244,12 +243,6 @@ def test_a_forbidden_read_is_a_line_with_the_permission(stack: Stack) -> None:
     assert {line.state for line in lines} <= {State.OK, State.NOT_TRIED}
 
 
-def test_the_permissions_of_the_doctor_are_documented() -> None:
-    """The operator's page lists each read."""
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    assert [action for action in READS if f"`{action}`" not in page] == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -286,15 +279,6 @@ def test_nothing_is_changed_without_a_yes_or_somebody_to_ask(command: str, capsy
     """A script without --yes gets a sentence, before any call to AWS."""
     assert by_hand([command, "--stack", STACK]) is Exit.USAGE
     assert "add --yes" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", ["detach", "pause", "resume", "drain", "rollback", "remove"])
-def test_each_command_knows_what_it_needs(command: str) -> None:
-    """What AWS denies is answered with the permissions of that command, which the operator's page lists."""
-    actions = re.findall(r"\w+:\w+", needs_of(command))
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    assert "cloudformation:DescribeStacks" in actions
-    assert [action for action in actions if f"`{action}`" not in page] == []
 
 
 # ---------------------------------------------------------------------------------------------------- roll back

@@ -11,7 +11,14 @@ from tests.contract.documented import ROOT
 
 README = ROOT / "README.md"
 GLOSSARY = ROOT / "docs/glossary.md"
-MOST_WORDS = {"README.md": 700, "docs/using.md": 900, "docs/workflows.md": 1000, "docs/glossary.md": 350}
+MOST_WORDS = {
+    "README.md": 700,
+    "docs/using.md": 900,
+    "docs/workflows.md": 1000,
+    "docs/operations.md": 2000,
+    "docs/costs.md": 150,
+    "docs/glossary.md": 350,
+}
 """Words as `wc -w` counts them."""
 
 MOST_WORDS_IN_ALL = 9_500

@@ -608,17 +608,17 @@ TICKETED = {"If": ["HasTicketTopic", [{"Ref": "TicketTopicArn"}], PAGED]}
 
 @pytest.mark.parametrize("name", [*ALARMS, "CanaryAlarm"])
 def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
-    """Its topic is that of its tier, when it fires and when it ends; the table of alarms has both, and a way there."""
+    """Its topic is that of its tier, when it fires and when it ends; its runbook names it, with its tier."""
     page = (ROOT / "docs" / "operations.md").read_text()
     properties = alarms()[name].properties
     tier, _, words = properties["AlarmDescription"].partition(": ")
     (anchor,) = re.findall(r"docs/operations\.md#([a-z0-9-]+)", words)
     assert (properties["AlarmActions"], properties["OKActions"]) == ({"PAGE": PAGED, "TICKET": TICKETED}[tier],) * 2
-    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-    assert anchor in {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
-    assert row.split("|")[2].strip() == tier.lower()
-    assert f"(#{anchor})" in row
+    parts = [part.partition("\n") for part in re.split(r"^#+ ", page, flags=re.MULTILINE)]
+    sections = {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-"): text for head, _, text in parts}
+    (told,) = re.findall(rf"`{name}`[^()]*\((page|ticket)\b", sections[anchor])
+    assert told == tier.lower()
+    assert [at for at, text in sections.items() if f"`{name}`" in text] == [anchor]
 
 
 @pytest.mark.parametrize("name", ALARMS)

@@ -21,7 +21,7 @@ from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import PROMPT, Stage
 from tests.messages import START
 from tests.simulation.oracle import Run, violations
-from tests.simulation.test_consumers import Taker
+from tests.simulation.test_consumers import RecordingConsumer
 from tests.stack import Clock, Stack, credentials_of, in_process
 
 TWO_HOURS = timedelta(hours=2)
@@ -66,7 +66,7 @@ class Deployment(Stack):
         clock = Clock()
         self.outage = Outage(clock, frozenset(away), timedelta(seconds=begins))
         self.outage.values[KEY_SECRET] = json.dumps({"key": "k" * 64})
-        self.sink, self.task = Taker("sink"), Taker("task")
+        self.sink, self.task = RecordingConsumer("sink"), RecordingConsumer("task")
         macs = MessageKey(self.outage.secrets(), KEY_SECRET)
         consumers = {"sink": self.sink, "task": self.task}
         super().__init__(scenario_cloud, clock=clock, macs=macs, consumers=consumers)

@@ -26,7 +26,7 @@ from local.stack import simulator_credentials
 from shared.ports import Clock, utc_now
 from shared.settings import DetachApi
 from simulator import CloudApi, CloudServer, Fault, World, bodies, faults
-from tests.contract.documented import ROOT, blocks
+from tests.contract.documented import ROOT
 from tools.clouds import Found, find
 from tools.doctor import examined, text
 from tools.examination import Line, State
@@ -240,14 +240,35 @@ def test_every_cure_is_told(api: CloudApi) -> None:
             assert line.cure in text(line, colour=False)
 
 
-def test_the_sample_of_the_page(api: CloudApi) -> None:
-    """What docs/operations.md shows is what is printed, but for addresses and numbers."""
+SAMPLE = """\
+ok    cloud             The OS_… variables
+ok    login             http://127.0.0.1:33187/v3 gives a token for project c685484a8cc2416b97260938705deb65
+ok    region            eu-de
+ok    catalogue         compute is at http://127.0.0.1:33187/v2.1/c685484a8cc2416b97260938705deb65
+ok    catalogue         block storage is at http://127.0.0.1:33187/v3/c685484a8cc2416b97260938705deb65
+ok    tls               http://127.0.0.1:33187: plain http, but on this machine only
+warn  clock             this machine is 42 s behind the cloud
+                        → set this machine's clock (timedatectl set-ntp true), or FENCE_SKEW to 43 if the cloud's clock is wrong
+warn  compute           microversions 2.1 to 2.60, without 2.89 (a disk that was moved is not told from one that was attached again, and is left alone)
+                        → only a newer Nova helps; until then expect more refusals and `detach_unconfirmed`
+ok    read servers      3 in this project
+ok    block storage     it answers
+ok    read attachments  3 of 95bf2490-5428-432c-ad9b-5e3406f869dd
+ok    read actions      4 of 95bf2490-5428-432c-ad9b-5e3406f869dd
+FAIL  read volumes      forbidden: Policy doesn't allow this to be performed
+                        → give this user a role in the project that may read volumes, such as `reader` or `member`
+-     detach            not tried: only a detach shows whether this user may detach
+                        → send a request with "dry_run": true, which checks everything else, then detach a disk you can spare
+"""  # noqa: E501 - as it is printed
+
+
+def test_a_sample_of_what_is_printed(api: CloudApi) -> None:
+    """A cloud that refuses something, every line of it, but for addresses and numbers."""
     for cause in ("no right to read a volume", "no 2.89"):
         MISSING[cause].spoil(api)
     lines = looked(api, lambda: utc_now() - timedelta(seconds=42))
     printed = {shape(row) for line in lines for row in text(line, colour=False).splitlines()}
-    (sample,) = [block.text for block in blocks("") if "read volumes" in block.text]
-    assert [row for row in sample.splitlines() if shape(row) not in printed] == []
+    assert [row for row in SAMPLE.splitlines() if shape(row) not in printed] == []
 
 
 def shape(row: str) -> str:

@@ -31,7 +31,7 @@ from simulator import (
     bodies,
     faults,
 )
-from simulator.exchange import dressed
+from simulator.exchange import with_headers
 from tests.integration.field import (
     ELSEWHERE,
     NEWEST,
@@ -780,7 +780,7 @@ def test_retry_after_is_capped(operation: str, status: int, retry_after: str) ->
     bench = Field()
     bench.log_in()
     disks = everywhere(bench, 3, behaviour=QUICK)
-    answer = dressed(bodies.fault(status, "later"), {"retry-after": retry_after})
+    answer = with_headers(bodies.fault(status, "later"), {"retry-after": retry_after})
     bench.cloud.faults.add(Fault(faults.answer(answer), operation))
     bench.ask(*requests_for(disks))
     verdicts = bench.verdicts()

@@ -1,5 +1,6 @@
-"""A second opinion: the rules of a detach once more, as a small model that is explored exhaustively.
+"""A small, independent model of the rules of a detach, explored exhaustively and compared with the product.
 
-It shares no code with the product (`states`, `rules`, `steps` and `explore` import the standard library alone), so an
-error would have to be made twice. `conformance` holds the product's decisions against the model's.
+`states`, `rules`, `steps` and `explore` import only the standard library and share no code with the product, so an
+error in the product is unlikely to be repeated here. `conformance` compares the product's decisions with the model's,
+and `traces` the product's steps in a simulation.
 """

@@ -1,4 +1,4 @@
-"""`python -m tests.model`: explores the model up to the larger bounds, and compares the product with it."""
+"""`python -m tests.model` explores the model within larger bounds than the tests and compares the product with it."""
 
 import sys
 import time
@@ -20,10 +20,10 @@ def main() -> int:
         numbers = f"{found.worlds:>11,} {found.steps:>11,} {found.ends:>7,} {time.monotonic() - began:>5.0f}"
         print(f"{left.acts:>5} {left.deaths:>6} {left.copies:>6} {left.lies:>5} {numbers}", flush=True)
         if found.wrong:
-            print(found.told)
+            print(found.report)
     compared = compare()
     differ = sum(map(len, compared.differ.values()))
-    print(f"{compared.looks:,} looks: the product decides otherwise in {differ}, argued in {compared.argued.total()}")
+    print(f"{compared.looks:,} looks: {differ} decisions differ, {compared.accepted.total()} accepted differences")
     return 0 if good and not differ else 1
 
 

@@ -1,6 +1,6 @@
-"""The product's decisions held against the model's: every look that the model can make, as the product would see it.
+"""Compares the product's decisions with the model's, for every look that is possible in the model.
 
-Only this module knows both. What differs has to stand in `ARGUED`, with the reason.
+Each look is translated into the product's types. A difference must be listed in `ACCEPTED`, with its reason.
 """
 
 import itertools
@@ -23,14 +23,17 @@ from tests.model.states import Decision, Held, Look, Progress
 
 ASKED_AT = {0: ago(minutes=5), 1: ago(hours=2), 2: ago(hours=9)}
 BEGAN_AT = {0: ago(seconds=40), 1: ago(minutes=20), 2: ago(hours=8)}
-"""When the request was made and a detach began, by the model's time: nothing is over, all but the watch is, all is."""
+"""The times of the request and of the start of a detach, by the model's time.
+
+At 0 no timeout is over, at 1 all but the watch timeout are, at 2 all are.
+"""
 
 HELD = (Held(1), Held(1, 1), Held(2))
 IDS = {held: f"{held.binding}{held.moves}" * 16 for held in HELD}
 
 
 class Situation(NamedTuple):
-    """One look at one stage."""
+    """A look, the progress before it, and the model's time."""
 
     look: Look
     was: Progress
@@ -38,7 +41,7 @@ class Situation(NamedTuple):
 
 
 def situations() -> Iterator[Situation]:
-    """Every combination that the model's world can hold at one moment, or between its two reads."""
+    """Every situation that can occur in the model, including changes between the two reads of a look."""
     looks = [
         Look(present, listed, status, shown, failed)
         for present, listed, status, shown, failed in itertools.product(
@@ -79,11 +82,11 @@ def _can_have_been(
     return not (again and followed) and not (accepted and unsettled)
 
 
-# ------------------------------------------------------------------------------------------ as the product sees it
+# ------------------------------------------------------------------------------- translation to the product's types
 
 
 def _attachment(held: Held) -> Attachment:
-    """The first binding is old, and young where it was moved; the second was made a minute ago."""
+    """The product's attachment: 30 days old for the first binding, a minute old after a move or for the second."""
     since = ago(days=30) if held == Held(1) else ago(seconds=60)
     return Attachment(IDS[held], since, "/dev/sdb", bdm_uuid=f"binding {held.binding}")
 
@@ -122,7 +125,7 @@ def _progress(was: Progress, time: int) -> ProductProgress:
     )
 
 
-def _word(decision: ProductDecision) -> Decision:
+def _translated(decision: ProductDecision) -> Decision:
     match decision:
         case Delete():
             return Decision("delete")
@@ -133,26 +136,26 @@ def _word(decision: ProductDecision) -> Decision:
 
 
 def both(situation: Situation) -> tuple[Decision, Decision]:
-    """What the model decides, and what the product does."""
+    """The model's decision and the product's."""
     look, was, time = situation
     asked = request(requested_at=ASKED_AT[time])
     policy = Policy(watch_timeout=timedelta(hours=6))
     seen = case(_progress(was, time), asked).saw(_seen(look), policy, NOW)
-    return decide(look, was, time), _word(product_decides(seen, policy, NOW))
+    return decide(look, was, time), _translated(product_decides(seen, policy, NOW))
 
 
-# ----------------------------------------------------------------------------------------------- what may differ
+# ---------------------------------------------------------------------------------------------------- comparison
 
-ARGUED: dict[str, str] = {}
-"""Differences, by what the model says and what the product says."""
+ACCEPTED: dict[str, str] = {}
+"""Accepted differences and their reasons, by "model's decision / product's decision"."""
 
 
 @dataclass
 class Compared:
-    """How many looks were held against each other, and those that differ."""
+    """The number of compared looks, of accepted differences, and the situations with other differences."""
 
     looks: int = 0
-    argued: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
     differ: dict[str, list[Situation]] = field(default_factory=dict)
 
 
@@ -164,8 +167,8 @@ def compare() -> Compared:
         if ours == theirs:
             continue
         name = f"{' '.join(ours).strip()} / {' '.join(theirs).strip()}"
-        if name in ARGUED:
-            found.argued[name] += 1
+        if name in ACCEPTED:
+            found.accepted[name] += 1
         else:
             found.differ.setdefault(name, []).append(situation)
     return found

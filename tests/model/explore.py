@@ -1,4 +1,4 @@
-"""Breadth-first exploration of the model up to a bound: it is safe everywhere, and ends everywhere."""
+"""Explores the model breadth first within bounds, and checks that it is safe and that it always can end."""
 
 from collections import defaultdict, deque
 from collections.abc import Set
@@ -8,29 +8,32 @@ from tests.model.states import Left, World
 from tests.model.steps import Violation, start, steps
 
 ANSWERS_OF_THE_CLOUD = {("failed", "refused_by_server"), ("failed", "forbidden")}
-"""What a second delivery hears again only if the cloud says it again."""
+"""Verdicts that rest on an answer of the cloud; a second delivery repeats them only if the cloud repeats its answer."""
 
 STUCK = {("failed", "stuck_detaching")}
-"""The storage has failed."""
+"""The verdict after a failure of the storage."""
 
 
 @dataclass
 class Explored:
-    """All worlds that were met, and the first thing that is wrong, with the way to it."""
+    """The numbers of worlds, steps and ends found, and the first error (`wrong`) with the steps to it (`path`)."""
 
     worlds: int = 0
     steps: int = 0
     ends: int = 0
     wrong: str | None = None
-    way: list[str] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
 
     @property
-    def told(self) -> str:
-        return "\n".join([str(self.wrong), *(f"  {number:>3}. {step}" for number, step in enumerate(self.way, 1))])
+    def report(self) -> str:
+        return "\n".join([str(self.wrong), *(f"  {number:>3}. {step}" for number, step in enumerate(self.path, 1))])
 
 
 def explore(left: Left, broken: Set[str] = frozenset(), most: int = 5_000_000) -> Explored:
-    """Every world that can be reached, each once; stops at the first violation, whose way is a shortest one."""
+    """Visit every reachable world once. Stops at the first error; the path to it is a shortest one.
+
+    Raises AssertionError if there are more than `most` worlds.
+    """
     first = start(left)
     came: dict[World, tuple[World, str] | None] = {first: None}
     before: dict[World, list[World]] = defaultdict(list)
@@ -68,7 +71,11 @@ def _is_over(world: World) -> bool:
 
 
 def _wrong_end(world: World, left: Left) -> str | None:
-    """One kind of verdict, but for what a second delivery may find otherwise; undisturbed and in time, a detach."""
+    """Why an end is wrong; None if it is right.
+
+    Every request gets a verdict. All verdicts are of one kind unless the world was disturbed between deliveries.
+    Without any disturbance and before the timeouts, no verdict is `failed`, except after a failure of the storage.
+    """
     if not world.said:
         return "the message is gone, and nobody was told"
     kinds = {kind for kind, _ in world.said - ANSWERS_OF_THE_CLOUD}
@@ -80,14 +87,14 @@ def _wrong_end(world: World, left: Left) -> str | None:
 
 
 def _disturbed(world: World) -> bool:
-    """Whether the world itself changed between two deliveries: no service without a memory says the same then."""
+    """Whether the world changed so that a service without a database may give two deliveries different verdicts."""
     return world.cloud.fresh > 2 or not world.cloud.server or world.cloud.volume == "gone" or world.time > 0
 
 
 def _never_ending(
     came: dict[World, tuple[World, str] | None], before: dict[World, list[World]], ends: list[World]
 ) -> World | None:
-    """A world from which no way leads to an end."""
+    """A world from which no end can be reached; None if there is none."""
     good, waiting = set(ends), deque(ends)
     while waiting:
         for world in before[waiting.popleft()]:
@@ -102,6 +109,6 @@ def _wrong(found: Explored, came: dict[World, tuple[World, str] | None], world: 
     at = came[world]
     while at is not None:
         world, name = at
-        found.way.insert(0, name)
+        found.path.insert(0, name)
         at = came[world]
     return found

@@ -1,4 +1,4 @@
-"""The model's own rules: the next action from one look and the progress so far (design, rules 1 to 7)."""
+"""The rules of the model: they decide the next action from one look and the progress so far."""
 
 from collections.abc import Set
 
@@ -6,7 +6,7 @@ from tests.model.states import MEANT, Decision, Look, Progress
 
 REQUEUE = Decision("requeue")
 FEW = 3
-"""DELETEs whose outcome is not known."""
+"""The most DELETEs with unknown outcomes."""
 
 
 def detached(detail: str) -> Decision:
@@ -18,9 +18,9 @@ def failed(detail: str) -> Decision:
 
 
 def take_in(look: Look, was: Progress, broken: Set[str] = frozenset()) -> Progress:
-    """What a look tells of the attachment that is followed."""
+    """The progress after a look."""
     here = look.shown
-    if here and ("newer is moved" in broken or ("no fence" in broken and not was.followed)):
+    if here and ("newer is moved" in broken or ("no attachment check" in broken and not was.followed)):
         was = was._replace(followed=here)
     mine = here is not None and (was.followed.binding == here.binding if was.followed else here.binding == MEANT)
     held = mine and look.listed is not None
@@ -32,21 +32,21 @@ def take_in(look: Look, was: Progress, broken: Set[str] = frozenset()) -> Progre
 
 
 def decide(look: Look, was: Progress, time: int, broken: Set[str] = frozenset()) -> Decision:
-    """The next thing to do, from one look and what was known before; `broken` names rules that are not kept."""
+    """The next action, from one look and the progress before it; `broken` names the rules to break."""
     progress = take_in(look, was, broken)
     if (progress.accepted or progress.detaching) and not (was.accepted or was.detaching):
-        time = 0  # the clock of a detach runs from when it is known
+        time = 0  # the timeouts of a detach start when it becomes known
     return settle(look, progress, time, broken)
 
 
 def settle(look: Look, progress: Progress, time: int, broken: Set[str] = frozenset()) -> Decision:
-    """The same, once the progress has taken in the look."""
+    """The next action, from a look and the progress after it."""
     here, mine = look.shown, look.shown is not None and progress.followed == look.shown
     if not look.server or look.volume == "gone":
         return _missing(look, progress, time)
     if here and look.listed and here != look.listed:
         return _wait(progress, time, "inconsistent_state")
-    if here and not mine and "no fence" not in broken:
+    if here and not mine and "no attachment check" not in broken:
         return _newer(progress, broken)
     if not here and (not look.listed or "one plane" in broken) and (look.volume != "detaching" or time):
         return detached(_whose(progress))
@@ -57,7 +57,7 @@ def settle(look: Look, progress: Progress, time: int, broken: Set[str] = frozens
     if look.volume == "detaching":
         stuck = progress.accepted and look.failed == "stuck"
         return failed("stuck_detaching") if stuck else _wait(progress, time, "gave_up")
-    if progress.accepted and "repeat" not in broken:
+    if progress.accepted and "repeat the DELETE" not in broken:
         settled = progress.idle >= 2 and (progress.detaching or time)
         if look.failed or settled or ("idle once" in broken and progress.idle):
             return failed("refused_by_server")
@@ -72,7 +72,7 @@ def settle(look: Look, progress: Progress, time: int, broken: Set[str] = frozens
 
 
 def _missing(look: Look, progress: Progress, time: int) -> Decision:
-    """Rule 6: which of them is missing is settled by reads on both planes."""
+    """The decision if the server or the volume is missing. Both planes must agree on what is missing."""
     if (look.volume == "gone" and look.listed) or (not look.server and (look.shown or look.volume == "reserved")):
         return _wait(progress, time, "inconsistent_state")
     if not look.server:
@@ -82,7 +82,7 @@ def _missing(look: Look, progress: Progress, time: int) -> Decision:
 
 
 def _newer(progress: Progress, broken: Set[str]) -> Decision:
-    """Rule 3: another binding was made after the one that was meant."""
+    """The decision if another binding was made after the meant one."""
     since = progress.redelivered and "no memory" not in broken
     return detached("replaced_by_newer") if progress.followed or since else failed("superseded")
 
@@ -96,7 +96,7 @@ def _whose(progress: Progress) -> str:
 
 
 def _wait(progress: Progress, time: int, otherwise: str) -> Decision:
-    """Rules 5 and 7: a detach under way is announced once, and watched; anything else ends with its time to live."""
+    """Wait, or end. A detach under way is announced once and then watched; otherwise the time to live ends the wait."""
     under_way = progress.accepted or progress.detaching
     if not under_way:
         return failed(otherwise) if time else REQUEUE

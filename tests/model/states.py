@@ -1,21 +1,24 @@
-"""The states of the model: the cloud, the messages, the worker, and the verdicts. Values only."""
+"""The model's immutable states: the cloud, the messages in the queue, the worker, and the emitted verdicts."""
 
 from typing import NamedTuple
 
 
 class Held(NamedTuple):
-    """An attachment on a plane: which attach of the disk it comes of, and how often that was moved since."""
+    """An attachment on a plane: the number of its binding, and how often it was moved."""
 
     binding: int
     moves: int = 0
 
 
 MEANT = 1
-"""The binding that there was when the request was made; others are newer."""
+"""The binding that the request means: the one that existed when it was made. Others are newer."""
 
 
 class Pending(NamedTuple):
-    """A detach that the cloud has accepted: whose, of what, and whether the volume shows it."""
+    """A detach that the cloud has accepted.
+
+    `ours` says whether the service asked for it, `marked` whether the volume shows it already.
+    """
 
     ours: bool
     of: Held
@@ -23,10 +26,10 @@ class Pending(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """Both planes. `volume` is in-use, detaching, reserved, available or gone.
+    """The cloud. `volume` is in-use, detaching, reserved, available or gone.
 
-    `fresh` is the number of the next binding. `failed` is what the record says of our detach: that it was `refused`, or
-    is `stuck` since the storage failed.
+    `listed` is compute's attachment, `shown` that of block storage. `fresh` is the number of the next binding. `failed`
+    is the record of our detach: `refused`, or `stuck` after a failure of the storage.
     """
 
     volume: str = "in-use"
@@ -39,7 +42,7 @@ class Cloud(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What travels in a continuation; counters stop where more makes no difference."""
+    """The progress in a continuation. Counters stop at the value from which on more makes no difference."""
 
     followed: Held | None = None
     accepted: bool = False
@@ -53,7 +56,7 @@ class Progress(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What one look read: the list first, the volume after it; `server` is False where there is none."""
+    """The result of one look: it reads the list, then the volume. `server` is False if there is no server."""
 
     server: bool
     listed: Held | None
@@ -70,7 +73,7 @@ class Decision(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """One delivery: which message, and what is still to be done for it."""
+    """The service at work on one delivery: the number of its message and the next step."""
 
     message: int
     step: str
@@ -81,7 +84,7 @@ class Worker(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What may still happen to disturb: acts of others, deaths, copies, lies of a gateway."""
+    """How many disturbances may still happen: acts of others, deaths, copied messages, false refusals of a gateway."""
 
     acts: int
     deaths: int
@@ -90,7 +93,10 @@ class Left(NamedTuple):
 
 
 class World(NamedTuple):
-    """All of it. `time` is 0, then 1 once the time to live and the confirm timeout are over, then 2 after the watch."""
+    """The whole state; `said` has the emitted final verdicts.
+
+    `time` is 0 at first, 1 after the time to live and the confirm timeout, and 2 after the watch timeout.
+    """
 
     cloud: Cloud
     queue: tuple[Progress, ...]

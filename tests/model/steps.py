@@ -1,4 +1,4 @@
-"""The possible steps in a state: of the service, the cloud, other people, the queue, and time."""
+"""The possible next steps of a world: by the service, the cloud, other people, the queue and time."""
 
 from collections.abc import Iterator, Set
 
@@ -14,7 +14,7 @@ class Violation(Exception):
 
 
 def steps(world: World, broken: Set[str] = frozenset()) -> Iterator[Step]:
-    """Every step that may come next. Raises Violation."""
+    """Every possible next step. Raises Violation if one of them breaks an invariant."""
     yield from _service(world, broken)
     for name, cloud in _cloud(world.cloud):
         yield f"cloud: {name}", world._replace(cloud=cloud)
@@ -22,7 +22,7 @@ def steps(world: World, broken: Set[str] = frozenset()) -> Iterator[Step]:
         left = world.left._replace(acts=world.left.acts - 1)
         for name, cloud in _others(world.cloud):
             yield f"others: {name}", world._replace(cloud=cloud, left=left)
-    marked = world.cloud.pending is None or world.cloud.pending.marked  # which takes a cloud less than a minute
+    marked = world.cloud.pending is None or world.cloud.pending.marked  # marking takes less than a minute
     if world.time < 2 and not world.worker and marked:
         yield f"time: {world.time + 1}", world._replace(time=world.time + 1)
 
@@ -39,7 +39,7 @@ def _service(world: World, broken: Set[str]) -> Iterator[Step]:
             yield from _delivered(world, number, message)
         return
     if world.left.deaths:
-        # It comes again, as a redelivery; what is known of it is what its message holds.
+        # The message is delivered again, with the progress that it holds.
         left, queue = world.left._replace(deaths=world.left.deaths - 1), world.queue
         if worker.message != GONE:
             queue = _with(queue, worker.message, queue[worker.message]._replace(redelivered=True))
@@ -57,7 +57,7 @@ def _service(world: World, broken: Set[str]) -> Iterator[Step]:
 
 
 def _delivered(world: World, number: int, message: Progress) -> Iterator[Step]:
-    """A cloud marks a volume sooner than a message comes again, or a pause after a lost answer is over (rule 2)."""
+    """The cloud marks a volume before a message is redelivered, and before the pause after a lost answer ends."""
     pending = world.cloud.pending
     if pending and not pending.marked and not message.accepted:
         return
@@ -68,7 +68,7 @@ def _delivered(world: World, number: int, message: Progress) -> Iterator[Step]:
 
 
 def _looked(world: World, worker: Worker, broken: Set[str]) -> Iterator[Step]:
-    """Reads the volume, decides, and sends the DELETE at once: nobody can look between the last read and it."""
+    """Read the volume, decide, and send the DELETE: one step, because nothing is read between them."""
     cloud = world.cloud
     failed = cloud.failed if worker.progress.accepted else ""
     look = Look(worker.server, worker.listed, cloud.volume, cloud.shown, failed)
@@ -91,7 +91,7 @@ def _deleted(
     cloud, left = world.cloud, world.left
     takes = cloud.server and cloud.volume == "in-use" and cloud.listed == cloud.shown and cloud.shown is not None
     if heard == "accepted" and not takes:
-        heard, effect = "lost", False  # a clear refusal of Nova's: it is looked at like a lost answer
+        heard, effect = "lost", False  # Nova refuses clearly; the model treats this like a lost answer
     if heard == "refused" and effect:
         left = left._replace(lies=left.lies - 1)
     after = progress._replace(sent=True, idle=0)
@@ -102,9 +102,9 @@ def _deleted(
     output = Decision("requeue")
     if heard == "accepted" and "believe a 202" in broken:
         output = Decision("detached", "detached_now")
-    if heard == "lost" and "lost is no" in broken:
+    if heard == "lost" and "lost means failed" in broken:
         output = Decision("failed", "gave_up")
-    if heard == "refused" and "no is no" in broken:
+    if heard == "refused" and "refused means failed" in broken:
         output = Decision("failed", "forbidden")
     if not (effect and takes):
         yield f"DELETE, {heard}", _saying(world._replace(left=left), worker, output, after, broken)
@@ -132,11 +132,11 @@ def _saying(world: World, worker: Worker, output: Decision, progress: Progress, 
 
 
 GONE = -1
-"""The message of a worker that has acknowledged it already, as a mutant does."""
+"""The message number of a worker that has already acknowledged its message, as the rule-breaking "ack first" does."""
 
 
 def _wrote(world: World, worker: Worker) -> Iterator[Step]:
-    """Emits what there is to say, or sends the continuation; the message is acknowledged after that."""
+    """Emit the verdict or send the continuation. The message is acknowledged after that."""
     output, queue, said = worker.output, world.queue, world.said
     assert output is not None
     if output.kind in FINAL:
@@ -144,7 +144,7 @@ def _wrote(world: World, worker: Worker) -> Iterator[Step]:
         said = said | {(output.kind, output.detail)}
     else:
         again = worker.progress._replace(redelivered=worker.progress.redelivered and not worker.progress.followed)
-        queue = (*queue, again)  # it keeps its place until the message is off the queue
+        queue = (*queue, again)  # sorting waits until the message is removed, since the worker has its number
     done = None if worker.message == GONE else worker._replace(step="ack", output=None)
     yield "says it", world._replace(queue=queue, said=said, worker=done)
 
@@ -157,11 +157,11 @@ def _with(queue: tuple[Progress, ...], number: int, message: Progress) -> tuple[
     return tuple(sorted((message if at == number else one for at, one in enumerate(queue)), key=str))
 
 
-# ----------------------------------------------------------------------------------------- the cloud, and others
+# ----------------------------------------------------------------------------------------- the cloud and others
 
 
 def _cloud(cloud: Cloud) -> Iterator[tuple[str, Cloud]]:
-    """A detach goes on: marked, refused, stuck, or let go by one plane after the other. A move comes to its end."""
+    """Steps of the cloud: a detach is marked, refused, stuck, or ends on one plane after the other; a move ends."""
     if cloud.volume == "reserved" and cloud.listed:
         yield "the move ends", cloud._replace(volume="in-use", shown=cloud.listed)
     pending = cloud.pending
@@ -192,7 +192,7 @@ def _ended(cloud: Cloud) -> Cloud:
 
 
 def _others(cloud: Cloud) -> Iterator[tuple[str, Cloud]]:
-    """The acts of others: they attach the free disk, detach it, move the server, or delete something."""
+    """Steps of other people: they attach or detach the disk, move the server, or delete the server or the volume."""
     here, free = cloud.shown, cloud.volume == "available" and not cloud.listed and not cloud.shown
     if cloud.server and free and cloud.fresh <= MEANT + 1:
         new = Held(cloud.fresh)
@@ -208,17 +208,17 @@ def _others(cloud: Cloud) -> Iterator[tuple[str, Cloud]]:
         yield "delete the volume", cloud._replace(volume="gone", listed=None, shown=None)
 
 
-# ------------------------------------------------------------------------------------------------- what must hold
+# ---------------------------------------------------------------------------------------------------- invariants
 
 
 def _check_decision(cloud: Cloud, look: Look, decision: Decision, heard: bool) -> None:
-    """A failure rests on what was there when it was looked at; `heard` says that the acceptance is known."""
+    """Check that a failure was true at the time of the look; `heard` says whether the acceptance is known."""
     attached = look.shown is not None and look.listed is not None
     if decision in (Decision("failed", "refused_by_server"), Decision("failed", "forbidden")) and not attached:
         raise Violation(f"{decision.detail} of what is gone")
     if decision == Decision("failed", "superseded") and cloud.shown and cloud.shown.binding == MEANT:
         raise Violation("superseded is said of what was meant")
-    # Of a detach that the cloud does not show yet, only who has heard of its acceptance can know.
+    # A detach that the cloud does not show yet is known only to a delivery that knows of its acceptance.
     under_way = cloud.pending is not None and cloud.pending.ours and (cloud.pending.marked or heard)
     if decision.kind == "failed" and under_way and decision.detail not in ("stuck_detaching", "inconsistent_state"):
         raise Violation(f"{decision.detail} is said while a detach of ours is under way")
@@ -231,5 +231,5 @@ def _check_verdict(world: World, verdict: Decision) -> None:
 
 
 def start(left: Left) -> World:
-    """A request in the queue, and its disk attached."""
+    """The first world: a request is in the queue, and its disk is attached."""
     return World(Cloud(), (Progress(),), left)

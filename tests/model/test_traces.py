@@ -1,4 +1,4 @@
-"""Every step of the product in a simulation is allowed by the model, and a wrong step is found."""
+"""Tests that the model allows every step of the product in the simulations, and that other steps are found."""
 
 from collections import Counter
 
@@ -11,16 +11,16 @@ from tests.simulation.stories import STORIES, Story, judged
 BY_RULE = {mutant.rule: mutant for mutant in MUTANTS}
 FOUND = {
     "rule 1, block storage is not asked": "detached detached_now",
-    "rule 2, one more after an accepted one": "delete",
+    "rule 2, another DELETE after an accepted one": "delete",
     "rule 4, one idle look is a refusal": "failed refused_by_server",
-    "rule 5, unconfirmed is said at once": "announce",
-    "rule 6, no server is success": "detached",
+    "rule 5, unconfirmed is announced at once": "announce",
+    "rule 6, a missing server is success": "detached",
 }
-"""Broken rules, and the step that the model does not allow."""
+"""Mutants by the rule that they break, and the step that the model must not allow."""
 
 
 WITHOUT_A_LOOK = ("unauthorized", "no-data-disks")
-"""Stories in which no disk is looked at."""
+"""Stories in which the product does not look at any disk."""
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)

@@ -1,8 +1,8 @@
-"""Steps of the product in any simulation held against the model: each is one that the model allows there, or waits.
+"""Checks steps of the product in a simulation against the model: the model must allow each step, unless it is a wait.
 
-A look of the product is translated into a look of the model. Where the model is coarser than the product (its time has
-three values; a list that was not read may hold either) each translation is tried, and one has to allow the step. The
-model has no gates, expiry times, shared or shelved disks: looks at these are counted as outside of it, by why.
+A look of the product is translated into looks of the model. The model is coarser than the product (its time has three
+values; a list that was not read may have either content), so each translation is tried, and one must allow the step.
+The model has no gates, expiry times, shared disks or shelved disks; looks at these are counted as outside of it.
 """
 
 import itertools
@@ -30,15 +30,15 @@ NOT_MODELLED = {
         "gates",
     ),
 }  # fmt: skip
-"""Verdicts of which the model knows nothing."""
+"""Reasons that the model does not have."""
 
 STATUSES = ("in-use", "detaching", "reserved", "available")
 UNMARKED = timedelta(minutes=1)
-"""A detach that was accepted shows on the volume within this; the model calls what is later 1."""
+"""The time within which the volume shows an accepted detach. After it, the model's time may be 1."""
 
 
 def check(case: Case, decision: Decision, policy: Policy, now: datetime) -> tuple[str, str]:
-    """`allowed`, `waits`, `outside` or `differs`, and of what. `case` has taken in its look."""
+    """The result of the check (`allowed`, `waits`, `outside` or `differs`) and its subject, for a case after a look."""
     if why := _outside(case, decision):
         return "outside", why
     step = _step(decision)
@@ -79,7 +79,7 @@ def _step(decision: Decision) -> Step:
 
 
 def _same(model: Step, product: Step, case: Case) -> bool:
-    """A denial passes on what the cloud said, which the model calls `forbidden`."""
+    """Whether two decisions are the same. The product's reason for a denial varies; the model calls it `forbidden`."""
     denial = case.progress.denied
     if denial and model == Step("failed", "forbidden"):
         return product == Step("failed", str(denial.reason))
@@ -98,13 +98,13 @@ def _looks(case: Case) -> Iterator[Look]:
     status = "gone" if volume is None else volume.status
     there = seen.listing is not None or not seen.listing_read
     if there and not shown and status not in ("detaching", "reserved", "gone"):
-        status = "available"  # also where it is held by another server, or is busy with something else
+        status = "available"  # also if the disk is on another server, or busy
     failed = ("", "refused", "stuck") if seen.ended is Ended.FAILED else ("",)
     yield from (Look(there, one, status, shown, how) for one, how in itertools.product(listed, failed))
 
 
 def _progress(case: Case) -> Progress:
-    """An earlier delivery matters to the model if a newer attachment was made after it."""
+    """The model's progress. An earlier delivery counts only if a newer attachment was made after it."""
     was, ours = case.progress, case.ours
     newer = was.redelivered_since and ours and ours.attached_at and ours.attached_at > was.redelivered_since
     return Progress(

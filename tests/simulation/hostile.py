@@ -1,9 +1,9 @@
-"""Input that nobody sent in good faith, in batches with that of ordinary senders, carried on to the verdict.
+"""Plays hostile messages in batches together with ordinary requests, and checks that neither harms the other.
 
-Each batch of ten runs to its end on virtual time, through the real service, a queue and a bus with AWS's limits, and a
-cloud that answers absurdly whatever is asked about the hostile requests. Judged is the world alone: the ordinary
-requests are carried out as if they had been alone, each hostile message is answered once for each thing it asks for,
-and nothing of ours was beyond what AWS takes.
+Each batch of ten runs to its end on virtual time, through the real service and a queue and a bus with AWS's limits. The
+cloud gives absurd answers to some calls about the hostile requests. The checks use only the world's state and the
+events: ordinary requests end as if they were alone, each hostile message gets one answer for each volume it asks for,
+and nothing that the service sends exceeds AWS's limits.
 """
 
 import base64
@@ -52,14 +52,14 @@ TIMES = ("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "1969-12-31T23:59:
          "9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59-23:59", "2100-01-01t00:00:00z")  # fmt: skip
 
 ACCEPTED, REFUSED, EITHER, SILENT = "accepted", "refused", "either", "silent"
-"""What has to become of a hostile message. Of the bent ones nobody knows whether they are still requests."""
+"""The required end of a hostile message; EITHER is for randomly changed messages, which may still be valid."""
 
 
 @dataclass(frozen=True)
 class Hostile:
-    """A hostile message: its body, what has to become of it, and for how many volumes it is answered if it is taken.
+    """A hostile message: its body, its required end, and the number of `answers` if it is accepted.
 
-    It is sent so many times, as messages of their own, which are all `one_event` or not.
+    It is sent `copies` times, as separate messages. With `one_event` they are copies of the same event.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Hostile:
 
 @dataclass(frozen=True)
 class Target:
-    """What hostile requests are about: a server of their own and one disk each."""
+    """The target of a hostile request: the hostile requests' own server, and a disk."""
 
     server: str
     disk: str
@@ -101,7 +101,7 @@ def kind(make: Make) -> Make:
 def a(
     random: Random, text: object, fate: str = EITHER, answers: int = 1, attributes: Mapping[str, str] | None = None
 ) -> Hostile:
-    """A message of JSON, now with escapes and now without, in any envelope."""
+    """A message with a JSON body, in which non-ASCII characters are escaped or not at random."""
     body = text if isinstance(text, str) else json.dumps(text, ensure_ascii=random.random() < 0.7)
     return Hostile("", body, fate, answers, attributes or {})
 
@@ -233,13 +233,13 @@ def the_same_volume_twice(random: Random, target: Target) -> Hostile:
 
 @kind
 def sent_often(random: Random, target: Target) -> Hostile:
-    """One event: all its verdicts have one id."""
+    """Copies of one event: all verdicts have the same id."""
     return replace(a(random, target.event(), ACCEPTED), copies=3, one_event=True)
 
 
 @kind
 def many_for_one_volume(random: Random, target: Target) -> Hostile:
-    """Requests of their own."""
+    """Separate requests for the same volume."""
     return replace(a(random, target.data(), ACCEPTED), copies=3)
 
 
@@ -270,7 +270,7 @@ def large(random: Random, target: Target) -> Hostile:
 
 
 def _bend(value: Any, random: Random) -> Any:
-    """Exchange one thing somewhere inside."""
+    """Replace one value at a random place in a JSON value."""
     if isinstance(value, dict) and value and random.random() < 0.85:
         name = random.choice(list(value))
         if random.random() < 0.15:
@@ -283,7 +283,7 @@ def _bend(value: Any, random: Random) -> Any:
 
 
 def _break(text: str, random: Random) -> str:
-    """Damage the text itself: cut it, double a part, change a character, nest it deeply."""
+    """Damage a JSON text: cut it, repeat a part, change a character, or nest it deeply."""
     at = random.randrange(len(text) + 1)
     match random.randrange(5):
         case 0:
@@ -302,14 +302,14 @@ def _break(text: str, random: Random) -> str:
 
 RETRY_AFTER = ("9999999999999", "-1", "NaN", "1e999", "Fri, 31 Dec 9999 23:59:59 GMT", "\xff", "9" * 5000)
 ABSURD, TRICKLING = 0.2, 0.1
-"""How many of the calls about hostile requests are answered absurdly, and how many of these answers take TRICKLE."""
+"""The share of calls about hostile requests with an absurd answer, and the share of these that take `TRICKLE`."""
 TRICKLE = 2.5
-"""Seconds."""
+"""Seconds that a slow absurd answer takes."""
 ODD_TIMES = ("0001-01-01T00:00:00", "9999-12-31T23:59:59.999999", "yesterday", "", None, 5)
 
 
 class AbsurdAdapter(CountingAdapter):
-    """The in-process cloud; what is read about the hostile requests is answered absurdly now and then."""
+    """The in-process cloud, with absurd answers to some of the calls about hostile requests."""
 
     def __init__(self, bench: "Crowd") -> None:
         super().__init__(bench.cloud, bench.effects, bench.clock)
@@ -331,7 +331,7 @@ class AbsurdAdapter(CountingAdapter):
 
 
 def _refused(request: requests.PreparedRequest, random: Random) -> requests.Response:
-    """Nothing happens, and we are to come again at a time that is none."""
+    """A throttling answer without an effect, with a Retry-After that is not a valid time."""
     answer = requests.Response()
     answer.request, answer.url, answer.status_code = request, str(request.url), random.choice([413, 429, 503])
     answer.headers["Retry-After"] = random.choice(RETRY_AFTER)
@@ -357,7 +357,7 @@ def _make_absurd(answer: requests.Response, random: Random) -> None:
 
 
 def _absurd(content: bytes, random: Random) -> bytes:
-    """The same document with one value of another kind, or a time out of range."""
+    """The same document with one value replaced, and some times out of range."""
     try:
         value = json.loads(content)
     except ValueError:
@@ -373,11 +373,11 @@ def _absurd(content: bytes, random: Random) -> bytes:
 
 
 OURS = "our own code failed"
-"""What the log says of an exception that the visit survived, and that nobody should have been able to cause."""
+"""The log line for an exception that a visit caught. No input may cause one."""
 
 
 def record_of(message: Queued) -> dict[str, Any]:
-    """A message as Lambda hands it over (Lambda: using SQS, the event)."""
+    """A message as an SQS record of a Lambda event."""
     record = sqs_record(message.body, message.id, message.sent_at)
     received = int((message.first_received_at or message.sent_at).timestamp() * 1000)
     record["attributes"]["ApproximateFirstReceiveTimestamp"] = str(received)
@@ -387,16 +387,16 @@ def record_of(message: Queued) -> dict[str, Any]:
 
 
 Count = tuple[str, str]
-"""A kind of message, and what happened to it."""
+"""A kind of message and how it ended."""
 
 TROUBLE = 0.08
-"""How many calls of AWS fail, and how many entries of calls, where AWS is out of order."""
+"""The share of AWS calls, and of entries of AWS calls, that fail during an AWS disturbance."""
 SKEWS = (-120, -3, 0, 3, 120)
-"""Seconds."""
+"""Clock skews in seconds."""
 
 
 class Crowd(Bench):
-    """A batch of ten: so many hostile messages, and ordinary requests for servers of their own."""
+    """A batch of ten: the hostile messages, and ordinary requests (bystanders) for other servers."""
 
     def __init__(
         self,
@@ -410,11 +410,11 @@ class Crowd(Bench):
         self.absurd = 0
         self.trickled = 0.0
         self.odd: Callable[[Queued], Mapping[str, Any]] = lambda message: {}
-        # Three clocks: those of the queue and of the cloud go wrong, each in its own direction.
+        # The clocks of the queue and of the cloud have random skews, independent of each other.
         queue, cloud = (timedelta(seconds=self.random.choice(SKEWS)) for _ in range(2))
         super().__init__(cloud_ahead=cloud, mutate=mutate)
         self.queue.ahead = queue
-        # The pauses of the clients of AWS are random.
+        # The AWS clients' pauses use the global random generator.
         jitter.seed(seed)
         self.aws = VirtualAws(self.queue, self.bus, self.clock, self.random, trouble)
         bus, to_queue = self.aws.outlets()
@@ -439,7 +439,7 @@ class Crowd(Bench):
         self.hostile_ids.add(disk)
         found = make(self.random, Target(self.server, disk, number))
         if of_message(found.body):
-            self.refused_by_queue.append(found.kind)  # its sender is told by SQS
+            self.refused_by_queue.append(found.kind)  # SQS refuses the message, so the sender knows
             return
         for copy in range(found.copies):
             queued = self.queue.put(found.body, id=f"hostile-{number}" + f"-{copy}" * bool(copy))
@@ -460,13 +460,13 @@ class Crowd(Bench):
         return Projects(connect, lambda _: credentials)
 
     def violations(self) -> Iterator[str]:
-        """What is wrong once everything is over."""
+        """All violations at the end of the run."""
         yield from (f"AWS refused {why}" for why in self.aws.illegal)
-        # A message goes back to the queue while AWS does not take what it leads to, and for no other reason.
+        # A message may go back to the queue only because AWS does not accept the service's messages.
         passing = (AwsTrouble, AssertionError) if self.aws.happened else ()
         yield from (f"raised {error!r}" for error in self.errors if not isinstance(error, passing))
         failures = {json.loads(line).get("last_error") for line in self.logs if OURS in line}
-        yield from (f"our own code failed on what it was told: {failure}" for failure in failures)
+        yield from (f"our own code failed on its input: {failure}" for failure in failures)
         if self.queue.messages or self.queue.dead_letters:
             yield f"left over: {len(self.queue.messages)} messages, {len(self.queue.dead_letters)} dead letters"
         if self.queue.died:
@@ -475,20 +475,20 @@ class Crowd(Bench):
         names = {message_id for found, message_id, _ in self.sent if not found.one_event} | self.bystanders.keys()
         once = Counter(event["id"] for event in told if event["data"]["request"]["id"] in names)
         if not self.aws.happened and any(count > 1 for count in once.values()):
-            yield "a verdict was emitted twice, though AWS took all at once"
+            yield "a verdict was emitted twice, although AWS accepted everything"
         finals = list({event["id"]: event["data"] for event in told}.values())
         for message_id, (server, disk) in self.bystanders.items():
             if self.world.is_attached(server, disk):
                 yield f"the bystander's disk {disk} is still attached"
             if {e["data"]["verdict"] for e in told if e["data"]["request"]["id"] == message_id} != {"detached"}:
-                yield f"the bystander {message_id} was told something else as well"
+                yield f"the bystander {message_id} also got another verdict"
             mine = [data for data in finals if data["request"]["id"] == message_id]
             if [(data["verdict"], data.get("server_id"), data.get("volume_id")) for data in mine] != [
                 ("detached", server, disk)
             ]:
                 yield f"the bystander {message_id} got {[(data['verdict'], data['detail']) for data in mine]}"
             elif self.aws.happened:
-                continue  # it may have been sent again, and have waited
+                continue  # it may have been redelivered, so its time and calls say nothing
             elif mine[0]["timing"]["seconds"] > alone().seconds + LATER + self.trickled:
                 yield f"the bystander {message_id} waited {mine[0]['timing']['seconds']} s, alone {alone().seconds}"
             asked = sum(server in call.path or disk in call.path for call in self.cloud.calls)
@@ -501,7 +501,7 @@ class Crowd(Bench):
             yield from self._wrong_with(found, message_id, disk, others, cut)
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
-        """One invocation, with the records that Lambda would hand over."""
+        """Run one invocation with records like those of Lambda."""
 
         def handle(messages: Sequence[Message]) -> Receipts:
             receipts = self.service.handle(messages)
@@ -515,7 +515,7 @@ class Crowd(Bench):
                 self.queue.acknowledge(message)
 
     def counts(self) -> Counter[Count]:
-        """How each message ended, by kind; and how often the cloud and AWS were out of order."""
+        """How messages of each kind ended, and the disturbances of the cloud and of AWS."""
         told = {event["data"]["request"]["id"]: event["data"]["detail"] for event in self.bus.events}
         ends = [(found.kind, _end_of(found, told.get(message_id))) for found, message_id, _ in self.sent]
         refused = [(kind, NOT_SENT) for kind in self.refused_by_queue]
@@ -524,7 +524,7 @@ class Crowd(Bench):
         return Counter(ends + refused) + Counter(ordinary | happened | {("cloud", "absurd answers"): self.absurd})
 
     def _unanswered(self, finals: list[dict[str, Any]]) -> Iterator[str]:
-        """A message may be answered under an id of its own, which cannot be told from its text: these are counted."""
+        """Messages whose answers have an unpredictable request id: only the number of such answers is checked."""
         names = {message_id for _, message_id, _ in self.sent} | self.bystanders.keys()
         told = Counter(data["request"]["id"] for data in finals)
         renamed = [found.kind for found, message_id, _ in self.sent if found.fate == EITHER and not told[message_id]]
@@ -538,9 +538,9 @@ class Crowd(Bench):
         answers = [data for data in others if data["request"]["id"] == message_id]
         said = Counter(data["detail"] for data in answers)
         if found.fate == REFUSED and (list(said) not in (["invalid_request"], ["not_authentic"]) or disk in cut):
-            yield f"{found.kind}: a message that had to be refused was answered {dict(said)}"
+            yield f"{found.kind}: a message that must be refused was answered {dict(said)}"
         if found.fate == ACCEPTED and ("invalid_request" in said or len(answers) != found.answers):
-            yield f"{found.kind}: a request that had to be taken was answered {dict(said)}"
+            yield f"{found.kind}: a request that must be accepted was answered {dict(said)}"
         if found.fate == SILENT and answers:
             yield f"{found.kind}: a verdict was answered {dict(said)}"
         if len({data.get("volume_id") for data in answers}) != len(answers):
@@ -570,30 +570,33 @@ ENDS: Mapping[str, tuple[str, ...]] = {
     "AWS": ("answers lost", "calls refused", "events not taken", "messages not taken"),
     "cloud": ("absurd answers",),
 }
-"""What must have happened to some messages of a kind; without an entry, some of them have to be carried out."""
+"""The ends that some messages of each kind must reach; by default, some must be carried out."""
 
 
 def never_reached(counts: Counter[Count]) -> list[str]:
-    """What no batch of a proof brought about: it would have been proven of nothing."""
+    """The ends that no message reached, so that the proof says nothing about them."""
     wanted = {name: ENDS.get(name, (CARRIED,)) for name in (*KINDS, ORDINARY, "AWS", "cloud")}
     return [f"{name}: {end}" for name, ends in wanted.items() for end in ends if not counts[name, end]]
 
 
 class Alone(NamedTuple):
-    """What an ordinary request takes if nobody hostile is in its batch: until its verdict, and calls that name it."""
+    """The time to the verdict and the calls of an ordinary request in a batch without hostile messages."""
 
     seconds: float
     calls: int
 
 
 LATER = POLL[1] + 0.1
-"""So many seconds may the others of a batch cost: a call takes a millisecond here, and 40 volumes take many calls. A
-look that comes a little late for its moment leaves the end of a detach to the next one."""
+"""The seconds by which the other messages of a batch may delay a request.
+
+A call takes a millisecond here, and 40 volumes need many calls. If a look misses the end of a detach by a little, the
+next look finds it.
+"""
 
 
 @lru_cache
 def alone() -> Alone:
-    """The slowest and the dearest of ten."""
+    """The longest time and the most calls of ten ordinary requests."""
     crowd = Crowd([], seed=0)
     crowd.run()
     finals = [event["data"]["timing"]["seconds"] for event in crowd.bus.events]
@@ -603,16 +606,16 @@ def alone() -> Alone:
 
 
 SELDOM = {"many_volumes": 0.1}
-"""What takes long is not drawn as often as the others."""
+"""The weights of kinds that take long; the others have 1."""
 
 
 def drawn(seed: int, count: int = 9) -> list[str]:
-    """The kinds of the hostile messages of a batch."""
+    """Random kinds for the hostile messages of a batch."""
     return Random(seed).choices(list(KINDS), [SELDOM.get(name, 1) for name in KINDS], k=count)
 
 
 def play(makes: list[str], seed: int, mutate: Callable[[Service], Service] = lambda service: service) -> Crowd:
-    """A batch with hostile messages of these kinds, to its end; at every fourth seed AWS is out of order at times."""
+    """Play a batch with hostile messages of these kinds to its end. With every fourth seed, some AWS calls fail."""
     trouble = TROUBLE if seed % 4 == 3 else 0.0
     crowd = Crowd([_named(name) for name in makes], seed, mutate, trouble)
     crowd.run()

@@ -1,4 +1,4 @@
-"""Runs on virtual time whose metrics are kept, and what CloudWatch would make of them."""
+"""Runs simulations with the product's metrics, and reads the metrics as CloudWatch would."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 class Measured(Stack):
-    """A stack whose observers are those of the product: what is logged is measured too."""
+    """A stack with the product's own observers, which write logs and metrics."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class Measured(Stack):
 
 @dataclass(frozen=True)
 class Samples:
-    """Values by namespace, metric and dimensions, as CloudWatch keeps them."""
+    """The values of metrics, by namespace, metric and dimensions, as in CloudWatch."""
 
     values: Mapping[tuple[str, str, frozenset[tuple[str, str]]], list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, text: str) -> Samples:
-        """What stands in the embedded metrics among these lines of a log."""
+        """The values of the embedded metrics in the lines of a log."""
         found: dict[tuple[str, str, frozenset[tuple[str, str]]], list[float]] = {}
         for line in text.splitlines():
             record: dict[str, Any] = json.loads(line)
@@ -62,19 +62,19 @@ class Samples:
     def get(
         self, metric: str, statistic: str = "Sum", /, namespace: str = NAMESPACE, **dimensions: str
     ) -> float | None:
-        """A statistic over everything; None where nothing was ever written."""
+        """A statistic over all values; None if there are none."""
         ours = {"service": SERVICE} if namespace == NAMESPACE else {}
         values = self.values.get((namespace, metric, frozenset((ours | dimensions).items())))
         return STATISTICS[statistic](values) if values else None
 
     def dimensions(self, metric: str) -> list[dict[str, str]]:
-        """By what a metric is told apart, beside the service."""
+        """The dimensions of a metric, without `service`."""
         found = [dict(dimensions) for _, name, dimensions in self.values if name == metric]
         return [{name: value for name, value in d.items() if name != "service"} for d in found if len(d) > 1]
 
 
 def played(name: str, capture: Callable[[], str], settings: Mapping[str, str] | None = None) -> Samples:
-    """The metrics of one scenario, as its invocations write them."""
+    """Play a scenario; returns the metrics that its invocations wrote."""
     simulation = Measured(scenario_cloud, SETTINGS if settings is None else settings)
     for body in CATALOGUE[name].on(simulation.cloud).bodies():
         simulation.queue.put(body)
@@ -82,7 +82,7 @@ def played(name: str, capture: Callable[[], str], settings: Mapping[str, str] | 
 
 
 def finished(simulation: Stack, capture: Callable[[], str]) -> Samples:
-    """The metrics of a simulation that is run to its end, each delivery an invocation."""
+    """Run a simulation to its end, with one invocation for each delivery; returns its metrics."""
     while simulation.step():
         meters.flush()
     meters.flush()

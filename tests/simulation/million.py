@@ -1,7 +1,7 @@
-"""`make million`: very many requests to one process on virtual time, and which numbers grow with them.
+"""`make million`: sends very many requests to one process on virtual time, and reports what grows in it.
 
-Waves of requests are played one after the other: faults, duplicates, moves, dead tokens, rotated passwords. After each
-wave its requests are judged, and the simulated cloud forgets it, so that what grows is the service's own.
+Requests come in waves, with faults, duplicates, moves, revoked tokens and changed passwords. After each wave its
+requests are checked and the simulated cloud is cleared, so that only the service itself can grow.
 """
 
 import argparse
@@ -35,7 +35,7 @@ OPERATIONS = ("get_server", "list_attachments", "get_volume", "list_volumes", "d
 
 @dataclass
 class Million:
-    """One process, its cloud, and what has been counted."""
+    """One service with its simulated cloud, and the counts so far."""
 
     random: Random
     simulation: Stack = field(default_factory=lambda: Stack(scenario_cloud, SETTINGS))
@@ -43,7 +43,7 @@ class Million:
     wrong: list[str] = field(default_factory=list)
 
     def wave(self, first: int, count: int) -> None:
-        """So many requests at once, carried out, judged and forgotten."""
+        """Send `count` requests at once, run them to the end, check them, and clear the cloud."""
         simulation, random, world = self.simulation, self.random, self.simulation.cloud.world
         simulation.batch = random.randint(1, 10)
         requests: list[Mapping[str, Any]] = list(self._requests(first, count))
@@ -89,7 +89,7 @@ class Million:
         identity.revoke_tokens()
 
     def _forget(self) -> None:
-        """The cloud, the queue, the bus and the log; not the service."""
+        """Clear the cloud, the queue, the bus and the log, but not the service."""
         simulation, world = self.simulation, self.simulation.cloud.world
         for plane in (world.servers, world.volumes, world.nova, world.cinder, world.reserved, world.actions):
             plane.clear()
@@ -108,7 +108,7 @@ class Million:
         simulation.clock.sleep(timedelta(hours=1).total_seconds())
 
     def grown(self) -> dict[str, int]:
-        """What the process holds now."""
+        """The current size of the process and of the service's memory."""
         gc.collect()
         visits = self.simulation.service.visits
         return {

@@ -1,4 +1,4 @@
-"""Broken variants of the product: one rule of it left out or turned round, and the invariant that must catch it."""
+"""Mutants: variants of the product with one rule broken, and the invariant that must catch each."""
 
 import json
 import uuid
@@ -35,20 +35,20 @@ def with_rules(rules: Sequence[Rule]) -> Mutate:
 
 
 def without(*names: str) -> Mutate:
-    """The table with rules left out."""
+    """The table of rules without some rules."""
     kept = tuple(rule for rule in RULES if rule.__name__ not in names)
     assert len(RULES) - len(names) == len(kept)
     return with_rules(kept)
 
 
 def with_rule(name: str, other: Rule) -> Mutate:
-    """The table with one rule replaced."""
+    """The table of rules with one rule replaced."""
     assert name in {rule.__name__ for rule in RULES}
     return with_rules(tuple(other if rule.__name__ == name else rule for rule in RULES))
 
 
 def settling(after: Any) -> Mutate:
-    """What follows a DELETE, replaced."""
+    """Replace the decision after a DELETE."""
     return lambda service: replace(service, visits=replace(service.visits, after_delete=after))
 
 
@@ -65,24 +65,24 @@ def trust_compute_alone(case: Case, _policy: Policy, _now: datetime) -> Decision
 
 
 def trust_the_answer(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """As many do: a 202 is success."""
+    """A 202 is a success, as in many services."""
     decision = after_delete(case, answer, policy, now)
     return detached(Detail.DETACHED_NOW) if case.progress.accepted_at else decision
 
 
 def a_lost_answer_is_a_refusal(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """As many do: no answer is a failure."""
+    """A lost answer is a failure, as in many services."""
     decision = after_delete(case, answer, policy, now)
     return failed(Reason.REFUSED_BY_SERVER) if case.progress.unsettled else decision
 
 
 def trust_the_record(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """A job that succeeded is a detach."""
+    """A job's success is proof of the detach."""
     ended = case.seen.ended if case.seen else None
     return detached(Detail.DETACHED_NOW) if ended is Ended.SUCCEEDED else refused(case, policy, now)
 
 
-def one_more(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
+def another_delete(case: Case, _policy: Policy, _now: datetime) -> Decision | None:
     return Delete() if case.progress.accepted_at and case.progress.idle_reads else None
 
 
@@ -90,12 +90,12 @@ def idle_once_is_refused(case: Case, _policy: Policy, _now: datetime) -> Decisio
     return failed(Reason.REFUSED_BY_SERVER) if case.progress.accepted_at else None
 
 
-def fence_without_memory(case: Case, policy: Policy, now: datetime) -> Decision | None:
+def forget_redelivery(case: Case, policy: Policy, now: datetime) -> Decision | None:
     return not_meant(replace(case, progress=replace(case.progress, redelivered_since=None)), policy, now)
 
 
 def any_other_is_newer(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """As the first version did: what was followed has another id, so somebody must have attached the disk again."""
+    """A new attachment id means that somebody attached the disk again, even after a move."""
     if case.standing is Standing.MOVED:
         return detached(Detail.REPLACED_BY_NEWER)
     return not_meant(case, policy, now)
@@ -106,12 +106,12 @@ def unknown_is_moved(case: Case, policy: Policy, now: datetime) -> Decision | No
 
 
 def always(decision: Decision) -> Mutate:
-    """Whatever is asked and whatever the cloud shows, the answer is the same."""
+    """The decision is always the same."""
     return lambda service: replace(service, visits=replace(service.visits, decide=lambda *_: decision))
 
 
 def changed(rule: str, change: Callable[[Case], Case]) -> Mutate:
-    """A rule that sees another case than there is."""
+    """A rule that gets a changed case."""
     real = next(one for one in RULES if one.__name__ == rule)
     return with_rule(rule, lambda case, policy, now: real(change(case), policy, now))
 
@@ -135,46 +135,46 @@ def unprotected(case: Case) -> Case:
 
 
 def at_another_device(case: Case) -> Case:
-    """Every disk is a data disk."""
+    """Move every disk away from the root device, so that it counts as a data disk."""
     ours = replace(case.ours, device="/dev/sdx") if case.ours else None
     listing = tuple(replace(one, device="/dev/sdx") for one in (case.seen and case.seen.listing) or ())
     return replace(case, ours=ours, seen=replace(case.seen, listing=listing) if case.seen else None)
 
 
-def believe_a_no(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """As in the first versions: a clear no is passed on, whatever its source."""
+def believe_a_refusal(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
+    """A clear refusal ends the request at once, even if a gateway answered instead of the service."""
     denial = case.progress.denied
     return failed(denial.reason, denial.why) if denial else after_delete(case, answer, policy, now)
 
 
-def nobody_sends_what_is_throttled(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """A DELETE that was answered with a throttle had no effect, so somebody else did it."""
+def throttled_is_by_other(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """A throttled DELETE had no effect, so somebody else must have detached the disk."""
     decision = gone_from_both(case, policy, now)
     return detached(Detail.DETACHED_BY_OTHER) if decision == detached(Detail.DETACHED_MEANWHILE) else decision
 
 
-def late_is_over(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """A request that is too old ends, whatever has been begun for it."""
+def expiry_ends_everything(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """A request ends at its expiry time, even if a detach is under way."""
     expires = case.request.expires_at
     return failed(Reason.EXPIRED) if expires and now >= expires else None
 
 
-def gone_is_gone(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Where there is no server nothing can be attached to it."""
+def missing_server_is_success(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """If the server does not exist, its disks are detached."""
     if case.seen and case.seen.listing_read and case.seen.listing is None:
         return detached(Detail.SERVER_GONE)
     return nothing_there(case, policy, now)
 
 
 def confirmed_or_failed(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """As many do: a timeout is a failure."""
+    """The confirm timeout is a failure, as in many services."""
     decision = in_progress(case, policy, now)
     announces = isinstance(decision, Requeue) and decision.announce_unconfirmed
     return failed(Reason.REFUSED_BY_SERVER) if announces else decision
 
 
-def said_at_once(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Not confirmed yet, after a second."""
+def announce_at_once(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """Announce `unconfirmed` at the first look after the DELETE."""
     decision = in_progress(case, policy, now)
     fresh = isinstance(decision, Requeue) and not case.progress.unconfirmed_id
     return replace(decision, announce_unconfirmed=True) if fresh and isinstance(decision, Requeue) else decision
@@ -184,7 +184,7 @@ def stuck_at_once(case: Case, policy: Policy, now: datetime) -> Decision | None:
     return failed(Reason.STUCK_DETACHING) if case.volume and case.volume.status == "detaching" else None
 
 
-def for_real(service: Service) -> Service:
+def carry_out_dry_run(service: Service) -> Service:
     """A dry run is carried out."""
 
     def decide_for_real(case: Case, policy: Policy, now: datetime) -> Decision:
@@ -194,14 +194,16 @@ def for_real(service: Service) -> Service:
 
 
 def without_deadline(service: Service) -> Service:
-    """The time of the invocation is not looked at, neither by the visit nor by the calls."""
+    """Neither the visit nor the calls respect the invocation's deadline."""
     visits, hour = service.visits, timedelta(hours=1)
-    return replace(service, visits=replace(visits, clouds=Patient(visits.clouds), clock=lambda: visits.clock() - hour))
+    return replace(
+        service, visits=replace(visits, clouds=LateClouds(visits.clouds), clock=lambda: visits.clock() - hour)
+    )
 
 
 @dataclass
-class Patient:
-    """Clouds whose calls may last until much later."""
+class LateClouds:
+    """Clouds whose calls may take an hour longer than the deadline."""
 
     clouds: Any
 
@@ -213,21 +215,21 @@ class Patient:
 
 
 class NoMemory(dict[Any, Any]):
-    """Keeps nothing."""
+    """A dict that stores nothing."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
         pass
 
 
 def without_pause(service: Service) -> Service:
-    """A DELETE whose answer was lost is repeated as soon as a look shows the disk idle."""
+    """After a lost answer, the DELETE is repeated as soon as a look shows the disk idle."""
     service = without("unsettled")(service)
     return replace(service, visits=replace(service.visits, sent_at=NoMemory()))
 
 
 @dataclass(frozen=True, slots=True)
-class Tidied(EventFactory):
-    """Evidence that is made to look as one would expect."""
+class FalseEvidence(EventFactory):
+    """Verdicts whose evidence shows the first look instead of the last."""
 
     def verdict(self, *arguments: Any) -> Event:
         event = EventFactory.verdict(self, *arguments)
@@ -238,8 +240,8 @@ class Tidied(EventFactory):
 
 
 @dataclass(frozen=True, slots=True)
-class Chatty(EventFactory):
-    """Shows the whole request."""
+class ShowingToken(EventFactory):
+    """Verdicts that contain the task token."""
 
     def verdict(self, case: Case, *arguments: Any) -> Event:
         event = EventFactory.verdict(self, case, *arguments)
@@ -248,30 +250,30 @@ class Chatty(EventFactory):
 
 
 @dataclass(frozen=True, slots=True)
-class Wavering(EventFactory):
-    """Says something else of what was delivered before."""
+class ChangingVerdict(EventFactory):
+    """A redelivery gets a different verdict."""
 
     def verdict(self, case: Case, conclusion: Conclude, *arguments: Any) -> Event:
         again = case.message.receive_count > 1
         return EventFactory.verdict(self, case, failed(Reason.GAVE_UP) if again else conclusion, *arguments)
 
 
-class Deaf:
-    """A bus that says yes and keeps nothing."""
+class LosingBus:
+    """A bus that accepts events and loses them."""
 
     def emit(self, events: Any, deadline: Any = None) -> dict[Any, Any]:
         return {}
 
 
-def at_once_for_ever(case: Case, policy: Policy, now: datetime) -> Decision | None:
-    """Until the time to live is over."""
+def look_every_second(case: Case, policy: Policy, now: datetime) -> Decision | None:
+    """After a lost answer, look every second until the time to live ends."""
     late = now >= case.request.requested_at + timedelta(seconds=900)
     return Requeue(1, "the outcome is unknown") if case.progress.unsettled and not late else None
 
 
 @dataclass
-class OnlyTheFirst:
-    """Of a batch only the first message is sent to ourselves."""
+class FirstOnly:
+    """A queue that sends only the first continuation of a batch."""
 
     queue: Any
 
@@ -279,28 +281,28 @@ class OnlyTheFirst:
         return self.queue.send(dict(list(messages.items())[:1]), deadline)
 
 
-def only_the_first(service: Service) -> Service:
+def first_only(service: Service) -> Service:
     outlets = service.outlets
-    return replace(service, outlets=replace(outlets, queue=OnlyTheFirst(outlets.queue)))
+    return replace(service, outlets=replace(outlets, queue=FirstOnly(outlets.queue)))
 
 
 @dataclass(frozen=True, slots=True)
 class RandomIds(EventFactory):
-    """A fresh id for each emission, as in most services."""
+    """Verdicts with a new id for each emission, as in many services."""
 
     def verdict(self, *arguments: Any) -> Event:
         event = EventFactory.verdict(self, *arguments)
         return replace(event, body=event.body.replace(event.id, str(uuid.uuid4())))
 
 
-class Forgetful:
-    """A queue that says yes and keeps nothing."""
+class LosingQueue:
+    """A queue that accepts messages and loses them."""
 
     def send(self, messages: Any, deadline: Any = None) -> dict[Any, Any]:
         return {}
 
 
-class Talkative(Observer):
+class LoggingPassword(Observer):
     """Logs the password of the simulated cloud."""
 
     def step(self, step: Any) -> None:
@@ -308,21 +310,21 @@ class Talkative(Observer):
 
 
 def attach_later(simulation: Stack, stage: Stage) -> None:
-    """Somebody attaches the free disk to the server, when no two clocks can disagree any more that it is newer."""
+    """Somebody attaches the free disk to the server, late enough that clock skew does not matter."""
     asked = stage.requests[0]["data"]
     stage.later(20, partial(stage.world.attach, asked["server_id"], asked["volume_id"]))
 
 
-class Hasty(Group):
-    """Over as soon as one volume is."""
+class OverAfterOne(Group):
+    """A group that is over as soon as one volume is."""
 
     @property
     def is_over(self) -> bool:
         return any(member.is_over for member in self.volumes) or not self.volumes
 
 
-class Impatient(Group):
-    """Over when every volume has its verdict, whether the bus has taken it or not."""
+class OverBeforeBus(Group):
+    """A group that is over when every volume has its verdict, even if the bus has not accepted it yet."""
 
     @property
     def is_over(self) -> bool:
@@ -331,7 +333,7 @@ class Impatient(Group):
 
 @dataclass(frozen=True)
 class Regrouped(Service):
-    """Keeps volumes together in another kind of group."""
+    """A service that uses another class of groups."""
 
     kind: type[Group] = Group
 
@@ -344,8 +346,8 @@ def regrouped(kind: type[Group]) -> Mutate:
 
 
 @dataclass
-class Busy:
-    """A bus that takes each verdict at the third offer, and a summary at once."""
+class SlowBus:
+    """A bus that accepts each verdict at the third attempt, and a summary at once."""
 
     bus: Any
     offered: Counter[str] = field(default_factory=Counter)
@@ -357,22 +359,22 @@ class Busy:
         return {**dict.fromkeys(late, Unsent("ThrottlingException")), **self.bus.emit(taken, deadline)}
 
 
-def impatient(service: Service) -> Service:
+def over_before_bus(service: Service) -> Service:
     outlets = service.outlets
-    return regrouped(Impatient)(replace(service, outlets=replace(outlets, bus=Busy(outlets.bus))))
+    return regrouped(OverBeforeBus)(replace(service, outlets=replace(outlets, bus=SlowBus(outlets.bus))))
 
 
 @dataclass(frozen=True, slots=True)
-class Short(EventFactory):
-    """Its summaries leave a volume out."""
+class ShortSummary(EventFactory):
+    """Summaries that omit a volume."""
 
     def summary(self, group: Group, now: datetime) -> Event:
         return EventFactory.summary(self, group.model_copy(update={"volumes": group.volumes[1:]}), now)
 
 
 @dataclass(frozen=True, slots=True)
-class Renamed(EventFactory):
-    """Each emission of a summary has an id of its own."""
+class RandomSummaryIds(EventFactory):
+    """Summaries with a new id for each emission."""
 
     def summary(self, group: Group, now: datetime) -> Event:
         event = EventFactory.summary(self, group, now)
@@ -380,8 +382,8 @@ class Renamed(EventFactory):
 
 
 @dataclass
-class Rootless:
-    """Clouds whose servers seem to have booted from nowhere."""
+class RootlessClouds:
+    """Clouds whose servers show a wrong root device."""
 
     clouds: Any
 
@@ -394,7 +396,7 @@ class Rootless:
 
 @dataclass
 class RootlessCloud:
-    """One of them; everything else is as the cloud says."""
+    """A cloud that shows a wrong root device; everything else is right."""
 
     cloud: Any
 
@@ -407,12 +409,15 @@ class RootlessCloud:
 
 
 def rootless(service: Service) -> Service:
-    return replace(service, visits=replace(service.visits, clouds=Rootless(service.visits.clouds)))
+    return replace(service, visits=replace(service.visits, clouds=RootlessClouds(service.visits.clouds)))
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A broken variant, the story in which it shows, who else acts, and the invariant that must catch it."""
+    """A broken variant, a story that reveals it, the act of others if needed, and the invariant that must catch it.
+
+    With `deaths`, it shows only if a delivery dies.
+    """
 
     rule: str
     mutate: Mutate
@@ -429,7 +434,7 @@ ONE_ANSWER: Mapping[str, Mutate] = {
     "server_not_found": always(failed(Reason.SERVER_NOT_FOUND)),
     "already_detached": always(detached(Detail.ALREADY_DETACHED)),
 }
-"""Products that always say the same."""
+"""Products that always give the same verdict."""
 
 MUTANTS = (
     Mutant("rule 1, compute is not asked", with_rule("gone_from_both", trust_block_storage_alone), "planes-apart",
@@ -439,68 +444,74 @@ MUTANTS = (
     Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
     Mutant("rule 1, a job's success is believed", with_rule("refused", trust_the_record), "job-lies",
            "verdicts_are_true"),
-    Mutant("rule 2, one more after an accepted one", with_rule("refused", one_more), "marked-very-late",
+    Mutant("rule 2, another DELETE after an accepted one", with_rule("refused", another_delete), "marked-very-late",
            "one_effective_delete"),
-    Mutant("rule 2, a lost answer is a no", settling(a_lost_answer_is_a_refusal),
+    Mutant("rule 2, a lost answer is a refusal", settling(a_lost_answer_is_a_refusal),
            "lost-with-effect", "verdicts_are_true"),
     Mutant("rule 3, any attachment is meant", without("not_meant"), "newer", "gates_hold"),
-    Mutant("rule 3, a newer one is taken for the old", without("not_meant"), "late", "verdicts_are_true", swap),
-    Mutant("rule 3, a moved one is taken for a newer", with_rule("not_meant", any_other_is_newer), "resized",
+    Mutant("rule 3, a newer attachment is taken for the old", without("not_meant"), "late", "verdicts_are_true", swap),
+    Mutant("rule 3, a moved attachment is taken for a newer one", with_rule("not_meant", any_other_is_newer), "resized",
            "verdicts_are_true"),
-    Mutant("rule 3, an unknown one is taken for moved", with_rule("not_meant", unknown_is_moved), "newer-unknown",
+    Mutant("rule 3, an unknown attachment is taken for a moved one", with_rule("not_meant", unknown_is_moved),
+           "newer-unknown",
            "gates_hold"),
-    Mutant("rule 3, no memory of an earlier delivery", with_rule("not_meant", fence_without_memory), "already-detached",
+    Mutant("rule 3, an earlier delivery is forgotten", with_rule("not_meant", forget_redelivery), "already-detached",
            "no_contradiction", attach_later, deaths=True),
     Mutant("rule 4, one idle look is a refusal", with_rule("refused", idle_once_is_refused), "marked-late",
            "verdicts_are_true"),
     Mutant("no safety gates", without("unsafe"), "unsafe", "gates_hold"),
     Mutant("random event ids", with_outlets(events=RandomIds()), "detach",
            "one_final_verdict_id", deaths=True),
-    Mutant("continuations get lost", with_outlets(queue=Forgetful()), "detach", "one_final_verdict_id"),
-    Mutant("rule 2, a clear no is believed", settling(believe_a_no), "denied-after-effect", "verdicts_are_true"),
-    Mutant("rule 2, a throttle had no effect", with_rule("gone_from_both", nobody_sends_what_is_throttled),
+    Mutant("continuations get lost", with_outlets(queue=LosingQueue()), "detach", "one_final_verdict_id"),
+    Mutant("rule 2, a clear refusal is believed", settling(believe_a_refusal), "denied-after-effect",
+           "verdicts_are_true"),
+    Mutant("rule 2, a throttle had no effect", with_rule("gone_from_both", throttled_is_by_other),
            "throttled-with-effect", "verdicts_are_true"),
     Mutant("rule 2, no pause after a lost answer", without_pause, "lost-and-marked-late",
            "one_effective_delete"),
     Mutant("rule 5, a timeout is a failure", with_rule("in_progress", confirmed_or_failed), "never",
            "verdicts_are_true"),
-    Mutant("rule 5, unconfirmed is said at once", with_rule("in_progress", said_at_once), "detach",
+    Mutant("rule 5, unconfirmed is announced at once", with_rule("in_progress", announce_at_once), "detach",
            "verdicts_are_true"),
-    Mutant("rule 5, whatever is under way is stuck", with_rule("in_progress", stuck_at_once), "detach",
+    Mutant("rule 5, every detach under way is stuck", with_rule("in_progress", stuck_at_once), "detach",
            "verdicts_are_true"),
-    Mutant("rule 6, no server is success", with_rule("nothing_there", gone_is_gone), "wrong-server",
+    Mutant("rule 6, a missing server is success", with_rule("nothing_there", missing_server_is_success), "wrong-server",
            "verdicts_are_true"),
-    Mutant("rule 7, too old is over", with_rule("expired", late_is_over), "expires-meanwhile", "verdicts_are_true"),
-    Mutant("rule 7, after an expiry it is looked at every second", with_rule("unsettled", at_once_for_ever),
+    Mutant("rule 7, an expiry ends a detach under way", with_rule("expired", expiry_ends_everything),
+           "expires-meanwhile", "verdicts_are_true"),
+    Mutant("rule 7, after an expiry there is a look every second", with_rule("unsettled", look_every_second),
            "expires-unsettled", "nothing_is_hammered"),
-    Mutant("a system disk is a disk", changed("unsafe", at_another_device), "system-disk", "gates_hold"),
-    Mutant("a lock is not looked at", changed("unsafe", with_server(locked=False)), "locked", "gates_hold"),
-    Mutant("the kind of the server is not looked at", changed("unsafe", with_server(tags=("__type_baremetal",))),
+    Mutant("a system disk counts as a data disk", changed("unsafe", at_another_device), "system-disk", "gates_hold"),
+    Mutant("a lock is ignored", changed("unsafe", with_server(locked=False)), "locked", "gates_hold"),
+    Mutant("the kind of the server is ignored", changed("unsafe", with_server(tags=("__type_baremetal",))),
            "virtual", "gates_hold"),
-    Mutant("protection is not looked at", changed("unsafe", unprotected), "protected", "gates_hold"),
-    Mutant("everybody attests", changed("unsafe", with_request(unmounted=True)), "unsafe", "gates_hold"),
-    Mutant("a dry run is carried out", for_real, "dry-run", "gates_hold"),
-    Mutant("the deadline is not looked at", without_deadline, "slow-cloud", "nothing_outlives_its_invocation"),
-    Mutant("one case of a batch is lost", only_the_first, "two-disks", "one_final_verdict_id"),
-    Mutant("verdicts get lost", with_outlets(bus=Deaf()), "detach", "one_final_verdict_id"),
-    Mutant("a redelivery is told something else", with_outlets(events=Wavering()), "already-detached",
+    Mutant("protection is ignored", changed("unsafe", unprotected), "protected", "gates_hold"),
+    Mutant("an attestation is assumed", changed("unsafe", with_request(unmounted=True)), "unsafe", "gates_hold"),
+    Mutant("a dry run is carried out", carry_out_dry_run, "dry-run", "gates_hold"),
+    Mutant("the deadline is ignored", without_deadline, "slow-cloud", "nothing_outlives_its_invocation"),
+    Mutant("one case of a batch is lost", first_only, "two-disks", "one_final_verdict_id"),
+    Mutant("verdicts get lost", with_outlets(bus=LosingBus()), "detach", "one_final_verdict_id"),
+    Mutant("a redelivery gets a different verdict", with_outlets(events=ChangingVerdict()), "already-detached",
            "no_contradiction", deaths=True),
-    Mutant("evidence is made up", with_outlets(events=Tidied()), "detach", "evidence_agrees"),
-    Mutant("a task token is shown", with_outlets(events=Chatty()), "task-token", "nothing_secret"),
+    Mutant("evidence is made up", with_outlets(events=FalseEvidence()), "detach", "evidence_agrees"),
+    Mutant("a task token is shown", with_outlets(events=ShowingToken()), "task-token", "nothing_secret"),
     *(Mutant(f"always {name}", mutate, "detach", "verdicts_are_true") for name, mutate in ONE_ANSWER.items()),
-    Mutant("a summary does not wait for the last volume", regrouped(Hasty), "summed-up", "summaries_are_complete"),
-    Mutant("a summary does not wait for the bus", impatient, "all-data-disks", "summaries_come_last"),
-    Mutant("a verdict is forgotten in the summary", with_outlets(events=Short()), "summed-up",
+    Mutant("a summary does not wait for the last volume", regrouped(OverAfterOne), "summed-up",
            "summaries_are_complete"),
-    Mutant("a summary has random ids", with_outlets(events=Renamed()), "no-data-disks", "one_summary_id", deaths=True),
-    Mutant("the system disk is among all data disks", rootless, "all-data-disks", "summaries_list_what_was_there"),
-    Mutant("the system disk is detached with the others", rootless, "all-data-disks", "system_disk_stays"),
-    Mutant("a password is logged", with_outlets(observers=(Talkative(),)), "detach", "nothing_secret"),
+    Mutant("a summary does not wait for the bus", over_before_bus, "all-data-disks", "summaries_come_last"),
+    Mutant("a verdict is missing in the summary", with_outlets(events=ShortSummary()), "summed-up",
+           "summaries_are_complete"),
+    Mutant("a summary has random ids", with_outlets(events=RandomSummaryIds()), "no-data-disks", "one_summary_id",
+           deaths=True),
+    Mutant("the system disk is listed with the data disks", rootless, "all-data-disks",
+           "summaries_list_what_was_there"),
+    Mutant("the system disk is detached with the data disks", rootless, "all-data-disks", "system_disk_stays"),
+    Mutant("a password is logged", with_outlets(observers=(LoggingPassword(),)), "detach", "nothing_secret"),
 )  # fmt: skip
 
 
 def violations_of(mutant: Mutant) -> list[str]:
-    """All that the mutant commits, over all points at which others act and the process dies."""
+    """All violations of the mutant, over the points at which others act and the process dies."""
     story = BY_NAME[mutant.story]
     simulation, stage = story.begin(mutate=mutant.mutate)
     found = judged(simulation, stage)

@@ -1,4 +1,4 @@
-"""What must hold of every run, judged from the simulated world's own history."""
+"""The invariants of every run, checked against the simulated world's own history."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FINAL = ("detached", "failed", "checked")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over: who asked for what, what was emitted, what happened, what was logged.
+    """A finished run: its requests, events, history and logs.
 
-    In a `rough` one others change what was asked for at any time, also between two deliveries of a request.
+    In a `rough` run, others change the requested disks at any time, also between two deliveries of a request.
 
-    `events` are verdicts; summaries stand among all that was said of a request, in `summed`.
-    `binding_of` names the binding of each attachment, moved or not, `made` when each binding was made. `late` are
-    DELETEs that were not over when their invocation was. `looks` are the times at which each volume was read.
+    `events` are the verdicts; `summed` has the summaries. `binding_of` has the binding of each attachment, and `made`
+    the time at which each binding was made. `late` are DELETEs that were not finished when their invocation ended.
+    `looks` are the times at which each volume was read.
     """
 
     requests: list[Mapping[str, Any]]
@@ -111,15 +111,15 @@ class Run:
         ]
 
     def attached_at_once(self, request: Mapping[str, Any]) -> bool:
-        """Whether somebody attached the disk anew so soon after the request that two clocks may disagree on it."""
+        """Whether somebody attached a disk so soon after the request that clock skew hides the order."""
         asked, where = datetime.fromisoformat(request["time"]), request["data"]["server_id"]
         made = [one.at for one in self.history if one.what is What.ATTACHED and one.server_id == where]
         return any(asked < at <= asked + SKEW + timedelta(seconds=1) for at in made)
 
     def cannot_tell(self, request_id: str, volume: str | None) -> bool:
-        """Whether a delivery died, the cloud tells no time of the attachment, and keeps no records that tell it.
+        """Whether a delivery died, and the cloud shows neither the time of the attachment nor action records.
 
-        Right after the request was made the attachment can only be the one that was meant; later it may be another.
+        Right after the request, the attachment can only be the meant one; later it may be another.
         """
         views = self.views_of(request_id, volume)
         timeless = (one for view in views for moment in view.moments for one in (*moment.shown, moment.listed) if one)
@@ -127,7 +127,7 @@ class Run:
         return silent and views[0].asked.deaths and any(one.attached_at is None for one in timeless)
 
     def views_of(self, request_id: str, volume: str | None) -> list[View]:
-        """What is known of each final verdict of a request."""
+        """The views of each final verdict of a request."""
         return [
             view
             for event, view in zip(self.events, self.views, strict=True)
@@ -140,12 +140,12 @@ class Run:
 
 
 def _planted(requests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What requests hold that nobody but the service may see."""
+    """The secrets in requests: their task tokens."""
     return (token for request in requests if (token := request["data"].get("task_token")))
 
 
 def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_records: bool = True) -> list[View | None]:
-    """What is known of each event, by the record; None for one that answers no request of these."""
+    """The view of each verdict; None for one that answers none of these requests."""
     promise = promise_of(simulation)
     messages: dict[str, list[Queued]] = defaultdict(list)
     for message in simulation.queue.ever:
@@ -177,7 +177,7 @@ def _verdicts(simulation: Stack) -> list[dict[str, Any]]:
 
 
 def summed_of(simulation: Stack, requests: Sequence[Mapping[str, Any]]) -> list[Summed]:
-    """Each request with all that was said of it."""
+    """Each request with all its events."""
     messages: dict[str, list[Queued]] = defaultdict(list)
     for message in simulation.queue.ever:
         messages[_request_of(message.body)].append(message)
@@ -193,7 +193,7 @@ def summed_of(simulation: Stack, requests: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _for(request: Mapping[str, Any], volume: str | None) -> Mapping[str, Any]:
-    """What a request asks of one of its volumes; of none, where its disks could not be listed."""
+    """The request for one of its volumes; without a volume if its disks could not be listed."""
     return {**request, "data": {**request["data"], "volume_id": volume or ""}}
 
 
@@ -203,7 +203,7 @@ def _keys(request: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
 
 
 def promise_of(simulation: Stack) -> Promise:
-    """What the operator of a simulation has set."""
+    """The operator's settings of a simulation."""
     policy = simulation.settings.policy
     return Promise(
         confirm=policy.confirm_timeout,
@@ -219,7 +219,7 @@ def promise_of(simulation: Stack) -> Promise:
 def asked_of(
     simulation: Stack, request: Mapping[str, Any], mine: Sequence[Queued], wishes: Counter[tuple[str, str | None]]
 ) -> Asked:
-    """A request with what the queue did with its messages; `wishes` counts who asks for which disk."""
+    """A request with the record of its messages in the queue; `wishes` counts the requests for each disk."""
     queue, data = simulation.queue, request["data"]
     return Asked(
         request,
@@ -231,7 +231,7 @@ def asked_of(
 
 
 def _request_of(body: str) -> str:
-    """The id of the request that a message holds, itself or in a continuation of it."""
+    """The id of the request in a message, which is the request itself or a continuation."""
     value = json.loads(body)
     return str(value.get("id") or value.get("request", {}).get("id"))
 
@@ -240,7 +240,7 @@ Invariant = Callable[[Run], Iterator[str]]
 
 
 def one_final_verdict_id(run: Run) -> Iterator[str]:
-    """Exactly one final verdict id for each request and volume, and nothing left in the queues."""
+    """Each volume of a request gets exactly one final verdict id, and the queues are empty."""
     for request in run.requests:
         for _, volume in _keys(request):
             ids = {event["id"] for event in run.final(request, volume)}
@@ -251,19 +251,21 @@ def one_final_verdict_id(run: Run) -> Iterator[str]:
 
 
 TIME_IS_OVER = {("failed", "expired"), ("failed", "gave_up")}
-"""Which of its times is over differs between the deliveries of a request."""
+"""Failures by a timeout. Two deliveries of a request may find different ones of its times over."""
 
 
 def no_contradiction(run: Run) -> Iterator[str]:
-    """No final verdict says something else than an earlier one of the same request.
+    """No final verdict of a request contradicts an earlier one.
 
-    Five things are not promised; all have the same id, so that a consumer which dedupes hears only the first.
-    What died five times over is answered as unknown, though one delivery may have got as far as its verdict. A
-    second copy of a request, looked at for the first time much later, is `expired` or `gave_up`, or `superseded` if
-    somebody attached the disk anew. A redelivery is `superseded` if that was within what clocks may differ by from the
-    request, or if the cloud tells neither when the attachment was made nor what has happened to the server since. Of a
-    request with an expiry two deliveries may fail for different reasons; none fails if the other has detached. A
-    redelivery does not find what was deleted since the delivery before it, which had seen it.
+    There are five exceptions. All these verdicts have the same id, so a consumer that deduplicates gets only the first.
+
+    - A request whose message became a dead letter is answered as unknown, although a delivery may have had a verdict.
+    - A second copy of a request, first read much later, may be `expired` or `gave_up`, or `superseded` if somebody
+      attached the disk again.
+    - A redelivery may be `superseded` if somebody attached the disk again within the clock skew of the request, or if
+      the cloud shows neither the time of the attachment nor action records.
+    - If a request has an expiry time, two deliveries may fail for different reasons. None fails if another detached.
+    - A redelivery does not find a server or volume that was deleted after the delivery before it.
     """
     for request, volume in ((asked, volume) for asked in run.requests for _, volume in _keys(asked)):
         said = {(e["data"]["verdict"], (e["data"].get("reason") or {}).get("code")) for e in run.final(request, volume)}
@@ -290,10 +292,10 @@ BY_OTHERS = (What.MOVING, What.MOVED, What.ATTACHED)
 
 
 def _others_acted(run: Run, request_id: str, volume: str | None) -> bool:
-    """Whether a delivery died, and others moved or attached the disk from the first of its verdicts to the last.
+    """Whether a delivery died, and others moved or attached the disk between its first and last verdict.
 
-    Who has said `detached` must remember that there was a delivery before, and not call what was attached since a
-    failure; unless the server was moved too, so that nobody can tell.
+    After `detached`, a redelivery must not fail because of an attachment made since: the request's progress says that
+    there was an earlier delivery. It may fail if the server was moved, too, because then the two cannot be told apart.
     """
     views = run.views_of(request_id, volume)
     if len(views) < 2 or not views[0].asked.deaths:
@@ -308,7 +310,7 @@ def _others_acted(run: Run, request_id: str, volume: str | None) -> bool:
 
 
 def _deleted(run: Run, request_id: str, volume: str | None) -> Iterator[str]:
-    """What a redelivery calls "not found" although it was there when a delivery that died had the request."""
+    """The "not found" reasons that a redelivery may give for what was deleted after a delivery that died."""
     views = run.views_of(request_id, volume)
     if len(views) > 1 and views[0].asked.deaths:
         life = max(views, key=lambda view: view.said).life
@@ -319,9 +321,9 @@ def _deleted(run: Run, request_id: str, volume: str | None) -> Iterator[str]:
 
 
 def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
-    """Whether a delivery died or was doubled, and others changed the disk or its server between its final verdicts.
+    """Whether a delivery died or was duplicated, and the world changed between its verdicts.
 
-    Or the cloud answered the DELETEs of one delivery otherwise than those of the other.
+    Others changed the disk or its server, or the cloud answered the DELETEs of the deliveries differently.
     """
     views = run.views_of(request_id, volume)
     if len(views) < 2 or not views[0].asked.deaths:
@@ -333,14 +335,14 @@ def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
 
 
 def verdicts_are_true(run: Run) -> Iterator[str]:
-    """Each verdict agrees with the world at its time; above all, detached means detached."""
+    """The cloud's record justifies each verdict at its time; above all, `detached` means detached."""
     for event, view in zip(run.events, run.views, strict=True):
         if view and (why := objection(view, event["data"])):
             yield f"{event['data']['request']['id']}: {why}"
 
 
 def nothing_newer_is_cut(run: Run) -> Iterator[str]:
-    """No DELETE takes effect on a binding made after every request for it."""
+    """No DELETE takes effect on a binding that is newer than every request for the disk."""
     for entry in run.happened(What.DELETE_ACCEPTED):
         asked = [
             datetime.fromisoformat(request["time"])
@@ -354,10 +356,10 @@ def nothing_newer_is_cut(run: Run) -> Iterator[str]:
 
 
 def one_effective_delete(run: Run) -> Iterator[str]:
-    """No DELETE is accepted for a binding, moved or not, that an accepted one is still at work on.
+    """No DELETE is accepted for a binding, moved or not, while an accepted one is still being carried out.
 
-    Where a cloud shows nothing of a detach that it has accepted, a second requester, or a delivery after a death, can
-    not know of it. Whoever has heard of the acceptance does.
+    Exception: as long as the cloud shows nothing of an accepted detach, a second request or a delivery after a death
+    cannot know of it. A delivery that knows of the acceptance must not send a DELETE.
     """
     blind = {view.where for view in run.views if view and (view.asked.shared or view.asked.deaths)}
     at_work: dict[str, bool] = {}
@@ -374,12 +376,12 @@ def one_effective_delete(run: Run) -> Iterator[str]:
 
 
 def nothing_outlives_its_invocation(run: Run) -> Iterator[str]:
-    """No DELETE is on its way when the handler has returned, or when Lambda ends it."""
+    """No DELETE is under way when the handler returns or Lambda stops it."""
     yield from run.late
 
 
 def evidence_agrees(run: Run) -> Iterator[str]:
-    """What a verdict shows does not contradict what it says."""
+    """The evidence of a verdict does not contradict the verdict."""
     for event in run.events:
         data = event["data"]
         for wrong, why in _contradictions(data):
@@ -410,11 +412,11 @@ def _contradictions(data: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
 
 OFTEN = timedelta(minutes=5)
 LOOKS = 60
-"""A request that goes on for long reads its volume some 40 times in its first five minutes, and less often later."""
+"""The most reads of a volume in `OFTEN`. A long request has about 40 in its first five minutes, and fewer later."""
 
 
 def nothing_is_hammered(run: Run) -> Iterator[str]:
-    """No volume is read so often, for so long, that only a loop without a pause can do it."""
+    """No volume is read in a loop without pauses."""
     asking = Counter(volume for request in run.requests for _, volume in _keys(request))
     for volume, times in run.looks.items():
         deaths = any(view.asked.deaths for view in run.views if view and view.where[1] == volume)
@@ -427,18 +429,18 @@ def nothing_is_hammered(run: Run) -> Iterator[str]:
 
 HOLDS = {"refused_by_server", "stuck_detaching", "system_disk", "attestation_required", "server_running", "superseded",
          "server_locked", "volume_protected", "not_bare_metal"}  # fmt: skip
-"""Who says this must show an attachment."""
+"""The details whose evidence must show an attachment."""
 
 
 def gates_hold(run: Run) -> Iterator[str]:
-    """For a disk that must not be touched (unsafe, a dry run, attached later) no DELETE is sent at all."""
+    """No DELETE is sent for a disk that must stay attached (unsafe, a dry run, attached later)."""
     for entry in run.happened(What.DELETE_RECEIVED):
         if entry.volume_id in run.untouchable:
             yield f"a DELETE was sent for {entry.volume_id}"
 
 
 def nothing_secret(run: Run) -> Iterator[str]:
-    """No token, task token or password, old or new, stands in any event or log line."""
+    """No token, task token or password, old or new, appears in an event or log line."""
     for text in (*map(str, run.events), *run.logs):
         for secret in run.secrets:
             if secret in text:
@@ -465,5 +467,5 @@ INVARIANTS: tuple[Invariant, ...] = (
 
 
 def violations(run: Run) -> list[str]:
-    """All that is wrong with a run, each with the name of its invariant."""
+    """All violations of a run, each with the name of its invariant."""
     return [f"{invariant.__name__}: {what}" for invariant in INVARIANTS for what in invariant(run)]

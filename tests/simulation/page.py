@@ -47,7 +47,7 @@ def rows() -> Iterator[str]:
 def model_rows() -> Iterator[str]:
     for rule, (left, _) in BROKEN.items():
         found = explore(left, {rule})
-        yield f"| {rule} | `{found.wrong}` | {len(found.way)} |\n"
+        yield f"| {rule} | `{found.wrong}` | {len(found.path)} |\n"
 
 
 def lines_on_page() -> Mapping[str, str]:

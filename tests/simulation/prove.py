@@ -1,8 +1,8 @@
-"""`make prove`: the long proofs, on all cores, with their counts; `make test` takes a slice of each.
+"""`make prove`: runs the long proofs on all cores and reports what they reached; `make slices` runs a part of each.
 
-With names, such as `rough`, only the proofs that begin with one of them. With PROOF_API=bms_v1 (`make prove
-API=bms_v1`) all of it by the job API of bare metal servers, on a cloud whose compute API is closed. ACCESS names the
-way to log in (`tests.access.WAYS`); without it that is a password.
+With arguments, such as `rough`, it runs only the proofs whose names begin with one of them. With PROOF_API=bms_v1
+(`make prove API=bms_v1`) it uses the job API of bare metal servers, on a cloud whose compute API is closed. ACCESS is
+the login method (`tests.access.WAYS`); the default is a password.
 """
 
 import itertools
@@ -17,13 +17,13 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
-from tests.simulation.reach import Counts, by_the_model, counting, everything, illegal, report, said
+from tests.simulation.reach import Counts, count_verdicts, counting, everything, illegal, report, report_model
 
 STEP = int(os.environ.get("PROOF_STEP", "29"))
-"""Every STEP-th case of the long enumerations; 1 takes them all."""
+"""The tests take every STEP-th case of long enumerations; 1 takes all."""
 
 MOST = int(os.environ.get("PROOF_MOST", "8"))
-"""And no more than about so many of one story: some have hundreds of effects."""
+"""The tests take at most about this many cases of one story: some stories have hundreds of effects."""
 
 SEED = 20261123
 
@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 
 def sampled(cases: Sequence[T], step: int) -> Sequence[T]:
-    """What `make test` takes of an enumeration, evenly from all of it."""
+    """The part of an enumeration that the tests take, evenly distributed."""
     return cases[:: max(step, len(cases) // MOST)]
 
 
 @dataclass
 class Judged:
-    """What is wrong with a case, and what happened in it."""
+    """The result of a case: its violations, and what it reached."""
 
     wrong: list[str] = field(default_factory=list)
     counts: Counts = field(default_factory=Counter)
@@ -45,7 +45,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Proof:
-    """What is tried, how it is judged, how many have to be tried at least, and what of them is missing all the same."""
+    """A proof: its cases, the check of a case, the least number of cases, and the check for ends not reached."""
 
     name: str
     cases: Callable[[], Iterable[Any]]
@@ -55,7 +55,7 @@ class Proof:
 
 
 def crash_cases() -> Iterator[tuple[Any, ...]]:
-    """Every single death of every story, pairs of deaths, others acting at every point, and both together."""
+    """For every story: every single death, pairs of deaths, acts of others at every point, and deaths with acts."""
     from tests.simulation.stories import SHARED_STAGE, STORIES, effects_of
     from tests.simulation.test_others import ACTS
 
@@ -84,20 +84,20 @@ def judge_crash(case: tuple[Any, ...]) -> Judged:
     act = next((act for act in ACTS if act.__name__ == act_name), None)
     if act:
         simulation.effects.interventions[number] = partial(before, act, simulation, stage)
-    return told(found, simulation, stage)
+    return finished(found, simulation, stage)
 
 
-def told(found: Judged, simulation: Any, stage: Any) -> Judged:
-    """Run to the end; what is wrong, and what was said."""
+def finished(found: Judged, simulation: Any, stage: Any) -> Judged:
+    """Run to the end; add the violations and the verdicts to the result."""
     from tests.simulation.stories import judged
 
     found.wrong += judged(simulation, stage)
-    said(simulation.bus.events, found.counts)
+    count_verdicts(simulation.bus.events, found.counts)
     return found
 
 
 def consumer_cases() -> Iterator[tuple[str, tuple[int, str], int]]:
-    """A death at every point of a request whose verdict a sink and a task wait for; the sink is away at first."""
+    """A death at every point of a request with a sink and a task token; the sink is there, or unavailable at first."""
     from tests.simulation.test_consumers import ENDINGS, points
 
     for ending, away in itertools.product(ENDINGS, (0, 2)):
@@ -114,9 +114,9 @@ GIVEN_ONCE = {"api_rejected", "forbidden", "server_locked", "volume_frozen", "vo
 
 
 def scenario_cases() -> Iterator[tuple[str, bool, tuple[int, str] | None]]:
-    """Every scenario of the catalogue, for real and as a dry run, undisturbed and with a death at each point.
+    """Every scenario, as a detach and as a dry run, undisturbed and with a death at each point.
 
-    A clear no that the cloud gives once only is not what a delivery after a death hears.
+    No deaths in scenarios with a refusal that the cloud gives only once: the delivery after a death does not get it.
     """
     from simulator.scenarios import CATALOGUE
     from tests.simulation.stories import SCENARIOS
@@ -136,14 +136,14 @@ def judge_scenario(case: tuple[str, bool, tuple[int, str] | None]) -> Judged:
     name, dry, death = case
     found = Judged()
     story = next(one for one in SCENARIOS if one.name == name)
-    if death:  # a message comes again after six minutes: time to live is longer than that
+    if death:  # a message is redelivered after six minutes, so the time to live must be longer
         story = replace(story, settings={**story.settings, **SETTINGS})
     deaths = frozenset({death} if death else ())
-    return told(found, *story.begin(deaths, mutate=counting(found.counts), dry=dry))
+    return finished(found, *story.begin(deaths, mutate=counting(found.counts), dry=dry))
 
 
 def fault_cases() -> Iterator[tuple[Any, ...]]:
-    """Every fault at every call, and random pairs of them."""
+    """Every fault at every call, and random pairs of faults."""
     from tests.simulation.test_faults import CASES, FAULTS, OPERATIONS, STORIES
 
     yield from ((story, (operation, fault, skip)) for story, operation, fault, skip in CASES)
@@ -163,7 +163,7 @@ def judge_fault(case: tuple[Any, ...]) -> Judged:
     found = Judged()
     simulation, stage = BY_NAME[name].begin(mutate=counting(found.counts))
     struck(simulation, *strikes)
-    return told(found, simulation, stage)
+    return finished(found, simulation, stage)
 
 
 ROUGH_RUNS = int(os.environ.get("ROUGH_RUNS", "4000"))
@@ -175,13 +175,13 @@ def rough_cases() -> Iterator[int]:
 
 
 def judge_rough(seed: int) -> Judged:
-    """One world in which everything goes wrong at once."""
+    """Play the rough world of a seed."""
     from tests.simulation.rough import Rough
 
     found = Judged()
     rough = Rough(seed, counting(found.counts))
     found.wrong += rough.violations()
-    said(rough.simulation.bus.events, found.counts)
+    count_verdicts(rough.simulation.bus.events, found.counts)
     found.counts["requests", "rough"] += len(rough.stage.requests)
     return found
 
@@ -193,23 +193,23 @@ def judge_sender_case(case: Any) -> Judged:
 
 
 def sender_cases() -> Iterator[tuple[str, int | None]]:
-    """Messages that end without a look."""
+    """The cases of `senders`."""
     from tests.simulation import senders
 
     return senders.sender_cases()
 
 
 HOSTILE_BATCHES = 10_640
-"""Of nine hostile messages each, so that there are 100,000 of them that the queue takes."""
+"""Batches of nine hostile messages each: enough for 100,000 hostile messages that the queue accepts."""
 
 
 def hostile_cases() -> Iterator[range]:
-    """The seeds of the batches, some together."""
+    """The seeds of the batches, in groups."""
     return (range(start, start + 20) for start in range(0, HOSTILE_BATCHES, 20))
 
 
 def judge_hostile(seeds: range) -> Judged:
-    """Batches of ten: nine hostile messages of kinds that are drawn, and one ordinary request in each."""
+    """Play batches of ten: nine hostile messages of random kinds and one ordinary request."""
     from tests.simulation.hostile import drawn, play
 
     found = Judged()
@@ -217,12 +217,12 @@ def judge_hostile(seeds: range) -> Judged:
         batch = play(drawn(seed), seed)
         found.wrong.extend(f"seed {seed}: {wrong}" for wrong in batch.violations())
         found.counts.update(batch.counts())
-        said(batch.bus.events, found.counts)
+        count_verdicts(batch.bus.events, found.counts)
     return found
 
 
 def hostile_gaps(counts: Counts) -> list[str]:
-    """Prints what became of the hostile messages, by kind; what was never reached, or not often enough."""
+    """Print how the hostile messages of each kind ended; return what was not reached, or not often enough."""
     from tests.simulation.hostile import KINDS, NOT_SENT, never_reached
 
     ends = sorted({end for name, end in counts if name in KINDS})
@@ -260,7 +260,7 @@ def main() -> int:
     from tests.access import WAYS, chosen
 
     if chosen() not in WAYS:
-        print(f"ACCESS={chosen()} is no way to log in: it is one of {', '.join(WAYS)}.", file=sys.stderr)
+        print(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(WAYS)}.", file=sys.stderr)
         return 2
     print(f"logging in by {chosen()}")
     good = True
@@ -291,16 +291,16 @@ def main() -> int:
                 print(f"        {case}: {wrong}", file=sys.stderr)
             for gap in gaps:
                 print(f"        never reached: {gap}", file=sys.stderr)
-    print(f"\n{'what was tried':<30} {'how often':>10} {'violations':>11}")
+    print(f"\n{'proof':<30} {'cases':>10} {'violations':>11}")
     for name, tried, violations in rows:
         print(f"{name:<30} {tried:>10,} {violations:>11,}")
     events = sum(count for (kind, _), count in reached.items() if kind == "detail")
-    print(f"{'events that were judged':<30} {events:>10,}\n")
+    print(f"{'events checked':<30} {events:>10,}\n")
     missing = report(reached, print)
-    by_the_model(reached, print)
+    report_model(reached, print)
     for name in missing:
         print(f"        not reached: {name}")
-    # Some steps are legal and rare: they are told, and are no failure.
+    # Some allowed steps are rare. Missing ones are printed, but do not fail the proof.
     good &= all(name.startswith("transition") for name in missing) or bool(asked)
     print(f"{time.monotonic() - began:>6.0f} s; seed {SEED}")
     return 0 if good else 1

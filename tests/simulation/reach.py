@@ -1,4 +1,4 @@
-"""What the proofs have reached: rules that answered, reasons and details that were said, steps from stage to stage."""
+"""Counts what the proofs reach: rules that decided, reasons and details in verdicts, and steps from stage to stage."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ STAGES: Mapping[str, Callable[[Progress], object]] = {
     "followed": lambda progress: progress.polls > 1 and progress.followed,
     "new": lambda progress: True,
 }
-"""How far a request is, by what its progress holds; the first that applies."""
+"""The stages of a request, as conditions on its progress; the first one that applies counts."""
 
 TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "new": ("delete", "requeue", "detached", "failed", "checked"),
@@ -39,8 +39,10 @@ TRANSITIONS: Mapping[str, tuple[str, ...]] = {
     "accepted": ("requeue", "announce", "detached", "failed"),
     "unconfirmed": ("requeue", "detached", "failed"),
 }
-"""What may follow from each stage. A step that is not in this table is a violation: above all a DELETE after one that
-was accepted. A dry run is `followed` when its earlier looks could not read the action records."""
+"""The allowed steps of each stage. Any other step is a violation, above all a DELETE after an accepted one.
+
+A dry run is `followed` if its earlier looks could not read the action records.
+"""
 
 UNREACHED: dict[str, str] = {
     "would_report_detached_now": "a dry run sends no DELETE",
@@ -48,11 +50,11 @@ UNREACHED: dict[str, str] = {
     "would_report_detached_by_other": "a dry run ends with its first look, so it has seen nothing before",
     "would_report_volume_gone": "a dry run ends with its first look, so it has seen nothing before",
 }
-"""Details that the mapping of dry runs has, and that no dry run comes to."""
+"""Details that exist for dry runs but cannot be reached, and why."""
 
 if API == DetachApi.BMS_V1:
     for detail in ("replaced_by_newer", "would_report_replaced_by_newer"):
-        UNREACHED[detail] = "without records and bdm_uuid nobody can prove that a disk was attached again"
+        UNREACHED[detail] = "without records and bdm_uuid, a re-attachment cannot be proven"
 
 
 def stage_of(progress: Progress) -> str:
@@ -71,7 +73,7 @@ def step_of(decision: Decision) -> str:
 
 
 def counting(counts: Counts) -> Callable[[Service], Service]:
-    """The same service, with every answer of a rule and every step counted."""
+    """Make a service count every decision of a rule and every step."""
 
     def counted(rule: Rule) -> Rule:
         @wraps(rule)
@@ -89,7 +91,7 @@ def counting(counts: Counts) -> Callable[[Service], Service]:
 
 
 def watching(counts: Counts) -> Callable[[Service], Service]:
-    """The same service, with every step counted, and held against the model."""
+    """Make a service count every step and check it against the model."""
 
     def watched(service: Service) -> Service:
         decides = service.visits.decide
@@ -106,19 +108,19 @@ def watching(counts: Counts) -> Callable[[Service], Service]:
     return watched
 
 
-def said(events: list[dict[str, Any]], counts: Counts) -> None:
-    """Count what events say."""
+def count_verdicts(events: list[dict[str, Any]], counts: Counts) -> None:
+    """Count the details and reasons of verdicts."""
     for event in events:
         data = event["data"]
         if "detail" not in data:
-            continue  # a summary says nothing that its verdicts do not
+            continue  # a summary only repeats its verdicts
         counts["detail", data["detail"]] += 1
         if data.get("reason"):
             counts["reason", data["reason"]["code"]] += 1
 
 
 def everything() -> Mapping[str, list[str]]:
-    """All that there is to be reached, by kind."""
+    """Everything that the proofs should reach, by kind."""
     return {
         "rule": [rule.__name__ for rule in RULES],
         "reason": [str(reason) for reason in Reason],
@@ -128,32 +130,33 @@ def everything() -> Mapping[str, list[str]]:
 
 
 def illegal(counts: Counts) -> Iterator[str]:
-    """Steps that must never be taken, or that the model does not allow, and were."""
+    """The counted steps that are not allowed, by `TRANSITIONS` or by the model."""
     legal = everything()["transition"]
     yield from (f"step {name}" for (kind, name), _ in counts.items() if kind == "transition" and name not in legal)
     yield from (f"not a step of the model: {name}" for kind, name in counts if kind == "model differs")
 
 
-def by_the_model(counts: Counts, say: Callable[[str], object]) -> None:
-    """Say how many looks the model was asked about, and which it does not know."""
+def report_model(counts: Counts, say: Callable[[str], object]) -> None:
+    """Report how many looks were checked against the model, and which are outside of it."""
     kinds = ("allowed", "waits", "outside", "differs")
     total = {kind: sum(count for (name, _), count in counts.items() if name == f"model {kind}") for kind in kinds}
     say(
-        f"{sum(total.values()):>7,} looks: {total['allowed']:,} steps the model allows, {total['waits']:,} wait for a"
-        f" later look, {total['outside']:,} are outside of the model, {total['differs']:,} differ"
+        f"{sum(total.values()):>7,} looks: {total['allowed']:,} steps allowed by the model, {total['waits']:,} waits,"
+        f" {total['outside']:,} outside of the model, {total['differs']:,} differences"
     )
     outside = sorted((count, why) for (name, why), count in counts.items() if name == "model outside")
     say("        outside: " + ", ".join(f"{why} {count:,}" for count, why in reversed(outside)))
 
 
 def report(counts: Counts, say: Callable[[str], object]) -> list[str]:
-    """Say what was reached; what was not, and should have been."""
+    """Report what was reached; return what should have been reached and was not."""
     missing = []
     for kind, names in everything().items():
         reached = [name for name in names if counts[kind, name]]
-        argued = [name for name in names if name in UNREACHED and name not in reached]
-        say(f"{len(reached):>7} of {len(names)} {kind}s reached" + (f", {len(argued)} cannot be" if argued else ""))
-        missing += [f"{kind} {name}" for name in names if name not in reached and name not in argued]
+        impossible = [name for name in names if name in UNREACHED and name not in reached]
+        note = f", {len(impossible)} cannot be reached" if impossible else ""
+        say(f"{len(reached):>7} of {len(names)} {kind}s reached{note}")
+        missing += [f"{kind} {name}" for name in names if name not in reached and name not in impossible]
     for name, why in UNREACHED.items():
         if not counts["detail", name]:
             say(f"        {name}: {why}")

@@ -1,8 +1,8 @@
-"""A rougher world, drawn from a seed: everything that a cloud, a queue, senders and others may do, at once.
+"""Rough worlds: random combinations of everything that clouds, queues, senders and other people may do.
 
-Servers that move at any moment, clocks that differ, several invocations side by side, a queue that delivers late, twice
-and out of order and refuses messages, a bus that throttles, secrets that rotate, clouds that tell less, slow and
-missing answers, and people who act on the same servers. Time is virtual, and a seed gives the same run again.
+Servers move at any moment, clocks differ, invocations overlap. The queue delivers late, twice and out of order, and
+refuses messages; the bus throttles; secrets rotate. Clouds show less, and answer slowly or not at all. Other people act
+on the same servers. Time is virtual, and a seed always gives the same run.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ OPERATIONS = ("get_token", "get_server", "list_attachments", "get_volume", "list
               "get_action", "list_actions")  # fmt: skip
 BY_JOBS = (*OPERATIONS[:-2], "get_job", "get_job")
 SKEW = 2.0
-"""Seconds that each clock may be wrong by: two of them are apart by less than FENCE_SKEW."""
+"""The most seconds by which a clock is wrong: two clocks differ by less than FENCE_SKEW."""
 
 STATES = (RUNNING, RUNNING, RUNNING, RUNNING, STOPPED, STOPPED, PAUSED, SUSPENDED)
 TOKEN = "AAAAKgAAAAIAAAAAAAAAAtask-token-of-the-rough-world-{}"
 
 
 def behaviour(random: Random) -> Behaviour:
-    """How a volume takes a detach."""
+    """A random behaviour of a volume."""
     kind = random.choice(("prompt", "prompt", "slow", "apart", "ahead", "refuse", "late", "marked", "error", "fails"))
     seconds = random.uniform(0.5, 9)
     return {
@@ -69,10 +69,10 @@ def behaviour(random: Random) -> Behaviour:
 
 @dataclass
 class Rough:
-    """One run. `tame` says that nobody changes what the gates are asked of.
+    """One run. In a `tame` one, nobody changes what the safety gates depend on.
 
-    Where deliveries die or are doubled, a second one may find another world and say so, under the same id: no service
-    without a memory can do better, and the proof does not ask for it.
+    If a delivery dies or is duplicated, a later one may find a different world and give a different verdict with the
+    same id. A service without a database cannot avoid this, and the proof accepts it.
     """
 
     seed: int
@@ -103,7 +103,7 @@ class Rough:
         self._queue()
 
     def _cloud(self, ahead: timedelta, clock: Callable[[], Any]) -> CloudApi:
-        """A cloud as one may be: some keep no records, some know no new microversions."""
+        """A random cloud: some have no action records, some no new microversions."""
         random = self.random
         self.keeps_records = random.random() < 0.7
         deployment = Deployment(
@@ -117,7 +117,7 @@ class Rough:
         self.keeps_records &= self.api != BMS_V1
         return CloudApi(World(lambda: clock() + ahead, seed=self.seed), deployment=deployment)
 
-    # ------------------------------------------------------------------------------------------ who asks for what
+    # --------------------------------------------------------------------------------------------------- requests
 
     def _people(self) -> None:
         random, stage = self.random, self.stage
@@ -171,7 +171,7 @@ class Rough:
         skew = timedelta(seconds=random.uniform(-SKEW, SKEW))
         ago = random.choice((timedelta(), timedelta(), timedelta(), timedelta(minutes=1), timedelta(hours=2)))
         if several and any(one.server_id == server and not one.attached_at for one in stage.world.nova.values()):
-            ago = timedelta()  # what was attached while its server was shelved is as old as this world
+            ago = timedelta()  # a disk that was attached while its server was shelved is only as old as this world
         envelope: dict[str, Any] = {"id": f"{stage.name}-{number}", "time": _text(self.simulation.clock() + skew - ago)}
         if random.random() < 0.1:
             over = timedelta(seconds=random.choice((-60, 5, 90, 4000)))
@@ -183,9 +183,9 @@ class Rough:
             stage.request(server, disk, delay=delay, envelope=envelope, **data)
 
     def _several(self, server: str, data: dict[str, Any]) -> dict[str, Any]:
-        """The same wish for all data disks of the server, or for some volumes with a summary.
+        """The request's data, changed to all data disks of the server or to several volumes with a summary.
 
-        It is drawn apart: the worlds of all seeds stay what they were.
+        It uses a random generator of its own, so that the other choices of a seed stay the same.
         """
         rest = {name: value for name, value in data.items() if name not in ("attachment_id", "allow_system_disk")}
         volumes = list(dict.fromkeys(disk for where, disk in self.disks if where == server))
@@ -197,7 +197,7 @@ class Rough:
             "summary": True,
         }
 
-    # ------------------------------------------------------------------------------------------ what else happens
+    # --------------------------------------------------------------------------------- faults, acts of others, queue
 
     def _weather(self) -> None:
         random, cloud = self.random, self.simulation.cloud
@@ -215,7 +215,7 @@ class Rough:
             _, act = random.choice(acts)
             when = random.choice((random.uniform(0, 8), random.uniform(0, 60), random.uniform(0, 900)))
             self.stage.later(when, partial(act, self, server, disk))
-        # A key that is rotated twice within a minute would be one too many: the one before the last is not kept.
+        # Each change happens at most once: only one earlier key stays valid after a rotation.
         for change in random.sample(
             (self._change_password, cloud.revoke_tokens, self.keys.rotate), random.randint(0, 3)
         ):
@@ -238,7 +238,7 @@ class Rough:
             queue.refuse = left
         if random.random() < 0.3:
             bus.refuse = Left(random, random.randint(1, 12))
-        # What is answered for good by one delivery may be gone for the next.
+        # No copies with lasting faults: one delivery may get a final refusal that the next does not get.
         if self.tame and not self.lasting and random.random() < 0.3:
             for message in random.sample(queue.ever, min(len(queue.ever), 2)):
                 queue.put(message.body, random.choice((0, 1, 7, 100)), id=message.id)
@@ -246,7 +246,7 @@ class Rough:
             self.simulation.effects.interventions[random.randrange(80)] = self._side_by_side
 
     def _side_by_side(self, effect: str) -> None:
-        """Another invocation takes what is in the queue, while this one is at work; not between look and DELETE."""
+        """Run another invocation with a waiting message during this one, but not between a look and its DELETE."""
         waiting: list[Queued] = [one for one in self.simulation.queue.messages if one.receive_count == 0]
         if effect.startswith("DELETE") or not waiting:
             return
@@ -257,7 +257,7 @@ class Rough:
     # ------------------------------------------------------------------------------------------------ the verdict
 
     def violations(self) -> list[str]:
-        """Run to the end, and name all that is wrong."""
+        """Run to the end and return all violations."""
         self.simulation.run(most_deliveries=20_000)
         requests = [json.loads(body) for body in self.stage.bodies()]
         run = Run.of(self.simulation, requests, set(), self.keeps_records, rough=True)
@@ -271,7 +271,7 @@ def _text(time: Any) -> str:
 
 @dataclass
 class Left:
-    """Refuses one of two, until it has refused so many."""
+    """Refuses about every second call, until it has refused `left` calls."""
 
     random: Random
     left: int
@@ -283,7 +283,7 @@ class Left:
         return True
 
 
-# ----------------------------------------------------------------------------------------------------- what others do
+# ---------------------------------------------------------------------------------------------------- acts of others
 
 Do = Callable[[Rough, str, str], None]
 
@@ -318,7 +318,7 @@ def _end_back_up(rough: Rough, disk: str) -> None:
 
 
 def _attach_again(rough: Rough, server: str, disk: str) -> None:
-    """Somebody waits for the disk to be free, and attaches it again."""
+    """Somebody attaches the disk again as soon as it is free."""
 
     def attempt() -> None:
         world = rough.stage.world
@@ -347,7 +347,7 @@ def _lock(rough: Rough, server: str, disk: str) -> None:
 
 
 def _power(rough: Rough, server: str, disk: str) -> None:
-    """Somebody starts or stops the server, which takes a while."""
+    """Somebody starts or stops the server; this takes a while."""
     world, now = rough.stage.world, rough.stage.world.server(server)
     if now.task_state is None and now.status in ("ACTIVE", "SHUTOFF"):
         task, then = ("powering-off", STOPPED) if now.status == "ACTIVE" else ("powering-on", RUNNING)

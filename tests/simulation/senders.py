@@ -1,4 +1,4 @@
-"""Messages that end without a look at the cloud: invalid, forged, of somebody who may not ask, or dead letters."""
+"""Messages that end without a read of the cloud: invalid, forged or not allowed requests, and dead letters."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,14 +8,17 @@ from simulator import What
 from simulator.scenarios import scenario_cloud
 from simulator.scenarios.stage import Stage
 from tests.messages import bare, cloudevent
-from tests.simulation.reach import Counts, counting, said
+from tests.simulation.reach import Counts, count_verdicts, counting
 from tests.simulation.stories import SETTINGS
 from tests.stack import Stack
 
 
 @dataclass(frozen=True)
 class Sender:
-    """A kind of message: how it is written, the reason that answers it, and what the operator has set."""
+    """A kind of message: how to write it, the expected reason, and the operator's ALLOWED_REQUESTERS.
+
+    With `dies`, every delivery of it dies.
+    """
 
     name: str
     body: Callable[[str, str], str]
@@ -42,13 +45,13 @@ SENDERS = (
 
 
 def sender_cases() -> Iterator[tuple[str, int | None]]:
-    """Each of them, undisturbed and with a death before and after its first effects."""
+    """Each kind undisturbed, and with a death before or after one of its first two effects."""
     for sender in SENDERS:
         yield from ((sender.name, number) for number in (None, *range(4)) if not (sender.dies and number is not None))
 
 
 def judge_sender(case: tuple[str, int | None]) -> tuple[list[str], Counts]:
-    """Exactly one answer with the right reason, no DELETE, and nothing left."""
+    """Play a case; it must end in one verdict with the right reason, without a DELETE or a leftover message."""
     name, number = case
     sender = next(one for one in SENDERS if one.name == name)
     counts: Counts = Counts()
@@ -63,12 +66,12 @@ def judge_sender(case: tuple[str, int | None]) -> tuple[list[str], Counts]:
     if sender.dies:
         _die_until_dead(simulation)
     simulation.run()
-    said(simulation.bus.events, counts)
+    count_verdicts(simulation.bus.events, counts)
     return list(_wrong(simulation, sender)), counts
 
 
 def _die_until_dead(simulation: Stack) -> None:
-    """Each delivery dies at its first effect, until the queue gives the message up."""
+    """Let each delivery die at its first effect, until the queue moves the message to the dead-letter queue."""
     while simulation.queue.messages:
         simulation.effects.deaths = frozenset({(len(simulation.effects.log), "after")})
         simulation.step()

@@ -1,4 +1,4 @@
-"""What the crash and fault proofs play: short stories with their requests, each on a fresh simulation."""
+"""The stories of the crash and fault proofs: short setups with requests, each played on a new simulation."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ PROMPT = Behaviour(seconds=3, nova_lag=0.5)
 
 @dataclass(frozen=True)
 class Story:
-    """A name and the way it is set up."""
+    """A setup with requests (`arrange`), its batch size and its settings."""
 
     name: str
     arrange: Callable[[Stage], None]
@@ -31,7 +31,7 @@ class Story:
     def begin(
         self, deaths: frozenset[tuple[int, str]] = frozenset(), dry: bool = False, **options: Any
     ) -> tuple[Stack, Stage]:
-        """A fresh simulation with the story's requests in the queue, all of them as dry runs if asked."""
+        """A new simulation with the story's requests in the queue; with `dry`, all of them are dry runs."""
         simulation = Stack(scenario_cloud, self.settings, deaths, **options)
         simulation.batch = self.batch
         stage = Stage(simulation.cloud, self.name)
@@ -44,7 +44,7 @@ class Story:
 
 
 def one(behaviour: Behaviour = PROMPT, kind: Kind | None = None, **asked: Any) -> Callable[[Stage], None]:
-    """One request for one disk, whose DELETE may meet a fault of a kind."""
+    """One request for one disk; its first DELETE may meet a fault."""
 
     def arrange(stage: Stage) -> None:
         server = stage.server()
@@ -57,7 +57,7 @@ def one(behaviour: Behaviour = PROMPT, kind: Kind | None = None, **asked: Any) -
 
 
 def barred(disk: Mapping[str, Any] | None = None, **server: Any) -> Callable[[Stage], None]:
-    """A request for a disk that must not be touched."""
+    """A request for a disk that must stay attached."""
 
     def arrange(stage: Stage) -> None:
         where = stage.server(**server)
@@ -79,7 +79,7 @@ def _wrong_server(stage: Stage) -> None:
 
 
 def _unauthorized(stage: Stage) -> None:
-    """Keystone knows the user no more."""
+    """The user was deleted in Keystone."""
     stage.cloud.identity.forget_user()
     server = stage.server()
     disk = stage.disk(server)
@@ -88,7 +88,7 @@ def _unauthorized(stage: Stage) -> None:
 
 
 def _slow_cloud(stage: Stage) -> None:
-    """Every read takes most of what an invocation has."""
+    """Every call takes most of an invocation's time."""
     server = stage.server()
     disk = stage.disk(server)
     for operation in ("get_token", "get_server", "list_attachments", "get_volume"):
@@ -105,7 +105,7 @@ def _expires_meanwhile(stage: Stage) -> None:
 
 
 def _expires_unsettled(stage: Stage) -> None:
-    """The answer to each DELETE is lost before it has an effect, and the request's own time is over soon."""
+    """Every DELETE is lost before it takes effect, and the request expires soon."""
     server = stage.server()
     disk = stage.disk(server, behaviour=PROMPT)
     stage.fault(faults.RESET_BEFORE, "delete_attachment", volume_id=disk, times=None)
@@ -153,7 +153,7 @@ def _newer(stage: Stage) -> None:
 
 
 def _newer_unknown(stage: Stage) -> None:
-    """The same on a cloud that keeps no records."""
+    """The same on a cloud without action records."""
     stage.cloud.deployment.instance_actions = False
     _newer(stage)
 
@@ -173,7 +173,7 @@ def _two_requesters(stage: Stage) -> None:
 
 
 def moving(kind: str, **deployment: Any) -> Callable[[Stage], None]:
-    """A server that is moved after the first look, while its disk was busy; on a cloud that may tell less than ours."""
+    """A server is moved after the first look, which found the disk busy; `deployment` limits what the cloud shows."""
 
     def arrange(stage: Stage) -> None:
         for name, value in deployment.items():
@@ -189,13 +189,13 @@ def moving(kind: str, **deployment: Any) -> Callable[[Stage], None]:
 
 
 def end_backup(stage: Stage, disk: str) -> None:
-    """Unless somebody has done something else with the disk meanwhile."""
+    """End the backup, unless the disk has another status by now."""
     if stage.world.volumes[disk].status == "backing-up":
         stage.world.set_volume(disk, status="in-use")
 
 
 def begin_move(stage: Stage, kind: str, server: str, disk: str) -> None:
-    """A move that takes 40 s, a shelved server that is back after 30 s, or a volume that is migrated at once."""
+    """Begin a move of 40 s, shelve the server for 30 s, or migrate the volume at once."""
     if kind == "shelve":
         stage.world.shelve(server)
         stage.later(30, partial(stage.world.unshelve, server))
@@ -209,7 +209,7 @@ DENIED = ("forbidden", 403, "Policy doesn't allow it to be performed.")
 THROTTLED = ("APIGW.0308", "The throttling threshold has been reached", 429)
 
 NEITHER = {"max_compute_version": (2, 60), "instance_actions": False}
-"""A cloud that tells a moved disk from a re-attached one in no way."""
+"""A cloud on which a moved disk cannot be told from a re-attached one."""
 
 
 def _two_disks(stage: Stage) -> None:
@@ -219,7 +219,7 @@ def _two_disks(stage: Stage) -> None:
 
 
 def all_disks(*behaviours: Behaviour, **asked: Any) -> Callable[[Stage], None]:
-    """A request for all data disks of a server that has such ones, and its system disk."""
+    """A request for all data disks of a server with such disks and a system disk."""
 
     def arrange(stage: Stage) -> None:
         server = stage.server()
@@ -232,7 +232,7 @@ def all_disks(*behaviours: Behaviour, **asked: Any) -> Callable[[Stage], None]:
 
 
 def _all_disks_of_a_server_that_goes(stage: Stage) -> None:
-    """It is deleted while its disks are being detached."""
+    """The server is deleted while its disks are being detached."""
     server = stage.server()
     for seconds in (3, 30):
         stage.disk(server, behaviour=Behaviour(seconds=seconds))
@@ -241,7 +241,7 @@ def _all_disks_of_a_server_that_goes(stage: Stage) -> None:
 
 
 def _one_of_all_disks_leaves(stage: Stage) -> None:
-    """Somebody takes one away after the listing, and attaches it to another server."""
+    """Somebody moves one of the disks to another server after they were listed."""
     server, other = stage.server(), stage.server()
     _, second = (stage.disk(server, behaviour=PROMPT) for _ in range(2))
     stage.request(server, all_data_disks=True)
@@ -255,7 +255,7 @@ def _one_of_all_disks_leaves(stage: Stage) -> None:
 
 
 def _summed_up(stage: Stage) -> None:
-    """Three by name: one is detached, one the server does not let go, one is attached to another server."""
+    """Three disks by id: one is detached, one the server refuses to release, one is attached to another server."""
     server = stage.server()
     refused = stage.disk(server, behaviour=Behaviour(seconds=3, refuse=True))
     disks = [stage.disk(server, behaviour=PROMPT), refused, stage.disk(stage.server())]
@@ -269,7 +269,7 @@ OPERATORS: Mapping[str, dict[str, str]] = {
     "bare-metal-only": {"SERVER_KIND": "bare_metal"},
     "virtual": {"SERVER_KIND": "bare_metal"},
 }
-"""What the operator has set in some of them."""
+"""The operator's settings in some stories."""
 
 STORIES = tuple(
     Story(name, arrange, batch[0] if batch else 1, SETTINGS | OPERATORS.get(name, {}))
@@ -326,38 +326,41 @@ STORIES = tuple(
 )
 SUMMED = ("all-data-disks", "all-data-disks-one-stuck", "no-data-disks", "all-data-disks-checked",
           "all-data-disks-server-goes", "summed-up")  # fmt: skip
-"""Stories of groups: others are at work in them in `test_summaries`."""
+"""Stories with summaries; `test_summaries` lets others act in them."""
 
 ALONE = (*SUMMED, "marked-late", "marked-very-late", "lost-and-marked-late", "dry-run-unsafe", "unauthorized")
 SHARED_STAGE = tuple(story for story in STORIES if story.name not in ALONE)
-"""Stories others may act in. Where the cloud marks the volume late, a second DELETE may be accepted meanwhile, though
-without an effect of its own; nobody but the cloud could prevent that. A dry run that is repeated after a death may find
-its server on the move, and nobody but the story may say when Keystone knows the user again."""
+"""The stories in which others may act.
+
+If the cloud marks the volume late, it may accept a second DELETE in the meantime, which has no further effect; only the
+cloud could prevent that. A dry run that is repeated after a death may find its server moving. The story of the deleted
+user needs its own setup.
+"""
 
 SCENARIOS = tuple(Story(name, one.arrange, settings=one.by(API).settings) for name, one in CATALOGUE.items())
-"""Every scenario of the catalogue, with its own short times, as a story."""
+"""Every scenario of the catalogue as a story, with the scenario's short timeouts."""
 
 
 def by_jobs(story: Story) -> Story:
-    """The same on a cloud whose compute API is closed to tenants."""
+    """The same story by the job API, on a cloud whose compute API is closed to tenants."""
     return replace(story, settings={**story.settings, "DETACH_API": BMS_V1})
 
 
 DISTURBED = (Story("all-data-disks-one-leaves", _one_of_all_disks_leaves),)
-"""Others change what was asked for: what a delivery after a death finds, and says, is another world."""
+"""Stories in which others change the requested disks. A delivery after a death may find a different world."""
 
 BY_NAME: Mapping[str, Story] = {story.name: story for story in (*SCENARIOS, *STORIES, *DISTURBED)}
 
 
 def effects_of(story: Story) -> int:
-    """How many effects the story has when nothing goes wrong."""
+    """The number of effects in an undisturbed run of the story."""
     simulation, stage = story.begin()
     assert [] == judged(simulation, stage)
     return len(simulation.effects.log)
 
 
 def judged(simulation: Stack, stage: Stage) -> list[str]:
-    """Run to the end, and name every violation."""
+    """Run to the end and return every violation."""
     simulation.run()
     requests = [json.loads(body) for body in stage.bodies()]
     return violations(Run.of(simulation, requests, stage.untouchable, stage.keeps_records))

@@ -1,4 +1,4 @@
-"""What must hold of summaries, judged from the world's record and from what was on the bus before them."""
+"""Invariants of summaries, checked against the world's record and the earlier events on the bus."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FINAL = ("detached", "failed", "checked")
 
 @dataclass(frozen=True)
 class Summed:
-    """A request, what the queue did with it, and everything that was said about it, in the order of the bus.
+    """A request with all its events, in the order of the bus.
 
-    It was handed out first at `since`, and the run was over at `until`, both by the cloud's clock.
+    The request was first received at `since`, and the run ended at `until`, both by the cloud's clock.
     """
 
     asked: Asked
@@ -44,9 +44,9 @@ def is_summary(event: Event) -> bool:
 
 
 def with_volumes(request: Mapping[str, Any], events: Sequence[Event]) -> Mapping[str, Any]:
-    """A request for all data disks with the volumes that verdicts and summaries of it name; None for about no volume.
+    """The request; for all data disks, with the volume ids in its verdicts and summaries (None for a verdict without).
 
-    Whether those are the disks that the server had is for `summaries_list_what_was_there`.
+    `summaries_list_what_was_there` checks whether the server had these disks.
     """
     if not request["data"].get("all_data_disks"):
         return request
@@ -58,7 +58,7 @@ def with_volumes(request: Mapping[str, Any], events: Sequence[Event]) -> Mapping
 
 
 def one_summary_id(run: Run) -> Iterator[str]:
-    """Exactly one summary id for each request that asks for a summary, and none for any other."""
+    """Each request that asks for a summary gets exactly one summary id; no other request gets one."""
     for summed in run.summed:
         ids = {event["id"] for event in summed.events if is_summary(event)}
         if len(ids) != summed.wanted:
@@ -66,9 +66,9 @@ def one_summary_id(run: Run) -> Iterator[str]:
 
 
 def summaries_come_last(run: Run) -> Iterator[str]:
-    """Each verdict that a summary lists was on the bus before it, and says what the summary says of it.
+    """Each verdict in a summary was on the bus before it, with the same content.
 
-    Where no delivery died and none was doubled, nothing final is new after it.
+    Unless a delivery died or was duplicated, no new final verdict comes after the summary.
     """
     for summed in run.summed:
         id_ = summed.asked.request["id"]
@@ -94,9 +94,9 @@ def _told(data: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def summaries_are_complete(run: Run) -> Iterator[str]:
-    """A summary lists every volume once, and its outcome and its counts are theirs.
+    """A summary lists every volume once, and its outcome and counts match them.
 
-    Of all data disks a second listing, after a death or of a copy, finds what is left of them.
+    If a request for all data disks is listed again after a death or by a copy, it has only the remaining disks.
     """
     for summed in run.summed:
         id_, data = summed.asked.request["id"], summed.asked.data
@@ -118,7 +118,7 @@ def summaries_are_complete(run: Run) -> Iterator[str]:
 
 
 def summaries_list_what_was_there(run: Run) -> Iterator[str]:
-    """All data disks are those that the server had at one moment since the request was first handed out."""
+    """The disks in a summary of all data disks were on the server together at some moment since the first receipt."""
     for summed in run.summed:
         for event in filter(is_summary, summed.events if summed.every else ()):
             listed = {one.get("volume_id") for one in event["data"]["volumes"]}
@@ -129,7 +129,7 @@ def summaries_list_what_was_there(run: Run) -> Iterator[str]:
 
 
 def system_disk_stays(run: Run) -> Iterator[str]:
-    """No DELETE is sent for a system disk that nobody asked for by its name."""
+    """No DELETE is sent for a system disk unless a request names its id."""
     for summed in run.summed:
         server = summed.asked.data["server_id"]
         named = {
@@ -140,6 +140,6 @@ def system_disk_stays(run: Run) -> Iterator[str]:
         }
         for entry in run.happened(What.DELETE_RECEIVED) if summed.every else ():
             volume = entry.volume_id if entry.server_id == server else None
-            before = entry.at - timedelta(microseconds=1)  # a DELETE may have its effect in the same moment
+            before = entry.at - timedelta(microseconds=1)  # a DELETE may take effect at the same moment
             if volume and volume not in named and is_system_disk(summed.cloud, server, volume, before):
                 yield f"a DELETE was sent for the system disk {volume}"

@@ -1,4 +1,4 @@
-"""A slice of the proofs by each way to log in: what is promised does not depend on how a cloud is reached."""
+"""A part of the proofs with each login method: the promises do not depend on how the function logs in."""
 
 import json
 from random import Random
@@ -18,13 +18,13 @@ from tests.simulation.test_others import ACTS
 from tests.simulation.test_scenarios import played
 
 EFFECTS = 16
-"""Most stories have about so many: a death after the last one is none."""
+"""About the number of effects of most stories; a death after the last effect does nothing."""
 
 FAULTS, WORLDS = 40, 8
-"""Cases for each way; other ways have other ones."""
+"""The numbers of cases for each login method; each method gets different cases."""
 
 GAVE_UP_BY_KEY = "unauthorized-delete"
-"""A key that was refused rests for 30 s, and a scenario has 50 s in all."""
+"""After a refusal a key is not used for 30 s, which is too long for this scenario's time to live of 50 s."""
 
 
 def wrong_in(found: Judged) -> list[str]:
@@ -33,7 +33,7 @@ def wrong_in(found: Judged) -> list[str]:
 
 @pytest.mark.parametrize("way", OTHERS)
 def test_scenarios_end_as_by_password(way: str) -> None:
-    """Every scenario of the catalogue ends in the verdicts that it names, and the judge finds nothing wrong."""
+    """Every scenario of the catalogue ends in its expected verdicts, without violations."""
     found: dict[str, Any] = {}
     with by(way):
         for name, scenario in CATALOGUE.items():
@@ -53,7 +53,7 @@ def test_scenarios_end_as_by_password(way: str) -> None:
 
 @pytest.mark.parametrize("way", OTHERS)
 def test_deaths_and_others_at_work(way: str) -> None:
-    """Every story with a death somewhere, and in some of them somebody else acts before one of the effects."""
+    """Every story with a death at a random point; in some, somebody else acts before one of the effects."""
     random = Random(way)
     cases = []
     for story in STORIES:
@@ -67,7 +67,7 @@ def test_deaths_and_others_at_work(way: str) -> None:
 
 @pytest.mark.parametrize("way", OTHERS)
 def test_faults(way: str) -> None:
-    """Some faults at some calls, logins and signed calls among them."""
+    """Random faults at random calls, including logins and signed calls."""
     cases = [(story, tuple(strike)) for story, *strike in Random(way).sample(CASES, FAULTS)]
     with by(way):
         found = {case: wrong for case in cases if (wrong := wrong_in(judge_fault(case)))}
@@ -76,7 +76,7 @@ def test_faults(way: str) -> None:
 
 @pytest.mark.parametrize("way", OTHERS)
 def test_rough_worlds(way: str) -> None:
-    """Some rough worlds, in which every secret of the user may be rotated and tokens revoked."""
+    """Some rough worlds, in which all secrets of the user may be rotated and tokens may be revoked."""
     with by(way):
         seeds = range(OTHERS.index(way) * WORLDS, (OTHERS.index(way) + 1) * WORLDS)
         found = {seed: wrong for seed in seeds if (wrong := wrong_in(judge_rough(seed)))}

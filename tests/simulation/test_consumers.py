@@ -1,4 +1,4 @@
-"""Death between the bus and the others, and others that are away: everybody has the one verdict in the end."""
+"""Crashes between bus and consumers, and unavailable consumers: each of them gets the one verdict in the end."""
 
 import itertools
 import json
@@ -26,8 +26,8 @@ TOKEN = "AQC-token"
 
 
 @dataclass
-class Taker:
-    """A consumer of the simulation: each event it is handed is one effect; away for its first `away` ones."""
+class RecordingConsumer:
+    """A consumer; each delivery to it is one effect. It refuses its first `away` deliveries."""
 
     name: str
     away: int = 0
@@ -51,14 +51,14 @@ class Taker:
 
 @dataclass
 class Run:
-    """One request on its way, with a sink and a task that wait for its verdict."""
+    """A finished run of one request with a sink and a task token."""
 
     ending: str
     deaths: Iterable[tuple[int, str]] = ()
     away: int = 0
 
     def __post_init__(self) -> None:
-        self.sink, self.task = Taker("sink", self.away), Taker("task")
+        self.sink, self.task = RecordingConsumer("sink", self.away), RecordingConsumer("task")
         consumers = {"sink": self.sink, "task": self.task}
         self.simulation = Stack(scenario_cloud, SETTINGS, frozenset(self.deaths), consumers=consumers)
         self.sink.effects = self.task.effects = self.simulation.effects
@@ -70,12 +70,12 @@ class Run:
 
     @property
     def ids(self) -> list[set[str]]:
-        """The event ids that the bus, the sink and the task have."""
+        """The event ids that the bus, the sink and the task got."""
         return [{event["id"] for event in events} for events in self.seen]
 
     @property
     def finals(self) -> list[set[tuple[str, str]]]:
-        """The final verdicts that each of them has, by id and by what they say."""
+        """The final verdicts that each of them got, as id and outcome."""
         return [
             {(event["id"], event["data"]["verdict"]) for event in events if event["data"]["verdict"] != "unconfirmed"}
             for events in self.seen
@@ -95,10 +95,9 @@ def points(ending: str, away: int = 0) -> list[tuple[int, str]]:
 
 
 def lacking(ending: str, point: tuple[int, str], away: int = 0) -> list[str]:
-    """Who lacks the verdict when the process dies at a point, or has another one.
+    """What is wrong if the process dies at a point: a receiver without the verdict, or with a different one.
 
-    An `unconfirmed` may be missing where a sink was away, if by the time of the redelivery the final verdict has taken
-    its place.
+    A sink that was unavailable may lack an `unconfirmed`, if the final verdict existed at the redelivery.
     """
     run = Run(ending, [point], away=away)
     bus, sink, task = run.finals
@@ -110,7 +109,7 @@ def lacking(ending: str, point: tuple[int, str], away: int = 0) -> list[str]:
 @pytest.mark.parametrize("away", [0, 2], ids=["there", "away at first"])
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_death_anywhere_leaves_nobody_without_the_verdict(ending: str, away: int) -> None:
-    """Before or after any effect, between bus and sink, between sink and task: each has it, under one id."""
+    """After a death before or after any effect, bus, sink and task all have the verdict, with one id."""
     effects = Run(ending, away=away).simulation.effects.log
     assert {"emit", "deliver to sink", "deliver to task"} <= set(effects)
     found = {point: wrong for point in sampled(points(ending, away), 1) if (wrong := lacking(ending, point, away))}
@@ -118,7 +117,7 @@ def test_a_death_anywhere_leaves_nobody_without_the_verdict(ending: str, away: i
 
 
 def test_a_sink_that_is_away_costs_the_bus_nothing() -> None:
-    """While the sink is away the bus is told once, and the request is stepped no more."""
+    """While the sink is unavailable, the bus gets the verdict once, and the cloud is not read again."""
     here, away = Run("detached"), Run("detached", away=5)
     assert 1 == len(away.simulation.bus.events) == len(away.task.taken) == len(away.sink.taken)
     calls = [[name for name in run.simulation.effects.log if "os-volume" in name] for run in (here, away)]
@@ -126,7 +125,7 @@ def test_a_sink_that_is_away_costs_the_bus_nothing() -> None:
 
 
 def test_the_token_is_in_no_event_and_no_line() -> None:
-    """Readers of events or logs cannot answer in our place."""
+    """A reader of events or logs does not get the task token, so it cannot answer the task."""
     run = Run("refused", away=1)
     assert TOKEN not in json.dumps(list(run.seen))
     assert [] == [line for line in run.simulation.logs if TOKEN in line]

@@ -1,4 +1,4 @@
-"""What the bill counts is what the service does on the simulated cloud, and what the bench measured."""
+"""The counts behind the computed costs match a simulation of the service and the measured benchmark."""
 
 import io
 import json
@@ -23,8 +23,8 @@ measured_with_this_schedule = pytest.mark.skipif(
 
 
 def done(seconds: float, dry_run: bool = False) -> Counted:
-    """One request for a disk that takes so long, alone, until its final verdict."""
-    logger.clear_state()  # a handler may have run in this process, and have added what it was called with
+    """The counts of a single request for a disk whose detach takes `seconds`."""
+    logger.clear_state()  # a handler that ran in this process may have added keys
     stack = Measured(scenario_cloud)
     stage = Stage(stack.cloud, "cost")
     server = stage.server()
@@ -57,7 +57,7 @@ def counts(one: Counted) -> tuple[float, ...]:
 
 @pytest.mark.parametrize("row", DETACHES, ids=lambda row: f"{row.seconds:g} s")
 def test_a_row_of_the_counts(row: Counted) -> None:
-    """A detach that takes so long is looked at so often, by so many calls, and writes about so much."""
+    """Each row of `DETACHES` has the counts of a simulated detach of that length."""
     seen = done(row.seconds)
 
     assert counts(row) == counts(seen)
@@ -66,7 +66,7 @@ def test_a_row_of_the_counts(row: Counted) -> None:
 
 
 def test_a_dry_run() -> None:
-    """What a canary asks for is one look and one event."""
+    """A dry run, as a canary sends it, is one look and one event."""
     seen = done(5, dry_run=True)
 
     assert counts(CHECK) == counts(seen)
@@ -76,7 +76,7 @@ def test_a_dry_run() -> None:
 
 @pytest.mark.parametrize("seconds", [2, 10, 45, 300, 1800])
 def test_between_two_rows(seconds: float) -> None:
-    """A length that is not in the table is off by a few looks at the most."""
+    """For a length between two rows, the interpolated counts are off by a few looks at most."""
     seen = done(seconds)
 
     assert between(seconds).invocations == pytest.approx(seen.invocations, rel=0.15, abs=1)
@@ -90,7 +90,7 @@ def test_the_bench_made_as_many_calls() -> None:
 
 @measured_with_this_schedule
 def test_the_bench_was_billed_as_much() -> None:
-    """With the bench's cloud and a whole core the formula comes within a tenth of what was measured."""
+    """With the benchmark's cloud and a full core, the formula is within a tenth of the measured times."""
     bench = our_bench()
 
     def warm(seconds: float) -> float:

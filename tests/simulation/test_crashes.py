@@ -1,4 +1,4 @@
-"""Death just before and just after every effect, alone and in pairs: still exactly one true verdict."""
+"""Crashes before and after every effect, singly and in pairs: each request still gets exactly one true verdict."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def points(story: Story) -> list[tuple[int, str]]:
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 def test_a_crash_at_any_point_changes_nothing(story: Story) -> None:
-    """The process dies before or after any one effect, and the message comes back: one true verdict."""
+    """The process dies before or after an effect, and the message is redelivered: one true verdict."""
     found = {}
     for point in sampled(points(story), max(1, STEP // 4)):
         simulation, stage = story.begin(frozenset({point}))
@@ -26,7 +26,7 @@ def test_a_crash_at_any_point_changes_nothing(story: Story) -> None:
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 def test_two_crashes_at_any_points_change_nothing(story: Story) -> None:
-    """The same for pairs of crashes, the second in what follows the first."""
+    """The same for two crashes in one run."""
     found = {}
     pairs = list(itertools.combinations(points(story), 2))
     for pair in sampled(pairs, STEP * 5):

@@ -1,4 +1,4 @@
-"""Every call meets every fault: whatever goes wrong, one true verdict once it stops going wrong."""
+"""Every fault at every call: each request gets one true verdict when the fault is over."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ ENVELOPES: Mapping[str, Callable[[int], Answer]] = {
     "E6 version": lambda status: bodies.nova_fault("computeFault", status, "simulated"),
     "E7 HTML": bodies.html_error,
 }
-"""The seven shapes, with codes and words that no table knows: a fault may confuse, it must not lie."""
+"""The seven error formats, with codes and texts that no answer table knows: no fault gives false information."""
 
 TRANSPORT: dict[str, Kind] = {
     "connection refused": faults.CONNECTION_REFUSED,
@@ -40,7 +40,7 @@ TRANSPORT: dict[str, Kind] = {
 
 
 def _answers() -> dict[str, Kind]:
-    """An answer in place of the real one, before or after the real thing happened."""
+    """Answers in place of the real one, without an effect of the call or after it."""
     errors = {f"{status} {name}": make(status) for name, make in ENVELOPES.items() for status in STATUSES}
     odd = {
         f"{status} with an error body": Answer(
@@ -64,8 +64,11 @@ PASSING = [
     for name, fault in FAULTS.items()
     if fault.broken or (classify(fault.answer).kind not in LASTING and fault.answer.status != 302)
 ]
-"""Faults that are no verdict. One that is (a 403, say) and passes all the same can be answered before a crash and be
-gone after it: no service without a memory says the same thing then, ours says it under the same id."""
+"""Faults that do not lead to a verdict.
+
+A temporary fault that does lead to one (such as a 403) may be answered before a crash and be over after it. A service
+without a database then gives two different verdicts; here they have the same id.
+"""
 
 STORIES = ("detach", "refused")
 CASES = [
@@ -75,14 +78,14 @@ CASES = [
 
 
 def wrong_with(story: Story, *strikes: tuple[str, str, int]) -> list[str]:
-    """Play a story in which named faults strike the nth call of an operation."""
+    """The violations of a story in which faults hit the nth call of operations."""
     simulation, stage = story.begin()
     struck(simulation, *strikes)
     return judged(simulation, stage)
 
 
 def struck(simulation: Stack, *strikes: tuple[str, str, int]) -> None:
-    """Have named faults strike the nth call of an operation."""
+    """Script faults, each as operation, name of the fault, and number of calls before it."""
     for operation, fault, skip in strikes:
         simulation.cloud.faults.add(Fault(FAULTS[fault], operation, skip=skip))
 

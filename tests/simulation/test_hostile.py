@@ -1,4 +1,4 @@
-"""One bad message harms no other: whatever it holds, and whatever the cloud answers to it."""
+"""A hostile message does not harm other messages, whatever it contains and whatever the cloud answers."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -19,13 +19,13 @@ from tests.simulation.hostile import KINDS, Crowd, play
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("seed", range(6))
 def test_each_kind_in_a_batch_of_ten(name: str, seed: int) -> None:
-    """Nine ordinary requests are carried out as usual, and the hostile message is answered as it has to be."""
+    """Nine ordinary requests are carried out as usual, and the hostile message gets its required answer."""
     assert list(play([name], seed).violations()) == []
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_many_kinds_in_one_batch(seed: int) -> None:
-    """Seven of them, and three ordinary requests."""
+    """Seven hostile messages of different kinds and three ordinary requests."""
     names = list(KINDS)
     crowd = play([names[(seed * 7 + number) % len(names)] for number in range(7)], seed)
     assert list(crowd.violations()) == []
@@ -64,20 +64,20 @@ ODD_RECORDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", ODD_RECORDS)
 def test_an_odd_record_in_a_batch_of_ten(name: str) -> None:
-    """It is odd when it first comes: nine others are carried out as usual, and it is answered then or the next time."""
+    """One record is odd at its first delivery: it is answered then or at the next one, and the others as usual."""
     crowd = Crowd([], seed=1)
     odd = crowd.queue.messages[4]
     crowd.odd = lambda message: ODD_RECORDS[name] if message is odd and message.receive_count == 1 else {}
     crowd.run()
     (answer,) = [data["detail"] for data in crowd.bus.data if data["request"]["id"] == odd.id]
-    # What was asked for before the disk was attached is not meant.
+    # A request older than the attachment does not mean it.
     assert answer == ("superseded" if name == "the first time there is" else "detached_now")
     own = (odd.id, crowd.bystanders[odd.id][1])
     assert [wrong for wrong in crowd.violations() if not any(name in wrong for name in own)] == []
 
 
-class Worse(Exception):
-    """A bug planted on purpose."""
+class PlantedBug(Exception):
+    """Raised by a bug that a test planted."""
 
 
 def reader_fails_for_all(service: Service) -> Service:
@@ -86,14 +86,14 @@ def reader_fails_for_all(service: Service) -> Service:
     class Reading(type(service)):  # type: ignore[misc]
         def _read(self, message: Message, outbox: Any) -> Any:
             if "dry_run" in message.body:
-                raise Worse
+                raise PlantedBug
             return super()._read(message, outbox)
 
     return Reading(service.prefix, service.visits, service.outlets)
 
 
 def raw_characters(service: Service) -> Service:
-    """Our own messages hold whatever a request holds, unescaped."""
+    """The service's own messages contain characters of a request unescaped."""
 
     class Raw:
         def __init__(self, queue: Any) -> None:
@@ -107,7 +107,7 @@ def raw_characters(service: Service) -> Service:
 
 
 def forgeries_are_believed(service: Service) -> Service:
-    """Every MAC is right."""
+    """Every MAC counts as valid."""
 
     class Believing:
         def __init__(self, macs: Any) -> None:
@@ -120,7 +120,7 @@ def forgeries_are_believed(service: Service) -> Service:
 
 
 def no_limit_of_retry_after(service: Service) -> Service:
-    """The cloud says when to come again, and the queue is asked for that."""
+    """The cloud's Retry-After is used as delay without a limit."""
 
     def believed(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
         decision = after_delete(case, answer, policy, now)
@@ -141,19 +141,19 @@ PLANTED = {
 
 @pytest.mark.parametrize(("mutate", "name"), PLANTED.values(), ids=PLANTED)
 def test_the_judge_sees_a_planted_bug(mutate: Any, name: str) -> None:
-    """Within forty batches of the kind that brings it out."""
+    """A planted bug is found within forty batches of the kind that reveals it."""
 
     def wrong(seed: int) -> bool:
         try:
             return bool(list(play([name], seed, mutate).violations()))
-        except (Worse, AssertionError):
+        except (PlantedBug, AssertionError):
             return True
 
     assert any(wrong(seed) for seed in range(40))
 
 
 def test_a_depth_that_cannot_be_carried_on_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were a context as deep as any text may be, its continuation could not be read."""
+    """If a context could be as deep as any JSON text, its continuation could not be read; the batches show this."""
     monkeypatch.setattr(inbox_request, "CONTEXT_LEVELS", 40)
     found = [wrong for seed in range(40) for wrong in play(["deep"], seed).violations()]
     assert found

@@ -1,4 +1,4 @@
-"""The proofs once more by the job API, on a cloud whose compute API is closed: slices of `make prove API=bms_v1`."""
+"""Parts of `make prove API=bms_v1`: the proofs by the job API, on a cloud whose compute API is closed."""
 
 from itertools import islice
 
@@ -13,12 +13,12 @@ from tests.simulation.test_faults import FAULTS, OF_BOTH, wrong_with
 
 OPERATIONS = (*OF_BOTH, "get_job", "list_volumes")
 POINTS, KINDS, SEEDS, AT_ONCE = 5, 13, 40, 10
-"""Of each story about so many points at which the process dies; of the faults every so-manyth; rough worlds."""
+"""Points of death for each story; the step through the faults; rough worlds; rough worlds in one test."""
 
 
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
-    """Each request ends in the verdicts that its scenario names for this API, and the record agrees with each."""
+    """Each request ends in its scenario's expected verdicts for this API, and the cloud's record justifies each."""
     story = next(one for one in SCENARIOS if one.name == scenario.name)  # a story may have the same name
     simulation, stage = by_jobs(story).begin()
     wrong = judged(simulation, stage)
@@ -34,7 +34,7 @@ def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
 
 
 def test_nothing_asks_compute() -> None:
-    """Not one call of any story goes to the compute API, which is closed."""
+    """No story calls the closed compute API."""
     for story in STORIES:
         simulation, stage = by_jobs(story).begin()
         assert judged(simulation, stage) == []
@@ -45,7 +45,7 @@ def test_nothing_asks_compute() -> None:
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 def test_a_crash_changes_nothing(story: Story) -> None:
-    """The process dies before or after an effect, and the message comes back: one true verdict."""
+    """The process dies before or after an effect, and the message is redelivered: one true verdict."""
     story, found = by_jobs(story), {}
     points = [(number, when) for number in range(effects_of(story)) for when in ("before", "after")]
     for point in points[:: max(1, len(points) // POINTS)]:
@@ -68,13 +68,13 @@ def test_one_fault_at_one_call(operation: str) -> None:
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
 def test_a_rough_world_breaks_nothing(first: int) -> None:
-    """Whatever cloud, queue, senders and others do at once: one true verdict for each request."""
+    """Each request of a rough world gets one true verdict."""
     found = {seed: wrong for seed in range(first, first + AT_ONCE) if (wrong := Rough(seed, api=BMS_V1).violations())}
     assert found == {}
 
 
-def told_of(name: str) -> tuple[str, list[dict[str, str]]]:
-    """What the verdict of a scenario says, and the evidence of its calls to jobs."""
+def explanation_of(name: str) -> tuple[str, list[dict[str, str]]]:
+    """The explanation of a story's verdict, and its evidence of calls about jobs."""
     simulation, _ = by_jobs(BY_NAME[name]).begin()
     simulation.run()
     (data,) = simulation.bus.data
@@ -83,8 +83,8 @@ def told_of(name: str) -> tuple[str, list[dict[str, str]]]:
 
 @pytest.mark.parametrize("name", ["job-failed", "job-failed-in-its-part"])
 def test_the_verdict_repeats_what_the_job_says(name: str) -> None:
-    """Code and reason of the job, or of its part that failed, stand in the verdict's text and in its evidence."""
-    explanation, calls = told_of(name)
+    """The code and reason of the job, or of its failed sub job, are in the verdict's explanation and evidence."""
+    explanation, calls = explanation_of(name)
     assert "the job says that the detach failed: BMS.0360 This operation cannot be performed" in explanation
     assert calls[-1]["code"] == "BMS.0360"
     assert "frozen" in calls[-1]["message"]
@@ -92,7 +92,7 @@ def test_the_verdict_repeats_what_the_job_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["job-contradicts-itself", "job-not-readable", "silent-refusal"])
 def test_a_job_that_says_nothing_is_quoted_for_nothing(name: str) -> None:
-    """Two looks settle it, and the text claims no more than they show."""
-    explanation, calls = told_of(name)
+    """Two looks at the volume decide, and the explanation claims only what they show."""
+    explanation, calls = explanation_of(name)
     assert "went back to in-use with the same attachment" in explanation
     assert calls

@@ -1,4 +1,4 @@
-"""A search of the log for a request, by its id, its server or its disk, finds every line about it."""
+"""Every log line about a request can be found by the request's id, its server or its disk."""
 
 import json
 from typing import Any
@@ -40,19 +40,19 @@ LATER, NEVER = NotTaken("HTTP 503", again=True), NotTaken("HTTP 404", again=Fals
 
 
 def line() -> dict[str, Any]:
-    """The last line that was written."""
+    """The last log line."""
     return dict(json.loads(LINES[-1]))
 
 
 def dead(body: str) -> dict[str, Any]:
-    """The line about a dead letter."""
+    """The log line about a dead letter."""
     message = Queued("message-1", body, START, START).received()
     Logs().dead_letter(message, read(message, "bms", START, MESSAGE_KEYS))
     return line()
 
 
 def test_each_line_names_the_release_also_after_the_state_of_the_logger_was_cleared() -> None:
-    """Handlers clear the keys of one invocation; the version is none of them."""
+    """Handlers clear the logger's keys of an invocation; the version stays."""
     logger.clear_state()
     logger.info("anything")
     assert line()["version"] == VERSION
@@ -69,7 +69,7 @@ def test_each_line_names_the_release_also_after_the_state_of_the_logger_was_clea
     ],
 )
 def test_each_line_about_an_event_names_the_request(message: str, attempt: Attempt) -> None:
-    """Who has the verdict and who has not is found under the request that it answers."""
+    """Lines about the delivery of an event have the ids of the request that it answers."""
     Logs().attempt(attempt)
     assert ABOUT.items() <= line().items()
     assert message == line()["message"]
@@ -77,7 +77,7 @@ def test_each_line_about_an_event_names_the_request(message: str, attempt: Attem
 
 @pytest.mark.parametrize("body", ["[]", "{}", '{"data": null}', '{"data": {"request": "4711"}}'])
 def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
-    """What an event does not say is left out, and the line is written all the same."""
+    """Ids that an event does not contain are left out of its line."""
     Logs().attempt(Attempt("sink", Event("e-1", "t", "/s", None, "now", body, Outcome.DETACHED)))
     assert "e-1" == line()["event_id"]
     assert line().keys().isdisjoint(ABOUT)
@@ -96,12 +96,12 @@ def test_an_event_that_names_no_request_is_logged_too(body: str) -> None:
     ids=["request", "continuation", "pending", "invalid", "several"],
 )  # fmt: skip
 def test_a_dead_letter_names_the_request(body: str, about: dict[str, Any]) -> None:
-    """Whatever kind of message died, its line names its id in the queue and the request that it belongs to."""
+    """The line about a dead letter of any kind has the message id and the ids of its request."""
     assert {"message": "dead letter", "message_id": "message-1", **about}.items() <= dead(body).items()
 
 
 def test_a_rejected_request_is_named_as_far_as_it_can_be() -> None:
-    """The ids that are valid stand in the line, and what is no id does not."""
+    """The line has the valid ids of a rejected request, and not the invalid ones."""
     message = Queued("message-1", json.dumps(cloudevent(bare(SERVER, "x"))), START, START).received()
     found = read(message, "bms", START, MESSAGE_KEYS)
     assert isinstance(found, Rejected)
@@ -112,7 +112,7 @@ def test_a_rejected_request_is_named_as_far_as_it_can_be() -> None:
 
 
 def test_a_record_that_goes_back_tells_its_request_in_the_exception() -> None:
-    """The line has the id of the message, and its traceback ends in the request that was being worked on."""
+    """The line has the message id, and its traceback ends with the request that was being processed."""
     bench = Bench()
     bench.queue.refuse = lambda message: True
     volume = bench.disk()

@@ -1,4 +1,4 @@
-"""Every metric appears with the right value: scenarios on virtual time, read back from what is written to the log."""
+"""Every metric has the right value: scenarios on virtual time, with metrics read from the log."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Capture = Callable[[], str]
 
 @pytest.fixture
 def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Capture]:
-    """What was written to standard output since; metrics of other tests are thrown away first."""
+    """Returns what was written to standard output since the last call; metrics of other tests are dropped first."""
     meters.flush()
     capsys.readouterr()
     yield lambda: capsys.readouterr().out
@@ -28,7 +28,7 @@ def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Capture]:
 
 
 def test_a_detach_that_goes_well(written: Capture) -> None:
-    """One request, one verdict, its calls, and how long it took; nothing of what would be trouble."""
+    """One request, one verdict, its calls and its duration; no metric of a problem."""
     metrics = played("accepted-202", written)
     assert (metrics.get("Requests"), metrics.get("Verdicts")) == (1, 1)
     assert metrics.get("Verdicts", verdict="detached", reason="none") == 1
@@ -49,21 +49,21 @@ def test_a_detach_that_goes_well(written: Capture) -> None:
      ("never-readable", "gave_up"), ("reattached-before-delete", "superseded")],
 )  # fmt: skip
 def test_failures_by_reason(scenario: str, reason: str, written: Capture) -> None:
-    """A failure counts under its reason and no other."""
+    """A failure counts only under its own reason."""
     metrics = played(scenario, written)
     assert metrics.dimensions("Verdicts") == [{"verdict": "failed", "reason": reason}]
     assert metrics.get("Verdicts", verdict="failed", reason=reason) == 1
 
 
 def test_a_summary_is_no_verdict(written: Capture) -> None:
-    """All data disks are one request and a verdict for each; the summary counts as none of them."""
+    """A request for all data disks counts as one request with a verdict for each disk, without the summary."""
     metrics = played("all-data-disks-one-refused", written)
     assert (metrics.get("Requests"), metrics.get("Verdicts")) == (1, 3)
     assert metrics.get("Verdicts", verdict="failed", reason="refused_by_server") == 1
 
 
 def test_a_detach_that_stays(written: Capture) -> None:
-    """Unconfirmed once, then failed; how long it has been detaching goes on to the end."""
+    """Unconfirmed once, then failed; the time in detaching is measured to the end."""
     metrics = played("stuck-for-ever", written)
     assert (metrics.get("Requests"), metrics.get("Unconfirmed"), metrics.get("Verdicts")) == (1, 1, 2)
     assert metrics.get("Verdicts", verdict="unconfirmed", reason="none") == 1
@@ -75,18 +75,18 @@ def test_a_detach_that_stays(written: Capture) -> None:
 
 @pytest.mark.parametrize("shape", ["429", "by-the-gateway", "wearing-a-400", "by-the-service"])
 def test_throttling_in_its_disguises(shape: str, written: Capture) -> None:
-    """Whatever status a throttle comes with, it counts as one."""
+    """A throttle counts as one with any status."""
     assert (played(f"throttled-{shape}", written).get("Throttled") or 0) >= 1
 
 
 @pytest.mark.parametrize("scenario", ["forbidden", "wrong-project"])
 def test_authorisation_failures(scenario: str, written: Capture) -> None:
-    """What a person has to give rights for; a mistaken project is the sender's to correct."""
+    """Missing rights count; a wrong project is an error of the sender and does not."""
     assert played(scenario, written).get("AuthorisationFailures") == (1 if scenario == "forbidden" else None)
 
 
 def test_a_cloud_that_does_not_answer(written: Capture) -> None:
-    """Calls that brought no answer, and those of a sick gateway, count as such."""
+    """Calls without an answer and 5xx answers of a gateway have their own dimensions."""
     lost = played("lost-answer-without-effect", written)
     assert lost.get("CloudCalls", operation="delete_attachment", answer="none") == 1
     sick = played("html-502", written)
@@ -94,7 +94,7 @@ def test_a_cloud_that_does_not_answer(written: Capture) -> None:
 
 
 def test_shared_reads_count_once(written: Capture) -> None:
-    """Disks of one server in one batch: each look shows the listing, and the cloud was asked once."""
+    """For several disks of one server in a batch, a shared read counts as one call."""
     simulation = Measured(scenario_cloud, SETTINGS)
     stage = Stage(simulation.cloud, "shared")
     server = stage.server()
@@ -111,7 +111,7 @@ def test_shared_reads_count_once(written: Capture) -> None:
 
 
 def test_what_is_no_request(written: Capture) -> None:
-    """A message that cannot be read gets a verdict, and so is a request; it has no time to take."""
+    """An invalid message counts as a request with a verdict, but without a duration."""
     simulation = Measured(scenario_cloud, SETTINGS)
     simulation.queue.put("{not json")
     metrics = finished(simulation, written)
@@ -121,7 +121,7 @@ def test_what_is_no_request(written: Capture) -> None:
 
 
 def test_a_bus_that_takes_nothing(written: Capture) -> None:
-    """Each time that it does not take a verdict is a failure to emit; there is one verdict, when it does."""
+    """Each refusal of a verdict by the bus counts as a failure; the verdict counts once, when the bus accepts it."""
     simulation = Measured(scenario_cloud, SETTINGS)
     stage = Stage(simulation.cloud, "deaf")
     stage.request(stage.server(), stage.disk())
@@ -139,7 +139,7 @@ def test_a_bus_that_takes_nothing(written: Capture) -> None:
 
 
 def test_dimensions_are_bounded(written: Capture) -> None:
-    """No id of anything ever becomes a dimension: each would be a metric of its own, and be paid for."""
+    """No id is used as a dimension, because each value would be a separate, paid metric."""
     everything = [played(name, written) for name in ("stuck-for-ever", "forbidden", "html-502", "shared-disk")]
     names = {name for metrics in everything for _, _, dims in metrics.values for name, _ in dims}
     values = {value for metrics in everything for _, _, dims in metrics.values for _, value in dims}
@@ -148,14 +148,14 @@ def test_dimensions_are_bounded(written: Capture) -> None:
 
 
 def test_codes_that_mean_throttling_are_known_ones() -> None:
-    """Each is in the table of answers as something to be tried again."""
+    """Each throttling code is in the answer tables as retryable."""
     retried = {row.key.upper() for row in TABLE if row.kind is AnswerClass.RETRY}
     known = {code.upper().replace("APIG.", "APIGW.") for code in THROTTLES}
     assert known <= retried
 
 
 def test_threads_lose_nothing(written: Capture) -> None:
-    """Steps count at the same time, and one line holds no more values than CloudWatch takes."""
+    """Concurrent counts are all kept, and a line has at most as many values as CloudWatch accepts."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: meters.count("Requests"), range(1000)))
         list(pool.map(lambda n: meters.seconds("SecondsToVerdict", n), range(230)))
@@ -170,7 +170,7 @@ def test_threads_lose_nothing(written: Capture) -> None:
 
 
 def test_metrics_can_be_switched_off(written: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where standard output is for people, Powertools' own variable keeps it clean."""
+    """The variable of Powertools keeps metrics out of standard output."""
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
     meters.count("Requests")
     meters.flush()

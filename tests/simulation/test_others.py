@@ -1,4 +1,4 @@
-"""Others are at work at every point: duplicates, other requesters, people who attach the disk again."""
+"""Acts of others at every point: duplicates, other requesters, people who attach the disk again or move the server."""
 
 import itertools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Act = Callable[[Stack, Stage], None]
 
 
 def attach_when_free(simulation: Stack, stage: Stage) -> None:
-    """Somebody waits for the disk to be free and attaches it again, at once."""
+    """Somebody attaches the disk again as soon as it is free."""
     asked = stage.requests[0]["data"]
 
     def attempt() -> None:
@@ -29,7 +29,7 @@ def attach_when_free(simulation: Stack, stage: Stage) -> None:
 
 
 def swap(simulation: Stack, stage: Stage) -> None:
-    """Somebody detaches the disk by force and attaches it again, in one moment."""
+    """Somebody forces the disk off and attaches it again, at one moment."""
     asked = stage.requests[0]["data"]
     world, volume = stage.world, asked["volume_id"]
     for attachment in [a for a in world.cinder.values() if a.volume_id == volume]:
@@ -40,13 +40,13 @@ def swap(simulation: Stack, stage: Stage) -> None:
 
 
 def duplicate_original(simulation: Stack, stage: Stage) -> None:
-    """The queue hands out the first message a second time, while the first delivery is under way."""
+    """The queue delivers the first message again while its first delivery is being processed."""
     again = simulation.queue.put(stage.bodies()[0], id="message-1")
     simulation.deliver(simulation.queue.take(again), elsewhere=True)
 
 
 def everything_waiting(simulation: Stack, stage: Stage) -> None:
-    """Whatever is in the queue is delivered at once: a continuation before its delay, before the original is acked."""
+    """The queue delivers all waiting messages now: continuations before their delay, and before the acknowledgement."""
     for message in list(simulation.queue.messages):
         if message.receive_count == 0:
             message.visible_at = simulation.clock()
@@ -54,19 +54,19 @@ def everything_waiting(simulation: Stack, stage: Stage) -> None:
 
 
 def second_requester(simulation: Stack, stage: Stage) -> None:
-    """Somebody else asks for the very same."""
+    """Somebody else sends the same request."""
     stage.requests.append({**stage.requests[0], "id": f"{stage.name}-again-{len(stage.requests)}"})
     simulation.queue.put(stage.bodies()[-1])
 
 
 def resize(simulation: Stack, stage: Stage) -> None:
-    """An operator resizes the server; its disks get new attachments on the way."""
+    """An operator resizes the server, which gives its disks new attachments."""
     with suppress(Refused):
         stage.world.move(stage.requests[0]["data"]["server_id"], "resize", seconds=20)
 
 
 def migrate_live(simulation: Stack, stage: Stage) -> None:
-    """The cloud migrates the server while it runs; for a while each disk has two attachments to it."""
+    """The cloud migrates the running server; for a while each disk has two attachments."""
     with suppress(Refused):
         stage.world.move(stage.requests[0]["data"]["server_id"], "live-migration", seconds=20)
 
@@ -77,7 +77,7 @@ ACTS: tuple[Act, ...] = (
 
 
 def before(act: Act, simulation: Stack, stage: Stage, effect: str) -> None:
-    """Act just before an effect, unless it is the DELETE: nobody can look between the last look and the DELETE."""
+    """Act just before an effect, but not before a DELETE, because the service cannot read between look and DELETE."""
     if not effect.startswith("DELETE"):
         act(simulation, stage)
 
@@ -85,7 +85,7 @@ def before(act: Act, simulation: Stack, stage: Stage, effect: str) -> None:
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 @pytest.mark.parametrize("story", SHARED_STAGE, ids=lambda story: story.name)
 def test_somebody_acts_at_any_point(story: Story, act: Act) -> None:
-    """Whatever others do just before any effect: one true verdict, nothing newer cut."""
+    """Others act just before an effect: one true verdict, and no newer attachment is detached."""
     found = {}
     for number in sampled(range(effects_of(story)), max(1, STEP // 4)):
         simulation, stage = story.begin()
@@ -99,7 +99,7 @@ def test_somebody_acts_at_any_point(story: Story, act: Act) -> None:
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 @pytest.mark.parametrize("name", ["detach", "lost-with-effect", "already-detached"])
 def test_somebody_acts_and_the_process_dies(name: str, act: Act) -> None:
-    """The same, with a crash at any other point of the same run."""
+    """The same with a crash at another point of the run."""
     story, found = BY_NAME[name], {}
     numbers = range(effects_of(story))
     pairs = list(itertools.product(numbers, itertools.product(numbers, ("before", "after"))))

@@ -1,4 +1,4 @@
-"""Rough worlds, scenarios and senders: a slice of what `make prove` tries."""
+"""Parts of `make prove`: rough worlds, scenarios and senders."""
 
 import pytest
 
@@ -11,7 +11,7 @@ SEEDS, AT_ONCE = 100, 10
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
 def test_a_rough_world_breaks_nothing(first: int) -> None:
-    """Whatever cloud, queue, senders and others do at once: one true verdict for each request, and only legal steps."""
+    """Each request of a rough world gets one true verdict, by allowed steps only."""
     found = {}
     for seed in range(first, first + AT_ONCE):
         judged = judge_rough(seed)
@@ -21,7 +21,7 @@ def test_a_rough_world_breaks_nothing(first: int) -> None:
 
 
 def test_a_seed_gives_the_same_world_again() -> None:
-    """What is found can be played again."""
+    """The same seed gives the same violations, events and effects."""
     first, again = Rough(7), Rough(7)
     assert first.violations() == again.violations()
     assert first.simulation.bus.events == again.simulation.bus.events
@@ -29,12 +29,12 @@ def test_a_seed_gives_the_same_world_again() -> None:
 
 
 def test_every_kind_of_sender_is_answered_once() -> None:
-    """Invalid, forged, of somebody who may not ask, or a dead letter: one answer, with the right reason."""
+    """Invalid, forged and not allowed requests and dead letters get one answer with the right reason."""
     assert {case: judged.wrong for case in sender_cases() if (judged := judge_sender_case(case)).wrong} == {}
 
 
 def test_scenarios_and_dry_runs_of_them_are_judged_true() -> None:
-    """Each scenario of the catalogue as a dry run, and some of them with a death."""
+    """Each scenario as a dry run, and some cases with a death."""
     cases = [case for number, case in enumerate(scenario_cases()) if case[1:] == (True, None) or number % 41 == 0]
     found = {case: judged.wrong for case in cases if (judged := judge_scenario(case)).wrong}
     assert found == {}

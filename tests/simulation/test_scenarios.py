@@ -1,4 +1,4 @@
-"""Every scenario on virtual time: the expected verdicts, and each of them true by the cloud's own record."""
+"""Every scenario on virtual time gives the expected verdicts, and the cloud's own record justifies each."""
 
 from dataclasses import dataclass, field
 
@@ -17,7 +17,7 @@ from tests.stack import Stack
 
 
 def played(scenario: Scenario) -> tuple[Stack, Stage]:
-    """The scenario on a cloud of its own, with each request sent at its time, until nothing is left to do."""
+    """Play a scenario in its own cloud to the end."""
     simulation = Stack(scenario_cloud, scenario.settings)
     stage = scenario.on(simulation.cloud)
     for body, delay in zip(stage.bodies(), stage.delays, strict=True):
@@ -28,9 +28,9 @@ def played(scenario: Scenario) -> tuple[Stack, Stage]:
 
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
-    """Each request ends in the verdicts that its scenario names, and the simulator's record agrees with each.
+    """Each request ends in its scenario's expected verdicts, and the simulator's record justifies each.
 
-    As consumers do, an event is heard once: a copy of it has the same id.
+    Events with the same id count once, as for consumers.
     """
     simulation, stage = played(scenario)
     events, history = simulation.bus.events, simulation.cloud.world.history
@@ -43,12 +43,12 @@ def test_scenario_ends_as_expected_and_in_truth(scenario: Scenario) -> None:
     assert simulation.errors == []
     assert [None] * len(events) == [disagreement(history, event, stage.keeps_records) for event in events]
     accepted = [entry.attachment_id for entry in history if entry.what is What.DELETE_ACCEPTED]
-    assert len(accepted) == len(set(accepted)), "one attachment, two DELETEs that were accepted"
+    assert len(accepted) == len(set(accepted)), "two accepted DELETEs for one attachment"
 
 
 @pytest.mark.parametrize("name", ["resized", "migrated-live", "evacuated", "volume-migrated"])
 def test_scenario_follows_a_disk_through_a_move(name: str) -> None:
-    """The first look saw the attachment of before the move, and the verdict is about the one that the move made."""
+    """The first look saw the attachment from before the move; the verdict is about the one that the move made."""
     simulation, _ = played(CATALOGUE[name])
     (data,) = simulation.bus.data
     (move,) = [
@@ -62,7 +62,7 @@ def test_scenario_follows_a_disk_through_a_move(name: str) -> None:
 
 @dataclass(eq=False)
 class Waits(Observer):
-    """By how many seconds each request that goes on waiting is past its bound, without any slack."""
+    """Records for each requeue how many seconds the request is past its bound, without slack."""
 
     policy: Policy
     clock: Clock
@@ -76,7 +76,7 @@ class Waits(Observer):
 
 @pytest.mark.parametrize("scenario", CATALOGUE.values(), ids=CATALOGUE)
 def test_no_scenario_waits_past_its_bound(scenario: Scenario) -> None:
-    """Whatever the cloud does, the look that meets the bound ends the request: the slack is for the queue alone."""
+    """The first look after its bound ends a request; the slack is needed only for the queue."""
     waits: list[Waits] = []
     simulation = Stack(scenario_cloud, scenario.settings, observers=waits)
     waits.append(Waits(simulation.settings.policy, simulation.clock))

@@ -1,4 +1,4 @@
-"""Groups of volumes in which others are at work, calls go wrong, and the bus and the queue say no."""
+"""Requests with summaries under acts of others, faults, and refusals of the bus and the queue."""
 
 import itertools
 from functools import partial
@@ -27,7 +27,7 @@ ACTS: tuple[Act, ...] = (duplicate_original, everything_waiting, second_requeste
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 @pytest.mark.parametrize("name", SUMMED)
 def test_somebody_acts_at_any_point(name: str, act: Act) -> None:
-    """Duplicates, another request for the same disks, and moves of the server: all that is said is true."""
+    """After duplicates, another request for the same disks, or moves, all verdicts and summaries are true."""
     found = {}
     for number in sampled(range(effects_of(BY_NAME[name])), max(1, STEP // 4)):
         simulation, stage = BY_NAME[name].begin()
@@ -41,7 +41,7 @@ def test_somebody_acts_at_any_point(name: str, act: Act) -> None:
 @pytest.mark.parametrize("name", ["all-data-disks", "summed-up"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_one_fault_at_one_call(name: str, operation: str) -> None:
-    """A fault of any kind at the first, second or fourth call: the listing, or the look at one of the disks."""
+    """A fault of any kind at the first, second or fourth call, which lists the disks or reads one of them."""
     found = {}
     for fault, skip in list(itertools.product(FAULTS, (0, 1, 3)))[::STEP]:
         simulation, stage = BY_NAME[name].begin()
@@ -55,7 +55,7 @@ def test_one_fault_at_one_call(name: str, operation: str) -> None:
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", SUMMED)
 def test_the_bus_and_the_queue_refuse_now_and_then(name: str, seed: int) -> None:
-    """No summary comes before a verdict that the bus has not taken yet, and none is lost."""
+    """No summary precedes a verdict that the bus has not accepted yet, and no summary is lost."""
     simulation, stage = BY_NAME[name].begin()
     simulation.bus.refuse = Left(Random(seed), 6)
     simulation.queue.refuse = Left(Random(seed + 100), 3)
@@ -64,6 +64,6 @@ def test_the_bus_and_the_queue_refuse_now_and_then(name: str, seed: int) -> None
 
 @pytest.mark.parametrize("story", DISTURBED, ids=lambda story: story.name)
 def test_others_change_what_was_asked_for(story: Story) -> None:
-    """The summary says what became of each disk that was listed."""
+    """The summary has the outcome of each listed disk."""
     simulation, stage = story.begin()
     assert [] == judged(simulation, stage)

@@ -1,4 +1,4 @@
-"""A flow can be followed: its trace and its correlation stand in everything that is said about it."""
+"""Trace and correlation of a request are in all its events and log lines."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ def played(envelope: dict[str, Any], **data: Any) -> Stack:
 
 @pytest.mark.parametrize("data", [{}, {"dry_run": True}, {"dry_rum": True}], ids=["late", "dry run", "invalid"])
 def test_every_verdict_carries_the_flow(data: dict[str, Any]) -> None:
-    """Through all continuations, in the last verdict as in the first, valid request or not."""
+    """Every verdict of a valid or invalid request has them, also after continuations."""
     envelope = {"traceparent": TRACE, "tracestate": "a=b", "correlationid": "CHG-1"}
     events = played(envelope, **data).bus.events
     assert events
@@ -36,14 +36,14 @@ def test_every_verdict_carries_the_flow(data: dict[str, Any]) -> None:
 
 
 def test_every_line_carries_the_flow() -> None:
-    """Each look, and each verdict, is found in the log by the trace and by the correlation."""
+    """Every log line about a look or a verdict has the trace and the correlation."""
     lines = [json.loads(line) for line in played({"traceparent": TRACE, "correlationid": "CHG-1"}).logs]
     assert {"request stepped", "event delivered"} <= {line["message"] for line in lines}
     assert {(TRACE, "CHG-1")} == {(line.get("traceparent"), line.get("correlation_id")) for line in lines}
 
 
 def test_without_a_correlation_the_request_is_one() -> None:
-    """Its id stands in for it, and nothing is made up in place of a trace."""
+    """The request's id is the default correlation; there is no default trace."""
     simulation = played({})
     assert {"traced-1"} == {event["correlationid"] for event in simulation.bus.events}
     assert {"traced-1"} == {json.loads(line)["correlation_id"] for line in simulation.logs}
@@ -51,6 +51,6 @@ def test_without_a_correlation_the_request_is_one() -> None:
 
 
 def test_each_verdict_names_what_caused_it() -> None:
-    """The unconfirmed one names the request, the final one the unconfirmed one."""
+    """The cause of `unconfirmed` is the request, and that of the final verdict is `unconfirmed`."""
     first, final = played({}).bus.events
     assert ("traced-1", first["id"]) == (first["causationid"], final["causationid"])

@@ -10,8 +10,8 @@ import pytest
 from tools.costs.__main__ import main
 from tools.costs.bill import MONTH, NUMBERS, Usage, bill, cold_share, not_deployed, traced, vcpu, works
 from tools.costs.counted import CHECK, between
-from tools.costs.measured import ROOT, Bench, Deployed, call_times, deployed, our_bench, our_template
-from tools.costs.page import most_a_day
+from tools.costs.measured import Bench, Deployed, call_times, deployed, our_bench, our_template
+from tools.costs.page import details, most_a_day
 from tools.costs.prices import UNITS, Prices, WrongNumber
 from tools.exit_status import Exit
 
@@ -261,12 +261,12 @@ def test_every_number_and_every_price_is_explained() -> None:
 # ------------------------------------------------------------------------------------------------ the page
 
 
-PAGE = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+DETAILS = details()
 
 
 def formula(quantity: str) -> str:
-    """The formula of a quantity in the page, as Python."""
-    (found,) = re.findall(rf"^\| {re.escape(quantity)} \| (.*) \|$", PAGE, re.MULTILINE)
+    """The formula of a quantity in the details, as Python."""
+    (found,) = re.findall(rf"^\| {re.escape(quantity)} \| (.*) \|$", DETAILS, re.MULTILINE)
     first = re.split(r"[:;]|, with|, kept", found)[0].replace("·", "*").replace(" kB", "")
     return first.rpartition(" = ")[2]
 
@@ -306,4 +306,4 @@ def test_the_formula_of_the_page_is_the_arithmetic(usage: Usage) -> None:
 
 
 def test_the_page_says_what_a_dry_run_is() -> None:
-    assert f"| a dry run | {CHECK.invocations} | {CHECK.calls} |" in PAGE
+    assert f"| a dry run | {CHECK.invocations} | {CHECK.calls} |" in DETAILS

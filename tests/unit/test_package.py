@@ -1,4 +1,4 @@
-"""The files of a release: its notes, its list of packages, and the checks before it."""
+"""What a release consists of: its notes, its list of packages, and when it is refused."""
 
 import json
 from datetime import UTC, datetime
@@ -45,13 +45,13 @@ def lock(tmp_path: Path) -> Path:
 
 
 def test_only_what_is_deployed_is_listed(lock: Path) -> None:
-    """Packages for other systems or Pythons, and those that the artifact leaves out, are not listed."""
+    """Packages for other systems or Pythons, and what the artifact leaves out, are not part of it."""
     assert list(packages(lock, "3.13", "aarch64", ("charset_normalizer",))) == [("certifi", "2026.10.18")]
     assert ("tomli", "2.3.0") in packages(lock, "3.11", "aarch64")
 
 
 def test_sbom_of_the_product_is_valid() -> None:
-    """It matches CycloneDX's own schema, and lists what the handlers import."""
+    """CycloneDX's own schema takes it, and it names what the handlers import."""
     made = datetime(2026, 11, 28, tzinfo=UTC)
     bom = json.loads(sbom(version(), packages(ROOT / "requirements.lock", "3.13", "aarch64"), made))
     product = bom["metadata"]["component"]
@@ -83,8 +83,8 @@ def test_the_version_is_the_same_everywhere() -> None:
     [
         ("v1.0.1", "2026-11-28", "the tag is v1.0.1, and pyproject.toml says 1.0.0"),
         ("1.0.0", "2026-11-28", "tag v1.0.0"),
-        ("v1.0.0", "Unreleased", "## \\[1.0.0\\] - <date>"),
-        ("v1.0.0", "soon", "## \\[1.0.0\\] - <date>"),
+        ("v1.0.0", "Unreleased", "write .*1.0.0\\] - "),
+        ("v1.0.0", "soon", "write .*1.0.0\\] - "),
     ],
 )
 def test_a_release_that_contradicts_itself_is_refused(tag: str, released: str, why: str) -> None:

@@ -22,7 +22,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=f"{__doc__}\nNumbers:\n{known}\n  PRICES    other prices, such as PRICES='log_gb=0.6 trace=0'",
     )
-    parser.add_argument("numbers", nargs="*", metavar="NAME=number", help="see above; docs/costs.md says more")
+    parser.add_argument("numbers", nargs="*", metavar="NAME=number", help="see above")
+    parser.add_argument("--details", action="store_true", help="all tables, the formula, prices and assumptions")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(given)
 
@@ -55,7 +56,7 @@ def table(usage: Usage, month: Bill, memory: float) -> str:
     return "\n".join(
         [
             given,
-            f"{month.cold:.0%} of them begin with a cold start; US dollars, list prices, no free tier (docs/costs.md)",
+            f"{month.cold:.0%} of them begin with a cold start; US dollars, list prices, no free tier",
             "",
             *lines,
             f"  {'total':48} {month.usd:10,.2f}",
@@ -71,6 +72,11 @@ def amount(quantity: float, unit: str) -> str:
 
 def main(given: Sequence[str] | None = None) -> Exit:
     asked = arguments(given)
+    if asked.details:
+        from tools.costs.page import details
+
+        print(details(), end="")
+        return Exit.DETACHED
     try:
         usage, prices = asked_for(asked.numbers)
     except WrongNumber as error:

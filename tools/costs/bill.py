@@ -1,4 +1,7 @@
-"""Calculates the bill in US dollars from the user's numbers, counts, measured times and prices."""
+"""Calculates the bill in US dollars from the user's numbers, counts, measured times and prices.
+
+details.md has the same formula; the letters in comments are those of that text.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -213,7 +216,7 @@ def works(usage: Usage, bench: Bench, memory: float) -> Works:
 
 
 def bill(usage: Usage, prices: Prices, bench: Bench, deployed: Deployed) -> Bill:
-    """A month's bill. The lines are in the order of the page."""
+    """A month's bill. The lines are in the order of the details."""
     memory = deployed.memory if usage.memory is None else usage.memory
     done = works(usage, bench, memory)
     lines = (

@@ -100,15 +100,15 @@ _Loader.add_multi_constructor("!", _short_form)
 
 
 @cache
-def _parsed(text: str) -> dict[str, Any]:
-    """Parse a template once, because it takes a second."""
+def parsed(text: str) -> dict[str, Any]:
+    """Parse a template once, because it takes a second. Of the short forms only `!Ref` has a value."""
     template: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     return template
 
 
 def deployed(text: str, without: Collection[str] = ()) -> Deployed:
     """The contents of a template when the named conditions are false and all others true."""
-    template = _parsed(text)
+    template = parsed(text)
     there = [one for one in template["Resources"].values() if one.get("Condition") not in without]
     by_type = [one["Type"] for one in there]
     alarms = [one["Properties"] for one in there if one["Type"] == "AWS::CloudWatch::Alarm"]

@@ -1,4 +1,4 @@
-"""docs/costs.md: the tables of the bill, computed; the formula, the prices and what they rest on."""
+"""docs/costs.md and `make costs DETAILS=1`: the tables of the bill, the formula, the prices and their sources."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
@@ -31,8 +31,8 @@ from tools.costs.counted import CHECK, DETACHES
 from tools.costs.measured import Bench, Deployed, deployed, our_bench, our_call_times, our_template
 from tools.costs.prices import CHECKED, UNITS, Prices
 
-TEXT = Path(__file__).with_name("page.md")
-"""The page, with names in braces for what is computed."""
+HERE = Path(__file__).parent
+"""Beside this module stand both texts, with names in braces for what is computed."""
 
 CLOUDS = (100, 300, 1000)
 """Milliseconds of a call to the cloud that the tables show."""
@@ -56,58 +56,80 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 
 def page() -> str:
-    """docs/costs.md."""
+    """docs/costs.md: the totals alone."""
+    bench, usual = our_bench(), deployed(our_template(), not_deployed(Usage()))
+    return (
+        (HERE / "page.md")
+        .read_text(encoding="utf-8")
+        .format(
+            totals=totals_table(bench, usual),
+            canary=more(bench, "a canary every 5 minutes"),
+            key=more(bench, "a KMS key of your own"),
+            endpoint=more(bench, "one VPC endpoint in two zones"),
+            nat=more(bench, "one NAT gateway"),
+            cloud_ms=f"{Usage().cloud_ms:g}",
+            memory=usual.memory,
+        )
+    )
+
+
+def details() -> str:
+    """All tables, the formula, the prices, and what is measured or assumed."""
     bench, usual, usage = our_bench(), deployed(our_template(), not_deployed(Usage())), Usage()
     recorded = our_call_times()
     core = vcpu(usual.memory)
-    return TEXT.read_text(encoding="utf-8").format(
-        bill=bill_table(bench, usual),
-        options=options_table(bench),
-        variable=variable_table(bench, usual),
-        counts=counts_table(),
-        cold=cold_table(bench, usual),
-        half=half(bench, usual),
-        prices=prices_table(),
-        inputs=inputs_table(),
-        memory=usual.memory,
-        core=f"{core:.3f}",
-        alarm_metrics=usual.alarm_metrics,
-        composites=usual.composite_alarms,
-        cloud_ms=f"{usage.cloud_ms:g}",
-        aws_ms=f"{usage.aws_ms:g}",
-        calls=f"{recorded.calls:,}",
-        median=f"{recorded.median:.0f}",
-        ninth=f"{recorded.ninth_decile:.0f}",
-        machine=bench.machine,
-        cpu_1=f"{bench.cpu_1:.2f}",
-        cpu_10=f"{bench.cpu_10:.2f}",
-        per_invocation=f"{bench.per_invocation:.2f}",
-        per_message=f"{bench.per_message:.2f}",
-        cold_start=f"{bench.cold_start:.0f}",
-        imported=f"{bench.import_:.0f}",
-        init=f"{bench.init:.0f}",
-        slow_init=f"{bench.init / core:,.0f}",
-        cold_usd=f"{1000 * usual.memory / 1024 * bench.init / core / 1000 * Prices().lambda_gb_second:.3f}",
-        peak=f"{bench.memory:.0f}",
-        after=f"{bench.memory_after:.0f}",
-        idle=IDLE // 60,
-        idle_s=IDLE,
-        mappings=MAPPINGS,
-        pollers=POLLERS,
-        poll=POLL,
-        check_calls=f"{CHECK.calls:g}",
-        check_log=CHECK.log_bytes / 1000,
-        check_metrics=f"{CHECK.metrics + CANARY_METRICS:g}",
-        canary_way=CANARY_WAY,
-        other_log=OTHER_BYTES / 1000,
-        platform_log=PLATFORM_BYTES / 1000,
-        rest=f"{TRACED_REST:.0%}",
-        traces_usd=f"{MONTH * Prices().trace:.0f}",
-        secrets=SECRETS,
-        kept=SECRET_KEPT,
-        reused=KEY_REUSED,
-        month=f"{MONTH:,}",
-        checked=CHECKED,
+    return (
+        (HERE / "details.md")
+        .read_text(encoding="utf-8")
+        .format(
+            bill=bill_table(bench, usual),
+            options=options_table(bench),
+            variable=variable_table(bench, usual),
+            counts=counts_table(),
+            cold=cold_table(bench, usual),
+            half=half(bench, usual),
+            prices=prices_table(),
+            inputs=inputs_table(),
+            memory=usual.memory,
+            core=f"{core:.3f}",
+            alarm_metrics=usual.alarm_metrics,
+            composites=usual.composite_alarms,
+            cloud_ms=f"{usage.cloud_ms:g}",
+            aws_ms=f"{usage.aws_ms:g}",
+            calls=f"{recorded.calls:,}",
+            median=f"{recorded.median:.0f}",
+            ninth=f"{recorded.ninth_decile:.0f}",
+            machine=bench.machine,
+            cpu_1=f"{bench.cpu_1:.2f}",
+            cpu_10=f"{bench.cpu_10:.2f}",
+            per_invocation=f"{bench.per_invocation:.2f}",
+            per_message=f"{bench.per_message:.2f}",
+            cold_start=f"{bench.cold_start:.0f}",
+            imported=f"{bench.import_:.0f}",
+            init=f"{bench.init:.0f}",
+            slow_init=f"{bench.init / core:,.0f}",
+            cold_usd=f"{1000 * usual.memory / 1024 * bench.init / core / 1000 * Prices().lambda_gb_second:.3f}",
+            peak=f"{bench.memory:.0f}",
+            after=f"{bench.memory_after:.0f}",
+            idle=IDLE // 60,
+            idle_s=IDLE,
+            mappings=MAPPINGS,
+            pollers=POLLERS,
+            poll=POLL,
+            check_calls=f"{CHECK.calls:g}",
+            check_log=CHECK.log_bytes / 1000,
+            check_metrics=f"{CHECK.metrics + CANARY_METRICS:g}",
+            canary_way=CANARY_WAY,
+            other_log=OTHER_BYTES / 1000,
+            platform_log=PLATFORM_BYTES / 1000,
+            rest=f"{TRACED_REST:.0%}",
+            traces_usd=f"{MONTH * Prices().trace:.0f}",
+            secrets=SECRETS,
+            kept=SECRET_KEPT,
+            reused=KEY_REUSED,
+            month=f"{MONTH:,}",
+            checked=CHECKED,
+        )
     )
 
 
@@ -128,6 +150,12 @@ def bill_table(bench: Bench, usual: Deployed) -> str:
     )
 
 
+def totals_table(bench: Bench, usual: Deployed) -> str:
+    bills = [bill(Usage(detaches=one), Prices(), bench, usual) for one in MONTHS]
+    rows = [[f"{one:,} detaches", f"{month.usd:,.2f}"] for one, month in zip(MONTHS, bills, strict=True)]
+    return table(["a month", "USD"], [["no request", f"{bills[0].standing:,.2f}"], *rows])
+
+
 OPTIONS = {
     "a canary every hour": {"canary": 730},
     "a canary every 15 minutes": {"canary": 2920},
@@ -141,13 +169,17 @@ OPTIONS = {
 
 def options_table(bench: Bench) -> str:
     """What each adds to the smallest of the bills."""
+    return table([f"beside {MONTHS[0]} detaches", "USD a month more"], [[name, more(bench, name)] for name in OPTIONS])
+
+
+def more(bench: Bench, option: str) -> str:
+    """What an option adds to the smallest of the bills."""
 
     def month(usage: Usage) -> float:
         return bill(usage, Prices(), bench, deployed(our_template(), not_deployed(usage))).usd
 
     plain = Usage(detaches=MONTHS[0])
-    rows = [[name, f"{month(replace(plain, **option)) - month(plain):.2f}"] for name, option in OPTIONS.items()]
-    return table([f"beside {MONTHS[0]} detaches", "USD a month more"], rows)
+    return f"{month(replace(plain, **OPTIONS[option])) - month(plain):.2f}"
 
 
 def variable_table(bench: Bench, usual: Deployed) -> str:

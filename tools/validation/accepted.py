@@ -16,7 +16,7 @@ class Accepted(NamedTuple):
     reason: str
 
 
-_WEBHOOK = "Lambda has no function URLs there; the documentation says so, and the default of Webhook creates none."
+_WEBHOOK = "Lambda has no function URLs there (docs/operations.md); without the parameter Webhook none is made."
 _VPC = (
     "Lambda creates network interfaces, whose ARNs are not known; the next statement denies it to the function's code."
 )
