@@ -38,6 +38,7 @@ from tests.contract.documented import (
 from tests.contract.test_reference import deployed
 from tests.contract.test_template import RESOURCES, TEMPLATE
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, START
+from tools.package import notes
 from tools.reference.telemetry import LOG_LINES, METRICS
 
 OPERATIONS = ROOT / "docs/operations.md"
@@ -260,9 +261,9 @@ def test_the_query_asks_for_what_is_logged() -> None:
 
 
 def test_the_changelog_is_of_this_version() -> None:
-    """It has a section for the version in pyproject.toml, with the format of continuations."""
+    """It has a section for the version in pyproject.toml, or an unreleased one, with the format of continuations."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
-    (section,) = re.findall(rf"^## \[?{re.escape(version)}\b.*?(?=^## |\Z)", changes, re.MULTILINE | re.DOTALL)
+    _, section = notes(version, changes)
     assert f"continuation format: {VERSION}" in section.lower()
