@@ -37,6 +37,8 @@ def carried_out(run: Callable[[], int]) -> int:
 def unexpected(error: BaseException) -> str:
     """One sentence about an unexpected error."""
     said = " ".join(str(error).split()) or "no message"
+    if isinstance(error, ModuleNotFoundError):
+        return f"This Python lacks a package ({said}): run `make setup`, and use .venv/3.11/bin/python."
     return f"This command failed unexpectedly ({type(error).__name__}: {said[:300]}): please report it."
 
 

@@ -31,7 +31,7 @@ def play(name: str, as_json: bool) -> int:
     chosen = sorted((one.by(api) if api else one for one in found), key=_settings)
     played = [one for _, scenarios in groupby(chosen, _settings) for one in _together(console, list(scenarios))]
     console.say()
-    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} by the record", "bold"))
+    console.say(console.paint(f"  {'':3} {'scenario':<30} {'expected':<36} {'got':<36} true by record", "bold"))
     right = [_row(console, *one) for one in played]
     console.say(f"\n  {sum(right)} of {len(right)} verdicts as expected and true")
     return 0 if all(right) else 1

@@ -101,6 +101,7 @@ def post_signed(stack: Stack, console: Console, name: str, body: str) -> list[Ke
 
 def refuses_tampered(stack: Stack, console: Console, path: Path) -> bool:
     """Whether the webhook answers 401 to a request that was changed after it was signed."""
+    console.say("A request that was changed after it was signed must be answered 401:")
     status = _post(stack, console, path.name, path.read_text(), tampered=True).status_code
     if status != 401:
         console.trouble(f"the webhook answered {status} to a request that was tampered with")

@@ -40,4 +40,5 @@ def _greet(console: Console, url: str, key: str) -> None:
     console.say(f"  signing secret      {secret}")
     console.say(f"  send an event       make send EVENT=events/detach_cloudevent.json{there}")
     console.say(f"  see it refuse       curl -i -d '{{}}' -H 'content-type: application/json' {url}")
-    console.say("Verdicts appear here as they arrive; Ctrl-C stops everything.\n")
+    console.say("Verdicts appear here as they arrive; Ctrl-C stops everything.")
+    console.say()

@@ -556,8 +556,9 @@ def _gave_up(view: View) -> bool:
     """The request's time to live is over, and the disk could not be detached before."""
     since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
     over = view.said - since >= view.asked.ttl(view.promise) - SECOND
-    # After a death, it is unknown whose detach a multi-attach volume shows.
-    several = view.asked.deaths and any(one.volume and one.volume.multiattach for one in view.life)
+    # After a death or a lost answer, it is unknown whose detach a multi-attach volume shows.
+    lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
+    several = lost and any(one.volume and one.volume.multiattach for one in view.life)
     # After three DELETEs with unknown outcomes, no other may be sent.
     unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
     waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST

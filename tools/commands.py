@@ -155,6 +155,8 @@ def detach(asked: argparse.Namespace) -> Exit:
     wish = Wish(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
     policy = policy_of(os.environ)
     progress = Progress(asked.json)
+    if not asked.stack and asked.cloud != "env":
+        progress.say("A simulated cloud, new for each command; CLOUD=env uses yours.")
     session = f"by-hand-{uuid4().hex[:12]}"
     confirm: Callable[[str], bool] = (lambda question: True) if asked.yes else on_terminal
     status, why = Exit.OPEN, ""

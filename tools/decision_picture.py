@@ -28,7 +28,7 @@ QUESTIONS: Mapping[str, str] = {
 """What each rule asks. A rule without a question is an error."""
 
 OWN = "the refusal's own reason"
-"""How a reason is called that the cloud's answer decides."""
+"""The label of a reason that the cloud's answer decides."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def failure_reasons() -> str:
 
 Every `detach_failed` event carries one of these codes in `data.reason.code`. The list is closed; no code changes its
 meaning. After the cure, send a new request with a new event id.
-Only {retryable} can succeed without a cure.
+{retryable} can succeed without a cure; after `stuck_detaching` a new request reports the outcome.
 """
     reasons = catalogue().items()
     retryable = " and ".join(f"`{reason.value}`" for reason, told in reasons if told.retryable)
@@ -35,7 +35,7 @@ Only {retryable} can succeed without a cure.
 
 DETAILS: Mapping[Detail, str] = {
     Detail.DETACHED_NOW: "Our DELETE was accepted; compute and block storage both show the volume detached.",
-    Detail.DETACHED_MEANWHILE: "We sent a DELETE without learning of its acceptance; the volume is detached.",
+    Detail.DETACHED_MEANWHILE: "Our DELETE was refused, or its answer was lost; the volume is detached.",
     Detail.DETACHED_BY_OTHER: "A detach that we did not start removed the attachment.",
     Detail.ALREADY_DETACHED: "The volume was not attached to the server at the first look.",
     Detail.REPLACED_BY_NEWER: "The requested attachment is gone; a newer one was left alone.",

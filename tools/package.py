@@ -42,7 +42,9 @@ def check(tag: str, version: str, released: str) -> None:
     if tag != f"v{version}":
         raise NotReady(f"the tag is {tag}, and pyproject.toml says {version}: tag v{version}, or set the version")
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", released):
-        raise NotReady(f'CHANGELOG.md says "{released}" for {version}: write "## [{version}] - 2026-11-28"')
+        raise NotReady(
+            f'CHANGELOG.md says "{released}" for {version}: write "## [{version}] - <date>", such as 2026-11-28'
+        )
 
 
 def package(tag: str | None) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The IAM actions that each command on a deployed stack needs, without any import: a denied call prints them."""
+"""The IAM actions that each command on a deployed stack needs. A denied call prints them."""
 
 from collections.abc import Mapping
 
@@ -96,10 +96,10 @@ RESOURCES: Mapping[str, str] = {
     "remove": "And whatever CloudFormation deletes. logs:DeleteLogGroup is for ALSO=logs.",
     "schemas": "On registry/<registry> and schema/<registry>/*. ListSchemas and DeleteSchema are for REMOVE=1.",
 }
-"""What else there is to know about the permissions of a command."""
+"""Notes on the permissions of a command."""
 
 
 def needs_of(command: str) -> str:
-    """The permissions of a command, as one text. A command without an entry asks as `detach` does."""
+    """The permissions of a command, as one text. A command without an entry needs those of `detach`."""
     known = command if command in PERMISSIONS else "detach"
     return ", ".join(PERMISSIONS[known]) + (f". {RESOURCES[known].rstrip('.')}" if known in RESOURCES else "")

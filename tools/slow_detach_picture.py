@@ -9,14 +9,14 @@ from shared.policy import POLL, WATCH, Policy
 
 SENDER, QUEUE, FUNCTION, CLOUD, BUS = 140, 300, 465, 640, 800
 NAMES = {SENDER: "sender", QUEUE: "request queue", FUNCTION: "detach_volume", CLOUD: "cloud", BUS: "event bus"}
-"""Who takes part, by where its line stands."""
+"""The participants, by the position of their lines."""
 
 WIDTH, TOP, STEP = 880, 66, 34
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message from one to another; `kind` is the colour of what it says."""
+    """A message between two participants; `kind` is its colour."""
 
     origin: int
     target: int
@@ -27,7 +27,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Happens:
-    """Something that one of them does by itself."""
+    """An action of one participant."""
 
     where: int
     words: str
@@ -35,7 +35,7 @@ class Happens:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """Messages that are sent again and again, and when."""
+    """Repeated messages, with their times."""
 
     when: str
     steps: Sequence[Sent]
@@ -50,7 +50,7 @@ def look(*found: str, time: str = "") -> tuple[Sent, ...]:
 
 
 def parts() -> Sequence[Part]:
-    """What happens, in order."""
+    """The events, in order."""
     confirm = round(Policy().confirm_timeout.total_seconds())
     first, last = WATCH.first * 2 / 3, WATCH.cap / 60
     due = ", ".join(str(at) for at in LOOKS[:5])

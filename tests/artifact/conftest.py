@@ -15,7 +15,7 @@ from tools.artifact import Recipe, build, product
 
 
 class Runs(Protocol):
-    """Runs code where only the artifact can be imported; what it says on both streams."""
+    """Run code where only the artifact can be imported; returns its output on both streams."""
 
     def __call__(self, code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]: ...
 
@@ -30,7 +30,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture
 def isolated(recipe: Recipe, tmp_path: Path) -> Runs:
-    """In an empty directory, without site-packages, with no variable but those given."""
+    """Run in an empty directory, without site-packages, with only the given variables."""
 
     def run(code: str, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         given: Mapping[str, str] = {"PYTHONPATH": str(recipe.directory), "PATH": os.defpath, **variables}
@@ -50,7 +50,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """Where functions are started; nothing is in it, and nothing should be afterwards."""
+    """The empty directory where functions are started; it should stay empty."""
     empty = tmp_path / "empty"
     empty.mkdir()
     return empty

@@ -29,19 +29,19 @@ class Killed(Exception):
 
 
 class Failed(Exception):
-    """The function raised, or answered what is no JSON; the runtime's own words."""
+    """The function raised, or its answer is not JSON; the text is the runtime's."""
 
 
 @dataclass
 class Emulated:
-    """A function that is up; one invocation at a time, as an execution environment has it."""
+    """A running function; one invocation at a time, as in an execution environment."""
 
     url: str
     log: Path
     seconds: list[float] = field(default_factory=list)
 
     def invoke(self, event: Any) -> Any:
-        """What the function answers. Raises Killed and Failed."""
+        """The function's answer. Raises Killed and Failed."""
         response = requests.post(self.url, data=json.dumps(event), timeout=60)
         self.seconds.append(response.elapsed.total_seconds())
         if "Task timed out" in response.text:
@@ -62,7 +62,7 @@ class Emulated:
         return [entry for entry in entries if entry.get("message") == message]
 
     def metrics(self) -> Samples:
-        """What CloudWatch would make of what the function has written."""
+        """The metrics that CloudWatch would read from the function's output."""
         return Samples.of("\n".join(self.written))
 
 

@@ -43,7 +43,7 @@ def gate_to(aws: str) -> Iterator[Gate]:
             self.wfile.write(answer.content)
 
         def log_message(self, *_: Any) -> None:
-            """Silent: what it passes on is no news."""
+            """Log nothing."""
 
     class Listener(ThreadingHTTPServer):
         daemon_threads = True

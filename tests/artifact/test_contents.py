@@ -81,7 +81,7 @@ def test_nothing_else_is_in_it(recipe: Recipe) -> None:
 
 
 def test_there_is_no_metadata(recipe: Recipe) -> None:
-    """Nobody reads any at run time."""
+    """No metadata is read at run time."""
     assert [name for name in files(recipe.directory) if ".dist-info/" in name] == []
 
 
@@ -97,7 +97,7 @@ def test_everything_is_compiled(recipe: Recipe) -> None:
 
 
 def test_binaries_are_of_the_targets_machine(recipe: Recipe) -> None:
-    """A compiled module of another machine would be missed only when it is imported there."""
+    """A compiled module for another machine would fail only when it is imported there."""
     expected = machines([Path(sys.executable)]) if recipe.host else {AARCH64}
     assert machines(files(recipe.directory).values()) == expected
 
@@ -129,7 +129,7 @@ def test_a_second_build_is_the_same(recipe: Recipe) -> None:
 
 
 def test_bytecode_of_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lambda would ignore it in silence, and start twice as slowly."""
+    """Lambda would ignore it silently, and start twice as slowly."""
     monkeypatch.setenv("LAMBDA_PYTHON", "/no/such/python")
     with pytest.raises(BuildError, match=r"/no/such/python is not one.*LAMBDA_PYTHON=.*BYTECODE=0"):
         build(product())

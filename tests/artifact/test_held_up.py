@@ -13,19 +13,19 @@ TIMEOUT = 46
 
 
 def test_a_batch_that_is_held_up_half_way(start: Start) -> None:
-    """Each request ends in one true verdict, and the disk that was attached anew meanwhile is not touched."""
+    """Each request ends in one true verdict, and a disk that was attached again meanwhile is not touched."""
     deaths: list[BaseException] = []
-    # As in AWS, a message comes again only when nobody can be at work on it any more.
+    # As in AWS, a message is redelivered only when no invocation can still handle it.
     with surroundings(visibility_seconds=TIMEOUT + 1) as world, gate_to(world.variables["AWS_ENDPOINT_URL"]) as gate:
         gone, renewed = world.disk(seconds=1), world.disk(seconds=1)
         world.ask(gone, renewed, FREE_VOLUME)
         limits = {"AWS_ENDPOINT_URL": gate.url, "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT)}
         with start("detach_volume", {**world.variables, **limits}) as function:
-            function.invoke({"Records": []})  # what starting takes must not be missing below
+            function.invoke({"Records": []})  # the start must not reduce the time below
             poller = world.poller(function, on_error=deaths.append)
             gate.holds = "SendMessageBatch"  # both DELETEs are sent and one verdict is told by then
             assert poller.poll() == 3
-            assert deaths == []  # Lambda did not have to end it
+            assert deaths == []  # Lambda did not have to kill it
             assert world.accepted() == sorted([gone, renewed])
             assert world.verdicts() == {FREE_VOLUME: "already_detached"}
             with world.cloud.lock:

@@ -20,7 +20,7 @@ LOADED = "import sys, json; before = set(sys.modules); import functions.{}.handl
 
 
 def loaded(isolated: Runs, handler: str) -> list[str]:
-    """The modules that the import of a handler brings in."""
+    """The modules that the import of a handler loads."""
     done = isolated(LOADED.format(handler), "-W", "error")
     assert (done.returncode, done.stderr) == (0, "")
     found: list[str] = json.loads(done.stdout)
@@ -34,13 +34,13 @@ def belongs(module: str, names: set[str]) -> bool:
 
 
 def test_every_handler_has_a_budget(recipe: Recipe) -> None:
-    """And every budget a handler."""
+    """Every budget belongs to a handler."""
     assert HANDLERS == sorted(path.parent.name for path in recipe.directory.glob("functions/*/handler.py"))
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_nothing_but_the_budget_is_loaded(isolated: Runs, handler: str) -> None:
-    """A new import either is worth its milliseconds, and stands in imports.toml with its reason, or has to go."""
+    """A new import has to be in imports.toml, with the reason why it is worth its milliseconds."""
     groups = [BUDGET["groups"][name] for name in BUDGET["handlers"][handler]]
     packages = {name for group in groups for name in group.get("packages", ())}
     modules = {name for group in groups for name in group.get("modules", ())}
@@ -50,7 +50,7 @@ def test_nothing_but_the_budget_is_loaded(isolated: Runs, handler: str) -> None:
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_some_things_are_never_loaded(isolated: Runs, handler: str) -> None:
-    """Not even by a package that may be."""
+    """Not even by an allowed package."""
     assert [module for module in loaded(isolated, handler) if belongs(module, set(BUDGET["never"]))] == []
 
 

@@ -57,13 +57,13 @@ def test_it_answers_dead_letters(isolated: Runs, world: World) -> None:
 
 
 def test_it_runs_the_canary(isolated: Runs, world: World) -> None:
-    """Nobody takes its request here, and it says so."""
+    """Without a worker the run fails, and says so."""
     names = {"CANARY_SERVER_ID": SERVER, "CANARY_VOLUME_ID": FREE_VOLUME, "CANARY_BOUND": "1"}
     ended = invoked(isolated, "run_canary", {}, {**world.variables, **names, **world.aws.add_canary()})
     assert (ended["passed"], ended["stage"]) == (False, "queue")
 
 
 def test_it_guards_the_webhook(isolated: Runs, world: World) -> None:
-    """A request without proof is rejected."""
+    """A request without authentication is rejected."""
     event = {"requestContext": {"http": {"method": "POST"}, "requestId": "1"}, "headers": {}, "body": "{}"}
     assert invoked(isolated, "receive_webhook", event, world.variables)["statusCode"] == 401

@@ -21,7 +21,7 @@ def records(*volumes: str) -> dict[str, Any]:
 
 
 def test_a_batch_to_its_verdicts(world: World, start: Start) -> None:
-    """Each of four requests of one batch ends in the one verdict that the cloud's record bears out."""
+    """Each of four requests of one batch ends in one verdict, which agrees with the cloud's record."""
     world.ask(VOLUME, FREE_VOLUME)
     world.ask(STOPPED_VOLUME, server=STOPPED_SERVER)
     world.ask(WINDOWS_VOLUME, server=WINDOWS_SERVER)
@@ -98,7 +98,7 @@ def test_a_webhook_that_proves_nothing(world: World, start: Start) -> None:
 
 
 def test_a_dead_letter(world: World, start: Start) -> None:
-    """What five deliveries could not bring to an end has a verdict all the same, for which the cloud is not asked."""
+    """A request that five deliveries could not finish gets a verdict, without a call to the cloud."""
     disk = world.disk(seconds=3600)
     world.ask(disk)
     nowhere = world.variables["REQUEST_QUEUE_URL"] + "-that-is-not-there"

@@ -107,7 +107,7 @@ def test_the_change_set_adds_what_the_template_deploys(rehearsed: Rehearsal) -> 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse")
 def test_what_was_packaged_can_be_created(rehearsed: Rehearsal) -> None:
-    """In an account of its own, as far as it is played: with what CloudFormation made of the uploaded template."""
+    """In a simulated account, with the expansion of the uploaded template."""
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"lambda": {"use_docker": False}}):
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -119,14 +119,14 @@ def test_what_was_packaged_can_be_created(rehearsed: Rehearsal) -> None:
 
 
 def test_what_sam_refuses_is_said(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    """With sam's own words, and nothing is deployed."""
+    """With sam's own message, and nothing is deployed."""
     (tmp_path / "own.toml").write_text("version = 0.1\n[default.deploy.parameters]\nstack_name = [")
     with pytest.raises(Refused, match=r"^sam deploy .*ended with"):
         deploy(rehearsed.account, rehearsed.built, tmp_path / "own.toml", (), tmp_path)
 
 
 def test_parameters_that_would_fail_later_are_refused_now(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    """By what `make deploy` asks before sam does."""
+    """By the checks of `make deploy` before sam runs."""
     (tmp_path / "built").mkdir()
     shutil.copy(rehearsed.built / "template.yaml", tmp_path / "built")
     with pytest.raises(Refused, match="SinkUrl needs SinkSecretId"):

@@ -23,7 +23,7 @@ from tools.sender import LOCAL_SECRET
 
 @dataclass
 class World:
-    """AWS, a cloud, and the variables that lead a function to them."""
+    """AWS, a cloud, and the variables with their addresses for a function."""
 
     aws: AwsStandIn
     cloud: CloudApi
@@ -40,7 +40,7 @@ class World:
         return {**self.aws.environment, **queue, **secrets}
 
     def disk(self, seconds: float) -> str:
-        """A volume that is on the server since long ago, and takes so long to leave it."""
+        """A volume that was attached to the server long ago, and takes that long to detach."""
         with self.cloud.lock:
             volume = self.cloud.world.add_volume(behaviour=Behaviour(seconds=seconds, nova_lag=0)).id
             self.cloud.world.attach(SERVER, volume, attached_at=LONG_AGO)
@@ -75,7 +75,7 @@ class World:
             return self.cloud.world.is_attached(server, volume)
 
     def operations(self) -> list[str]:
-        """What the cloud was asked, in order."""
+        """The calls to the cloud, in order."""
         return [call.operation for call in self.cloud.calls]
 
     def told(self) -> list[dict[str, Any]]:
@@ -101,8 +101,8 @@ def fail(error: BaseException) -> None:
 
 @contextmanager
 def surroundings(visibility_seconds: int = 0) -> Iterator[World]:
-    """A world of one's own; unless told otherwise, a message that was given back comes again at once."""
-    moto_api_backend.reset()  # the stand-in keeps its state beyond its own end
+    """A new world. By default a returned message is redelivered at once."""
+    moto_api_backend.reset()  # moto keeps its state after it is stopped
     cloud = demo_cloud(utc_now)
     with AwsStandIn(visibility_seconds) as aws, CloudServer(cloud):
         yield World(aws, cloud)

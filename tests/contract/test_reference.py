@@ -68,7 +68,7 @@ def test_a_parameter_is_explained(name: str) -> None:
 
 
 def test_a_parameter_names_its_variable() -> None:
-    """A setting that has a parameter is told by both names, for whoever sets it outside of the template."""
+    """A setting that has a parameter is told by both names, for people who set it outside of the template."""
     template = (ROOT / "template.yaml").read_text()
     told, made = variables(parsed(template)), one_line(parameters(template))
     of_ours = {variable for variable in told.values() if not variable.startswith(("AWS_", "POWERTOOLS_"))}

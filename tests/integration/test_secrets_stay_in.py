@@ -37,7 +37,7 @@ ENCODED: dict[str, Callable[[str], str]] = {
 
 
 def said(bench: Bench) -> str:
-    """All that left: events, log lines, and what waits in no queue any more."""
+    """Everything that was emitted: events, log lines, and messages that left the queue."""
     assert len(bench.queue) == 0
     return json.dumps(bench.bus.events) + "\n".join(bench.logs)
 
@@ -57,7 +57,7 @@ def test_a_task_token_leaves_in_no_event_and_no_line(place: str, written: str) -
 
 @pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
 def test_nor_in_the_answer_to_a_dead_letter(written: str) -> None:
-    """The last word shows the message, too."""
+    """The verdict on a dead letter shows the message too."""
     bench = Bench()
     letters = DeadLetters("bms", bench.outlets)
     body = WRITTEN[written](cloudevent(bare(SERVER, VOLUME, task_token=TOKEN)))
@@ -97,7 +97,7 @@ def test_a_token_that_is_a_name_is_not_quoted() -> None:
 
 
 class Telltale(CountingAdapter):
-    """A cloud that repeats a secret in each of its answers, when it is told to."""
+    """A cloud that echoes a secret in each of its answers, on demand."""
 
     def __init__(self, bench: Bench, tell: Callable[[requests.PreparedRequest], bytes | None], status: int) -> None:
         super().__init__(bench.cloud, bench.effects, bench.clock)
@@ -112,7 +112,7 @@ class Telltale(CountingAdapter):
 
 
 def telling(tell: Callable[[requests.PreparedRequest], bytes | None], status: int = 400, **key: str) -> Bench:
-    """A bench whose cloud tells; with an access key it has no password, and its project goes by name."""
+    """A bench whose cloud echoes; with an access key it has no password, and its project is given by name."""
     bench = Bench()
     http = requests.Session()
     http.mount("http://", Telltale(bench, tell, status))
@@ -205,7 +205,7 @@ def test_a_task_token_is_no_identity(name: str, form: Callable[[str], str], more
 
 
 def test_a_secret_of_the_webhook_that_stands_for_a_name_is_not_said() -> None:
-    """An operator who mixes up names and values."""
+    """An operator may swap names and values."""
     for name in ("whsec_c2VjcmV0LW9mLXNvbWUtbGVuZ3Ro", "Tr0ub4dor&3", "0123456789abcdef"):
         with pytest.raises(ValidationError) as caught:
             Keys.parse({name: "x"})
@@ -216,7 +216,7 @@ def test_a_secret_of_the_webhook_that_stands_for_a_name_is_not_said() -> None:
 
 
 def test_a_traceback_shows_no_secret() -> None:
-    """What an exception says is not ours."""
+    """The text of an exception is not ours."""
     first = len(LINES)
     try:
         try:

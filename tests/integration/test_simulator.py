@@ -47,7 +47,7 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 MEMBERS = {name: set(text.split()) for name, text in tomllib.loads(
     Path(__file__).with_name("members.toml").read_text()).items()}  # fmt: skip
-"""What real services answered, by the names of members."""
+"""The member names of real services' answers."""
 
 
 @dataclass
@@ -495,7 +495,7 @@ def test_shelved_server_needs_a_microversion(cloud: Cloud, offload: bool, versio
 
 @pytest.mark.parametrize("version", ["2.1", "2.89"])
 def test_states_that_refuse_at_every_microversion(cloud: Cloud, version: str) -> None:
-    """Neither a suspended nor a rescued server lets go, and neither does one whose host is down."""
+    """No disk is detached from a suspended or rescued server, or from one whose host is down."""
     for state in (SUSPENDED, RESCUED, {**RUNNING, "host_up": False}):
         cloud.world.set_server(cloud.server, **state)
         assert cloud.nova(f"/os-volume_attachments/{cloud.volume}", "DELETE", version).status == 409
@@ -865,12 +865,12 @@ def reached(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Reached]:
     ],
 )
 def test_broken_delete(reached: Reached, kind: Kind, error: type[requests.RequestException], effect: bool) -> None:
-    """A client learns nothing from a broken connection, whether or not the detach began."""
+    """A broken connection does not show whether the detach began."""
     reached.cloud.api.calls.clear()
     reached.cloud.api.faults.add(Fault(kind, "delete_attachment"))
     with pytest.raises(error):
         reached.delete(timeout=0.05 if error is requests.exceptions.ReadTimeout else 5)
-    while not reached.cloud.api.calls:  # a server may still be at it when its client has given up
+    while not reached.cloud.api.calls:  # a server may still be working when its client has given up
         sleep(0.001)
     assert (What.DETACHING in reached.cloud.happened) is effect
     assert reached.delete().status_code == (400 if effect else 202)

@@ -25,7 +25,7 @@ def workflows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflo
 
 
 def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
-    """From StartExecution to the end: detached by proof, snapshot, attached again, and nobody is bothered."""
+    """From StartExecution to the end: detached with proof, snapshot, attached again, without a message to people."""
     ended = workflows.run(server_id=SERVER, volume_id=VOLUME)
     assert "SUCCEEDED" == ended["status"], ended
     verdict = json.loads(ended["output"])["verdict"]
@@ -53,7 +53,7 @@ def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> 
 
 
 def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
-    """No failure is lost between the reasons that are named."""
+    """Reasons without their own branch are handled too."""
     ended = workflows.run(server_id=SERVER, volume_id=NOWHERE)
     assert "FAILED" == ended["status"]
     (message,) = workflows.told("operations")
@@ -62,7 +62,7 @@ def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
 
 
 def test_a_stale_token_changes_nothing(workflows: Workflows) -> None:
-    """The verdict is on the bus, the request is done with, and nothing is tried again."""
+    """The verdict is on the bus, the request is finished, and nothing is retried."""
     asked = {"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME, "task_token": "expired"}
     workflows.stack.request(json.dumps(asked))
     deadline = time.monotonic() + PATIENCE

@@ -56,7 +56,7 @@ def test_failure_is_named_by_its_reason(script: Script) -> None:
 
 
 def test_unconfirmed_is_a_heartbeat(script: Script) -> None:
-    """Somebody is still at work on it: the task neither ends nor times out."""
+    """The request is still being handled: the task neither ends nor times out."""
     assert tokens(script).deliver(event("unconfirmed")) is None
     (asked,) = script.asked
     assert "AWSStepFunctions.SendTaskHeartbeat" == asked.headers["x-amz-target"]
@@ -64,7 +64,7 @@ def test_unconfirmed_is_a_heartbeat(script: Script) -> None:
 
 
 def test_only_who_waits_is_told(script: Script) -> None:
-    """A request without a token has nobody waiting for it."""
+    """A request without a token has no waiting workflow."""
     waiting = tokens(script)
     assert waiting.wants(event("detached"))
     assert not waiting.wants(event("detached", replace(REQUEST, task_token=None)))
@@ -72,7 +72,7 @@ def test_only_who_waits_is_told(script: Script) -> None:
 
 @pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput"])
 def test_a_task_that_is_over_is_left_alone(script: Script, code: str) -> None:
-    """A token that nobody waits on any more is one attempt, and no more."""
+    """A stale token gets one attempt."""
     script.then(reply({"__type": f"com.amazonaws.swf.service.v2.model#{code}", "message": "no"}, status=400))
     no = tokens(script).deliver(event("detached"))
     assert no
@@ -101,7 +101,7 @@ def test_no_answer_may_pass(script: Script) -> None:
 
 @pytest.mark.parametrize("name", ["original", "evidence", "context"])
 def test_a_cause_that_is_too_long_is_still_json(script: Script, name: str) -> None:
-    """What is long is left out as a whole, so that a workflow can parse what remains."""
+    """Long parts are left out as a whole, so that a workflow can parse the rest."""
     sent = event("failed")
     whole: dict[str, Any] = json.loads(sent.body)
     whole["data"][name] = {"x": "ä" * CAUSE_LIMIT}
@@ -114,11 +114,11 @@ def test_a_cause_that_is_too_long_is_still_json(script: Script, name: str) -> No
 
 
 def test_a_cause_is_never_longer_than_the_api_takes() -> None:
-    """Whatever grows long that is not expected to."""
+    """With any unexpectedly long part."""
     assert CAUSE_LIMIT == len(cause_of(json.dumps({"data": {}, "subject": "x" * CAUSE_LIMIT})))
 
 
 def test_only_step_functions_gets_the_token() -> None:
-    """It lets its holder answer for us: no verdict carries it."""
+    """Its holder could answer in our place, so no verdict contains it."""
     assert "AQC-token" not in event("failed").body
     assert "AQC-token" not in repr(event("failed"))

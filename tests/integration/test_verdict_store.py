@@ -75,7 +75,7 @@ def scripted(script: Script, *replies: Reply) -> S3VerdictStore:
 
 @pytest.fixture
 def silent() -> Iterator[S3VerdictStore]:
-    """The store at an S3 that takes connections and never answers."""
+    """The store with an S3 that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         yield S3VerdictStore(AwsClient({**CREDENTIALS, "AWS_ENDPOINT_URL": url}), VERDICT_BUCKET)
@@ -107,7 +107,7 @@ def test_a_mark_never_takes_the_place_of_anything(store: S3VerdictStore) -> None
 
 @pytest.mark.parametrize("final_first", [True, False])
 def test_an_unconfirmed_event_never_replaces_a_verdict(store: S3VerdictStore, final_first: bool) -> None:
-    """In either order the verdict is what is told; without it both the mark and the event are."""
+    """In either order the verdict is returned; without it the mark and the event are."""
     store.mark({ID: MARK})
     if not final_first:
         assert store.deliver(UNCONFIRMED) is None
@@ -119,7 +119,7 @@ def test_an_unconfirmed_event_never_replaces_a_verdict(store: S3VerdictStore, fi
 
 
 def test_the_last_verdict_counts(store: S3VerdictStore) -> None:
-    """One that is emitted again, or a request that is sent again: what was said last is told."""
+    """After another emission, or another request, the latest one is returned."""
     failed = EventFactory().verdict(CASE, Conclude(Outcome.FAILED, Reason.EXPIRED, Reason.EXPIRED), START)
     for event in (failed, FINAL):
         store.deliver(event)
@@ -176,7 +176,7 @@ def test_from_a_signed_post_to_the_verdict(stack: Stack) -> None:
 
 
 def test_strangers_get_no_information(stack: Stack) -> None:
-    """Without a signature 401, and with one 404 for what nobody asked for."""
+    """Without a signature 401; with one 404 for unknown requests."""
     url = f"{stack.webhook_url}requests/{ID}"
     assert requests.get(url, timeout=10).status_code == 401
     assert get(stack, url).status_code == 404
@@ -202,7 +202,7 @@ def test_an_s3_that_hangs_delays_no_request(silent: S3VerdictStore) -> None:
 
 
 def test_an_s3_that_hangs_is_said(silent: S3VerdictStore) -> None:
-    """503 within the patience that there is for one look."""
+    """503 within the time limit of one look."""
     answers: list[Any] = []
     path = f"/requests/{ID}"
     assert seconds(lambda: answers.append(endpoint(store=silent).answer(asking(path)))) < STATUS_PATIENCE + 1
@@ -226,7 +226,7 @@ def test_the_deadline_counts(silent: S3VerdictStore) -> None:
 @pytest.mark.parametrize("reply", [Reply(500, b"oops"), Reply(503, b"<Code>SlowDown</Code>"), BROKEN, DENIED,
                                    Reply(404, b"<Code>NoSuchBucket</Code>"), Reply(301, b"")])  # fmt: skip
 def test_a_verdict_that_is_not_taken_waits(script: Script, reply: Reply) -> None:
-    """Whatever S3 says may be put right within the day for which it is offered."""
+    """Any error of S3 may be corrected within the day for which delivery is retried."""
     found = scripted(script, reply).deliver(FINAL)
     assert found
     assert found.again
@@ -241,14 +241,14 @@ def test_a_verdict_that_is_not_taken_waits(script: Script, reply: Reply) -> None
      (BROKEN, "1 of 1 not marked: PutObject: no answer (ConnectionError)")],
 )  # fmt: skip
 def test_what_becomes_of_a_mark(script: Script, reply: Reply, why: str | None) -> None:
-    """One attempt; that something is kept there already is what the condition is for."""
+    """One attempt; the condition detects an existing object."""
     assert scripted(script, reply).mark({ID: MARK}) == why
     assert [(asked.method, asked.headers["if-none-match"]) for asked in script.asked] == [("PUT", "*")]
 
 
 @pytest.mark.parametrize("reply", [Reply(500, b"oops"), Reply(503, b"<Code>SlowDown</Code>"), BROKEN])
 def test_a_look_is_repeated_once(script: Script, reply: Reply) -> None:
-    """What may pass is tried again, and told if it does not."""
+    """Passing errors are retried, and lasting ones reported."""
     store = scripted(script, reply, Reply(200, FINAL.body.encode()), reply)
     assert store.find(ID) == Kept(verdict=FINAL.body)
     with pytest.raises(AwsTrouble):
@@ -257,7 +257,7 @@ def test_a_look_is_repeated_once(script: Script, reply: Reply) -> None:
 
 
 def test_a_missing_object_is_distinguished_from_a_forbidden_one(script: Script) -> None:
-    """S3 says 403 of both; the listing of the one key says which it is."""
+    """S3 answers 403 for both; listing the key distinguishes them."""
     assert scripted(script, DENIED, EMPTY, DENIED, EMPTY).find(ID) == Kept()
     assert [asked.path.partition("?")[2] for asked in script.asked[1::2]] == [
         f"list-type=2&max-keys=1&prefix=requests%2F{ID}.json",
@@ -280,7 +280,7 @@ def test_a_bucket_that_is_not_there_is_trouble(script: Script) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>", b"\xff"])
 def test_a_foreign_object_is_trouble(script: Script, body: bytes) -> None:
-    """Somebody put something else there."""
+    """Somebody stored a foreign object."""
     with pytest.raises(AwsTrouble):
         scripted(script, Reply(200, body)).find(ID)
 
@@ -358,7 +358,7 @@ def test_only_who_names_a_bucket_loads_what_writes_to_it(named: bool) -> None:
 
 
 def test_s3_has_threads_and_connections_of_its_own() -> None:
-    """What hangs there holds up neither the queue nor the bus."""
+    """A hanging store delays neither the queue nor the bus."""
     environment = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": "c", "VERDICT_BUCKET": "verdicts"}
     webhook, outlets = build_webhook(environment), build(environment).outlets
     pairs = ((webhook.store, webhook.queue), (outlets.consumers.named["bucket"], outlets.queue))

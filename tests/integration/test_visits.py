@@ -59,7 +59,7 @@ def test_every_disk_of_a_batch_ends_detached() -> None:
 
 
 def test_a_read_is_not_shared_once_it_is_old() -> None:
-    """A server that is locked while another disk takes its time keeps this one: gates are not asked of the past."""
+    """A server that is locked while another disk is slow keeps this one, because gates never use old reads."""
     bench = Bench()
     bodies_ = requests(bench, 2)
 
@@ -77,7 +77,7 @@ def test_a_read_is_not_shared_once_it_is_old() -> None:
 
 @pytest.mark.parametrize("operation", ["get_server", "list_attachments", "list_volumes"])
 def test_a_failed_read_delays_all_cases_and_ends_none(operation: str) -> None:
-    """If a shared read fails, it is asked for once, all requests for that server wait, and end well later."""
+    """A failed shared read is made once; all requests for that server wait, and succeed later."""
     bench = Bench()
     bodies_ = requests(bench, 3, behaviour=Behaviour(seconds=9))
     if operation == "list_volumes":
@@ -120,7 +120,7 @@ def test_disks_under_way_are_asked_for_at_once() -> None:
 
 
 def test_without_time_no_delete_is_sent() -> None:
-    """A DELETE that might not end before the invocation does is left to the next one, and nothing is lost."""
+    """A DELETE that might outlast the invocation is left to the next one, and nothing is lost."""
     bench = Bench()
     deadline = bench.clock() + timedelta(seconds=LONGEST_DELETE - 1)
     assert bench.handle(*requests(bench, 1), deadline=deadline) == {}
@@ -149,7 +149,7 @@ class Slow:
 
 
 def test_slow_reads_are_not_waited_for_again() -> None:
-    """A cloud that takes seconds for every read is a cloud all the same: the look is as fresh as it can be."""
+    """A cloud that takes seconds for every read works too: the look is as fresh as possible."""
     bench = Bench()
     bench.use(Slow(bench, reading=5))
     assert bench.handle(*requests(bench, 1)) == {}
@@ -196,7 +196,7 @@ class Hanging:
 
 
 def test_a_server_that_hangs_keeps_its_own_requests_only() -> None:
-    """The one in the middle goes back, those behind it are put back as they were, and other servers are done."""
+    """The interrupted case returns, those behind it are requeued unchanged, and other servers are done."""
     bench = Bench()
     first, second, third = requests(bench, 3)
     elsewhere = bench.world.add_server(metadata={"os_type": "Linux"}).id
@@ -215,7 +215,7 @@ def test_a_server_that_hangs_keeps_its_own_requests_only() -> None:
 
 
 def test_nothing_to_do_is_done_at_once() -> None:
-    """An empty batch asks nobody anything."""
+    """An empty batch makes no call."""
     bench = Bench()
     assert bench.handle() == {}
     assert bench.cloud.calls == []
@@ -223,7 +223,7 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 @pytest.mark.parametrize("refused_after", [2, 10, 60])
 def test_a_refusal_is_noticed_at_the_next_look(refused_after: float) -> None:
-    """A disk that goes back to in-use is seen by the look that follows, and its action record settles it."""
+    """The next look sees a disk that returns to in-use, and its action record settles the outcome."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=refused_after, refuse=True))
     bench.queue.put(bench.request(disk))

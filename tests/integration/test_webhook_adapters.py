@@ -43,7 +43,7 @@ def test_keys_are_kept_and_found_anew(aws: AwsStandIn) -> None:
 
 @pytest.mark.parametrize("value", ["text", {"password": "hunter2hunter2"}, ["hunter2hunter2"]])
 def test_a_secret_that_holds_no_keys(value: object, aws: AwsStandIn) -> None:
-    """The operator is told which secret is wrong, and not what is in it; the sender gets a 503."""
+    """The log names the wrong secret without its value; the sender gets a 503."""
     keep(aws, value)
     ring = WebhookKeys(Secrets(aws.client), WEBHOOK_SECRET)
     with pytest.raises(AwsTrouble, match=WEBHOOK_SECRET) as trouble:

@@ -45,7 +45,7 @@ RULES: dict[str, set[str]] = {
     "rule_summary.json": {"detach_summary"},
     "rule_requests.json": set(),
 }
-"""Each rule of the page, and which of the samples it lets through."""
+"""Each rule of the page, and the samples that it matches."""
 
 
 def load(name: str) -> Any:
@@ -86,7 +86,7 @@ def awaited(stack: Stack, name: str, number: int = 1) -> list[dict[str, Any]]:
 
 
 def unwrapped(message: dict[str, Any]) -> dict[str, Any]:
-    """How a consumer copes with a rule whose InputPath is set, and with one whose is not."""
+    """How a consumer handles rules with and without InputPath."""
     inner: dict[str, Any] = message.get("detail", message)
     return inner
 
@@ -108,7 +108,7 @@ def test_each_rule_lets_through_what_the_page_says(stack: Stack) -> None:
 
 
 def test_every_rule_file_is_tried() -> None:
-    """No pattern stands there untested."""
+    """Every pattern is tested."""
     assert set(RULES) == {path.name for path in FILES.glob("rule_*.json")}
 
 

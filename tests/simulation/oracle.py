@@ -277,7 +277,7 @@ def no_contradiction(run: Run) -> Iterator[str]:
         unknown = run.attached_at_once(request) or run.cannot_tell(request["id"], volume)
         later_world |= {(kind, "superseded") for kind in kinds} if unknown else set()
         later_world |= {("failed", code) for code in _deleted(run, request["id"], volume)}
-        all_failed = run.rough and request.get("expirytime") and {kind for kind, _ in said} == {"failed"}
+        all_failed = run.rough and {kind for kind, _ in said} == {"failed"}
         if said <= TIME_IS_OVER or all_failed:
             later_world |= TIME_IS_OVER
         said -= later_world

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from shared.cloud.answers import TABLE
 from shared.model import AnswerClass
 from shared.ports import Event
-from shared.telemetry.metrics import THROTTLES, meters
+from shared.telemetry.logs import SERVICE
+from shared.telemetry.metrics import NAMESPACE, THROTTLES, meters
 from simulator.scenarios import SETTINGS, scenario_cloud
 from simulator.scenarios.stage import Stage
 from tests.simulation.measured import Measured, Samples, finished, played
@@ -167,6 +169,33 @@ def test_threads_lose_nothing(written: Capture) -> None:
     assert max(len(json.loads(line).get("SecondsToVerdict", ())) for line in text.splitlines()) <= 100
     meters.flush()
     assert written() == ""
+
+
+def test_lines_are_those_of_powertools(written: Capture) -> None:
+    """The embedded metric format is the one that Powertools writes, but for the time."""
+    meters.count("CloudCalls", operation="get_volume", answer="2xx")
+    meters.count("Requests")
+    meters.seconds("SecondsToVerdict", 1.5)
+    meters.seconds("SecondsToVerdict", 2)
+    meters.flush()
+    ours = [json.loads(line) for line in written().splitlines()]
+
+    calls, totals = (EphemeralMetrics(namespace=NAMESPACE, service=SERVICE) for _ in range(2))
+    for name, value in (("answer", "2xx"), ("operation", "get_volume")):
+        calls.add_dimension(name, value)
+    calls.add_metric("CloudCalls", MetricUnit.Count, 1)
+    totals.add_metric("Requests", MetricUnit.Count, 1)
+    for value in (1.5, 2):
+        totals.add_metric("SecondsToVerdict", MetricUnit.Seconds, value)
+    calls.flush_metrics()
+    totals.flush_metrics()
+    theirs = [json.loads(line) for line in written().splitlines()]
+
+    for line in (*ours, *theirs):
+        assert isinstance(line["_aws"].pop("Timestamp"), int)
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        directive["Dimensions"] = [sorted(names) for names in directive["Dimensions"]]
+    assert ours == theirs
 
 
 def test_metrics_can_be_switched_off(written: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

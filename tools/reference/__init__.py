@@ -1,1 +1,1 @@
-"""What an operator looks up: the stack's parameters, its log messages and metrics, the permissions of the commands."""
+"""Printed references for operators: the stack's parameters, its log messages and metrics, the commands' permissions."""

@@ -36,7 +36,7 @@ LOG_LINES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric; `dimensions` are those by which it is told apart beside `service`."""
+    """A metric; `dimensions` are those in addition to `service`."""
 
     about: str
     unit: str = "Count"
