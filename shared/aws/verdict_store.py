@@ -138,7 +138,7 @@ class S3VerdictStore:
             )
             text = response.content.decode()
         except UnicodeDecodeError as error:
-            raise AwsTrouble(f"{operation}: the answer is no text") from error
+            raise AwsTrouble(f"{operation}: the answer is not text") from error
         except OSError as error:  # of which RequestException is one
             raise NoAnswer(f"{operation}: no answer ({type(error).__name__})") from error
         if response.status_code == 200:
@@ -180,7 +180,7 @@ def _is_event(text: str) -> bool:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise AwsTrouble("what is kept is no JSON") from error
+        raise AwsTrouble("the stored text is not JSON") from error
     return isinstance(value, dict) and "specversion" in value
 
 

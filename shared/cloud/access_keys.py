@@ -120,7 +120,7 @@ class AccessKeys:
         with self._free:
             while self._unanswered >= (SIGNED_AT_ONCE if self._proven else 1):
                 if not self._free.wait(LIMIT.get().ends - monotonic()):
-                    raise NoAnswer(Classified(AnswerClass.RETRY, "no_time", "other signed requests took all the time"))
+                    raise NoAnswer(Classified(AnswerClass.RETRY, "no_time", "other signed requests used up the time"))
             if self.refused and self.clock() < self.refused.until:
                 raise KeyRefused(self.refused.why)
             self._unanswered += 1
@@ -172,7 +172,7 @@ def _skew(headers: Mapping[str, str], now: datetime) -> str:
     if abs(ahead) <= SIGNATURE_AGE:
         return ""
     which, most = "ahead of" if ahead > 0 else "behind", SIGNATURE_AGE // 60
-    return f"this clock is {abs(ahead) / 60:.0f} minutes {which} the cloud's, and {most} are allowed: set it right"
+    return f"this clock is {abs(ahead) / 60:.0f} minutes {which} the cloud's, and {most} are allowed: correct it"
 
 
 def _projects(body: bytes) -> list[dict[str, Any]]:

@@ -61,8 +61,8 @@ def unanswered(error: Exception, setting: str | None = None) -> Classified:
     """
     no_name = isinstance(error, UnicodeError) and "latin-1" not in str(error)  # headers are Latin-1
     if setting is not None and (no_name or isinstance(error, NO_ADDRESS)):
-        remedy = f"; set {setting} to an address that can be" if setting else ""
-        message = redact(f"the address cannot be asked ({error}){remedy}")
+        remedy = f"; set {setting} to a valid address" if setting else ""
+        message = redact(f"the address is not valid ({error}){remedy}")
         return Classified(AnswerClass.PERMANENT, "bad_address", message, Reason.API_REJECTED)
     if isinstance(error, ValueError):
         message = (

@@ -65,7 +65,7 @@ class Offers:
     def _ask(self, waiting: WaitingDelivery, now: datetime) -> NotTaken | None:
         consumer = self.consumers.named.get(waiting.to)
         if consumer is None:
-            return NotTaken("nobody of that name is configured any more", again=False)
+            return NotTaken("no consumer of that name is configured", again=False)
         if now >= self.ends:
             return NotTaken("not asked: this batch has no time left for slow consumers", again=True)
         latest = now + timedelta(seconds=LONGEST_OFFER)

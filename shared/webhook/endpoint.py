@@ -64,7 +64,7 @@ class WebhookEndpoint:
         if segment is not None and request.method in READS:
             answer = self._status(request, segment)  # also for HEAD: the HTTP server drops the body
         elif segment is not None and self.store and verdict_id_in(segment):
-            answer = problem(405, "what became of a request is asked by GET", {"Allow": ", ".join(READS)})
+            answer = problem(405, "use GET to read the status of a request", {"Allow": ", ".join(READS)})
         else:
             answer = self._received(request)
         self.observe(request, answer)
@@ -85,7 +85,7 @@ class WebhookEndpoint:
             return _refused(sender)
         verdict_id = verdict_id_in(segment)
         if verdict_id is None:
-            return problem(404, "a verdict id is a UUID, and this is none")
+            return problem(404, "a verdict id must be a UUID")
         try:
             answer = answer_of(verdict_id, self.store.find(verdict_id))
         except AwsTrouble as trouble:

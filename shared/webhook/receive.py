@@ -180,7 +180,7 @@ def _handshake(headers: Mapping[str, str], rules: Rules) -> Consent | Refusal:
         return Consent("*")
     if asked in rules.allowed_origins:
         return Consent(asked)
-    return Refusal(405, "no allowed origin asks to send here", {"Allow": "POST"})
+    return Refusal(405, "the origin is missing or not allowed", {"Allow": "POST"})
 
 
 def _validated(event: JsonValue, origin: Origin, prefix: str) -> tuple[Entry, ...] | Invalid:

@@ -460,7 +460,7 @@ def test_a_consumer_that_is_gone_is_named() -> None:
     """The log names the consumer that the verdict did not reach."""
     post = Post()
     assert [] == offered(post, to_sink(to="fax"))
-    why = NotTaken("nobody of that name is configured any more", again=False)
+    why = NotTaken("no consumer of that name is configured", again=False)
     assert post.attempts == [Attempt("fax", event(), 1, why)]
 
 
