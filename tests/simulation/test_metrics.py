@@ -185,8 +185,8 @@ def test_lines_are_those_of_powertools(written: Capture) -> None:
         calls.add_dimension(name, value)
     calls.add_metric("CloudCalls", MetricUnit.Count, 1)
     totals.add_metric("Requests", MetricUnit.Count, 1)
-    for value in (1.5, 2):
-        totals.add_metric("SecondsToVerdict", MetricUnit.Seconds, value)
+    for seconds in (1.5, 2):
+        totals.add_metric("SecondsToVerdict", MetricUnit.Seconds, seconds)
     calls.flush_metrics()
     totals.flush_metrics()
     theirs = [json.loads(line) for line in written().splitlines()]
