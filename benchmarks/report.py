@@ -29,7 +29,7 @@ SPREAD = 0.1
 
 FLAT = "≤ 1.1×"
 IMPORT = (
-    "the agreed libraries alone take 0.34 of the conventional handler's import; the rest is mostly models of pydantic."
+    "most of it is the agreed libraries (pydantic, requests, Powertools): [by package](flame.md)."
 )
 EVENT = "the bare calls have no login to look after, no evidence, no logs, no metrics. A batch shares some of it."
 LOOKS = "a fixed schedule meets a fixed length with one phase; [schedule.svg](schedule.svg) has the whole picture."
