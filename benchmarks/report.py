@@ -28,9 +28,7 @@ SPREAD = 0.1
 """A detach "of 30 s" takes 27 to 33 s, because a single length would measure only one phase of the schedule."""
 
 FLAT = "≤ 1.1×"
-IMPORT = (
-    "most of it is the agreed libraries (pydantic, requests, Powertools): [by package](flame.md)."
-)
+IMPORT = "most of it is the agreed libraries (pydantic, requests, Powertools): [by package](flame.md)."
 EVENT = "the bare calls have no login to look after, no evidence, no logs, no metrics. A batch shares some of it."
 LOOKS = "a fixed schedule meets a fixed length with one phase; [schedule.svg](schedule.svg) has the whole picture."
 
