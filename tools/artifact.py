@@ -159,7 +159,7 @@ def compiler_of(recipe: Recipe) -> str:
             return candidate
     raise BuildError(
         f"Lambda runs Python {LAMBDA_PYTHON} and ignores bytecode of other versions; "
-        f"{f'{named} has another version' if named else 'no such Python is on the path, under pyenv or uv'}. "
+        f"{f'{named} is not Python {LAMBDA_PYTHON}' if named else 'no such Python is on the path, under pyenv or uv'}. "
         f"Install it: pyenv install {LAMBDA_PYTHON}, or uv python install {LAMBDA_PYTHON}; "
         f"or name it: LAMBDA_PYTHON=/path/to/python{LAMBDA_PYTHON}; "
         "or ship sources only, which doubles the import time of a cold start: BYTECODE=0"

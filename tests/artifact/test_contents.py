@@ -131,7 +131,7 @@ def test_a_second_build_is_the_same(recipe: Recipe) -> None:
 def test_bytecode_of_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lambda would ignore it silently, and start twice as slowly."""
     monkeypatch.setenv("LAMBDA_PYTHON", "/no/such/python")
-    with pytest.raises(BuildError, match=r"/no/such/python is not one.*LAMBDA_PYTHON=.*BYTECODE=0"):
+    with pytest.raises(BuildError, match=r"/no/such/python is not Python 3.*LAMBDA_PYTHON=.*BYTECODE=0"):
         build(product())
 
 
