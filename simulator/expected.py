@@ -57,7 +57,8 @@ class Asked:
     """A request, and for each of its messages the times at which it was sent and first received.
 
     `deaths` says whether the function may have died during a delivery, `shared` whether other requests ask for the same
-    disk. `invalid` is the reason for which an invalid request must be refused.
+    disk. `late` is the longest time for which a message of it was due and not received. `invalid` is the reason for
+    which an invalid request must be refused.
     """
 
     request: Mapping[str, Any]
@@ -65,6 +66,7 @@ class Asked:
     deaths: bool = False
     shared: bool = False
     dead_lettered: bool = False
+    late: timedelta = timedelta()
     invalid: str | None = None
 
     @property
@@ -343,7 +345,8 @@ class View:
         """
         server_id, volume_id = self.where
         since = self.asked.first_received + self.promise.ahead
-        until = self.asked.expires_at + self.promise.ahead if self.asked.expires_at else self.said
+        expires = self.asked.expires_at
+        until = min(self.said, expires + self.promise.ahead) if expires else self.said
         broken = [
             call.at for call in self.cloud.calls
             if (call.fault or call.status >= 400 or call.status == 0) and since <= call.at <= self.said
@@ -561,7 +564,7 @@ def _gave_up(view: View) -> bool:
     several = lost and any(one.volume and one.volume.multiattach for one in view.life)
     # After three DELETEs with unknown outcomes, no other may be sent.
     unsettled = sum(call.method == "DELETE" for call in view.answers) >= UNSETTLED
-    waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST
+    waited = view.asked.deaths or unsettled or view.open_for < OPEN_AT_MOST + view.asked.late
     return (over and waited and (several or not view.effect)) or view.over_watch
 
 

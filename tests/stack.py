@@ -120,6 +120,13 @@ class Queued:
     receive_count: int = 0
     first_received_at: datetime | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    delay: timedelta = timedelta()
+
+    @property
+    def late(self) -> timedelta:
+        """How long after its delay the message was first received, because other invocations took their time."""
+        received = self.first_received_at or self.sent_at + self.delay
+        return max(received - self.sent_at - self.delay, timedelta())
 
     def received(self) -> Message:
         told = self.sent_at, self.first_received_at, self.receive_count, self.attributes
@@ -154,7 +161,8 @@ class VirtualQueue:
         self._put += 1
         self.copies |= id is not None
         now = self._clock()
-        message = Queued(id or f"message-{self._put}", body, now + self.ahead, now + timedelta(seconds=delay))
+        wait = timedelta(seconds=delay)
+        message = Queued(id or f"message-{self._put}", body, now + self.ahead, now + wait, delay=wait)
         self.messages.append(message)
         self.ever.append(message)
         return message

@@ -227,6 +227,7 @@ def asked_of(
         deaths=bool(simulation.unfinished & {one.id for one in mine}) or queue.copies,
         shared=wishes[data["server_id"], data.get("volume_id")] > 1,
         dead_lettered=bool({one.id for one in mine} & set(queue.died)),
+        late=max((one.late for one in mine), default=timedelta()),
     )
 
 
