@@ -9,7 +9,7 @@ from shared.quick import dataclass
 
 
 class State(Frozen):
-    """What both planes showed at one moment; fields are missing for what was not read or does not exist."""
+    """What both planes showed at one moment. Values that were not read, or do not exist, are left out."""
 
     volume_status: str | None = None
     attachment: Attachment | None = None
