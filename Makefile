@@ -127,8 +127,8 @@ slices: $(READY) .venv/checkov/.ready ## Run slices of the long proofs: simulati
 	@echo "Running slices of the proofs on all cores, some minutes ..." >&2
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m slice $(ARGS)
 
-prove: $(READY) ## Run the long proofs: crashes, faults, rough worlds, hostile input (an hour) [ONLY=rough] [API=bms_v1] [ACCESS=key: another login]
-	@$(if $(API),PROOF_API=$(call said,API)) $(call given,ACCESS) $(BIN)/python -m tests.simulation.prove $(ONLY)
+prove: $(READY) ## Run the long proofs: crashes, faults, rough worlds, hostile input (an hour) [ONLY=rough] [API=bms_v1] [ACCESS=key: another login] [EVERY=20: every 20th case]
+	@$(if $(API),PROOF_API=$(call said,API)) $(call given,ACCESS) $(call given,EVERY) $(BIN)/python -m tests.simulation.prove $(ONLY)
 
 million: $(READY) ## Send very many requests to one process in virtual time, and show what grows [REQUESTS=] (hours)
 	@$(BIN)/python -m tests.simulation.million --requests $(or $(REQUESTS),1000000)
