@@ -701,7 +701,7 @@ def answers_about(
 
     They were made between `began` and `said`, or are DELETEs since the request was received. They are about the disk,
     its server, or no object in particular (a login, a list of volumes). Refused logins and signatures count 15 minutes
-    longer, because the product does not repeat them for up to that time.
+    longer, and for every disk and server: the product uses refused credentials for nothing until a pause is over.
     """
     server_id, volume_id = where
     return [
@@ -709,6 +709,5 @@ def answers_about(
         for call in calls
         if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= said
         and (call.status >= 300 or call.status == 0 or call.fault)
-        and call.server_id in (None, server_id)
-        and call.volume_id in (None, volume_id)
+        and (_is_login(call) or (call.server_id in (None, server_id) and call.volume_id in (None, volume_id)))
     ]
