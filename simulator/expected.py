@@ -632,11 +632,20 @@ CLAIMS: Mapping[str, Claim] = {
 }
 """The claim of each detail and each reason."""
 
+def _job_says(code: str) -> Claim:
+    """The server refused, and the job of the DELETE failed with this code."""
+    return lambda view: _refused(view) and any(
+        one.volume and one.volume.behaviour.job_error[0] == code for one in view.moments
+    )
+
+
 BY_ANSWER: Mapping[str, Claim] = {
     "server_locked": _answer(409),
     "system_disk": _answer(400, 403, words=("root device",)),
     "wrong_project": _answer(400, words=("project_id",)),
     "volume_error": _answer(words=("status must be",)),
+    "volume_frozen": _job_says("BMS.0360"),
+    "volume_locked": _job_says("BMS.0297"),
 }
 """Reasons that an answer of the cloud also justifies."""
 
