@@ -632,10 +632,11 @@ CLAIMS: Mapping[str, Claim] = {
 }
 """The claim of each detail and each reason."""
 
+
 def _job_says(code: str) -> Claim:
     """The server refused, and the job of the DELETE failed with this code."""
-    return lambda view: _refused(view) and any(
-        one.volume and one.volume.behaviour.job_error[0] == code for one in view.moments
+    return lambda view: (
+        _refused(view) and any(one.volume and one.volume.behaviour.job_error[0] == code for one in view.moments)
     )
 
 
