@@ -189,13 +189,18 @@ class Guest:
             (readers / name).symlink_to(self.toolbox or shutil.which(name) or f"/bin/{name}")
         return f"{self.root / 'bin'}:{readers}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes the script look at this server."""
+        return {"PATH": self.path, "ROOT": str(self.root), "TMPDIR": str(self.root)}
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the script as a user does."""
-        return subprocess.run(
-            [*self.shell, str(SCRIPT), *arguments],
-            env={"PATH": self.path, "ROOT": str(self.root), "TMPDIR": str(self.root)},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        return self.executed(*self.shell, str(SCRIPT), *arguments)
+
+    def executed(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run any command in the server."""
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
 
     def told(self, *arguments: str) -> Told:
         """Its output about the volume, from JSON."""
@@ -234,7 +239,7 @@ def shells() -> list[Any]:
 def why_no_loop_devices() -> str | None:
     """Why tests with real block devices cannot run on this machine."""
     if os.geteuid() != 0:
-        return "only root may set up loop devices"
+        return "only root may set up loop devices: sudo -E make test ARGS=tests/integration/test_guest_script.py"
     missing = [tool for tool in ("losetup", "mkfs.ext4", "mkswap", "mount", "unshare") if not shutil.which(tool)]
     if missing:
         return f"this machine has no {', '.join(missing)}"

@@ -28,15 +28,15 @@ class Workflows:
     stack: Stack
     machine: str
 
-    def run(self, **given: str) -> dict[str, Any]:
-        """Start an execution with this input and the queues' addresses, and wait for its end."""
+    def run(self, name: str = NAME, /, **given: str) -> dict[str, Any]:
+        """Start an execution of this name with this input and the queues' addresses, and wait for its end."""
         urls = self.stack.aws.queue_urls
         queues = {
             "request_queue_url": urls[REQUESTS],
             "next_queue_url": urls["next"],
             "operations_queue_url": urls["operations"],
         }
-        asked = {"stateMachineArn": self.machine, "input": json.dumps({**queues, **given}), "name": NAME}
+        asked = {"stateMachineArn": self.machine, "input": json.dumps({**queues, **given}), "name": name}
         execution = self.stack.aws.client.call(STATES, "StartExecution", asked)["executionArn"]
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:

@@ -1,10 +1,13 @@
 """The workflow with the guest script: Systems Manager runs it in the server before the detach."""
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,45 @@ INSTANCE = "mi-0123456789abcdef0"
 DOCUMENT = "bms-release-volume-linux"
 INSTALLED = "/usr/local/sbin/release-volume.sh"
 STATUS = {0: "Success"}
+SAID = (
+    f'{{"volume_id":"{VOLUME}","mode":"release","result":"released","message":"it may be detached",'
+    '"devices":["/dev/vdb"],"found_by":[],"held_by":[],"did":["umount /data"],"warnings":[]}'
+)
+"""What the script of Linux prints about a released volume."""
+
+OTHER = WINDOWS_VOLUME
+CUT = 24_000
+"""The characters of a command's output that Systems Manager gives (GetCommandInvocation)."""
+
+
+def of(**changes: str) -> str:
+    """The same with other values."""
+    return json.dumps(json.loads(SAID) | changes, separators=(",", ":"))
+
+
+NOT_RELEASED: dict[str, str] = {
+    "nothing": "",
+    "a line break": "\n",
+    "another volume": of(volume_id=OTHER),
+    "no volume": of(volume_id=""),
+    "another volume after this one": f"{of(mode='check', result='free')}\n{of(volume_id=OTHER)}",
+    "this volume after another": f"{of(volume_id=OTHER)}\n{SAID}",
+    "a check": of(mode="check", result="free"),
+    "a disk that is held": of(result="held", message='not "mode":"release","result":"released","message":"x"'),
+    "a disk that is released, it says": of(result="held", message=SAID),
+    "a result that is like it": of(result="released?"),
+    "an answer that was cut": of(message="x" * CUT)[:CUT],
+    "an answer that was cut, and says so": of(message="x" * CUT)[:CUT] + "\n---Output truncated---",
+    "an answer cut at its first value": SAID[: SAID.index('"mode"')],
+    "an answer without its end": SAID[:-1],
+    "lines for people": "result   released: nothing holds the disk any more; it may be detached\n",
+    "lines before it": f"Welcome\n{SAID}\n",
+    "lines after it": f"{SAID}\nSegmentation fault\n",
+    "garbage": '}"{[*?\\\0\ufffd' * 20,
+    "quotation marks": '"' * 40,
+    "JSON of another kind": "[]",
+}
+"""What a command may print that succeeds without a release of this volume."""
 
 
 def command(name: str, parameters: dict[str, list[str]]) -> list[str]:
@@ -51,8 +93,31 @@ def server(tmp_path: Path) -> Guest:
     return guest
 
 
+def answered(lines: list[str], server: Guest, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
+    """What an agent gets that runs these lines in the server, where the script is installed."""
+    return server.executed("/bin/sh", "-c", "\n".join(lines).replace(INSTALLED, str(script)))
+
+
+@dataclass
+class Agent:
+    """Systems Manager in the server. It runs the document, or only says this."""
+
+    says: str | None = None
+
+    def run(self, lines: list[str], server: Guest) -> tuple[int, str]:
+        if self.says is not None:
+            return 0, self.says
+        done = answered(lines, server)
+        return done.returncode, done.stdout
+
+
 @pytest.fixture
-def workflows(stack: Stack, server: Guest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflows]:
+def agent() -> Agent:
+    return Agent()
+
+
+@pytest.fixture
+def workflows(stack: Stack, server: Guest, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflows]:
     """The machine, and an agent of Systems Manager in the server, which moto does not have."""
     busy = iter(["InProgress"])
 
@@ -61,15 +126,12 @@ def workflows(stack: Stack, server: Guest, monkeypatch: pytest.MonkeyPatch) -> I
             return {"CommandId": id, "Status": status, "ResponseCode": -1, "StandardOutputContent": ""}
         (sent,) = [one for one in ssm._commands if one.command_id == id]
         assert ([instance], DOCUMENT) == (sent.instance_ids, sent.document_name)
-        (line,) = command("ssm_release_linux.json", sent.parameters)
-        tool, *arguments = shlex.split(line)
-        assert tool == INSTALLED
-        done = server.run(*arguments)
+        status, output = agent.run(command("ssm_release_linux.json", sent.parameters), server)
         return {
             "CommandId": id,
-            "Status": STATUS.get(done.returncode, "Failed"),
-            "ResponseCode": done.returncode,
-            "StandardOutputContent": done.stdout,
+            "Status": STATUS.get(status, "Failed"),
+            "ResponseCode": status,
+            "StandardOutputContent": output,
         }
 
     monkeypatch.setattr(SimpleSystemManagerBackend, "get_command_invocation", invocation)
@@ -77,8 +139,10 @@ def workflows(stack: Stack, server: Guest, monkeypatch: pytest.MonkeyPatch) -> I
         yield machine
 
 
-def run(workflows: Workflows, server_id: str = SERVER, volume_id: str = VOLUME) -> dict[str, Any]:
-    return workflows.run(document_name=DOCUMENT, instance_id=INSTANCE, server_id=server_id, volume_id=volume_id, wwn="")
+def run(workflows: Workflows, server_id: str = SERVER, volume_id: str = VOLUME, name: str = "chg-1") -> dict[str, Any]:
+    return workflows.run(
+        name, document_name=DOCUMENT, instance_id=INSTANCE, server_id=server_id, volume_id=volume_id, wwn=""
+    )
 
 
 def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Guest) -> None:
@@ -111,6 +175,48 @@ def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Gues
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME)
 
 
+def test_a_command_that_does_not_say_released_asks_for_nothing(workflows: Workflows, agent: Agent) -> None:
+    """A command that succeeds proves nothing: no request is sent, and people get the output."""
+    assert workflows.stack.cloud
+    for number, (what, agent.says) in enumerate(NOT_RELEASED.items()):
+        ended = run(workflows, name=f"chg-{number}")
+        assert ("FAILED", "NotDetached") == (ended["status"], ended["error"]), what
+        (message,) = workflows.told("operations")
+        assert "did not say that this volume is released" in message["task"], what
+        assert message["server"] == {"status": "Success", "exit_status": 0, "output": agent.says}
+        assert (SERVER, VOLUME) == (message["server_id"], message["volume_id"])
+        assert 0 == workflows.stack.aws.waiting(REQUESTS), what
+    assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME)
+
+
+@pytest.mark.parametrize("status", ["Failed", "TimedOut"])
+def test_a_statement_of_a_command_that_failed_asks_for_nothing(
+    workflows: Workflows, agent: Agent, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are wanted: the statement, and the command's success."""
+    agent.says = SAID
+    monkeypatch.setitem(STATUS, 0, status)
+    assert "FAILED" == run(workflows)["status"]
+    (message,) = workflows.told("operations")
+    assert (status, SAID) == (message["server"]["status"], message["server"]["output"])
+    assert 0 == workflows.stack.aws.waiting(REQUESTS)
+
+
+WINDOWS_SAID = (
+    f'{{"volume_id":"{VOLUME}","mode":"release","result":"released","message":"the disk is offline; it may be detached"'
+    ',"devices":["disk 1"],"held_by":[],"did":["Set-Disk -Number 1 -IsOffline $true"]}'
+)
+
+
+@pytest.mark.parametrize("output", [SAID, f"{WINDOWS_SAID}\r\n"])
+def test_either_script_s_statement_is_understood(workflows: Workflows, agent: Agent, output: str) -> None:
+    """With the line ends of Linux and of Windows."""
+    agent.says = output
+    ended = run(workflows)
+    assert "SUCCEEDED" == ended["status"], ended
+    assert {"volume_id": VOLUME, "mode": "release", "result": "released"} == json.loads(ended["output"])["said"]
+
+
 def test_a_release_attests_what_windows_wants(workflows: Workflows, server: Guest) -> None:
     """A disk of a running Windows server is detached only with the workflow's attestation."""
     server.disk("vdc", [f"virtio-{WINDOWS_VOLUME[:20]}"])
@@ -130,6 +236,99 @@ def test_a_detach_that_fails_after_the_release_is_told(workflows: Workflows, ser
 
 # ------------------------------------------------------------------------------------------- the other ways to run it
 
+LINUX = command("ssm_release_linux.json", {"VolumeId": [VOLUME], "Wwn": [""]})
+WINDOWS = command("ssm_release_windows.json", {"VolumeId": [VOLUME], "Wwn": ["6888"]})
+
+
+def test_the_document_of_linux_passes_on_what_the_script_says(server: Guest) -> None:
+    """Its output and its exit status, and nothing else."""
+    done = answered(LINUX, server)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert ("released", VOLUME) == (json.loads(done.stdout)["result"], json.loads(done.stdout)["volume_id"])
+    server.process(88, "database", opens="/dev/vdb")
+    done = answered(LINUX, server)
+    assert (1, "held") == (done.returncode, json.loads(done.stdout)["result"])
+
+
+def test_the_document_of_linux_fails_without_the_script(server: Guest) -> None:
+    """Where it is missing, and where it may not be executed."""
+    for script in (server.root / "missing", server.root / "dev"):
+        done = answered(LINUX, server, script / "release-volume.sh")
+        assert (3, "") == (done.returncode, done.stdout)
+        assert "release-volume.sh is missing, or not executable" in done.stderr
+    (server.root / "release-volume.sh").write_text("echo no\n")
+    done = answered(LINUX, server, server.root / "release-volume.sh")
+    assert (3, "") == (done.returncode, done.stdout)
+
+
+@pytest.mark.parametrize("output", [one for one in NOT_RELEASED.values() if "\0" not in one])
+def test_the_document_of_linux_fails_unless_the_script_says_released(server: Guest, output: str) -> None:
+    """Also if the script, or another at its place, ends with status 0."""
+    script = server.root / "release-volume.sh"
+    (server.root / "said").write_text(output)
+    script.write_text('#!/bin/sh\ncat "$ROOT/said"\n')
+    script.chmod(0o755)
+    done = answered(LINUX, server, script)
+    assert (3, output.strip("\n")) == (done.returncode, done.stdout.strip("\n"))
+    assert "did not say that it released this volume" in done.stderr
+
+
+PWSH = shutil.which("pwsh")
+with_pwsh = pytest.mark.skipif(not PWSH, reason="this machine has no PowerShell 7 (pwsh)")
+
+
+def pwsh(tmp_path: Path, lines: str) -> subprocess.CompletedProcess[str]:
+    """Run lines of PowerShell as a file; Program Files is the directory of the test."""
+    (tmp_path / "run.ps1").write_text(lines)
+    return subprocess.run(
+        [str(PWSH), "-NoProfile", "-NonInteractive", "-File", str(tmp_path / "run.ps1")],
+        env={**os.environ, "ProgramFiles": str(tmp_path)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+PARSE = """
+$path = Join-Path $env:ProgramFiles 'it.ps1'
+$tokens = $errors = $null
+$null = [System.Management.Automation.Language.Parser]::ParseFile($path, [ref]$tokens, [ref]$errors)
+$errors | ForEach-Object { "$_" }
+exit @($errors).Count
+"""
+
+
+@with_pwsh
+@pytest.mark.parametrize(
+    "text", [(GUEST / "Release-Volume.ps1").read_text(), "\n".join(WINDOWS)], ids=["script", "ssm"]
+)
+def test_powershell_can_parse_it(tmp_path: Path, text: str) -> None:
+    """By PowerShell's own parser; a broken text is told from a right one."""
+    (tmp_path / "it.ps1").write_text(text)
+    done = pwsh(tmp_path, PARSE)
+    assert (0, "") == (done.returncode, done.stdout)
+    (tmp_path / "it.ps1").write_text(text + "\nif (")
+    assert pwsh(tmp_path, PARSE).returncode > 0
+
+
+@with_pwsh
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        (None, 3), ("", 3), ("exit 0", 3), ("throw 'no'", 3), ("'garbage'; exit 0", 3), (f"'{SAID}'", 3),
+        (f"'{of(volume_id=OTHER)}'; exit 0", 3), (f"'{of(result='free')}'; exit 0", 3), (f"'{SAID}'; exit 1", 1),
+        (f"'{SAID}'; exit 0", 0),
+    ],
+)  # fmt: skip
+def test_the_document_of_windows_fails_unless_the_script_says_released(
+    tmp_path: Path, script: str | None, status: int
+) -> None:
+    """Where the script is missing, too."""
+    if script is not None:
+        (tmp_path / "bms-volume-detach").mkdir()
+        (tmp_path / "bms-volume-detach/Release-Volume.ps1").write_text(
+            f"param([string]$VolumeId, [string]$Wwn, [switch]$Release, [switch]$Json)\n{script}\n"
+        )
+    assert status == pwsh(tmp_path, "\n".join(WINDOWS)).returncode
+
 
 @pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
 @pytest.mark.parametrize("value", ["", "x", f"{VOLUME}'; reboot; '", f"{VOLUME}\nreboot"])
@@ -140,14 +339,32 @@ def test_a_document_takes_nothing_but_an_id(name: str, value: str) -> None:
 
 
 def test_windows_is_called_with_parameters_of_its_script() -> None:
-    """The document of Windows calls the script that is there, by parameters that it has, and passes its status on."""
-    call, last = command("ssm_release_windows.json", {"VolumeId": [VOLUME], "Wwn": ["6888"]})
+    """The document of Windows calls the script that is there, by parameters that it has."""
+    assert "'bms-volume-detach\\Release-Volume.ps1'" in "\n".join(WINDOWS)
+    (call,) = [line for line in WINDOWS if "& $script" in line]
     script = (GUEST / "Release-Volume.ps1").read_text()
     known = set(
         re.findall(r"\[(?:string|switch)\]\$(\w+)", script[script.index("\nparam(") : script.index("\nSet-Strict")])
     )
-    assert set(re.findall(r" -(\w+)", call.partition("Release-Volume.ps1")[2])) == known
-    assert "exit $LASTEXITCODE" == last
+    assert set(re.findall(r" -(\w+)", call.partition("& $script")[2].partition(")")[0])) == known
+
+
+def test_the_document_of_windows_has_no_way_past_the_statement() -> None:
+    """Any error ends it with status 3; status 0 comes after the comparisons, and nowhere else.
+
+    PowerShell itself runs it only where it is installed: see above.
+    """
+    text = "\n".join(WINDOWS)
+    assert "$ErrorActionPreference = 'Stop'" == WINDOWS[0]
+    assert ['catch { Stop-With 3 "$_" }', "exit 0"] == WINDOWS[-2:]
+    steps = [
+        "try {", "Test-Path -LiteralPath $script", "$global:LASTEXITCODE = $null", "& $script",
+        "if ($null -eq $status)", "if ($status -ne 0)", "ConvertFrom-Json",
+        "-ceq 'released'", f"-cne '{VOLUME}'", "catch {", "exit 0",
+    ]  # fmt: skip
+    places = [text.index(step) for step in steps]
+    assert sorted(places) == places
+    assert ["$Status", "$status", "0"] == re.findall(r"(?:^|[;{] )exit (\S+)", text, re.MULTILINE)
 
 
 def test_the_playbook_sends_what_the_product_takes() -> None:
@@ -160,9 +377,35 @@ def test_the_playbook_sends_what_the_product_takes() -> None:
     words = shlex.split(templates.from_string(release["ansible.builtin.script"]["cmd"]).render(given))
     assert (GUEST / words[0]) == SCRIPT
     assert ["--volume-id", VOLUME, "--wwn", "", "--release", "--json"] == words[1:]
+    assert not {"ignore_errors", "ignore_unreachable"} & {*release, *play}
     request = json.loads(templates.from_string(json.dumps(ask["vars"]["request"])).render(given))
     assert RequestData.model_validate(request).unmounted
     assert "{{ request | to_json }}" == ask["ansible.builtin.command"]["argv"][-1]
+
+
+def playbook_fails(status: int, output: str) -> bool:
+    """Whether the first task of the playbook fails: by its condition, or by an error in it."""
+    (play,) = yaml.safe_load((GUEST / "release_volume.yml").read_text())
+    release = play["tasks"][0]
+    templates = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
+    templates.filters["from_json"] = json.loads
+    result = {"rc": status, "stdout": output}
+    said = re.fullmatch(r"\{\{ (.+) \}\}", release["vars"]["said"])
+    assert said
+    try:
+        answer = templates.compile_expression(said[1])(released=result)
+        condition = templates.compile_expression(release["failed_when"], undefined_to_none=False)
+        return bool(condition(released=result, said=answer, volume_id=VOLUME.upper()))
+    except (jinja2.UndefinedError, ValueError):
+        return True
+
+
+@pytest.mark.parametrize("output", NOT_RELEASED.values(), ids=NOT_RELEASED.keys())
+def test_the_playbook_fails_unless_the_script_says_released(output: str) -> None:
+    """The second task, which asks for the detach, follows only on a release of this volume."""
+    assert playbook_fails(0, output)
+    assert playbook_fails(1, SAID)
+    assert not playbook_fails(0, SAID)
 
 
 def test_the_script_may_be_read_from_standard_input(server: Guest) -> None:

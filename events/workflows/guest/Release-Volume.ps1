@@ -6,7 +6,7 @@ Finds the disk of a volume on this Windows server, says what holds it, and takes
 Without -Release it changes nothing, but locks each volume of the disk for a moment, as a test for open files.
 It refuses system, cluster and dynamic disks, page files, and volumes with open files.
 Exit status: 0 free or released, 1 held (the output says by what), 2 usage, 3 no disk or several found.
-Run it as an administrator. It has been parsed, and has not run on Windows.
+Run it as an administrator. The tests parse it where there is PowerShell 7 (pwsh). It has not run on Windows.
 
 .PARAMETER VolumeId
 The volume, as block storage calls it (a UUID).

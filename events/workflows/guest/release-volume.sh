@@ -2,10 +2,11 @@
 # Finds the block device of a volume in this server, says what holds it, and releases it for a detach.
 # It needs a POSIX shell, awk, sed and the tools of what holds the disk. usage() below says how to call it.
 #
-# The tests run it under dash, bash and busybox: on directories that simulate a server, and as root on loop devices of a
-# real kernel (mounts, bind mounts, busy mounts, mount namespaces, lazy unmounts, swap, open devices). Not tried: a bare
-# metal server or a disk of Open Telekom Cloud; LVM, md, dm-crypt, multipath and ZFS of a real kernel; --delete-device on
-# a real disk. Run it on the server itself: in a container it sees only the container's mounts and processes.
+# The tests run it under each of dash, bash and busybox that is installed: on directories that simulate a server, and,
+# as root where there are loop devices, on a real kernel (mounts, bind mounts, busy mounts, mount namespaces, lazy
+# unmounts, swap, open devices). Not tried: a bare metal server or a disk of Open Telekom Cloud; LVM, md, dm-crypt,
+# multipath and ZFS of a real kernel; --delete-device on a real disk. Run it on the server itself: in a container it
+# sees only the container's mounts and processes.
 
 set -u
 LC_ALL=C
