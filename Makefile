@@ -121,7 +121,7 @@ redrive: $(LOCAL) ## Show dead letters, and send safe ones back: STACK=name, or 
 # pytest prints nothing until everything is collected.
 test: $(READY) ## Run the tests, five minutes; `make check` runs slices of the proofs too
 	@echo "Running the tests on all cores, about five minutes on two ..." >&2
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not artifact and not slice" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -rs -m "not artifact and not slice" $(ARGS)
 
 slices: $(READY) .venv/checkov/.ready ## Run slices of the long proofs: simulations, the model, outages, alarms, hostile input
 	@echo "Running slices of the proofs on all cores, some minutes ..." >&2

@@ -219,21 +219,27 @@ class Guest:
         ]  # fmt: skip
 
 
-def shells() -> list[Any]:
-    """The shells that servers use as /bin/sh, each with the other commands there."""
-    busybox = shutil.which("busybox")
-    known = [
-        ("dash", [shutil.which("dash")], None),
-        ("bash", [shutil.which("bash"), "--posix"], None),
-        ("busybox", [busybox, "sh"], busybox),
-    ]
-    return [
-        pytest.param(
-            ([str(word) for word in shell], toolbox), id=name,
-            marks=[] if shell[0] else pytest.mark.skip(reason=f"this machine has no {name}"),
-        )
-        for name, shell, toolbox in known
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Shell:
+    """A shell that servers use as /bin/sh; `toolbox` is the program that all other commands are, if one is."""
+
+    name: str
+    command: tuple[str | None, ...]
+    toolbox: str | None = None
+
+    def words(self) -> list[str]:
+        """How to call it; a test is skipped where it is not installed."""
+        if self.command[0] is None:
+            pytest.skip(f"this machine has no {self.name}: apt-get install {self.name}")
+        return [str(word) for word in self.command]
+
+
+BUSYBOX = shutil.which("busybox")
+SHELLS = (
+    Shell("dash", (shutil.which("dash"),)),
+    Shell("bash", (shutil.which("bash"), "--posix")),
+    Shell("busybox", (BUSYBOX, "sh"), BUSYBOX),
+)
 
 
 def why_no_loop_devices() -> str | None:

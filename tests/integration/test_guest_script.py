@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest import SCRIPT, SHORT, VOLUME, WWN, Guest, Told, shells, why_no_loop_devices
+from tests.guest import SCRIPT, SHELLS, SHORT, VOLUME, WWN, Guest, Told, why_no_loop_devices
 
 ID = f"virtio-{SHORT}"
 Prepare = Callable[[Guest], Any]
@@ -26,10 +26,10 @@ def server(tmp_path: Path) -> Guest:
     return guest
 
 
-@pytest.fixture(params=shells())
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell.name)
 def guest(request: pytest.FixtureRequest, server: Guest) -> Guest:
     """The same under each of the shells."""
-    server.shell, server.toolbox = request.param
+    server.shell, server.toolbox = request.param.words(), request.param.toolbox
     return server
 
 
@@ -454,11 +454,12 @@ def run(*command: str) -> str:
 WHY_NOT = why_no_loop_devices()
 
 
-@pytest.fixture(params=shells())
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell.name)
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopDisk]:
     """A disk of 32 MB; whatever a test leaves of it is cleared away."""
     if WHY_NOT:
         pytest.skip(WHY_NOT)
+    shell = request.param.words()
     image = tmp_path / "image"
     image.write_bytes(b"")
     os.truncate(image, 32 << 20)
@@ -470,7 +471,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopDisk]:
     (tmp_path / "root/dev" / path.name).symlink_to(path)
     (by_id / ID).symlink_to(f"../../{path.name}")
     try:
-        yield LoopDisk(path, tmp_path, request.param[0])
+        yield LoopDisk(path, tmp_path, shell)
     finally:
         subprocess.run(["swapoff", str(path)], capture_output=True, check=False)
         while not subprocess.run(["umount", str(path)], capture_output=True, check=False).returncode:
