@@ -136,7 +136,7 @@ class Console(logging.Handler):
             return
         evidence, seconds = data["evidence"], data["timing"]["seconds"]
         facts = [
-            event.get("subject", "no server and volume known"),
+            event.get("subject", "no server known"),
             f"{seconds:.1f} s, DELETEs sent: {evidence['deletes_sent']}, looks: {evidence['polls']}",
         ]
         if reason := data.get("reason"):

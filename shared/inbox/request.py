@@ -42,6 +42,10 @@ def _request_time(value: Any) -> datetime:
 RequestTime = Annotated[datetime, BeforeValidator(_request_time)]
 
 
+LONGEST_TOKEN = 2048
+"""Characters of a task token (Step Functions, SendTaskSuccess)."""
+
+
 class RequestData(Frozen):
     """The `data` of a `detach_requested` event, and a bare JSON request (public contract)."""
 
@@ -81,7 +85,7 @@ class RequestData(Frozen):
     task_token: str | None = Field(
         default=None,
         min_length=1,
-        max_length=2048,
+        max_length=LONGEST_TOKEN,
         description="A Step Functions task token to answer: with one volume_id, or by the summary, since it takes one "
         "answer.",
     )
@@ -177,7 +181,7 @@ def faults_of(error: ValidationError) -> list[Fault]:
     """Every fault; the first ones, which are all that a verdict shows, suggest the field that was meant."""
     faults: list[Fault] = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
-        message = MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+        message = _message_of(item["type"], item["loc"], item["msg"])
         unknown = item["type"] == "extra_forbidden" and len(faults) < FAULTS
         if unknown and (meant := _similar(str(item["loc"][-1]))):
             message += f" (did you mean {meant}?)"
@@ -185,18 +189,36 @@ def faults_of(error: ValidationError) -> list[Fault]:
     return faults
 
 
+def _message_of(type_: str, at: tuple[int | str, ...], said: str) -> str:
+    """What is wrong, in our own words; for types that no request can have, in those of the library."""
+    limit = LIMITS.get(str(at[-1])) if type_ in OUTSIDE and at else None
+    return limit or MESSAGES.get(type_) or said.removeprefix("Value error, ")
+
+
 MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a field of a request",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
-    "greater_than_equal": f"must be from 1 to {LONGEST_TTL}",
-    "less_than_equal": f"must be from 1 to {LONGEST_TTL}",
     "string_type": "must be a text",
     "list_type": "must be a list",
     "dict_type": "must be an object",
 }
 """Fault messages in terms of JSON, by pydantic's error types."""
+
+OUTSIDE = frozenset({
+    "greater_than_equal", "less_than_equal", "too_short", "too_long", "string_too_short", "string_too_long",
+    "string_pattern_mismatch",
+})  # fmt: skip
+"""The types of values outside of a field's limits."""
+
+LIMITS = {
+    "project_id": "must be 32 hexadecimal digits",
+    "request_ttl": f"must be from 1 to {LONGEST_TTL}",
+    "task_token": f"must have from 1 to {LONGEST_TOKEN} characters",
+    "volume_ids": f"must hold from 1 to {VOLUMES} volumes",
+}
+"""Fault messages for those, by field."""
 
 
 def _similar(field: str) -> str | None:
@@ -217,7 +239,7 @@ def valid_id(value: Any) -> str | None:
 
 def valid_token(value: Any) -> str | None:
     """The task token of an invalid request: the workflow that waits for it must be told."""
-    return value if isinstance(value, str) and 1 <= len(value) <= 2048 else None
+    return value if isinstance(value, str) and 1 <= len(value) <= LONGEST_TOKEN else None
 
 
 def context_faults(context: dict[str, JsonValue]) -> list[str]:

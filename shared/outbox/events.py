@@ -191,8 +191,14 @@ def _cut_all(value: Any, limit: int) -> Any:
 
 
 def subject_of(data: VerdictData) -> str | None:
-    """The subject of the event, so that a consumer can filter without reading the data."""
-    return f"servers/{data.server_id}/volumes/{data.volume_id}" if data.server_id and data.volume_id else None
+    """The subject of the event, so that a consumer can filter without reading the data.
+
+    As in `DetachRequest.subject`, a verdict about no single volume names the server alone.
+    """
+    if not data.server_id:
+        return None
+    about = f"servers/{data.server_id}"
+    return f"{about}/volumes/{data.volume_id}" if data.volume_id else about
 
 
 def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) -> ReasonData:

@@ -81,6 +81,8 @@ REJECTED = {
     "nothing": "{}",
     "a broken event": json.dumps(cloudevent({"server_id": 5}, id="", time="now", correlationid="c")),
     "a typo": json.dumps(bare(SERVER, VOLUME, dry_rum=True, context={"a": [None, {"b": None}]})),
+    "a server only": json.dumps({"server_id": SERVER}),
+    "volumes named twice": json.dumps({"server_id": SERVER, "all_data_disks": True, "volume_ids": [VOLUME]}),
     "an id only": json.dumps({"volume_id": VOLUME}),
     "a message of ours": ours({"continuation": 7, "progress": {}, "request": {"id": "4711"}}),
     "a forged message of ours": json.dumps({"continuation": 1, "progress": {}, "request": {"id": "4711"}}),

@@ -91,6 +91,20 @@ def test_a_rejection_is_a_cloudevent() -> None:
     assert "subject" not in event
 
 
+@pytest.mark.parametrize(
+    ("server_id", "volume_id", "subject"),
+    [(SERVER, VOLUME, f"servers/{SERVER}/volumes/{VOLUME}"), (SERVER, None, f"servers/{SERVER}"),
+     (None, VOLUME, None), (None, None, None)],
+)  # fmt: skip
+def test_a_rejection_is_about_what_is_valid_in_it(
+    server_id: str | None, volume_id: str | None, subject: str | None
+) -> None:
+    """A request for several volumes is about its server, as its summary would be."""
+    told = FACTORY.rejected(replace(BAD, server_id=server_id, volume_id=volume_id), NOW)
+    assert (subject, subject) == (told.subject, parsed(told).get("subject"))
+    assert cloudevent_faults(parsed(told)) == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ids_are_the_same_on_redelivery(kind: str) -> None:
     """The same request has the same verdict and id, at any time and progress."""
@@ -328,7 +342,7 @@ def test_the_whole_of_a_rejection(volume_id: str | None, reason: Reason | None) 
         "original": json.dumps({"a": REDACTED}),
     }  # fmt: skip
     named: dict[str, object] = {"id": verdict_id("/changes", "4711", volume_id, Outcome.FAILED)}
-    expected = attributes("failed", **named, **({} if volume_id else {"subject": ...}))
+    expected = attributes("failed", **named, **({} if volume_id else {"subject": f"servers/{SERVER}"}))
     assert parsed(told) == expected | {"data": {name: value for name, value in data.items() if value is not None}}
     assert (told.outcome, told.reason, told.task_token) == (Outcome.FAILED, ended, "hunter-2/+")
 

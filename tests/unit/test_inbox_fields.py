@@ -1,13 +1,18 @@
 """The body of a request: valid and invalid fields, and the report of all faults at once."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.inbox.read import Rejected, read
+from shared.inbox.request import MESSAGES, OUTSIDE, RequestData, request_faults
 from shared.model import DetachRequest, Fault, Message, Origin
 from tests.messages import MESSAGE_KEYS, QUEUE_ARN, SERVER, START, TRACE, VOLUME, bare, cloudevent
 
@@ -246,11 +251,58 @@ def test_context_can_be_carried_on(context: dict[str, Any], fault: str | None) -
         ("unmounted", "yes", "must be true or false"),
         ("context", [], "must be an object"),
         ("task_token", 5, "must be a text"),
+        ("task_token", "", "must have from 1 to 2048 characters"),
+        ("task_token", "x" * 2049, "must have from 1 to 2048 characters"),
+        ("project_id", "eu-de", "must be 32 hexadecimal digits"),
+        ("project_id", 5, "must be a text"),
     ],
 )
 def test_fault_says_what_would_be_right(name: str, value: object, fault: str) -> None:
     """In JSON's terms, not in those of the validation library."""
     assert faults_of({**DATA, name: value}) == [(name, fault)]
+
+
+@pytest.mark.parametrize("many", [[], [str(UUID(int=number)) for number in range(41)]])
+def test_fault_says_how_many_volumes_would_be_right(many: list[str]) -> None:
+    assert [("volume_ids", "must hold from 1 to 40 volumes")] == faults_of({"server_id": SERVER, "volume_ids": many})
+
+
+LIBRARY = re.compile(
+    r"input should|should (be|have)|valid (string|int|list|dict|bool)|validation|dictionary|pydantic", re.I
+)
+"""How pydantic writes."""
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9)
+    | st.sampled_from([SERVER, VOLUME, PROJECT, "x" * 2049, 10**30, -1, 0, 1.0, "1", "true", ["x"] * 41]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=9,
+)  # fmt: skip
+FIELDS = st.sampled_from([*RequestData.model_fields, "force"])
+
+
+def raised_by(data: dict[str, Any]) -> set[str]:
+    """The types of pydantic's errors."""
+    try:
+        RequestData.model_validate(data)
+    except ValidationError as error:
+        return {item["type"] for item in error.errors()}
+    return set()
+
+
+@given(data=st.dictionaries(FIELDS, JSON, max_size=4))
+def test_no_fault_is_in_the_words_of_the_library(data: dict[str, Any]) -> None:
+    """Whatever JSON stands in whatever field."""
+    assert [] == [fault for fault in request_faults(data, "data") if LIBRARY.search(fault.message)]
+    assert raised_by(data) <= OUTSIDE | set(MESSAGES) | {"value_error"}
+
+
+@pytest.mark.parametrize("name", RequestData.model_fields)
+@pytest.mark.parametrize("value", [None, True, -1, 0, 10**30, 0.5, "", "x", "x" * 2049, [], ["x"] * 41, {}, {"a": 1}])
+def test_no_field_has_a_fault_in_the_words_of_the_library(name: str, value: object) -> None:
+    """Each kind of value, and each limit, in each field."""
+    assert [] == [fault for fault in request_faults({**DATA, name: value}, "") if LIBRARY.search(fault.message)]
+    assert raised_by({name: value}) <= OUTSIDE | set(MESSAGES) | {"value_error"}
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,15 @@ PREFIX = r"^[a-z][a-z0-9.-]{0,79}\."
 
 NULL = {"type": "null"}
 ANY_JSON = {"$ref": "#/$defs/JsonValue"}
+SERVER_SUBJECT, VOLUME_SUBJECT = "^servers/[^/]+", "/volumes/[^/]+"
+"""The parts of a verdict's subject, as patterns."""
+
 VERDICT_ATTRIBUTES: Schema = {
     "specversion": {"const": "1.0"},
     "id": {**TEXT, "format": "uuid", "description": "The same in each delivery of the same verdict."},
     "source": {**TEXT, "format": "uri-reference", "description": "The deployment that emitted the event."},
     "time": {**TIME, "description": "When the verdict was reached."},
-    "subject": {**TEXT, "pattern": "^servers/[^/]+/volumes/[^/]+$"},
+    "subject": {**TEXT, "pattern": f"{SERVER_SUBJECT}{VOLUME_SUBJECT}$"},
     "datacontenttype": {"const": "application/json"},
     "correlationid": {**TEXT, "description": "The request's `correlationid`, or else its id: the same for the flow."},
     "causationid": {**TEXT, "description": "The id of the request, or of the `detach_unconfirmed` before."},
@@ -113,9 +116,11 @@ def verdict_data(outcome: Outcome) -> Schema:
 def verdict_event(outcome: Outcome) -> Schema:
     name, data = NAMES[outcome], verdict_data(outcome)
     attributes = {**VERDICT_ATTRIBUTES, "type": _type(name), "dataschema": {"const": data["$id"]}}
-    optional = {"authtype", "authid", "traceparent", "tracestate"} | (
-        {"subject"} if "volume_id" not in data["required"] else set()
-    )
+    optional = {"authtype", "authid", "traceparent", "tracestate"}
+    if "volume_id" not in data["required"]:
+        optional |= {"subject"}
+        said = "Missing if the request names no server; without a volume if it is about no single one."
+        attributes["subject"] = {**TEXT, "pattern": f"{SERVER_SUBJECT}({VOLUME_SUBJECT})?$", "description": said}
     required = [name for name in (*attributes, "data") if name not in optional]
     return _event(name, data["description"], attributes, required, data)
 
@@ -138,7 +143,7 @@ def summary_data() -> Schema:
 
 def summary_event() -> Schema:
     data = summary_data()
-    subject = {**TEXT, "pattern": "^servers/[^/]+$"}
+    subject = {**TEXT, "pattern": f"{SERVER_SUBJECT}$"}
     named = {**VERDICT_ATTRIBUTES, "subject": subject, "causationid": {**TEXT, "description": "The id of the request."}}
     attributes = {**named, "type": _type(SUMMED_UP), "dataschema": {"const": data["$id"]}}
     optional = {"authtype", "authid", "traceparent", "tracestate"}
