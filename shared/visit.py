@@ -7,9 +7,9 @@ Visits of different servers run in parallel and share nothing, so a slow server 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from shared.decision.case import (
@@ -44,6 +44,7 @@ from shared.policy import (
 from shared.ports import AwsTrouble, Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 from shared.quick import dataclass
 from shared.settings import SettingsError
+from shared.workers import Workers
 
 Value = TypeVar("Value")
 Decide = Callable[[Case, Policy, datetime], Decision]
@@ -235,7 +236,7 @@ class Visits:
     clouds: Clouds
     policy: Policy
     clock: Clock
-    at_once: int = SERVERS_AT_ONCE
+    workers: Workers = field(default_factory=partial(Workers, SERVERS_AT_ONCE))
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
     asked: dict[Key, Progress] = field(default_factory=dict)
@@ -269,14 +270,7 @@ class Visits:
         if not visits:
             return []
         left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
-        pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
-        futures = [pool.submit(visit.run) for visit in visits]
-        done, late = wait(futures, left)
-        for visit in visits:
-            visit.stopped = True
-        pool.shutdown(wait=not late, cancel_futures=True)
-        for future in done:
-            future.result()
+        self.workers.run([visit.run for visit in visits], left, then=partial(_stop, visits))
         return [step for visit in visits for step in visit.steps()]
 
     def _visits(self, cases: Sequence[Case], deadline: datetime | None) -> list[Visit]:
@@ -288,6 +282,11 @@ class Visits:
             Visit(self, group, Look(self.clouds, self.clock, deadline, _many_under_way(group)))
             for group in grouped.values()
         ]
+
+
+def _stop(visits: Sequence[Visit]) -> None:
+    for visit in visits:
+        visit.stopped = True
 
 
 @dataclass

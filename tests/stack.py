@@ -29,6 +29,7 @@ from shared.service import Service
 from shared.settings import CloudCredentials, DetachApi, Settings, load
 from shared.telemetry.logs import Logs, logger
 from shared.visit import Visits
+from shared.workers import Workers
 from simulator import CloudApi, Deployment, InProcessAdapter, World
 from simulator.aws_limits import of_event, of_message
 from tests.access import Access, chosen
@@ -365,7 +366,7 @@ class Stack:
 
     def _start(self) -> Service:
         """A fresh process."""
-        visits = Visits(self.clouds(), self.settings.policy, self.clock, at_once=1)
+        visits = Visits(self.clouds(), self.settings.policy, self.clock, Workers(1))
         return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets, self.queue.delete))
 
     def run(self, most_deliveries: int = 2000) -> None:
