@@ -81,7 +81,7 @@ def explanation_of(name: str) -> tuple[str, list[dict[str, str]]]:
     return data["explanation"], [call for call in data["evidence"]["calls"] if call["operation"] == "get_job"]
 
 
-@pytest.mark.parametrize("name", ["job-failed", "job-failed-in-its-part"])
+@pytest.mark.parametrize("name", ["job-failed", "job-failed-in-sub-job"])
 def test_the_verdict_repeats_what_the_job_says(name: str) -> None:
     """The code and reason of the job, or of its failed sub job, are in the verdict's explanation and evidence."""
     explanation, calls = explanation_of(name)
