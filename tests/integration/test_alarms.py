@@ -455,7 +455,7 @@ def a_day(ways: list[Timeline], starts: list[int], random: Random) -> Timeline:
     """
     day = Timeline()
     for start in starts:
-        day.lay(random.choice(ways), start)
+        day.add_shifted(random.choice(ways), start)
     for minute in sorted({start // 60 for start in starts}):
         for function in HANDLERS:
             for metric in ("Errors", "Throttles", *(["Url5xxCount"] if function == WEBHOOK else [])):
@@ -514,7 +514,7 @@ def test_a_page_is_heard_on_a_busy_day(watch: Watch) -> None:
     random = Random(1)
     day = a_day(usual(watch), [random.randrange(DAY - HOUR) for _ in range(9_000)], random)
     watch.happened = Timeline()
-    day.lay(watch.never_ends(), 6 * HOUR)
+    day.add_shifted(watch.never_ends(), 6 * HOUR)
     assert ALARMS["RequestOverdueAlarm"].fires(day, LAGS[1])
 
 
@@ -624,7 +624,9 @@ def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_on_the_webhook_is_there_with_it(name: str) -> None:
     """Alarms for parts that are switched off are not created, because they would cost money."""
-    of_webhook = any((("FunctionName", WEBHOOK) in dimensions) for (_, _, dimensions), _ in ALARMS[name].asked.values())
+    of_webhook = any(
+        (("FunctionName", WEBHOOK) in dimensions) for (_, _, dimensions), _ in ALARMS[name].metrics.values()
+    )
     assert (RESOURCES[name].get("Condition") == "HasWebhook") is of_webhook
 
 

@@ -119,7 +119,7 @@ def test_one_wrong_message_costs_no_other(limited: LimitedAws) -> None:
 
 def test_a_batch_that_is_refused_whole_is_halved(limited: LimitedAws) -> None:
     """If an invalid entry makes AWS refuse the whole call, the others are still accepted, each once."""
-    limited.whole = True
+    limited.refuse_whole = True
     bodies = {number: QueueMessage("\x00" if number in (3, 7) else str(number)) for number in range(10)}
     assert sorted(SqsQueue(limited.client(), "q").send(bodies)) == [3, 7]
     assert sorted(message["MessageBody"] for message in limited.messages) == ["0", "1", "2", "4", "5", "6", "8", "9"]

@@ -92,7 +92,7 @@ def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Gu
     assert "detached_now" == output["verdict"]["data"]["detail"]
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
-    assert [] == workflows.told("operations")
+    assert [] == workflows.received("operations")
 
 
 def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Guest) -> None:
@@ -100,7 +100,7 @@ def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Gues
     server.process(88, "database", opens="/dev/vdb")
     ended = run(workflows)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("Failed", 1) == (message["server"]["status"], message["server"]["exit_status"])
     (process, mount) = sorted(json.loads(message["server"]["output"])["held_by"], key=lambda one: str(one["kind"]))[
         ::-1
@@ -124,7 +124,7 @@ def test_a_detach_that_fails_after_the_release_is_told(workflows: Workflows, ser
     elsewhere = "00000000-0000-4000-8000-000000000000"
     server.disk("vdc", [f"virtio-{elsewhere[:20]}"])
     assert "FAILED" == run(workflows, SERVER, elsewhere)["status"]
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("look into it", "volume_not_found") == (message["task"], message["reason"])
 
 

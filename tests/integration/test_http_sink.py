@@ -28,7 +28,7 @@ from shared.settings import Settings, SettingsError, SinkMode, load
 from shared.signatures import Keys, SinkKeys
 from tests.certificates import self_signed
 from tests.messages import QUEUE_ARN, START, TRACE
-from tests.scripted import BROKEN, Asked, Reply, Script, scripted_server
+from tests.scripted import BROKEN, RecordedRequest, Reply, Script, scripted_server
 
 OLD, NEW = "whsec_" + "b2xk" * 8, "whsec_" + "bmV3" * 8
 
@@ -47,7 +47,7 @@ def sink(script: Script, *secrets: str, mode: SinkMode = SinkMode.STRUCTURED, **
     return HttpSink(script.url + "/hook", lambda: keys, more.pop("clock", lambda: datetime.now(UTC)), mode)
 
 
-def event_in(asked: Asked) -> Any:
+def event_in(asked: RecordedRequest) -> Any:
     """The event as the official SDK reads the request."""
     headers = {name: value for name, value in asked.headers.items() if name.startswith(("ce-", "content-type"))}
     return from_http_event(HTTPMessage(headers, asked.body))

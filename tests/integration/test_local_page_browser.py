@@ -29,7 +29,7 @@ def page(aws_server: AwsStandIn) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browsing(str(EXECUTABLE), tmp_path_factory.mktemp("browser") / "profile", patience=240) as browser:
+    with browsing(str(EXECUTABLE), tmp_path_factory.mktemp("browser") / "profile", timeout=240) as browser:
         yield browser
 
 
@@ -37,9 +37,9 @@ def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def browser(one_browser: Browser, page: Served) -> Iterator[Browser]:
     """At a cloud that is as at the start; whatever is done there, the console stays empty."""
     page.post("reset")
-    one_browser.complaints.clear()
+    one_browser.console_errors.clear()
     yield one_browser
-    assert one_browser.complaints == []
+    assert one_browser.console_errors == []
 
 
 def opened(

@@ -15,7 +15,7 @@ from local.stack import Stack
 from shared.aws.secrets import SHORTEST_KEY
 from shared.bootstrap.webhook import build_webhook, webhook_endpoint
 from shared.webhook.http_binding import STRUCTURED
-from tests.http_requests import DATA, NOW, cloudevent, said
+from tests.http_requests import DATA, NOW, body_of, cloudevent
 from tests.integration.webhook_secret import forget, keep
 from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 from tools.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
@@ -111,7 +111,7 @@ def test_sample_events(
     answer = build_webhook(environment, clock=lambda: NOW).answer(http_request_of(json.loads(event_file(name))))
     assert answer.status == 202
     (message,) = aws.receive(REQUESTS, wait_seconds=0)
-    assert message["id"] == said(answer)["requests"][0]["id"]
+    assert message["id"] == body_of(answer)["requests"][0]["id"]
 
 
 # ----------------------------------------------------------------------------------------------- the whole way

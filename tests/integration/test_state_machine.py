@@ -32,9 +32,9 @@ def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
     assert [] == faults(verdict)
     assert ("detached_now", NAME) == (verdict["data"]["detail"], verdict["correlationid"])
     assert {"execution": ended["executionArn"]} == verdict["data"]["context"]
-    assert ["snapshot", "attach"] == [message["do"] for message in workflows.told("next")]
-    assert [] == workflows.told("operations")
-    (event,) = [envelope["detail"] for envelope in workflows.told(VERDICTS)]
+    assert ["snapshot", "attach"] == [message["do"] for message in workflows.received("next")]
+    assert [] == workflows.received("operations")
+    (event,) = [envelope["detail"] for envelope in workflows.received(VERDICTS)]
     assert verdict == event
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
@@ -44,10 +44,10 @@ def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> 
     """The Catch knows the reason by its code, and the message holds the whole verdict."""
     ended = workflows.run(server_id=WINDOWS_SERVER, volume_id=WINDOWS_VOLUME)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert "attestation_required" == message["reason"] == message["verdict"]["data"]["reason"]["code"]
     assert [] == faults(message["verdict"])
-    assert [] == workflows.told("next")
+    assert [] == workflows.received("next")
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(WINDOWS_SERVER, WINDOWS_VOLUME)
 
@@ -56,7 +56,7 @@ def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
     """Reasons without their own branch are handled too."""
     ended = workflows.run(server_id=SERVER, volume_id=NOWHERE)
     assert "FAILED" == ended["status"]
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("look into it", "volume_not_found") == (message["task"], message["reason"])
     assert 0 == workflows.stack.aws.waiting(DEAD_LETTERS)
 
@@ -68,7 +68,7 @@ def test_a_stale_token_changes_nothing(workflows: Workflows) -> None:
     deadline = time.monotonic() + PATIENCE
     events: list[dict[str, Any]] = []
     while not events and time.monotonic() < deadline:
-        events = workflows.told(VERDICTS)
+        events = workflows.received(VERDICTS)
         time.sleep(0.05)
     while workflows.stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -32,7 +32,7 @@ from shared.outbox.events import EventFactory
 from shared.policy import AWS_ANSWER, MARK_PATIENCE, STATUS_PATIENCE
 from shared.ports import AwsTrouble, Event, Kept
 from shared.webhook.http_binding import STRUCTURED
-from tests.http_requests import DATA, asking, cloudevent, endpoint, problem_of, said, signed
+from tests.http_requests import DATA, body_of, cloudevent, endpoint, problem_of, signed, status_request
 from tests.messages import QUEUE_ARN, START
 from tests.scripted import BROKEN, Reply, Script, client_of
 from tools.sender import Post, deliver
@@ -205,7 +205,7 @@ def test_an_s3_that_hangs_is_said(silent: S3VerdictStore) -> None:
     """503 within the time limit of one look."""
     answers: list[Any] = []
     path = f"/requests/{ID}"
-    assert seconds(lambda: answers.append(endpoint(store=silent).answer(asking(path)))) < STATUS_PATIENCE + 1
+    assert seconds(lambda: answers.append(endpoint(store=silent).answer(status_request(path)))) < STATUS_PATIENCE + 1
     problem_of(answers[0], 503)
 
 
@@ -317,15 +317,15 @@ def test_the_endpoint_returns_the_kept_verdict(store: S3VerdictStore) -> None:
     """The endpoint with the real store: its own mark, then `unconfirmed`, then the verdict."""
     one = endpoint(store=store)
     event = cloudevent(id=REQUEST.id)
-    (promised,) = said(one.answer(signed(event, STRUCTURED)))["requests"]
+    (promised,) = body_of(one.answer(signed(event, STRUCTURED)))["requests"]
     assert promised["verdict_id"] == ID
     told: list[tuple[int, str | None]] = []
     late: tuple[Event | None, ...] = (None, UNCONFIRMED, FINAL)
     for after in late:
         if after:
             store.deliver(after)
-        answer = one.answer(asking(f"/{promised['status_url']}"))
-        told.append((answer.status, said(answer).get("status")))
+        answer = one.answer(status_request(f"/{promised['status_url']}"))
+        told.append((answer.status, body_of(answer).get("status")))
     assert told == [(202, "accepted"), (202, "unconfirmed"), (200, None)]
 
 

@@ -12,7 +12,7 @@ from shared.policy import AWS_ROUNDS, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
-from tests.http_requests import DATA, NOW, RULES, FakeKeyRing, said, signed
+from tests.http_requests import DATA, NOW, RULES, FakeKeyRing, body_of, signed
 from tests.integration.test_aws_client import client_of
 from tests.integration.webhook_secret import keep
 from tests.messages import MESSAGE_KEYS, OTHER_VOLUME, SERVER, VOLUME
@@ -79,8 +79,8 @@ def test_entries_that_sqs_always_leaves_out_are_named(code: str, status: int, sc
     script.then(reply({**taken("0"), **first}), reply(later))
     answer = endpoint_before(script).answer(signed(BOTH))
     assert answer.status == status
-    assert [request["volume_id"] for request in said(answer)["enqueued"]] == [VOLUME]
-    assert [request["volume_id"] for request in said(answer)["missing"]] == [OTHER_VOLUME]
+    assert [request["volume_id"] for request in body_of(answer)["enqueued"]] == [VOLUME]
+    assert [request["volume_id"] for request in body_of(answer)["missing"]] == [OTHER_VOLUME]
     assert len(script.asked) == AWS_ROUNDS
 
 

@@ -86,7 +86,7 @@ class Run:
                     identity.user.password,
                     *identity.passwords,
                     *identity.issued,
-                    *simulation.access.given,
+                    *simulation.access.secrets,
                     *_planted(requests),
                 }
             ),
