@@ -15,7 +15,7 @@ from shared.model import Answer
 from shared.policy import SHORTEST_LOOK
 from simulator import Behaviour, Fault, What, bodies, faults
 from simulator.exchange import with_headers
-from tests.integration.field import NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, Field, seconds, told
+from tests.integration.field import NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, Field, seconds, texts_of
 from tests.messages import bare, cloudevent
 from tests.stack import LONG_AGO
 
@@ -546,7 +546,7 @@ def test_accepted_without_any_effect_did_not_go_back() -> None:
     bench.ask(bench.request(disk))
     bench.run()
     (data,) = bench.bus.data
-    assert "went back" not in told(data)
+    assert "went back" not in texts_of(data)
 
 
 def unnamed(body: dict[str, Any]) -> None:
@@ -565,4 +565,4 @@ def test_wrong_name_is_no_proof_that_somebody_attached_the_disk(told_by_cloud: b
     bench.ask(bench.request(disk, attachment_id=named))
     bench.run()
     (data,) = bench.bus.data
-    assert "somebody attached the volume after" not in told(data)
+    assert "somebody attached the volume after" not in texts_of(data)

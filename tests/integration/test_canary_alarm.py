@@ -18,12 +18,12 @@ LATE = 120
 
 def runs(every: int, passed: Sequence[bool]) -> Timeline:
     """The metric of runs that passed; each second one is as late as it may be."""
-    happened = Timeline()
+    timeline = Timeline()
     for number, good in enumerate(passed):
         if good:
-            happened.add(number * every + LATE * (number % 2), Samples({PASSED: [2.5]}))
-    happened.ends = len(passed) * every
-    return happened
+            timeline.add(number * every + LATE * (number % 2), Samples({PASSED: [2.5]}))
+    timeline.ends = len(passed) * every
+    return timeline
 
 
 def of_period(every: int) -> Alarm:

@@ -38,11 +38,11 @@ from tests.integration.field import (
     NO_RECORDS,
     RECORDS_WITH_ENDS,
     RECORDS_WITHOUT_ENDS,
-    EachThread,
     Field,
-    Running,
+    RealTimeClock,
+    ThreadClock,
     seconds,
-    told,
+    texts_of,
 )
 from tests.messages import bare, cloudevent
 from tests.stack import LONG_AGO
@@ -260,7 +260,7 @@ def test_dead_host_is_tried_until_the_time_to_live_is_over(more: dict[str, int],
     bench.ask(bench.request(disk, **more))
     data = bench.verdict()
     assert (data["detail"], bench.cut()) == ("gave_up", [])
-    assert "Service is unavailable" in told(data)
+    assert "Service is unavailable" in texts_of(data)
     assert ends_after <= seconds(data) < ends_after + 60
 
 
@@ -348,7 +348,7 @@ def test_refusal_says_the_state_of_the_server(status: str, state: dict[str, Any]
     data = bench.verdict()
     assert (data["detail"], bench.cut()) == ("system_disk", [])
     assert status in data["explanation"]
-    assert "running" not in told(data)
+    assert "running" not in texts_of(data)
 
 
 @pytest.mark.parametrize(("status", "state"), [*KEEPS_MEMORY.items(), *OFF.items()])
@@ -368,7 +368,7 @@ def test_only_a_server_that_is_off_needs_no_attestation(status: str, state: dict
     else:
         assert (data["detail"], bench.cut()) == ("attestation_required", [])
         assert status in data["explanation"]
-        assert "is running" not in told(data)
+        assert "is running" not in texts_of(data)
 
 
 @pytest.mark.parametrize(("status", "state"), [("SUSPENDED", SUSPENDED), ("RESCUE", RESCUED)])
@@ -380,8 +380,8 @@ def test_server_that_nova_refuses_is_named_by_its_state(status: str, state: dict
     bench.ask(bench.request(disk))
     data = bench.verdict()
     assert (data["verdict"], bench.cut()) == ("failed", [])
-    assert str(state["vm_state"]) in told(data)
-    assert "is running" not in told(data)
+    assert str(state["vm_state"]) in texts_of(data)
+    assert "is running" not in texts_of(data)
     assert seconds(data) < 60
 
 
@@ -601,7 +601,7 @@ def test_credentials_that_stay_refused_fail_a_request() -> None:
     bench.ask(bench.request(disk))
     data = bench.verdict()
     assert (data["detail"], bench.cut()) == ("unauthorized", [])
-    assert "OS_PASSWORD" in told(data)
+    assert "OS_PASSWORD" in texts_of(data)
     assert seconds(data) < 60
 
 
@@ -613,15 +613,15 @@ def test_no_password_follows_a_redirect(status: int, credential: bool) -> None:
     known = bench.cloud.identity.application_credential
     words: dict[str, Any] = {"application_credential_id": known.id, "application_credential_secret": known.secret,
         "username": None, "password": None, "project_id": None}  # fmt: skip
-    stranger = bench.log_in(**(words if credential else {}))
+    other_host = bench.log_in(**(words if credential else {}))
     to = {"location": ELSEWHERE + LOGINS}
     bench.cloud.faults.add(Fault(faults.answer(status, to), "get_token", times=None))
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
-    assert stranger.received == []
+    assert other_host.received == []
     assert (data["verdict"], bench.cut()) == ("failed", [])
-    assert "OS_AUTH_URL" in told(data)
+    assert "OS_AUTH_URL" in texts_of(data)
     assert seconds(data) < 60
 
 
@@ -666,13 +666,13 @@ def test_block_storage_without_a_version_is_found(types: tuple[str, ...], ending
 def test_service_that_redirects_every_call_is_named(operation: str, setting: str, status: int) -> None:
     """A service is behind https only: the request fails within seconds, and no token is sent along."""
     bench = Field()
-    stranger = bench.log_in()
+    other_host = bench.log_in()
     to = {"location": ELSEWHERE.replace("http", "https") + "/v3"}
     bench.cloud.faults.add(Fault(faults.answer(status, to), operation, times=None))
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
-    assert (data["verdict"], stranger.received, bench.cut()) == ("failed", [], [])
+    assert (data["verdict"], other_host.received, bench.cut()) == ("failed", [], [])
     assert setting in data["explanation"]
     assert seconds(data) < 60
 
@@ -680,14 +680,14 @@ def test_service_that_redirects_every_call_is_named(operation: str, setting: str
 def test_delete_that_is_redirected_is_not_repeated_there() -> None:
     """Compute redirects the DELETE alone: it is not sent to another host, and the setting is named."""
     bench = Field()
-    stranger = bench.log_in()
+    other_host = bench.log_in()
     to = {"location": f"{ELSEWHERE}/v2.1"}
     bench.cloud.faults.add(Fault(faults.answer(307, to), "delete_attachment", times=None))
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
-    assert (data["verdict"], stranger.received) == ("failed", [])
-    assert "COMPUTE_ENDPOINT" in told(data)
+    assert (data["verdict"], other_host.received) == ("failed", [])
+    assert "COMPUTE_ENDPOINT" in texts_of(data)
     assert bench.attachment(disk)
 
 
@@ -802,7 +802,7 @@ def joined_workers(patience: float) -> list[threading.Thread]:
 )
 def test_answer_whose_body_trickles_ends_in_time(slow: str, after: str) -> None:
     """A 200 that sends a few bytes now and then: the invocation ends at its deadline, and no thread stays behind."""
-    clock = Running()
+    clock = RealTimeClock()
     bench = Field(clock=clock)
     disks = everywhere(bench, 2, behaviour=QUICK)
     disk, server = next(iter(disks.items()))
@@ -840,7 +840,7 @@ HANGS = {
 @pytest.mark.parametrize("hangs", HANGS.values(), ids=HANGS)
 def test_no_delete_is_left_to_thaw(hangs: Callable[[Field, str], bool]) -> None:
     """A call hangs until the handler has returned at its deadline: what was frozen then sends nothing later."""
-    clock = EachThread()
+    clock = ThreadClock()
     bench = Field(clock=clock)
     bench.log_in()
     disk = bench.disk(behaviour=QUICK)
@@ -866,7 +866,7 @@ def test_no_delete_is_left_to_thaw(hangs: Callable[[Field, str], bool]) -> None:
 @pytest.mark.parametrize("latency", [0.3, 1, 4])
 def test_forty_volumes_on_a_slow_cloud_do_not_starve_bystanders(latency: float, same_server: bool) -> None:
     """One message with forty volumes, three with one: all are done, and no message is used up by waiting."""
-    bench = Field(clock=EachThread())
+    bench = Field(clock=ThreadClock())
     bench.log_in(latency=latency)
     many = [bench.disk(behaviour=QUICK) for _ in range(40)]
     others = {bench.disk(behaviour=QUICK): bench.server for _ in range(3)} if same_server else everywhere(bench, 3)

@@ -342,7 +342,7 @@ def test_situations_reach_every_decision() -> None:
     """The properties above are about something: their situations come to each kind of decision."""
     reached: set[str] = set()
 
-    @settings(max_examples=800, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
+    @settings(max_examples=1600, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
     @given(situations)
     def decide_all(situation: Situation) -> None:
         reached.add(in_words(situation.decision()))
