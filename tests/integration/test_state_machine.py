@@ -1,4 +1,4 @@
-"""The example state machine, run by an interpreter of Step Functions with the local stack, to each of its ends."""
+"""The example state machine, run to each of its ends with the local stack and an interpreter of Step Functions."""
 
 import json
 import time
@@ -25,7 +25,7 @@ def workflows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflo
 
 
 def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
-    """From StartExecution to the end: detached with proof, snapshot, attached again, without a message to people."""
+    """The disk is detached, and the messages for a snapshot and an attach are sent, but none to operations."""
     ended = workflows.run(server_id=SERVER, volume_id=VOLUME)
     assert "SUCCEEDED" == ended["status"], ended
     verdict = json.loads(ended["output"])["verdict"]
@@ -40,8 +40,8 @@ def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
 
 
-def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> None:
-    """The Catch knows the reason by its code, and the message holds the whole verdict."""
+def test_a_reason_that_people_can_correct_is_reported(workflows: Workflows) -> None:
+    """The Catch matches the reason's code, and the message contains the verdict."""
     ended = workflows.run(server_id=WINDOWS_SERVER, volume_id=WINDOWS_VOLUME)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
     (message,) = workflows.received("operations")
@@ -53,7 +53,7 @@ def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> 
 
 
 def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
-    """Reasons without their own branch are handled too."""
+    """A reason without its own branch is reported to operations too."""
     ended = workflows.run(server_id=SERVER, volume_id=NOWHERE)
     assert "FAILED" == ended["status"]
     (message,) = workflows.received("operations")
@@ -62,7 +62,7 @@ def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
 
 
 def test_a_stale_token_changes_nothing(workflows: Workflows) -> None:
-    """The verdict is on the bus, the request is finished, and nothing is retried."""
+    """The verdict is on the bus, and nothing is retried for the stale token."""
     asked = {"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME, "task_token": "expired"}
     workflows.stack.request(json.dumps(asked))
     deadline = time.monotonic() + PATIENCE
