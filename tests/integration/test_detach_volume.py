@@ -338,7 +338,7 @@ def test_a_dry_run_changes_nothing() -> None:
         (lambda bench, disk: bench.world.set_server(bench.server, root_device="/dev/sdb"), "system_disk"),
     ],
 )  # fmt: skip
-def test_a_dangerous_detach_is_refused_without_a_delete(prepare: Callable[[Bench, str], Any], reason: str) -> None:
+def test_what_would_lose_data_is_refused_without_a_delete(prepare: Callable[[Bench, str], Any], reason: str) -> None:
     """The gates work end to end: no DELETE is sent, and the verdict has the reason."""
     bench = Bench()
     disk = bench.disk()

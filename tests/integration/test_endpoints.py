@@ -38,7 +38,7 @@ def test_several_regions_without_a_setting_are_an_error(site: Site) -> None:
     assert site.count("get_token") == 1
 
 
-def test_the_region_setting_selects_the_endpoints(site: Site) -> None:
+def test_a_region_that_is_set_decides(site: Site) -> None:
     """Only the selected region is called; the other one does not have the server and the disk."""
     site.deployment.regions = ("eu-nl",)
     here, there = site.connect(region_name="eu-de"), site.connect(region_name="eu-nl")

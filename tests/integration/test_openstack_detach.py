@@ -99,7 +99,7 @@ def test_refusals_are_distinguished_by_their_messages(site: Site) -> None:
     assert accepted(site) == []
 
 
-def test_the_path_is_the_documented_one(site: Site) -> None:
+def test_the_path_is_the_one_of_the_documents(site: Site) -> None:
     """The path has the project, the server and the volume as the API documents it."""
     logged_in(site).detach(site.server, site.volume)
     assert site.paths("delete_attachment") == {
