@@ -123,10 +123,10 @@ CALLS: dict[str, tuple[str, Callable[[Judge], object]]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_conforms_to_the_model(judge: Judge, name: str) -> None:
     """Botocore accepts operation, protocol, members, sizes and signature, and the adapter understands its answer."""
-    said = CALLS[name][1](judge)
+    result = CALLS[name][1](judge)
     assert judge.wrong == []
     assert {received.operation[1] for received in judge.received} == {name.partition(",")[0]}
-    assert said in ({}, None, {"a": "b"})
+    assert result in ({}, None, {"a": "b"})
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if "," not in name])
@@ -145,14 +145,14 @@ def test_every_declared_error_becomes_ours(judge: Judge, name: str) -> None:
 def reasons_of(call: Callable[[Judge], object], judge: Judge) -> list[str]:
     """Why nothing was accepted, or no secret was read."""
     try:
-        said = call(judge)
+        result = call(judge)
     except AwsTrouble as trouble:
         return [str(trouble)]
-    return [said.why] if isinstance(said, NotTaken) else [one.why for one in unsent_of(said)]
+    return [result.why] if isinstance(result, NotTaken) else [one.why for one in unsent_of(result)]
 
 
-def unsent_of(said: object) -> list[Unsent]:
-    return [one for one in said.values() if isinstance(one, Unsent)] if isinstance(said, dict) else []
+def unsent_of(result: object) -> list[Unsent]:
+    return [one for one in result.values() if isinstance(one, Unsent)] if isinstance(result, dict) else []
 
 
 def received_by(judge: Judge) -> Received:

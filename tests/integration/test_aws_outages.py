@@ -135,6 +135,6 @@ def test_a_delayed_verdict_is_unchanged() -> None:
     """A verdict that the bus did not accept is emitted once, two hours later, with its original time."""
     deployment = Deployment("bus", begins=0)
     deployment.run()
-    said = [data for data in deployment.bus.data if data["detail"] == "detached_now"]
-    assert sum(data["timing"]["seconds"] < 10 for data in said) == 5  # all the prompt ones
+    detached = [data for data in deployment.bus.data if data["detail"] == "detached_now"]
+    assert sum(data["timing"]["seconds"] < 10 for data in detached) == 5  # all the prompt ones
     assert len({event["id"] for event in deployment.bus.events}) == len(deployment.bus.events)

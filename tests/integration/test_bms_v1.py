@@ -91,11 +91,11 @@ def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root:
 
 
 @pytest.mark.parametrize("root", [None, "/dev/sda", "/dev/sdx"])
-@pytest.mark.parametrize("told", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
-def test_the_boot_disk_of_a_server_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
+@pytest.mark.parametrize("boot", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
+def test_the_boot_disk_of_a_server_is_its_system_disk(boot: dict[str, Any], root: str | None) -> None:
     """The boot index decides, whatever the device names; a request for all data disks leaves it out."""
     details = {"id": "s", "status": "ACTIVE", "metadata": {"os_type": "Linux"}}
-    boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [told | {"id": VOLUME}]}
+    boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [boot | {"id": VOLUME}]}
     found = server({"server": details | boots})
     answer = gate(request(), replace(volume(), id=VOLUME), {"/dev/sdc"}, found, Policy())
     assert isinstance(answer, Refuse)
@@ -251,9 +251,9 @@ JOBS: dict[str, tuple[object, Ended, str, str | None]] = {
 @pytest.mark.parametrize("name", JOBS)
 def test_the_outcome_of_a_job(name: str) -> None:
     """The job's state is read, with code and reason from the job or a sub job; unknown values are ignored."""
-    body, ended, said, code = JOBS[name]
+    body, ended, text, code = JOBS[name]
     reading, script = after_login(lambda cloud: cloud.ended(SERVER, JOB), reply(body))
-    assert (reading.value, reading.said) == (ended, said)
+    assert (reading.value, reading.said) == (ended, text)
     assert [(call.operation, call.status, call.code) for call in reading.calls] == [("get_job", 200, code)]
     assert script.asked[-1].path == f"{ROOT}/jobs/{JOB}"
 

@@ -283,9 +283,12 @@ def test_limits_apply_over_tls(certificate: tuple[Path, ssl.SSLContext]) -> None
         known, slow = access_to(url, str(ca)), access_to(trickling, str(ca))
         assert client.send_once(known, "GET", Service.COMPUTE, "x").body == b"{}"
         for unknown in (access_to(url), access_to(url, "/no/such/file.pem")):
-            with pytest.raises(NoAnswer, match="OS_CACERT") as told:
+            with pytest.raises(NoAnswer, match="OS_CACERT") as raised:
                 client.send_once(unknown, "GET", Service.COMPUTE, "x")
-            assert (told.value.classified.kind, told.value.classified.code) == (AnswerClass.PERMANENT, "tls_failure")
+            assert (raised.value.classified.kind, raised.value.classified.code) == (
+                AnswerClass.PERMANENT,
+                "tls_failure",
+            )
         assert refused(lambda: client.send_once(slow, "GET", Service.COMPUTE, "x", seconds=SHORT))[1] == "timeout"
         client.http.close()
 
@@ -310,9 +313,9 @@ def test_credentials_may_contain_certificates(certificate: tuple[Path, ssl.SSLCo
         known = load(CloudCredentials, {**login, "cacert": ca.read_text()})
         assert calls().send_once(access_to(url, known.verify), "GET", Service.COMPUTE, "x").body == b"{}"
         others = load(CloudCredentials, {**login, "cacert": Path(certifi.where()).read_text()})
-        with pytest.raises(NoAnswer) as told:
+        with pytest.raises(NoAnswer) as raised:
             calls().send_once(access_to(url, others.verify), "GET", Service.COMPUTE, "x")
-        assert told.value.classified.code == "tls_failure"
+        assert raised.value.classified.code == "tls_failure"
 
 
 def test_broken_certificates_are_reported_when_they_are_read(certificate: tuple[Path, ssl.SSLContext]) -> None:
@@ -320,9 +323,9 @@ def test_broken_certificates_are_reported_when_they_are_read(certificate: tuple[
     text = certificate[0].read_text()
     login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
     for broken in (text[: len(text) // 2], text.replace("\n", "\\n"), text.replace("M", "-", 3)):
-        with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM") as told:
+        with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM") as raised:
             load(CloudCredentials, {**login, "cacert": broken})
-        assert broken[30:60] not in str(told.value)
+        assert broken[30:60] not in str(raised.value)
 
 
 def test_a_bundle_may_have_comments_in_any_characters(certificate: tuple[Path, ssl.SSLContext]) -> None:
@@ -347,6 +350,6 @@ def test_invalid_certificates_in_a_secret_are_reported(text: str) -> None:
         def read(self, secret_id: str, kept_seconds: float = 0, stage: str = "") -> Any:
             return held
 
-    with pytest.raises(SettingsError, match=r"the secret s: cacert: must be certificates in PEM") as told:
+    with pytest.raises(SettingsError, match=r"the secret s: cacert: must be certificates in PEM") as raised:
         CloudSecret(Held(AwsClient({})), "s")(300)
-    assert text not in str(told.value)
+    assert text not in str(raised.value)

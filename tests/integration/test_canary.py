@@ -95,11 +95,11 @@ class World:
     def run(self) -> dict[str, Any]:
         return run_canary({}, LambdaContext("run-canary"))
 
-    def failed(self, stage: str, said: str, cure: str) -> dict[str, Any]:
+    def failed(self, stage: str, expected: str, cure: str) -> dict[str, Any]:
         """Run it, and compare answer, log line and metrics of the failure with the expected ones."""
         answer = self.run()
         assert (answer["passed"], answer["stage"]) == (False, stage), answer
-        assert said in answer["why"]
+        assert expected in answer["why"]
         assert cure in answer["cure"]
         (line,) = self.lines.ended
         assert {name: line[name] for name in ("stage", "why", "cure")} == {

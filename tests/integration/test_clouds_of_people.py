@@ -123,18 +123,20 @@ def test_an_access_key(api: CloudApi, tmp_path: Path, dialect: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"username": None}, "auth.username is missing"),
         ({"password": "hunter2"}, "check auth.username, auth.password"),
         ({"auth_url": NOWHERE}, "check auth.auth_url, the network and cacert"),
     ],
 )
-def test_an_error_in_a_file_is_one_line(api: CloudApi, tmp_path: Path, changes: dict[str, object], said: str) -> None:
+def test_an_error_in_a_file_is_one_line(
+    api: CloudApi, tmp_path: Path, changes: dict[str, object], expected: str
+) -> None:
     """An error names the fields of the file in one line."""
     written(tmp_path, api, **changes)
     sentence = sentence_of(local("servers", "--cloud", "env", HOME=str(tmp_path), OS_CLOUD="here"))
-    assert said in sentence
+    assert expected in sentence
     assert "hunter2" not in sentence
 
 

@@ -61,15 +61,15 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "environment", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("arguments", "environment", "expected"), REFUSED.values(), ids=REFUSED)
 def test_an_impossible_request_gives_one_sentence_and_status_2(
-    arguments: tuple[str, ...], environment: dict[str, str], said: str
+    arguments: tuple[str, ...], environment: dict[str, str], expected: str
 ) -> None:
     """The sentence has no traceback, no text of a library, and no secret."""
     done = command("detach", *arguments, **environment)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
-    assert said in sentence
+    assert expected in sentence
     assert sentence[0].isupper()
     assert sentence.endswith(".")
     assert not any(word in sentence for word in ("Traceback", "hunter2", "validation error", "pydantic"))
@@ -92,8 +92,8 @@ def test_usage_is_shown_with_status_2(arguments: tuple[str, ...]) -> None:
 def test_a_detach_by_name_with_events_alone_on_stdout() -> None:
     done = command("detach", *ON_THE_DEMO, "--yes", "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    said = [json.loads(line)["data"]["detail"] for line in done.stdout.splitlines()]
-    assert said == ["would_detach", "detached_now"]
+    details = [json.loads(line)["data"]["detail"] for line in done.stdout.splitlines()]
+    assert details == ["would_detach", "detached_now"]
 
 
 def test_a_refusal_is_status_1() -> None:
@@ -244,20 +244,20 @@ def test_a_limited_encoding_does_not_stop_a_detach() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         ({"UNMOUNTED": "no"}, "UNMOUNTED=no is neither 1 nor 0"),
         ({"YES": "yes"}, "YES=yes is neither 1 nor 0"),
         ({"DRY": "true"}, "DRY=true is neither 1 nor 0"),
     ],
 )
-def test_a_switch_is_1_or_0(given: dict[str, str], said: str) -> None:
+def test_a_switch_is_1_or_0(given: dict[str, str], expected: str) -> None:
     """Any other value is refused with an explanation."""
     words = [f"{name}={value}" for name, value in given.items()]
     done = subprocess.run(["make", "-n", "detach", "SERVER=a", "VOLUME=b", *words], cwd=ROOT, env=plain_environment(),
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 2
-    assert said in done.stderr
+    assert expected in done.stderr
 
 
 def test_shell_variables_do_not_enable_dangerous_options() -> None:

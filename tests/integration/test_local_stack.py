@@ -83,7 +83,7 @@ def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (["--cloud", "env"], "EVENT=file.json"),
         (["--cloud", "env", "--scenario", "locked"], "leave out CLOUD=env"),
@@ -91,9 +91,9 @@ def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
         (["--event", "events/sqs_event.json"], "`body`"),
     ],
 )
-def test_conflicting_arguments_are_refused(options: list[str], said: str) -> None:
+def test_conflicting_arguments_are_refused(options: list[str], expected: str) -> None:
     """No argument is ignored silently, and samples are not sent to a real cloud."""
-    assert said in sentence_of(local("run", *options))
+    assert expected in sentence_of(local("run", *options))
 
 
 def test_a_real_cloud_without_variables() -> None:

@@ -190,18 +190,18 @@ def test_send_batches_cloudevents_but_not_bare_requests(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("url", "secret", "said"),
+    ("url", "secret", "expected"),
     [
         ("http://127.0.0.1:1/", LOCAL_SECRET, "make serve"),
         ("nonsense", LOCAL_SECRET, "has to begin with http:// or https://"),
         ("http://127.0.0.1:1/", "whsec_x", "SECRET must be"),
     ],
 )
-def test_send_reports_an_error(url: str, secret: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_send_reports_an_error(url: str, secret: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The error is one sentence on stderr, with the exit status for usage errors."""
     assert send(["{}"], url, secret) is Exit.USAGE
     shown = capsys.readouterr()
-    assert said in shown.err
+    assert expected in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
 

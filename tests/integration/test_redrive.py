@@ -365,7 +365,7 @@ def test_an_empty_queue_is_no_failure(here: AwsStandIn, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ([], "STACK=…, or QUEUE=… and DLQ=…"),
         (["--queue", "x", "--yes"], "STACK=…, or QUEUE=… and DLQ=…"),
@@ -376,12 +376,12 @@ def test_an_empty_queue_is_no_failure(here: AwsStandIn, capsys: pytest.CaptureFi
     ],
 )
 def test_an_impossible_command_gives_one_sentence(
-    here: AwsStandIn, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    here: AwsStandIn, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The exit status is 2, and the error is one line."""
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert said in captured.err
+    assert expected in captured.err
     assert len(captured.err.splitlines()) == 1
 
 
