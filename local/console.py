@@ -141,7 +141,6 @@ class Console(logging.Handler):
         ]
         if reason := data.get("reason"):
             facts += [reason["message"], f"→ {reason['remedy']}"]
-        facts += [f"· {fault['field'] or 'message'}: {fault['message']}" for fault in data.get("faults") or ()]
         for fact in facts:
             self.say(f"{'':23}{fact}")
 

@@ -58,8 +58,11 @@ def run(events: Sequence[str] | None, name: str, real_cloud: bool, as_json: bool
         return Exit.OPEN
     console.say()
     found = [verdicts[key] if key else [] for _, _, key in sent]
+    if events is None:
+        console.say(console.paint(f"  {'':3} {'sample':<26} result", "bold"))
     right = [_summary(console, *one[:2], events) for one, events in zip(sent, found, strict=True)]
     if events is None:
+        console.say(f"\n  {sum(right)} of {len(right)} samples ended as expected")
         return Exit.DETACHED if safe and all(right) else Exit.FAILED
     # A request that the webhook refused gets no verdict.
     keys = [key for _, _, key in sent]
@@ -127,7 +130,7 @@ def _summary(console: Console, name: str, expected: str | None, events: list[Any
     right = bool(final) and expected in (None, outcome, detail)
     # Nothing is expected of a user's own event, so its row has no mark.
     mark = console.mark(None if right and not expected else right)
-    wanted = f"   expected {expected}" if not right and expected else ""
+    wanted = (", as expected" if right else f", expected {expected}") if expected else ""
     console.say(f"  {mark} {name:<26} {got}{wanted}")
     if not right:
         console.trouble(f"{name}: {got}, expected {expected or 'a verdict'}")

@@ -69,7 +69,8 @@ def gate(request: DetachRequest, volume: Volume, devices: Devices, server: Serve
             return Refuse(Reason.SYSTEM_DISK, not_allowed + on_bare_metal(server))
         return None
     if system_disk:
-        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}{on_bare_metal(server)}")
+        only = "a system disk is detached only from a stopped server"
+        return Refuse(Reason.SYSTEM_DISK, f"{disk} is the system disk; {read}, and {only}{on_bare_metal(server)}")
     rule = policy.running_server_policy
     if rule is RunningServerPolicy.STOPPED_ONLY:
         only = "the operator allows detaching only from stopped servers"

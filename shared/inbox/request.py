@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, JsonValue, ValidationError, WithJso
 from shared.inbox.envelopes import Refused
 from shared.inbox.times import parse_time
 from shared.model import LONGEST_TTL, DetachRequest, Fault, Frozen, Origin, ProjectId, RequestTtl
-from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, VOLUMES
+from shared.policy import CONTEXT_BYTES, CONTEXT_LEVELS, FAULTS, VOLUMES
 from shared.redact import without
 from shared.strict_json import WIDEST_INTEGER, depth, integers
 
@@ -174,10 +174,15 @@ def _faults_of_several(data: dict[str, JsonValue], one: JsonValue, many: JsonVal
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
-    return [
-        Fault(".".join(str(part) for part in item["loc"]), _message(item["type"], item["msg"]))
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
-    ]
+    """Every fault; the first ones, which are all that a verdict shows, suggest the field that was meant."""
+    faults: list[Fault] = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        message = MESSAGES.get(item["type"]) or item["msg"].removeprefix("Value error, ")
+        unknown = item["type"] == "extra_forbidden" and len(faults) < FAULTS
+        if unknown and (meant := _similar(str(item["loc"][-1]))):
+            message += f" (did you mean {meant}?)"
+        faults.append(Fault(".".join(map(str, item["loc"])), message))
+    return faults
 
 
 MESSAGES = {
@@ -194,8 +199,13 @@ MESSAGES = {
 """Fault messages in terms of JSON, by pydantic's error types."""
 
 
-def _message(kind: str, message: str) -> str:
-    return MESSAGES.get(kind) or message.removeprefix("Value error, ")
+def _similar(field: str) -> str | None:
+    """The field of a request whose name is most like this one; None if none is."""
+    from difflib import get_close_matches  # imported only for misspelt requests
+
+    names = {name.replace("_", ""): name for name in RequestData.model_fields}
+    written = field[:64].lower().replace("_", "").replace("-", "")
+    return next((names[name] for name in get_close_matches(written, names, 1, 0.7)), None)
 
 
 def valid_id(value: Any) -> str | None:

@@ -197,7 +197,7 @@ def subject_of(data: VerdictData) -> str | None:
 
 def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) -> ReasonData:
     text = catalogue()[reason]
-    message = f"{text.message} ({explanation})" if explanation else text.message
+    message = f"{text.message.removesuffix('.')}: {explanation}" if explanation else text.message
     return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable, cause=cause)
 
 

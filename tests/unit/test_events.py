@@ -193,7 +193,7 @@ def test_reasons_come_from_the_catalogue(reason: Reason) -> None:
     """A failed verdict says what happened, what was found, what to do, and whether a retry may help."""
     event = FACTORY.verdict(case_of(), failed(reason, "found"), NOW)
     text = catalogue()[reason]
-    expected = {"code": reason.value, "message": f"{text.message} (found)", "remedy": text.remedy,
+    expected = {"code": reason.value, "message": f"{text.message.removesuffix('.')}: found", "remedy": text.remedy,
                 "retryable": text.retryable}  # fmt: skip
     assert expected == parsed(event)["data"]["reason"]
 
@@ -205,7 +205,7 @@ def test_a_rejection_carries_all_faults() -> None:
     event = parsed(FACTORY.rejected(bad, NOW))
     data = event["data"]
     assert data["faults"] == [{"field": "server_id", "message": "must be a UUID"}, {"field": "", "message": "is odd"}]
-    assert "(server_id must be a UUID; message is odd)" in data["reason"]["message"]
+    assert ": server_id must be a UUID; message is odd" in data["reason"]["message"]
     assert (data["original"], data["context"], data["server_id"]) == ('{"a": 1}', {"x": None}, SERVER)
     assert (event["correlationid"], event["causationid"], event["traceparent"]) == ("CHG-1", "4715", TRACE)
 
@@ -261,9 +261,10 @@ def attributes(kind: str, **changes: object) -> dict[str, object]:
     return {name: value for name, value in event.items() if value is not ...}
 
 
-def refused(reason: Reason, found: str) -> dict[str, object]:
+def refused(reason: Reason, explanation: str = "") -> dict[str, object]:
     text = catalogue()[reason]
-    said = {"message": f"{text.message}{found}", "remedy": text.remedy, "retryable": text.retryable}
+    message = f"{text.message[:-1]}: {explanation}" if explanation else text.message
+    said = {"message": message, "remedy": text.remedy, "retryable": text.retryable}
     return {"code": reason.value, **said}
 
 
@@ -277,7 +278,7 @@ def test_the_whole_of_a_failed_verdict() -> None:
     assert parsed(told) | {"data": None} == attributes("failed") | {"data": None}
     assert data == {
         "verdict": "failed", "detail": "refused_by_server", "explanation": "as before",
-        "reason": refused(Reason.REFUSED_BY_SERVER, " (as before)"), "server_id": SERVER, "volume_id": VOLUME,
+        "reason": refused(Reason.REFUSED_BY_SERVER, "as before"), "server_id": SERVER, "volume_id": VOLUME,
         "project_id": "p", "attachment_id": ATTACHMENT, "request": {"id": "4711", "source": "/changes"},
         "requester": {"type": "api_key", "id": "ci", "via": "webhook_bearer"}, "context": {"a": [REDACTED, None]},
         "evidence": {"deletes_sent": 1, "polls": 3, "last_error": "http_502: bad"},
@@ -299,9 +300,9 @@ def test_an_unconfirmed_verdict_says_what_is_waited_for() -> None:
 
 
 def test_a_reason_without_more_to_say_is_that_of_the_catalogue() -> None:
-    """No empty brackets."""
+    """The message is the sentence of the catalogue."""
     event = FACTORY.verdict(case_of(), failed(Reason.VOLUME_NOT_FOUND), NOW)
-    assert parsed(event)["data"]["reason"] == refused(Reason.VOLUME_NOT_FOUND, "")
+    assert parsed(event)["data"]["reason"] == refused(Reason.VOLUME_NOT_FOUND)
     assert "explanation" not in parsed(event)["data"]
 
 
@@ -314,7 +315,7 @@ def test_the_whole_of_a_rejection(volume_id: str | None, reason: Reason | None) 
     """Each attribute and each field of the data; for a dead letter also why it died."""
     bad = Rejected(OF, FAULTS, '{"a": "hunter-2/+"}', SERVER, volume_id, {"a": ["hunter-2/+"]}, "hunter-2/+")
     told = FACTORY.rejected(bad, NOW, reason)
-    ended, found = reason or Reason.INVALID_REQUEST, " (server_id must be a UUID; message is odd)"
+    ended, found = reason or Reason.INVALID_REQUEST, "server_id must be a UUID; message is odd"
     data = {
         "verdict": "failed", "detail": ended.value,
         "reason": refused(ended, found) | ({"cause": "unreadable"} if reason else {}),
@@ -349,7 +350,7 @@ def test_faults_are_summarised_in_two_kilobytes() -> None:
     many = tuple(Fault(f"f{number}", "x" * 300) for number in range(20))
     data = parsed(FACTORY.rejected(replace(BAD, faults=many), NOW))["data"]
     summary = "; ".join(f"{fault.field} {fault.message}" for fault in many)
-    assert data["reason"]["message"] == f"{catalogue()[Reason.INVALID_REQUEST].message} ({summary[:2048]})"
+    assert data["reason"]["message"] == f"{catalogue()[Reason.INVALID_REQUEST].message[:-1]}: {summary[:2048]}"
     assert len(data["faults"]) == 20
 
 
@@ -366,7 +367,7 @@ def test_a_verdict_that_is_too_long_says_the_same_in_fewer_words() -> None:
     )
     long = FACTORY.verdict(case, failed(Reason.EXPIRED, "e" * 3000), NOW, "o" * 5000)
     said, plain = parsed(long), parsed(short)
-    message = f"{catalogue()[Reason.EXPIRED].message} ({'e' * 3000}"
+    message = f"{catalogue()[Reason.EXPIRED].message[:-1]}: {'e' * 3000}"
     remedy = cut(plain["data"]["reason"]["remedy"], 512)
     evidence = {name: value for name, value in plain["data"]["evidence"].items() if name not in ("calls", "last_error")}
     before = {"volume_status": "s" * 64, "attachment": {"device": "d" * 64}, "attached_to": ["a" * 64] * 20}

@@ -247,7 +247,8 @@ RUNS = "the server is ACTIVE (power state 1)"
         (volume(), server(task_state="powering-off"), request(), "platform",
             Hold("the server is ACTIVE (task state powering-off)")),
         (volume(), server(root_device="/dev/sdb"), request(allow_system_disk=True), "platform",
-            Refuse(Reason.SYSTEM_DISK, f"the volume (/dev/sdb) is the system disk; {RUNS}")),
+            Refuse(Reason.SYSTEM_DISK, f"the volume (/dev/sdb) is the system disk; {RUNS}, and a system disk is "
+                "detached only from a stopped server")),
         (volume(), server(root_device="/dev/sdb", **STOPPED), request(), "platform",
             Refuse(Reason.SYSTEM_DISK, "the volume (/dev/sdb) is the system disk, and the request does not allow it; "
                 "the server is SHUTOFF (vm state stopped)")),

@@ -116,11 +116,16 @@ def test_other_times_to_live_are_refused(value: object, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dryrun", "dry-run", "Dry_Run", "force", "id", "source", "server", "", "v\u043elume_id"]
-)
-def test_unknown_fields_are_refused_by_name(name: str) -> None:
-    """A typo must not become a detach."""
-    assert [(name, "is not a field of a request")] == faults_of({**DATA, name: True})
+    ("name", "meant"),
+    [("dryrun", "dry_run"), ("dry-run", "dry_run"), ("Dry_Run", "dry_run"), ("server", "server_id"),
+     ("serverId", "server_id"), ("volumeid", "volume_id"), ("volumes", "volume_ids"), ("unmount", "unmounted"),
+     ("allowSystemDisk", "allow_system_disk"), ("v\u043elume_id", "volume_id"),
+     ("force", None), ("id", None), ("source", None), ("", None), ("x" * 120, None)],
+)  # fmt: skip
+def test_unknown_fields_are_refused_by_name(name: str, meant: str | None) -> None:
+    """A typo must not become a detach; the fault suggests the field that was probably meant."""
+    hint = f" (did you mean {meant}?)" if meant else ""
+    assert [(name, f"is not a field of a request{hint}")] == faults_of({**DATA, name: True})
 
 
 def test_all_faults_are_said_at_once() -> None:
@@ -292,7 +297,11 @@ def test_wrong_request_is_answered_with_all_that_is_right_in_it() -> None:
         expirytime="2026-11-23T09:00:00Z")  # fmt: skip
     origin = Origin("run/[redacted]", "/changes", START, START + timedelta(hours=1), "of [redacted]", TRACE, "a=1")
     held = "must not hold the task token, since every event shows it"
-    faults = (Fault("dryrun", "is not a field of a request"), Fault("id", held), Fault("correlationid", held))
+    faults = (
+        Fault("dryrun", "is not a field of a request (did you mean dry_run?)"),
+        Fault("id", held),
+        Fault("correlationid", held),
+    )
     assert found_in(event) == Rejected(
         origin, faults, json.dumps(event), SERVER, VOLUME, {"a": 1}, TOKEN, None, dry_run=True
     )
