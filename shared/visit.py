@@ -111,7 +111,7 @@ class Look:
         if not (progress.accepted_at and progress.receipt):
             return seen
         record = cloud.ended(case.request.server_id, progress.receipt)
-        return replace(seen, ended=self._told(record), said=record.said)
+        return replace(seen, ended=self._told(record), said=record.said, reason=record.reason)
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
         """Add the server's list if it was not read. A volume that came from a list of volumes is read again by its

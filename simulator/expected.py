@@ -632,11 +632,21 @@ CLAIMS: Mapping[str, Claim] = {
 }
 """The claim of each detail and each reason."""
 
+
+def _job_says(code: str) -> Claim:
+    """The server refused, and the job of the DELETE failed with this code."""
+    return lambda view: (
+        _refused(view) and any(one.volume and one.volume.behaviour.job_error[0] == code for one in view.moments)
+    )
+
+
 BY_ANSWER: Mapping[str, Claim] = {
     "server_locked": _answer(409),
     "system_disk": _answer(400, 403, words=("root device",)),
     "wrong_project": _answer(400, words=("project_id",)),
     "volume_error": _answer(words=("status must be",)),
+    "volume_frozen": _job_says("BMS.0360"),
+    "volume_locked": _job_says("BMS.0297"),
 }
 """Reasons that an answer of the cloud also justifies."""
 
@@ -701,7 +711,8 @@ def answers_about(
 
     They were made between `began` and `offered`, or are DELETEs since the request was received. They are about the
     disk, its server, or no object in particular (a login, a list of volumes). Refused logins and signatures count 15
-    minutes longer, because the product does not repeat them for up to that time.
+    minutes longer, and for every disk and server: the product uses refused credentials for nothing until a pause is
+    over.
     """
     server_id, volume_id = where
     return [
@@ -709,6 +720,5 @@ def answers_about(
         for call in calls
         if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= offered
         and (call.status >= 300 or call.status == 0 or call.fault)
-        and call.server_id in (None, server_id)
-        and call.volume_id in (None, volume_id)
+        and (_is_login(call) or (call.server_id in (None, server_id) and call.volume_id in (None, volume_id)))
     ]

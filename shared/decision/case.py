@@ -228,8 +228,9 @@ class Case:
                 request, attempt = self.request, 0
                 announced = verdict_id(request.source, request.id, request.volume_id, Outcome.UNCONFIRMED)
                 progress = replace(progress, unconfirmed_id=announced)
-            # An earlier delivery matters only until the requested attachment is known.
-            since = None if progress.followed else progress.redelivered_since
+            # An earlier delivery matters only until a look has shown what it left, and which attachment is meant.
+            looked = self.seen is not None and self.standing is not Standing.ASK
+            since = None if looked and progress.followed else progress.redelivered_since
             progress = replace(progress, attempt=attempt, failures=0, redelivered_since=since)
         return replace(self, progress=progress)
 

@@ -117,17 +117,22 @@ def after_delete(case: Case, answer: Classified, policy: Policy, now: datetime) 
 
 
 def when_unreadable(case: Case, answer: Classified, policy: Policy, now: datetime) -> Requeue | Conclude:
-    """What follows a failed read. Before a DELETE a clear refusal is a verdict; after one only a look can give it."""
+    """What follows a failed read. A clear refusal is a verdict unless a detach may be under way; then only a look can
+    give one.
+
+    An earlier delivery of the message may have sent a DELETE and died.
+    """
     request, progress = case.request, case.progress
     why = f"{answer.code}: {answer.message}".rstrip(": ")
     permanent = answer.kind in (AnswerClass.PERMANENT, AnswerClass.REAUTHENTICATE)
     reason = answer.reason or Reason.UNAUTHORIZED
-    if permanent and not progress.accepted_at and not progress.unsettled:
+    begun = progress.deletes_sent or progress.detaching_since or progress.redelivered_since
+    if permanent and (request.dry_run or not begun):
         decision: Requeue | Conclude = failed(reason, why)
     else:
         # A half-finished look is not enough for a verdict.
         decision = requeue(replace(case, seen=None), policy, now, why, answer.retry_after or 0)
-        if isinstance(decision, Conclude) and (progress.deletes_sent or progress.detaching_since):
+        if isinstance(decision, Conclude) and begun:
             blind = f"the cloud could no longer be read: {why}"
             decision = failed(reason if permanent else Reason.GAVE_UP, blind)
     if request.dry_run and isinstance(decision, Conclude):

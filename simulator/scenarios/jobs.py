@@ -6,9 +6,9 @@ from simulator.scenarios.stage import BMS_V1, Stage, scenario
 FROZEN = ("BMS.0360", "This operation cannot be performed because EVS Disk is frozen.")
 
 
-def _refuses(stage: Stage, report: JobReport = JobReport.PARENT) -> None:
+def _refuses(stage: Stage, report: JobReport = JobReport.PARENT, error: tuple[str, str] = FROZEN) -> None:
     """Request the detach of one disk that the server refuses to release; `report` is where the job reports this."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=report, job_error=FROZEN)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=report, job_error=error)))
 
 
 def _delete_meets(stage: Stage, kind: Kind) -> None:
@@ -27,12 +27,12 @@ def job(stage: Stage) -> None:
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed(stage: Stage) -> None:
     """The job fails with a reason: one look is enough, and the verdict repeats the code and the reason."""
-    _refuses(stage)
+    _refuses(stage, error=("BMS.1007", "Calling interface failed."))
 
 
-@scenario("refused_by_server", api=BMS_V1)
+@scenario("volume_frozen", api=BMS_V1)
 def job_failed_in_sub_job(stage: Stage) -> None:
-    """The job fails without a reason; its sub job has the code and the reason."""
+    """The job fails without a reason; its sub job says that the disk is frozen, and so does the verdict."""
     _refuses(stage, JobReport.SUB_JOB)
 
 

@@ -170,6 +170,20 @@ def judge_fault(case: tuple[Any, ...]) -> Judged:
     return finished(found, simulation, stage)
 
 
+def refusal_cases() -> Iterator[tuple[Any, ...]]:
+    """Refusals after a death at random points of random stories."""
+    from tests.simulation.test_faults import refusals_after_death
+
+    return refusals_after_death(Random(SEED), 6000)
+
+
+def judge_refusal(case: tuple[Any, ...]) -> Judged:
+    from tests.simulation.test_faults import wrong_after
+
+    counts: Counts = Counter()
+    return Judged(wrong_after(case, mutate=counting(counts)), counts)
+
+
 ROUGH_RUNS = int(os.environ.get("ROUGH_RUNS", "4000"))
 
 
@@ -247,6 +261,7 @@ PROOFS = (
     Proof("deaths among consumers", consumer_cases, judge_consumer, 300),
     Proof("crash schedules", crash_cases, judge_crash, 2000),
     Proof("fault runs", fault_cases, judge_fault, 5000),
+    Proof("refusals after a death", refusal_cases, judge_refusal, 6000),
     Proof("rough worlds", rough_cases, judge_rough, ROUGH_RUNS),
     Proof("groups of hostile batches", hostile_cases, judge_hostile, HOSTILE_BATCHES // 20, hostile_gaps),
 )

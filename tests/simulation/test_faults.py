@@ -2,7 +2,10 @@
 
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -10,7 +13,8 @@ from shared.cloud.classify import classify
 from shared.model import Answer, AnswerClass
 from simulator import Fault, Kind, bodies, faults
 from tests.simulation.prove import STEP
-from tests.simulation.stories import BY_NAME, Story, judged
+from tests.simulation.stories import BY_NAME, SETTINGS, Story, judged
+from tests.simulation.stories import STORIES as ALL
 from tests.stack import RECORD, Stack
 
 OF_BOTH = ("get_token", "get_server", "list_attachments", "get_volume", "delete_attachment")
@@ -88,6 +92,52 @@ def struck(simulation: Stack, *strikes: tuple[str, str, int]) -> None:
     """Script faults, each as operation, name of the fault, and number of calls before it."""
     for operation, fault, skip in strikes:
         simulation.cloud.faults.add(Fault(FAULTS[fault], operation, skip=skip))
+
+
+NOT_AFTER_DEATH = ("never", "dry-run", "dry-run-unsafe", "all-data-disks-checked")
+"""A story that lasts until its watch ends, and dry runs, which have no effect that could be hidden."""
+
+AFTER_DEATH = tuple(story.name for story in ALL if story.name not in NOT_AFTER_DEATH)
+
+Refusal = tuple[str, tuple[int, str], str, str, int]
+"""A story, the death, and the operation, name of the fault and number of calls before it, counted from the death."""
+
+
+def refusals_after_death(random: Random, count: int) -> Iterator[Refusal]:
+    """Deaths at which one copy of the message is left, each followed by a refusal that would be a verdict otherwise."""
+    lasting = [name for name in FAULTS if name not in PASSING]
+    points = {name: list(_deaths_of_one_copy(BY_NAME[name])) for name in AFTER_DEATH}
+    for _ in range(count):
+        name = random.choice(AFTER_DEATH)
+        fault = random.choice(OPERATIONS), random.choice(lasting), random.randrange(2)
+        yield name, random.choice(points[name]), *fault
+
+
+def _deaths_of_one_copy(story: Story) -> Iterator[tuple[int, str]]:
+    """Not between the sending of a continuation and the acknowledgement: two copies may get different answers."""
+    simulation, _ = story.begin()
+    simulation.run()
+    for number, effect in enumerate(simulation.effects.log):
+        if effect != "acknowledge":
+            yield number, "before"
+        if effect != "send":
+            yield number, "after"
+
+
+def wrong_after(case: Refusal, **options: Any) -> list[str]:
+    """The violations of a story whose process dies, and in which the next delivery meets a refusal."""
+    name, death, operation, fault, skip = case
+    story = replace(BY_NAME[name], settings={**BY_NAME[name].settings, **SETTINGS})
+    simulation, stage = story.begin(frozenset({death}), **options)
+    simulation.effects.interventions[death[0] + 1] = lambda _: struck(simulation, (operation, fault, skip))
+    return judged(simulation, stage)
+
+
+def test_a_refusal_after_a_death_hides_no_detach() -> None:
+    """The delivery that died may have sent the DELETE, so only a look ends the request."""
+    cases = list(refusals_after_death(Random(1), 2000))[::STEP]
+    found = {case: wrong for case in cases if (wrong := wrong_after(case))}
+    assert found == {}
 
 
 @pytest.mark.parametrize("operation", [*OPERATIONS, "list_volumes"])

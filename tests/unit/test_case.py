@@ -366,11 +366,21 @@ def test_step_is_counted(decision: Requeue | Conclude, changes: dict[str, Any]) 
     assert after == replace(before, calls=(call(),), **changes)
 
 
-def test_earlier_deliveries_matter_until_an_attachment_is_followed() -> None:
-    """An earlier delivery may have detached the disk, but not once an attachment is followed."""
-    before = progress(redelivered_since=NOW)
-    for so_far, since in ((before, NOW), (replace(before, followed=attachment()), None)):
-        assert case(so_far).stepped(Requeue(5, "busy"), ()).progress.redelivered_since == since
+@pytest.mark.parametrize(
+    ("so_far", "look", "since"),
+    [
+        pytest.param(progress(), True, NOW, id="no attachment is followed"),
+        pytest.param(progress(followed=attachment()), True, None, id="an attachment is followed"),
+        pytest.param(progress(followed=attachment()), False, NOW, id="the cloud could not be read"),
+    ],
+)
+def test_earlier_deliveries_matter_until_a_look_shows_what_they_left(
+    so_far: Progress, look: bool, since: datetime | None
+) -> None:
+    """An earlier delivery may have detached the disk, until a look shows the attachment that is followed."""
+    one = case(replace(so_far, redelivered_since=NOW))
+    one = replace(one, seen=Seen(volume())) if look else one
+    assert one.stepped(Requeue(5, "busy"), ()).progress.redelivered_since == since
 
 
 def test_the_error_of_a_failed_read_is_kept() -> None:
