@@ -7,6 +7,7 @@ Visits of different servers run in parallel and share nothing, so a slow server 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -44,9 +45,9 @@ from shared.policy import (
 from shared.ports import AwsTrouble, Clock, Cloud, Clouds, CloudTrouble, Reading, Sent
 from shared.quick import dataclass
 from shared.settings import SettingsError
-from shared.workers import Workers
 
 Value = TypeVar("Value")
+Task = Callable[[], object]
 Decide = Callable[[Case, Policy, datetime], Decision]
 Key = tuple[str, str, str]
 Disk = tuple[str, str, Attachment | None]
@@ -229,6 +230,32 @@ def _still_holds(volume: Volume, case: Case) -> bool:
     return followed is not None and identity(followed) in here
 
 
+@dataclass
+class Workers:
+    """At most this many threads, kept between invocations: starting one costs a fortieth of a batch of one.
+
+    They are started when needed, and replaced after one was late.
+    """
+
+    most: int
+    _pool: ThreadPoolExecutor | None = None
+
+    def run(self, tasks: Sequence[Task], seconds: float | None) -> None:
+        """Run the tasks in parallel and wait at most `seconds`. Raises what a task raised in that time.
+
+        A task that is late goes on in its thread, and one that has not begun never begins.
+        """
+        pool = self._pool = self._pool or ThreadPoolExecutor(self.most)
+        futures: list[Future[Any]] = [pool.submit(task) for task in tasks]
+        done, late = wait(futures, seconds)
+        if late:
+            for future in late:
+                future.cancel()
+            self._pool = None  # the idle threads end, since nobody holds their pool
+        for future in done:
+            future.result()
+
+
 @dataclass(frozen=True)
 class Visits:
     """Groups cases by cloud and server, and visits each server with its own worker."""
@@ -270,7 +297,11 @@ class Visits:
         if not visits:
             return []
         left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
-        self.workers.run([visit.run for visit in visits], left, then=partial(_stop, visits))
+        try:
+            self.workers.run([visit.run for visit in visits], left)
+        finally:
+            for visit in visits:
+                visit.stopped = True
         return [step for visit in visits for step in visit.steps()]
 
     def _visits(self, cases: Sequence[Case], deadline: datetime | None) -> list[Visit]:
@@ -282,11 +313,6 @@ class Visits:
             Visit(self, group, Look(self.clouds, self.clock, deadline, _many_under_way(group)))
             for group in grouped.values()
         ]
-
-
-def _stop(visits: Sequence[Visit]) -> None:
-    for visit in visits:
-        visit.stopped = True
 
 
 @dataclass

@@ -28,8 +28,7 @@ from shared.ports import Cloud, Clouds, Consumer, Event, K, Macs, QueueMessage, 
 from shared.service import Service
 from shared.settings import CloudCredentials, DetachApi, Settings, load
 from shared.telemetry.logs import Logs, logger
-from shared.visit import Visits
-from shared.workers import Workers
+from shared.visit import Visits, Workers
 from simulator import CloudApi, Deployment, InProcessAdapter, World
 from simulator.aws_limits import of_event, of_message
 from tests.access import Access, chosen

@@ -41,8 +41,7 @@ from shared.policy import (
     Policy,
 )
 from shared.ports import AwsTrouble, Cloud, CloudTrouble, Reading, Sent
-from shared.visit import OTHER_ENDPOINTS, Look, OutOfTime, Visit, Visits
-from shared.workers import Workers
+from shared.visit import OTHER_ENDPOINTS, Look, OutOfTime, Visit, Visits, Workers
 from tests.builders import (
     FOLLOWING,
     FRESH,
