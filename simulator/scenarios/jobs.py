@@ -31,25 +31,25 @@ def job_failed(stage: Stage) -> None:
 
 
 @scenario("volume_frozen", api=BMS_V1)
-def job_failed_in_its_part(stage: Stage) -> None:
+def job_failed_in_sub_job(stage: Stage) -> None:
     """The job fails without a reason; its sub job says that the disk is frozen, and so does the verdict."""
     _refuses(stage, JobReport.SUB_JOB)
 
 
 @scenario("refused_by_server", api=BMS_V1)
-def job_failed_without_a_word(stage: Stage) -> None:
+def job_failed_without_a_reason(stage: Stage) -> None:
     """The job and its sub job fail without a reason."""
     _refuses(stage, JobReport.NOTHING)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_contradicts_itself(stage: Stage) -> None:
-    """The job claims success, but its sub job failed: the job is not believed, and two looks at the volume decide."""
+    """The job claims success, but its sub job failed: the job is ignored, and two looks at the volume decide."""
     _refuses(stage, JobReport.SUB_JOB_ALONE)
 
 
 @scenario("refused_by_server", api=BMS_V1)
-def job_lies(stage: Stage) -> None:
+def job_claims_success(stage: Stage) -> None:
     """The job claims success, but the server keeps the disk: the verdict comes at the confirm timeout."""
     _refuses(stage, JobReport.SUCCESS)
 
@@ -61,7 +61,7 @@ def job_failed_still_detaching(stage: Stage) -> None:
 
 
 @scenario("detached_now", api=BMS_V1)
-def job_over_before_the_planes(stage: Stage) -> None:
+def job_done_before_the_planes(stage: Stage) -> None:
     """The job succeeds three seconds before the server stops listing the disk: detached only after that."""
     stage.request(*stage.attached(behaviour=Behaviour(seconds=1, nova_lag=3)))
 
@@ -73,14 +73,14 @@ def accepted_without_a_job(stage: Stage) -> None:
 
 
 @scenario("detached_now", api=BMS_V1)
-def accepted_in_vain(stage: Stage) -> None:
+def accepted_without_effect(stage: Stage) -> None:
     """202 with half a body, and no detach begins: after a look and a pause, one more DELETE is sent."""
     _delete_meets(stage, faults.answer(202, body=b'{"job_id": "70a5'))
 
 
 @scenario("detached_now", api=BMS_V1)
 def bms_powering_off(stage: Stage) -> None:
-    """400 BMS.0036 to the DELETE: the server began to power off after the look; the request waits for that."""
+    """400 BMS.0036 to the DELETE: the server began to power off after the look; the request waits until it is off."""
     _delete_meets(
         stage, faults.answer(bodies.service_error("BMS.0036", "Server is powering off, not allow to detach."))
     )

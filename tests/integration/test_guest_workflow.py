@@ -36,15 +36,15 @@ SAID = (
     f'{{"volume_id":"{VOLUME}","mode":"release","result":"released","message":"it may be detached",'
     '"devices":["/dev/vdb"],"found_by":[],"held_by":[],"did":["umount /data"],"warnings":[]}'
 )
-"""What the script of Linux prints about a released volume."""
+"""The output of the Linux script for a released volume."""
 
 OTHER = WINDOWS_VOLUME
 CUT = 24_000
-"""The characters of a command's output that Systems Manager gives (GetCommandInvocation)."""
+"""Systems Manager returns at most this many characters of a command's output (GetCommandInvocation)."""
 
 
 def of(**changes: str) -> str:
-    """The same with other values."""
+    """The same output with other values."""
     return json.dumps(json.loads(SAID) | changes, separators=(",", ":"))
 
 
@@ -70,11 +70,11 @@ NOT_RELEASED: dict[str, str] = {
     "quotation marks": '"' * 40,
     "JSON of another kind": "[]",
 }
-"""What a command may print that succeeds without a release of this volume."""
+"""Outputs of a command that succeeds without a release of this volume."""
 
 
 def command(name: str, parameters: dict[str, list[str]]) -> list[str]:
-    """The lines that an agent runs by a document, which refuses parameters that do not fit its patterns."""
+    """The lines that an agent runs for a document; parameters must match the document's patterns."""
     document = json.loads((GUEST / name).read_text())
     for parameter, rule in document["parameters"].items():
         (value,) = parameters.get(parameter, [rule.get("default", "")])
@@ -86,28 +86,28 @@ def command(name: str, parameters: dict[str, list[str]]) -> list[str]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Guest:
-    """The guest of the volume that every workflow here is about."""
+    """A guest with the volume of these workflows."""
     guest = Guest(tmp_path / "server")
     guest.disk("vdb", [f"virtio-{VOLUME[:20]}"], parts=1)
     guest.mount("vdb1", "/data")
     return guest
 
 
-def answered(lines: list[str], server: Guest, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
-    """What an agent gets that runs these lines in the server, where the script is installed."""
+def run_document(lines: list[str], server: Guest, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
+    """Run a document's lines in the server, with this script as the installed one."""
     return server.executed("/bin/sh", "-c", "\n".join(lines).replace(INSTALLED, str(script)))
 
 
 @dataclass
 class Agent:
-    """Systems Manager in the server. It runs the document, or only says this."""
+    """A fake agent of Systems Manager in the server: it runs the document, or returns this output with status 0."""
 
-    says: str | None = None
+    output: str | None = None
 
     def run(self, lines: list[str], server: Guest) -> tuple[int, str]:
-        if self.says is not None:
-            return 0, self.says
-        done = answered(lines, server)
+        if self.output is not None:
+            return 0, self.output
+        done = run_document(lines, server)
         return done.returncode, done.stdout
 
 
@@ -118,7 +118,7 @@ def agent() -> Agent:
 
 @pytest.fixture
 def workflows(stack: Stack, server: Guest, agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflows]:
-    """The machine, and an agent of Systems Manager in the server, which moto does not have."""
+    """The state machine, with a fake agent of Systems Manager in the server, which moto lacks."""
     busy = iter(["InProgress"])
 
     def invocation(ssm: SimpleSystemManagerBackend, id: str, instance: str, plugin: str | None) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def run(workflows: Workflows, server_id: str = SERVER, volume_id: str = VOLUME, 
 
 
 def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Guest) -> None:
-    """The command is waited for, the disk is unmounted in the server, and the verdict is the workflow's output."""
+    """The workflow waits for the command, the disk is unmounted in the server, and the output is the verdict."""
     ended = run(workflows)
     assert "SUCCEEDED" == ended["status"], ended
     output = json.loads(ended["output"])
@@ -156,15 +156,15 @@ def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Gu
     assert "detached_now" == output["verdict"]["data"]["detail"]
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
-    assert [] == workflows.told("operations")
+    assert [] == workflows.received("operations")
 
 
-def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Guest) -> None:
+def test_no_request_is_sent_for_a_disk_in_use(workflows: Workflows, server: Guest) -> None:
     """The users of the disk are reported to people; no request is sent, and the disk stays attached."""
     server.process(88, "database", opens="/dev/vdb")
     ended = run(workflows)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("Failed", 1) == (message["server"]["status"], message["server"]["exit_status"])
     (process, mount) = sorted(json.loads(message["server"]["output"])["held_by"], key=lambda one: str(one["kind"]))[
         ::-1
@@ -175,26 +175,26 @@ def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Gues
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME)
 
 
-def test_a_command_that_does_not_say_released_asks_for_nothing(workflows: Workflows, agent: Agent) -> None:
-    """A command that succeeds proves nothing: no request is sent, and people get the output."""
+def test_no_request_without_the_scripts_statement(workflows: Workflows, agent: Agent) -> None:
+    """If the command succeeds without the statement, no request is sent, and operations get the output."""
     assert workflows.stack.cloud
-    for number, (what, agent.says) in enumerate(NOT_RELEASED.items()):
+    for number, (what, agent.output) in enumerate(NOT_RELEASED.items()):
         ended = run(workflows, name=f"chg-{number}")
         assert ("FAILED", "NotDetached") == (ended["status"], ended["error"]), what
         (message,) = workflows.told("operations")
         assert "did not say that this volume is released" in message["task"], what
-        assert message["server"] == {"status": "Success", "exit_status": 0, "output": agent.says}
+        assert message["server"] == {"status": "Success", "exit_status": 0, "output": agent.output}
         assert (SERVER, VOLUME) == (message["server_id"], message["volume_id"])
         assert 0 == workflows.stack.aws.waiting(REQUESTS), what
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME)
 
 
 @pytest.mark.parametrize("status", ["Failed", "TimedOut"])
-def test_a_statement_of_a_command_that_failed_asks_for_nothing(
+def test_no_request_after_a_failed_command(
     workflows: Workflows, agent: Agent, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both are wanted: the statement, and the command's success."""
-    agent.says = SAID
+    """The statement alone is not enough: the command must succeed, too."""
+    agent.output = SAID
     monkeypatch.setitem(STATUS, 0, status)
     assert "FAILED" == run(workflows)["status"]
     (message,) = workflows.told("operations")
@@ -209,15 +209,15 @@ WINDOWS_SAID = (
 
 
 @pytest.mark.parametrize("output", [SAID, f"{WINDOWS_SAID}\r\n"])
-def test_either_script_s_statement_is_understood(workflows: Workflows, agent: Agent, output: str) -> None:
-    """With the line ends of Linux and of Windows."""
-    agent.says = output
+def test_the_statements_of_both_scripts_are_accepted(workflows: Workflows, agent: Agent, output: str) -> None:
+    """With the line ends of each system."""
+    agent.output = output
     ended = run(workflows)
     assert "SUCCEEDED" == ended["status"], ended
     assert {"volume_id": VOLUME, "mode": "release", "result": "released"} == json.loads(ended["output"])["said"]
 
 
-def test_a_release_attests_what_windows_wants(workflows: Workflows, server: Guest) -> None:
+def test_a_release_attests_for_windows(workflows: Workflows, server: Guest) -> None:
     """A disk of a running Windows server is detached only with the workflow's attestation."""
     server.disk("vdc", [f"virtio-{WINDOWS_VOLUME[:20]}"])
     ended = run(workflows, WINDOWS_SERVER, WINDOWS_VOLUME)
@@ -225,50 +225,50 @@ def test_a_release_attests_what_windows_wants(workflows: Workflows, server: Gues
     assert "detached_now" == json.loads(ended["output"])["verdict"]["data"]["detail"]
 
 
-def test_a_detach_that_fails_after_the_release_is_told(workflows: Workflows, server: Guest) -> None:
-    """Whatever the reason: the disk is released and still attached, and somebody has to know."""
+def test_a_failed_detach_after_the_release_is_reported(workflows: Workflows, server: Guest) -> None:
+    """Operations get a message, because the disk is released but still attached."""
     elsewhere = "00000000-0000-4000-8000-000000000000"
     server.disk("vdc", [f"virtio-{elsewhere[:20]}"])
     assert "FAILED" == run(workflows, SERVER, elsewhere)["status"]
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("look into it", "volume_not_found") == (message["task"], message["reason"])
 
 
-# ------------------------------------------------------------------------------------------- the other ways to run it
+# ------------------------------------------------------------------------------------------- other runners
 
 LINUX = command("ssm_release_linux.json", {"VolumeId": [VOLUME], "Wwn": [""]})
 WINDOWS = command("ssm_release_windows.json", {"VolumeId": [VOLUME], "Wwn": ["6888"]})
 
 
-def test_the_document_of_linux_passes_on_what_the_script_says(server: Guest) -> None:
-    """Its output and its exit status, and nothing else."""
-    done = answered(LINUX, server)
+def test_the_linux_document_passes_on_output_and_status(server: Guest) -> None:
+    """The document adds nothing to the script's output and exit status."""
+    done = run_document(LINUX, server)
     assert (0, "") == (done.returncode, done.stderr)
     assert ("released", VOLUME) == (json.loads(done.stdout)["result"], json.loads(done.stdout)["volume_id"])
     server.process(88, "database", opens="/dev/vdb")
-    done = answered(LINUX, server)
+    done = run_document(LINUX, server)
     assert (1, "held") == (done.returncode, json.loads(done.stdout)["result"])
 
 
-def test_the_document_of_linux_fails_without_the_script(server: Guest) -> None:
-    """Where it is missing, and where it may not be executed."""
+def test_the_linux_document_fails_without_the_script(server: Guest) -> None:
+    """If the script is missing or not executable."""
     for script in (server.root / "missing", server.root / "dev"):
-        done = answered(LINUX, server, script / "release-volume.sh")
+        done = run_document(LINUX, server, script / "release-volume.sh")
         assert (3, "") == (done.returncode, done.stdout)
         assert "release-volume.sh is missing, or not executable" in done.stderr
     (server.root / "release-volume.sh").write_text("echo no\n")
-    done = answered(LINUX, server, server.root / "release-volume.sh")
+    done = run_document(LINUX, server, server.root / "release-volume.sh")
     assert (3, "") == (done.returncode, done.stdout)
 
 
 @pytest.mark.parametrize("output", [one for one in NOT_RELEASED.values() if "\0" not in one])
-def test_the_document_of_linux_fails_unless_the_script_says_released(server: Guest, output: str) -> None:
-    """Also if the script, or another at its place, ends with status 0."""
+def test_the_linux_document_fails_without_the_statement(server: Guest, output: str) -> None:
+    """Also if the script, or another one in its place, exits with status 0."""
     script = server.root / "release-volume.sh"
     (server.root / "said").write_text(output)
     script.write_text('#!/bin/sh\ncat "$ROOT/said"\n')
     script.chmod(0o755)
-    done = answered(LINUX, server, script)
+    done = run_document(LINUX, server, script)
     assert (3, output.strip("\n")) == (done.returncode, done.stdout.strip("\n"))
     assert "did not say that it released this volume" in done.stderr
 
@@ -278,7 +278,7 @@ with_pwsh = pytest.mark.skipif(not PWSH, reason="this machine has no PowerShell 
 
 
 def pwsh(tmp_path: Path, lines: str) -> subprocess.CompletedProcess[str]:
-    """Run lines of PowerShell as a file; Program Files is the directory of the test."""
+    """Run lines of PowerShell as a file, with the test's directory as Program Files."""
     (tmp_path / "run.ps1").write_text(lines)
     return subprocess.run(
         [str(PWSH), "-NoProfile", "-NonInteractive", "-File", str(tmp_path / "run.ps1")],
@@ -301,7 +301,7 @@ exit @($errors).Count
     "text", [(GUEST / "Release-Volume.ps1").read_text(), "\n".join(WINDOWS)], ids=["script", "ssm"]
 )
 def test_powershell_can_parse_it(tmp_path: Path, text: str) -> None:
-    """By PowerShell's own parser; a broken text is told from a right one."""
+    """PowerShell's own parser accepts it, and rejects it with an error added."""
     (tmp_path / "it.ps1").write_text(text)
     done = pwsh(tmp_path, PARSE)
     assert (0, "") == (done.returncode, done.stdout)
@@ -318,10 +318,8 @@ def test_powershell_can_parse_it(tmp_path: Path, text: str) -> None:
         (f"'{SAID}'; exit 0", 0),
     ],
 )  # fmt: skip
-def test_the_document_of_windows_fails_unless_the_script_says_released(
-    tmp_path: Path, script: str | None, status: int
-) -> None:
-    """Where the script is missing, too."""
+def test_the_windows_document_fails_without_the_statement(tmp_path: Path, script: str | None, status: int) -> None:
+    """Also if the script is missing."""
     if script is not None:
         (tmp_path / "bms-volume-detach").mkdir()
         (tmp_path / "bms-volume-detach/Release-Volume.ps1").write_text(
@@ -332,14 +330,14 @@ def test_the_document_of_windows_fails_unless_the_script_says_released(
 
 @pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
 @pytest.mark.parametrize("value", ["", "x", f"{VOLUME}'; reboot; '", f"{VOLUME}\nreboot"])
-def test_a_document_takes_nothing_but_an_id(name: str, value: str) -> None:
-    """Only UUIDs reach a shell."""
+def test_a_document_accepts_only_an_id(name: str, value: str) -> None:
+    """Other values than UUIDs are refused, so that they do not reach a shell."""
     with pytest.raises(AssertionError):
         command(name, {"VolumeId": [value], "Wwn": [""]})
 
 
-def test_windows_is_called_with_parameters_of_its_script() -> None:
-    """The document of Windows calls the script that is there, by parameters that it has."""
+def test_the_windows_document_uses_the_scripts_parameters() -> None:
+    """The Windows document calls the script with its parameters."""
     assert "'bms-volume-detach\\Release-Volume.ps1'" in "\n".join(WINDOWS)
     (call,) = [line for line in WINDOWS if "& $script" in line]
     script = (GUEST / "Release-Volume.ps1").read_text()
@@ -349,11 +347,8 @@ def test_windows_is_called_with_parameters_of_its_script() -> None:
     assert set(re.findall(r" -(\w+)", call.partition("& $script")[2].partition(")")[0])) == known
 
 
-def test_the_document_of_windows_has_no_way_past_the_statement() -> None:
-    """Any error ends it with status 3; status 0 comes after the comparisons, and nowhere else.
-
-    PowerShell itself runs it only where it is installed: see above.
-    """
+def test_the_windows_document_exits_0_only_after_the_statement() -> None:
+    """A check of its text, for machines without PowerShell: any error is status 3; `exit 0` stands once, last."""
     text = "\n".join(WINDOWS)
     assert "$ErrorActionPreference = 'Stop'" == WINDOWS[0]
     assert ['catch { Stop-With 3 "$_" }', "exit 0"] == WINDOWS[-2:]
@@ -367,8 +362,8 @@ def test_the_document_of_windows_has_no_way_past_the_statement() -> None:
     assert ["$Status", "$status", "0"] == re.findall(r"(?:^|[;{] )exit (\S+)", text, re.MULTILINE)
 
 
-def test_the_playbook_sends_what_the_product_takes() -> None:
-    """Its first task calls the script as a shell would read it, its second sends a request that attests."""
+def test_the_playbook_sends_a_valid_request() -> None:
+    """Its first task calls the script with quoted arguments, and its second sends a request with the attestation."""
     (play,) = yaml.safe_load((GUEST / "release_volume.yml").read_text())
     release, ask = play["tasks"]
     templates = jinja2.Environment(autoescape=False)
@@ -384,7 +379,7 @@ def test_the_playbook_sends_what_the_product_takes() -> None:
 
 
 def playbook_fails(status: int, output: str) -> bool:
-    """Whether the first task of the playbook fails: by its condition, or by an error in it."""
+    """Whether the playbook's first task fails, by its condition or by an error in the condition."""
     (play,) = yaml.safe_load((GUEST / "release_volume.yml").read_text())
     release = play["tasks"][0]
     templates = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
@@ -401,15 +396,15 @@ def playbook_fails(status: int, output: str) -> bool:
 
 
 @pytest.mark.parametrize("output", NOT_RELEASED.values(), ids=NOT_RELEASED.keys())
-def test_the_playbook_fails_unless_the_script_says_released(output: str) -> None:
-    """The second task, which asks for the detach, follows only on a release of this volume."""
+def test_the_playbook_fails_without_the_statement(output: str) -> None:
+    """So its second task requests the detach only after a release of this volume."""
     assert playbook_fails(0, output)
     assert playbook_fails(1, SAID)
     assert not playbook_fails(0, SAID)
 
 
 def test_the_script_may_be_read_from_standard_input(server: Guest) -> None:
-    """As tools do that copy no file: sh -s -- with the arguments."""
+    """Tools that copy no file can run `sh -s --` with the arguments."""
     done = subprocess.run(
         ["/bin/sh", "-s", "--", "--volume-id", VOLUME, "--json"],
         input=SCRIPT.read_text(), env={"PATH": server.path, "ROOT": str(server.root)},
@@ -420,8 +415,8 @@ def test_the_script_may_be_read_from_standard_input(server: Guest) -> None:
 
 @pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
 def test_the_document_says_how_to_create_it(name: str) -> None:
-    """The command in its description is one of AWS's, for this very file."""
-    said = json.loads((GUEST / name).read_text())["description"]
-    tool, *arguments = shlex.split(said.partition("Create it with: ")[2])
+    """The description has a valid AWS command for this file."""
+    description = json.loads((GUEST / name).read_text())["description"]
+    tool, *arguments = shlex.split(description.partition("Create it with: ")[2])
 
     assert (tool, aws_faults(arguments), arguments[-1]) == ("aws", [], f"file://events/workflows/guest/{name}")

@@ -2,7 +2,7 @@
 
 With arguments, such as `rough`, it runs only the proofs whose names begin with one of them. With PROOF_API=bms_v1
 (`make prove API=bms_v1`) it uses the job API of bare metal servers, on a cloud whose compute API is closed. ACCESS is
-the login method (`tests.access.WAYS`); the default is a password. EVERY=20 takes every 20th case of each proof, and
+the login method (`tests.access.LOGINS`); the default is a password. EVERY=20 takes every 20th case of each proof, and
 other cases for each login method and API.
 """
 
@@ -277,13 +277,13 @@ def _judged(judge: Callable[[Any], list[str] | Judged], case: Any) -> tuple[Any,
 
 def main() -> int:
     from shared.settings import DetachApi
-    from tests.access import WAYS, chosen
+    from tests.access import LOGINS, chosen
     from tests.stack import API
 
-    if chosen() not in WAYS:
-        print(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(WAYS)}.", file=sys.stderr)
+    if chosen() not in LOGINS:
+        print(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(LOGINS)}.", file=sys.stderr)
         return 2
-    first = (list(WAYS).index(chosen()) + list(DetachApi).index(DetachApi(API))) % EVERY
+    first = (list(LOGINS).index(chosen()) + list(DetachApi).index(DetachApi(API))) % EVERY
     print(f"logging in by {chosen()}, detaching by {API}" + (f", every {EVERY}th case" if EVERY > 1 else ""))
     good = True
     began = time.monotonic()

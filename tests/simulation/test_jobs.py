@@ -84,7 +84,7 @@ def explanation_of(name: str) -> tuple[str, list[dict[str, str]]]:
 @pytest.mark.parametrize(
     ("name", "code", "text"),
     [("job-failed", "BMS.1007", "Calling interface failed"),
-     ("job-failed-in-its-part", "BMS.0360", "This operation cannot be performed because EVS Disk is frozen")],
+     ("job-failed-in-sub-job", "BMS.0360", "This operation cannot be performed because EVS Disk is frozen")],
 )  # fmt: skip
 def test_the_verdict_repeats_what_the_job_says(name: str, code: str, text: str) -> None:
     """The code and reason of the job, or of its failed sub job, are in the verdict's explanation and evidence."""
