@@ -55,6 +55,8 @@ NOT_RELEASED: dict[str, str] = {
     "no volume": of(volume_id=""),
     "another volume after this one": f"{of(mode='check', result='free')}\n{of(volume_id=OTHER)}",
     "this volume after another": f"{of(volume_id=OTHER)}\n{SAID}",
+    "a check before it": f"{of(mode='check')}\n{SAID}",
+    "another result before it": f"{of(result='held')}\n{SAID}",
     "a check": of(mode="check", result="free"),
     "a disk that is held": of(result="held", message='not "mode":"release","result":"released","message":"x"'),
     "a disk that is released, it says": of(result="held", message=SAID),
@@ -181,7 +183,7 @@ def test_no_request_without_the_scripts_statement(workflows: Workflows, agent: A
     for number, (what, agent.output) in enumerate(NOT_RELEASED.items()):
         ended = run(workflows, name=f"chg-{number}")
         assert ("FAILED", "NotDetached") == (ended["status"], ended["error"]), what
-        (message,) = workflows.told("operations")
+        (message,) = workflows.received("operations")
         assert "did not say that this volume is released" in message["task"], what
         assert message["server"] == {"status": "Success", "exit_status": 0, "output": agent.output}
         assert (SERVER, VOLUME) == (message["server_id"], message["volume_id"])
@@ -197,7 +199,7 @@ def test_no_request_after_a_failed_command(
     agent.output = SAID
     monkeypatch.setitem(STATUS, 0, status)
     assert "FAILED" == run(workflows)["status"]
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert (status, SAID) == (message["server"]["status"], message["server"]["output"])
     assert 0 == workflows.stack.aws.waiting(REQUESTS)
 
