@@ -128,11 +128,11 @@ def workflows(stack: Stack, server: Guest, agent: Agent, monkeypatch: pytest.Mon
             return {"CommandId": id, "Status": status, "ResponseCode": -1, "StandardOutputContent": ""}
         (sent,) = [one for one in ssm._commands if one.command_id == id]
         assert ([instance], DOCUMENT) == (sent.instance_ids, sent.document_name)
-        status, output = agent.run(command("ssm_release_linux.json", sent.parameters), server)
+        code, output = agent.run(command("ssm_release_linux.json", sent.parameters), server)
         return {
             "CommandId": id,
-            "Status": STATUS.get(status, "Failed"),
-            "ResponseCode": status,
+            "Status": STATUS.get(code, "Failed"),
+            "ResponseCode": code,
             "StandardOutputContent": output,
         }
 

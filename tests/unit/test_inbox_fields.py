@@ -299,7 +299,7 @@ def test_no_fault_is_in_the_words_of_the_library(data: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", RequestData.model_fields)
 @pytest.mark.parametrize("value", [None, True, -1, 0, 10**30, 0.5, "", "x", "x" * 2049, [], ["x"] * 41, {}, {"a": 1}])
-def test_no_field_has_a_fault_in_the_words_of_the_library(name: str, value: object) -> None:
+def test_no_field_has_a_fault_in_the_words_of_the_library(name: str, value: Any) -> None:
     """Each kind of value, and each limit, in each field."""
     assert [] == [fault for fault in request_faults({**DATA, name: value}, "") if LIBRARY.search(fault.message)]
     assert raised_by({name: value}) <= OUTSIDE | set(MESSAGES) | {"value_error"}
