@@ -32,7 +32,8 @@ from shared.quick import dataclass
 from shared.redact import hidden
 from shared.settings import CloudCredentials
 
-CANONICAL = re.compile(r"\W*canonical", re.IGNORECASE)
+CANONICAL = re.compile(r"""[\s,;:.("'{-]*canonical""", re.IGNORECASE)
+"""The start of a quoted request with what separates it; a bracket before it belongs to a redaction."""
 
 
 class Refused(NamedTuple):

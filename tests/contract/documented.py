@@ -42,7 +42,6 @@ OPENSTACK = {
     "server stop",
     "server unlock",
     "server volume list",
-    "token issue",
     "volume show",
     "volume unset",
 }
