@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED, logins, too_many
 from tools.cloud_files import CloudsError, Files, merged
 
 SITE = Path("/etc/openstack")
@@ -71,7 +71,7 @@ class Found:
     place: str = VARIABLES
     names: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
-    remedy: str = "Set them, or name a cloud of a clouds.yaml with OS_CLOUD"
+    remedy: str = "Set or correct them, or name a cloud of a clouds.yaml with OS_CLOUD"
 
     @property
     def by_variables(self) -> bool:
@@ -145,7 +145,9 @@ def _endpoints(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
-    """The values that this kind of login does not use."""
+    """The values that this kind of login does not use; none if it is not known which one counts."""
+    if several(values):
+        return ()
     kind = auth_type_of(values)
     if kind == BY_CREDENTIAL:
         user = USER if values.get("application_credential_id") else ()
@@ -154,6 +156,11 @@ def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
         return ("password", *USER, *TOKEN, *CREDENTIAL)
     by_token = kind in BY_TOKEN or (kind == BY_AGENCY and any(name in values for name in TOKEN))
     return (*(("password", *USER[:3]) if by_token else TOKEN), *CREDENTIAL, *KEY_PAIR)
+
+
+def several(values: Mapping[str, str]) -> str | None:
+    """What to do about values of several kinds of login, in names of variables; None if they are of one kind."""
+    return None if "auth_type" in values else too_many(logins(f"OS_{key.upper()}" for key in values))
 
 
 def auth_type_of(values: Mapping[str, str]) -> str:
