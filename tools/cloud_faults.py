@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import get_args
 from urllib.parse import urlsplit
 
@@ -23,6 +24,12 @@ def credentials(found: Found) -> CloudCredentials:
             wrong = [_respelt(found, str(error))]
     remedy = "" if wrong == list(_several(found)) else f" {found.remedy}."  # that fault has its own
     raise CloudsError(f"{found.place} cannot be used: {'; '.join(wrong)}.{remedy}")
+
+
+def completed(found: Found, known: CloudCredentials) -> Found:
+    """The cloud with the address of its identity service, which the region implies for an access key."""
+    implied = bool(known.auth_url and not found.values.get("auth_url"))
+    return replace(found, values={**found.values, "auth_url": known.auth_url}, implied=implied)
 
 
 def _respelt(found: Found, told: str) -> str:

@@ -72,6 +72,8 @@ class Found:
     names: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     remedy: str = "Set or correct them, or name a cloud of a clouds.yaml with OS_CLOUD"
+    implied: bool = False
+    """Whether the address of the identity service was not set, but is that of the region."""
 
     @property
     def by_variables(self) -> bool:
@@ -79,9 +81,15 @@ class Found:
 
     def spelt(self, key: str) -> str:
         """The name of a value where the reader has set it, or has to set it."""
+        if self.implied and key == "auth_url":
+            key = "region_name"
         if self.by_variables:
             return key.upper() if key.endswith("_endpoint") else f"OS_{key.upper()}"
         return self.names.get(key, key if key in BESIDE else f"auth.{key}")
+
+    def first(self, *keys: str) -> str:
+        """The name of the first of these values that is set, or else of the first."""
+        return self.spelt(next((key for key in keys if self.values.get(key)), keys[0]))
 
 
 def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SITE) -> Found:
