@@ -12,13 +12,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a slice of less than a minute, written to build/ only")
     quick = parser.parse_args().quick
-    told_by, figures = machine(), []
+    facts, figures = machine(), []
     with set_up() as up:
         for figure in measured(up, QUICK if quick else FULL):
             print("  ".join(cell.ljust(32) for cell in figure.cells), flush=True)
             figures.append(figure)
         flame.write(packages()[PRODUCT], up.backend.environment(), BUILD if quick else HERE)
-    ((BUILD if quick else HERE) / "results.json").write_text(as_json(told_by, figures))
+    ((BUILD if quick else HERE) / "results.json").write_text(as_json(facts, figures))
     if not quick:
         schedule.write(HERE)
-        write_page(schedule.told())
+        write_page(schedule.page_lines())

@@ -75,7 +75,7 @@ def attachment_of(volume: Any, server_id: str) -> dict[str, Any] | None:
 
 
 def check(request: Request, server: Any, volume: Any, attachment: dict[str, Any], asked_at: datetime) -> None:
-    """Refuse what would lose data."""
+    """Refuse a detach that would lose data."""
     attached_at = datetime.fromisoformat(attachment["attached_at"]).replace(tzinfo=UTC)
     if (attached_at - asked_at).total_seconds() > FENCE_SKEW:
         raise Refused("superseded")
@@ -115,7 +115,7 @@ def detach(request: Request, asked_at: datetime, context: Any) -> str:
         try:
             cloud().compute.delete_volume_attachment(server, volume_id)
         except ConflictException as error:
-            raise TimeoutError("somebody else is at work on the server") from error
+            raise TimeoutError("another operation is running on the server") from error
     return proven(server, volume_id, context)
 
 
@@ -124,7 +124,7 @@ def proven(server: Any, volume_id: str, context: Any) -> str:
     seen_detaching = False
     for pause in pauses():
         if context.get_remaining_time_in_millis() < (pause + 10) * 1000:
-            raise TimeoutError("comes back with the next delivery")
+            raise TimeoutError("continues with the next delivery")
         sleep(pause)
         volume = cloud().block_storage.get_volume(volume_id)
         seen_detaching = seen_detaching or volume.status == "detaching"
@@ -141,25 +141,25 @@ def listed(server: Any, volume_id: str) -> bool:
 
 
 def read(record: SQSRecord) -> tuple[Request, dict[str, Any], datetime]:
-    """The request in a bare body or in a CloudEvent, who made it, and when."""
+    """The request from a bare body or a CloudEvent, its id and source, and its time."""
     body = json.loads(record.body)
     cloud_event = body if "specversion" in body else {}
     request = Request.model_validate(body.get("data") if cloud_event else body)
     sent_at = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC)
-    told = cloud_event.get("time")
-    asked_at = request.requested_at or (datetime.fromisoformat(told.replace("Z", "+00:00")) if told else sent_at)
+    time_ = cloud_event.get("time")
+    asked_at = request.requested_at or (datetime.fromisoformat(time_.replace("Z", "+00:00")) if time_ else sent_at)
     return request, cloud_event or {"id": record.message_id, "source": record.event_source_arn}, asked_at
 
 
-def emit(kind: str, detail: str, asker: dict[str, Any], subject: str) -> None:
+def emit(kind: str, detail: str, envelope: dict[str, Any], subject: str) -> None:
     event = {
         "specversion": "1.0",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{asker['source']} {asker['id']} {subject}")),
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{envelope['source']} {envelope['id']} {subject}")),
         "source": os.environ.get("EVENT_SOURCE", "/conventional"),
         "type": kind,
         "subject": subject,
         "time": datetime.now(UTC).isoformat(),
-        "data": {"detail": detail, "request": {"id": asker["id"], "source": asker["source"]}},
+        "data": {"detail": detail, "request": {"id": envelope["id"], "source": envelope["source"]}},
     }
     entry = {
         "EventBusName": os.environ["EVENT_BUS_NAME"],
@@ -175,11 +175,11 @@ def emit(kind: str, detail: str, asker: dict[str, Any], subject: str) -> None:
 def handle(record: SQSRecord, lambda_context: Any) -> None:
     """One request from its message to its verdict."""
     try:
-        request, asker, asked_at = read(record)
+        request, envelope, asked_at = read(record)
     except (ValidationError, ValueError) as error:
-        asker = {"id": record.message_id, "source": record.event_source_arn}
+        envelope = {"id": record.message_id, "source": record.event_source_arn}
         logger.warning("invalid request", extra={"why": str(error)})
-        emit("bms.volume.detach_failed.v1", "invalid_request", asker, "requests")
+        emit("bms.volume.detach_failed.v1", "invalid_request", envelope, "requests")
         return
     subject = f"servers/{request.server_id}/volumes/{request.volume_id}"
     try:
@@ -188,10 +188,10 @@ def handle(record: SQSRecord, lambda_context: Any) -> None:
     except Refused as refused:
         kind, detail = "bms.volume.detach_failed.v1", str(refused)
     logger.info("request concluded", extra={"subject": subject, "detail": detail})
-    emit(kind, detail, asker, subject)
+    emit(kind, detail, envelope, subject)
 
 
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: Any) -> Any:
-    """Records one after the other, as Powertools does it."""
+    """Handle the records one after the other, as Powertools does."""
     return process_partial_response(event=event, record_handler=handle, processor=processor, context=context)

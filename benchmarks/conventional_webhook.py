@@ -27,7 +27,7 @@ queue = boto3.client("sqs")
 secrets = boto3.client("secretsmanager")
 
 
-class Asked(BaseModel):
+class DetachData(BaseModel):
     """The request's data."""
 
     model_config = ConfigDict(extra="forbid")
@@ -66,7 +66,7 @@ async def receive(request: Request) -> dict[str, Any]:
     if not is_signed(body, headers):
         raise HTTPException(401)
     try:
-        asked = Asked.model_validate_json(body)
+        data = DetachData.model_validate_json(body)
     except ValidationError as error:
         raise HTTPException(422, error.errors(include_url=False, include_context=False)) from error
     id_ = headers["webhook-id"]
@@ -75,11 +75,11 @@ async def receive(request: Request) -> dict[str, Any]:
         "id": id_,
         "source": SOURCE,
         "type": "bms.volume.detach_requested.v1",
-        "data": asked.model_dump(mode="json", exclude_unset=True),
+        "data": data.model_dump(mode="json", exclude_unset=True),
     }
     queue.send_message(QueueUrl=os.environ["REQUEST_QUEUE_URL"], MessageBody=json.dumps(event))
-    verdict = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{SOURCE} {id_} {asked.volume_id}"))
-    return {"accepted": [{"volume_id": str(asked.volume_id), "verdict_id": verdict}]}
+    verdict = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{SOURCE} {id_} {data.volume_id}"))
+    return {"accepted": [{"volume_id": str(data.volume_id), "verdict_id": verdict}]}
 
 
 app.add_api_route("/", receive, methods=["POST"], status_code=202)

@@ -23,7 +23,7 @@ LINE = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| ( *)(\S+)")
 class Module:
     name: str
     own: int
-    whole: int
+    total: int
     imports: list["Module"] = field(default_factory=list)
 
     @property
@@ -34,17 +34,17 @@ class Module:
 def import_times(recipe: Recipe, variables: Mapping[str, str], module: str) -> str:
     """Python's report of the import in a fresh process with only the artifact."""
     command = [*harness.python(), "-X", "importtime", "-c", f"import {module}"]
-    seen = harness.surroundings(variables, recipe.directory)
+    environment = harness.process_environment(variables, recipe.directory)
     with TemporaryDirectory() as empty:
-        return subprocess.run(command, cwd=empty, env=seen, capture_output=True, text=True, check=True).stderr
+        return subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True, check=True).stderr
 
 
-def tree(told: str) -> list[Module]:
+def tree(report: str) -> list[Module]:
     """The root modules, with what they import. Python reports a module after those that it imports."""
     waiting: dict[int, list[Module]] = {}
-    for own, whole, spaces, name in LINE.findall(told):
+    for own, total, spaces, name in LINE.findall(report):
         depth = len(spaces) // 2
-        waiting.setdefault(depth, []).append(Module(name, int(own), int(whole), waiting.pop(depth + 1, [])))
+        waiting.setdefault(depth, []).append(Module(name, int(own), int(total), waiting.pop(depth + 1, [])))
     return waiting.get(0, [])
 
 
@@ -66,10 +66,10 @@ OWN = ("functions", "shared")
 def drawn(modules: list[Module], scale: float, x: float, depth: int) -> Iterator[tuple[int, str]]:
     """Rectangles with names and depth: each module under its importer, as wide as its time."""
     for module in modules:
-        width, y = module.whole * scale, TOP + depth * (HEIGHT + 1)
+        width, y = module.total * scale, TOP + depth * (HEIGHT + 1)
         if width >= NARROWEST:
-            said = f"{module.name}: {module.whole / 1000:.1f} ms, by itself {module.own / 1000:.1f} ms"
-            yield depth, bar(x, y, width - 0.3, "ours" if module.package in OWN else "theirs", HEIGHT, said)
+            label = f"{module.name}: {module.total / 1000:.1f} ms, by itself {module.own / 1000:.1f} ms"
+            yield depth, bar(x, y, width - 0.3, "ours" if module.package in OWN else "theirs", HEIGHT, label)
             if width > 6.5 * len(module.name):
                 yield depth, text(x + 3, y + 12, module.name, 10, "ink")
             yield from drawn(module.imports, scale, x, depth + 1)
@@ -77,10 +77,10 @@ def drawn(modules: list[Module], scale: float, x: float, depth: int) -> Iterator
 
 
 def graph(modules: list[Module]) -> str:
-    whole = sum(module.whole for module in modules)
-    shapes = list(drawn(modules, (WIDTH - 2 * EDGE) / whole, EDGE, 0))
+    total = sum(module.total for module in modules)
+    shapes = list(drawn(modules, (WIDTH - 2 * EDGE) / total, EDGE, 0))
     deepest = max(depth for depth, _ in shapes)
-    title = f"Import of the handler, {whole / 1000:.0f} ms: what imports what"
+    title = f"Import of the handler, {total / 1000:.0f} ms: what imports what"
     parts = [text(EDGE, 30, title, 16, "ink", "600"), *(shape for _, shape in shapes)]
     return picture(WIDTH, TOP + (deepest + 1) * (HEIGHT + 1) + EDGE, title, parts)
 
@@ -96,6 +96,6 @@ def write(recipe: Recipe, variables: Mapping[str, str], directory: Path) -> None
     """Write flame.svg and flame.md, from the fastest of three imports."""
     module = harness.MODULES[harness.PRODUCT]
     runs = [tree(import_times(recipe, variables, module)) for _ in range(3)]
-    quickest = min(runs, key=lambda modules: sum(one.whole for one in modules))
+    quickest = min(runs, key=lambda modules: sum(one.total for one in modules))
     (directory / "flame.svg").write_text(graph(quickest))
     (directory / "flame.md").write_text("\n".join(["# Import of the handler, by package", "", *table(quickest), ""]))

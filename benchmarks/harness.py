@@ -1,4 +1,4 @@
-"""The setup of the measurements: processes with a common clock, the cloud and AWS, artifacts, Lambda's emulator."""
+"""The setup of the measurements: processes that share a clock, the cloud and AWS, artifacts, Lambda's emulator."""
 
 import hashlib
 import json
@@ -114,11 +114,11 @@ class Backend:
         self._aws.put_secret(CLOUD_SECRET, simulator_credentials(self._api))
         self._aws.put_secret(WEBHOOK_SECRET, {"secrets": [LOCAL_SECRET]})
         self._queues: Any = models.sqs_backends[ACCOUNT][REGION].queues
-        self._told: list[tuple[str, datetime]] = []
+        self._emitted: list[tuple[str, datetime]] = []
         put = EventsBackend.put_events
 
         def note_and_put(backend: EventsBackend, events: list[dict[str, Any]]) -> Any:
-            self._told += [(json.loads(event["Detail"])["subject"], clock()) for event in events]
+            self._emitted += [(json.loads(event["Detail"])["subject"], clock()) for event in events]
             return put(backend, events)
 
         setattr(models, "unix_time_millis", lambda *_: clock().timestamp() * 1000)  # noqa: B010
@@ -143,7 +143,15 @@ class Backend:
         """
         world, api = self._world, self._api
         with api.lock:
-            for held in (world.servers, world.volumes, world.nova, world.cinder, world.history, api.calls, self._told):
+            for held in (
+                world.servers,
+                world.volumes,
+                world.nova,
+                world.cinder,
+                world.history,
+                api.calls,
+                self._emitted,
+            ):
                 held.clear()
             self._queues[REQUESTS]._messages.clear()
             kind: dict[str, Any] = {"metadata": {"os_type": "Linux"}, "root_device": "/dev/sda", "task_state": task}
@@ -177,49 +185,49 @@ class Backend:
         """For each detached disk: seconds from the end in the cloud to the final verdict on the bus."""
         ended = (What.NOVA_DETACHED, What.CINDER_DETACHED)
         gone = {found.volume_id: found.at for found in self._world.history if found.what in ended}
-        last = {subject.rsplit("/", 1)[-1]: at for subject, at in self._told}
+        last = {subject.rsplit("/", 1)[-1]: at for subject, at in self._emitted}
         return [(last[volume] - at).total_seconds() for volume, at in gone.items() if volume in last]
 
 
 class _Sqs(BaseHTTPRequestHandler):
-    """SQS's JSON protocol, as far as SendMessage and SendMessageBatch go."""
+    """SendMessage and SendMessageBatch of SQS's JSON protocol."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # the answer in one piece
+    wbufsize = -1  # send the answer in one piece
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "Entries" in asked:
-            told: dict[str, Any] = {
-                "Successful": [{"Id": one["Id"], **self._taken(one)} for one in asked["Entries"]],
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if "Entries" in request:
+            answer: dict[str, Any] = {
+                "Successful": [{"Id": one["Id"], **self._accepted(one)} for one in request["Entries"]],
                 "Failed": [],
             }
         else:
-            told = self._taken(asked)
-        body = json.dumps(told).encode()
+            answer = self._accepted(request)
+        body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
-    def _taken(self, message: Mapping[str, Any]) -> dict[str, str]:
+    def _accepted(self, message: Mapping[str, Any]) -> dict[str, str]:
         digest = hashlib.md5(message["MessageBody"].encode(), usedforsecurity=False).hexdigest()
         return {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": digest}
 
     def log_message(self, *_: Any) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 class QueueStub:
-    """A queue that takes every message and keeps none. moto does not take 50 a second on the machine that measures."""
+    """A queue that accepts every message and drops it. moto cannot accept 50 a second on the measuring machine."""
 
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Sqs)
         Thread(target=self._server.serve_forever, daemon=True).start()
 
     def environment(self) -> dict[str, str]:
-        """What sends a function's calls of SQS here."""
+        """The variables that send a function's SQS calls here."""
         return {"AWS_ENDPOINT_URL_SQS": f"http://127.0.0.1:{self._server.server_port}"}
 
 
@@ -292,7 +300,7 @@ class Setup:
         """One invocation with a record for each of these, without a queue."""
         answer, [spent] = self.handlers[name].invoke(event(pairs)), self.handlers[name].spent()
         if answer["batchItemFailures"]:
-            raise RuntimeError(f"{name} gave back {answer}")
+            raise RuntimeError(f"{name} returned {answer}")
         return spent
 
     def drain(self, name: str, polls: float = inf) -> list[Spent]:
@@ -365,7 +373,7 @@ def python() -> tuple[str, str]:
     return str(found if found.exists() else Path(sys.executable).resolve()), "-S"
 
 
-def surroundings(variables: Mapping[str, str], *paths: Path) -> dict[str, str]:
+def process_environment(variables: Mapping[str, str], *paths: Path) -> dict[str, str]:
     """The environment of a process on Lambda: the function's settings and code, and nothing of this machine."""
     own = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PATH": os.defpath}
     return {**variables, **own, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSERSITE": "1"}
@@ -396,7 +404,7 @@ def started(
     api, runtime_api = free_port(), free_port()
     command = [str(binary), "--runtime-interface-emulator-address", f"127.0.0.1:{api}"]
     command += ["--runtime-api-address", f"127.0.0.1:{runtime_api}", *python(), "-m", "awslambdaric", handler]
-    everything = {**LAMBDA, "LAMBDA_TASK_ROOT": str(code), **surroundings(variables, code, runtime())}
+    everything = {**LAMBDA, "LAMBDA_TASK_ROOT": str(code), **process_environment(variables, code, runtime())}
     output = log or subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=empty, env=everything, stdout=output, stderr=output)
     try:

@@ -44,8 +44,8 @@ print(time.perf_counter() - began[0], time.process_time() - began[1])
 PACED = """
 import importlib, json, sys, time, types
 handle = importlib.import_module({module!r}).lambda_handler
-told = dict(function_name="bench", memory_limit_in_mb=256, invoked_function_arn="arn", aws_request_id="bench")
-context, events, took = types.SimpleNamespace(**told), json.load(sys.stdin), []
+fields = dict(function_name="bench", memory_limit_in_mb=256, invoked_function_arn="arn", aws_request_id="bench")
+context, events, took = types.SimpleNamespace(**fields), json.load(sys.stdin), []
 began = time.perf_counter()
 for at, event in enumerate(events):
     due = began + at / {pace}
@@ -124,22 +124,22 @@ def first_delete(setup: Setup, recipe: Recipe, module: str) -> tuple[float, floa
 
     The cloud detaches at once, so the second invocation ends in a verdict, if the first one has not.
     """
-    asked = harness.event(setup.backend.renew(1, 1, 0), setup.clock())
+    request = harness.event(setup.backend.renew(1, 1, 0), setup.clock())
     with harness.emulated(module, recipe, setup.backend.environment()) as (url, emulator):
         began = setup.clock()
-        invoked(url, asked)
+        invoked(url, request)
         arrived = setup.backend.first_delete()
-        invoked(url, asked)
+        invoked(url, request)
         if not setup.backend.waiting_for_verdict():
-            raise RuntimeError(f"{module} has come to no verdict")
+            raise RuntimeError(f"{module} emitted no verdict")
         return (arrived - began).total_seconds() * 1000, harness.peak(emulator)
 
 
-def invoked(url: str, asked: Any) -> float:
-    """Seconds to the answer, which must be a success."""
-    answer = requests.post(url, data=json.dumps(asked), timeout=60)
-    said = answer.json()
-    if answer.status_code != 200 or said not in ({"batchItemFailures": []}, {**said, "statusCode": 202}):
+def invoked(url: str, request: Any) -> float:
+    """Seconds until the answer, which must be a success."""
+    answer = requests.post(url, data=json.dumps(request), timeout=60)
+    body = answer.json()
+    if answer.status_code != 200 or body not in ({"batchItemFailures": []}, {**body, "statusCode": 202}):
         raise RuntimeError(f"the function answered {answer.text[:500]}")
     return answer.elapsed.total_seconds()
 
@@ -158,14 +158,16 @@ def imports(setup: Setup, plan: Plan, built: Mapping[str, Recipe]) -> Iterator[F
 
 def alone(code: str, recipe: Recipe, variables: Mapping[str, str], given: str = "") -> tuple[float, ...]:
     """Run Python code with only the artifact; returns the seconds that it prints last, as milliseconds."""
-    seen = harness.surroundings(variables, recipe.directory)
+    environment = harness.process_environment(variables, recipe.directory)
     with TemporaryDirectory() as empty:
         command = [*harness.python(), "-c", code]
-        done = subprocess.run(command, cwd=empty, env=seen, input=given, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, cwd=empty, env=environment, input=given, capture_output=True, text=True, check=True
+        )
     return tuple(float(seconds) * 1000 for seconds in done.stdout.splitlines()[-1].split())
 
 
-# -------------------------------------------------------------------------------------------- a process that is up
+# -------------------------------------------------------------------------------------------------- warm processes
 
 
 def warmed_up(setup: Setup) -> list[Pair]:
@@ -218,22 +220,22 @@ def growth(setup: Setup, plan: Plan) -> Iterator[Figure]:
     """One long-running process, measured after a few requests and after many; neither makes more calls."""
     pairs, done = warmed_up(setup), BATCH
 
-    def look() -> tuple[float, float]:
+    def sample() -> tuple[float, float]:
         (ours,), (bare,) = in_turns((PRODUCT, BARE), 3 * plan.rounds, partial(cpu, setup, pairs, 1)).values()
         return ours / bare, setup.handlers[PRODUCT].memory()
 
     setup.invoke(PRODUCT, pairs)
-    first, first_memory = look()
+    first, first_memory = sample()
     for number in plan.requests:
         for _ in range(done, number, BATCH):
             setup.invoke(PRODUCT, pairs)
-        done, (last, last_memory) = number, look()
+        done, (last, last_memory) = number, sample()
         yield Figure("growth", last, first, f"after {BATCH}", f"{number:,}")
         yield Figure("growth_memory", last_memory, first_memory, f"after {BATCH}", f"{number:,}")
 
 
 def ages(setup: Setup, plan: Plan) -> Iterator[Figure]:
-    """A request that waits for a busy server, look after look, while its progress grows."""
+    """A request that waits for a busy server: the CPU of a look while its progress grows."""
     spent: dict[int, list[float]] = {age: [] for age in (1, *AGES)}
     for _ in range(plan.detaches):
         [pair] = setup.backend.renew(1, 1, 0, "rebooting")
@@ -246,11 +248,11 @@ def ages(setup: Setup, plan: Plan) -> Iterator[Figure]:
         yield Figure(f"age_{age}", old, young, "after 1")
 
 
-# ---------------------------------------------------------------------------------------------- what waiting costs
+# ------------------------------------------------------------------------------------------------ costs of waiting
 
 
 def detach(setup: Setup, disks: int, seconds: float, name: str) -> tuple[float, float, float]:
-    """Calls, billed milliseconds, and seconds to the verdict, until the queue is empty and all have their verdict.
+    """Calls, billed milliseconds, and seconds to the verdict, until the queue is empty and every disk has its verdict.
 
     One server with that many disks, one message for each disk.
     """
@@ -264,7 +266,7 @@ def detach(setup: Setup, disks: int, seconds: float, name: str) -> tuple[float, 
 
 
 def waiting(setup: Setup, plan: Plan) -> Iterator[Figure]:
-    for name in BOTH:  # A process logs in once, not once for a detach.
+    for name in BOTH:  # A process logs in once, not for each detach.
         detach(setup, 1, 1, name)
     for disks in DISKS:
         (ours, *_), (theirs, *_) = in_turns(BOTH, min(plan.detaches, 3), partial(detach, setup, disks, 30)).values()

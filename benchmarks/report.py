@@ -89,20 +89,20 @@ class Figure:
     note: str = ""
 
     @property
-    def told_by(self) -> Row:
+    def described(self) -> Row:
         return ROWS[self.key]
 
     @property
     def title(self) -> str:
-        return f"{self.told_by.title} {self.note}".strip()
+        return f"{self.described.title} {self.note}".strip()
 
     @property
     def unit(self) -> str:
-        return self.told_by.unit
+        return self.described.unit
 
     @property
     def aim(self) -> str | None:
-        return self.told_by.aim
+        return self.described.aim
 
     @property
     def ratio(self) -> float:
@@ -123,8 +123,8 @@ class Figure:
     def cells(self) -> tuple[str, ...]:
         """The line of a table."""
         verdict = {True: "met", False: "MISSED", None: ""}[self.met]
-        ours, theirs = f"{told(self.product)} {self.unit}", f"{told(self.other)} {self.against}"
-        return self.title, ours, theirs, f"{told(self.ratio)}×", self.aim or "", verdict
+        ours, theirs = f"{rounded(self.product)} {self.unit}", f"{rounded(self.other)} {self.against}"
+        return self.title, ours, theirs, f"{rounded(self.ratio)}×", self.aim or "", verdict
 
     @property
     def row(self) -> dict[str, Any]:
@@ -139,8 +139,8 @@ class Figure:
         }
 
 
-def told(value: float) -> str:
-    """Three significant digits, never an exponent."""
+def rounded(value: float) -> str:
+    """Three significant digits, without an exponent."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -156,8 +156,8 @@ def machine() -> dict[str, Any]:
     return {**where, "looks": POLL}
 
 
-def as_json(told_by: dict[str, Any], figures: Sequence[Figure]) -> str:
-    document = {"machine": told_by, "figures": [figure.row for figure in figures]}
+def as_json(facts: dict[str, Any], figures: Sequence[Figure]) -> str:
+    document = {"machine": facts, "figures": [figure.row for figure in figures]}
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -169,10 +169,10 @@ def write_page(looks: Sequence[str]) -> None:
     (HERE / "results.svg").write_text(chart([one for key in SHOWN for one in figures if one.key == key]))
 
 
-def page(told_by: dict[str, Any], figures: Sequence[Figure], looks: Sequence[str]) -> str:
+def page(facts: dict[str, Any], figures: Sequence[Figure], looks: Sequence[str]) -> str:
     rows = [("", "this", "against", "ratio", "aim", ""), ("---",) * 6, *(figure.cells for figure in figures)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    where = "Python {python}, {architecture}, {cpus} CPUs, load {load} at the start".format(**told_by)
+    where = "Python {python}, {architecture}, {cpus} CPUs, load {load} at the start".format(**facts)
     method = (HERE / "method.md").read_text()
     parts = [
         f"By `make bench`: {where}.",
@@ -195,7 +195,7 @@ def shortfalls(figures: Sequence[Figure]) -> list[str]:
     missed = [figure for figure in figures if figure.met is False]
     if not missed:
         return ["Every aim is met."]
-    why = [f"- **{figure.title}**: {figure.told_by.why}" for figure in missed]
+    why = [f"- **{figure.title}**: {figure.described.why}" for figure in missed]
     return ["What falls short, and why:", "", *why]
 
 
@@ -229,8 +229,10 @@ def bars(figure: Figure, y: int) -> list[str]:
         text(LEFT - 12, y + 22, figure.title, 13, "ink", anchor="end"),
         bar(LEFT, y + 4, ours, "ours"),
         bar(LEFT, y + 19, theirs, "theirs"),
-        text(LEFT + label + 6, y + 15, f"{told(figure.product)} {figure.unit}", 12, "ink"),
-        text(LEFT + theirs + 6, y + 30, f"{told(figure.other)} {figure.unit}", 12, "soft"),
-        text(WIDTH - 20, y + 23, f"{told(figure.ratio)}×", 15, "aim" if figure.met is False else "ours", "600", "end"),
+        text(LEFT + label + 6, y + 15, f"{rounded(figure.product)} {figure.unit}", 12, "ink"),
+        text(LEFT + theirs + 6, y + 30, f"{rounded(figure.other)} {figure.unit}", 12, "soft"),
+        text(
+            WIDTH - 20, y + 23, f"{rounded(figure.ratio)}×", 15, "aim" if figure.met is False else "ours", "600", "end"
+        ),
     ]
     return [*parts, line([(LEFT + aim, y + 2), (LEFT + aim, y + 33)], "aim")] if aim else parts

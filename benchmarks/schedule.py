@@ -1,7 +1,7 @@
 """Simulates look schedules: how late a verdict is, and how many calls a detach takes.
 
 `python -m benchmarks.schedule` draws schedule.svg and prints its table. tests/unit/test_schedule.py compares the model
-with the counts of the simulated cloud.
+with the calls counted in the simulated cloud.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from benchmarks.report import DETACHES, HERE, about
 from shared.policy import POLL, RECORD_AFTER
 
 BEFORE = (1, 1, 2, 2, *[3] * 8, 4, 5, 6, 7, 8, 10, 12, 15)
-"""The former POLL, which `conventional.py` still has."""
+"""The former POLL, which `conventional.py` still uses."""
 BEFORE_RECORD = 25
 """The former RECORD_AFTER."""
 
 NOVA_LAG = 0.5
 """Seconds by which compute finishes after block storage: 0.3 to 0.7 in the recordings."""
 OURS_LATE, CALL = 0.1, 0.06
-"""Seconds from when a look is due to what it sees; and the seconds of a call of the conventional handler, which is
-awake while it waits. Both with the bench's latency of 50 ms."""
+"""The delay in seconds of a due look, and the seconds of a call of the conventional handler, which waits inline.
+Both with the benchmark's latency of 50 ms."""
 LONGEST = 600
 """Seconds (`CONFIRM_TIMEOUT`): longer detaches have another schedule."""
 
@@ -47,14 +47,14 @@ def pareto(least: float, alpha: float) -> Distribution:
 
 RECORDED = (0.2, 0.4, 1.0, 1.7, 1.8, 1.8, 1.9, 2.0, 2.1, 2.1, 2.2, 4.7, 5.0, 7.2)
 """Seconds from DELETE to the first read without the attachment, in the recordings of a real Nova and Cinder. The first
-three are of servers that no host runs."""
+three are of servers without a host."""
 
 LENGTHS: Mapping[str, Distribution] = {
-    # A driver that does nothing: the minimum of any cloud. Blurred, because it was read twice a second.
+    # A driver that does nothing: the minimum of any cloud. Smoothed, because it was read twice a second.
     "recorded": lambda x: sum(lognormal(one, 0.15)(x) for one in RECORDED) / len(RECORDED),
     # Half of the detaches within 5 s, one in twenty over 26 s, one in a hundred over 51 s: usual for operators.
     "lognormal": lognormal(5, 1.0),
-    # A guest that does not answer is asked again, each time 20 s, up to 160 s (Nova, libvirt.device_detach_timeout and
+    # A guest that does not answer is asked again every 20 s, for up to 160 s (Nova, libvirt.device_detach_timeout and
     # device_detach_attempts): one in twenty over 30 s, one in a hundred over 150 s.
     "Pareto": pareto(1.5, 1.0),
 }
@@ -125,7 +125,7 @@ class Conventional:
         raise AssertionError("the pauses never end")
 
 
-class Told(NamedTuple):
+class Expectation(NamedTuple):
     """The mean number of calls of a handler, and the 95th percentile of lateness."""
 
     calls: float
@@ -133,12 +133,14 @@ class Told(NamedTuple):
     late_95: float
 
 
-def expected(handler: Handler, name: str) -> Told:
+def expected(handler: Handler, name: str) -> Expectation:
     costs = [(*handler(length), share) for length, share in weights(name) if share > 1e-9]
     by_lateness = sorted(costs, key=lambda cost: cost[1])
     reached = accumulate(share for *_, share in by_lateness)
     late_95 = next(late for (_, late, _), share in zip(by_lateness, reached, strict=True) if share >= 0.95)
-    return Told(sum(calls * share for calls, _, share in costs), sum(late * share for _, late, share in costs), late_95)
+    return Expectation(
+        sum(calls * share for calls, _, share in costs), sum(late * share for _, late, share in costs), late_95
+    )
 
 
 def at_lengths(handler: Handler, number: int = 9) -> dict[int, Cost]:
@@ -147,7 +149,7 @@ def at_lengths(handler: Handler, number: int = 9) -> dict[int, Cost]:
     return {seconds: Cost(*map(median, zip(*costs, strict=True))) for seconds, costs in found.items()}
 
 
-# ------------------------------------------------------------------------------------------- the best there is
+# ------------------------------------------------------------------------------------------- the best schedules
 
 PRICES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 3.0)
 """Seconds of additional lateness that one call less is worth."""
@@ -155,8 +157,10 @@ WIDEST = 40
 
 
 def best(price: float) -> tuple[int, ...]:
-    """The best schedule in whole seconds by lateness and calls at this price. Dynamic programming from the last second;
-    records are left out."""
+    """The best schedule in whole seconds by lateness and calls at this price.
+
+    Dynamic programming from the last second; reads of records are left out.
+    """
     shares, moments = [0.0], [0.0]
     cells = [0.0] * (LONGEST * 10 + 1)
     for length, share in weights("all"):
@@ -200,9 +204,9 @@ def table() -> list[str]:
     names = (*LENGTHS, "all")
     rows = [("calls · late · late in 95 %", *names, *(f"{one} s" for one in DETACHES)), ("---",) * (5 + len(DETACHES))]
     for title, handler in HANDLERS.items():
-        told = [expected(handler, name) for name in names]
+        means = [expected(handler, name) for name in names]
         known = [f"{cost.calls:.0f} · {cost.late:.1f} s" for cost in at_lengths(handler).values()]
-        rows.append((title, *(f"{one.calls:.1f} · {one.late:.2f} s · {one.late_95:.1f} s" for one in told), *known))
+        rows.append((title, *(f"{one.calls:.1f} · {one.late:.2f} s · {one.late_95:.1f} s" for one in means), *known))
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
@@ -235,9 +239,9 @@ def curve() -> str:
         x, y = points[-1]
         parts += [line(points, "ours", 2, dashes), text(x + 8, y + 4, f"the best, {what}", 12, "ours")]
     for title, handler in HANDLERS.items():
-        told = expected(handler, "all")
+        mean = expected(handler, "all")
         colour = {"chosen": "ours", "conventional": "theirs"}.get(title, "soft")
-        for x, y in (place(told.calls, late) for late in told[1:]):
+        for x, y in (place(mean.calls, late) for late in mean[1:]):
             parts += [dot(x, y, colour), text(x + 9, y - 6, title, 12, "ink" if title == "chosen" else "soft")]
     return picture(WIDTH, HEIGHT, "Lateness of a verdict by calls of a detach", parts)
 
@@ -250,7 +254,7 @@ at each. That keeps it off the curve: `every 3 s` is as soon on average, and mak
 """
 
 
-def told() -> list[str]:
+def page_lines() -> list[str]:
     """The text of the page about the look schedule."""
     drawn = "![How late a verdict is, by the calls of a detach](schedule.svg)"
     return ["## The look schedule", CHOSEN, *table(), "", drawn]
@@ -262,4 +266,4 @@ def write(directory: Path) -> None:
 
 if __name__ == "__main__":
     write(HERE)
-    print("\n".join(told()))
+    print("\n".join(page_lines()))

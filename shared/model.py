@@ -306,7 +306,8 @@ class Seen:
 
     While a detach is under way, the volume alone can be enough for a look: then `listing_read` is False. `actions` are
     the server's action records, if they were needed; empty if the cloud keeps none. `place` is the project and
-    endpoints that were read. `said` is the explanation in the record of a failed DELETE, if it gives one.
+    endpoints that were read. `said` is the explanation in the record of a failed DELETE, and `reason` what its code
+    means; both only if it gives them.
     """
 
     volume: Volume | None
@@ -317,6 +318,7 @@ class Seen:
     actions: tuple[Action, ...] | None = None
     place: str | None = None
     said: str = ""
+    reason: "Reason | None" = None
 
 
 # -------------------------------------------------------------------------------------- answers and failures

@@ -25,12 +25,14 @@ utc_now: Clock = partial(datetime.now, UTC)
 class Reading(Generic[T_co]):
     """The value that a call returned, and the call as evidence.
 
-    `said` is the explanation in the record of a failed detach, as a clause for people, if the record gives one.
+    `said` is the explanation in the record of a failed detach, as a clause for people, and `reason` what its code
+    means; both only if the record gives them.
     """
 
     value: T_co
     calls: tuple[Call, ...] = ()
     said: str = ""
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)

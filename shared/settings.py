@@ -1,7 +1,7 @@
 """Reads the operator's settings from a mapping. An error names every fault at once and shows no value."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -150,14 +150,8 @@ TOGETHER = ({BY_AGENCY, "password"}, {BY_AGENCY, "token"})
 """Kinds of login that go together: an agency's role is taken after a usual login."""
 
 
-def logins(variables: Iterable[str]) -> dict[str, str]:
-    """The kinds of login that these variables stand for, each with one of its variables."""
-    known = sorted(variables, reverse=True)
-    return {way: name for begins, way in WAYS.items() for name in known if name.startswith(begins)}
-
-
 def too_many(given: Mapping[str, str]) -> str | None:
-    """What to do about `logins` of which only one can be used; None if they go together."""
+    """What to do about several kinds of login, each with one of its variables; None if they go together."""
     if len(given) < 2 or set(given) in TOGETHER:
         return None
     how = "both set: unset one" if len(given) == 2 else "all set: keep those of one login"
@@ -273,10 +267,10 @@ class CloudCredentials(_FromNames):
         for names in SYNONYMS:
             if len({str(told[name]) for name in names if name in told}) > 1:
                 raise ValueError(f"{' and '.join(names)} are two names of one thing, and say different ones")
-        given = logins(told)
+        given = {way: name for begins, way in WAYS.items() for name in reversed(told) if name.startswith(begins)}
         way = told.get("OS_AUTH_TYPE")
         if way is None and given:
-            if wrong := too_many(given):
+            if len(given) > 1 and (wrong := too_many(given)):
                 raise ValueError(wrong)
             way = BY_AGENCY if BY_AGENCY in given else next(iter(given))
             values = {**values, "OS_AUTH_TYPE": way}

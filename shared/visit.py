@@ -7,9 +7,10 @@ Visits of different servers run in parallel and share nothing, so a slow server 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from shared.decision.case import (
@@ -46,6 +47,7 @@ from shared.quick import dataclass
 from shared.settings import SettingsError
 
 Value = TypeVar("Value")
+Task = Callable[[], object]
 Decide = Callable[[Case, Policy, datetime], Decision]
 Key = tuple[str, str, str]
 Disk = tuple[str, str, Attachment | None]
@@ -111,7 +113,7 @@ class Look:
         if not (progress.accepted_at and progress.receipt):
             return seen
         record = cloud.ended(case.request.server_id, progress.receipt)
-        return replace(seen, ended=self._told(record), said=record.said)
+        return replace(seen, ended=self._told(record), said=record.said, reason=record.reason)
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
         """Add the server's list if it was not read. A volume that came from a list of volumes is read again by its
@@ -228,6 +230,32 @@ def _still_holds(volume: Volume, case: Case) -> bool:
     return followed is not None and identity(followed) in here
 
 
+@dataclass
+class Workers:
+    """At most this many threads, kept between invocations: starting one costs a fortieth of a batch of one.
+
+    They are started when needed, and replaced after one was late.
+    """
+
+    most: int
+    _pool: ThreadPoolExecutor | None = None
+
+    def run(self, tasks: Sequence[Task], seconds: float | None) -> None:
+        """Run the tasks in parallel and wait at most `seconds`. Raises what a task raised in that time.
+
+        A task that is late goes on in its thread, and one that has not begun never begins.
+        """
+        pool = self._pool = self._pool or ThreadPoolExecutor(self.most)
+        futures: list[Future[Any]] = [pool.submit(task) for task in tasks]
+        done, late = wait(futures, seconds)
+        if late:
+            for future in late:
+                future.cancel()
+            self._pool = None  # the idle threads end, since nobody holds their pool
+        for future in done:
+            future.result()
+
+
 @dataclass(frozen=True)
 class Visits:
     """Groups cases by cloud and server, and visits each server with its own worker."""
@@ -235,7 +263,7 @@ class Visits:
     clouds: Clouds
     policy: Policy
     clock: Clock
-    at_once: int = SERVERS_AT_ONCE
+    workers: Workers = field(default_factory=partial(Workers, SERVERS_AT_ONCE))
     decide: Decide = decide
     after_delete: AfterDelete = after_delete
     asked: dict[Key, Progress] = field(default_factory=dict)
@@ -269,14 +297,11 @@ class Visits:
         if not visits:
             return []
         left = (deadline - self.clock()).total_seconds() + OUTLIVE if deadline else None
-        pool = ThreadPoolExecutor(max_workers=min(self.at_once, len(visits)))
-        futures = [pool.submit(visit.run) for visit in visits]
-        done, late = wait(futures, left)
-        for visit in visits:
-            visit.stopped = True
-        pool.shutdown(wait=not late, cancel_futures=True)
-        for future in done:
-            future.result()
+        try:
+            self.workers.run([visit.run for visit in visits], left)
+        finally:
+            for visit in visits:
+                visit.stopped = True
         return [step for visit in visits for step in visit.steps()]
 
     def _visits(self, cases: Sequence[Case], deadline: datetime | None) -> list[Visit]:

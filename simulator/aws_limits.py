@@ -29,7 +29,7 @@ BATCH_ENTRIES = 10
 LONGEST_DELAY = 900
 """Seconds."""
 
-NOT_TAKEN_BY_SQS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+REFUSED_BY_SQS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SendMessage refuses with InvalidMessageContents."""
 
 ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}\Z")
@@ -39,7 +39,7 @@ def of_message(body: str, delay: object = 0, most_bytes: int = MESSAGE_BYTES) ->
     """Why SQS refuses one message; `most_bytes` is the queue's own limit."""
     if not body:
         return Refusal("MissingParameter", "The request must contain the parameter MessageBody.")
-    if found := NOT_TAKEN_BY_SQS.search(body):
+    if found := REFUSED_BY_SQS.search(body):
         character = f"U+{ord(found.group()):04X}"
         return Refusal("InvalidMessageContents", f"Invalid characters were found in the message body: {character}")
     if _bytes(body) > most_bytes:
@@ -160,7 +160,7 @@ def of_task_success(token: str, output: str) -> Refusal | None:
     try:
         json.loads(output)
     except (ValueError, RecursionError):
-        return Refusal("InvalidOutput", "The output is no JSON.")
+        return Refusal("InvalidOutput", "The output is not JSON.")
     return None
 
 

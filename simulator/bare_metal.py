@@ -176,27 +176,27 @@ class BareMetal:
         report = volume.behaviour.job_report if volume else JobReport.NOTHING
         if report is JobReport.UNREADABLE:
             return {"code": "Common.0011", "message": "The job could not be queried."}
-        told = dict(zip(("error_code", "fail_reason"), volume.behaviour.job_error, strict=True)) if volume else {}
-        state, silent = self._state(record), {"error_code": None, "fail_reason": None}
+        error = dict(zip(("error_code", "fail_reason"), volume.behaviour.job_error, strict=True)) if volume else {}
+        state, no_error = self._state(record), {"error_code": None, "fail_reason": None}
         state = "SUCCESS" if state == "FAIL" and report is JobReport.SUCCESS else state
         failed = state == "FAIL"
-        part_reports = failed and report in (JobReport.SUB_JOB, JobReport.SUB_JOB_ALONE)
+        sub_job_reports = failed and report in (JobReport.SUB_JOB, JobReport.SUB_JOB_ALONE)
         times = {"begin_time": _stamp(record.started_at), "end_time": _stamp(record.finished_at)}
-        part = {
+        sub_job = {
             "status": state,
             "entities": {"server_id": record.server_id},
             "job_id": f"{job_id[:-4]}{int(job_id[-4:], 16) ^ 1:04x}",
             "job_type": "baremetalSingleOperate",
             **times,
-            **(told if part_reports else silent),
+            **(error if sub_job_reports else no_error),
         }
         return {
             "status": "SUCCESS" if failed and report is JobReport.SUB_JOB_ALONE else state,
-            "entities": {"sub_jobs_total": 1, "sub_jobs": [part]},
+            "entities": {"sub_jobs_total": 1, "sub_jobs": [sub_job]},
             "job_id": job_id,
             "job_type": "baremetalDetachVolume",
             **times,
-            **(told if failed and report is JobReport.PARENT else silent),
+            **(error if failed and report is JobReport.PARENT else no_error),
         }
 
     def _state(self, record: Action) -> str:
@@ -213,7 +213,7 @@ def _stamp(time: datetime | None) -> str | None:
 def _translated(refused: Answer, task: str | None, call: Call) -> Answer:
     """Nova's refusal, translated into a code of this service (BMS API, "Error Codes")."""
     (fault,) = json.loads(refused.body).values()
-    code, said = next((code, said) for pattern, code, said in REFUSALS if re.search(pattern, fault["message"]))
-    code, said = CHANGING.get(task or "", (code, said)) if "task_state" in fault["message"] else (code, said)
-    message = said.format(server=call.server_id, volume=call.volume_id)
+    code, text = next((code, text) for pattern, code, text in REFUSALS if re.search(pattern, fault["message"]))
+    code, text = CHANGING.get(task or "", (code, text)) if "task_state" in fault["message"] else (code, text)
+    message = text.format(server=call.server_id, volume=call.volume_id)
     return bodies.service_error(code, message, 403 if code == "BMS.0288" else 400)

@@ -1,6 +1,6 @@
-"""Computes which verdicts the simulated cloud's own record justifies, for every reason and every detail.
+"""Computes which verdicts the simulated cloud's own record justifies, for each reason and detail.
 
-It uses nothing that the product says: not its evidence, its times, or the attachment that it followed. It uses the
+It uses nothing that the product reports: not its evidence, its times, or the attachment that it followed. It uses the
 cloud's state at each moment (`timeline`), its calls and answers (`calls`), its history (`history`), the request, and
 the times at which the queue delivered the request and the bus was offered the verdict.
 """
@@ -16,7 +16,7 @@ from simulator.inventory import Attachment, Happened, Server, Volume, What
 
 FIRST_DISKS = ("/dev/sda", "/dev/vda", "/dev/xvda", "/dev/hda")
 OFF = ("SHUTOFF", "SHELVED", "SHELVED_OFFLOADED")
-"""Statuses in which a server has nothing mounted."""
+"""Statuses in which a server has no disk mounted."""
 
 WAITING = ("BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE", "MIGRATING", "PASSWORD")
 """Statuses that Nova shows during an operation."""
@@ -34,11 +34,11 @@ SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class VerdictSettings:
     """The operator's settings that affect verdicts.
 
-    `running` is RUNNING_SERVER_POLICY, `kind` is SERVER_KIND. `allowed` says whether the requester may ask. `skew` is
-    the tolerated difference of clocks; `ahead` is how far the cloud's clock is ahead of the function's.
+    `running` is RUNNING_SERVER_POLICY, `kind` is SERVER_KIND. `allowed` says whether the requester may send requests.
+    `skew` is the tolerated difference of clocks; `ahead` is how far the cloud's clock is ahead of the function's.
     """
 
     confirm: timedelta = timedelta(seconds=600)
@@ -53,7 +53,7 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SentRequest:
     """A request, and for each of its messages the times at which it was sent and first received.
 
     `deaths` says whether the function may have died during a delivery, `shared` whether other requests ask for the same
@@ -77,23 +77,23 @@ class Asked:
     @property
     def requested_at(self) -> datetime:
         """The earliest of the times that the request contains and the time at which it was sent."""
-        told = (self.request.get("time"), self.data.get("requested_at"))
+        stated = (self.request.get("time"), self.data.get("requested_at"))
         sent = min((sent for sent, _ in self.received), default=None)
-        times = [datetime.fromisoformat(time.replace("Z", "+00:00")) for time in told if time]
+        times = [datetime.fromisoformat(time.replace("Z", "+00:00")) for time in stated if time]
         return min([*times, *([sent] if sent else [])])
 
     @property
     def expires_at(self) -> datetime | None:
-        told = self.request.get("expirytime")
-        return datetime.fromisoformat(told.replace("Z", "+00:00")) if told else None
+        stated = self.request.get("expirytime")
+        return datetime.fromisoformat(stated.replace("Z", "+00:00")) if stated else None
 
     @property
     def first_received(self) -> datetime:
         return min((at for _, at in self.received), default=self.requested_at)
 
-    def ttl(self, promise: Promise) -> timedelta:
+    def ttl(self, settings: VerdictSettings) -> timedelta:
         asked = self.data.get("request_ttl")
-        return min(timedelta(seconds=asked) if asked else promise.ttl, promise.ttl_limit)
+        return min(timedelta(seconds=asked) if asked else settings.ttl, settings.ttl_limit)
 
 
 @dataclass(frozen=True)
@@ -167,15 +167,15 @@ def _on(attachment: Attachment | None, server_id: str) -> bool:
 class View:
     """Everything known about a verdict of one request.
 
-    The look that led to it began at `began`, and the bus was offered the verdict at `said`. `answers` are the relevant
-    calls without success (see `answers_about`).
+    The look that led to it began at `began`, and the verdict was offered to the bus at `offered`. `answers` are the
+    relevant calls without success (see `answers_about`).
     """
 
     cloud: CloudApi
-    asked: Asked
-    promise: Promise
+    asked: SentRequest
+    settings: VerdictSettings
     began: datetime
-    said: datetime
+    offered: datetime
     keeps_records: bool = True
     answers: Sequence[Called] = field(default_factory=tuple)
 
@@ -194,19 +194,19 @@ class View:
 
     @cached_property
     def moments(self) -> list[Moment]:
-        """The states of the world from `began` to `said`."""
-        times = self.cloud.world.timeline.changes(*self.where, self.began, self.said)
+        """The states of the world from `began` to `offered`."""
+        times = self.cloud.world.timeline.changes(*self.where, self.began, self.offered)
         return [self.moment(at) for at in times]
 
     @cached_property
     def life(self) -> list[Moment]:
         """The states since the request was first received."""
-        since = min(self.asked.first_received + self.promise.ahead, self.began)
-        return [self.moment(at) for at in self.cloud.world.timeline.changes(*self.where, since, self.said)]
+        since = min(self.asked.first_received + self.settings.ahead, self.began)
+        return [self.moment(at) for at in self.cloud.world.timeline.changes(*self.where, since, self.offered)]
 
     @cached_property
     def end(self) -> Moment:
-        return self.moment(self.said)
+        return self.moment(self.offered)
 
     # ---------------------------------------------------------------------------------------------- bindings
 
@@ -235,20 +235,20 @@ class View:
     @cached_property
     def certain(self) -> set[str]:
         """The binding that is meant even with the worst clock skew: the last of several, since the others were gone."""
-        found = self.meant(-self.promise.skew)
+        found = self.meant(-self.settings.skew)
         return {max(found, key=lambda one: self.made[one])} if found else set()
 
     @cached_property
     def possible(self) -> set[str]:
         """The bindings that may be meant, given the clock skew."""
-        return self.meant(self.promise.skew + SECOND)
+        return self.meant(self.settings.skew + SECOND)
 
     def happened(self, *whats: What) -> Iterator[Happened]:
         """History entries of these kinds about possible bindings, until the verdict."""
         where = self.where
         for entry in self.cloud.world.history:
             about = entry.what in whats and (entry.server_id, entry.volume_id) == where
-            if about and entry.at <= self.said and self.binding_of.get(entry.attachment_id or "") in self.possible:
+            if about and entry.at <= self.offered and self.binding_of.get(entry.attachment_id or "") in self.possible:
                 yield entry
 
     @cached_property
@@ -277,7 +277,7 @@ class View:
 
     @property
     def effect(self) -> bool:
-        """Whether a DELETE of this request has taken effect, so that no refusal is true any more.
+        """Whether a DELETE of this request has taken effect. A refusal is no longer true then.
 
         If other requests ask for the same disk, the DELETE may be theirs, and this request may still be refused.
         """
@@ -285,7 +285,7 @@ class View:
 
     @property
     def over_watch(self) -> bool:
-        return self.under_way_since is not None and self.said >= self.under_way_since + self.promise.watch
+        return self.under_way_since is not None and self.offered >= self.under_way_since + self.settings.watch
 
     # --------------------------------------------------------------------------------------------------- the gates
 
@@ -295,7 +295,7 @@ class View:
         if server is None or volume is None:
             return set()
         found = set()
-        if self.promise.kind == "bare_metal" and not self.shown_as_bare_metal(server):
+        if self.settings.kind == "bare_metal" and not self.shown_as_bare_metal(server):
             found.add("not_bare_metal")
         if volume.metadata.get("detach_protection", "").lower() == "true":
             found.add("volume_protected")
@@ -308,16 +308,16 @@ class View:
                 found.add("system_disk")
         elif moment.is_root():
             found.add("system_disk")
-        elif self.promise.running == "stopped_only":
+        elif self.settings.running == "stopped_only":
             found.add("server_running")
-        elif (self.promise.running == "attest" or self.system(server) != "linux") and not data.get("unmounted"):
+        elif (self.settings.running == "attest" or self.system(server) != "linux") and not data.get("unmounted"):
             found.add("attestation_required")
         return found
 
     def system(self, server: Server) -> str:
         image = self.cloud.world.images.get(server.image_id or "")
-        told = server.metadata.get("os_type") or (image.properties.get("__os_type") if image else None)
-        return (told or "unknown").lower()
+        shown = server.metadata.get("os_type") or (image.properties.get("__os_type") if image else None)
+        return (shown or "unknown").lower()
 
     def shown_as_bare_metal(self, server: Server) -> bool:
         """Whether the data that the cloud shows its users identify the server as bare metal."""
@@ -344,12 +344,12 @@ class View:
         Time after the request's expiry does not count.
         """
         server_id, volume_id = self.where
-        since = self.asked.first_received + self.promise.ahead
+        since = self.asked.first_received + self.settings.ahead
         expires = self.asked.expires_at
-        until = min(self.said, expires + self.promise.ahead) if expires else self.said
+        until = min(self.offered, expires + self.settings.ahead) if expires else self.offered
         broken = [
             call.at for call in self.cloud.calls
-            if (call.fault or call.status >= 400 or call.status == 0) and since <= call.at <= self.said
+            if (call.fault or call.status >= 400 or call.status == 0) and since <= call.at <= self.offered
             and call.server_id in (None, server_id) and call.volume_id in (None, volume_id)
         ]  # fmt: skip
         edges = sorted(at for at in {*(one.at for one in self.life), *broken, until} if at <= until)
@@ -404,8 +404,8 @@ def _already(view: View) -> bool:
 
 
 def _replaced(view: View) -> bool:
-    """A newer binding is there, and the meant one is gone."""
-    newer = {one for one, at in view.made.items() if at > view.asked.requested_at - view.promise.skew}
+    """A newer binding exists, and the meant one is gone."""
+    newer = {one for one, at in view.made.items() if at > view.asked.requested_at - view.settings.skew}
     return _gone(view) and any((newer - view.certain) & one.bindings for one in view.moments)
 
 
@@ -430,16 +430,16 @@ def _held(view: View) -> bool:
 
 
 def _expired(view: View) -> bool:
-    expires, promise = view.asked.expires_at, view.promise
-    over = expires is not None and view.said - promise.ahead >= expires
-    ttl = view.asked.ttl(promise)
-    late = any(at - view.asked.requested_at >= ttl - promise.skew for _, at in view.asked.received)
+    expires, settings = view.asked.expires_at, view.settings
+    over = expires is not None and view.offered - settings.ahead >= expires
+    ttl = view.asked.ttl(settings)
+    late = any(at - view.asked.requested_at >= ttl - settings.skew for _, at in view.asked.received)
     there = bool(view.answers) or not all(one.free for one in view.moments)
     return (over or late) and there and not view.effect
 
 
 def _superseded(view: View) -> bool:
-    """A newer attachment is there, or one that a client cannot tell from a newer one."""
+    """A newer attachment exists, or one that a client cannot distinguish from a newer one."""
     named = view.asked.data.get("attachment_id")
     for one in view.moments:
         for attachment in (*one.shown, *([one.listed] if one.listed else [])):
@@ -447,8 +447,8 @@ def _superseded(view: View) -> bool:
             renewed = attachment.attached_at is None or attachment.attached_at > view.asked.requested_at
             other = named is not None and named != attachment.id
             silent = any(call.operation in ("list_actions", "get_action") for call in view.answers)
-            told = view.keeps_records and not silent and not _ambiguous(view)
-            if newer or ((renewed or other) and not told):
+            shown = view.keeps_records and not silent and not _ambiguous(view)
+            if newer or ((renewed or other) and not shown):
                 return True
     return False
 
@@ -461,7 +461,7 @@ def _ambiguous(view: View) -> bool:
 
     Those after the request count; if the request names an attachment, every detach counts.
     """
-    since = view.asked.requested_at - view.promise.skew
+    since = view.asked.requested_at - view.settings.skew
     named = view.asked.data.get("attachment_id") is not None
     actions = (one for one in view.cloud.world.actions.values() if one.server_id == view.where[0])
     return any(
@@ -503,8 +503,8 @@ def _gate(reason: str) -> Claim:
 def _answer(*statuses: int, words: Sequence[str] = ()) -> Claim:
     def claim(view: View) -> bool:
         """The cloud gave such an answer, and no DELETE has taken effect."""
-        told = view.answered_with(*words) if words else view.answered(*statuses)
-        return told and not view.effect and not _newly_gone(view)
+        answered = view.answered_with(*words) if words else view.answered(*statuses)
+        return answered and not view.effect and not _newly_gone(view)
 
     return claim
 
@@ -522,9 +522,9 @@ def _refused(view: View) -> bool:
     """A DELETE was accepted, but the disk is attached and idle: the server refused, or nothing happened for long."""
     idle = any(one.volume and one.volume.status != "detaching" for one in view.moments)
     taken = [entry.at for entry in view.happened(What.DELETE_ACCEPTED)]
-    told = any(True for _ in view.happened(What.DETACH_REFUSED, What.DETACH_FAILED))
-    silent = bool(taken) and view.said - max(taken) >= UNMARKED - SECOND
-    return _held(view) and idle and bool(taken) and (told or silent)
+    failed = any(True for _ in view.happened(What.DETACH_REFUSED, What.DETACH_FAILED))
+    silent = bool(taken) and view.offered - max(taken) >= UNMARKED - SECOND
+    return _held(view) and idle and bool(taken) and (failed or silent)
 
 
 def _stuck(view: View) -> bool:
@@ -534,8 +534,8 @@ def _stuck(view: View) -> bool:
 
 def _inconsistent(view: View) -> bool:
     """The planes contradict each other, and the time of the request or of the watch is over."""
-    since = view.asked.first_received + view.promise.ahead
-    ended = view.said - since >= view.asked.ttl(view.promise) - SECOND or view.over_watch
+    since = view.asked.first_received + view.settings.ahead
+    ended = view.offered - since >= view.asked.ttl(view.settings) - SECOND or view.over_watch
     return ended and any(_contradicts(one) for one in view.moments)
 
 
@@ -557,8 +557,8 @@ UNSETTLED = 3
 
 def _gave_up(view: View) -> bool:
     """The request's time to live is over, and the disk could not be detached before."""
-    since = max(view.asked.first_received, view.asked.requested_at) + view.promise.ahead
-    over = view.said - since >= view.asked.ttl(view.promise) - SECOND
+    since = max(view.asked.first_received, view.asked.requested_at) + view.settings.ahead
+    over = view.offered - since >= view.asked.ttl(view.settings) - SECOND
     # After a death or a lost answer, it is unknown whose detach a multi-attach volume shows.
     lost = view.asked.deaths or any(call.method == "DELETE" for call in view.answers)
     several = lost and any(one.volume and one.volume.multiattach for one in view.life)
@@ -570,7 +570,7 @@ def _gave_up(view: View) -> bool:
 
 def _watching(view: View) -> bool:
     since = view.under_way_since
-    return since is not None and view.said >= since + view.promise.confirm and (_held(view) or bool(view.answers))
+    return since is not None and view.offered >= since + view.settings.confirm and (_held(view) or bool(view.answers))
 
 
 MOST_DISKS = 100
@@ -580,8 +580,8 @@ MOST_DISKS = 100
 def _too_many(view: View) -> bool:
     """The server has more data disks than one request may have."""
     every = bool(view.asked.data.get("all_data_disks")) and not view.where[1]
-    since = min(view.asked.first_received + view.promise.ahead, view.began)
-    moments = data_disks(view.cloud, view.where[0], since, view.said) if every else []
+    since = min(view.asked.first_received + view.settings.ahead, view.began)
+    moments = data_disks(view.cloud, view.where[0], since, view.offered) if every else []
     return any(len(disks) > MOST_DISKS for disks in moments)
 
 
@@ -600,7 +600,7 @@ CLAIMS: Mapping[str, Claim] = {
     "still_watching": _watching,
     "invalid_request": lambda view: view.asked.invalid == "invalid_request" or _too_many(view),
     "not_authentic": _sender("not_authentic"),
-    "requester_not_allowed": lambda view: not view.promise.allowed,
+    "requester_not_allowed": lambda view: not view.settings.allowed,
     "expired": _expired,
     "superseded": _superseded,
     "server_not_found": _server_not_found,
@@ -632,11 +632,21 @@ CLAIMS: Mapping[str, Claim] = {
 }
 """The claim of each detail and each reason."""
 
+
+def _job_says(code: str) -> Claim:
+    """The server refused, and the job of the DELETE failed with this code."""
+    return lambda view: (
+        _refused(view) and any(one.volume and one.volume.behaviour.job_error[0] == code for one in view.moments)
+    )
+
+
 BY_ANSWER: Mapping[str, Claim] = {
     "server_locked": _answer(409),
     "system_disk": _answer(400, 403, words=("root device",)),
     "wrong_project": _answer(400, words=("project_id",)),
     "volume_error": _answer(words=("status must be",)),
+    "volume_frozen": _job_says("BMS.0360"),
+    "volume_locked": _job_says("BMS.0297"),
 }
 """Reasons that an answer of the cloud also justifies."""
 
@@ -695,19 +705,20 @@ def _is_login(call: Called) -> bool:
 
 
 def answers_about(
-    calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, said: datetime
+    calls: Sequence[Called], where: tuple[str, str], received: datetime, began: datetime, offered: datetime
 ) -> list[Called]:
     """The calls without success that may have influenced a verdict.
 
-    They were made between `began` and `said`, or are DELETEs since the request was received. They are about the disk,
-    its server, or no object in particular (a login, a list of volumes). Refused logins and signatures count 15 minutes
-    longer, and for every disk and server: the product uses refused credentials for nothing until a pause is over.
+    They were made between `began` and `offered`, or are DELETEs since the request was received. They are about the
+    disk, its server, or no object in particular (a login, a list of volumes). Refused logins and signatures count 15
+    minutes longer, and for every disk and server: the product uses refused credentials for nothing until a pause is
+    over.
     """
     server_id, volume_id = where
     return [
         call
         for call in calls
-        if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= said
+        if (received if call.method == "DELETE" else began - LOGIN if _is_login(call) else began) <= call.at <= offered
         and (call.status >= 300 or call.status == 0 or call.fault)
         and (_is_login(call) or (call.server_id in (None, server_id) and call.volume_id in (None, volume_id)))
     ]

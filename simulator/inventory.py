@@ -29,7 +29,7 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One entry of the world's history; `at` is when it took place, even if it was read later."""
+    """One entry of the world's history; `at` is when it happened, even if it was read later."""
 
     at: datetime
     what: What

@@ -67,7 +67,7 @@ MOVES: Mapping[str, Move] = {
 """The moves by the operation's name in Nova's records."""
 
 
-# ------------------------------------------------------------------------------------------------ what can be asked
+# ---------------------------------------------------------------------------------------------------- operations
 
 
 def move(
@@ -148,7 +148,7 @@ def swap_volume(world: World, server_id: str, volume_id: str) -> None:
     world.finish(record)
 
 
-# ----------------------------------------------------------------------------------------------- what it is made of
+# --------------------------------------------------------------------------------------------------------- steps
 
 
 def _idle(world: World, server_id: str, vm_states: Iterable[str]) -> Server:

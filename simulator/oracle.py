@@ -97,8 +97,8 @@ def disagreement(history: Sequence[Happened], event: Mapping[str, Any], keeps_re
         return None
     # A verdict is about the world at the last look: for `detached` at the last read of either plane, otherwise at the
     # last read of the volume.
-    telling = READS if data["verdict"] == "detached" else VOLUME_READS
-    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in telling]
+    relevant = READS if data["verdict"] == "detached" else VOLUME_READS
+    looks = [call["at"] for call in data["evidence"].get("calls", ()) if call["operation"] in relevant]
     until = datetime.fromisoformat((looks or [data["timing"]["concluded_at"]])[-1])
     record = Record(history, data["server_id"], data["volume_id"], until, keeps_records)
     return CLAIMS[data["verdict"]](record, data)

@@ -1,4 +1,4 @@
-"""Runs scheduled actions on the world's clock; due actions run when somebody reads the world."""
+"""Runs scheduled actions on the world's clock; due actions run when the world is read."""
 
 import heapq
 from collections.abc import Callable

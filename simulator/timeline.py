@@ -34,7 +34,7 @@ class Recorded(dict[str, Value]):
         return super().pop(key, *default)
 
     def become(self, items: Mapping[str, Value]) -> None:
-        """Hold these, in their order; only what differs is noted."""
+        """Replace the contents, in this order; only differences are noted."""
         for key in [key for key in self if key not in items]:
             self._note(self._name, key, None)
         for key, value in items.items():

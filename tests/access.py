@@ -46,11 +46,11 @@ def _token(api: CloudApi) -> Read:
 
 
 def _key(dialect: str) -> Callable[[CloudApi], Read]:
-    def way(api: CloudApi) -> Read:
+    def login(api: CloudApi) -> Read:
         api.deployment.dialects = (dialect,)
         return lambda: _signed(api, api.identity.access_key, signing=dialect)
 
-    return way
+    return login
 
 
 def _temporary_key(api: CloudApi) -> Read:
@@ -85,7 +85,7 @@ def _without_user(api: CloudApi) -> Values:
     return {"project_id": api.world.project.id, "region_name": api.deployment.region}
 
 
-WAYS: Mapping[str, Callable[[CloudApi], Read]] = {
+LOGINS: Mapping[str, Callable[[CloudApi], Read]] = {
     "password": _password,
     "application-credential": _application_credential,
     "token": _token,
@@ -96,12 +96,12 @@ WAYS: Mapping[str, Callable[[CloudApi], Read]] = {
 }
 """The kinds of login by the name for `make prove ACCESS=`."""
 
-OTHERS = tuple(name for name in WAYS if name != "password")
+OTHERS = tuple(name for name in LOGINS if name != "password")
 _chosen = [os.environ.get("ACCESS") or "password"]
 
 
 def chosen() -> str:
-    """The default login of stacks: that of ACCESS, or of `by`."""
+    """The default login of stacks, from ACCESS or `by`."""
     return _chosen[-1]
 
 
@@ -117,17 +117,17 @@ def by(name: str) -> Iterator[None]:
 
 @dataclass
 class Access:
-    """The credentials of one stack, read each time like a secret; `given` are all values that no text may show."""
+    """The credentials of one stack, read like a secret for each use; `secrets` are all values that no text may show."""
 
     cloud: CloudApi
     name: str
-    given: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._read = WAYS[self.name](self.cloud)
+        self._read = LOGINS[self.name](self.cloud)
 
     def read(self) -> CloudCredentials:
         """The contents of the secret now."""
         known = load(CloudCredentials, self._read())
-        self.given.update(known.secrets)
+        self.secrets.update(known.secrets)
         return known

@@ -24,7 +24,7 @@ FULL = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}
 class LimitedAws:
     """The accepted requests, in order, and the faults: `partial` entries are dropped from each call.
 
-    `skew` is how far AWS's clock is ahead of ours; `whole` makes SQS refuse a whole batch for one invalid entry.
+    `skew` is how far AWS's clock is ahead of ours. With `refuse_whole`, SQS refuses a batch with one invalid entry.
     """
 
     url: str = ""
@@ -33,7 +33,7 @@ class LimitedAws:
     tasks: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     partial: int = 0
     skew: timedelta = timedelta()
-    whole: bool = False
+    refuse_whole: bool = False
     calls: list[str] = field(default_factory=list)
 
     def client(self, **more: str) -> AwsClient:
@@ -52,7 +52,7 @@ class LimitedAws:
             for entry in entries
             if (refusal := aws_limits.of_message(entry["MessageBody"], entry["DelaySeconds"]))
         }
-        whole = aws_limits.of_message_batch(entries) or next(iter(wrong.values() if self.whole else ()), None)
+        whole = aws_limits.of_message_batch(entries) or next(iter(wrong.values() if self.refuse_whole else ()), None)
         if whole:
             return _refused(whole)
         failed = [{"Id": id_, "Code": no.code, "Message": no.message, "SenderFault": True} for id_, no in wrong.items()]

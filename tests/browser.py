@@ -18,7 +18,7 @@ SWITCHES = (
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--no-first-run", "--hide-scrollbars",
     "--force-color-profile=srgb", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds after which a silent browser is killed, so that the test fails."""
 
 
@@ -31,40 +31,40 @@ KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " "), "ArrowDown": (40, "
 """Keys that tests press: their code, and the text that they write."""
 
 
-def complaints_in(method: str, told: dict[str, Any]) -> list[str]:
-    """The text of an event that a console would show as an error."""
+def console_errors_in(method: str, fields: dict[str, Any]) -> list[str]:
+    """The texts that the console would show as errors for an event."""
     match method:
         case "Runtime.exceptionThrown":
-            details = told["exceptionDetails"]
+            details = fields["exceptionDetails"]
             return [f"{details['text']} {details.get('exception', {}).get('description', '')}"]
-        case "Runtime.consoleAPICalled" if told["type"] in ("error", "assert"):
-            return [str([argument.get("value") for argument in told["args"]])]
-        case "Log.entryAdded" if told["entry"]["level"] == "error":
-            return [f"{told['entry']['text']} {told['entry'].get('url', '')}"]
+        case "Runtime.consoleAPICalled" if fields["type"] in ("error", "assert"):
+            return [str([argument.get("value") for argument in fields["args"]])]
+        case "Log.entryAdded" if fields["entry"]["level"] == "error":
+            return [f"{fields['entry']['text']} {fields['entry'].get('url', '')}"]
     return []
 
 
 class Browser:
-    """One tab; `complaints` are the errors of its console."""
+    """One tab; `console_errors` are the errors that its console shows."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process, self._asked, self._unread = process, 0, b""
+        self._process, self._last_id, self._unread = process, 0, b""
         self._session: str | None = None
-        self.complaints: list[str] = []
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.console_errors: list[str] = []
+        target = self.command("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
-            self.ask(f"{domain}.enable")
+            self.command(f"{domain}.enable")
 
-    def ask(self, method: str, **parameters: Any) -> Any:
+    def command(self, method: str, **parameters: Any) -> Any:
         """The result of one command. Events before it are recorded."""
-        self._asked += 1
-        told = {"id": self._asked, "method": method, "params": parameters}
+        self._last_id += 1
+        fields = {"id": self._last_id, "method": method, "params": parameters}
         assert self._process.stdin
-        self._process.stdin.write(json.dumps(told | ({"sessionId": self._session} if self._session else {})).encode())
+        self._process.stdin.write(json.dumps(fields | ({"sessionId": self._session} if self._session else {})).encode())
         self._process.stdin.write(b"\0")
         self._process.stdin.flush()
-        while (message := self._next()).get("id") != self._asked:
+        while (message := self._next()).get("id") != self._last_id:
             pass
         assert "error" not in message, (method, message["error"])
         return message["result"]
@@ -73,26 +73,26 @@ class Browser:
         assert self._process.stdout
         while b"\0" not in self._unread:
             more = os.read(self._process.stdout.fileno(), 1 << 16)
-            assert more, "the browser has gone away"
+            assert more, "the browser has exited"
             self._unread += more
         text, _, self._unread = self._unread.partition(b"\0")
         message = json.loads(text)
-        self.complaints += complaints_in(message.get("method", ""), message.get("params", {}))
+        self.console_errors += console_errors_in(message.get("method", ""), message.get("params", {}))
         return message
 
     def open(self, url: str, width: int, height: int, dark: bool = False) -> None:
         """Load a page on a screen of that size, and wait for it."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                  mobile=width < 600)  # fmt: skip
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
-        self.ask("Page.navigate", url=url)
+        self.command("Emulation.setEmulatedMedia", features=[scheme])
+        self.command("Page.navigate", url=url)
         while self._next().get("method") != "Page.loadEventFired":
             pass
 
     def value(self, script: str) -> Any:
         """The value of an expression in the page."""
-        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        return self.command("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
     def awaited(self, script: str, seconds: float = 30) -> Any:
         """The value of an expression in the page as soon as it is truthy; None after a timeout."""
@@ -104,23 +104,24 @@ class Browser:
             }};
             look();
         }})"""
-        return self.ask("Runtime.evaluate", expression=until, returnByValue=True, awaitPromise=True)["result"]["value"]
+        answer = self.command("Runtime.evaluate", expression=until, returnByValue=True, awaitPromise=True)
+        return answer["result"]["value"]
 
     def press(self, key: str) -> None:
         """Press and release one of KEYS."""
         code, text = KEYS[key]
-        told: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        self.ask("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **told)
-        self.ask("Input.dispatchKeyEvent", type="keyUp", **told)
+        fields: dict[str, Any] = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.command("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **fields)
+        self.command("Input.dispatchKeyEvent", type="keyUp", **fields)
 
     def picture(self) -> bytes:
         """A screenshot as PNG."""
-        return base64.b64decode(self.ask("Page.captureScreenshot", format="png")["data"])
+        return base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"])
 
 
 @contextmanager
-def browsing(executable: str, profile: Path, patience: float = PATIENCE) -> Iterator[Browser]:
-    """Run a browser for the length of the block, with its files in `profile`; ends all of its processes."""
+def browsing(executable: str, profile: Path, timeout: float = TIMEOUT) -> Iterator[Browser]:
+    """Run a browser inside the block, with its files in `profile`, and then end all of its processes."""
     process = subprocess.Popen(
         # The browser uses descriptors 3 and 4 for the protocol.
         ["/bin/sh", "-c", 'exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null', executable, *SWITCHES,
@@ -128,7 +129,7 @@ def browsing(executable: str, profile: Path, patience: float = PATIENCE) -> Iter
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "HOME": str(profile)}, start_new_session=True,
     )  # fmt: skip
-    overdue = threading.Timer(patience, os.killpg, (process.pid, signal.SIGKILL))
+    overdue = threading.Timer(timeout, os.killpg, (process.pid, signal.SIGKILL))
     overdue.start()
     try:
         yield Browser(process)

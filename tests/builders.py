@@ -1,4 +1,4 @@
-"""Builders of values for tests of the decision: an ordinary case, of which each test changes what matters."""
+"""Builders of values for tests of the decision. Each builds an ordinary value, and a test changes what it needs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,7 +72,7 @@ def server(**changes: Any) -> Server:
 
 
 def record(kind: str, began: datetime, ended: datetime | None = None, **changes: Any) -> Action:
-    """An action record of the server; without an end, as from a cloud that does not report it."""
+    """An action record of the server; a cloud that does not report the end gives none."""
     return Action(kind, began, ended, **changes)
 
 
@@ -84,17 +84,17 @@ NOT_LISTED = LISTED[:1]
 
 
 def seen(volume: Volume | None, listing: tuple[Listed, ...] | None = LISTED, **changes: Any) -> Seen:
-    """A look at both planes and the running server."""
+    """What a look at both planes and the running server returns."""
     return Seen(volume, listing, **{"server": server() if listing is not None else None, **changes})
 
 
 def unread(volume: Volume | None) -> Seen:
-    """A look at the volume only, as during a detach."""
+    """What a look at the volume only returns, as during a detach."""
     return Seen(volume, listing_read=False)
 
 
 def progress(**changes: Any) -> Progress:
-    """The case of a request that is first seen now."""
+    """The progress of a request that is first seen now."""
     return Progress(**{"first_seen_at": NOW, **changes})
 
 
@@ -120,14 +120,14 @@ def accepted(seconds_ago: float, **changes: Any) -> Progress:
 
 
 def joined(seconds_ago: float, **changes: Any) -> Progress:
-    """Progress without a DELETE, in which somebody else's detach has been seen for that long."""
+    """Progress without a DELETE, while somebody else's detach has been under way for that long."""
     since = ago(seconds=seconds_ago)
     shown = {"first_seen_at": since, "detaching_since": since, "detaching_seen": True}
     return progress(**{"followed": attachment(), **shown, **changes})
 
 
 def case(so_far: Progress = FRESH, asked: DetachRequest | None = None) -> Case:
-    """A case without a look in this delivery."""
+    """A case that has not been looked at in this delivery."""
     return Case(asked or request(), Message("{}", "m-1", "queue", NOW), so_far)
 
 
@@ -140,7 +140,7 @@ def answer(kind: AnswerClass, reason: Reason | None = None, retry_after: float |
     return Classified(kind, f"test.{kind.value}", "as the cloud put it", reason, retry_after)
 
 
-def said(decision: Decision) -> str:
+def in_words(decision: Decision) -> str:
     """A decision in a word or two, for readable tables."""
     match decision:
         case Delete():

@@ -1,19 +1,18 @@
-"""A model of CloudWatch's alarms: which values it keeps, when it knows them, and what it decides.
+"""A model of CloudWatch's alarms: which values it keeps, when they arrive, and when alarms fire.
 
-The model is that of the CloudWatch User Guide ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing
+It follows the CloudWatch User Guide ("Alarm evaluation", "Configuring how CloudWatch alarms treat missing
 data", "Metric math syntax and functions"):
 
 - An alarm is evaluated every minute. A datapoint is the statistic over one period; the periods of an evaluation end at
   its time, so they slide.
-- CloudWatch retrieves more periods than EvaluationPeriods, the *evaluation range*. By how many more is not documented
-  (five for three in its example), so it is a parameter here, and an alarm has to work with any.
-- Of the datapoints that there are, the most recent EvaluationPeriods count. Only if there are fewer, missing ones fill
-  up, as TreatMissingData says. The alarm is on if DatapointsToAlarm of them are breaching.
-- FILL makes a datapoint of each period without one, the latest included: it is filled, and not missing, although its
-  data may only be late.
+- CloudWatch retrieves more periods than EvaluationPeriods, the *evaluation range*. AWS does not document how many
+  more (five for three in its example), so this is a parameter here, and an alarm has to work with any value.
+- The most recent EvaluationPeriods of the existing datapoints count. If there are fewer, the missing ones count as
+  TreatMissingData says. The alarm is on if DatapointsToAlarm of them are breaching.
+- FILL makes a datapoint for each period without one, including the latest, even if its data are only late.
 
-The data of a minute arrive late, all together. The delay is a parameter too (`Lag`), because AWS promises nothing. The
-model leaves out values of one minute that arrive in parts, and data that never arrive.
+The data of a minute arrive together and late. The delay is a parameter too (`Lag`), because AWS does not guarantee
+one. The model leaves out values of one minute that arrive in parts, and data that never arrive.
 """
 
 import math
@@ -61,7 +60,7 @@ PROMPT = Lag()
 
 @dataclass
 class Timeline:
-    """Values of metrics by the minute in which they were written, counted from the start; seconds go in."""
+    """Values of metrics by the minute in which they were written. All times are seconds from the start."""
 
     metrics: dict[Key, dict[int, Minute]] = field(default_factory=dict)
     ends: float = 0
@@ -78,8 +77,8 @@ class Timeline:
         was = minutes.get(minute, (0.0, -math.inf, 0))
         minutes[minute] = was[0] + total, max(was[1], total if most is None else most), was[2] + count
 
-    def lay(self, other: "Timeline", at: float) -> None:
-        """What happened elsewhere, from the second `at` on; whole minutes."""
+    def add_shifted(self, other: "Timeline", at: float) -> None:
+        """Add another timeline, shifted to start at the second `at`, in whole minutes."""
         shift = round(at / MINUTE)
         for key, minutes in other.metrics.items():
             for minute, (total, most, count) in minutes.items():
@@ -88,16 +87,16 @@ class Timeline:
 
 
 @dataclass
-class Known:
+class ArrivedData:
     """The values of a metric that have arrived. Periods that have arrived completely are computed once."""
 
-    happened: Timeline
+    timeline: Timeline
     lag: Lag
     _whole: dict[tuple[Key, str, int, int], float | None] = field(default_factory=dict)
 
     def statistic(self, key: Key, stat: str, start: int, end: int, now: int) -> float | None:
         """The statistic from `start` to `end`, as known by `now`, all in seconds; None without a value."""
-        minutes = self.happened.metrics.get(key)
+        minutes = self.timeline.metrics.get(key)
         if not minutes:
             return None
         asked, whole = (key, stat, start, end), now >= end + self.lag.most
@@ -129,7 +128,7 @@ def _count(known: list[Minute]) -> float:
 STATISTICS = {"Sum": _total, "Maximum": _most, "SampleCount": _count}
 
 
-def named(value: Any) -> str:
+def dimension_value(value: Any) -> str:
     """The value of a dimension: the stack's name is the service; resources have their names in the template."""
     match value:
         case {"Ref": "AWS::StackName"}:
@@ -137,12 +136,12 @@ def named(value: Any) -> str:
         case {"Ref": str(name)} | {"GetAtt": str(name)}:
             return name
         case {"Select": [_, {"Split": [_, inner]}]}:
-            return named(inner)
+            return dimension_value(inner)
     return str(value)
 
 
 def key_of(metric: Mapping[str, Any]) -> Key:
-    dimensions = frozenset((entry["Name"], named(entry["Value"])) for entry in metric["Dimensions"])
+    dimensions = frozenset((entry["Name"], dimension_value(entry["Value"])) for entry in metric["Dimensions"])
     return metric["Namespace"], metric["MetricName"], dimensions
 
 
@@ -170,14 +169,14 @@ class Alarm:
         return int(self.properties.get("DatapointsToAlarm", self.window))
 
     @cached_property
-    def asked(self) -> dict[str, tuple[Key, str]]:
+    def metrics(self) -> dict[str, tuple[Key, str]]:
         """The watched metrics and their statistics, by their names in metric math."""
         if "Metrics" not in self.properties:
             return {"": (key_of(self.properties), self.properties["Statistic"])}
         stats = {entry["Id"]: entry["MetricStat"] for entry in self.properties["Metrics"] if "MetricStat" in entry}
         return {id_: (key_of(stat["Metric"]), stat["Stat"]) for id_, stat in stats.items()}
 
-    def is_on(self, known: Known, now: int, more: int) -> bool:
+    def is_on(self, known: ArrivedData, now: int, more: int) -> bool:
         """Whether the alarm is on, with an evaluation range of `more` periods than the alarm evaluates."""
         ends = (now - at * self.period for at in range(self.window + more))
         datapoints = [value for end in ends if (value := self.datapoint(known, end, now)) is not None]
@@ -186,10 +185,10 @@ class Alarm:
         missing = max(0, self.window - len(datapoints))
         return breaching + missing * FILLED[self.properties["TreatMissingData"]] >= self.needed
 
-    def datapoint(self, known: Known, end: int, now: int) -> float | None:
+    def datapoint(self, known: ArrivedData, end: int, now: int) -> float | None:
         """The datapoint of the period that ends then, as known now."""
         values = {
-            id_: known.statistic(key, stat, end - self.period, end, now) for id_, (key, stat) in self.asked.items()
+            id_: known.statistic(key, stat, end - self.period, end, now) for id_, (key, stat) in self.metrics.items()
         }
         return self._calculated(values) if "Metrics" in self.properties else values[""]
 
@@ -207,12 +206,12 @@ class Alarm:
         except TypeError:
             return None
 
-    def states(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> Iterator[tuple[int, bool]]:
+    def states(self, timeline: Timeline, lag: Lag = PROMPT, more: int = 0) -> Iterator[tuple[int, bool]]:
         """The second of each evaluation, and whether the alarm is on, until its range has no more values."""
         span = (self.window + more + 1) * self.period + lag.most
-        known = Known(happened, lag)
-        for now in range(MINUTE, math.ceil(happened.ends / MINUTE) * MINUTE + span, MINUTE):
+        known = ArrivedData(timeline, lag)
+        for now in range(MINUTE, math.ceil(timeline.ends / MINUTE) * MINUTE + span, MINUTE):
             yield now, self.is_on(known, now, more)
 
-    def fires(self, happened: Timeline, lag: Lag = PROMPT, more: int = 0) -> bool:
-        return any(is_on for _, is_on in self.states(happened, lag, more))
+    def fires(self, timeline: Timeline, lag: Lag = PROMPT, more: int = 0) -> bool:
+        return any(is_on for _, is_on in self.states(timeline, lag, more))

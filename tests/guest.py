@@ -24,11 +24,11 @@ READERS = (
 )  # fmt: skip
 """The commands that the script needs on any system."""
 
-GONE = r"""gone() { # a device, out of sysfs
+GONE = r"""gone() { # remove a device from sysfs
     rm -rf "$ROOT/sys/class/block/$1"
     rm -rf "$ROOT"/sys/class/block/*/holders/"$1" "$ROOT"/sys/class/block/*/*/holders/"$1"
 }
-mapped() { # devices whose name of device-mapper is, or begins with, this
+mapped() { # devices whose device-mapper name is this, or begins with it
     for entry in "$ROOT"/sys/class/block/dm-*; do
         case $(cat "$entry/dm/name" 2>/dev/null) in "$1" | "$1"[0-9-]*) gone "${entry##*/}" ;; esac
     done
@@ -52,15 +52,15 @@ ASKING = ("zpool list", "zpool status")
 
 
 @dataclass(frozen=True)
-class Told:
-    """The output of the script, and its exit status."""
+class ScriptOutcome:
+    """The script's JSON report and its exit status."""
 
     status: int
-    said: dict[str, Any]
+    report: dict[str, Any]
 
     @property
     def kinds(self) -> set[str]:
-        return {entry["kind"] for entry in self.said["held_by"]}
+        return {entry["kind"] for entry in self.report["held_by"]}
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Guest:
         for name, effect in TOOLS.items():
             self.tool(name, effect)
 
-    # -------------------------------------------------------------------------------------------- what there is
+    # ---------------------------------------------------------------------------------------------- contents
 
     def tool(self, name: str, effect: str) -> None:
         """A command that records its call, and then runs this."""
@@ -110,8 +110,8 @@ class Guest:
         return self
 
     def mapped(self, name: str, on: Sequence[str], called: str, uuid: str) -> "Guest":
-        """A device of device-mapper on top of others."""
-        path = self._resting(name, on)
+        """A device-mapper device on top of others."""
+        path = self._stacked(name, on)
         (path / "dm").mkdir()
         (path / "dm/name").write_text(f"{called}\n")
         (path / "dm/uuid").write_text(f"{uuid}\n")
@@ -119,13 +119,13 @@ class Guest:
         return self
 
     def array(self, name: str, on: Sequence[str]) -> "Guest":
-        """An array of md."""
-        (self._resting(name, on) / "md").mkdir()
+        """An md array."""
+        (self._stacked(name, on) / "md").mkdir()
         return self
 
     def other(self, name: str, on: Sequence[str]) -> "Guest":
         """Another kind of device on top of others."""
-        self._resting(name, on)
+        self._stacked(name, on)
         return self
 
     def mount(
@@ -142,7 +142,7 @@ class Guest:
         return self
 
     def process(self, number: int, called: str, opens: str | None = None, namespace: int = 1) -> "Guest":
-        """A process, the device that it has open, and its mount namespace."""
+        """A process with its open device and its mount namespace."""
         home = self.root / "proc" / str(number)
         for folder in ("fd", "ns"):
             (home / folder).mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ class Guest:
         return self
 
     def pool(self, name: str, *paths: str) -> "Guest":
-        """An imported pool of ZFS."""
+        """An imported ZFS pool."""
         (self.root / "sys/module/zfs").mkdir(parents=True, exist_ok=True)
         lines = "".join(f"\t  {path}  ONLINE  0 0 0\n" for path in paths)
         (self.root / "pools" / name).write_text(f"  pool: {name}\n\t{name}  ONLINE  0 0 0\n{lines}")
@@ -171,7 +171,7 @@ class Guest:
         (path / "dev").write_text(self._numbers[name] + "\n")
         (self.root / "dev" / name).touch()
 
-    def _resting(self, name: str, on: Sequence[str]) -> Path:
+    def _stacked(self, name: str, on: Sequence[str]) -> Path:
         path = self.root / "sys/class/block" / name
         self._device(path, name)
         for below in on:
@@ -179,7 +179,7 @@ class Guest:
             (path / "slaves" / below).mkdir()
         return path
 
-    # ----------------------------------------------------------------------------------------------- what it does
+    # ------------------------------------------------------------------------------------------ running the script
 
     @cached_property
     def path(self) -> str:
@@ -197,11 +197,11 @@ class Guest:
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    def told(self, *arguments: str) -> Told:
-        """Its output about the volume, from JSON."""
+    def outcome(self, *arguments: str) -> ScriptOutcome:
+        """Run the script for the volume, and parse its JSON output."""
         done = self.run("--volume-id", VOLUME, *arguments, "--json")
         assert "" == done.stderr
-        return Told(done.returncode, json.loads(done.stdout))
+        return ScriptOutcome(done.returncode, json.loads(done.stdout))
 
     @property
     def changes(self) -> list[str]:
@@ -215,7 +215,7 @@ class Guest:
 
 
 def shells() -> list[Any]:
-    """The shells that servers use as /bin/sh, each with the other commands there."""
+    """The shells that servers use as /bin/sh, each with the commands of its system."""
     busybox = shutil.which("busybox")
     known = [
         ("dash", [shutil.which("dash")], None),

@@ -45,7 +45,7 @@ def unsigned(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | Non
 
 
 def with_token(value: Any, kind: str = JSON_TYPE, headers: Mapping[str, str] | None = None) -> HttpRequest:
-    """A POST of a sender that cannot sign."""
+    """A POST with a bearer token, for senders that cannot sign."""
     return unsigned(value, kind, {"authorization": f"Bearer {TOKEN}", **(headers or {})})
 
 
@@ -114,7 +114,7 @@ def endpoint(
     return WebhookEndpoint(rules, key_ring or FakeKeyRing(), queue or FakeQueue(), MESSAGE_KEYS, lambda: now, store)
 
 
-def said(answer: HttpAnswer) -> Any:
+def body_of(answer: HttpAnswer) -> Any:
     """The parsed body of an answer."""
     return json.loads(answer.body)
 
@@ -123,7 +123,7 @@ def problem_of(answer: HttpAnswer, status: int) -> Any:
     """The RFC 9457 problem in an answer."""
     assert answer.status == status, answer
     assert answer.all_headers["Content-Type"] == PROBLEM_TYPE
-    problem = said(answer)
+    problem = body_of(answer)
     assert problem["status"] == status
     assert problem["type"] == "about:blank"
     assert problem["title"]
@@ -143,7 +143,7 @@ def requests_read(queue: FakeQueue) -> list[DetachRequest]:
 
 @dataclass
 class FakeStore:
-    """A store with the test's contents and marks; with `trouble` it does not answer."""
+    """A store with given contents and marks; with `trouble` it does not answer."""
 
     kept: dict[str, Kept] = field(default_factory=dict)
     trouble: str | None = None
@@ -162,8 +162,8 @@ class FakeStore:
         return self.kept.get(verdict_id, Kept())
 
 
-def asking(
+def status_request(
     path: str, method: str = "GET", secret: str = LOCAL_SECRET, at: datetime = NOW, body: bytes = b""
 ) -> HttpRequest:
-    """A request for a status, signed over the empty body."""
+    """A signed request for a status, with an empty body."""
     return HttpRequest(method, Post({}, b"").signed(secret, at, "msg_1").headers, body, "http-request-1", path=path)

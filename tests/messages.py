@@ -37,7 +37,7 @@ class RotatingKeys:
 
 START = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 ALWAYS_NEW = datetime(2100, 1, 1, tzinfo=UTC)
-"""A time in the future. It counts as now, so a request with it never expires."""
+"""A time in the future, which counts as now, so that a request never expires."""
 
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
 VOLUME = "b53f23bd-ee8f-49ec-9420-d1acfeaf91d6"
@@ -66,12 +66,12 @@ def continuation(request: DetachRequest, progress: Progress) -> str:
 
 
 def waiting(to: str, event: Event, **more: Any) -> str:
-    """The message of a verdict that waits for its delivery to a consumer."""
+    """The message of a verdict that waits for delivery to a consumer."""
     return ours(WaitingDelivery(to=to, event=event, **{"since": START, **more}).model_dump(mode="json"))
 
 
 def ours(value: Mapping[str, Any]) -> str:
-    """A message of our own with any contents, and a valid MAC."""
+    """One of our own messages with any contents and a valid MAC."""
     return signed({name: item for name, item in value.items() if name != MAC}, MESSAGE_KEYS.mac)
 
 
@@ -104,14 +104,14 @@ def cloudevent_faults(event: Mapping[str, Any]) -> list[str]:
     """Check an event by the JSON schema of CloudEvents 1.0: required names, types, no empty text."""
     faults = [f"{name} is missing" for name in REQUIRED_ATTRIBUTES if name not in event]
     texts = [name for name in (*TEXT_ATTRIBUTES, "time", "tracestate") if name in event]
-    faults += [f"{name} is no text" for name in texts if not (isinstance(event[name], str) and event[name])]
+    faults += [f"{name} is not a string" for name in texts if not (isinstance(event[name], str) and event[name])]
     if event.get("specversion") != "1.0":
         faults.append("specversion is not 1.0")
     if datetime.fromisoformat(str(event.get("time", START.isoformat()))).tzinfo is None:
         faults.append("time has no zone")
-    faults += [f"{name} is no attribute name" for name in event if not (name.isascii() and name.isalnum())]
+    faults += [f"{name} is not an attribute name" for name in event if not (name.isascii() and name.isalnum())]
     if not isinstance(event.get("data"), dict):
-        faults.append("data is no object")
+        faults.append("data is not an object")
     return faults
 
 

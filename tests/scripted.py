@@ -1,4 +1,4 @@
-"""A web server that gives the answers of a test, and records the requests."""
+"""A web server with scripted answers that records its requests."""
 
 import json
 import socket
@@ -36,7 +36,7 @@ BROKEN = Reply(reset=True)
 
 
 @dataclass
-class Asked:
+class RecordedRequest:
     """One recorded request."""
 
     headers: dict[str, str]
@@ -51,11 +51,11 @@ class Asked:
 
 @dataclass
 class Script:
-    """The answers in order, of which the last one repeats, and the recorded requests."""
+    """The answers in order (the last one repeats), and the recorded requests."""
 
     url: str
     replies: list[Reply] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[RecordedRequest] = field(default_factory=list)
 
     def then(self, *replies: Reply) -> None:
         self.replies += replies
@@ -71,14 +71,14 @@ class _Listener(ThreadingHTTPServer):
 
 class _Connection(BaseHTTPRequestHandler):
     server: _Listener
-    # Without keep-alive every answer closes its connection, so that none outlives a test.
+    # Without keep-alive every answer closes its connection, so that no connection outlives a test.
     protocol_version = "HTTP/1.0"
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         script = self.server.script
         headers = {name.lower(): value for name, value in self.headers.items()}
-        script.asked.append(Asked(headers, body, self.command, self.path))
+        script.asked.append(RecordedRequest(headers, body, self.command, self.path))
         answer = script.next()
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -95,10 +95,10 @@ class _Connection(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def client_of(script: Script, naps: list[float] | None = None, **more: str) -> AwsClient:
+def client_of(script: Script, pauses: list[float] | None = None, **more: str) -> AwsClient:
     """A client of the scripted AWS that records its pauses instead of sleeping."""
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url, **more}
-    return AwsClient(environment, sleep=(naps if naps is not None else []).append)
+    return AwsClient(environment, sleep=(pauses if pauses is not None else []).append)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from shared.ports import Cloud, Clouds, Consumer, Event, K, Macs, QueueMessage, 
 from shared.service import Service
 from shared.settings import CloudCredentials, DetachApi, Settings, load
 from shared.telemetry.logs import Logs, logger
-from shared.visit import Visits
+from shared.visit import Visits, Workers
 from simulator import CloudApi, Deployment, InProcessAdapter, World
 from simulator.aws_limits import of_event, of_message
 from tests.access import Access, chosen
@@ -46,22 +46,22 @@ LINES: list[str] = []
 """Every log line of all stacks."""
 
 
-class _Remembering(logging.Handler):
+class _Collector(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         LINES.append(self.format(record))
 
 
-def _remember_lines() -> None:
-    handler = _Remembering()
+def _collect_lines() -> None:
+    handler = _Collector()
     handler.setFormatter(logger.registered_formatter)
     logging.getLogger(logger.name).handlers[:] = [handler]
 
 
-_remember_lines()
+_collect_lines()
 
 
 class Clock:
-    """A clock that a test moves."""
+    """A clock that tests move."""
 
     def __init__(self, now: datetime = START) -> None:
         self.now = now
@@ -93,7 +93,7 @@ class Effects:
         # Every effect takes some time, so that the clock distinguishes before and after.
         self.tick()
         number = len(self.log)
-        # Somebody else acts just before this effect, such as another requester, an operator or a second delivery.
+        # Another requester, an operator or a second delivery acts just before this effect.
         if number in self.interventions:
             self.interventions.pop(number)(name)
         self.log.append(name)
@@ -124,21 +124,21 @@ class Queued:
 
     @property
     def late(self) -> timedelta:
-        """How long after its delay the message was first received, because other invocations took their time."""
+        """How long after its delay the message was first received. Other invocations can delay it."""
         received = self.first_received_at or self.sent_at + self.delay
         return max(received - self.sent_at - self.delay, timedelta())
 
     def received(self) -> Message:
-        told = self.sent_at, self.first_received_at, self.receive_count, self.attributes
-        return Message(self.body, self.id, QUEUE_ARN, *told)
+        fields = self.sent_at, self.first_received_at, self.receive_count, self.attributes
+        return Message(self.body, self.id, QUEUE_ARN, *fields)
 
 
 class VirtualQueue:
     """The features of SQS that the product uses: delay, visibility timeout, receive count, dead letters.
 
-    `refuse` says which of our messages it refuses; `sent` are those that it accepted. It refuses messages beyond AWS's
-    limits and records them in `illegal`. Its clock is `ahead` of ours. `died` has the id of each message that became a
-    dead letter, even if it was handled later. `ever` has all messages. `order` shuffles the deliveries.
+    `refuse` decides which of our messages it refuses; `sent` has those that it accepted. It refuses messages beyond
+    AWS's limits and records them in `illegal`. Its clock is `ahead` of ours. `died` has the id of each message that
+    became a dead letter, even if it was handled later. `ever` has all messages. `order` shuffles the deliveries.
     """
 
     def __init__(self, clock: Clock, effects: Effects | None = None) -> None:
@@ -157,7 +157,7 @@ class VirtualQueue:
         self.order: Random | None = None
 
     def put(self, body: str, delay: float = 0, id: str | None = None) -> Queued:
-        """Send a message from outside; with the `id` of another message it is its duplicate."""
+        """Send a message from outside; the `id` of another message makes it a duplicate."""
         self._put += 1
         self.copies |= id is not None
         now = self._clock()
@@ -223,7 +223,7 @@ class VirtualQueue:
         return len(self.messages)
 
 
-class Said(NamedTuple):
+class Offer(NamedTuple):
     """When an event was first sent to the bus, and when that invocation began."""
 
     began: datetime
@@ -231,22 +231,22 @@ class Said(NamedTuple):
 
 
 class VirtualBus:
-    """Records events in order, as their JSON; `refuse` says which it refuses.
+    """Records events in order, as JSON; `refuse` decides which it refuses.
 
     It refuses events beyond AWS's limits and records them in `illegal`. `offered` has the time of each first attempt.
     """
 
-    def __init__(self, effects: Effects | None = None, said: Callable[[], Said] | None = None) -> None:
+    def __init__(self, effects: Effects | None = None, offer: Callable[[], Offer] | None = None) -> None:
         self._effects = effects or Effects()
-        self._said = said or (lambda: Said(START, START))
+        self._offer = offer or (lambda: Offer(START, START))
         self.refuse: Callable[[Event], bool] = lambda event: False
         self.events: list[dict[str, Any]] = []
         self.illegal: list[str] = []
-        self.offered: dict[str, Said] = {}
+        self.offered: dict[str, Offer] = {}
 
     def emit(self, events: Mapping[K, Event], deadline: datetime | None = None) -> Mapping[K, Unsent]:
         for event in events.values():
-            self.offered.setdefault(json.dumps(json.loads(event.body)), self._said())
+            self.offered.setdefault(json.dumps(json.loads(event.body)), self._offer())
         refused = {key: Unsent("InternalFailure") for key, event in events.items() if self.refuse(event)}
         for key, event in events.items():
             if illegal := of_event(event.source, event.type, event.body):
@@ -301,12 +301,12 @@ class OneCloud:
 
 
 class Stack:
-    """Runs messages through the service until nothing is left to do.
+    """Delivers messages to the service until the queue is empty.
 
     `access` is the kind of login, by default the `chosen` one.
 
-    `began` has the begin of each running invocation, `unfinished` the ids of messages with an unacknowledged delivery,
-    `late` the DELETEs that outlived their invocation.
+    `began` has the start of each running invocation, `unfinished` the ids of messages with an unacknowledged delivery,
+    and `late` the DELETEs that outlived their invocation.
     """
 
     def __init__(
@@ -330,7 +330,7 @@ class Stack:
         if self.settings.detach_api is DetachApi.BMS_V1:
             self.cloud.deployment.close_compute()
         self.queue = VirtualQueue(self.clock, self.effects)
-        self.bus = VirtualBus(self.effects, lambda: Said(self.began[-1], self.clock()))
+        self.bus = VirtualBus(self.effects, lambda: Offer(self.began[-1], self.clock()))
         self.began: list[datetime] = [self.clock()]
         self.unfinished: set[str] = set()
         self.late: list[str] = []
@@ -364,8 +364,8 @@ class Stack:
             self.late.append(f"{name} ended at {self.clock()}, its invocation at {ends}")
 
     def _start(self) -> Service:
-        """A fresh process."""
-        visits = Visits(self.clouds(), self.settings.policy, self.clock, at_once=1)
+        """Start a new process."""
+        visits = Visits(self.clouds(), self.settings.policy, self.clock, Workers(1))
         return self._mutate(Service(self.settings.event_type_prefix, visits, self.outlets, self.queue.delete))
 
     def run(self, most_deliveries: int = 2000) -> None:
@@ -379,12 +379,12 @@ class Stack:
         """Move the clock to the next message and deliver it, dead letters last; False if there is none."""
         at = self.queue.next_visible()
         if at is None:
-            return self._bury()
+            return self._handle_dead_letters()
         self.clock.now = max(self.clock.now, at)
         self.deliver(self.queue.receive(self.batch))
         return True
 
-    def _bury(self) -> bool:
+    def _handle_dead_letters(self) -> bool:
         """Let report_dead_letter handle the dead letters."""
         last = DeadLetters(self.settings.event_type_prefix, self.outlets)
         for message in list(self.queue.dead_letters):
@@ -400,7 +400,7 @@ class Stack:
         return False
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
-        """One invocation, in this process or in another one. After a death the next one is a new process."""
+        """One invocation, in this process or with `elsewhere` in another one. After a death, a new process starts."""
         service = self._start() if elsewhere else self.service
         self.began.append(self.clock())
         try:
@@ -460,7 +460,7 @@ class Bench(Stack):
         return Message(body, id, QUEUE_ARN, self.clock.now)
 
     def handle(self, *bodies: str, deadline: datetime | None = None) -> Mapping[str, Unsent]:
-        """One invocation with these messages, `m-0` and so on; returns those that return to the queue."""
+        """One invocation with these messages, `m-0` and so on; returns the unsent ones."""
         messages = [self.message(body, f"m-{number}") for number, body in enumerate(bodies)]
         return self.service.handle(messages, deadline).unsent
 
@@ -512,7 +512,7 @@ class Site:
         self.attachment = self.world.attach(self.server, self.volume, device="/dev/sdb", attached_at=LONG_AGO)
 
     def connect(self, **changes: object) -> OpenStackCloud:
-        """Log in again, optionally with other credentials."""
+        """Log in again, by default with the same credentials."""
         credentials = credentials_of(self.api, **changes)
         return connect(lambda _: credentials, self.http(self.api), self.clock)
 

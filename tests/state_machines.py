@@ -1,4 +1,4 @@
-"""Step Functions beside the local stack, with moto's interpreter of state machines."""
+"""Step Functions next to the local stack, with moto's interpreter of state machines."""
 
 import json
 import time
@@ -23,7 +23,7 @@ PATIENCE = 60
 
 @dataclass
 class Workflows:
-    """A state machine beside the stack, and the queues of its next steps."""
+    """A state machine next to the stack, and the queues of its next steps."""
 
     stack: Stack
     machine: str
@@ -45,15 +45,15 @@ class Workflows:
                 answer: dict[str, Any] = found
                 return answer
             time.sleep(0.05)
-        raise AssertionError("the execution does not end")
+        raise AssertionError("the execution did not end")
 
-    def told(self, queue: str) -> list[dict[str, Any]]:
+    def received(self, queue: str) -> list[dict[str, Any]]:
         return self.stack.aws.receive(queue, wait_seconds=0)
 
 
 @contextmanager
 def state_machine(stack: Stack, definition: str, patch: pytest.MonkeyPatch) -> Iterator[Workflows]:
-    """A machine that moto executes; it reaches its own services on that port."""
+    """A state machine that moto executes, with moto's own services behind it."""
     endpoint = stack.environment["AWS_ENDPOINT_URL"]
     patch.setenv("MOTO_PORT", str(urlsplit(endpoint).port))
     patch.setattr(StepFunctionResponse, "send_task_failure", _with_its_cause)
@@ -67,7 +67,7 @@ def state_machine(stack: Stack, definition: str, patch: pytest.MonkeyPatch) -> I
 
 
 def _with_its_cause(response: StepFunctionResponse) -> ActionResult:
-    """Pass on the cause of a failure, which moto loses on the way to its interpreter."""
+    """Pass on the cause of a failure, which moto does not pass to its interpreter."""
     token, error, cause = (response._get_param(name) for name in ("taskToken", "error", "cause"))
     backend: Any = response.stepfunction_backend
     backend.send_task_failure(token, error=error, cause=cause)

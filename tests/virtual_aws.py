@@ -1,4 +1,4 @@
-"""AWS in memory, in virtual time, behind the real adapters. It enforces AWS's limits and fails now and then.
+"""AWS in memory, in virtual time, behind the real adapters. It enforces AWS's limits and fails at random.
 
 The service uses its own clients for SQS and EventBridge, so their batches are checked against AWS's limits too. No
 sockets are used.
@@ -29,7 +29,7 @@ ADDRESS = "http://aws.test"
 
 BUSY = {"Code": "InternalError", "Message": "", "SenderFault": False}
 FULL = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}
-NOT_NOW: tuple[Answer, ...] = (
+FAILURES: tuple[Answer, ...] = (
     (500, {"__type": "InternalFailure", "message": ""}),
     (503, {"__type": "ServiceUnavailable", "message": ""}),
     (400, {"__type": "ThrottlingException", "message": "slow down"}),
@@ -38,7 +38,7 @@ NOT_NOW: tuple[Answer, ...] = (
 
 @lru_cache
 def _threads() -> ThreadPoolExecutor:
-    """The adapter for all clients of a process."""
+    """The threads of all clients of a process."""
     return ThreadPoolExecutor(1, "aws")
 
 
@@ -60,7 +60,7 @@ class VirtualAws(BaseAdapter):
     def __post_init__(self) -> None:
         super().__init__()
         http = requests.Session()
-        http.trust_env = False  # proxies do not reach memory
+        http.trust_env = False  # a proxy cannot reach an in-memory service
         http.mount(ADDRESS, self)
         environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": ADDRESS}
         self.client = AwsClient(environment, http, self.clock.sleep, self.clock, _threads())
@@ -71,22 +71,22 @@ class VirtualAws(BaseAdapter):
     def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
         operation = request.headers["X-Amz-Target"].partition(".")[2]
         payload = json.loads(request.body or b"")
-        status, told = self._out_of_order("calls refused", NOT_NOW) or self._answer(operation, payload["Entries"])
-        if self._out_of_order("answers lost", (True,)):
+        status, body = self._failure("calls refused", FAILURES) or self._answer(operation, payload["Entries"])
+        if self._failure("answers lost", (True,)):
             raise requests.ConnectionError("(virtual)")
         answer = requests.Response()
         answer.request, answer.url, answer.status_code = request, ADDRESS, status
-        answer._content = json.dumps(told).encode()
+        answer._content = json.dumps(body).encode()
         return answer
 
     def close(self) -> None:
         """Nothing to close."""
 
-    def _out_of_order(self, what: str, ways: Sequence[Any]) -> Any:
+    def _failure(self, what: str, failures: Sequence[Any]) -> Any:
         if self.random.random() >= self.trouble:
             return None
         self.happened[what] += 1
-        return self.random.choice(ways)
+        return self.random.choice(failures)
 
     def _answer(self, operation: str, entries: Sequence[Mapping[str, Any]]) -> Answer:
         return self._send_batch(entries) if operation == "SendMessageBatch" else self._put_events(entries)
@@ -100,7 +100,7 @@ class VirtualAws(BaseAdapter):
             if no := aws_limits.of_message(entry["MessageBody"], entry["DelaySeconds"]):
                 self._refused(no)
                 failed.append({"Id": entry["Id"], "Code": no.code, "Message": no.message, "SenderFault": True})
-            elif self._out_of_order("messages not taken", (True,)):
+            elif self._failure("messages not taken", (True,)):
                 failed.append({"Id": entry["Id"], **BUSY})
             else:
                 queued = self.queue.put(entry["MessageBody"], entry["DelaySeconds"])
@@ -115,7 +115,7 @@ class VirtualAws(BaseAdapter):
             if no := aws_limits.of_event(entry["Source"], entry["DetailType"], entry["Detail"]):
                 self._refused(no)
                 results.append({"ErrorCode": no.code, "ErrorMessage": no.message})
-            elif self._out_of_order("events not taken", (True,)):
+            elif self._failure("events not taken", (True,)):
                 results.append(FULL)
             else:
                 self.bus.events.append(json.loads(entry["Detail"]))

@@ -24,8 +24,8 @@ Users can edit metadata and tags, so this is a filter and no security boundary.
 
 def page() -> str:
     """The whole page."""
-    signals = (f"- {one.name}: `{one.wanted}{'…' if one.begins else ''}`" for one in SIGNALS)
-    special = (_item(f"- **{one.about}**: {one.text}; {one.here}") for one in SPECIAL)
+    signals = (f"- {one.name}: `{one.wanted}{'…' if one.begins else ''}` ({one.source})" for one in SIGNALS)
+    special = (_item(f"- **{one.about}**: {one.text}; {one.here} ({one.source})") for one in SPECIAL)
     return TEXT.format(signals="\n".join(signals), special="\n".join(special))
 
 

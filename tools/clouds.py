@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED, logins, too_many
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED, WAYS, too_many
 from tools.cloud_files import CloudsError, Files, merged
 
 SITE = Path("/etc/openstack")
@@ -168,7 +168,10 @@ def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
 
 def several(values: Mapping[str, str]) -> str | None:
     """What to do about values of several kinds of login, in names of variables; None if they are of one kind."""
-    return None if "auth_type" in values else too_many(logins(f"OS_{key.upper()}" for key in values))
+    if "auth_type" in values:
+        return None
+    told = sorted((f"OS_{key.upper()}" for key in values), reverse=True)
+    return too_many({way: name for begins, way in WAYS.items() for name in told if name.startswith(begins)})
 
 
 def auth_type_of(values: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import requests
 
 from shared.cloud import parse as wire
+from shared.cloud.classify import reason_of
 from shared.cloud.http import Calls, sessions
 from shared.cloud.keystone import Login, ReadCredentials
 from shared.cloud.openstack import OpenStackCloud, Read
@@ -40,6 +41,9 @@ STATES: Mapping[str, Ended] = {
 }
 """The meaning of a job's states (BMS API, "Querying Task Statuses")."""
 
+TOLD_BY_JOBS = (Reason.VOLUME_LOCKED, Reason.VOLUME_FROZEN, Reason.FORBIDDEN)
+"""Reasons that the code of a failed job may give. Otherwise the server is said to have kept the disk."""
+
 JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,64}", re.ASCII)
 """The documentation shows 32 hex digits or a UUID. The pattern excludes characters that would change a path."""
 
@@ -53,6 +57,12 @@ class Job(NamedTuple):
     ended: Ended
     code: str = ""
     why: str = ""
+
+    @property
+    def reason(self) -> Reason | None:
+        """What the code says about the disk or the rights. Whether something exists, the planes tell."""
+        told = reason_of(self.code, self.why) if self.ended is Ended.FAILED else None
+        return told if told in TOLD_BY_JOBS else None
 
     @property
     def said(self) -> str:
@@ -190,7 +200,7 @@ class BareMetalCloud(OpenStackCloud):
         evidence = tuple(
             call.model_copy(update={"code": told.code or None, "message": told.why or None}) for call in reading.calls
         )
-        return Reading(told.ended, evidence, told.said)
+        return Reading(told.ended, evidence, told.said, told.reason)
 
     def actions(self, _server_id: str) -> Reading[tuple[Action, ...]]:
         """Empty: the service keeps no records of actions."""
@@ -202,7 +212,10 @@ class BareMetalCloud(OpenStackCloud):
         begun = None
         if answer is not None:
             classified, begun = accepted(answer, classified)
-        return Reading(Sent(classified, begun), (self._evidence(DELETE_CALL, answer, classified),))
+        evidence = self._evidence(DELETE_CALL, answer, classified)
+        if begun:
+            evidence = evidence.model_copy(update={"message": f"job {begun}"})
+        return Reading(Sent(classified, begun), (evidence,))
 
 
 def connect(

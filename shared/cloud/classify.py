@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from shared.cloud.answers import TABLE, Row
-from shared.model import Answer, AnswerClass, Classified
+from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LONGEST_RETRY_AFTER
 from shared.redact import redact
 from shared.retry_after import seconds
@@ -48,6 +48,12 @@ def classify(answer: Answer, *, now: datetime | None = None) -> Classified:
         reason=row.reason if row else None,
         retry_after=row.retry_after if wait is None and row else wait,
     )
+
+
+def reason_of(code: str, message: str) -> Reason | None:
+    """The reason that a service's code means wherever it stands, such as in a job; None if it means no failure."""
+    row = next(_rows((code,), 400, message[:_MATCHED]), None)
+    return row.reason if row else None
 
 
 # -------------------------------------------------------------------------------------------------- the table

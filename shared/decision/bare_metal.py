@@ -30,7 +30,8 @@ class Signal:
     """A property that only a bare metal server has: a value that is `read` equals `wanted`, or starts with it if
     `begins`.
 
-    `name` is for people; `source` is the documentation.
+    `name` is for people; `source` is the page of the cloud's documentation ("BMS API: BMS details" is its chapter
+    about querying details of a BMS), or the microversion of compute.
     """
 
     name: str
@@ -46,15 +47,15 @@ class Signal:
 
 
 SIGNALS = (
-    Signal("metadata metering.resourcetype", TYPE, "BMS API, querying details of a BMS: metadata",
+    Signal("metadata metering.resourcetype", TYPE, "BMS API: BMS details",
         lambda server: [server.metadata.get("metering.resourcetype")]),
-    Signal("tag", TYPE, "BMS API (native), querying BMSs: tags, from microversion 2.26", lambda server: server.tags),
-    Signal("flavor id", FLAVORS, "BMS API (native), querying details of a BMS: flavor; below microversion 2.47",
+    Signal("tag", TYPE, "BMS API: BMSs, from 2.26", lambda server: server.tags),
+    Signal("flavor id", FLAVORS, "BMS API: BMS details, below 2.47",
         lambda server: [server.flavor.id], begins=True),
-    Signal("flavor original_name", FLAVORS, "Nova, API version history: the flavor in a server, from 2.47",
+    Signal("flavor original_name", FLAVORS, "Nova API history, 2.47",
         lambda server: [server.flavor.name], begins=True),
     Signal("flavor extra_specs resource_type", "ironic",
-        "BMS API (native), querying extra_specs of a BMS flavor; in a server from 2.47",
+        "BMS API: flavor extra_specs",
         lambda server: [server.flavor.resource_type]),
 )  # fmt: skip
 """Ordered by strength; one is enough."""
@@ -107,33 +108,33 @@ SYSTEM_DISK = Special(
     "system disk",
     "on a bare metal server the disk at /dev/sda is the system disk, unless the server boots from a local disk",
     "`allow_system_disk` detaches it from a stopped server only",
-    "BMS user guide, detaching a disk",
+    "BMS guide: detaching",
 )
 SPECIAL = (
     SYSTEM_DISK,
     Special("device names",
         "they differ between API and server",
         "the server's own names are never compared",
-        "BMS user guide, attaching data disks, disk FAQ; BMS API, querying disks"),
+        "BMS guide: attaching, FAQ"),
     Special("number of disks",
         f"at most {VOLUMES} EVS disks",
         f"`volume_ids` takes {VOLUMES}",
-        "BMS API, attaching an EVS disk"),
+        "BMS API: attaching"),
     Special("hot detach",
         "flavors without an SDI card have no EVS disks",
         "upstream Ironic cannot hot detach, which ends in `refused_by_server`",
-        "BMS user guide, attaching data disks; Nova, Ironic driver"),
+        "BMS guide: attaching; Nova's Ironic driver"),
     Special("one change at a time",
         "a call detaches one disk",
         "disks follow one another, and a busy server (409) is tried again",
-        "BMS API, attaching an EVS disk"),
+        "BMS API: attaching"),
     Special("power",
         "a shutdown from inside is not a stop",
         "the cloud's status counts",
-        "BMS user guide, stopping a BMS"),
+        "BMS guide: stopping"),
     Special("region",
         "documented for eu-de only",
         "not checked",
-        "Open Telekom Cloud, regions and endpoints"),
+        "Regions and Endpoints"),
 )  # fmt: skip
 """What the documentation says about bare metal servers only. docs/bare-metal.md is generated from it."""

@@ -231,12 +231,13 @@ def refused(case: Case, policy: Policy, now: datetime) -> Decision | None:
         return None
     status, ended = case.volume.status if case.volume else "gone", case.seen.ended if case.seen else None
     if ended is Ended.FAILED:
-        return failed(Reason.REFUSED_BY_SERVER, f"{_said(case)}; the volume is {status}")
-    told = ended not in (Ended.RUNNING, Ended.SUCCEEDED) or now >= accepted_at + policy.confirm_timeout
+        told = case.seen.reason if case.seen else None
+        return failed(told or Reason.REFUSED_BY_SERVER, f"{_said(case)}; the volume is {status}")
+    over = ended not in (Ended.RUNNING, Ended.SUCCEEDED) or now >= accepted_at + policy.confirm_timeout
     # The status of a shared volume may come from another server's detach.
     seen = case.progress.detaching_seen and not (case.volume and case.volume.multiattach)
     settled = seen or now >= accepted_at + timedelta(seconds=REFUSAL_UNMARKED_AFTER)
-    if told and settled and case.progress.idle_reads >= REFUSAL_READS:
+    if over and settled and case.progress.idle_reads >= REFUSAL_READS:
         how = "went back to" if seen else "has stayed"
         return failed(Reason.REFUSED_BY_SERVER, f"the volume {how} {status} with the same attachment")
     return requeue(case, policy, now, f"accepted; the volume is {status}")

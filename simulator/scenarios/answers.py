@@ -13,7 +13,7 @@ def _delete_meets(stage: Stage, kind: Kind) -> None:
 
 @scenario("detached_now")
 def lost_answer_with_effect(stage: Stage) -> None:
-    """The connection breaks after the DELETE took effect: the next look shows this, and no further DELETE is sent."""
+    """The connection breaks after the DELETE took effect: the next look shows it, and no other DELETE is sent."""
     _delete_meets(stage, faults.RESET_AFTER)
 
 
@@ -30,7 +30,7 @@ def gateway_timeout_with_effect(stage: Stage) -> None:
 
 
 @scenario("detached_now")
-def timeout_wearing_a_400(stage: Stage) -> None:
+def timeout_reported_as_400(stage: Stage) -> None:
     """The DELETE is answered with 400 Ecs.1002, which means a timeout; the DELETE took effect."""
     _delete_meets(stage, faults.answer_after_effect(bodies.service_error("Ecs.1002", "OpenStack timed out")))
 
@@ -78,7 +78,7 @@ def throttled_by_the_gateway(stage: Stage) -> None:
 
 
 @scenario("detached_now")
-def throttled_wearing_a_400(stage: Stage) -> None:
+def throttled_with_400(stage: Stage) -> None:
     """The DELETE is answered with 400 BMS.0212, "system is overloaded", which is a throttle; it is repeated."""
     _delete_meets(stage, faults.answer(bodies.service_error("BMS.0212", "System is overloaded, please try again")))
 

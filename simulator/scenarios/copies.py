@@ -35,6 +35,6 @@ def old_copy(stage: Stage) -> None:
 
 
 @scenario("already_detached")
-def old_copy_of_what_is_done(stage: Stage) -> None:
+def old_copy_of_done_request(stage: Stage) -> None:
     """A two hours old request is replayed, and the disk is already detached: that is reported."""
     stage.request(stage.server(), stage.disk(), ago=TWO_HOURS)

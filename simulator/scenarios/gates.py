@@ -39,7 +39,7 @@ def unknown_system(stage: Stage) -> None:
 
 @scenario("detached_now")
 def system_known_by_image(stage: Stage) -> None:
-    """Only the image says that the server runs Linux."""
+    """Only the image shows that the server runs Linux."""
     image = stage.world.add_image({"__os_type": "Linux"})
     stage.request(*stage.attached(stage.server(None, image_id=image.id)))
 

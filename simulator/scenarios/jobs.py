@@ -6,9 +6,9 @@ from simulator.scenarios.stage import BMS_V1, Stage, scenario
 FROZEN = ("BMS.0360", "This operation cannot be performed because EVS Disk is frozen.")
 
 
-def _refuses(stage: Stage, report: JobReport = JobReport.PARENT) -> None:
+def _refuses(stage: Stage, report: JobReport = JobReport.PARENT, error: tuple[str, str] = FROZEN) -> None:
     """Request the detach of one disk that the server refuses to release; `report` is where the job reports this."""
-    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=report, job_error=FROZEN)))
+    stage.request(*stage.attached(behaviour=Behaviour(seconds=4, refuse=True, job_report=report, job_error=error)))
 
 
 def _delete_meets(stage: Stage, kind: Kind) -> None:
@@ -27,29 +27,29 @@ def job(stage: Stage) -> None:
 @scenario("refused_by_server", api=BMS_V1)
 def job_failed(stage: Stage) -> None:
     """The job fails with a reason: one look is enough, and the verdict repeats the code and the reason."""
-    _refuses(stage)
+    _refuses(stage, error=("BMS.1007", "Calling interface failed."))
 
 
-@scenario("refused_by_server", api=BMS_V1)
-def job_failed_in_its_part(stage: Stage) -> None:
-    """The job fails without a reason; its sub job has the code and the reason."""
+@scenario("volume_frozen", api=BMS_V1)
+def job_failed_in_sub_job(stage: Stage) -> None:
+    """The job fails without a reason; its sub job says that the disk is frozen, and so does the verdict."""
     _refuses(stage, JobReport.SUB_JOB)
 
 
 @scenario("refused_by_server", api=BMS_V1)
-def job_failed_without_a_word(stage: Stage) -> None:
+def job_failed_without_a_reason(stage: Stage) -> None:
     """The job and its sub job fail without a reason."""
     _refuses(stage, JobReport.NOTHING)
 
 
 @scenario("refused_by_server", api=BMS_V1)
 def job_contradicts_itself(stage: Stage) -> None:
-    """The job claims success, but its sub job failed: the job is not believed, and two looks at the volume decide."""
+    """The job claims success, but its sub job failed: the job is ignored, and two looks at the volume decide."""
     _refuses(stage, JobReport.SUB_JOB_ALONE)
 
 
 @scenario("refused_by_server", api=BMS_V1)
-def job_lies(stage: Stage) -> None:
+def job_claims_success(stage: Stage) -> None:
     """The job claims success, but the server keeps the disk: the verdict comes at the confirm timeout."""
     _refuses(stage, JobReport.SUCCESS)
 
@@ -61,7 +61,7 @@ def job_failed_still_detaching(stage: Stage) -> None:
 
 
 @scenario("detached_now", api=BMS_V1)
-def job_over_before_the_planes(stage: Stage) -> None:
+def job_done_before_the_planes(stage: Stage) -> None:
     """The job succeeds three seconds before the server stops listing the disk: detached only after that."""
     stage.request(*stage.attached(behaviour=Behaviour(seconds=1, nova_lag=3)))
 
@@ -73,14 +73,14 @@ def accepted_without_a_job(stage: Stage) -> None:
 
 
 @scenario("detached_now", api=BMS_V1)
-def accepted_in_vain(stage: Stage) -> None:
+def accepted_without_effect(stage: Stage) -> None:
     """202 with half a body, and no detach begins: after a look and a pause, one more DELETE is sent."""
     _delete_meets(stage, faults.answer(202, body=b'{"job_id": "70a5'))
 
 
 @scenario("detached_now", api=BMS_V1)
 def bms_powering_off(stage: Stage) -> None:
-    """400 BMS.0036 to the DELETE: the server began to power off after the look; the request waits for that."""
+    """400 BMS.0036 to the DELETE: the server began to power off after the look; the request waits until it is off."""
     _delete_meets(
         stage, faults.answer(bodies.service_error("BMS.0036", "Server is powering off, not allow to detach."))
     )

@@ -1,4 +1,4 @@
-"""Fixtures: the artifact for this machine, built once, and processes that have only the artifact."""
+"""Fixtures: the artifact for this machine, built once, and processes that can import only the artifact."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ class Runs(Protocol):
 
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
-    """The artifact for this machine; made anew only if something that goes into it has changed."""
+    """The artifact for this machine, rebuilt only if its inputs have changed."""
     recipe = product(host=True)
     build(recipe)
     return recipe
@@ -50,7 +50,7 @@ def world() -> Iterator[World]:
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Path:
-    """The empty directory where functions are started; it should stay empty."""
+    """The empty directory in which functions are started; it must stay empty."""
     empty = tmp_path / "empty"
     empty.mkdir()
     return empty
@@ -58,5 +58,5 @@ def empty(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(recipe: Recipe, empty: Path) -> Start:
-    """Start one of the artifact's functions, by its name and variables, under the emulator."""
+    """Start one of the artifact's functions under the emulator, by its name and variables."""
     return lambda name, variables: emulated(recipe, empty, f"functions.{name}.handler.lambda_handler", variables)

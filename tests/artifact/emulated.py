@@ -20,8 +20,8 @@ under_the_emulator = [
     pytest.mark.skipif(emulator() is None, reason="needs the emulator of aws-sam-cli: make artifact, on Linux"),
 ]
 
-EMULATORS_OWN = re.compile(r"|(START|END|REPORT) RequestId: .*|\d\d \w{3} \d{4} [\d:,]+ \[\w+\] \(rapid\) .*")
-"""The lines that the emulator adds to the function's."""
+EMULATOR_LINES = re.compile(r"|(START|END|REPORT) RequestId: .*|\d\d \w{3} \d{4} [\d:,]+ \[\w+\] \(rapid\) .*")
+"""The lines that the emulator adds to the function's output."""
 
 
 class Killed(Exception):
@@ -34,7 +34,7 @@ class Failed(Exception):
 
 @dataclass
 class Emulated:
-    """A running function; one invocation at a time, as in an execution environment."""
+    """A running function, with one invocation at a time as in an execution environment."""
 
     url: str
     log: Path
@@ -53,8 +53,8 @@ class Emulated:
 
     @property
     def written(self) -> list[str]:
-        """The lines that the function has written, log and metrics."""
-        return [line for line in self.log.read_text().splitlines() if not EMULATORS_OWN.fullmatch(line)]
+        """The lines that the function has written: log and metrics."""
+        return [line for line in self.log.read_text().splitlines() if not EMULATOR_LINES.fullmatch(line)]
 
     def logged(self, message: str) -> list[dict[str, Any]]:
         """The entries of the function's log with this message."""
@@ -71,7 +71,7 @@ Start = Callable[[str, Mapping[str, str]], AbstractContextManager[Emulated]]
 
 @contextmanager
 def emulated(recipe: Recipe, empty: Path, handler: str, variables: Mapping[str, str]) -> Iterator[Emulated]:
-    """A handler by its name, `package.module.function`; it is loaded at the first invocation."""
+    """A handler by its name (`package.module.function`), which is loaded at the first invocation."""
     path = empty.parent / "function.log"
     with path.open("w") as log, started(handler, recipe.directory, variables, empty, log) as (url, _):
         yield Emulated(url, path)

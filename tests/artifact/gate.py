@@ -1,4 +1,4 @@
-"""A proxy between a function and AWS that records calls and can delay one of them."""
+"""A proxy between a function and AWS that records calls and can hold back one operation."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import requests
 
 @dataclass
 class Gate:
-    """The operation that `holds` names is never answered; all others are passed on."""
+    """The proxy's state: it never answers the operation that `holds` names, and forwards all others."""
 
     url: str
     operations: list[str] = field(default_factory=list)
@@ -21,7 +21,7 @@ class Gate:
 
 @contextmanager
 def gate_to(aws: str) -> Iterator[Gate]:
-    """On a free port of loopback."""
+    """Run the proxy on a free loopback port."""
 
     class Passage(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -30,7 +30,7 @@ def gate_to(aws: str) -> Iterator[Gate]:
             gate.operations.append(operation)
             if operation == gate.holds:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-                # A header every second, so that the reader does not lose its patience.
+                # A header every second keeps the client's read timeout from expiring.
                 while operation == gate.holds and not closing.wait(1):
                     self.wfile.write(b"X-Patience: please\r\n")
                 return
@@ -49,7 +49,7 @@ def gate_to(aws: str) -> Iterator[Gate]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A killed client has closed its connection."""
+            """Ignore the closed connection of a killed client."""
 
     closing = threading.Event()
     with Listener(("127.0.0.1", 0), Passage) as server:

@@ -1,4 +1,4 @@
-"""Under the emulator a function has only the artifact, the runtime client and the standard library."""
+"""Under the emulator, a function has only the artifact, the runtime client and the standard library."""
 
 import json
 import re
@@ -18,27 +18,27 @@ from tools.artifact import ROOT, Recipe
 pytestmark = under_the_emulator
 
 LOADED = re.compile(r"(?:code object from|loaded from) '?(/[^'\n]+)")
-"""Where Python took a module from, as it tells with -v."""
+"""The file that Python loaded a module from, in the output of -v."""
 
 
 def names_in(directory: Path) -> set[str]:
-    """What could be imported there, directories without sources included."""
+    """The names that can be imported from there, including directories without sources."""
     return {path.name.split(".")[0] for path in directory.iterdir() if path.name.split(".")[0].isidentifier()}
 
 
 def test_nothing_else_can_be_imported(recipe: Recipe, empty: Path) -> None:
-    """Neither what lies beside the functions in the repository nor what is installed for development is found."""
+    """The repository's other packages and the development dependencies cannot be imported."""
     here = names_in(recipe.directory) | names_in(runtime())
     elsewhere = (names_in(ROOT) | set(packages_distributions())) - here
     assert {"local", "tests", "moto", "boto3", "pytest"} <= elsewhere
     with emulated(recipe, empty, "importlib.util.find_spec", {}) as python:
         assert [name for name in sorted(elsewhere) if python.invoke(name) is not None] == []
-        with pytest.raises(Failed, match="ModuleSpec"):  # found, and no JSON
+        with pytest.raises(Failed, match="ModuleSpec"):  # found; a ModuleSpec is not JSON
             python.invoke("functions")
 
 
 def test_nothing_else_is_loaded(recipe: Recipe, empty: Path, world: World, start: Start) -> None:
-    """A request to its verdict takes no code from anywhere else, and leaves nothing in the working directory."""
+    """Handling a request loads no other code, and leaves nothing in the working directory."""
     event = {"Records": [sqs_record(json.dumps(bare(SERVER, FREE_VOLUME)), "m-1")]}
     with start("detach_volume", {**world.variables, "PYTHONVERBOSE": "1"}) as function:
         function.invoke(event)

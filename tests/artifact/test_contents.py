@@ -20,22 +20,22 @@ UNWANTED = ("boto3", "botocore", "moto", "pytest", "setuptools", "pkg_resources"
             "tests", "local")  # fmt: skip
 
 LAMBDAS_MAGIC = (3571).to_bytes(2, "little") + b"\r\n"
-"""What bytecode of Python 3.13 begins with (its Include/internal/pycore_magic_number.h)."""
+"""The first bytes of Python 3.13's bytecode (its Include/internal/pycore_magic_number.h)."""
 
 ELF, AARCH64 = b"\x7fELF", (183).to_bytes(2, "little")
-"""How a binary begins, and the machine that it names at byte 18 (ELF: EM_AARCH64)."""
+"""The first bytes of a binary, and the machine at byte 18 (ELF: EM_AARCH64)."""
 
 
 @pytest.fixture(scope="module", params=["host", "deployed"])
 def recipe(request: pytest.FixtureRequest) -> Recipe:
-    """The artifact for this machine, and the one for Lambda, in a place of its own."""
+    """The artifact for this machine, and the one for Lambda in its own directory."""
     if request.param == "host":
         recipe = product(host=True)
     else:
         recipe = replace(product(), name="deployed")
         try:
             compiler_of(recipe)
-        except BuildError as error:  # this machine has no Python of Lambda's version: the message says how to get one
+        except BuildError as error:  # there is no Python of Lambda's version; the message says how to get one
             pytest.skip(str(error))
     build(recipe)
     return recipe
@@ -50,20 +50,20 @@ def digest(path: Path) -> str:
 
 
 def machines(paths: Iterable[Path]) -> set[bytes]:
-    """What the Linux binaries among these are made for."""
+    """The machines for which the Linux binaries among these are built."""
     heads = [path.read_bytes()[:20] for path in paths]
     return {head[18:] for head in heads if head.startswith(ELF)}
 
 
-def test_it_is_for_what_the_template_says() -> None:
-    """Another runtime or architecture there needs other wheels and other bytecode here."""
+def test_it_is_built_for_the_templates_runtime_and_architecture() -> None:
+    """A change of the template's runtime or architecture needs other wheels and bytecode."""
     assert DEFAULTS["Runtime"] == f"python{LAMBDA_PYTHON}"
     assert DEFAULTS["Architectures"] == ["arm64"]
     assert LAMBDA_PLATFORM.startswith("aarch64-")
 
 
-def test_it_holds_our_sources_as_they_are(recipe: Recipe) -> None:
-    """All of functions/ and shared/, and of each the very bytes."""
+def test_it_contains_our_sources_unchanged(recipe: Recipe) -> None:
+    """It has every file of functions/ and shared/, byte for byte."""
     for name in ("functions", "shared"):
         ours = {path for path in files(ROOT / name) if "__pycache__" not in path}
         packed = files(recipe.directory / name)
@@ -71,8 +71,8 @@ def test_it_holds_our_sources_as_they_are(recipe: Recipe) -> None:
         assert [path for path in ours if digest(ROOT / name / path) != digest(packed[path])] == []
 
 
-def test_nothing_else_is_in_it(recipe: Recipe) -> None:
-    """No SDK of AWS, no tests, no tools, no texts at the root."""
+def test_it_contains_nothing_unwanted(recipe: Recipe) -> None:
+    """It has no AWS SDK, no tests, no tools, and no text files at the root."""
     found = files(recipe.directory)
     top = {name.split("/")[0] for name in found}
     assert top & set(UNWANTED) == set()
@@ -86,7 +86,7 @@ def test_there_is_no_metadata(recipe: Recipe) -> None:
 
 
 def test_everything_is_compiled(recipe: Recipe) -> None:
-    """Every source has the target's bytecode beside it, which is never checked against the source (PEP 552)."""
+    """Every source has the target's bytecode, which Python does not check against the source (PEP 552)."""
     tag = sys.implementation.cache_tag if recipe.host else f"cpython-{LAMBDA_PYTHON.replace('.', '')}"
     sources = [path for path in files(recipe.directory).values() if path.suffix == ".py"]
     compiled = [path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in sources]
@@ -96,20 +96,20 @@ def test_everything_is_compiled(recipe: Recipe) -> None:
     assert {path for path in files(recipe.directory).values() if path.suffix == ".pyc"} == set(compiled)
 
 
-def test_binaries_are_of_the_targets_machine(recipe: Recipe) -> None:
-    """A compiled module for another machine would fail only when it is imported there."""
+def test_binaries_are_built_for_the_target(recipe: Recipe) -> None:
+    """A binary for another machine would fail only when it is imported on Lambda."""
     expected = machines([Path(sys.executable)]) if recipe.host else {AARCH64}
     assert machines(files(recipe.directory).values()) == expected
 
 
-def test_no_path_of_this_machine_is_in_it(recipe: Recipe) -> None:
-    """Bytecode names its sources as they lie in Lambda."""
+def test_it_contains_no_path_of_this_machine(recipe: Recipe) -> None:
+    """Bytecode has the paths that its sources have on Lambda."""
     here = str(ROOT).encode()
     assert [name for name, path in files(recipe.directory).items() if here in path.read_bytes()] == []
 
 
-def test_the_zip_is_the_directory(recipe: Recipe) -> None:
-    """Sorted, of one time, readable for Lambda's user."""
+def test_the_zip_has_the_directorys_files(recipe: Recipe) -> None:
+    """The zip's entries are sorted, have one timestamp, and are readable for Lambda's user."""
     with zipfile.ZipFile(recipe.archive) as packed:
         entries = packed.infolist()
         assert [entry.filename for entry in entries] == sorted(files(recipe.directory))
@@ -117,8 +117,8 @@ def test_the_zip_is_the_directory(recipe: Recipe) -> None:
         assert packed.testzip() is None
 
 
-def test_a_second_build_is_the_same(recipe: Recipe) -> None:
-    """Byte by byte, the zip and the directory, wherever it is made."""
+def test_a_second_build_is_identical(recipe: Recipe) -> None:
+    """The zip and the directory are identical, whatever directory they are built in."""
     again = replace(recipe, name=f"{recipe.name}-again")
     (artifact.BUILD / f".{again.name}.inputs").unlink(missing_ok=True)
     assert build(again) is True
@@ -129,14 +129,14 @@ def test_a_second_build_is_the_same(recipe: Recipe) -> None:
 
 
 def test_bytecode_of_another_python_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lambda would ignore it silently, and start twice as slowly."""
+    """Lambda would silently ignore it and take twice as long to start."""
     monkeypatch.setenv("LAMBDA_PYTHON", "/no/such/python")
     with pytest.raises(BuildError, match=r"/no/such/python is not Python 3.*LAMBDA_PYTHON=.*BYTECODE=0"):
         build(product())
 
 
 def test_a_python_that_is_not_active_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One that pyenv has installed will do, whatever its shim on the path says; LAMBDA_PYTHON comes before it."""
+    """A Python that pyenv has installed is used even if its shim fails; LAMBDA_PYTHON takes precedence."""
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     shims, versions = tmp_path / "shims", tmp_path / "pyenv" / "versions"
     inactive = stand_in(shims / f"python{LAMBDA_PYTHON}", "exit 127")
@@ -153,7 +153,7 @@ def test_a_python_that_is_not_active_is_found(monkeypatch: pytest.MonkeyPatch, t
 
 
 def stand_in(path: Path, does: str) -> Path:
-    """A command that looks like a Python."""
+    """A command that pretends to be a Python."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{does}\n")
     path.chmod(0o755)

@@ -9,21 +9,22 @@ from tests.artifact.world import surroundings
 pytestmark = under_the_emulator
 
 TIMEOUT = 46
-"""With less than 41 s left, for the longest call and telling its outcome, no DELETE is sent; 5 s are for the reads."""
+"""No DELETE is sent with less than 41 s left, the time for the longest call and for sending its outcome. The reads get
+the other 5 s."""
 
 
-def test_a_batch_that_is_held_up_half_way(start: Start) -> None:
-    """Each request ends in one true verdict, and a disk that was attached again meanwhile is not touched."""
+def test_a_batch_that_is_held_up_halfway(start: Start) -> None:
+    """Each request gets one true verdict, and a disk that was attached again in the meantime is left alone."""
     deaths: list[BaseException] = []
     # As in AWS, a message is redelivered only when no invocation can still handle it.
     with surroundings(visibility_seconds=TIMEOUT + 1) as world, gate_to(world.variables["AWS_ENDPOINT_URL"]) as gate:
         gone, renewed = world.disk(seconds=1), world.disk(seconds=1)
-        world.ask(gone, renewed, FREE_VOLUME)
+        world.request(gone, renewed, FREE_VOLUME)
         limits = {"AWS_ENDPOINT_URL": gate.url, "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT)}
         with start("detach_volume", {**world.variables, **limits}) as function:
-            function.invoke({"Records": []})  # the start must not reduce the time below
+            function.invoke({"Records": []})  # start the runtime first, so that its start does not count
             poller = world.poller(function, on_error=deaths.append)
-            gate.holds = "SendMessageBatch"  # both DELETEs are sent and one verdict is told by then
+            gate.holds = "SendMessageBatch"  # by then both DELETEs are sent and one verdict is emitted
             assert poller.poll() == 3
             assert deaths == []  # Lambda did not have to kill it
             assert world.accepted() == sorted([gone, renewed])

@@ -34,13 +34,13 @@ def belongs(module: str, names: set[str]) -> bool:
 
 
 def test_every_handler_has_a_budget(recipe: Recipe) -> None:
-    """Every budget belongs to a handler."""
+    """Each handler has a budget, and each budget a handler."""
     assert HANDLERS == sorted(path.parent.name for path in recipe.directory.glob("functions/*/handler.py"))
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-def test_nothing_but_the_budget_is_loaded(isolated: Runs, handler: str) -> None:
-    """A new import has to be in imports.toml, with the reason why it is worth its milliseconds."""
+def test_only_the_budget_is_loaded(isolated: Runs, handler: str) -> None:
+    """Every import must be listed in imports.toml, with its reason."""
     groups = [BUDGET["groups"][name] for name in BUDGET["handlers"][handler]]
     packages = {name for group in groups for name in group.get("packages", ())}
     modules = {name for group in groups for name in group.get("modules", ())}
@@ -49,14 +49,14 @@ def test_nothing_but_the_budget_is_loaded(isolated: Runs, handler: str) -> None:
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-def test_some_things_are_never_loaded(isolated: Runs, handler: str) -> None:
-    """Not even by an allowed package."""
+def test_forbidden_modules_are_never_loaded(isolated: Runs, handler: str) -> None:
+    """A handler must not load them, not even through an allowed package."""
     assert [module for module in loaded(isolated, handler) if belongs(module, set(BUDGET["never"]))] == []
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_no_source_is_compiled(isolated: Runs, recipe: Recipe, handler: str) -> None:
-    """Python tells with -v which file each module's code came from."""
+    """Every module of ours is loaded from bytecode, as Python shows with -v."""
     done = isolated(f"import functions.{handler}.handler", "-v")
     assert done.returncode == 0
     code = re.findall(r"^# code object from '?([^'\n]+)'?$", done.stderr, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The artifact works alone: it needs nothing that was left out of it."""
+"""Each function works with only the artifact."""
 
 import json
 import time
@@ -43,27 +43,27 @@ def invoked(isolated: Runs, handler: str, event: dict[str, Any], environment: di
 
 
 def test_it_detaches(isolated: Runs, world: World) -> None:
-    """Login, reads, and a verdict on the bus."""
+    """A request leads to a login, reads, and a verdict on the bus."""
     event = sqs(json.dumps({"server_id": SERVER, "volume_id": FREE_VOLUME}), queue_arn(REQUESTS))
     assert invoked(isolated, "detach_volume", event, world.variables) == {"batchItemFailures": []}
     assert world.verdicts() == {FREE_VOLUME: "already_detached"}
 
 
-def test_it_answers_dead_letters(isolated: Runs, world: World) -> None:
-    """Without a cloud."""
+def test_it_reports_dead_letters(isolated: Runs, world: World) -> None:
+    """A dead letter gets a verdict without a call to the cloud."""
     event = sqs(json.dumps({"server_id": SERVER, "volume_id": FREE_VOLUME}), queue_arn(DEAD_LETTERS))
     assert invoked(isolated, "report_dead_letter", event, world.variables) == {"batchItemFailures": []}
     assert world.verdicts() == {FREE_VOLUME: "dead_lettered"}
 
 
 def test_it_runs_the_canary(isolated: Runs, world: World) -> None:
-    """Without a worker the run fails, and says so."""
+    """Without a worker, the run fails at the stage `queue`."""
     names = {"CANARY_SERVER_ID": SERVER, "CANARY_VOLUME_ID": FREE_VOLUME, "CANARY_BOUND": "1"}
     ended = invoked(isolated, "run_canary", {}, {**world.variables, **names, **world.aws.add_canary()})
     assert (ended["passed"], ended["stage"]) == (False, "queue")
 
 
-def test_it_guards_the_webhook(isolated: Runs, world: World) -> None:
+def test_it_authenticates_webhook_requests(isolated: Runs, world: World) -> None:
     """A request without authentication is rejected."""
     event = {"requestContext": {"http": {"method": "POST"}, "requestId": "1"}, "headers": {}, "body": "{}"}
     assert invoked(isolated, "receive_webhook", event, world.variables)["statusCode"] == 401

@@ -20,11 +20,11 @@ def records(*volumes: str) -> dict[str, Any]:
     return {"Records": [sqs_record(json.dumps(bare(SERVER, volume)), volume) for volume in volumes]}
 
 
-def test_a_batch_to_its_verdicts(world: World, start: Start) -> None:
-    """Each of four requests of one batch ends in one verdict, which agrees with the cloud's record."""
-    world.ask(VOLUME, FREE_VOLUME)
-    world.ask(STOPPED_VOLUME, server=STOPPED_SERVER)
-    world.ask(WINDOWS_VOLUME, server=WINDOWS_SERVER)
+def test_every_request_of_a_batch_gets_its_verdict(world: World, start: Start) -> None:
+    """Each of the four requests of a batch gets one verdict, which agrees with the cloud's record."""
+    world.request(VOLUME, FREE_VOLUME)
+    world.request(STOPPED_VOLUME, server=STOPPED_SERVER)
+    world.request(WINDOWS_VOLUME, server=WINDOWS_SERVER)
     with start("detach_volume", world.variables) as function:
         poller = world.poller(function)
         assert poller.poll() == 4
@@ -35,7 +35,7 @@ def test_a_batch_to_its_verdicts(world: World, start: Start) -> None:
         FREE_VOLUME: "already_detached",
         WINDOWS_VOLUME: "attestation_required",
     }
-    assert len(world.told()) == 4
+    assert len(world.events()) == 4
     assert world.accepted() == sorted([VOLUME, STOPPED_VOLUME])
     assert (world.attached(VOLUME), world.attached(STOPPED_VOLUME, STOPPED_SERVER)) == (None, None)
     assert world.attached(WINDOWS_VOLUME, WINDOWS_SERVER)
@@ -43,7 +43,7 @@ def test_a_batch_to_its_verdicts(world: World, start: Start) -> None:
 
 
 def test_cold_and_warm(world: World, start: Start) -> None:
-    """The second invocation finds imports, secrets and login done, and asks the cloud and AWS nothing but its task."""
+    """The second invocation reuses imports, secrets and login, and makes only the calls of its request."""
     with (
         gate_to(world.variables["AWS_ENDPOINT_URL"]) as gate,
         start("detach_volume", {**world.variables, "AWS_ENDPOINT_URL": gate.url}) as function,
@@ -62,8 +62,8 @@ def test_cold_and_warm(world: World, start: Start) -> None:
     assert warm < cold
 
 
-def test_the_log_is_what_operators_look_for(world: World, start: Start) -> None:
-    """One line a step, with the request's id and the cloud's, and no line that is not JSON."""
+def test_the_log_has_what_operators_look_for(world: World, start: Start) -> None:
+    """Each step has one JSON line with the id of the request and those of the cloud."""
     with start("detach_volume", {**world.variables, "AWS_LAMBDA_FUNCTION_NAME": "detach"}) as function:
         function.invoke(records(VOLUME))
         (step,) = function.logged("request stepped")
@@ -73,7 +73,7 @@ def test_the_log_is_what_operators_look_for(world: World, start: Start) -> None:
 
 
 def test_a_webhook(world: World, start: Start) -> None:
-    """A signed delivery is in the queue before it is answered, and its verdict has the id which the answer named."""
+    """A signed request is queued before the answer, and its verdict has the id that the answer gives."""
     post = Post({"content-type": "application/json"}, json.dumps(bare(SERVER, VOLUME)).encode())
     signed = post.signed(LOCAL_SECRET, datetime.now(UTC))
     with start("receive_webhook", {**world.variables, "AWS_LAMBDA_FUNCTION_TIMEOUT": "30"}) as webhook:
@@ -83,12 +83,12 @@ def test_a_webhook(world: World, start: Start) -> None:
     with start("detach_volume", world.variables) as function:
         world.drain(world.poller(function))
     (promised,) = json.loads(answer["body"])["requests"]
-    assert [event["id"] for event in world.told()] == [promised["verdict_id"]]
+    assert [event["id"] for event in world.events()] == [promised["verdict_id"]]
     assert (world.verdicts(), world.attached(VOLUME)) == ({VOLUME: "detached_now"}, None)
 
 
-def test_a_webhook_that_proves_nothing(world: World, start: Start) -> None:
-    """A request without a signature, or changed after it was signed, is refused and not sent on."""
+def test_an_unauthenticated_webhook_request(world: World, start: Start) -> None:
+    """A request that is unsigned, or was changed after signing, is refused and not queued."""
     post = Post({"content-type": "application/json"}, json.dumps(bare(SERVER, VOLUME)).encode())
     tampered = post.signed(LOCAL_SECRET, datetime.now(UTC)).tampered()
     with start("receive_webhook", world.variables) as webhook:
@@ -98,9 +98,9 @@ def test_a_webhook_that_proves_nothing(world: World, start: Start) -> None:
 
 
 def test_a_dead_letter(world: World, start: Start) -> None:
-    """A request that five deliveries could not finish gets a verdict, without a call to the cloud."""
+    """A request that no delivery could finish gets a verdict, without a call to the cloud."""
     disk = world.disk(seconds=3600)
-    world.ask(disk)
+    world.request(disk)
     nowhere = world.variables["REQUEST_QUEUE_URL"] + "-that-is-not-there"
     with start("detach_volume", {**world.variables, "REQUEST_QUEUE_URL": nowhere}) as function:
         world.drain(world.poller(function))

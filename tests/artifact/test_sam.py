@@ -29,7 +29,7 @@ OPTIONS = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What was to be built, where sam built it, and the account that it was deployed to."""
+    """The recipe, where sam built it, the account that it was deployed to, and the result."""
 
     recipe: Recipe
     built: Path
@@ -38,21 +38,21 @@ class Rehearsal:
 
 
 def test_sam_calls_make() -> None:
-    """In this directory, since a copy of it would hold every virtual environment."""
+    """It builds in this directory, because a copy would include every virtual environment."""
     assert DEFAULTS["CodeUri"] == "."
     assert {RESOURCES[name]["Metadata"]["BuildMethod"] for name in FUNCTIONS} == {"makefile"}
     assert OPTIONS["build"]["parameters"]["build_in_source"] is True
     assert OPTIONS["validate"]["parameters"]["lint"] is True
 
 
-def test_make_knows_every_function() -> None:
-    """By the name SAM will use."""
+def test_make_has_a_target_for_every_function() -> None:
+    """There is a target for each function, with the name that SAM uses."""
     targets = set(re.findall(r"build-(\w+)", (ROOT / "Makefile").read_text()))
     assert set(FUNCTIONS) <= targets
 
 
-def test_make_puts_the_artifact_where_sam_wants_it(tmp_path: Path) -> None:
-    """The wheels are Lambda's, not this machine's."""
+def test_make_builds_the_artifact_where_sam_expects_it(tmp_path: Path) -> None:
+    """It has the wheels for Lambda, not those for this machine."""
     recipe = product(bytecode=False)
     build(recipe)
     name = sorted(FUNCTIONS)[0]
@@ -65,7 +65,7 @@ def test_make_puts_the_artifact_where_sam_wants_it(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
-    """A deployment with the defaults, up to its change set, and what is left in the account then."""
+    """A deployment with the defaults, up to its change set, and the account afterwards."""
     if not SAM.exists():
         pytest.skip("needs `make .venv/sam/.ready` (300 MB)")
     recipe, directory = product(bytecode=False), tmp_path_factory.mktemp("rehearsal")
@@ -77,7 +77,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
 
 
 def test_sam_builds(rehearsed: Rehearsal) -> None:
-    """Every function, the same in each."""
+    """It builds every function, with the same files."""
     wanted = {name: digest(path) for name, path in files(rehearsed.recipe.directory).items()}
     assert set(rehearsed.done.built) == set(FUNCTIONS)
     for name in FUNCTIONS:
@@ -85,7 +85,7 @@ def test_sam_builds(rehearsed: Rehearsal) -> None:
 
 
 def test_sam_uploads_what_it_built(rehearsed: Rehearsal) -> None:
-    """One artifact for all functions, with every file, and the template that names it."""
+    """It uploads one artifact with every file, for all functions, and the template that refers to it."""
     (artifact,) = [name for name, _ in rehearsed.done.uploads if not name.endswith(".template")]
     assert len(rehearsed.done.uploads) == 2
     bucket, _, key = artifact.partition("/")
@@ -97,7 +97,7 @@ def test_sam_uploads_what_it_built(rehearsed: Rehearsal) -> None:
 
 
 def test_the_change_set_adds_what_the_template_deploys(rehearsed: Rehearsal) -> None:
-    """Everything that the defaults switch on, and nothing else; none of it is executed."""
+    """It adds exactly the resources that the defaults enable, and is not executed."""
     template = rehearsed.done.expanded
     wanted = resolved(template, defaults_of(template), PLACES[0])["Resources"]
     assert sorted(rehearsed.done.changes) == sorted(("Add", r["Type"], name) for name, r in wanted.items())
@@ -106,8 +106,8 @@ def test_the_change_set_adds_what_the_template_deploys(rehearsed: Rehearsal) -> 
 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse")
-def test_what_was_packaged_can_be_created(rehearsed: Rehearsal) -> None:
-    """In a simulated account, with the expansion of the uploaded template."""
+def test_the_packaged_stack_can_be_created(rehearsed: Rehearsal) -> None:
+    """The expanded template can be created in a simulated account."""
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"lambda": {"use_docker": False}}):
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -118,15 +118,15 @@ def test_what_was_packaged_can_be_created(rehearsed: Rehearsal) -> None:
     assert functions
 
 
-def test_what_sam_refuses_is_said(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    """With sam's own message, and nothing is deployed."""
+def test_a_refusal_of_sam_is_reported(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    """The error has sam's own message, and nothing is deployed."""
     (tmp_path / "own.toml").write_text("version = 0.1\n[default.deploy.parameters]\nstack_name = [")
     with pytest.raises(Refused, match=r"^sam deploy .*ended with"):
         deploy(rehearsed.account, rehearsed.built, tmp_path / "own.toml", (), tmp_path)
 
 
-def test_parameters_that_would_fail_later_are_refused_now(rehearsed: Rehearsal, tmp_path: Path) -> None:
-    """By the checks of `make deploy` before sam runs."""
+def test_invalid_parameters_are_refused_before_sam_runs(rehearsed: Rehearsal, tmp_path: Path) -> None:
+    """The checks of `make deploy` find parameters that would fail later."""
     (tmp_path / "built").mkdir()
     shutil.copy(rehearsed.built / "template.yaml", tmp_path / "built")
     with pytest.raises(Refused, match="SinkUrl needs SinkSecretId"):

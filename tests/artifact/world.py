@@ -1,4 +1,4 @@
-"""The surroundings of a function: AWS by moto and the simulated cloud, with checks of both."""
+"""The environment of a function: AWS by moto and the simulated cloud, with checks of both."""
 
 import json
 import time
@@ -23,11 +23,11 @@ from tools.sender import LOCAL_SECRET
 
 @dataclass
 class World:
-    """AWS, a cloud, and the variables with their addresses for a function."""
+    """AWS, a cloud, and the function's variables with their addresses."""
 
     aws: AwsStandIn
     cloud: CloudApi
-    _told: list[dict[str, Any]] = field(default_factory=list)
+    _events: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.aws.put_secret(CLOUD_SECRET, simulator_credentials(self.cloud))
@@ -46,31 +46,31 @@ class World:
             self.cloud.world.attach(SERVER, volume, attached_at=LONG_AGO)
         return volume
 
-    def ask(self, *volumes: str, server: str = SERVER) -> None:
+    def request(self, *volumes: str, server: str = SERVER) -> None:
         for volume in volumes:
             self.aws.send(REQUESTS, json.dumps(bare(server, volume)))
 
     def poller(self, function: Emulated, queue: str = REQUESTS, **options: Any) -> Poller:
-        """Lambda's event source mapping between a queue and a function; an error of the function is the test's."""
+        """Lambda's event source mapping between a queue and a function; an error of the function fails the test."""
         options = {"on_error": fail, **options}
         handler = lambda event, _: function.invoke(event)  # noqa: E731
         return Poller(self.aws.client, self.aws.queue_urls[queue], queue_arn(queue), handler, **options)
 
     def drain(self, poller: Poller, seconds: float = 60) -> None:
-        """Deliver until the request queue holds nothing, delayed or in flight either."""
+        """Deliver until the request queue is empty, including delayed messages and those in flight."""
         ends = time.monotonic() + seconds
         while self.aws.waiting(REQUESTS):
-            assert time.monotonic() < ends, "the request queue never runs empty"
+            assert time.monotonic() < ends, "the request queue does not become empty"
             poller.poll()
 
     def accepted(self) -> list[str]:
-        """The volumes of the DELETEs that the cloud has accepted, in the order of their ids."""
+        """The volumes of the accepted DELETEs, sorted by id."""
         with self.cloud.lock:
             history = self.cloud.world.history
             return sorted(h.volume_id for h in history if h.volume_id and h.what is What.DELETE_ACCEPTED)
 
     def attached(self, volume: str, server: str = SERVER) -> str | None:
-        """The attachment that a plane of the cloud still holds."""
+        """The id of the attachment, if a plane still has it."""
         with self.cloud.lock:
             return self.cloud.world.is_attached(server, volume)
 
@@ -78,21 +78,21 @@ class World:
         """The calls to the cloud, in order."""
         return [call.operation for call in self.cloud.calls]
 
-    def told(self) -> list[dict[str, Any]]:
-        """Every CloudEvent that has come through the bus."""
+    def events(self) -> list[dict[str, Any]]:
+        """Every CloudEvent that the bus has delivered."""
         while envelopes := self.aws.receive(VERDICTS, wait_seconds=0):
-            self._told += [envelope["detail"] for envelope in envelopes]
-        return self._told
+            self._events += [envelope["detail"] for envelope in envelopes]
+        return self._events
 
     def verdicts(self) -> dict[str, str]:
-        """The one final verdict about each volume: true by the cloud's own record, and if said again, the same."""
+        """The final verdict about each volume: it agrees with the cloud's record, and every repetition is the same."""
         with self.cloud.lock:
             history = tuple(self.cloud.world.history)
-        assert [why for event in self.told() if (why := disagreement(history, event))] == []
-        said = {(event["id"], event["data"]["volume_id"], event["data"]["detail"]) for event in self._told}
-        found = {volume: detail for _, volume, detail in said}
-        assert len(found) == len(said)
-        return found
+        assert [why for event in self.events() if (why := disagreement(history, event))] == []
+        found = {(event["id"], event["data"]["volume_id"], event["data"]["detail"]) for event in self._events}
+        details = {volume: detail for _, volume, detail in found}
+        assert len(details) == len(found)
+        return details
 
 
 def fail(error: BaseException) -> None:

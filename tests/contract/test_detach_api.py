@@ -52,7 +52,7 @@ def test_each_test_that_is_named_is_there(path: str, names: list[str]) -> None:
     assert set(names) <= functions
 
 
-@pytest.mark.parametrize(("name", "lines"), [("Request", 5), ("Constraints", 4)])
+@pytest.mark.parametrize(("name", "lines"), [("Request", 5), ("Links and ids", 4), ("Constraints", 4)])
 def test_each_line_names_its_code_and_its_test(name: str, lines: int) -> None:
     """Each line names code and a test, not only a claim."""
     assert len(items(name)) == lines

@@ -25,13 +25,13 @@ from tests.http_requests import (
     FakeKeyRing,
     FakeQueue,
     FakeStore,
-    asking,
     batched,
+    body_of,
     cloudevent,
     endpoint,
     http_request,
-    said,
     signed,
+    status_request,
     unsigned,
 )
 from tools.documents import ROOT, text_of
@@ -161,7 +161,7 @@ def test_every_answer_fits_the_document(
         assert answer.status in (expected, 422)
     assert set(documented.get("headers", {})) - {"Location"} == set(answer.headers)
     assert {answer.all_headers["Content-Type"]} == set(documented["content"])
-    of_answer[str(answer.status)].validate(said(answer))
+    of_answer[str(answer.status)].validate(body_of(answer))
 
 
 WISHES = ("volume_id", "volume_ids", "all_data_disks")
@@ -201,7 +201,7 @@ def test_the_remaining_answers_fit_too(status: int) -> None:
     documented = POST["responses"][str(status)]
     assert answer.status == status
     assert set(documented.get("headers", {})) == set(answer.headers)
-    of_answer[str(status)].validate(said(answer))
+    of_answer[str(status)].validate(body_of(answer))
 
 
 def test_the_handshake_fits() -> None:
@@ -233,22 +233,22 @@ def check_status(answer: HttpAnswer, status: int) -> None:
     assert set(documented.get("headers", {})) == set(answer.headers)
     assert [answer.all_headers["Content-Type"]] == list(documented["content"])
     (content,) = documented["content"].values()
-    validator(content["schema"]).validate(said(answer))
+    validator(content["schema"]).validate(body_of(answer))
 
 
 @pytest.mark.parametrize(("name", "status"), list(zip(KEPT, (200, 202, 202, 404), strict=True)))
 def test_answers_to_requests_fit_the_document(name: str, status: int) -> None:
     """With any kept object, the answer has the documented status, headers, media type and schema."""
-    check_status(endpoint(store=FakeStore({VERDICT["id"]: KEPT[name]})).answer(asking(STATUS_PATH)), status)
+    check_status(endpoint(store=FakeStore({VERDICT["id"]: KEPT[name]})).answer(status_request(STATUS_PATH)), status)
 
 
 def test_refusals_of_a_status_fit() -> None:
     """Refusals fit too, and so does the answer without a store."""
     nobody = replace(RULES, allowed_requesters=("user:nobody",))
     check_status(endpoint(store=FakeStore()).answer(http_request("GET", {}, path=STATUS_PATH)), 401)
-    check_status(endpoint(store=FakeStore(), rules=nobody).answer(asking(STATUS_PATH)), 403)
-    check_status(endpoint(store=FakeStore(trouble="away")).answer(asking(STATUS_PATH)), 503)
-    check_status(endpoint().answer(asking(STATUS_PATH)), 404)
+    check_status(endpoint(store=FakeStore(), rules=nobody).answer(status_request(STATUS_PATH)), 403)
+    check_status(endpoint(store=FakeStore(trouble="away")).answer(status_request(STATUS_PATH)), 503)
+    check_status(endpoint().answer(status_request(STATUS_PATH)), 404)
 
 
 def test_the_examples_of_a_status_fit() -> None:
@@ -266,4 +266,4 @@ def test_answers_with_links_fit_the_document(sent: tuple[str, Any]) -> None:
     kind, value = sent
     answer = endpoint(store=FakeStore()).answer(signed(value, kind))
     assert set(answer.headers) <= set(POST["responses"][str(answer.status)].get("headers", {}))
-    of_answer[str(answer.status)].validate(said(answer))
+    of_answer[str(answer.status)].validate(body_of(answer))

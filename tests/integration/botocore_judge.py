@@ -1,7 +1,7 @@
-"""AWS as botocore's own models describe it: a second implementation beside moto, which shares nothing with our client.
+"""AWS as botocore's models describe it: a second implementation besides moto that shares nothing with our client.
 
-A loopback server takes raw requests. Each is judged by the service's model (operation, protocol, members, limits) and
-by botocore's own signer. It is answered by what the model says an answer, or an error of the operation, looks like.
+A loopback server receives raw requests. It checks each against the service's model (operation, protocol, members,
+limits) and with botocore's signer, and sends an answer or an error as the model describes it.
 """
 
 import json
@@ -34,7 +34,7 @@ def model_of(service: str) -> ServiceModel:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """One request as it arrived; header names are in lower case."""
 
     headers: Mapping[str, str]
@@ -47,37 +47,37 @@ class Heard:
         return SERVICES.get(prefix, ""), operation
 
 
-def objections(heard: Heard, host: str) -> Iterator[str]:
-    """All that is wrong with a request, by the model and the signature."""
-    service, operation = heard.operation
+def objections(received: Received, host: str) -> Iterator[str]:
+    """Everything that is wrong with a request, by the model and the signature."""
+    service, operation = received.operation
     if not service or operation not in model_of(service).operation_names:
-        yield f"no such operation: {heard.headers.get('x-amz-target')}"
+        yield f"no such operation: {received.headers.get('x-amz-target')}"
         return
     metadata = model_of(service).metadata
-    if heard.headers.get("content-type") != f"application/x-amz-json-{metadata['jsonVersion']}":
-        yield f"content type {heard.headers.get('content-type')}"
-    if metadata["targetPrefix"] != heard.headers["x-amz-target"].partition(".")[0]:
+    if received.headers.get("content-type") != f"application/x-amz-json-{metadata['jsonVersion']}":
+        yield f"content type {received.headers.get('content-type')}"
+    if metadata["targetPrefix"] != received.headers["x-amz-target"].partition(".")[0]:
         yield "another target prefix"
     shape = model_of(service).operation_model(operation).input_shape
     try:
-        value = json.loads(heard.body)
+        value = json.loads(received.body)
     except ValueError as error:
         yield f"no JSON: {error}"
         return
     if shape is not None:
         yield from _faults(value, shape, operation)
-    yield from _signature(heard, service, host)
+    yield from _signature(received, service, host)
 
 
 KINDS: Mapping[str, Any] = {
     "structure": dict, "map": dict, "list": list, "string": str, "blob": str, "boolean": bool,
     "integer": int, "long": int, "double": (int, float), "timestamp": (int, float),
 }  # fmt: skip
-"""What JSON has for each type of a model."""
+"""The JSON types for each type of a model."""
 
 
 def _faults(value: Any, shape: Shape, at: str) -> Iterator[str]:
-    """What does not fit a shape: types, unknown and missing members, lengths, ranges, patterns, closed lists."""
+    """The faults of a value by its shape: types, unknown and missing members, lengths, ranges, patterns, enums."""
     if not isinstance(value, KINDS[shape.type_name]):
         yield f"{at} is {value!r:.40}, no {shape.type_name}"
         return
@@ -90,7 +90,7 @@ def _faults(value: Any, shape: Shape, at: str) -> Iterator[str]:
     if "pattern" in limits and not re.fullmatch(limits["pattern"], value, re.DOTALL):
         yield f"{at} does not match {limits['pattern']}"
     if shape.type_name == "structure":
-        members = getattr(shape, "members")  # noqa: B009 - the shape's class is told by its type only
+        members = getattr(shape, "members")  # noqa: B009 - the shape's class follows from its type
         yield from (f"{at} has no member {name}" for name in value if name not in members)
         yield from (f"{at} lacks {name}" for name in getattr(shape, "required_members") if name not in value)  # noqa: B009
         for name in value.keys() & members.keys():
@@ -103,13 +103,13 @@ def _faults(value: Any, shape: Shape, at: str) -> Iterator[str]:
             yield from _faults(one, getattr(shape, "value"), f"{at}.{name}")  # noqa: B009
 
 
-def _signature(heard: Heard, service: str, host: str) -> Iterator[str]:
-    """Signed anew by botocore over the headers that the request says are signed, the signature is the same."""
-    told = heard.headers.get("authorization", "")
-    scope = re.search(r"Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request", told)
-    signed = re.search(r"SignedHeaders=([^,]+)", told)
+def _signature(received: Received, service: str, host: str) -> Iterator[str]:
+    """Check that botocore's signature over the signed headers is the same."""
+    header = received.headers.get("authorization", "")
+    scope = re.search(r"Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request", header)
+    signed = re.search(r"SignedHeaders=([^,]+)", header)
     if not scope or not signed:
-        yield f"no signature: {told!r}"
+        yield f"no signature: {header!r}"
         return
     name = model_of(service).metadata.get("signingName", model_of(service).metadata["endpointPrefix"])
     if scope[4] != name:
@@ -117,25 +117,25 @@ def _signature(heard: Heard, service: str, host: str) -> Iterator[str]:
     names = signed[1].split(";")
     if not {"host", "x-amz-date", "x-amz-target"} <= set(names):
         yield f"only {names} are signed"
-    if heard.headers.get("x-amz-content-sha256", digest := sha256(heard.body).hexdigest()) != digest:
-        yield "the body is another one than was signed"
-    request = AWSRequest("POST", f"http://{host}{heard.path}", data=heard.body)
-    for header in names:
-        request.headers[header] = heard.headers[header]
-    request.context["timestamp"] = heard.headers["x-amz-date"]
+    if received.headers.get("x-amz-content-sha256", digest := sha256(received.body).hexdigest()) != digest:
+        yield "the body differs from the signed one"
+    request = AWSRequest("POST", f"http://{host}{received.path}", data=received.body)
+    for name_ in names:
+        request.headers[name_] = received.headers[name_]
+    request.context["timestamp"] = received.headers["x-amz-date"]
     environment = dict(CREDENTIALS)
     keys = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
     signer = SigV4Auth(keys, name, scope[3])
     canonical = signer.canonical_request(request)
-    if signer.signature(signer.string_to_sign(request, canonical), request) not in told:
-        yield "the signature is another one"
+    if signer.signature(signer.string_to_sign(request, canonical), request) not in header:
+        yield "the signature differs"
 
 
 # --------------------------------------------------------------------------------------------------------- answers
 
 
 def example(shape: Shape | None, seen: tuple[str, ...] = ()) -> Any:
-    """A value of a shape with every member that it has."""
+    """A value of a shape with all of its members."""
     if shape is None or shape.name in seen:
         return {}
     deeper = (*seen, shape.name)
@@ -156,7 +156,7 @@ def example(shape: Shape | None, seen: tuple[str, ...] = ()) -> Any:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server says; the first error of an operation, say, in one of its notations."""
+    """An answer of the server, such as an error in one of its notations."""
 
     status: int = 200
     body: Any = None
@@ -181,18 +181,18 @@ def errors_of(service: str, operation: str) -> Iterator[tuple[str, Answer]]:
 
 @dataclass
 class Judge:
-    """What was heard, what is wrong with it, and what is answered."""
+    """The received requests, their faults, and the answers."""
 
     host: str = ""
-    heard: list[Heard] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     answer: Answer | None = None
     answers: dict[str, Any] = field(default_factory=dict)
 
-    def hear(self, heard: Heard) -> Answer:
-        self.heard.append(heard)
-        service, operation = heard.operation
-        found = list(objections(heard, self.host))
+    def receive(self, received: Received) -> Answer:
+        self.received.append(received)
+        service, operation = received.operation
+        found = list(objections(received, self.host))
         self.wrong += found
         if found:
             return Answer(400, {"__type": "ValidationException", "message": "; ".join(found)})
@@ -213,8 +213,8 @@ class _Connection(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        heard = Heard({name.lower(): value for name, value in self.headers.items()}, body, self.path)
-        answer = self.server.judge.hear(heard)
+        received = Received({name.lower(): value for name, value in self.headers.items()}, body, self.path)
+        answer = self.server.judge.receive(received)
         text = json.dumps(answer.body).encode()
         self.send_response(answer.status)
         for name, value in {**answer.headers, "Content-Length": str(len(text))}.items():
@@ -223,12 +223,12 @@ class _Connection(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, *arguments: Any) -> None:
-        """Quiet: the judge keeps what it heard."""
+        """Log nothing: the judge keeps the requests."""
 
 
 @contextmanager
 def judging() -> Iterator[Judge]:
-    """The server on a free port of this machine, for as long as the `with` block lasts."""
+    """Run the server on a free local port inside the `with` block."""
     listener = _Listener(("127.0.0.1", 0), _Connection)
     listener.judge = Judge(f"127.0.0.1:{listener.server_port}")
     serve = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)

@@ -35,7 +35,7 @@ def aws(aws_server: AwsStandIn, monkeypatch: pytest.MonkeyPatch) -> AwsStandIn:
 
 @pytest.fixture
 def function_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
-    """Sets the variables of a function as Lambda does, and has its service built anew from them."""
+    """Set a function's variables as Lambda does, and rebuild its service from them."""
 
     def use(values: dict[str, str]) -> None:
         for name in [name for name in os.environ if name.startswith(("OS_", "AWS_"))]:
@@ -61,14 +61,14 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 @pytest.fixture
 def script() -> Iterator[Script]:
-    """A web server in the place of AWS that answers by the script."""
+    """A web server in place of AWS with scripted answers."""
     with scripted_server() as script:
         yield script
 
 
 @pytest.fixture
 def stack(aws_server: AwsStandIn) -> Iterator[Stack]:
-    """Queue, function, simulated cloud and bus, running as `make run` has them."""
+    """Queue, function, simulated cloud and bus, as `make run` starts them."""
     endpoint = aws_server.environment["AWS_ENDPOINT_URL"]
     assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 200
     with running({}, keeps_verdicts=True) as stack:

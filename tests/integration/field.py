@@ -1,4 +1,4 @@
-"""A bench for cases from the field: clocks that threads share or do not, and a cloud that a test stands in front of."""
+"""A bench for cases from the field, with clocks for each thread and a cloud whose calls a test can intercept."""
 
 import re
 import threading
@@ -21,16 +21,16 @@ from tests.messages import START
 from tests.stack import Bench, Clock, Queued, credentials_of
 
 NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, NO_RECORDS = (2, 96), (2, 60), (2, 50), (2, 40)
-"""Clouds that tell `bdm_uuid` (from 2.89), or only the ends of action records (from 2.58), or not even those."""
+"""Clouds that show `bdm_uuid` (from 2.89), action records with ends (from 2.58), records without ends, or none."""
 
 UUIDS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ELSEWHERE = "http://elsewhere.test"
 
 
-class EachThread(Clock):
-    """A clock for each thread, so that concurrent waits of workers pass once.
+class ThreadClock(Clock):
+    """A clock for each thread, so that concurrent waits of workers count once.
 
-    Those of new threads begin at `begin`.
+    A new thread's clock starts at `begin`.
     """
 
     def __init__(self) -> None:
@@ -50,8 +50,8 @@ class EachThread(Clock):
         return self._latest
 
 
-class Running(Clock):
-    """A clock that runs by itself."""
+class RealTimeClock(Clock):
+    """A clock that runs in real time."""
 
     @property
     def now(self) -> datetime:
@@ -62,10 +62,11 @@ class Running(Clock):
         self._began_at, self._began = now, time.monotonic()
 
 
-class Front(CloudApi):
-    """A cloud before which a test stands: it sees each call as it comes, and may change the answer.
+class InterceptedCloud(CloudApi):
+    """A cloud whose calls a test can observe, and whose answers it can change.
 
-    Below `empty_below` is another region, in which nothing is to be found.
+
+    Paths below `empty_below` belong to another region, which contains nothing.
     """
 
     def __init__(self, world: World) -> None:
@@ -81,8 +82,8 @@ class Front(CloudApi):
         return self.leaving(method, path, super().handle(method, path, headers, body))
 
 
-class Stranger(InProcessAdapter):
-    """Another host, which records requests."""
+class OtherHost(InProcessAdapter):
+    """Another host that records requests."""
 
     def __init__(self, cloud: CloudApi) -> None:
         super().__init__(cloud)
@@ -94,47 +95,47 @@ class Stranger(InProcessAdapter):
 
 
 class Field(Bench):
-    """A bench whose invocations end in time, and whose verdicts are held against the cloud's own record."""
+    """A bench whose invocations end in time, and whose verdicts are compared with the cloud's own record."""
 
-    cloud: Front
+    cloud: InterceptedCloud
 
     def __init__(self, newest: tuple[int, int] = NEWEST, records: bool = True, clock: Clock | None = None) -> None:
-        super().__init__(Front, clock=clock)
-        if isinstance(clock, EachThread):
-            self.outlets = replace(self.outlets, clock=clock.latest)  # what is sent is sent when all workers are done
+        super().__init__(InterceptedCloud, clock=clock)
+        if isinstance(clock, ThreadClock):
+            self.outlets = replace(self.outlets, clock=clock.latest)  # messages are sent when all workers are done
         self.cloud.deployment.max_compute_version = newest
         self.cloud.deployment.instance_actions = records and newest != NO_RECORDS
 
-    def log_in(self, latency: float = 0, over_socket: bool = False, **credentials: object) -> Stranger:
-        """Serve every request with a new login and ten workers; in the process each call takes `latency` seconds."""
-        http, stranger = requests.Session(), Stranger(self.cloud)
+    def log_in(self, latency: float = 0, over_socket: bool = False, **credentials: object) -> OtherHost:
+        """Serve every request with a new login and ten workers; without a socket each call takes `latency` seconds."""
+        http, other_host = requests.Session(), OtherHost(self.cloud)
         http.trust_env = False
         http.mount("http://", _Distant(self.cloud, self.clock, latency))
         for scheme in ("http", "https"):
-            http.mount(ELSEWHERE.replace("http", scheme), stranger)
+            http.mount(ELSEWHERE.replace("http", scheme), other_host)
         words = credentials_of(self.cloud, **credentials)
         self.serve(Projects(lambda read: connect(read, None if over_socket else http, self.clock), lambda _: words))
-        return stranger
+        return other_host
 
     def deliver(self, batch: list[Queued], elsewhere: bool = False) -> None:
-        """One invocation, which ends when Lambda would have it end."""
+        """One invocation that ends when Lambda would end it."""
         self.invoke(batch, self.clock())
 
     def invoke(self, batch: list[Queued], begin: datetime) -> None:
         """One invocation that began at this time."""
         clock = self.clock
-        if isinstance(clock, EachThread):
+        if isinstance(clock, ThreadClock):
             clock.begin = begin
         deadline = begin + timedelta(seconds=INVOCATION - TIME_TO_SEND)
         unsent = self.service.handle([message.received() for message in batch], deadline).unsent
-        if isinstance(clock, EachThread):
+        if isinstance(clock, ThreadClock):
             clock.now = clock.latest()
         for message in batch:
             if message.id not in unsent:
                 self.queue.acknowledge(message)
         self.errors += [why.cause or AssertionError(why.why) for why in unsent.values()]
 
-    # -------------------------------------------------------------------------------------- what is asked and said
+    # ---------------------------------------------------------------------------------------- requests and verdicts
 
     def ask(self, *bodies: str) -> None:
         for body in bodies:
@@ -148,12 +149,12 @@ class Field(Bench):
         self.world.set_volume(volume_id, status="in-use")
 
     def verdicts(self) -> list[dict[str, Any]]:
-        """Every verdict, after all is over; none is untrue, no message is lost, and nothing has failed."""
+        """Run to the end and return every verdict. All must be true, with no lost message and no error."""
         self.run()
         records = self.cloud.deployment.instance_actions
-        # Of a verdict that names no attachment, since the cloud does not tell it, the oracle cannot say whose it was.
+        # If the cloud does not show the attachment's id, the verdict has none, and the oracle cannot judge it.
         judged = (
-            disagreement(self.world.history, as_of_its_end(event), records)
+            disagreement(self.world.history, without_calls(event), records)
             for event in self.bus.events
             if "attachment_id" in event["data"]
         )
@@ -166,14 +167,14 @@ class Field(Bench):
         (data,) = self.verdicts()
         return data
 
-    # ---------------------------------------------------------------------------------------- what became of the world
+    # -------------------------------------------------------------------------------------------- state of the world
 
     def attachment(self, volume_id: str, server_id: str | None = None) -> str | None:
-        """What either plane still holds."""
+        """The id of the attachment, if a plane still has it."""
         return self.world.is_attached(server_id or self.server, volume_id)
 
     def cut(self) -> list[str | None]:
-        """The attachments that accepted DELETEs were about."""
+        """The attachments of the accepted DELETEs."""
         return [entry.attachment_id for entry in self.world.history if entry.what is What.DELETE_ACCEPTED]
 
     def when(self, what: What) -> datetime:
@@ -182,7 +183,7 @@ class Field(Bench):
 
 
 class _Distant(InProcessAdapter):
-    """Each call takes its time."""
+    """An adapter whose calls take time."""
 
     def __init__(self, cloud: CloudApi, clock: Clock, latency: float) -> None:
         super().__init__(cloud, sleep=clock.sleep)
@@ -193,19 +194,19 @@ class _Distant(InProcessAdapter):
         return super().send(request, *arguments, **options)
 
 
-def as_of_its_end(event: Mapping[str, Any]) -> dict[str, Any]:
-    """The event without its calls, so that it is held against the world as it was when the verdict was made."""
+def without_calls(event: Mapping[str, Any]) -> dict[str, Any]:
+    """The event without its calls, so that it is compared with the world at the time of the verdict."""
     data = event["data"]
     return {**event, "data": {**data, "evidence": {**data["evidence"], "calls": []}}}
 
 
 def seconds(data: Mapping[str, Any]) -> float:
-    """From the first look to the verdict."""
+    """Seconds from the first look to the verdict."""
     return float(data["timing"]["seconds"])
 
 
-def told(data: Mapping[str, Any]) -> str:
-    """All texts of the verdict."""
+def texts_of(data: Mapping[str, Any]) -> str:
+    """All texts of a verdict."""
     reason = data.get("reason") or {}
-    said = [data.get("explanation"), reason.get("message"), reason.get("remedy"), data["evidence"].get("last_error")]
-    return "\n".join(filter(None, said))
+    texts = [data.get("explanation"), reason.get("message"), reason.get("remedy"), data["evidence"].get("last_error")]
+    return "\n".join(filter(None, texts))

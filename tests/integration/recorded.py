@@ -1,4 +1,4 @@
-"""AWS on this machine with a record of who called what: each call as the action and the resource that IAM weighs."""
+"""Records the calls to the local AWS, each with its access key, and with the action and resource that IAM checks."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class Call(NamedTuple):
 
 @dataclass
 class Recorder:
-    """Hands every call on to `behind`, unless `answer` has something to say itself."""
+    """Forwards every call to `behind`, unless `answer` returns an answer itself."""
 
     behind: str
     calls: list[Call] = field(default_factory=list)
@@ -55,12 +55,12 @@ def _on_a_bus(payload: dict[str, Any]) -> str:
 
 
 def secret_arn(name: str) -> str:
-    """As AWS has it, with six characters of its own at the end."""
+    """The ARN of a secret, which ends with six characters that AWS adds."""
     return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-AbCdEf"
 
 
 def call_of(method: str, address: str, headers: dict[str, str], body: bytes) -> Call:
-    """What IAM makes of a request: https://docs.aws.amazon.com/service-authorization/latest/reference/."""
+    """A request as IAM sees it: https://docs.aws.amazon.com/service-authorization/latest/reference/."""
     (who, service) = re.findall(r"Credential=([^/]+)/\d+/[^/]+/(\w+)/", headers["authorization"])[0]
     if service == "s3":
         place = urlsplit(address)

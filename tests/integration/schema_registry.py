@@ -1,6 +1,6 @@
-"""A schema registry as botocore's model describes it: a server on this machine that keeps schemas and their versions.
+"""A schema registry as botocore's model describes it: a local server that keeps schemas and their versions.
 
-moto has none. Requests are held against the model of `schemas`: paths, members, closed lists and lengths.
+moto has none. Requests are checked against the model of `schemas`: paths, members, enums and lengths.
 """
 
 import json
@@ -18,7 +18,7 @@ from botocore.validate import ParamValidator  # type: ignore[import-untyped]
 from tests.integration.botocore_judge import model_of
 
 PAGE = 2
-"""Schemas on one page of a list, so that a client has to turn it."""
+"""Schemas on one page of a list, so that a client has to follow pages."""
 
 ROUTES = {
     ("GET", 4): "ListSchemas",
@@ -30,12 +30,12 @@ ROUTES = {
 """Operations by the method and the number of parts of /v1/registries/name/{registry}/schemas[/name/{schema}]."""
 
 Answer = tuple[int, str, dict[str, Any]]
-"""Status, the code of an error or nothing, body."""
+"""Status, error code (empty if none), and body."""
 
 
 @dataclass
 class SchemaRegistry:
-    """What is in it: the versions of each schema, the oldest first. `refused` operations are answered by that error."""
+    """The versions of each schema, the oldest first. Each operation in `refused` is answered with that error."""
 
     name: str
     schemas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class SchemaRegistry:
                 yield f"{name} is none of {limits['enum']}"
         yield from (f"no member {name}" for name in whole.keys() - shape.members.keys())
         if schema and not re.fullmatch(r"[A-Za-z0-9._@-]{1,385}", schema):
-            yield f"{schema} is no name of a schema"
+            yield f"{schema} is not a schema's name"
 
 
 class _Listener(ThreadingHTTPServer):
@@ -118,7 +118,7 @@ class _Connection(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(name: str) -> Iterator[SchemaRegistry]:
-    """An empty registry of that name, on a free port of this machine."""
+    """Run an empty registry of that name on a free local port."""
     listener = _Listener(("127.0.0.1", 0), _Connection)
     listener.registry = SchemaRegistry(name, address=f"http://127.0.0.1:{listener.server_port}")
     serve = threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True)

@@ -1,4 +1,4 @@
-"""Access by key: signed requests that the cloud verifies, over a socket and without one; and by agency."""
+"""Login by access key, with signatures that the cloud verifies, over a socket and in process; and login by agency."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ OTHER = AccessKey("OTHERACCESSKEY000002", "another-secret-key-another-secret-key
 
 
 def keys_of(api: CloudApi, key: AccessKey | None = None, **changes: Any) -> CloudCredentials:
-    """Credentials with an access key of the simulator's user, and the addresses that no catalog tells."""
+    """Credentials with an access key of the simulator's user, and the addresses, which come from no catalog."""
     key = key or api.identity.access_key
     base = api.deployment.base_url
     given = {"access_key": key.access, "secret_key": key.secret, "security_token": key.token or None}
@@ -55,7 +55,7 @@ def statuses(site: Site) -> list[int]:
 
 @pytest.mark.parametrize("dialect", ["credential", "access"])
 def test_a_detach_by_key(site: Site, dialect: str) -> None:
-    """Reads and the DELETE are signed in the chosen dialect, which the cloud verifies; no token is asked for."""
+    """Reads and the DELETE are signed in the chosen dialect, which the cloud verifies; no token is requested."""
     site.deployment.dialects = (dialect,)
     cloud = cloud_of(site, signing=dialect)
     assert cloud.project_id() == site.world.project.id
@@ -66,14 +66,14 @@ def test_a_detach_by_key(site: Site, dialect: str) -> None:
 
 
 def test_the_other_dialect_is_refused(site: Site) -> None:
-    """A cloud with one dialect refuses the other one, which is reported like wrong keys."""
+    """A cloud that accepts one dialect refuses the other, which is reported like a wrong key."""
     site.deployment.dialects = ("access",)
     trouble = trouble_of(lambda: cloud_of(site).volume(site.volume))
     assert (trouble.classified.kind, trouble.classified.reason) == (AnswerClass.PERMANENT, Reason.UNAUTHORIZED)
 
 
 def test_a_project_by_name(site: Site) -> None:
-    """Its id is found by one signed GET, whatever is asked afterwards; a query is signed as it is sent."""
+    """One signed GET finds the project's id, also for later calls; the query is signed as it is sent."""
     other = site.world.add_project("eu-de_my project")
     key = site.api.identity.access_keys.add(
         AccessKey(OTHER.access, OTHER.secret, site.api.identity.add_user("second", "pw", project=other).id)
@@ -85,8 +85,8 @@ def test_a_project_by_name(site: Site) -> None:
 
 
 @pytest.mark.parametrize("namesakes", [0, 2])
-def test_a_project_that_is_not_one(site: Site, namesakes: int) -> None:
-    """No project of that name, or several, are told with the setting that helps."""
+def test_an_unknown_or_ambiguous_project(site: Site, namesakes: int) -> None:
+    """If no project or several have the name, the error names the setting to use."""
     identity = site.api.identity
     projects = [site.world.add_project("twin") for _ in range(namesakes)]
     roles = {project.id: ("member",) for project in projects}
@@ -101,7 +101,7 @@ def test_a_project_that_is_not_one(site: Site, namesakes: int) -> None:
 
 
 def test_a_wrong_key_is_final(site: Site) -> None:
-    """One refused request is all that is sent; what comes after is refused here, with the reason of the cloud."""
+    """Only one request is sent; later ones are refused locally, with the cloud's reason."""
     cloud = cloud_of(site, secret_key=WRONG)
     reads: list[Callable[[], object]] = [
         lambda: cloud.volume(site.volume), lambda: cloud.listing(site.server), cloud.check,
@@ -123,7 +123,7 @@ def test_a_wrong_key_finds_no_project(site: Site) -> None:
 
 @pytest.mark.parametrize("by", ["read", "delete", "login"])
 def test_echoes_in_a_refusal_are_not_shown(site: Site, by: str) -> None:
-    """The gateway repeats the request that it was sent, with the access key; neither shows."""
+    """The gateway repeats the request with the access key; neither appears in a verdict."""
     known = site.api.identity.access_keys.add(AccessKey("A" * 3 + "lower-case-key", OTHER.secret, "", "temp-token-1"))
     named: dict[str, Any] = {"project_id": None, "project_name": "eu-de"} if by == "login" else {}
     cloud = cloud_of(site, key=known, secret_key=WRONG, **named)
@@ -131,13 +131,13 @@ def test_echoes_in_a_refusal_are_not_shown(site: Site, by: str) -> None:
         access = cloud.login.access()
         assert access.keys
         sent = cloud.detach(site.server, site.volume)
-        told: tuple[Classified, tuple[Call, ...]] = sent.value.answer, sent.calls
+        result: tuple[Classified, tuple[Call, ...]] = sent.value.answer, sent.calls
     else:
         trouble = trouble_of(lambda: cloud.volume(site.volume))
-        told = trouble.classified, trouble.calls
+        result = trouble.classified, trouble.calls
     assert known.access in site.api.calls[-1].answer.body.decode()  # type: ignore[union-attr]
-    assert "verify aksk" in str(told)
-    shown = f"{told} {cloud.login} {cloud.login.held}"
+    assert "verify aksk" in str(result)
+    shown = f"{result} {cloud.login} {cloud.login.held}"
     assert [secret for secret in (known.access, WRONG, known.token) if secret in shown] == []
 
 
@@ -160,7 +160,7 @@ def test_the_quoted_request_is_left_out(site: Site, told: str, separated: str) -
 
 
 def test_a_refused_delete_leaves_the_outcome_open(site: Site) -> None:
-    """As with a token; the next look, and not another DELETE, finds that the key is refused."""
+    """As with a token: the next look, not another DELETE, finds that the key is refused."""
     cloud = cloud_of(site)
     cloud.volume(site.volume)
     refusal = faults.answer(bodies.gateway_error("APIGW.0301", "Incorrect IAM authentication information", 401))
@@ -172,8 +172,8 @@ def test_a_refused_delete_leaves_the_outcome_open(site: Site) -> None:
     assert (site.count("delete_attachment"), site.count("get_volume")) == (1, 2)
 
 
-def test_a_wrong_key_does_not_lock_itself() -> None:
-    """Asked every ten seconds for three hours, it signs four requests at most in any fifteen minutes."""
+def test_a_wrong_key_is_not_tried_often_enough_to_be_locked() -> None:
+    """With a look every ten seconds for three hours, at most four requests are sent in any fifteen minutes."""
     site = Site(http=in_process)
     cloud, start = cloud_of(site, secret_key=WRONG), site.clock()
     while site.clock() < start + timedelta(hours=3):
@@ -184,8 +184,8 @@ def test_a_wrong_key_does_not_lock_itself() -> None:
     assert max(sum(at <= other <= at + 900 for other in tries) for at in tries) <= 4
 
 
-class Together(InProcessAdapter):
-    """Holds each request back for a moment, until more have come than may; `most` is how many were here at once."""
+class Concurrency(InProcessAdapter):
+    """Holds back each request for a moment, until more than `allowed` have arrived; `most` is the maximum."""
 
     def __init__(self, api: CloudApi, allowed: int) -> None:
         super().__init__(api)
@@ -206,7 +206,7 @@ class Together(InProcessAdapter):
 
 
 def burst(site: Site, adapter: InProcessAdapter, read: Callable[[float], CloudCredentials], proven: bool) -> list[Any]:
-    """A hundred reads at once with these credentials; what each came to. Keys that are `proven` end before."""
+    """The results of a hundred concurrent reads. `proven` keys work once before they are deleted."""
     http = requests.Session()
     http.mount("http://", adapter)
     cloud = connect(read, http, site.clock)
@@ -226,9 +226,9 @@ def burst(site: Site, adapter: InProcessAdapter, read: Callable[[float], CloudCr
 
 @pytest.mark.parametrize(("proven", "most"), [(False, 1), (True, 3)])
 def test_a_burst_cannot_lock_a_key(proven: bool, most: int) -> None:
-    """A hundred requests at once are refused by so few signatures, whether the key was wrong from the start or not."""
+    """A hundred concurrent requests send only a few wrong signatures, whether or not the key was valid before."""
     site = Site(http=in_process)
-    adapter = Together(site.api, most)
+    adapter = Concurrency(site.api, most)
     wrong = keys_of(site.api) if proven else keys_of(site.api, secret_key=WRONG)
     assert set(burst(site, adapter, lambda _: wrong, proven)) == {Reason.UNAUTHORIZED}
     assert statuses(site).count(401) <= most
@@ -236,8 +236,8 @@ def test_a_burst_cannot_lock_a_key(proven: bool, most: int) -> None:
     assert site.api.identity.access_keys.locked == []
 
 
-def test_the_cloud_does_lock_a_key(site: Site) -> None:
-    """Without our limits five wrong signatures in a row do lock it, and then the right one is refused too."""
+def test_the_simulated_cloud_locks_a_key(site: Site) -> None:
+    """Without our limits, five wrong signatures in a row lock the key, and a right one is refused too."""
     for _ in range(5):
         trouble_of(lambda: cloud_of(site, secret_key=WRONG).volume(site.volume))
     assert site.api.identity.access_keys.locked == [site.api.identity.access_key.access]
@@ -250,7 +250,7 @@ def test_the_cloud_does_lock_a_key(site: Site) -> None:
 
 
 def test_rotated_keys_are_tried_at_once(site: Site) -> None:
-    """The read whose signature was refused is repeated with the keys that the secret holds by now."""
+    """A read whose signature was refused is repeated with the keys that the secret has now."""
     secrets = [keys_of(site.api)]
     cloud = connect(lambda _: secrets[-1], site.http(site.api), site.clock)
     cloud.volume(site.volume)
@@ -263,26 +263,26 @@ def test_rotated_keys_are_tried_at_once(site: Site) -> None:
 
 
 def test_every_read_of_a_burst_gets_the_rotated_keys() -> None:
-    """Those that waited for the refused ones are sent with the new keys, and none of them fails."""
+    """Reads that waited for the refused one are sent with the new keys, and none of them fails."""
     site = Site(http=in_process)
     new = site.api.identity.access_keys.add(AccessKey(OTHER.access, OTHER.secret, site.api.identity.user.id))
     old = keys_of(site.api, secret_key=WRONG)
     found = burst(
-        site, Together(site.api, 3), lambda kept: keys_of(site.api, new) if kept <= SECRET_NEWEST else old, False
+        site, Concurrency(site.api, 3), lambda kept: keys_of(site.api, new) if kept <= SECRET_NEWEST else old, False
     )
     assert (len(found), Reason.UNAUTHORIZED in found) == (100, False)
     assert statuses(site).count(401) == 1
 
 
-def test_temporary_keys_that_expire_are_read_anew(site: Site) -> None:
-    """They are used until they are refused; then the secret is read, not older than so many seconds."""
+def test_expired_temporary_keys_are_read_again(site: Site) -> None:
+    """They are used until they are refused; then the secret is read again, not from the cache."""
     identity, reads = site.api.identity, []
     hour = timedelta(hours=1)
 
     def temporary(number: int) -> AccessKey:
         ends = site.clock() + hour
-        told = AccessKey(f"TEMPORARYKEY{number:08}", f"{number:040}", identity.user.id, f"token-{number}", ends)
-        return identity.access_keys.add(told)
+        key = AccessKey(f"TEMPORARYKEY{number:08}", f"{number:040}", identity.user.id, f"token-{number}", ends)
+        return identity.access_keys.add(key)
 
     held = [temporary(1)]
 
@@ -298,8 +298,8 @@ def test_temporary_keys_that_expire_are_read_anew(site: Site) -> None:
     assert (statuses(site), reads[1:]) == ([200, 401, 200], [SECRET_NEWEST])
 
 
-def test_a_key_gives_way_to_a_password(site: Site) -> None:
-    """The secret may hold another way to log in by then."""
+def test_a_refused_key_can_be_replaced_by_a_password(site: Site) -> None:
+    """When the secret is read again, it may contain another kind of login."""
     secrets = [keys_of(site.api, secret_key=WRONG)]
     cloud = connect(lambda _: secrets[-1], site.http(site.api), site.clock)
     trouble_of(lambda: cloud.volume(site.volume))
@@ -308,17 +308,17 @@ def test_a_key_gives_way_to_a_password(site: Site) -> None:
     assert site.count("get_token") == 1
 
 
-@pytest.mark.parametrize(("minutes", "said"), [(20, "20 minutes ahead of"), (-31, "31 minutes behind"), (-10, "")])
-def test_a_skewed_clock_is_said(site: Site, minutes: int, said: str) -> None:
-    """By the date of the refusal: more than a quarter of an hour off, no signature counts."""
+@pytest.mark.parametrize(("minutes", "skew"), [(20, "20 minutes ahead of"), (-31, "31 minutes behind"), (-10, "")])
+def test_a_skewed_clock_is_reported(site: Site, minutes: int, skew: str) -> None:
+    """The refusal's Date header shows the skew; beyond 15 minutes no signature is valid."""
     credentials = keys_of(site.api)
     ours = lambda: site.clock() + timedelta(minutes=minutes)  # noqa: E731
     cloud = connect(lambda _: credentials, site.http(site.api), ours)
-    if not said:
+    if not skew:
         assert cloud.volume(site.volume).value is not None
         return
     classified = trouble_of(lambda: cloud.volume(site.volume)).classified
-    assert f"this clock is {said} the cloud's" in classified.message
+    assert f"this clock is {skew} the cloud's" in classified.message
 
 
 # ---------------------------------------------------------------------------------------------------- addresses
@@ -328,7 +328,7 @@ def test_a_skewed_clock_is_said(site: Site, minutes: int, said: str) -> None:
     ("region", "domain"), [("eu-de", "otc"), ("eu-nl", "otc"), ("eu-ch2", "sc.otc")]
 )  # fmt: skip
 def test_the_addresses_of_a_region(region: str, domain: str) -> None:
-    """Each region of Open Telekom Cloud is known by its name, without an address of Keystone."""
+    """The name of a region of Open Telekom Cloud is enough; no Keystone address is needed."""
     site = Site(http=in_process)
     places: dict[str, Any] = {"auth_url": None, "compute_endpoint": None, "volume_endpoint": None}
     credentials = keys_of(site.api, region_name=region, **places)
@@ -344,8 +344,8 @@ def test_the_addresses_of_a_region(region: str, domain: str) -> None:
     assert site.api.calls == []
 
 
-def test_the_project_of_a_region_is_asked_for_at_its_own_identity_service() -> None:
-    """Signed for that host, which the simulated cloud stands in for."""
+def test_the_project_is_looked_up_at_the_regions_identity_service() -> None:
+    """The request is signed for that host; the simulated cloud serves it."""
     site = Site(http=in_process)
     places: dict[str, Any] = {"auth_url": None, "compute_endpoint": None, "volume_endpoint": None}
     credentials = keys_of(site.api, region_name="eu-ch2", project_id=None, project_name="eu-de", **places)
@@ -354,8 +354,8 @@ def test_the_project_of_a_region_is_asked_for_at_its_own_identity_service() -> N
     assert cloud.detach(site.server, site.volume).value.answer.kind is AnswerClass.ACCEPTED
 
 
-def test_a_setting_wins_over_the_region() -> None:
-    """An endpoint that is given is used; the other ones stay those of the region."""
+def test_an_endpoint_setting_overrides_the_region() -> None:
+    """A configured endpoint is used; the others stay those of the region."""
     site = Site(http=in_process)
     credentials = keys_of(site.api, auth_url=None, region_name="eu-de", volume_endpoint=None)
     services = Login(lambda _: credentials, in_process(site.api), site.clock).access().services
@@ -364,7 +364,7 @@ def test_a_setting_wins_over_the_region() -> None:
 
 
 def test_no_time_is_spent_beyond_the_deadline() -> None:
-    """A signed request that waits for others gives up with its call's own limit, and was not sent."""
+    """A signed request that waits for others ends at its own limit, and is not sent."""
     site = Site(http=in_process)
     cloud = cloud_of(site)
     access = cloud.login.access()
@@ -380,7 +380,7 @@ def test_no_time_is_spent_beyond_the_deadline() -> None:
 
 
 def agency(site: Site, **changes: object) -> dict[str, object]:
-    """An agency of another account, in a project of its own, and the credentials that take it on."""
+    """An agency of another account with its own project, and credentials that use it."""
     theirs = site.world.add_project("eu-de_theirs", domain_name="Theirs")
     site.api.identity.add_agency("detacher", theirs, "Default")
     return {"agency_name": "detacher", "agency_domain_name": "Theirs", "user_domain_name": "Default",
@@ -389,7 +389,7 @@ def agency(site: Site, **changes: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("named", ["project_name", "delegated_project", "project_id"])
 def test_an_agency_gives_a_token(site: Site, named: str) -> None:
-    """First the usual login, then the agency's, in a project of the account that owns it."""
+    """The usual login comes first, then the agency's, in a project of the account that owns it."""
     taken = agency(site)
     theirs = next(one for one in site.world.projects.values() if one.name == "eu-de_theirs")
     project: dict[str, object] = {"project_name": None, named: theirs.id if named == "project_id" else theirs.name}
@@ -402,7 +402,7 @@ def test_an_agency_gives_a_token(site: Site, named: str) -> None:
 
 
 def test_an_agency_by_a_token(site: Site) -> None:
-    """A token of one's own stands in for the first login, and a lost token of the agency is renewed."""
+    """A token in the credentials replaces the first login."""
     own = site.connect().login.access().token
     cloud = site.connect(**agency(site, token=own, username=None, password=None))
     cloud.check()
@@ -410,7 +410,7 @@ def test_an_agency_by_a_token(site: Site) -> None:
 
 
 def test_a_lost_token_of_an_agency_is_renewed(site: Site) -> None:
-    """With a first login of its own, since that token is gone as well."""
+    """Both logins are repeated, since the first token is lost too."""
     cloud = site.connect(**agency(site))
     cloud.volume(site.volume)
     site.api.revoke_tokens()
@@ -419,14 +419,14 @@ def test_a_lost_token_of_an_agency_is_renewed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"agency_name": "other"}, {"agency_domain_name": "Else"}, {"password": "hunter2"}])
-def test_an_agency_that_is_not_given(site: Site, wrong: dict[str, object]) -> None:
-    """Somebody else's agency, or a wrong password, is unauthorized, and no secret is shown."""
+def test_an_unavailable_agency(site: Site, wrong: dict[str, object]) -> None:
+    """An unknown agency or a wrong password is reported as unauthorized, without showing a secret."""
     trouble = trouble_of(site.connect(**agency(site, **wrong)).check)
     assert trouble.classified.reason is Reason.UNAUTHORIZED
     assert "hunter2" not in f"{trouble} {trouble.calls}"
 
 
-def test_a_signature_is_good_for_what_was_signed(site: Site) -> None:
+def test_a_signature_is_valid_only_for_the_signed_request(site: Site) -> None:
     """The simulated cloud verifies signatures: it refuses them for another path, project or body."""
     cloud = cloud_of(site)
     cloud.volume(site.volume)

@@ -1,7 +1,7 @@
-"""Each alarm of the template fires when what it watches for happens, with data as late as CloudWatch's are; it goes
-back, and is silent when all goes well. `tests.cloudwatch` is the model of CloudWatch.
+"""Each alarm of the template fires for its cause, even with data as late as CloudWatch's; it ends again, and stays
+silent when all goes well. `tests.cloudwatch` is the model of CloudWatch.
 
-To try one more alarm: how it is set off stands in CAUSES, what it has to be silent about in PASSING.
+To test another alarm, add its cause to CAUSES, and trouble that must not fire it to PASSING.
 """
 
 import json
@@ -46,7 +46,7 @@ TIMEOUTS: Mapping[str, Mapping[str, int]] = TEMPLATE["Mappings"]["Timeouts"]
 
 
 def with_timeout(value: Any, timeout: str) -> Any:
-    """The value with what follows from the functions' timeout."""
+    """The value with its lookups by the functions' timeout resolved."""
     match value:
         case {"FindInMap": ["Timeouts", {"Ref": "Timeout"}, str(key)]}:
             return TIMEOUTS[timeout][key]
@@ -63,7 +63,7 @@ def alarms(timeout: str = str(INVOCATION)) -> dict[str, Alarm]:
 
 ALARMS = alarms()
 CANARY = ALARMS.pop("CanaryAlarm")
-"""It fires where nothing happens, so it has tests of its own: test_canary_alarm.py."""
+"""It fires when nothing happens, so it has its own tests: test_canary_alarm.py."""
 
 PAGES = [name for name, alarm in ALARMS.items() if alarm.properties["AlarmDescription"].startswith("PAGE: ")]
 HANDLERS = {
@@ -73,33 +73,33 @@ HANDLERS = {
 }
 REBOOTING = {**RUNNING, "status": "REBOOT"}
 BY_DEFAULT: Mapping[str, str] = {}
-"""The settings that a deployment has if nobody sets any."""
+"""The settings of a deployment without parameters."""
 
 LAGS = (Lag(), Lag(0, 300), Lag(300, 300))
-"""Data that are there at once, that come when they come, and that are five minutes late, as those of SQS may be."""
+"""Data without delay, with a random delay, and with five minutes, as SQS's can have."""
 
 MORE = (0, 2, 5)
-"""By how many periods more than the alarm evaluates CloudWatch may look back."""
+"""The number of additional periods that CloudWatch may retrieve."""
 
 HOUR = 3600
 DAY = 24 * HOUR
 
 
 class Watch:
-    """What happens, and the metrics that come of it; what lasts begins at START and lasts so many seconds."""
+    """Produces incidents and their metrics. Incidents with a duration begin at START; durations are in seconds."""
 
     def __init__(self, written: Callable[[], str], aws: AwsStandIn, patch: pytest.MonkeyPatch) -> None:
         self.written, self.aws, self.patch = written, aws, patch
-        self.happened = Timeline()
+        self.timeline = Timeline()
 
-    # ------------------------------------------------------------------------- metrics of our own
+    # --------------------------------------------------------------------------- our own metrics
 
     def scenario(self, name: str, settings: Mapping[str, str] = SETTINGS) -> Timeline:
         simulation = Measured(scenario_cloud, settings)
         return self.run(simulation, CATALOGUE[name].on(simulation.cloud))
 
     def throttled(self, seconds: float) -> Timeline:
-        """Twelve requests, and a cloud that answers each of them "not so fast" until it has had enough of that."""
+        """Twelve requests, and a cloud that throttles them for so many seconds."""
         simulation, stage = self.staged(BY_DEFAULT)
         for _ in range(12):
             server = stage.server()
@@ -111,29 +111,31 @@ class Watch:
         return self.run(simulation, stage)
 
     def sink_refuses(self) -> Timeline:
-        return self._told(sink=Deaf(NotTaken("HTTP 404", again=False)))
+        return self._delivered(sink=RefusingConsumer(NotTaken("HTTP 404", again=False)))
 
     def sink_is_away(self) -> Timeline:
-        return self._told(sink=Deaf(NotTaken("HTTP 503", again=True)))
+        return self._delivered(sink=RefusingConsumer(NotTaken("HTTP 503", again=True)))
 
-    def task_cannot_be_told(self) -> Timeline:
-        return self._told(task=Deaf(NotTaken("SendTaskSuccess: AccessDeniedException (400)", again=True)))
+    def task_refuses(self) -> Timeline:
+        return self._delivered(
+            task=RefusingConsumer(NotTaken("SendTaskSuccess: AccessDeniedException (400)", again=True))
+        )
 
     def bus_refuses(self, seconds: float) -> Timeline:
-        """One verdict, which the bus takes after so long; it is told apart by its time from the verdicts of others."""
+        """One verdict, which the bus refuses for so many seconds."""
         simulation, stage = self.staged()
         stage.request(stage.server(), stage.disk())
         simulation.bus.refuse = lambda event: (simulation.clock() - START).total_seconds() < seconds
         return self.run(simulation, stage)
 
     def never_ends(self) -> Timeline:
-        """A bug in the rules: a request that never ends, and is looked at for two hours."""
-        simulation, stage = self.staged(BY_DEFAULT, mutate=endless)
+        """A bug in the rules: a request is looked at for two hours and never ends."""
+        simulation, stage = self.staged(BY_DEFAULT, mutate=always_wait)
         stage.request(stage.server(), stage.disk())
         return self.run(simulation, stage, until=2 * HOUR)
 
     def refused_login(self) -> Timeline:
-        """Keystone refuses the password, and goes on doing so."""
+        """Keystone refuses the password every time."""
         simulation, stage = self.staged()
         no = faults.answer(bodies.unauthorized("http://keystone"))
         simulation.cloud.faults.add(Fault(no, "get_token", times=None))
@@ -141,7 +143,7 @@ class Watch:
         return self.run(simulation, stage)
 
     def stuck(self, detaches: int) -> Timeline:
-        """So many detaches at one time that the cloud does not finish, for an hour."""
+        """So many concurrent detaches that the cloud does not finish within an hour."""
         simulation, stage = self.staged(BY_DEFAULT)
         for _ in range(detaches):
             stage.request(*stage.attached(behaviour=Behaviour(stuck=True)))
@@ -149,7 +151,7 @@ class Watch:
 
     def dead_letter(self) -> Timeline:
         simulation, stage = self.staged()
-        simulation.queue.put(ours({"continuation": 99, "request": {}, "progress": {}}))  # of a release to come
+        simulation.queue.put(ours({"continuation": 99, "request": {}, "progress": {}}))  # of a future release
         return self.run(simulation, stage)
 
     def forged(self) -> Timeline:
@@ -158,14 +160,14 @@ class Watch:
         return self.run(simulation, stage)
 
     def slow(self, detaches: int) -> Timeline:
-        """So many detaches at one time that take a quarter of an hour."""
+        """So many concurrent detaches that take a quarter of an hour."""
         simulation, stage = self.staged(BY_DEFAULT)
         for _ in range(detaches):
             stage.request(*stage.attached(behaviour=Behaviour(seconds=900)))
         return self.run(simulation, stage)
 
     def reboots(self, seconds: float) -> Timeline:
-        """One request, for a server that reboots for so long."""
+        """One request for a server that reboots for so many seconds."""
         simulation, stage = self.staged(BY_DEFAULT)
         server = stage.server(state=REBOOTING)
         stage.request(server, stage.disk(server))
@@ -173,7 +175,7 @@ class Watch:
         return self.run(simulation, stage)
 
     def no_verdict(self, seconds: float, behaviour: Behaviour | None = None) -> Timeline:
-        """A request every ten minutes, none of which gets anywhere as long as servers do nothing but reboot."""
+        """A request every ten minutes; none gets a verdict while the server reboots."""
         simulation, stage = self.staged(BY_DEFAULT)
         server = stage.server(state=RUNNING if behaviour else REBOOTING)
         for at in range(0, round(seconds), 600):
@@ -191,14 +193,14 @@ class Watch:
                 answer = detach_volume({"Records": [sqs_record("{not json", "m-1")]}, LambdaContext("detach-volume"))
                 assert answer == {"batchItemFailures": [{"itemIdentifier": "m-1"}]}
                 self._write(at)
-        return self.happened
+        return self.timeline
 
     # ------------------------------------------------------------------------------ AWS's own metrics
 
     def failing(self, function: str, metric: str, seconds: float) -> Timeline:
-        """Lambda itself counts errors, one for each invocation that raises: that it raises is what is shown here.
+        """Lambda counts an error for each invocation that raises; this shows that the handler raises.
 
-        The message of a failed invocation comes again, and fails again, after its visibility timeout.
+        The message of a failed invocation is redelivered after its visibility timeout, and fails again.
         """
         self._settings(REQUEST_QUEUE_URL="")
         event = payload("POST", "/", [], b"") if function.startswith("Receive") else {"Records": []}
@@ -207,25 +209,25 @@ class Watch:
         return self.counted("AWS/Lambda", metric, {"FunctionName": function}, range(0, round(seconds), VISIBILITY))
 
     def throttles(self, function: str, seconds: float) -> Timeline:
-        """An account without concurrency to spare: each delivery is throttled, and comes again."""
+        """An account without free concurrency: each delivery is throttled, and repeated."""
         at = range(0, round(seconds), VISIBILITY)
         return self.counted("AWS/Lambda", "Throttles", {"FunctionName": function}, at)
 
     def rule(self, metric: str, seconds: float = 60) -> Timeline:
-        """EventBridge counts each minute what its rule, or the target of it, did not take."""
+        """EventBridge counts failures of its rule or of the rule's target each minute."""
         dimensions = {"EventBusName": "EventBus.Name", "RuleName": "RequestsFromBus.Arn"}
         return self.counted("AWS/Events", metric, dimensions, range(0, round(seconds), 60))
 
     def counted(
         self, namespace: str, metric: str, dimensions: Mapping[str, str], at: Iterable[int], value: float = 1
     ) -> Timeline:
-        """What AWS itself counts: the value at each of these seconds."""
+        """A metric of AWS with this value at each of these seconds."""
         for second in at:
-            self.happened.put((namespace, metric, frozenset(dimensions.items())), second, value)
-        return self.happened
+            self.timeline.put((namespace, metric, frozenset(dimensions.items())), second, value)
+        return self.timeline
 
     def letters(self, seconds: float) -> Timeline:
-        """SQS itself counts messages, once a minute: so many are in the stand-in after the reporter failed at one."""
+        """SQS counts messages once a minute; the counts are the stand-in's after the reporter has received one."""
         self.aws.send(DEAD_LETTERS, "{}")
         url = {"QueueUrl": self.aws.queue_urls[DEAD_LETTERS]}
         assert self.aws.client.call(SQS, "ReceiveMessage", {**url, "VisibilityTimeout": 360})["Messages"]
@@ -237,39 +239,39 @@ class Watch:
                 value = float(counted[f"ApproximateNumberOfMessages{attribute}"])
                 queue = {"QueueName": "DeadLetterQueue.QueueName"}
                 self.counted("AWS/SQS", f"ApproximateNumberOfMessages{metric}", queue, [at], value)
-        return self.happened
+        return self.timeline
 
     def stalled(self, seconds: float) -> Timeline:
-        """SQS itself measures ages, once a minute: that of a message which nobody takes for so long."""
+        """SQS measures the age of the oldest message once a minute; nobody receives this one for so many seconds."""
         simulation, _ = self.staged()
         message, queue = simulation.queue.put("{}"), {"QueueName": "RequestQueue.QueueName"}
         while (age := (simulation.clock() - message.sent_at).total_seconds()) < seconds:
             self.counted("AWS/SQS", "ApproximateAgeOfOldestMessage", queue, [round(age)], age)
             simulation.clock.sleep(60)
-        return self.happened
+        return self.timeline
 
-    # ------------------------------------------------------------------------------------------ how
+    # -------------------------------------------------------------------------------------- helpers
 
     def staged(self, settings: Mapping[str, str] = SETTINGS, **options: Any) -> tuple[Measured, Stage]:
         simulation = Measured(scenario_cloud, settings, **options)
         return simulation, Stage(simulation.cloud, "alarm")
 
-    def _told(self, **consumers: Consumer) -> Timeline:
+    def _delivered(self, **consumers: Consumer) -> Timeline:
         simulation, stage = self.staged(consumers=consumers)
         stage.request(stage.server(), stage.disk())
         return self.run(simulation, stage)
 
     def run(self, simulation: Measured, stage: Stage | None = None, until: float = math.inf) -> Timeline:
-        """Each delivery an invocation, whose metrics bear the time at which it ended."""
+        """Run each delivery as an invocation; its metrics have the time of its end."""
         for body in stage.bodies() if stage else ():
             simulation.queue.put(body)
         while (simulation.clock() - START).total_seconds() < until and simulation.step():
             self._write((simulation.clock() - START).total_seconds())
-        return self.happened
+        return self.timeline
 
     def _write(self, at: float) -> None:
         meters.flush()
-        self.happened.add(at, Samples.of(self.written()))
+        self.timeline.add(at, Samples.of(self.written()))
 
     def _settings(self, **values: str) -> None:
         for name, value in values.items():
@@ -279,7 +281,7 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Deaf:
+class RefusingConsumer:
     """A consumer that refuses every event."""
 
     no: NotTaken
@@ -291,7 +293,7 @@ class Deaf:
         return self.no
 
 
-def endless(wired: Service) -> Service:
+def always_wait(wired: Service) -> Service:
     """The service with rules that always wait."""
     return replace(wired, visits=replace(wired.visits, decide=lambda case, policy, now: Requeue(LONGEST_DELAY, "why")))
 
@@ -318,7 +320,7 @@ CAUSES: Mapping[str, Cause] = {
     "AuthorisationAlarm": lambda watch: watch.scenario("forbidden"),
     "ForgedMessagesAlarm": Watch.forged,
     "SinkFailuresAlarm": Watch.sink_refuses,
-    "TaskFailuresAlarm": Watch.task_cannot_be_told,
+    "TaskFailuresAlarm": Watch.task_refuses,
     "ThrottlingAlarm": lambda watch: watch.throttled(1500),
     "ReportDeadLetterErrorsAlarm": lambda watch: watch.failing(REPORTER, "Errors", HOUR),
     "ReportDeadLetterThrottlesAlarm": lambda watch: watch.throttles(REPORTER, HOUR),
@@ -344,17 +346,17 @@ PASSING: Mapping[str, Cause] = {
 }
 """Passing trouble that must raise no alarm."""
 
-ITSELF: Mapping[str, float] = {
+OWN_DELAY: Mapping[str, float] = {
     "RequestOverdueAlarm": HOUR + LATE_LOOK,
     "QueueStalledAlarm": 1800,
     "NoVerdictsAlarm": 900,
 }
-"""For so long a page waits by what it means, or by what it is set off by here."""
+"""Seconds that an alarm needs by its meaning, or that its cause needs to begin here."""
 
 
 @pytest.fixture
 def watch(capsys: pytest.CaptureFixture[str], aws: AwsStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """Without variables of AWS's, with empty queues, and metrics from now on."""
+    """A watch without AWS variables, with empty queues and empty metrics."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "POWERTOOLS_METRICS_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     meters.flush()
@@ -369,58 +371,58 @@ def json_lines(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.startswith("{"))
 
 
-MADE: dict[str, Timeline] = {}
+PLAYED: dict[str, Timeline] = {}
 
 
 def cause_of(name: str, watch: Watch) -> Timeline:
-    """What sets off the alarm; it is played once."""
-    if name not in MADE:
-        MADE[name] = CAUSES[name](watch)
-    return MADE[name]
+    """The timeline of the alarm's cause, produced once."""
+    if name not in PLAYED:
+        PLAYED[name] = CAUSES[name](watch)
+    return PLAYED[name]
 
 
-def evaluations(name: str, happened: Timeline, lag: Lag, more: int) -> tuple[list[int], list[int]]:
-    """The seconds at which the alarm is on, and those after that at which it is not any more."""
-    states = list(ALARMS[name].states(happened, lag, more))
+def evaluations(name: str, timeline: Timeline, lag: Lag, more: int) -> tuple[list[int], list[int]]:
+    """The seconds at which the alarm is on, and the later ones at which it is off again."""
+    states = list(ALARMS[name].states(timeline, lag, more))
     on = [now for now, is_on in states if is_on]
     return on, [now for now, is_on in states if not is_on and on and now > on[-1]]
 
 
-def test_every_alarm_is_tried() -> None:
-    """Every alarm is shown to fire."""
+def test_every_alarm_has_a_cause() -> None:
+    """CAUSES has an entry for every alarm."""
     assert set(ALARMS) == set(CAUSES)
 
 
 @pytest.mark.parametrize("name", CAUSES)
-def test_an_alarm_fires_and_goes_back(name: str, watch: Watch) -> None:
-    """Over what is really written, with data that are late, wherever its periods begin, and however far back it looks.
+def test_an_alarm_fires_and_ends(name: str, watch: Watch) -> None:
+    """It does so with the written metrics, late data, any offset of its periods, and any evaluation range.
 
-    CloudWatch lets periods slide from minute to minute. An alarm that is on at as many minutes in a row as a period has
-    would fire as well if they began at the same minutes each time.
+    CloudWatch's periods slide from minute to minute. An alarm that is on at each offset of its period would also fire
+    with periods at fixed minutes.
     """
-    happened, period = cause_of(name, watch), ALARMS[name].period
+    timeline, period = cause_of(name, watch), ALARMS[name].period
     for lag in LAGS:
         for more in MORE:
-            on, after = evaluations(name, happened, lag, more)
+            on, after = evaluations(name, timeline, lag, more)
             assert {now % period for now in on} == set(range(0, period, 60)), (lag, more)
             assert after, (lag, more)
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_comes_within_half_an_hour(name: str, watch: Watch) -> None:
-    """From what it means on, with data that are five minutes late, and without more of them than it evaluates."""
-    happened = cause_of(name, watch)
-    on, _ = evaluations(name, happened, Lag(300, 300), 0)
-    assert on[0] <= ITSELF.get(name, 0) + 1800
+    """A page fires within half an hour of its cause, with data that are five minutes late."""
+    timeline = cause_of(name, watch)
+    on, _ = evaluations(name, timeline, Lag(300, 300), 0)
+    assert on[0] <= OWN_DELAY.get(name, 0) + 1800
 
 
 @pytest.mark.parametrize("what", PASSING)
 def test_passing_trouble_raises_no_alarm(what: str, watch: Watch) -> None:
     """No alarm fires, not even a ticket."""
-    happened = PASSING[what](watch)
-    assert happened.metrics
+    timeline = PASSING[what](watch)
+    assert timeline.metrics
     fired = [
-        name for name, alarm in ALARMS.items() for lag in LAGS for more in MORE if alarm.fires(happened, lag, more)
+        name for name, alarm in ALARMS.items() for lag in LAGS for more in MORE if alarm.fires(timeline, lag, more)
     ]
     assert fired == []
 
@@ -429,33 +431,33 @@ def test_passing_trouble_raises_no_alarm(what: str, watch: Watch) -> None:
 
 
 def usual(watch: Watch) -> list[Timeline]:
-    """What one request writes, for each way in which requests end on a good day; all with a deployment's own times."""
+    """The metrics of one request for each usual outcome, with the default settings."""
     found: list[Timeline] = []
     for seconds in (1.5, 5, 30, 60, 120, 540):
-        watch.happened = Timeline()
+        watch.timeline = Timeline()
         simulation, stage = watch.staged(BY_DEFAULT)
         stage.request(*stage.attached(behaviour=Behaviour(seconds=seconds)))
         found.append(watch.run(simulation, stage))
     for scenario in ("windows-running", "silent-refusal", "already-detached", "volume-busy", "migrated-live", "joined",
                      "throttled-429", "expired", "dry-run", "token-expired", "html-502"):  # fmt: skip
-        watch.happened = Timeline()
+        watch.timeline = Timeline()
         found.append(watch.scenario(scenario, BY_DEFAULT))
-    watch.happened = Timeline()
+    watch.timeline = Timeline()
     return [*found, watch.reboots(600)]
 
 
 QUEUES = ("RequestQueue", "DeadLetterQueue")
 
 
-def a_day(ways: list[Timeline], starts: list[int], random: Random) -> Timeline:
-    """Requests that begin at these seconds, each as one of `ways`, and what AWS itself counts in the meantime.
+def a_day(outcomes: list[Timeline], starts: list[int], random: Random) -> Timeline:
+    """Requests that begin at these seconds, each with one of `outcomes`, and AWS's own metrics of the day.
 
-    Lambda counts errors and throttles where it runs a function, and answers of the endpoint where there is one. SQS
-    counts each minute, since the pollers keep both queues active; the oldest message may be at the end of its delay.
+    Lambda writes errors, throttles and 5xx answers in minutes with invocations. SQS writes each minute, since the
+    pollers keep both queues active; the oldest message may be at the end of its delay.
     """
     day = Timeline()
     for start in starts:
-        day.lay(random.choice(ways), start)
+        day.add_shifted(random.choice(outcomes), start)
     for minute in sorted({start // 60 for start in starts}):
         for function in HANDLERS:
             for metric in ("Errors", "Throttles", *(["Url5xxCount"] if function == WEBHOOK else [])):
@@ -471,8 +473,8 @@ def a_day(ways: list[Timeline], starts: list[int], random: Random) -> Timeline:
     return day
 
 
-def happenings(day: Timeline, random: Random) -> None:
-    """What happens once on a day, at any time of it, and passes."""
+def daily_incidents(day: Timeline, random: Random) -> None:
+    """Add incidents that happen once on a day and pass."""
     worker, reporter, webhook = ({"FunctionName": function} for function in HANDLERS)
     once: list[tuple[str, str, Mapping[str, str]]] = [
         ("AWS/Lambda", "Errors", worker),
@@ -490,11 +492,11 @@ def happenings(day: Timeline, random: Random) -> None:
 
 @pytest.mark.parametrize("requests", [10_000, 3])
 def test_a_healthy_day_is_silent(requests: int, watch: Watch) -> None:
-    """With any load, the usual failures of requests, and daily passing trouble."""
+    """No alarm fires with any load, the usual failures of requests, and daily incidents."""
     random = Random(requests)
-    ways = usual(watch)
-    day = a_day(ways, [random.randrange(DAY - HOUR) for _ in range(requests)], random)
-    happenings(day, random)
+    outcomes = usual(watch)
+    day = a_day(outcomes, [random.randrange(DAY - HOUR) for _ in range(requests)], random)
+    daily_incidents(day, random)
     assert sum(total for total, _, _ in day.metrics[REQUESTS].values()) == requests
     fired = [
         (n, lag, more) for n, a in ALARMS.items() for lag in LAGS[:2] for more in (0, 5) if a.fires(day, lag, more)
@@ -509,97 +511,97 @@ def of_ours(metric: str) -> Key:
 REQUESTS = of_ours("Requests")
 
 
-def test_a_page_is_heard_on_a_busy_day(watch: Watch) -> None:
-    """What nine thousand good verdicts stand beside is one request that nothing ends."""
+def test_a_page_fires_on_a_busy_day(watch: Watch) -> None:
+    """One request that never ends fires the alarm among nine thousand good verdicts."""
     random = Random(1)
     day = a_day(usual(watch), [random.randrange(DAY - HOUR) for _ in range(9_000)], random)
-    watch.happened = Timeline()
-    day.lay(watch.never_ends(), 6 * HOUR)
+    watch.timeline = Timeline()
+    day.add_shifted(watch.never_ends(), 6 * HOUR)
     assert ALARMS["RequestOverdueAlarm"].fires(day, LAGS[1])
 
 
-# --------------------------------------------------------------------------------------------- one by one
+# ------------------------------------------------------------------------------------------ single alarms
 
 
 def test_nothing_fires_when_all_goes_well(watch: Watch) -> None:
     """A successful detach, and a refused one, raise no alarm."""
     for scenario in ("accepted-202", "windows-running", "silent-refusal"):
-        happened = watch.scenario(scenario)
-        assert [name for name, alarm in ALARMS.items() if alarm.fires(happened)] == []
+        timeline = watch.scenario(scenario)
+        assert [name for name, alarm in ALARMS.items() if alarm.fires(timeline)] == []
 
 
 def test_a_stuck_detach_is_one_alarm(watch: Watch) -> None:
-    """From half an hour after its acceptance to its verdict the alarm stays as it is, however late data are."""
-    happened = watch.scenario("stuck-for-ever", BY_DEFAULT)
-    assert happened.ends > 6 * HOUR
+    """The alarm stays on from an hour at most after the acceptance to the verdict, however late data are."""
+    timeline = watch.scenario("stuck-for-ever", BY_DEFAULT)
+    assert timeline.ends > 6 * HOUR
     for lag in LAGS:
-        on, _ = evaluations("StuckInDetachingAlarm", happened, lag, 0)
+        on, _ = evaluations("StuckInDetachingAlarm", timeline, lag, 0)
         assert on[0] <= HOUR
         assert on == list(range(on[0], on[-1] + 60, 60))
 
 
 def test_an_overdue_request_is_one_alarm(watch: Watch) -> None:
-    """It is on as long as the request is looked at, which is every quarter of an hour."""
+    """It stays on while the request is looked at every quarter of an hour."""
     for lag in LAGS:
-        watch.happened = Timeline()
+        watch.timeline = Timeline()
         on, _ = evaluations("RequestOverdueAlarm", watch.never_ends(), lag, 0)
         assert on == list(range(on[0], on[-1] + 60, 60))
 
 
-def test_a_verdict_that_the_bus_does_not_take_is_overdue(watch: Watch) -> None:
-    """After the alarm that says why, and no later than a few minutes after its time."""
-    happened = watch.bus_refuses(HOUR)
-    late, why = (evaluations(name, happened, LAGS[0], 0)[0] for name in ("RequestOverdueAlarm", "EmitFailuresAlarm"))
+def test_a_verdict_that_the_bus_refuses_is_overdue(watch: Watch) -> None:
+    """The alarm fires within five minutes of the limit, after the alarm that shows the cause."""
+    timeline = watch.bus_refuses(HOUR)
+    late, why = (evaluations(name, timeline, LAGS[0], 0)[0] for name in ("RequestOverdueAlarm", "EmitFailuresAlarm"))
     assert why[0] < LATE_VERDICT < late[0] <= LATE_VERDICT + 300
 
 
-def test_one_sender_is_enough_to_hear_of_the_webhook(watch: Watch) -> None:
-    """It tries four times in the first hour, as Standard Webhooks has it, and is answered 5xx each time."""
+def test_one_sender_is_enough_to_fire_the_webhook_alarm(watch: Watch) -> None:
+    """A sender that follows Standard Webhooks gets 5xx for its four tries in the first hour."""
     tries, url = (0, 5, 305, 2105), {"FunctionName": WEBHOOK}
-    happened = watch.counted("AWS/Lambda", "Url5xxCount", url, tries)
-    assert all(ALARMS["WebhookFailuresAlarm"].fires(happened, lag) for lag in LAGS)
+    timeline = watch.counted("AWS/Lambda", "Url5xxCount", url, tries)
+    assert all(ALARMS["WebhookFailuresAlarm"].fires(timeline, lag) for lag in LAGS)
 
 
 @pytest.mark.parametrize("timeout", TIMEOUTS)
 def test_windows_follow_the_timeout(timeout: str, watch: Watch) -> None:
-    """With a longer timeout messages come again later: what fails each time is still heard of, two failures are not."""
+    """A longer timeout delays redeliveries: three failures in a row still fire the alarm, two do not."""
     visibility, worker = TIMEOUTS[timeout]["Visibility"], {"FunctionName": WORKER}
     errors = alarms(timeout)["DetachVolumeErrorsAlarm"]
-    for deliveries, heard in ((3, True), (2, False)):
-        watch.happened = Timeline()
-        happened = watch.counted("AWS/Lambda", "Errors", worker, range(0, deliveries * visibility, visibility))
-        assert {errors.fires(happened, lag, more) for lag in LAGS for more in MORE} == {heard}
-    watch.happened = Timeline()
+    for deliveries, fires in ((3, True), (2, False)):
+        watch.timeline = Timeline()
+        timeline = watch.counted("AWS/Lambda", "Errors", worker, range(0, deliveries * visibility, visibility))
+        assert {errors.fires(timeline, lag, more) for lag in LAGS for more in MORE} == {fires}
+    watch.timeline = Timeline()
     usual = watch.stalled(LONGEST_DELAY + 2 * visibility + int(timeout))
     assert not any(alarms(timeout)["QueueStalledAlarm"].fires(usual, lag) for lag in LAGS)
-    watch.happened = Timeline()
+    watch.timeline = Timeline()
     stalled = watch.stalled(LONGEST_DELAY + 2 * visibility + HOUR)
     assert all(alarms(timeout)["QueueStalledAlarm"].fires(stalled, lag) for lag in LAGS)
 
 
 def test_a_sink_that_is_away_for_a_day_raises_an_alarm(watch: Watch) -> None:
-    """A verdict that was not accepted in all that time is a failure, like a refused one."""
-    happened = watch.sink_is_away()
-    assert happened.ends >= DAY
-    assert ALARMS["SinkFailuresAlarm"].fires(happened)
+    """A verdict that the sink does not accept for a day counts as a failure, like a refused one."""
+    timeline = watch.sink_is_away()
+    assert timeline.ends >= DAY
+    assert ALARMS["SinkFailuresAlarm"].fires(timeline)
 
 
-def test_no_verdicts_are_told_of_before_requests_give_up(watch: Watch) -> None:
-    """The alarm is on well before `gave_up` ends the silence."""
-    happened = watch.no_verdict(2 * HOUR)
-    silent = 60 * min(happened.metrics[of_ours("Verdicts")])
+def test_missing_verdicts_fire_before_requests_give_up(watch: Watch) -> None:
+    """The alarm is on well before the first `gave_up`."""
+    timeline = watch.no_verdict(2 * HOUR)
+    silent = 60 * min(timeline.metrics[of_ours("Verdicts")])
     assert HOUR <= silent < 3720
-    on, _ = evaluations("NoVerdictsAlarm", happened, Lag(300, 300), 0)
+    on, _ = evaluations("NoVerdictsAlarm", timeline, Lag(300, 300), 0)
     assert on[0] <= silent / 2
 
 
-def test_slow_detaches_are_not_without_verdicts(watch: Watch) -> None:
+def test_slow_detaches_do_not_count_as_missing_verdicts(watch: Watch) -> None:
     """An accepted detach is reported as unconfirmed in time, however long it takes."""
-    happened = watch.no_verdict(2 * HOUR, Behaviour(stuck=True))
-    assert [lag for lag in LAGS for more in MORE if ALARMS["NoVerdictsAlarm"].fires(happened, lag, more)] == []
+    timeline = watch.no_verdict(2 * HOUR, Behaviour(stuck=True))
+    assert [lag for lag in LAGS for more in MORE if ALARMS["NoVerdictsAlarm"].fires(timeline, lag, more)] == []
 
 
-# --------------------------------------------------------------------------------------------- who is told
+# ------------------------------------------------------------------------------------------- recipients
 
 
 PAGED = {"If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
@@ -608,7 +610,7 @@ TICKETED = {"If": ["HasTicketTopic", [{"Ref": "TicketTopicArn"}], PAGED]}
 
 @pytest.mark.parametrize("name", [*ALARMS, "CanaryAlarm"])
 def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
-    """Its topic is that of its tier, when it fires and when it ends; its runbook names it, with its tier."""
+    """It notifies the topic of its tier when it fires and when it ends, and its runbook names it with its tier."""
     page = (ROOT / "docs" / "operations.md").read_text()
     properties = alarms()[name].properties
     tier, _, words = properties["AlarmDescription"].partition(": ")
@@ -616,20 +618,22 @@ def test_an_alarm_names_its_tier_and_its_runbook(name: str) -> None:
     assert (properties["AlarmActions"], properties["OKActions"]) == ({"PAGE": PAGED, "TICKET": TICKETED}[tier],) * 2
     parts = [part.partition("\n") for part in re.split(r"^#+ ", page, flags=re.MULTILINE)]
     sections = {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-"): text for head, _, text in parts}
-    (told,) = re.findall(rf"`{name}`[^()]*\((page|ticket)\b", sections[anchor])
-    assert told == tier.lower()
+    (shown,) = re.findall(rf"`{name}`[^()]*\((page|ticket)\b", sections[anchor])
+    assert shown == tier.lower()
     assert [at for at, text in sections.items() if f"`{name}`" in text] == [anchor]
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_on_the_webhook_is_there_with_it(name: str) -> None:
+def test_webhook_alarms_exist_only_with_the_webhook(name: str) -> None:
     """Alarms for parts that are switched off are not created, because they would cost money."""
-    of_webhook = any((("FunctionName", WEBHOOK) in dimensions) for (_, _, dimensions), _ in ALARMS[name].asked.values())
+    of_webhook = any(
+        (("FunctionName", WEBHOOK) in dimensions) for (_, _, dimensions), _ in ALARMS[name].metrics.values()
+    )
     assert (RESOURCES[name].get("Condition") == "HasWebhook") is of_webhook
 
 
-def test_the_dashboard_shows_what_is_written(watch: Watch) -> None:
-    """Every metric of ours on the dashboard is one that the code writes, with those dimensions."""
+def test_the_dashboard_shows_only_existing_metrics(watch: Watch) -> None:
+    """The dashboard shows exactly the metrics that the code writes."""
     body = RESOURCES["Dashboard"]["Properties"]["DashboardBody"]["Sub"][0]
     shown = set(re.findall(r'\["BmsVolumeDetach", "(\w+)"', body)) | set(re.findall(r'MetricName=\\\\?"(\w+)', body))
     for name in ("stuck-then-late-success", "forbidden"):
@@ -639,5 +643,5 @@ def test_the_dashboard_shows_what_is_written(watch: Watch) -> None:
     watch.dead_letter()
     watch.forged()
     watch.records_returned(60)
-    assert shown == {metric for _, metric, _ in watch.happened.metrics}
+    assert shown == {metric for _, metric, _ in watch.timeline.metrics}
     assert json.loads(body)["widgets"]

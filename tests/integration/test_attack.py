@@ -1,6 +1,6 @@
-"""Attacks on the promise: one final verdict per request, a true one, in time, and no newer attachment cut.
+"""Attacks on the promise that each request gets one true verdict in time and no newer attachment is detached.
 
-A hostile cloud, a sender within its rights, an unlucky operator, and a queue at its worst.
+They use a hostile cloud, unusual but valid requests, an unlucky operator, and a queue at its worst.
 """
 
 import json
@@ -15,7 +15,7 @@ from shared.model import Answer
 from shared.policy import SHORTEST_LOOK
 from simulator import Behaviour, Fault, What, bodies, faults
 from simulator.exchange import with_headers
-from tests.integration.field import NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, Field, seconds, told
+from tests.integration.field import NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, Field, seconds, texts_of
 from tests.messages import bare, cloudevent
 from tests.stack import LONG_AGO
 
@@ -29,7 +29,7 @@ def later(bench: Field, seconds: float) -> None:
 
 
 def again(bench: Field, disk: str, gap: float = 1) -> str:
-    """Somebody detaches the disk and attaches it again, as fast as a script does."""
+    """Detach the disk and attach it again, as fast as a script does."""
     bench.world.set_volume(disk, behaviour=Behaviour(seconds=gap / 2, nova_lag=0))
     bench.world.begin_detach(bench.server, disk)
     later(bench, gap)
@@ -39,14 +39,14 @@ def again(bench: Field, disk: str, gap: float = 1) -> str:
 
 
 def together(bench: Field) -> None:
-    """Deliver to the end, once a second and all at once, as a busy queue does."""
+    """Deliver all messages together once a second until the end, as a busy queue does."""
     while bench.queue.messages and len(bench.queue.sent) < 500:
         bench.clock.sleep(1)
         bench.deliver(bench.queue.receive(20))
 
 
 def rewritten(change: Callable[[dict[str, Any]], object], path: str) -> Callable[[str, str, Answer], Answer]:
-    """Answers to GETs of such paths, changed."""
+    """Change the answers to GETs whose path contains `path`."""
 
     def leaving(method: str, asked: str, answer: Answer) -> Answer:
         if method != "GET" or path not in asked or answer.status != 200:
@@ -58,13 +58,13 @@ def rewritten(change: Callable[[dict[str, Any]], object], path: str) -> Callable
     return leaving
 
 
-# ------------------------------------------------------------------------------------- a newer attachment is cut
+# -------------------------------------------------------------------------------- newer attachments must survive
 
 
 @ANY
 @pytest.mark.parametrize(("kind", "seconds"), [("resize", 20), ("shelve", 60)])
 def test_named_attachment_that_was_replaced_after_a_move(newest: tuple[int, int], kind: str, seconds: float) -> None:
-    """Within 5 s of a move's end, or while its server is off its host, where an attachment has no time."""
+    """It was replaced within 5 s of a move's end, or while the server was offloaded and attachments had no time."""
     bench = Field(newest)
     disk = bench.disk()
     asked = bench.request(disk, attachment_id=bench.attachment(disk), requested_at=bench.clock().isoformat())
@@ -83,7 +83,7 @@ def test_named_attachment_that_was_replaced_after_a_move(newest: tuple[int, int]
 
 @ANY
 def test_named_attachment_of_another_server_does_not_lower_the_fence(newest: tuple[int, int]) -> None:
-    """The disk comes to this server after the request, and the server is resized then."""
+    """The disk is attached to this server only after the request, and then the server is resized."""
     bench = Field(newest)
     disk = bench.disk(attached=False, behaviour=QUICK)
     other = bench.world.add_server().id
@@ -104,7 +104,7 @@ def test_named_attachment_of_another_server_does_not_lower_the_fence(newest: tup
 
 @pytest.mark.parametrize("named", [True, False])
 def test_disk_that_is_replaced_while_records_are_read(named: bool) -> None:
-    """A move is proven by the records; while they are read somebody attaches the disk again."""
+    """The records prove a move, but somebody attaches the disk again while they are read."""
     bench = Field(RECORDS_WITH_ENDS)
     disk = bench.disk()
     more = {"attachment_id": bench.attachment(disk)} if named else {}
@@ -115,7 +115,7 @@ def test_disk_that_is_replaced_while_records_are_read(named: bool) -> None:
     new: list[str] = []
 
     def arriving(method: str, path: str) -> None:
-        """The answer that lists the records was on its way for half a minute."""
+        """The list of records arrives half a minute late."""
         if "os-instance-actions/" in path and not new:
             later(bench, 15)
             new.append(again(bench, disk, gap=5))
@@ -128,9 +128,9 @@ def test_disk_that_is_replaced_while_records_are_read(named: bool) -> None:
 
 @ANY
 def test_clock_of_compute_that_is_behind_does_not_hide_an_attach(newest: tuple[int, int]) -> None:
-    """Attached again a second after the request, which takes seven, by a compute service three seconds behind; moved.
+    """The disk is attached again after the request, by a compute service whose clock is behind, and then moved.
 
-    The fence allows for the skew of clocks when it reads `attached_at`, not when it asks for an attach since.
+    The fence allows for clock skew when it reads `attached_at`, but not when it looks for a later attach.
     """
     bench = Field(newest)
     disk = bench.disk()
@@ -157,8 +157,8 @@ def test_clock_of_compute_that_is_behind_does_not_hide_an_attach(newest: tuple[i
 
 
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
-def test_attachments_without_id_and_time_are_not_all_the_same(newest: tuple[int, int]) -> None:
-    """Block storage tells neither: another attachment of the disk is not the one that was followed."""
+def test_attachments_without_id_and_time_are_not_taken_for_the_same(newest: tuple[int, int]) -> None:
+    """Block storage shows neither, and a new attachment of the disk is not taken for the followed one."""
     bench = Field(newest)
     disk = bench.disk()
 
@@ -175,8 +175,8 @@ def test_attachments_without_id_and_time_are_not_all_the_same(newest: tuple[int,
     assert (bench.attachment(disk), bench.cut()) == (new, [])
 
 
-def test_offloaded_twice_is_not_the_same_attachment() -> None:
-    """Below 2.89 compute gives no id to what an offloaded server holds."""
+def test_a_disk_that_is_offloaded_twice_has_another_attachment() -> None:
+    """Below 2.89, compute shows no id for the attachments of an offloaded server."""
     bench = Field(RECORDS_WITH_ENDS)
     disk = bench.disk(behaviour=QUICK)
     bench.world.shelve(bench.server)
@@ -200,10 +200,10 @@ def test_offloaded_twice_is_not_the_same_attachment() -> None:
 
 
 @pytest.mark.parametrize("trouble", [True, False])
-def test_redelivery_does_not_cut_what_was_attached_since(trouble: bool) -> None:
-    """Detached by the first delivery, attached again within the skew of clocks, and delivered a second time.
+def test_redelivery_does_not_detach_a_newer_attachment(trouble: bool) -> None:
+    """The first delivery detached the disk; it is attached again within the clock skew before the second delivery.
 
-    A volume that cannot be read at first does not make the case forget that it was delivered before.
+    The case remembers the first delivery even if the volume cannot be read at first.
     """
     bench = Field()
     disk = bench.disk()
@@ -218,11 +218,11 @@ def test_redelivery_does_not_cut_what_was_attached_since(trouble: bool) -> None:
     assert (bench.attachment(disk), bench.cut()) == (new, [])
 
 
-# ------------------------------------------------------------------------------------------ an untrue verdict
+# ----------------------------------------------------------------------------------------- verdicts must be true
 
 
-def test_stuck_is_not_said_without_a_look() -> None:
-    """Accepted; the stack is paused for seven hours, and the first invocation after it has no time for this case."""
+def test_stuck_is_not_reported_without_a_look() -> None:
+    """After the acceptance the stack is paused for seven hours, and the next invocation has no time for this case."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.ask(bench.request(disk))
@@ -240,7 +240,7 @@ def test_stuck_is_not_said_without_a_look() -> None:
 
 @pytest.mark.parametrize("status", [405, 429, 500, 501, 503, 504])
 def test_a_list_of_volumes_that_always_fails_delays_nothing(status: int) -> None:
-    """Two disks under way; the query by status is refused or times out, each volume can be read."""
+    """The list of detaching volumes always fails, but each volume can be read."""
     bench = Field()
     disks = [bench.disk(behaviour=Behaviour(seconds=4)) for _ in range(2)]
     bench.cloud.faults.add(Fault(faults.answer(bodies.fault(status, "no")), "list_volumes", times=None))
@@ -251,7 +251,7 @@ def test_a_list_of_volumes_that_always_fails_delays_nothing(status: int) -> None
 
 
 def test_list_of_volumes_that_is_stale() -> None:
-    """The list says detaching for ever, the volumes themselves are free."""
+    """The list shows `detaching` for ever, although the volumes are free."""
     bench = Field()
     disks = [bench.disk(behaviour=Behaviour(seconds=4)) for _ in range(2)]
     kept: list[Answer] = []
@@ -270,7 +270,7 @@ def test_list_of_volumes_that_is_stale() -> None:
 
 
 def test_one_not_found_of_the_server_proves_nothing_while_the_volume_is_reserved() -> None:
-    """Shelved and off its host: block storage shows no attachment, so one stray 404 of one read would be all proof."""
+    """Block storage shows no attachment for an offloaded server, so a single stray 404 would be the only proof."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.follow(disk)
@@ -283,7 +283,7 @@ def test_one_not_found_of_the_server_proves_nothing_while_the_volume_is_reserved
 
 
 def test_volume_that_stays_detaching_without_an_attachment_is_detached() -> None:
-    """Both planes have let go, and the status of the volume stays behind for good (rule 1: it proves nothing)."""
+    """Both planes have removed the attachment; the status, which stays `detaching`, proves nothing (rule 1)."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=4))
     bench.ask(bench.request(disk))
@@ -294,8 +294,8 @@ def test_volume_that_stays_detaching_without_an_attachment_is_detached() -> None
     assert seconds(data) < 900
 
 
-def test_detach_of_another_server_is_not_ours_to_watch() -> None:
-    """A shared disk says detaching for the other server, for good: this one has ten minutes, and is not stuck."""
+def test_detach_from_another_server_is_not_followed() -> None:
+    """A shared disk stays `detaching` because of the other server; this request gives up after its ten minutes."""
     bench = Field()
     disk = bench.disk(multiattach=True, behaviour=Behaviour(stuck=True))
     other = bench.world.add_server().id
@@ -309,8 +309,8 @@ def test_detach_of_another_server_is_not_ours_to_watch() -> None:
 
 
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
-def test_record_that_is_never_closed_does_not_hold_the_verdict_back(newest: tuple[int, int]) -> None:
-    """No compute host took the detach up, and an operator sets the volume back to in-use: idle on both planes."""
+def test_record_that_is_never_closed_does_not_delay_the_verdict(newest: tuple[int, int]) -> None:
+    """No compute host acts on the detach, and an operator resets the volume to in-use."""
     bench = Field(newest)
     disk = bench.disk(behaviour=Behaviour(stuck=True))
     bench.ask(bench.request(disk))
@@ -321,12 +321,12 @@ def test_record_that_is_never_closed_does_not_hold_the_verdict_back(newest: tupl
     assert seconds(data) < 900
 
 
-# ----------------------------------------------------------------------------------- what can be detached is not
+# ------------------------------------------------------------------------- detaches that must not be refused
 
 
 @pytest.mark.parametrize("newest", [RECORDS_WITH_ENDS])
 def test_request_that_comes_while_its_server_is_being_shelved(newest: tuple[int, int]) -> None:
-    """Shelving takes a minute and a half (its image is uploaded); the request comes after twenty seconds."""
+    """Shelving takes a minute and a half because of the image upload; the request comes after twenty seconds."""
     bench = Field(newest)
     disk = bench.disk(behaviour=QUICK)
     bench.world.shelve(bench.server, seconds=90)
@@ -337,7 +337,7 @@ def test_request_that_comes_while_its_server_is_being_shelved(newest: tuple[int,
 
 @ANY
 def test_shared_disk_of_an_offloaded_server(newest: tuple[int, int]) -> None:
-    """A shared disk stays in-use for the other server while this one is shelved and on no host."""
+    """A shared disk stays in-use on the other server while this one is offloaded."""
     bench = Field(newest)
     disk = bench.disk(multiattach=True, behaviour=QUICK)
     other = bench.world.add_server().id
@@ -349,8 +349,8 @@ def test_shared_disk_of_an_offloaded_server(newest: tuple[int, int]) -> None:
     assert (data["detail"], bench.attachment(disk), bool(bench.attachment(disk, other))) == ("detached_now", None, True)
 
 
-def test_move_between_the_two_reads_is_not_called_unknown() -> None:
-    """Compute names the binding; the list was read before the move, the volume after it."""
+def test_move_between_the_two_reads_is_recognized() -> None:
+    """The list is read before the move and the volume after it; the binding shows that both are the same."""
     bench = Field(NEWEST, records=False)
     disk = bench.disk(behaviour=QUICK)
     bench.follow(disk)
@@ -365,8 +365,8 @@ def test_move_between_the_two_reads_is_not_called_unknown() -> None:
     assert (bench.verdict()["detail"], bench.attachment(disk)) == ("detached_now", None)
 
 
-def test_new_request_for_a_new_attachment_is_not_the_old_ones() -> None:
-    """The disk is attached again a few seconds after it was detached, and a request with a short life asks for that."""
+def test_new_request_for_a_new_attachment_is_carried_out() -> None:
+    """The disk is attached again seconds after the detach, and a new request with a short time to live detaches it."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=1, nova_lag=0))
     bench.ask(bench.request(disk))
@@ -378,8 +378,8 @@ def test_new_request_for_a_new_attachment_is_not_the_old_ones() -> None:
     assert (first["detail"], second["detail"], bench.attachment(disk)) == ("detached_now", "detached_now", None)
 
 
-def test_a_single_missing_image_is_no_refusal() -> None:
-    """Linux by its image, and the image service answers 503 once."""
+def test_a_single_failed_image_read_is_no_refusal() -> None:
+    """Only the image shows that the server runs Linux, and the image service answers 503 once."""
     bench = Field()
     image = bench.world.add_image({"__os_type": "Linux"}).id
     bench.world.set_server(bench.server, metadata={}, image_id=image)
@@ -390,8 +390,8 @@ def test_a_single_missing_image_is_no_refusal() -> None:
 
 
 @pytest.mark.parametrize("operation", ["get_server", "delete_attachment"])
-def test_one_stray_406_does_not_take_the_microversion_away(operation: str) -> None:
-    """A gateway's 406, once; an hour later the same process is to detach from a shelved server."""
+def test_one_stray_406_does_not_disable_the_microversion(operation: str) -> None:
+    """After one 406 of a gateway, the same process can still detach from a shelved server an hour later."""
     bench = Field()
     first, disk = bench.disk(behaviour=QUICK), bench.disk(behaviour=QUICK)
     bench.cloud.faults.add(Fault(faults.answer(bodies.html_error(406)), operation))
@@ -403,12 +403,12 @@ def test_one_stray_406_does_not_take_the_microversion_away(operation: str) -> No
     assert [data["detail"] for data in bench.verdicts()] == ["detached_now"] * 2
 
 
-# --------------------------------------------------------------------------------------------- much too late
+# --------------------------------------------------------------------------------- nothing happens too late
 
 
 @pytest.mark.parametrize("effect", [True, False])
 def test_retry_after_of_an_unknown_outcome_does_not_outlast_the_request(effect: bool) -> None:
-    """503 with Retry-After 900 for a request that may be tried for a minute."""
+    """A 503 with Retry-After 900 does not extend a time to live of one minute."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     answer = with_headers(bodies.fault(503, "later"), {"retry-after": "900"})
@@ -421,7 +421,7 @@ def test_retry_after_of_an_unknown_outcome_does_not_outlast_the_request(effect: 
 
 
 def test_no_delete_after_the_time_to_live_when_the_queue_is_late() -> None:
-    """A throttled request waits; the stack is paused for five hours, and resumed."""
+    """The stack is paused for five hours while a throttled request waits."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.cloud.faults.add(Fault(faults.answer(bodies.fault(429, "later")), "delete_attachment"))
@@ -433,7 +433,7 @@ def test_no_delete_after_the_time_to_live_when_the_queue_is_late() -> None:
 
 
 def test_no_delete_after_the_time_to_live_when_another_detach_is_joined() -> None:
-    """Somebody else's detach is refused after five minutes; the request was to be tried for one."""
+    """Somebody else's detach is refused after five minutes, after the request's time to live of one."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=300, refuse=True))
     bench.world.begin_detach(bench.server, disk)
@@ -446,7 +446,7 @@ def test_no_delete_after_the_time_to_live_when_another_detach_is_joined() -> Non
 
 
 def test_detach_after_an_unconfirmed_one_is_watched_closely() -> None:
-    """Somebody else's detach hangs for twelve minutes, then is refused; ours takes two seconds."""
+    """Somebody else's detach is refused after twelve minutes; our detach takes two seconds and is noticed soon."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=720, refuse=True))
     bench.world.begin_detach(bench.server, disk)
@@ -459,8 +459,8 @@ def test_detach_after_an_unconfirmed_one_is_watched_closely() -> None:
     assert bench.clock() - bench.when(What.NOVA_DETACHED) < timedelta(seconds=20)
 
 
-def test_clear_no_after_a_throttled_delete_is_said_at_once() -> None:
-    """The DELETE was throttled, which had no effect; then the project may not be read any more."""
+def test_refusal_after_a_throttled_delete_is_reported_at_once() -> None:
+    """The DELETE was throttled without an effect, and then reads of the project are forbidden."""
     bench = Field()
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.answer(bodies.fault(429, "later")), "delete_attachment"))
@@ -476,10 +476,10 @@ def test_clear_no_after_a_throttled_delete_is_said_at_once() -> None:
 @pytest.mark.parametrize(
     ("looks_refused", "detail", "latest"), [(1, "expired", 60), (None, "gave_up", 3601)], ids=["once", "for ever"]
 )
-def test_expiry_is_not_slept_through(looks_refused: int | None, detail: str, latest: float) -> None:
-    """A cloud asks to wait for a quarter of an hour, and the request expires in half a minute.
+def test_a_long_retry_after_does_not_delay_the_expiry(looks_refused: int | None, detail: str, latest: float) -> None:
+    """The cloud asks for a wait of 15 minutes, and the request expires after 30 seconds.
 
-    A look follows at the expiry. Nothing is called expired while nobody can look: another delivery may be detaching.
+    A look follows at the expiry. `expired` needs a successful look, since another delivery may be detaching.
     """
     bench = Field()
     disk = bench.disk()
@@ -499,8 +499,8 @@ def test_expiry_is_not_slept_through(looks_refused: int | None, detail: str, lat
     "time", ["9999-12-31T23:59:59.000000", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
 )
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
-def test_time_of_an_attachment_that_no_calendar_holds(time: str, newest: tuple[int, int]) -> None:
-    """A time outside of the range of arithmetic is ignored, and the request gets its verdict."""
+def test_attachment_time_out_of_range_is_ignored(time: str, newest: tuple[int, int]) -> None:
+    """The request gets its verdict although arithmetic with the time would overflow."""
     bench = Field(newest)
     disk = bench.disk()
 
@@ -515,11 +515,11 @@ def test_time_of_an_attachment_that_no_calendar_holds(time: str, newest: tuple[i
     assert [data["detail"] for data in bench.bus.data] != ["dead_lettered"]
 
 
-# ------------------------------------------------------------------------------ what is claimed is not known
+# ------------------------------------------------------------------------- verdicts claim only what is known
 
 
 def test_delete_that_was_not_sent_is_not_counted() -> None:
-    """The token of another thread's refused DELETE is dropped between the look and the DELETE: nothing is sent."""
+    """Another thread drops the token between the look and the DELETE, so no DELETE is sent."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     cloud = bench.connect()
@@ -538,15 +538,15 @@ def test_delete_that_was_not_sent_is_not_counted() -> None:
     assert data["evidence"]["deletes_sent"] == bench.counted("delete_attachment") == 1
 
 
-def test_accepted_without_any_effect_did_not_go_back() -> None:
-    """202, and nothing ever happens: the text must not mention a change of state."""
+def test_accepted_detach_without_effect_is_described_correctly() -> None:
+    """After a 202 without any effect, the text does not claim that the volume's state changed back."""
     bench = Field(records=False)
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.answer(202), "delete_attachment", times=None))
     bench.ask(bench.request(disk))
     bench.run()
     (data,) = bench.bus.data
-    assert "went back" not in told(data)
+    assert "went back" not in texts_of(data)
 
 
 def unnamed(body: dict[str, Any]) -> None:
@@ -554,15 +554,15 @@ def unnamed(body: dict[str, Any]) -> None:
         del entry["attachment_id"]
 
 
-@pytest.mark.parametrize("told_by_cloud", [True, False])
-def test_wrong_name_is_no_proof_that_somebody_attached_the_disk(told_by_cloud: bool) -> None:
-    """The request names an attachment that never was, or the cloud names none: nobody attached anything since."""
+@pytest.mark.parametrize("id_shown", [True, False])
+def test_unknown_attachment_id_is_no_proof_of_a_new_attach(id_shown: bool) -> None:
+    """The request names an unknown attachment, or the cloud shows no id: the text must not claim a newer attach."""
     bench = Field()
     disk = bench.disk()
-    named = str(UUID(int=1)) if told_by_cloud else bench.attachment(disk)
-    if not told_by_cloud:
+    named = str(UUID(int=1)) if id_shown else bench.attachment(disk)
+    if not id_shown:
         bench.cloud.leaving = rewritten(unnamed, "/volumes/")
     bench.ask(bench.request(disk, attachment_id=named))
     bench.run()
     (data,) = bench.bus.data
-    assert "somebody attached the volume after" not in told(data)
+    assert "somebody attached the volume after" not in texts_of(data)

@@ -43,7 +43,7 @@ def event(number: int, padding: str = "") -> Event:
 
 
 def received(aws: AwsStandIn, queue: str, count: int) -> list[Any]:
-    """Everything that arrives, until it is as much as expected."""
+    """Receive until the expected number has arrived."""
     found: list[Any] = []
     deadline = time.monotonic() + 5
     while len(found) < count and time.monotonic() < deadline:
@@ -64,7 +64,7 @@ def received(aws: AwsStandIn, queue: str, count: int) -> list[Any]:
     ],
 )
 def test_batches_fit_into_a_call(sizes: list[int], expected: list[list[int]]) -> None:
-    """Groups of ten at most and not too many bytes, in order, nothing left out."""
+    """Batches have at most ten entries and AWS_BATCH_BYTES, in order and complete."""
     assert expected == [list(group) for group in batches(dict(enumerate(sizes)), int)]
 
 
@@ -86,8 +86,8 @@ def test_a_delay_is_kept(aws: AwsStandIn) -> None:
 
 
 @pytest.mark.parametrize(("fair", "groups"), [(True, ["p1", None, "p2"]), (False, [None] * 3)])
-def test_messages_of_a_project_are_a_group(fair: bool, groups: list[str | None], aws: AwsStandIn) -> None:
-    """So SQS shares the queue among projects (fair queues), where it is told to; elsewhere there is no group."""
+def test_messages_of_a_project_have_a_group(fair: bool, groups: list[str | None], aws: AwsStandIn) -> None:
+    """With fair queues enabled, each message has its project's group; otherwise it has none."""
     sent = {project: QueueMessage(f'"{project}"', project=project) for project in ("p1", None, "p2")}
     assert SqsQueue(aws.client, aws.queue_urls[REQUESTS], fair).send(sent) == {}
     asked = {"QueueUrl": aws.queue_urls[REQUESTS], "MaxNumberOfMessages": 10, "AttributeNames": ["All"]}
@@ -96,14 +96,14 @@ def test_messages_of_a_project_are_a_group(fair: bool, groups: list[str | None],
     assert found == dict(zip(("p1", "None", "p2"), groups, strict=True))
 
 
-def test_large_messages_go_in_several_calls(script: Script) -> None:
-    """Bytes count as well as numbers."""
+def test_large_messages_are_sent_in_several_calls(script: Script) -> None:
+    """The size limit of a batch applies as well as the number of entries."""
     script.then(Reply(403))
     SqsQueue(client_of(script), "q").send(messages(*["x" * 400_000] * 3))
     assert [len(asked.json["Entries"]) for asked in script.asked] == [2, 1]
 
 
-def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
+def test_a_missing_queue_accepts_nothing(aws: AwsStandIn) -> None:
     """Every message of every call is reported as not accepted."""
     queue = SqsQueue(aws.client, aws.queue_urls[REQUESTS] + "-gone")
     failed = queue.send(messages(*["{}"] * 12))
@@ -111,7 +111,7 @@ def test_a_queue_that_is_gone_takes_nothing(aws: AwsStandIn) -> None:
     assert "NonExistentQueue" in failed[0].why or "QueueDoesNotExist" in failed[0].why
 
 
-def test_entries_that_sqs_leaves_out_are_named(script: Script) -> None:
+def test_entries_that_sqs_does_not_accept_are_reported(script: Script) -> None:
     """SQS answers 200 for a partly accepted batch: the rest is sent again, then reported."""
     error = {"Code": "InternalError", "Message": "sorry", "SenderFault": False}
     script.then(reply({"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", **error}]}))
@@ -121,27 +121,27 @@ def test_entries_that_sqs_leaves_out_are_named(script: Script) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"", b"[]", b"<html/>", b'{"Successful": null, "Failed": null}'])
-def test_an_answer_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
+def test_an_answer_without_entries_accepts_nothing(script: Script, answer: bytes) -> None:
     """Only entries that SQS lists as successful count as accepted."""
     script.then(Reply(200, answer))
     assert list(SqsQueue(client_of(script), "q").send(messages("a"))) == [0]
 
 
-def test_one_call_that_fails_leaves_the_others(script: Script) -> None:
-    """Of two calls the failed one's messages are reported, by their keys."""
+def test_one_failed_call_does_not_affect_the_others(script: Script) -> None:
+    """If one of two calls fails, only its messages are reported, by their keys."""
     script.then(Reply(403), reply({"Successful": [{"Id": "0"}, {"Id": "1"}]}))
     assert list(SqsQueue(client_of(script), "q").send(messages(*["a"] * 12))) == list(range(10))
 
 
-def test_events_come_through_the_bus(aws: AwsStandIn) -> None:
-    """The whole CloudEvent is the detail, its type the detail type, and a rule hands it on."""
+def test_events_are_delivered_by_the_bus(aws: AwsStandIn) -> None:
+    """The CloudEvent is the detail, its type is the detail type, and a rule forwards it."""
     assert EventBus(aws.client, BUS).emit(events(*range(12))) == {}
     envelopes = received(aws, VERDICTS, 12)
     assert sorted(int(envelope["detail"]["id"]) for envelope in envelopes) == list(range(12))
     assert {(e["detail-type"], e["source"]) for e in envelopes} == {("bms.volume.detached.v1", "/bms-volume-detach")}
 
 
-def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
+def test_a_missing_bus_accepts_nothing(script: Script) -> None:
     """Every event is reported as not accepted, with the error."""
     script.then(reply({"__type": "ResourceNotFoundException", "message": "no bus"}, 400))
     failed = EventBus(client_of(script), "gone").emit(events(1, 2))
@@ -149,8 +149,8 @@ def test_a_bus_that_is_gone_takes_nothing(script: Script) -> None:
     assert "ResourceNotFoundException" in failed[1].why
 
 
-def test_entries_that_the_bus_leaves_out_are_named(script: Script) -> None:
-    """PutEvents answers 200 with FailedEntryCount: each entry is looked at."""
+def test_entries_that_the_bus_does_not_accept_are_reported(script: Script) -> None:
+    """PutEvents answers 200 with FailedEntryCount, so each entry is checked."""
     failure = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     refusal = {"ErrorCode": "MalformedDetail"}
     first = {"FailedEntryCount": 2, "Entries": [{"EventId": "1"}, failure, refusal]}
@@ -162,7 +162,7 @@ def test_entries_that_the_bus_leaves_out_are_named(script: Script) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"", b"not JSON", b'{"Entries": null, "FailedEntryCount": 0}'])
-def test_a_bus_that_names_nothing_took_nothing(script: Script, answer: bytes) -> None:
+def test_a_bus_answer_without_entries_accepts_nothing(script: Script, answer: bytes) -> None:
     """Without an EventId an event does not count as emitted."""
     script.then(Reply(200, answer))
     assert list(EventBus(client_of(script), BUS).emit(events(1))) == [1]
@@ -175,7 +175,7 @@ def test_nothing_to_send_is_no_call(script: Script) -> None:
 
 
 def test_events_are_batched_by_ten_and_bytes(script: Script) -> None:
-    """Both limits of PutEvents are kept."""
+    """Batches respect both limits of PutEvents."""
     script.then(Reply(403))
     EventBus(client_of(script), BUS).emit(events(*range(11)) | events(11, 12, padding="x" * 500_000))
     assert [len(asked.json["Entries"]) for asked in script.asked] == [10, 2, 1]
@@ -190,8 +190,8 @@ class Seconds:
         return self.time
 
 
-def test_a_secret_is_kept_and_read_again(aws: AwsStandIn) -> None:
-    """A secret is read once in five minutes; later, or after an invalidation, a rotated one is read."""
+def test_a_secret_is_cached_and_read_again(aws: AwsStandIn) -> None:
+    """A secret is cached for five minutes; after that, or after `forget`, it is read again."""
     aws.put_secret("rotated", {"password": "one"})
     clock = Seconds()
     secrets = Secrets(aws.client, clock)
@@ -207,14 +207,14 @@ def test_a_secret_is_kept_and_read_again(aws: AwsStandIn) -> None:
     assert secrets.read("rotated") == {"password": "three"}
 
 
-def test_a_secret_that_is_missing_is_trouble(aws: AwsStandIn) -> None:
+def test_a_missing_secret_is_an_error(aws: AwsStandIn) -> None:
     """An unknown secret is named in the error, with AWS's code."""
     with pytest.raises(AwsTrouble, match="ResourceNotFoundException"):
         Secrets(aws.client).read("no such secret")
 
 
 @pytest.mark.parametrize("text", ["hunter2", "", "{"])
-def test_a_secret_that_is_no_json_is_trouble(script: Script, text: str) -> None:
+def test_a_secret_that_is_not_json_is_an_error(script: Script, text: str) -> None:
     """A secret that is not JSON is refused, not cached, and not shown."""
     script.then(reply({"SecretString": text}))
     secrets = Secrets(client_of(script))
@@ -226,13 +226,13 @@ def test_a_secret_that_is_no_json_is_trouble(script: Script, text: str) -> None:
 
 
 def test_secrets_are_kept_apart(script: Script) -> None:
-    """Each id has its own value."""
+    """Each secret id has its own value in the cache."""
     script.then(reply({"SecretString": "1"}), reply({"SecretString": "2"}))
     secrets = Secrets(client_of(script))
     assert [secrets.read("a"), secrets.read("b"), secrets.read("a")] == [1, 2, 1]
 
 
-def test_the_bus_is_asked_by_its_own_protocol(aws: AwsStandIn) -> None:
-    """The client speaks to the stand-in as to AWS: a call that is not known is an error, not a crash."""
+def test_the_client_speaks_the_bus_protocol(aws: AwsStandIn) -> None:
+    """The client reports an invalid call of EventBridge as AwsTrouble."""
     with pytest.raises(AwsTrouble):
         AwsClient(aws.environment, sleep=lambda _: None).call(EVENTS, "PutEvents", {})

@@ -19,7 +19,7 @@ from shared.aws.task_tokens import TaskTokens
 from shared.canary.stages import RULE_GONE, Silence
 from shared.model import Message, Outcome, Reason
 from shared.ports import AwsTrouble, Event, NotTaken, QueueMessage, Unsent, utc_now
-from tests.integration.botocore_judge import Answer, Heard, Judge, errors_of, judging, objections
+from tests.integration.botocore_judge import Answer, Judge, Received, errors_of, judging, objections
 from tests.integration.test_aws_adapters import VERDICT
 from tests.messages import QUEUE_ARN, START
 
@@ -75,8 +75,8 @@ def ends_a_task(outcome: Outcome, judge: Judge) -> object:
 
 
 def receives(judge: Judge) -> object:
-    told = {"MessageId": "m", "Body": "{}", "ReceiptHandle": "r", "Attributes": {"SentTimestamp": "1800000000000"}}
-    judge.answers["ReceiveMessage"] = {"Messages": [told]}
+    found = {"MessageId": "m", "Body": "{}", "ReceiptHandle": "r", "Attributes": {"SentTimestamp": "1800000000000"}}
+    judge.answers["ReceiveMessage"] = {"Messages": [found]}
     (message,) = SqsQueue(client(judge), URL).receive(2)
     assert (message.id, message.body, message.receipt) == ("m", "{}", "r")
     return None
@@ -89,7 +89,7 @@ def counts(judge: Judge) -> object:
 
 
 def describes_a_rule(judge: Judge) -> object:
-    """The adapter tells a refusal as RULE_GONE; here it has to be an error again."""
+    """The adapter reports a refusal as RULE_GONE; here it has to be an error again."""
     judge.answers["DescribeRule"] = {"State": "ENABLED"}
     found = Deployment(client(judge), SqsQueue(client(judge), URL), rule_arn=RULE)._of_rule(
         Silence(), utc_now() + timedelta(seconds=5)
@@ -117,21 +117,21 @@ CALLS: dict[str, tuple[str, Callable[[Judge], object]]] = {
     "SendTaskFailure": ("stepfunctions", lambda judge: ends_a_task(Outcome.FAILED, judge)),
     "SendTaskHeartbeat": ("stepfunctions", lambda judge: ends_a_task(Outcome.UNCONFIRMED, judge)),
 }
-"""What the adapters call, by operation, and botocore's name of the service."""
+"""The adapters' calls by operation, with botocore's name of the service."""
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_every_call_is_as_the_model_describes_it(judge: Judge, name: str) -> None:
-    """Operation, protocol, members, sizes and signature: botocore finds nothing, and its answer is understood."""
-    said = CALLS[name][1](judge)
+def test_every_call_conforms_to_the_model(judge: Judge, name: str) -> None:
+    """Botocore accepts operation, protocol, members, sizes and signature, and the adapter understands its answer."""
+    result = CALLS[name][1](judge)
     assert judge.wrong == []
-    assert {heard.operation[1] for heard in judge.heard} == {name.partition(",")[0]}
-    assert said in ({}, None, {"a": "b"})
+    assert {received.operation[1] for received in judge.received} == {name.partition(",")[0]}
+    assert result in ({}, None, {"a": "b"})
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if "," not in name])
 def test_every_declared_error_becomes_ours(judge: Judge, name: str) -> None:
-    """In each notation: what crosses the boundary is our own, and says the code."""
+    """An error in any notation becomes one of ours that contains the code."""
     service, call = CALLS[name]
     declared = list(errors_of(service, name))
     assert declared
@@ -139,61 +139,61 @@ def test_every_declared_error_becomes_ours(judge: Judge, name: str) -> None:
         judge.answer = answer
         reasons = reasons_of(call, judge)
         assert all(code in why for why in reasons), (code, reasons)
-        assert reasons or name == "DeleteMessageBatch"  # what is not deleted comes again
+        assert reasons or name == "DeleteMessageBatch"  # a message that is not deleted is redelivered
 
 
 def reasons_of(call: Callable[[Judge], object], judge: Judge) -> list[str]:
-    """Why nothing was taken, or no secret read."""
+    """Why nothing was accepted, or no secret was read."""
     try:
-        said = call(judge)
+        result = call(judge)
     except AwsTrouble as trouble:
         return [str(trouble)]
-    return [said.why] if isinstance(said, NotTaken) else [one.why for one in unsent_of(said)]
+    return [result.why] if isinstance(result, NotTaken) else [one.why for one in unsent_of(result)]
 
 
-def unsent_of(said: object) -> list[Unsent]:
-    return [one for one in said.values() if isinstance(one, Unsent)] if isinstance(said, dict) else []
+def unsent_of(result: object) -> list[Unsent]:
+    return [one for one in result.values() if isinstance(one, Unsent)] if isinstance(result, dict) else []
 
 
-def heard_by(judge: Judge) -> Heard:
-    """One request as it has to be."""
+def received_by(judge: Judge) -> Received:
+    """A valid request, as the judge received it."""
     sends(judge, {1: QueueMessage("{}")})
-    return judge.heard[0]
+    return judge.received[0]
 
 
 @pytest.mark.parametrize(
     ("change", "objection"),
     [
         ({"body": b"{}"}, "lacks QueueUrl"),
-        ({"body": b'{"QueueUrl": "x", "Entries": []}'}, "another one than was signed"),
+        ({"body": b'{"QueueUrl": "x", "Entries": []}'}, "differs from the signed one"),
         ({"body": b'{"QueueUrl": 5, "Entries": [{"Id": "1", "MessageBody": "x"}]}'}, "no string"),
         ({"body": b'{"QueueUrl": "x", "Entries": [{"Id": "1", "MessageBody": "x", "Delay": 1}]}'}, "no member Delay"),
         ({"headers": {"x-amz-target": "AmazonSQS.SendAll"}}, "no such operation"),
         ({"headers": {"content-type": "application/x-amz-json-1.1"}}, "content type"),
-        ({"headers": {"x-amz-date": "20200101T000000Z"}}, "the signature is another one"),
+        ({"headers": {"x-amz-date": "20200101T000000Z"}}, "the signature differs"),
     ],
 )
-def test_the_judge_can_object(judge: Judge, change: dict[str, Any], objection: str) -> None:
-    """A request that is wrong in one point is found wrong."""
-    heard = heard_by(judge)
-    headers = {**heard.headers, **change.get("headers", {})}
-    changed = replace(heard, headers=headers, body=change.get("body", heard.body))
-    assert list(objections(heard, judge.host)) == []
+def test_the_judge_objects_to_a_wrong_request(judge: Judge, change: dict[str, Any], objection: str) -> None:
+    """A request with one fault is refused because of it."""
+    received = received_by(judge)
+    headers = {**received.headers, **change.get("headers", {})}
+    changed = replace(received, headers=headers, body=change.get("body", received.body))
+    assert list(objections(received, judge.host)) == []
     found = list(objections(changed, judge.host))
     assert found
     assert any(objection in one for one in found)
 
 
-def test_another_secret_key_is_found(judge: Judge) -> None:
-    """Signed with another key than the account's, a request is refused."""
+def test_a_wrong_secret_key_is_refused(judge: Judge) -> None:
+    """A request that is signed with another secret key is refused."""
     environment = {**CREDENTIALS, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": f"http://{judge.host}"}
     stranger = AwsClient(environment | {"AWS_SECRET_ACCESS_KEY": "another"}, sleep=lambda seconds: None)
     with pytest.raises(AwsError):
         stranger.call(SQS, "SendMessageBatch", {"QueueUrl": URL, "Entries": [{"Id": "1", "MessageBody": "x"}]})
-    assert judge.wrong == ["the signature is another one"]
+    assert judge.wrong == ["the signature differs"]
 
 
-def test_answers_are_not_taken_for_a_success(judge: Judge) -> None:
-    """A 200 that is no object says nothing of what was asked."""
+def test_an_answer_that_is_not_an_object_is_no_success(judge: Judge) -> None:
+    """A 200 without a JSON object does not accept a message."""
     judge.answer = Answer(200, ["x"])
     assert [one.why for one in unsent_of(sends(judge, {1: QueueMessage("{}")}))]

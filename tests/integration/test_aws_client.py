@@ -29,8 +29,8 @@ ALLOW_ALL = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow
     [(SQS, "AmazonSQS", "1.0"), (EVENTS, "AWSEvents", "1.1"), (SECRETS, "secretsmanager", "1.1"),
      (STATES, "AWSStepFunctions", "1.0")],
 )  # fmt: skip
-def test_each_service_is_called_its_own_way(script: Script, service: Protocol, target: str, version: str) -> None:
-    """Target, media type and the service in the signature's scope are those of the service."""
+def test_each_service_is_called_by_its_protocol(script: Script, service: Protocol, target: str, version: str) -> None:
+    """Target, media type and signature scope are those of the service."""
     client_of(script).call(service, "DoThis", {"a": "ä"})
     (asked,) = script.asked
     assert asked.headers["x-amz-target"] == f"{target}.DoThis"
@@ -40,7 +40,7 @@ def test_each_service_is_called_its_own_way(script: Script, service: Protocol, t
 
 
 def signature_by_botocore(url: str, headers: dict[str, str], body: bytes, names: list[str]) -> str:
-    """What AWS's own library makes of the same request, signing the same headers."""
+    """The signature that botocore computes for the same request and headers."""
     request: Any = AWSRequest(
         "POST", url, data=body, headers={name: headers[name] for name in names if name in headers}
     )
@@ -51,7 +51,7 @@ def signature_by_botocore(url: str, headers: dict[str, str], body: bytes, names:
 
 
 def test_the_signature_is_the_one_of_botocore(script: Script) -> None:
-    """Host, media type and every x-amz header are signed, and the signature is the one AWS computes."""
+    """Host, media type and every x-amz header are signed, and botocore computes the same signature."""
     client_of(script, AWS_SESSION_TOKEN="token").call(SQS, "SendMessage", {"MessageBody": "€"})
     (asked,) = script.asked
     parts = dict(part.strip().split("=", 1) for part in asked.headers["authorization"].split(" ", 1)[1].split(","))
@@ -81,14 +81,14 @@ def robot(aws: AwsStandIn) -> Iterator[dict[str, str]]:
 
 
 def test_aws_accepts_the_signature(aws: AwsStandIn, robot: dict[str, str]) -> None:
-    """A service that checks signatures takes the message, whatever characters it holds."""
+    """A service that checks signatures accepts the message, whatever characters it contains."""
     assert SqsQueue(AwsClient(robot), aws.queue_urls[REQUESTS]).send({0: QueueMessage("ä€😀\n")}) == {}
     wrong = robot | {"AWS_SECRET_ACCESS_KEY": "wrong"}
     assert list(SqsQueue(AwsClient(wrong), aws.queue_urls[REQUESTS]).send({0: QueueMessage("x")})) == [0]
 
 
 def test_a_session_token_is_sent_and_signed(aws: AwsStandIn, robot: dict[str, str]) -> None:
-    """Temporary credentials, as Lambda has them, are accepted with their token and not without."""
+    """Temporary credentials, as on Lambda, are accepted with their token and refused without it."""
     iam: Any = iam_backends[ACCOUNT]["aws"]
     role = iam.create_role("worker", "{}", "/", None, "", [], "3600")
     iam.put_role_policy("worker", "all", ALLOW_ALL)
@@ -105,7 +105,7 @@ def test_a_session_token_is_sent_and_signed(aws: AwsStandIn, robot: dict[str, st
 
 
 def test_credentials_are_read_at_call_time(script: Script) -> None:
-    """Credentials that change under way are used from the next call on."""
+    """Changed credentials are used from the next call on."""
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url}
     client = AwsClient(environment)
     client.call(SQS, "A", {})
@@ -142,16 +142,16 @@ PASSING = {
 def test_passing_errors_are_retried(script: Script, name: str) -> None:
     """Server errors, throttling by any name and broken connections are retried, with a new signature and a pause."""
     script.then(PASSING[name], PASSING[name], reply({"MessageId": "1"}))
-    naps: list[float] = []
-    assert client_of(script, naps).call(SQS, "SendMessage", {"a": 1}) == {"MessageId": "1"}
-    assert len(naps) == 2
-    assert [0 <= nap <= 0.1 * 2**attempt for attempt, nap in enumerate(naps, 1)] == [True, True]
+    pauses: list[float] = []
+    assert client_of(script, pauses).call(SQS, "SendMessage", {"a": 1}) == {"MessageId": "1"}
+    assert len(pauses) == 2
+    assert [0 <= pause <= 0.1 * 2**attempt for attempt, pause in enumerate(pauses, 1)] == [True, True]
     assert len({asked.body for asked in script.asked}) == 1
     assert all("Signature=" in asked.headers["authorization"] for asked in script.asked)
 
 
-def test_a_retry_is_signed_with_todays_credentials(script: Script) -> None:
-    """Each attempt is signed for itself: credentials that were renewed during the pause count."""
+def test_a_retry_is_signed_with_the_current_credentials(script: Script) -> None:
+    """Each attempt is signed anew, with credentials that were renewed during the pause."""
     script.then(Reply(500), reply())
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url}
     AwsClient(environment, sleep=lambda _: environment.update(AWS_ACCESS_KEY_ID="renewed")).call(SQS, "A", {})
@@ -159,18 +159,18 @@ def test_a_retry_is_signed_with_todays_credentials(script: Script) -> None:
 
 
 @pytest.mark.parametrize("name", PASSING)
-def test_patience_ends(script: Script, name: str) -> None:
+def test_retries_end(script: Script, name: str) -> None:
     """A lasting error is reported after four attempts."""
     script.then(PASSING[name])
-    naps: list[float] = []
+    pauses: list[float] = []
     with pytest.raises(AwsTrouble, match="A: "):
-        client_of(script, naps).call(SQS, "A", {})
-    assert (len(script.asked), len(naps)) == (4, 3)
+        client_of(script, pauses).call(SQS, "A", {})
+    assert (len(script.asked), len(pauses)) == (4, 3)
 
 
 @pytest.mark.parametrize("status", [301, 400, 403, 404])
-def test_a_clear_no_is_not_repeated(script: Script, status: int) -> None:
-    """A permanent error is reported at once, with the service's own code and words."""
+def test_a_permanent_error_is_not_retried(script: Script, status: int) -> None:
+    """A permanent error is reported at once, with the service's code and message."""
     body = {"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "no such queue"}
     script.then(Reply(status, json.dumps(body).encode(), (("Location", "http://127.0.0.1:9/"),)))
     with pytest.raises(AwsError) as error:
@@ -190,8 +190,8 @@ def test_a_clear_no_is_not_repeated(script: Script, status: int) -> None:
         (Reply(400, b"\xff"), "UnknownError"),
     ],
 )
-def test_errors_in_every_dress(script: Script, answer: Reply, code: str) -> None:
-    """The code is found where the service puts it; an answer that is no JSON is an error all the same."""
+def test_errors_in_every_format(script: Script, answer: Reply, code: str) -> None:
+    """The code is found in every place that services use; an answer that is not JSON is still an error."""
     script.then(answer)
     with pytest.raises(AwsError) as error:
         client_of(script).call(SQS, "A", {})
@@ -199,7 +199,7 @@ def test_errors_in_every_dress(script: Script, answer: Reply, code: str) -> None
 
 
 def test_errors_show_no_secrets_and_stay_short(script: Script) -> None:
-    """A message of any length is cut, and neither key nor token is ever part of it."""
+    """A long message is cut, and it never contains a key or a token."""
     script.then(reply({"__type": "X", "message": "m" * 10_000}, 400))
     with pytest.raises(AwsError) as error:
         client_of(script, AWS_SECRET_ACCESS_KEY="hunter2", AWS_SESSION_TOKEN="hunter3").call(SQS, "A", {})
@@ -207,7 +207,7 @@ def test_errors_show_no_secrets_and_stay_short(script: Script) -> None:
     assert "hunter" not in str(error.value)
 
 
-def test_a_refused_connection_is_trouble() -> None:
+def test_a_refused_connection_is_an_error() -> None:
     """A refused connection ends in AwsTrouble after the attempts."""
     client = AwsClient({**CREDENTIALS, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, sleep=lambda _: None)
     with pytest.raises(AwsTrouble, match="no answer"):

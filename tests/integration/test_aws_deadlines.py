@@ -71,8 +71,8 @@ def in_time(call: Callable[[], object]) -> None:
     assert time.monotonic() - began < LATE
 
 
-def test_a_call_is_over_at_its_deadline(url: str) -> None:
-    """Whichever part of the answer is missing, or arrives byte by byte."""
+def test_a_call_ends_at_its_deadline(url: str) -> None:
+    """It ends whichever part of the answer is missing or arrives byte by byte."""
 
     def call() -> None:
         with pytest.raises(NoAnswer, match="no answer"):
@@ -81,8 +81,8 @@ def test_a_call_is_over_at_its_deadline(url: str) -> None:
     in_time(call)
 
 
-def test_much_is_given_up_as_soon_as_little(url: str) -> None:
-    """Forty messages and forty events are four calls each, which share one limit."""
+def test_all_calls_share_one_deadline(url: str) -> None:
+    """The four calls for forty messages, or forty events, share one deadline."""
     many = {number: QueueMessage("x") for number in range(40)}
     unsent: list[int] = []
     in_time(lambda: unsent.extend(SqsQueue(client(url), "q").send(many, soon())))
@@ -90,14 +90,14 @@ def test_much_is_given_up_as_soon_as_little(url: str) -> None:
     assert unsent == [*range(40), *range(40)]
 
 
-def test_a_task_is_given_up_in_time(url: str) -> None:
-    """Its answer is given again later."""
+def test_a_task_answer_ends_at_its_deadline(url: str) -> None:
+    """A task answer that does not arrive in time is sent again later."""
     in_time(lambda: _again(TaskTokens(client(url)).deliver(EVENT, soon())))
 
 
 @pytest.mark.parametrize("trickle", SILENT)
-def test_a_sink_is_given_up_in_time(trickle: str) -> None:
-    """One whose headers do not end is offered the event again; what follows them is not waited for."""
+def test_a_sink_delivery_ends_at_its_deadline(trickle: str) -> None:
+    """Without complete headers the event is offered again; a body that does not end is ignored."""
     keys = SinkKeys.parse({"secrets": ["whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]})
     body = '{"id": "1", "datacontenttype": "application/json", "data": {}}'
     event = Event("1", "t", "/s", None, "", body, Outcome.DETACHED)
@@ -113,15 +113,15 @@ def _again(answer: NotTaken | None) -> None:
     assert answer.again
 
 
-def test_a_task_is_told_once_in_one_delivery(script: Script) -> None:
-    """A refused event waits in the queue, so that retries do not delay other messages."""
+def test_a_task_answer_is_sent_once_per_delivery(script: Script) -> None:
+    """A failed answer waits in the queue, so that retries do not delay other messages."""
     script.then(Reply(500))
     _again(TaskTokens(client_of(script)).deliver(EVENT))
     assert len(script.asked) == 1
 
 
 def test_nothing_is_sent_after_the_deadline(script: Script) -> None:
-    """Not even a first attempt."""
+    """After the deadline not even a first attempt is made."""
     past = utc_now() - timedelta(seconds=1)
     assert list(SqsQueue(client_of(script), "q").send({0: QueueMessage("x")}, past)) == [0]
     assert list(EventBus(client_of(script), "b").emit({0: EVENT}, past)) == [0]
@@ -129,7 +129,7 @@ def test_nothing_is_sent_after_the_deadline(script: Script) -> None:
 
 
 def test_an_attempt_that_hangs_leaves_time_for_another() -> None:
-    """A connection that died while the process was frozen is the usual cause, and a new one serves."""
+    """A connection that died while the process was frozen is the usual cause, and a new one works."""
     threads = ThreadPoolExecutor(2)
     asked: list[float] = []
 
@@ -151,8 +151,8 @@ def test_an_attempt_that_hangs_leaves_time_for_another() -> None:
 
 
 @pytest.mark.parametrize("answer", [Reply(200, b"<html>"), Reply(200, b"[1]"), Reply(200, b'"x"'), Reply(200, b"\xff")])
-def test_an_answer_that_is_no_object_is_none(script: Script, answer: Reply) -> None:
-    """It may come from a proxy: the call is retried, and in the end does not count as a success."""
+def test_an_answer_that_is_not_an_object_is_an_error(script: Script, answer: Reply) -> None:
+    """It may come from a proxy: the call is retried, and never counts as a success."""
     script.then(answer)
     _again(TaskTokens(client_of(script)).deliver(EVENT))
     with pytest.raises(NoAnswer, match="no JSON object"):
@@ -165,8 +165,8 @@ def test_an_answer_that_is_no_object_is_none(script: Script, answer: Reply) -> N
     [{"Entries": [{"EventId": "1"}] * 3}, {"Entries": [None]}, {"Entries": "x"}, {"Entries": 1}, {"Entries": {"a": 1}},
      {"Successful": "x"}, {"Successful": [1], "Failed": [2]}, {"Failed": 5}],
 )  # fmt: skip
-def test_an_answer_of_another_shape_takes_nothing(script: Script, answer: object) -> None:
-    """It fails what was sent, by name, and not the batch."""
+def test_a_malformed_answer_accepts_nothing(script: Script, answer: object) -> None:
+    """A malformed answer fails the sent entries, and not the batch."""
     script.then(reply(answer))
     events = EventBus(client_of(script), "b").emit({0: EVENT, 1: EVENT})
     assert list(SqsQueue(client_of(script), "q").send({0: QueueMessage("x")})) == [0]
@@ -178,7 +178,7 @@ def test_an_answer_of_another_shape_takes_nothing(script: Script, answer: object
 
 @dataclass
 class Hanging:
-    """A bus and a queue that use up all the time that they are given."""
+    """A bus and a queue that use all of the time until their deadline."""
 
     clock: Clock
     given: list[float] = field(default_factory=list)
@@ -200,8 +200,8 @@ class Hanging:
 
 @pytest.mark.parametrize("late", [OUTLIVE, 0, -5, -14, -50])
 @pytest.mark.parametrize("hanging", ["bus", "queue", "both"])
-def test_everything_is_out_or_given_up_in_the_time_to_send(late: float, hanging: str) -> None:
-    """From whenever the visits end, the last of them after the deadline, until a second before Lambda's own limit."""
+def test_sending_ends_within_the_time_to_send(late: float, hanging: str) -> None:
+    """Whenever the visits end, even after the deadline, sending ends a second before Lambda's limit."""
     clock = Clock()
     deadline = clock() - timedelta(seconds=late)
     both, taken = Hanging(clock), VirtualQueue(clock)
@@ -231,7 +231,7 @@ def test_everything_is_out_or_given_up_in_the_time_to_send(late: float, hanging:
 
 
 def test_the_limits_fit_into_one_another() -> None:
-    """A look has time to read its secret; the webhook answers 503 before Lambda ends it; an offer fits in an hour."""
+    """A look has time to read its secret, the webhook to answer 503, and an offer to end before Lambda's limits."""
     assert SECRET_PATIENCE <= SHORTEST_LOOK
     assert 2 * SECRET_PATIENCE + AWS_PATIENCE < timeout_of("ReceiveWebhookFunction") - 5
     assert LONGEST_OFFER < timeout_of("DetachVolumeFunction") - TIME_TO_SEND
@@ -252,7 +252,7 @@ class Seconds:
 @pytest.mark.parametrize("away", [Reply(500), Reply(503), Reply(429), reply({"__type": "ThrottlingException"}, 400),
                                   Reply(200, b"<html>"), Reply(reset=True)])  # fmt: skip
 def test_a_secret_stays_valid_while_aws_does_not_answer(script: Script, away: Reply) -> None:
-    """For some hours; and it is not asked for again by everybody who needs it."""
+    """A cached secret is used for some hours, and not every use tries to read it again."""
     script.then(reply({"SecretString": '{"a": 1}'}), away)
     clock = Seconds()
     secrets = Secrets(client_of(script), clock)
@@ -271,8 +271,8 @@ def test_a_secret_stays_valid_while_aws_does_not_answer(script: Script, away: Re
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "AccessDeniedException", "DecryptionFailure"])
-def test_a_secret_that_is_refused_counts_no_more(script: Script, code: str) -> None:
-    """A refusal by AWS counts: the secret was deleted, or access was removed."""
+def test_a_refused_secret_is_no_longer_used(script: Script, code: str) -> None:
+    """A refusal by AWS means that the secret was deleted or access was removed, so the cache is not used."""
     script.then(reply({"SecretString": "{}"}), reply({"__type": code}, 400))
     clock = Seconds()
     secrets = Secrets(client_of(script), clock)
@@ -285,16 +285,16 @@ def test_a_secret_that_is_refused_counts_no_more(script: Script, code: str) -> N
 
 
 def test_the_bundle_of_aws_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`AWS_CA_BUNDLE` beats `REQUESTS_CA_BUNDLE`, as in AWS's own library."""
+    """`AWS_CA_BUNDLE` takes precedence over `REQUESTS_CA_BUNDLE`, as in AWS's own library."""
     seen: list[object] = []
 
-    class Told(HTTPAdapter):
+    class Recording(HTTPAdapter):
         def send(self, *_: Any, **options: Any) -> requests.Response:
             seen.append(options["verify"])
             raise requests.ConnectionError
 
     http = requests.Session()
-    http.mount("https://", Told())
+    http.mount("https://", Recording())
 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/theirs.pem")
     for more, expected in (({"AWS_CA_BUNDLE": "/ours.pem"}, "/ours.pem"), ({}, "/theirs.pem")):
@@ -306,7 +306,7 @@ def test_the_bundle_of_aws_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "BandwidthLimitExceeded", "PriorRequestNotComplete"])
 def test_errors_that_aws_own_library_retries_are_retried(script: Script, code: str) -> None:
-    """Four times in all."""
+    """Such an error is retried, four attempts in all."""
     script.then(reply({"__type": code}, 400))
     with pytest.raises(AwsTrouble, match=code):
         client_of(script).call(SQS, "A", {})
@@ -314,8 +314,8 @@ def test_errors_that_aws_own_library_retries_are_retried(script: Script, code: s
 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "RequestExpired", "InvalidSignatureException"])
-def test_credentials_that_were_stale_are_read_once_more(script: Script, code: str) -> None:
-    """Lambda renews them while the process lives; another cause is reported."""
+def test_stale_credentials_are_read_once_more(script: Script, code: str) -> None:
+    """Lambda renews credentials while the process runs. A second refusal is reported."""
     script.then(reply({"__type": code}, 403), reply({"ok": 1}))
     environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": script.url}
     renewing = AwsClient(environment, sleep=lambda _: environment.update(AWS_ACCESS_KEY_ID="renewed"))
@@ -327,8 +327,8 @@ def test_credentials_that_were_stale_are_read_once_more(script: Script, code: st
     assert len(script.asked) == 2 + 2
 
 
-def test_no_other_code_uses_the_start_of_the_clock() -> None:
-    """Deadlines are told by the clock that the client was given."""
+def test_deadlines_use_the_clients_clock() -> None:
+    """A deadline is compared with the clock that was passed to the client."""
     early = AwsClient(CREDENTIALS, http=requests.Session(), clock=lambda: START)
     with pytest.raises(AwsTrouble, match="no time is left"):
         early.call(SQS, "A", {}, START)

@@ -1,4 +1,4 @@
-"""Every service is called where AWS's own SDK would call it, in every region, with the same variables."""
+"""Every service is called at the address that AWS's SDK would use, in every region and with the same variables."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -19,7 +19,7 @@ from shared.aws.verdict_store import WRITES, address
 BUCKET = "verdicts"
 SERVICES = {"sqs": SQS, "events": EVENTS, "secretsmanager": SECRETS, "stepfunctions": STATES, "s3": WRITES,
             "lambda": LAMBDA}  # fmt: skip
-"""By what botocore calls them."""
+"""The services by botocore's names."""
 
 PARTITIONS: dict[str, Any] = Loader().load_data("partitions")
 REGIONS = sorted(r for p in PARTITIONS["partitions"] for r in p["regions"] if not r.endswith("-global"))
@@ -32,7 +32,7 @@ def ours(service: str, region: str, variables: Mapping[str, str]) -> str:
 
 
 def by_rules(service: str, region: str, fips: bool, dual_stack: bool) -> str | None:
-    """What the rule set of the service says; None if there is no such endpoint."""
+    """The endpoint by the service's rule set; None if there is none."""
     rules = EndpointProvider(Loader().load_service_model(service, "endpoint-rule-set-1"), PARTITIONS)
     bucket = {"Bucket": BUCKET} if service == "s3" else {}
     try:
@@ -43,10 +43,10 @@ def by_rules(service: str, region: str, fips: bool, dual_stack: bool) -> str | N
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_is_where_its_rules_say(service: str) -> None:
-    """In each region of each partition, with and without FIPS and dual-stack.
+def test_addresses_follow_the_rule_sets(service: str) -> None:
+    """The addresses agree in each region of each partition, with and without FIPS and dual-stack.
 
-    Left out is FIPS in China, where there is none: S3's rules refuse it, and the others name hosts that do not exist.
+    FIPS in China is left out: S3's rules refuse it, and the other rules give hosts that do not exist.
     """
     wrong = {}
     for region, fips, dual_stack in product(REGIONS, (False, True), (False, True)):
@@ -92,8 +92,10 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("service", SERVICES)
-def test_variables_mean_what_they_mean_to_the_sdk(service: str, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service's own address precedes the common one, which precedes AWS's."""
+def test_variables_have_the_same_meaning_as_in_the_sdk(
+    service: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service's own address takes precedence over the common one, and that over AWS's."""
     variables = SETTINGS[setting]
     client = AwsClient({**CREDENTIALS, "AWS_REGION": "us-west-2", **variables})
     found = client.place(SERVICES[service])
@@ -108,12 +110,12 @@ def test_variables_mean_what_they_mean_to_the_sdk(service: str, setting: str, mo
      ("http://127.0.0.1:5000/", "http://127.0.0.1:5000/verdicts/"),
      ("", "https://verdicts.s3.us-west-2.amazonaws.com/")],
 )  # fmt: skip
-def test_a_bucket_is_in_the_path_of_an_own_address(url: str, expected: str) -> None:
-    """It is part of the host name at S3 itself."""
+def test_a_bucket_is_in_the_path_of_a_custom_address(url: str, expected: str) -> None:
+    """At S3 itself, the bucket is part of the host name."""
     client = AwsClient({**CREDENTIALS, "AWS_REGION": "us-west-2", "AWS_ENDPOINT_URL": url})
     assert address(BUCKET, client.place(WRITES)) == expected
 
 
-def test_each_service_has_a_variable_of_its_own() -> None:
+def test_each_service_has_its_own_variable() -> None:
     protocols: list[Protocol] = list(SERVICES.values())
     assert {protocol.variable for protocol in protocols} == set(OWN.values())

@@ -1,4 +1,4 @@
-"""The adapters against an AWS that enforces its limits: what fits is sent, what does not is reported."""
+"""The adapters with an AWS that enforces its limits: entries within them are sent, others are reported."""
 
 import json
 from collections.abc import Iterator
@@ -51,14 +51,14 @@ def event(number: int = 0, detail: str | None = None, data: object = None, token
         ("ä" * (aws_limits.MESSAGE_BYTES // 2) + "x", 0, "InvalidParameterValue"),
     ],
 )
-def test_what_sqs_takes(body: str, delay: object, code: str | None) -> None:
+def test_limits_of_a_message(body: str, delay: object, code: str | None) -> None:
     """SendMessage: the characters of XML, 1 MiB, and a delay of 0 to 900 whole seconds."""
     refusal = of_message(body, delay)
     assert code == (refusal.code if refusal else None)
 
 
-def test_what_a_batch_may_be() -> None:
-    """SendMessageBatch: one to ten entries with ids of their own, 1 MiB together."""
+def test_limits_of_a_batch() -> None:
+    """SendMessageBatch: one to ten entries with distinct ids, 1 MiB together."""
 
     def code(*ids: str, body: str = "x") -> str | None:
         refusal = of_message_batch([{"Id": id_, "MessageBody": body} for id_ in ids])
@@ -87,14 +87,14 @@ def test_what_a_batch_may_be() -> None:
         ("/s", json.dumps({"x": "x" * aws_limits.EVENT_BYTES}), "ValidationException"),
     ],
 )
-def test_what_eventbridge_takes(source: str, detail: str, code: str | None) -> None:
+def test_limits_of_an_event(source: str, detail: str, code: str | None) -> None:
     """PutEventsRequestEntry: a JSON object, integers of 64 bits, a source that is not AWS's."""
     refusal = of_event(source, "t", detail)
     assert code == (refusal.code if refusal else None)
 
 
-def test_what_step_functions_takes() -> None:
-    """Bytes of the output, and UTF-16 units of the rest."""
+def test_limits_of_a_task_answer() -> None:
+    """The output is limited in bytes, the other fields in UTF-16 units."""
     most = json.dumps("x" * (aws_limits.OUTPUT_BYTES - 2))
     assert of_task_success("t", most) is None
     assert of_task_success("t", json.dumps("x" * (aws_limits.OUTPUT_BYTES - 1))) is not None
@@ -109,7 +109,7 @@ def test_what_step_functions_takes() -> None:
 # --------------------------------------------------------------------------------------------------- the adapters
 
 
-def test_one_wrong_message_costs_no_other(limited: LimitedAws) -> None:
+def test_one_invalid_message_affects_no_other(limited: LimitedAws) -> None:
     """Nine of ten are accepted; the tenth is the sender's fault, reported, and not sent again."""
     bodies = {number: QueueMessage("\ufffe" if number == 3 else "x") for number in range(10)}
     unsent = SqsQueue(limited.client(), "q").send(bodies)
@@ -119,13 +119,13 @@ def test_one_wrong_message_costs_no_other(limited: LimitedAws) -> None:
 
 def test_a_batch_that_is_refused_whole_is_halved(limited: LimitedAws) -> None:
     """If an invalid entry makes AWS refuse the whole call, the others are still accepted, each once."""
-    limited.whole = True
+    limited.refuse_whole = True
     bodies = {number: QueueMessage("\x00" if number in (3, 7) else str(number)) for number in range(10)}
     assert sorted(SqsQueue(limited.client(), "q").send(bodies)) == [3, 7]
     assert sorted(message["MessageBody"] for message in limited.messages) == ["0", "1", "2", "4", "5", "6", "8", "9"]
 
 
-def test_one_wrong_event_costs_no_other(limited: LimitedAws) -> None:
+def test_one_invalid_event_affects_no_other(limited: LimitedAws) -> None:
     """An integer that EventBridge refuses fails only its event, which is not sent again."""
     events = {0: event(0), 1: event(1, detail='{"n": 9223372036854775808}'), 2: event(2)}
     unsent = EventBus(limited.client(), "bus").emit(events)
@@ -133,8 +133,8 @@ def test_one_wrong_event_costs_no_other(limited: LimitedAws) -> None:
 
 
 @pytest.mark.parametrize(("times", "left"), [(1, 0), (2, 0), (3, 1)])
-def test_entries_that_were_left_out_are_sent_again(limited: LimitedAws, times: int, left: int) -> None:
-    """Queue and bus drop one entry of each call: it is sent three times in all, and nothing else twice."""
+def test_dropped_entries_are_sent_again(limited: LimitedAws, times: int, left: int) -> None:
+    """An entry that queue or bus drop is sent up to three times, and no other entry twice."""
     limited.partial = times
     assert len(SqsQueue(limited.client(), "q").send({number: QueueMessage("x") for number in range(5)})) == left
     assert len(limited.messages) == 5 - left
@@ -143,8 +143,8 @@ def test_entries_that_were_left_out_are_sent_again(limited: LimitedAws, times: i
     assert len(limited.events) == 1 - left
 
 
-def test_a_lot_is_sent_within_the_limits(limited: LimitedAws) -> None:
-    """Two hundred large messages and events, ten and 1 MiB a call at most."""
+def test_many_large_entries_are_sent_within_the_limits(limited: LimitedAws) -> None:
+    """Forty large messages and forty large events are sent with at most ten entries and 1 MiB per call."""
     messages = {number: QueueMessage("ä" * 100_000, delay=number % 901) for number in range(40)}
     assert SqsQueue(limited.client(), "q").send(messages) == {}
     assert EventBus(limited.client(), "bus").emit({n: event(n, data={"x": "€" * 60_000}) for n in range(40)}) == {}
@@ -152,16 +152,16 @@ def test_a_lot_is_sent_within_the_limits(limited: LimitedAws) -> None:
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
-def test_a_clock_that_is_wrong_is_said(limited: LimitedAws, minutes: int) -> None:
-    """It is retried once, because a frozen process may have signed long ago; then it is reported."""
+def test_a_wrong_clock_is_reported(limited: LimitedAws, minutes: int) -> None:
+    """The call is retried once, because a frozen process may have signed it long ago, and then reported."""
     limited.skew = timedelta(minutes=minutes)
     unsent = SqsQueue(limited.client(), "q").send({0: QueueMessage("x")})
     assert "RequestTimeTooSkewed" in unsent[0].why
     assert len(limited.calls) == 2
 
 
-def test_a_trace_goes_on(limited: LimitedAws) -> None:
-    """X-Ray's header of the invocation is passed to queue and bus; without tracing nothing is said."""
+def test_the_trace_header_is_passed_on(limited: LimitedAws) -> None:
+    """Queue and bus get X-Ray's header of the invocation; without tracing there is none."""
     environment = limited.client(_X_AMZN_TRACE_ID=TRACE)
     SqsQueue(environment, "q").send({0: QueueMessage("x")})
     EventBus(environment, "bus").emit({0: event()})
@@ -176,7 +176,7 @@ def test_a_trace_goes_on(limited: LimitedAws) -> None:
 @pytest.mark.parametrize("text", ["x", "😀", "\u0001", "\\"])
 @pytest.mark.parametrize("size", [0, 8_000, 20_000, 200_000])
 def test_the_cause_of_a_failure_fits(limited: LimitedAws, text: str, size: int) -> None:
-    """In UTF-16 units, whatever it is made of, and whole JSON if what may be left out is what is long."""
+    """The cause fits in UTF-16 units for any characters, and is complete JSON if only optional fields are long."""
     data: dict[str, Any] = {"original": text * size, "verdict": "failed", "explanation": "why"}
     cause = cause_of(json.dumps({"id": "1", "data": data}, ensure_ascii=False))
     assert utf16_units(cause) <= CAUSE_LIMIT

@@ -38,7 +38,7 @@ BEHAVIOURS = {
 
 @dataclass
 class Outage:
-    """Some of AWS's services are away between two times."""
+    """Some of AWS's services do not answer during an interval."""
 
     clock: Clock
     away: frozenset[str]
@@ -49,18 +49,18 @@ class Outage:
         return service in self.away and self.begins <= self.clock() - START < self.begins + TWO_HOURS
 
     def call(self, _: Protocol, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Secrets Manager."""
+        """Answer a call to Secrets Manager."""
         if self.has("secrets"):
             raise NoAnswer(f"{operation}: no answer")
         return {"SecretString": self.values[payload["SecretId"]], "CreatedDate": 0}
 
     def secrets(self) -> Secrets:
-        """Secrets as in a fresh process, none cached."""
+        """Secrets as in a new process, without a cache."""
         return Secrets(cast("AwsClient", self), lambda: self.clock().timestamp())
 
 
 class Deployment(Stack):
-    """The product with its secrets in a Secrets Manager, and requests that come before, during and after an outage."""
+    """The product with a Secrets Manager, and requests before, during and after an outage."""
 
     def __init__(self, *away: str, begins: float = 60, renewed: bool = False) -> None:
         clock = Clock()
@@ -93,9 +93,9 @@ class Deployment(Stack):
             # A new process: it has no secret yet, and no token.
             self.outlets = replace(self.outlets, macs=MessageKey(self.outage.secrets(), KEY_SECRET))
             self.service, self.renewed = self._start(), False
-        going_on = super().step()
+        continues = super().step()
         self.died += [message.id for message in self.queue.dead_letters]
-        return going_on
+        return continues
 
     def finals(self, events: list[dict[str, Any]]) -> dict[str, set[tuple[str, str]]]:
         """The final verdict of each request: its ids and its contents."""
@@ -120,21 +120,21 @@ AWAY = [*itertools.combinations(SERVICES, 1), *itertools.combinations(SERVICES, 
 @pytest.mark.parametrize("renewed", [False, True], ids=["same process", "new process"])
 @pytest.mark.parametrize("away", AWAY, ids="+".join)
 def test_an_outage_of_two_hours_loses_nothing(away: tuple[str, ...], renewed: bool) -> None:
-    """One final verdict for each request, under one id and saying one thing, true, and no dead letter on the way."""
+    """Each request gets one true final verdict with one id and one content, and no message becomes a dead letter."""
     deployment = Deployment(*away, renewed=renewed)
     deployment.run()
     assert deployment.died == []
-    told = deployment.finals(deployment.bus.events)
-    assert {id_: verdicts for id_, verdicts in told.items() if len(verdicts) != 1} == {}
-    assert deployment.finals(deployment.sink.taken) == told
+    finals = deployment.finals(deployment.bus.events)
+    assert {id_: verdicts for id_, verdicts in finals.items() if len(verdicts) != 1} == {}
+    assert deployment.finals(deployment.sink.taken) == finals
     assert violations(Run.of(deployment, [*deployment.stage.requests], deployment.stage.untouchable)) == []
     assert deployment.clock.now - START > deployment.outage.begins + TWO_HOURS
 
 
-def test_a_verdict_that_waited_is_what_it_was_when_it_was_decided() -> None:
-    """The bus is away at the end of the detach: the verdict is emitted two hours later, once."""
+def test_a_delayed_verdict_is_unchanged() -> None:
+    """A verdict that the bus did not accept is emitted once, two hours later, with its original time."""
     deployment = Deployment("bus", begins=0)
     deployment.run()
-    said = [data for data in deployment.bus.data if data["detail"] == "detached_now"]
-    assert sum(data["timing"]["seconds"] < 10 for data in said) == 5  # all the prompt ones
+    detached = [data for data in deployment.bus.data if data["detail"] == "detached_now"]
+    assert sum(data["timing"]["seconds"] < 10 for data in detached) == 5  # all the prompt ones
     assert len({event["id"] for event in deployment.bus.events}) == len(deployment.bus.events)

@@ -29,15 +29,15 @@ ROOT = f"/v1/{PROJECT}"
 
 
 def cloud_at(script: Script, **values: str) -> BareMetalCloud:
-    """The adapter before a server that answers by a script; an access key needs no login."""
+    """The adapter of a scripted server; an access key needs no login."""
     key = {"access_key": "key", "secret_key": "secret", "project_id": PROJECT}
     places = {"bms_endpoint": script.url, "volume_endpoint": script.url}
     credentials = load(CloudCredentials, {**key, **places, **values})
     return connect(lambda _: credentials)
 
 
-def asking(ask: Callable[[BareMetalCloud], Any], *replies: Reply) -> tuple[Any, Script]:
-    """The result of one call, after a login."""
+def after_login(ask: Callable[[BareMetalCloud], Any], *replies: Reply) -> tuple[Any, Script]:
+    """The result of one call after a login, and the script."""
     with scripted_server() as script:
         script.then(reply({"volumeAttachments": []}), *replies)
         cloud = cloud_at(script)
@@ -81,8 +81,8 @@ DISKS = [
     ],
 )
 def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root: str | None) -> None:
-    """What the gates ask is read; a lock may be a text, and the boot index stands in for the root device."""
-    reading, script = asking(lambda cloud: cloud.server(SERVER), reply({"server": DOCUMENTED | changes}))
+    """The fields for the gates are read; a lock may be a string, and the boot index replaces a missing root device."""
+    reading, script = after_login(lambda cloud: cloud.server(SERVER), reply({"server": DOCUMENTED | changes}))
     found = reading.value
     assert (found.status, found.vm_state, found.power_state) == ("ACTIVE", "active", 1)
     assert (found.locked, found.root_device, found.metadata["os_type"]) == (locked, root, "Linux")
@@ -91,11 +91,11 @@ def test_a_documented_server(changes: dict[str, Any], locked: bool | None, root:
 
 
 @pytest.mark.parametrize("root", [None, "/dev/sda", "/dev/sdx"])
-@pytest.mark.parametrize("told", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
-def test_the_boot_disk_of_a_server_is_its_system_disk(told: dict[str, Any], root: str | None) -> None:
-    """By the boot index, whatever the root device and the disk itself are called; a request for data disks too."""
+@pytest.mark.parametrize("boot", [{"bootIndex": "0"}, {"bootIndex": 0, "device": "/dev/vda"}], ids=str)
+def test_the_boot_disk_of_a_server_is_its_system_disk(boot: dict[str, Any], root: str | None) -> None:
+    """The boot index decides, whatever the device names; a request for all data disks leaves it out."""
     details = {"id": "s", "status": "ACTIVE", "metadata": {"os_type": "Linux"}}
-    boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [told | {"id": VOLUME}]}
+    boots = {"OS-EXT-SRV-ATTR:root_device_name": root, "os-extended-volumes:volumes_attached": [boot | {"id": VOLUME}]}
     found = server({"server": details | boots})
     answer = gate(request(), replace(volume(), id=VOLUME), {"/dev/sdc"}, found, Policy())
     assert isinstance(answer, Refuse)
@@ -106,9 +106,9 @@ def test_the_boot_disk_of_a_server_is_its_system_disk(told: dict[str, Any], root
 @pytest.mark.parametrize("key", ["volumeAttachments", "volumeAttachment"])
 @pytest.mark.parametrize("several", [True, False])
 def test_a_documented_list(key: str, several: bool) -> None:
-    """An array, or the one object of the documents' examples, under either key."""
+    """The list is an array, or a single object as in the documentation, under either key."""
     entry = {"device": "/dev/sdd", "id": VOLUME, "serverId": SERVER, "volumeId": VOLUME}
-    reading, script = asking(lambda cloud: cloud.listing(SERVER), reply({key: [entry] if several else entry}))
+    reading, script = after_login(lambda cloud: cloud.listing(SERVER), reply({key: [entry] if several else entry}))
     assert [(one.volume_id, one.device, one.bdm_uuid) for one in reading.value] == [(VOLUME, "/dev/sdd", None)]
     assert script.asked[-1].path == f"{ROOT}/baremetalservers/{SERVER}/os-volume_attachments"
 
@@ -117,31 +117,31 @@ def test_a_documented_list(key: str, several: bool) -> None:
 def test_a_server_that_does_not_exist(read: str) -> None:
     """BMS.0040 is a 400, and means that the server does not exist."""
     missing = {"error": {"message": "The server does not exist.", "code": "BMS.0040"}}
-    reading, _ = asking(lambda cloud: getattr(cloud, read)(SERVER), reply(missing, 400))
+    reading, _ = after_login(lambda cloud: getattr(cloud, read)(SERVER), reply(missing, 400))
     assert reading.value is None
     assert reading.calls[0].code == "BMS.0040"
 
 
 def test_no_call_names_a_microversion() -> None:
-    """The service has none; a gateway might refuse a header that it does not know."""
-    _, script = asking(lambda cloud: cloud.detach(SERVER, VOLUME), reply({"job_id": JOB}, 202))
+    """The service has no microversions, and a gateway might refuse an unknown header."""
+    _, script = after_login(lambda cloud: cloud.detach(SERVER, VOLUME), reply({"job_id": JOB}, 202))
     assert not [name for one in script.asked for name in one.headers if "version" in name]
 
 
 def test_there_are_no_action_records() -> None:
-    """They are not read, because the API has none."""
-    reading, script = asking(lambda cloud: cloud.actions(SERVER), reply({}))
+    """Action records are not read, because the API has none."""
+    reading, script = after_login(lambda cloud: cloud.actions(SERVER), reply({}))
     assert reading.value == ()
     assert len(script.asked) == 1
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_servers_page_by_page(counted: bool) -> None:
-    """Pages count from 1, and end when all were told, or when one brings nothing new."""
+def test_servers_are_read_page_by_page(counted: bool) -> None:
+    """Pages count from 1, and end after the last server, or at a page without new ones."""
     pages: list[dict[str, Any]] = [
         {"servers": [DOCUMENTED | {"id": f"{SERVER[:-1]}{n}"}]} | ({"count": 2} if counted else {}) for n in (1, 2, 2)
     ]
-    reading, script = asking(lambda cloud: cloud.servers(), *map(reply, pages))
+    reading, script = after_login(lambda cloud: cloud.servers(), *map(reply, pages))
     assert [one.id[-1] for one in reading.value] == ["1", "2"]
     asked = [one.path.partition("?")[2] for one in script.asked[1:]]
     assert asked == [f"limit=100&offset={page}" for page in range(1, 3 if counted else 4)]
@@ -183,12 +183,10 @@ def test_servers_page_by_page(counted: bool) -> None:
          "Common.0001", None),
     ],
 )  # fmt: skip
-def test_what_a_delete_is_answered(
-    status: int, body: object, kind: AnswerClass, code: str, receipt: str | None
-) -> None:
-    """Accepted is what names its job; everything else is looked up by its code, or is an unknown outcome."""
-    told = Reply(status, b"" if body is None else json.dumps(body).encode())
-    reading, script = asking(lambda cloud: cloud.detach(SERVER, VOLUME), told)
+def test_answers_to_a_delete(status: int, body: object, kind: AnswerClass, code: str, receipt: str | None) -> None:
+    """An answer with a job id is an acceptance; others are classified by their code, or are unknown outcomes."""
+    answer = Reply(status, b"" if body is None else json.dumps(body).encode())
+    reading, script = after_login(lambda cloud: cloud.detach(SERVER, VOLUME), answer)
     sent = reading.value
     assert (sent.answer.kind, sent.answer.code, sent.receipt) == (kind, code, receipt)
     asked = script.asked[-1]
@@ -198,8 +196,8 @@ def test_what_a_delete_is_answered(
 
 
 def test_half_a_body_is_an_unknown_outcome() -> None:
-    """The job may have begun."""
-    reading, _ = asking(lambda cloud: cloud.detach(SERVER, VOLUME), Reply(202, b'{"job_id": "70a5'))
+    """A 202 with half a body does not show whether the job has begun."""
+    reading, _ = after_login(lambda cloud: cloud.detach(SERVER, VOLUME), Reply(202, b'{"job_id": "70a5'))
     assert (reading.value.answer.kind, reading.value.receipt) == (AnswerClass.RECONCILE, None)
 
 
@@ -251,27 +249,27 @@ JOBS: dict[str, tuple[object, Ended, str, str | None]] = {
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_what_a_job_says(name: str) -> None:
-    """Its state, and code and reason of a failure, of the job or its part; odd values are ignored."""
-    body, ended, said, code = JOBS[name]
-    reading, script = asking(lambda cloud: cloud.ended(SERVER, JOB), reply(body))
-    assert (reading.value, reading.said) == (ended, said)
+def test_the_outcome_of_a_job(name: str) -> None:
+    """The job's state is read, with code and reason from the job or a sub job; unknown values are ignored."""
+    body, ended, text, code = JOBS[name]
+    reading, script = after_login(lambda cloud: cloud.ended(SERVER, JOB), reply(body))
+    assert (reading.value, reading.said) == (ended, text)
     assert [(call.operation, call.status, call.code) for call in reading.calls] == [("get_job", 200, code)]
     assert script.asked[-1].path == f"{ROOT}/jobs/{JOB}"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 503])
-def test_a_job_that_cannot_be_read_says_nothing(status: int) -> None:
-    """Any answer to the query is only evidence."""
-    reading, _ = asking(lambda cloud: cloud.ended(SERVER, JOB), reply({"error": {"code": "BMS.1006"}}, status))
+def test_an_unreadable_job_has_an_unknown_outcome(status: int) -> None:
+    """An error answer to the query is only recorded as evidence."""
+    reading, _ = after_login(lambda cloud: cloud.ended(SERVER, JOB), reply({"error": {"code": "BMS.1006"}}, status))
     assert reading.value is Ended.UNKNOWN
     assert reading.calls[-1].status == status
 
 
-def test_what_a_job_says_shows_no_secret() -> None:
-    """A reason may quote what it was sent."""
-    told = job("FAIL", error_code="BMS.1007", fail_reason='{"X-Auth-Token": "gAAAAABsecretsecretsecret"}')
-    reading, _ = asking(lambda cloud: cloud.ended(SERVER, JOB), reply(told))
+def test_the_text_of_a_job_shows_no_secret() -> None:
+    """A job's reason may quote a token, which is removed."""
+    failed = job("FAIL", error_code="BMS.1007", fail_reason='{"X-Auth-Token": "gAAAAABsecretsecretsecret"}')
+    reading, _ = after_login(lambda cloud: cloud.ended(SERVER, JOB), reply(failed))
     assert "gAAAAAB" not in reading.said + (reading.calls[0].message or "")
 
 
@@ -294,8 +292,8 @@ def refusal(cloud: BareMetalCloud) -> str:
     return raised.value.classified.message
 
 
-def test_the_address_is_that_of_the_catalog(site: Site) -> None:
-    """Its type is `bms`; compute is not even looked up, and the place of a look names both addresses."""
+def test_the_address_comes_from_the_catalog(site: Site) -> None:
+    """The catalog's type `bms` is used, compute is not called, and a look's place has both addresses."""
     site.deployment.close_compute()
     cloud = of(site)
     cloud.check()
@@ -306,8 +304,8 @@ def test_the_address_is_that_of_the_catalog(site: Site) -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/{project}", "/v1/{project}/"])
-def test_a_setting_wins_over_the_catalog(site: Site, ending: str) -> None:
-    """BMS_ENDPOINT of the credentials, however it ends; that of the function where they name none."""
+def test_a_setting_overrides_the_catalog(site: Site, ending: str) -> None:
+    """BMS_ENDPOINT of the credentials is used, with any ending, or else that of the function."""
     address = site.deployment.base_url + ending.format(project=site.world.project.id)
     for cloud in (
         of(site, bms_endpoint=address),
@@ -317,15 +315,15 @@ def test_a_setting_wins_over_the_catalog(site: Site, ending: str) -> None:
         assert [one.volume_id for one in cloud.listing(site.server).value or ()] == [site.volume]
 
 
-def test_the_region_stands_in_for_the_catalog() -> None:
-    """Open Telekom Cloud's eu-de, where a catalog does not name the service."""
+def test_the_region_replaces_a_missing_catalog_entry() -> None:
+    """In Open Telekom Cloud's eu-de the address is known if the catalog lacks the service."""
     site = Site(http=in_process)
     services = of(site, auth_url="https://iam.eu-de.otc.t-systems.com/v3").login.access().services
     assert f"https://bms.eu-de.otc.t-systems.com/v1/{site.world.project.id}" in services.values()
 
 
-def test_an_access_key_finds_it_by_the_region() -> None:
-    """Without a catalog only the table counts."""
+def test_an_access_key_uses_the_address_of_the_region() -> None:
+    """Without a catalog, only the table of regions has addresses."""
     key = {"access_key": "key", "secret_key": "secret", "project_id": PROJECT}
     for region, known in (("eu-de", True), ("eu-nl", False), ("eu-ch2", False)):
         credentials = load(CloudCredentials, {**key, "region_name": region})
@@ -334,8 +332,8 @@ def test_an_access_key_finds_it_by_the_region() -> None:
 
 
 @pytest.mark.parametrize("auth_url", [None, "https://iam.eu-nl.otc.t-systems.com/v3"])
-def test_an_unknown_address_is_told_with_its_setting(auth_url: str | None) -> None:
-    """Neither the catalog nor the region knows one: the setting that cures it is named."""
+def test_an_unknown_address_is_reported_with_its_setting(auth_url: str | None) -> None:
+    """If neither the catalog nor the region has an address, the error names BMS_ENDPOINT."""
     site = Site(http=in_process)
     changes: dict[str, Any] = {"auth_url": auth_url, "region": "eu-nl"} if auth_url else {}
     site.deployment.region = "eu-nl" if auth_url else site.deployment.region
@@ -344,7 +342,7 @@ def test_an_unknown_address_is_told_with_its_setting(auth_url: str | None) -> No
 
 
 def test_the_region_is_that_of_the_bare_metal_service(site: Site) -> None:
-    """Of several regions the one with both services counts; compute in another one makes nothing ambiguous."""
+    """With several regions the setting decides; without it the error names OS_REGION_NAME."""
     site.deployment.bare_metal = True
     site.deployment.regions = ("eu-nl",)
     assert "OS_REGION_NAME" in refusal(of(site))
@@ -356,7 +354,7 @@ def test_the_region_is_that_of_the_bare_metal_service(site: Site) -> None:
 
 @pytest.mark.parametrize(("api", "serves"), [(DetachApi.COMPUTE, False), (DetachApi.BMS_V1, True)])
 def test_a_cloud_whose_compute_is_closed(site: Site, api: DetachApi, serves: bool) -> None:
-    """DETACH_API chooses: by compute everything is forbidden there, by BMS v1 a disk is detached."""
+    """With DETACH_API=compute everything is forbidden there; with bms_v1 a disk is detached."""
     site.deployment.close_compute()
     credentials = credentials_of(site.api)
     cloud = connector(api)(lambda _: credentials, site.http(site.api), site.clock)
@@ -375,7 +373,7 @@ def test_a_cloud_whose_compute_is_closed(site: Site, api: DetachApi, serves: boo
 
 
 def test_a_refusal_of_the_simulated_service_has_its_codes(site: Site) -> None:
-    """A disk that is being detached, or is not there, is refused as BMS v1 documents it."""
+    """A busy or unknown disk, and an unknown server, are refused with documented BMS codes."""
     site.world.set_volume(site.volume, behaviour=Behaviour(seconds=20))
     site.deployment.close_compute()
     cloud = of(site)
@@ -387,7 +385,7 @@ def test_a_refusal_of_the_simulated_service_has_its_codes(site: Site) -> None:
 
 
 def test_a_refused_token_is_renewed_for_a_read(site: Site) -> None:
-    """As at compute: once, and never for the DELETE itself."""
+    """A read is repeated once with a new token, as with compute, but a DELETE is not."""
     site.deployment.close_compute()
     cloud = of(site)
     cloud.check()

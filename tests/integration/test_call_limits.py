@@ -1,4 +1,4 @@
-"""A call has a limit for its whole duration, and late calls are not sent: real sockets, short limits."""
+"""A call has a limit for its whole duration, and late calls are not sent. Real sockets, short limits."""
 
 import socket
 import ssl
@@ -42,7 +42,7 @@ TRICKLES: dict[str, tuple[bytes, bytes]] = {
     "chunks": (CHUNKED, b"1\r\n{\r\n" * 50),
     "continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50),
 }
-"""What comes at once, and what comes byte by byte."""
+"""The part that is sent at once, and the part that is sent byte by byte."""
 
 
 @dataclass
@@ -107,7 +107,7 @@ def calls(clock: Clock = utc_now) -> Calls:
 
 
 def refused(call: Callable[[], object]) -> tuple[AnswerClass, str]:
-    """The kind and the code of a call that brings no answer, and not later than it may."""
+    """The kind and the code of a call that ends without an answer, and in time."""
     began = time.monotonic()
     with pytest.raises(NoAnswer) as error:
         call()
@@ -117,8 +117,8 @@ def refused(call: Callable[[], object]) -> tuple[AnswerClass, str]:
 
 @pytest.mark.parametrize("trickle", TRICKLES)
 @pytest.mark.parametrize("proxied", [False, True], ids=["direct", "by a proxy"])
-def test_an_answer_that_trickles_ends_at_the_limit(trickle: str, proxied: bool) -> None:
-    """Whatever part of the answer comes byte by byte, the call is over at its limit."""
+def test_a_slow_answer_ends_at_the_limit(trickle: str, proxied: bool) -> None:
+    """The call ends at its limit, whichever part of the answer arrives byte by byte."""
     client = calls()
     with Peer(*TRICKLES[trickle]).listening() as url:
         client.http.proxies = {"http": url} if proxied else {}
@@ -132,7 +132,7 @@ def test_an_answer_that_trickles_ends_at_the_limit(trickle: str, proxied: bool) 
 
 
 def test_a_silent_peer_ends_at_the_limit_too() -> None:
-    """No answer at all, and a peer that never begins to speak TLS."""
+    """A call ends at its limit without any answer, and without a TLS handshake."""
     with Peer(b"").listening() as url:
         access = access_to(url)
         assert refused(lambda: calls().send_once(access, "GET", Service.COMPUTE, "x", seconds=SHORT))[1] == "timeout"
@@ -153,7 +153,7 @@ def test_an_answer_within_the_limit_is_whole() -> None:
 
 
 def test_the_deadline_is_a_limit_too() -> None:
-    """A call has what is left until the deadline, and at the deadline nothing is sent, not even a login."""
+    """A call ends at the deadline at the latest, and after it nothing is sent, not even a login."""
     client, peer = calls(), Peer(*TRICKLES["body"])
     with peer.listening() as url:
         access = access_to(url)
@@ -186,12 +186,12 @@ def test_a_login_has_the_limit_of_its_call() -> None:
         first.join()
 
 
-# ------------------------------------------------------------------------------------------- nothing is sent late
+# ------------------------------------------------------------------------------------------- frozen processes
 
 
 @dataclass
 class Frozen:
-    """The wall clock of a process that Lambda freezes for an hour: the monotonic clock need not notice."""
+    """The wall clock of a process that Lambda freezes for an hour; the monotonic clock may not show it."""
 
     now: datetime = field(default_factory=utc_now)
 
@@ -203,7 +203,7 @@ class Frozen:
 
 
 def test_a_call_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread wakes up in DNS after the invocation: it may connect, and says nothing."""
+    """A thread that resumes in a DNS lookup after the invocation may connect, but sends nothing."""
     clock, peer = Frozen(), Peer()
     look_up = socket.getaddrinfo
 
@@ -222,7 +222,7 @@ def test_a_call_frozen_in_a_look_up_sends_nothing(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_call_frozen_on_a_kept_connection_sends_nothing() -> None:
-    """The connection stands, the thread was stopped just before it used it."""
+    """A thread that was frozen just before using a kept connection sends nothing."""
     readings = iter([0, 0, 0, 3600])
     start, peer = utc_now(), Peer()
     client = calls(lambda: start + timedelta(seconds=next(readings)))
@@ -235,7 +235,7 @@ def test_a_call_frozen_on_a_kept_connection_sends_nothing() -> None:
 
 
 def test_the_limits_of_a_read_and_of_a_delete() -> None:
-    """Connecting is a part of either."""
+    """The limits of a read and of a DELETE include connecting."""
     site = Site(http=in_process)
     _, for_calls = sessions()
     waits = Pool(for_calls).waits
@@ -251,7 +251,7 @@ def test_the_limits_of_a_read_and_of_a_delete() -> None:
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_each_address_of_a_name_is_tried(listens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first one that answers serves; if none does, that is a failure to connect."""
+    """The first address that answers is used; if none answers, the call fails to connect."""
     client, look_up = calls(), socket.getaddrinfo
 
     def found(host: str, *arguments: Any, **named: Any) -> Any:
@@ -275,7 +275,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     return self_signed(tmp_path_factory.mktemp("certificate"))
 
 
-def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
+def test_limits_apply_over_tls(certificate: tuple[Path, ssl.SSLContext]) -> None:
     """With TLS an answer is read, a slow one is cut off, and an unknown authority is reported."""
     ca, context = certificate
     client = calls()
@@ -283,15 +283,18 @@ def test_over_tls_too(certificate: tuple[Path, ssl.SSLContext]) -> None:
         known, slow = access_to(url, str(ca)), access_to(trickling, str(ca))
         assert client.send_once(known, "GET", Service.COMPUTE, "x").body == b"{}"
         for unknown in (access_to(url), access_to(url, "/no/such/file.pem")):
-            with pytest.raises(NoAnswer, match="OS_CACERT") as told:
+            with pytest.raises(NoAnswer, match="OS_CACERT") as raised:
                 client.send_once(unknown, "GET", Service.COMPUTE, "x")
-            assert (told.value.classified.kind, told.value.classified.code) == (AnswerClass.PERMANENT, "tls_failure")
+            assert (raised.value.classified.kind, raised.value.classified.code) == (
+                AnswerClass.PERMANENT,
+                "tls_failure",
+            )
         assert refused(lambda: client.send_once(slow, "GET", Service.COMPUTE, "x", seconds=SHORT))[1] == "timeout"
         client.http.close()
 
 
 def test_a_call_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    """The handshake is done, the invocation is over: not a byte of the request goes out."""
+    """If the invocation ends during the handshake, not a byte of the request is sent."""
     ca, context = certificate
     clock, peer = Frozen(), Peer(tls=context)
     context.set_servername_callback(lambda *_: clock.thaw())
@@ -302,31 +305,31 @@ def test_a_call_frozen_in_tls_sends_nothing(certificate: tuple[Path, ssl.SSLCont
     assert peer.received == []
 
 
-def test_certificates_may_stand_in_the_credentials(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    """As text, since a function has no file of its own; an authority that is not among them is refused."""
+def test_credentials_may_contain_certificates(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    """Certificates can be given as text, since a function has no files; other authorities are refused."""
     ca, context = certificate
     login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
     with Peer(tls=context).listening() as url:
         known = load(CloudCredentials, {**login, "cacert": ca.read_text()})
         assert calls().send_once(access_to(url, known.verify), "GET", Service.COMPUTE, "x").body == b"{}"
         others = load(CloudCredentials, {**login, "cacert": Path(certifi.where()).read_text()})
-        with pytest.raises(NoAnswer) as told:
+        with pytest.raises(NoAnswer) as raised:
             calls().send_once(access_to(url, others.verify), "GET", Service.COMPUTE, "x")
-        assert told.value.classified.code == "tls_failure"
+        assert raised.value.classified.code == "tls_failure"
 
 
-def test_broken_certificates_are_told_when_they_are_read(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    """Half of one, and what has lost its line ends, as text in JSON may; the text itself is not shown."""
+def test_broken_certificates_are_reported_when_they_are_read(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    """A truncated certificate, or one without its line ends, is refused without showing the text."""
     text = certificate[0].read_text()
     login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
     for broken in (text[: len(text) // 2], text.replace("\n", "\\n"), text.replace("M", "-", 3)):
-        with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM") as told:
+        with pytest.raises(SettingsError, match=r"cacert: must be certificates in PEM") as raised:
             load(CloudCredentials, {**login, "cacert": broken})
-        assert broken[30:60] not in str(told.value)
+        assert broken[30:60] not in str(raised.value)
 
 
-def test_a_bundle_may_name_its_authorities_in_any_letters(certificate: tuple[Path, ssl.SSLContext]) -> None:
-    """As the public one does; the same letters within a certificate break it."""
+def test_a_bundle_may_have_comments_in_any_characters(certificate: tuple[Path, ssl.SSLContext]) -> None:
+    """Comments may have non-ASCII characters, as in the public bundle; a certificate may not."""
     ca, context = certificate
     text = f"# Behörde für Zertifikate\n{ca.read_text()}"
     login = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32}
@@ -339,14 +342,14 @@ def test_a_bundle_may_name_its_authorities_in_any_letters(certificate: tuple[Pat
 
 
 @pytest.mark.parametrize("text", ["/no/such/ca.pem", "-----BEGIN PRIVATE KEY-----\nMIIB\n", "x" * 5000])
-def test_a_secret_that_holds_other_text_for_certificates_is_told(text: str) -> None:
-    """Where the function has no such file; else requests would say it, and show the text in every verdict."""
+def test_invalid_certificates_in_a_secret_are_reported(text: str) -> None:
+    """The text is refused when it is read. Otherwise requests would report it, and every verdict would show it."""
     held = {"auth_url": "https://x/v3", "username": "u", "password": "p", "project_id": "0" * 32, "cacert": text}
 
     class Held(Secrets):
         def read(self, secret_id: str, kept_seconds: float = 0, stage: str = "") -> Any:
             return held
 
-    with pytest.raises(SettingsError, match=r"the secret s: cacert: must be certificates in PEM") as told:
+    with pytest.raises(SettingsError, match=r"the secret s: cacert: must be certificates in PEM") as raised:
         CloudSecret(Held(AwsClient({})), "s")(300)
-    assert text not in str(told.value)
+    assert text not in str(raised.value)

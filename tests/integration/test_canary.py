@@ -1,4 +1,4 @@
-"""The canary with the real function, moto and the simulated cloud; each stage fails once."""
+"""The canary with the real function, moto and the simulated cloud. Each stage fails in one test."""
 
 import json
 import logging
@@ -71,7 +71,7 @@ class World:
     variables: dict[str, str] = field(default_factory=dict)
 
     def deploy(self, credentials: dict[str, str] | None = None, **changes: str) -> None:
-        """Set up the functions, by default with valid credentials."""
+        """Configure the functions, by default with valid credentials."""
         secret = f"canary/{uuid.uuid4()}"
         self.aws.put_secret(secret, credentials or simulator_credentials(self.api))
         self.variables = {
@@ -89,17 +89,17 @@ class World:
         canary.cache_clear()
 
     def worker(self, handler: Handler = detach_volume) -> AbstractContextManager[object]:
-        """The event source mapping at work."""
+        """A running event source mapping."""
         return Poller(self.aws.client, self.aws.queue_urls[REQUESTS], queue_arn(REQUESTS), handler)
 
     def run(self) -> dict[str, Any]:
         return run_canary({}, LambdaContext("run-canary"))
 
-    def failed(self, stage: str, said: str, cure: str) -> dict[str, Any]:
+    def failed(self, stage: str, expected: str, cure: str) -> dict[str, Any]:
         """Run it, and compare answer, log line and metrics of the failure with the expected ones."""
         answer = self.run()
         assert (answer["passed"], answer["stage"]) == (False, stage), answer
-        assert said in answer["why"]
+        assert expected in answer["why"]
         assert cure in answer["cure"]
         (line,) = self.lines.ended
         assert {name: line[name] for name in ("stage", "why", "cure")} == {
@@ -145,8 +145,8 @@ def remove_rule(aws: AwsStandIn) -> None:
         aws.client.call(EVENTS, "DeleteRule", {"Name": CANARY_RULE, "EventBusName": BUS})
 
 
-def test_a_canary_comes_back(world: World) -> None:
-    """It passes, reports the seconds, and changes nothing; its dry run counts like any other."""
+def test_a_canary_passes(world: World) -> None:
+    """It reports its seconds and changes nothing; its dry run counts as a request like any other."""
     world.deploy(CANARY_BOUND="30", CANARY_PROJECT_ID=PROJECT)
     with world.worker():
         answer = world.run()
@@ -160,12 +160,12 @@ def test_a_canary_comes_back(world: World) -> None:
     assert samples.dimensions("CanaryFailures") == []
     assert (samples.get("Requests"), samples.get("Verdicts")) == (1, 1)
     assert world.deletes() == []
-    (told,) = world.aws.verdicts()
-    assert (told["type"], told["data"]["request"]["id"]) == ("bms.volume.detach_checked.v1", answer["request_id"])
+    (event,) = world.aws.verdicts()
+    assert (event["type"], event["data"]["request"]["id"]) == ("bms.volume.detach_checked.v1", answer["request_id"])
     assert world.aws.waiting(CANARY_VERDICTS) == 0
 
 
-def test_consumers_can_pass_over_it() -> None:
+def test_consumers_can_ignore_it() -> None:
     """The pattern in the operator's page matches all verdicts except the canary's."""
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     (shown,) = re.findall(r'`("detail": \{"data": \{"context": .*?)`', page)
@@ -175,8 +175,8 @@ def test_consumers_can_pass_over_it() -> None:
     assert [pattern.matches_event(event) for event in events] == [False, True, True]
 
 
-def test_verdicts_of_other_runs_are_passed_over(world: World) -> None:
-    """A verdict of another run, which may still wait, is ignored and stays; other messages are deleted."""
+def test_verdicts_of_other_runs_are_ignored(world: World) -> None:
+    """A verdict of another run stays in the queue, since that run may still wait for it; other messages are deleted."""
     world.deploy(CANARY_BOUND="30")
     late = {"verdict": "checked", "detail": "would_fail", "context": {"canary": "late"}}
     for body in (json.dumps({"detail": {"data": late}}), "{not json", "[]", '{"detail": {"data": null}}'):
@@ -187,14 +187,14 @@ def test_verdicts_of_other_runs_are_passed_over(world: World) -> None:
 
 
 def test_a_disk_that_is_detached_already_is_no_failure(world: World) -> None:
-    """The dry run reached the end, and both planes were read."""
+    """A run passes if the dry run reaches its verdict, even for a detached disk."""
     world.deploy(CANARY_VOLUME_ID=FREE_VOLUME, CANARY_BOUND="30")
     with world.worker():
         assert world.run()["passed"] is True
     assert world.lines.ended[0]["detail"] == "would_report_already_detached"
 
 
-def test_the_queue_does_not_take_it(world: World) -> None:
+def test_the_queue_refuses_the_request(world: World) -> None:
     world.deploy(REQUEST_QUEUE_URL=world.aws.queue_urls[REQUESTS] + "-gone")
     with world.worker():
         world.failed("send", "did not take the request: SendMessageBatch: ", "the right of the canary's role to send")
@@ -220,19 +220,19 @@ def paused_mapping(aws: AwsStandIn) -> Iterator[str]:
 
 
 def test_the_mapping_is_paused(world: World) -> None:
-    """Lambda itself says that it is disabled."""
+    """The failure says that the mapping is disabled, as Lambda reports."""
     with paused_mapping(world.aws) as mapping:
         world.deploy(CANARY_MAPPING_ID=mapping)
         world.failed("queue", "the event source mapping of the request queue is Disabled", "make resume")
     assert world.aws.waiting(REQUESTS) == 1
 
 
-def test_no_server_accepts_the_connection(world: World) -> None:
-    """No mapping is known to be disabled, so the text only says that messages wait."""
+def test_nobody_receives_the_request(world: World) -> None:
+    """Without a disabled mapping, the text only says that messages wait."""
     world.failed("queue", "1 messages wait in the request queue", "whether the function is throttled")
 
 
-def test_a_mapping_that_cannot_be_asked_for(world: World) -> None:
+def test_the_mapping_cannot_be_read(world: World) -> None:
     """The stage follows from the other evidence, and the text names the failed call."""
     world.deploy(CANARY_MAPPING_ID=str(uuid.uuid4()))
     line = world.failed("queue", "1 messages wait in the request queue", "whether the function is throttled")
@@ -252,7 +252,7 @@ def test_the_function_fails(world: World) -> None:
         world.failed("function", "1 messages are in flight and 0 delayed", "record goes back to the queue")
 
 
-def test_the_bus_does_not_take_the_verdict(world: World) -> None:
+def test_the_bus_refuses_the_verdict(world: World) -> None:
     """The verdict waits in the queue for another delivery; the text names the log line."""
     broken = build({**world.variables, "EVENT_BUS_NAME": "nowhere"})
     with world.worker(lambda event, _: answer_batch(event, broken.handle)):
@@ -266,7 +266,7 @@ def test_the_password_is_wrong(world: World) -> None:
 
 
 def test_the_secret_is_missing(world: World) -> None:
-    """No login happens, and the verdict says so before the wait ends."""
+    """The verdict reports the missing secret before the wait ends, and no login happens."""
     world.deploy(CLOUD_SECRET_ID="nowhere", CANARY_BOUND="10")
     with world.worker():
         world.failed("credentials", "the secret nowhere does not exist", "correct the secret that is named")
@@ -279,7 +279,7 @@ def test_the_project_is_not_that_of_the_credentials(world: World) -> None:
 
 
 def test_the_cloud_does_not_answer(world: World) -> None:
-    """The request gives up within half of the wait, so that its verdict says why."""
+    """The request gives up within half of the wait, so that its verdict shows the cause."""
     away = {**simulator_credentials(world.api), "auth_url": f"{NOWHERE}/v3"}
     world.deploy(away, CANARY_BOUND="10")
     with world.worker():
@@ -293,21 +293,21 @@ def test_the_server_is_gone(world: World) -> None:
 
 
 def test_the_server_is_gone_and_the_disk_is_free(world: World) -> None:
-    """A detach would succeed; a canary without a server is not valid."""
+    """A canary without an existing server fails, although a detach would succeed."""
     world.deploy(CANARY_SERVER_ID=str(uuid.uuid4()), CANARY_VOLUME_ID=FREE_VOLUME, CANARY_BOUND="10")
     with world.worker():
         world.failed("verdict", "the verdict is would_report_server_gone: ", "set CanaryServerId to a server")
 
 
-def test_the_canary_may_not_ask(world: World) -> None:
-    """A list of requesters without the canary refuses it too."""
+def test_the_canary_is_not_an_allowed_requester(world: World) -> None:
+    """A list of allowed requesters without the canary refuses its request."""
     world.deploy(ALLOWED_REQUESTERS="api_key:ci", CANARY_BOUND="10")
     with world.worker():
         world.failed("verdict", "the verdict is requester_not_allowed: ", "AllowedRequesters")
 
 
 def test_the_rule_is_gone(world: World) -> None:
-    """The bus has the verdict, and nobody puts it on the canary's queue."""
+    """The bus has the verdict, but no rule puts it on the canary's queue."""
     remove_rule(world.aws)
     with world.worker():
         world.failed("bus", "the rule that puts verdicts on the canary's queue is gone", "make it and its bus again")
@@ -315,14 +315,14 @@ def test_the_rule_is_gone(world: World) -> None:
 
 
 def test_the_rule_has_no_target(world: World) -> None:
-    """AWS shows nothing, so the text says what is unknown and which log line to look for."""
+    """AWS does not show this, so the text says what is unknown and which log line to look for."""
     named = {"Rule": CANARY_RULE, "EventBusName": BUS, "Ids": [CANARY_VERDICTS]}
     world.aws.client.call(EVENTS, "RemoveTargets", named)
     with world.worker():
         world.failed("bus", "whether the bus had it cannot be told from here", "look for `event delivered`")
 
 
-def test_its_own_queue_cannot_be_read(world: World) -> None:
+def test_the_canarys_queue_cannot_be_read(world: World) -> None:
     world.deploy(CANARY_QUEUE_URL=world.aws.queue_urls[CANARY_VERDICTS] + "-gone")
     with world.worker():
         world.failed("bus", "the canary's own queue cannot be read: ReceiveMessage: ", "the policy of the queue")
@@ -350,15 +350,15 @@ def test_forbidden_reads_leave_the_facts_unknown(script: Script) -> None:
 @pytest.mark.parametrize(
     "messages", [{"Messages": 1}, {"Messages": [{}]}, {"Messages": [{"Body": "", "MessageId": "m"}]}]
 )
-def test_messages_that_cannot_be_read_are_trouble(script: Script, messages: dict[str, Any]) -> None:
+def test_malformed_messages_are_an_error(script: Script, messages: dict[str, Any]) -> None:
     script.then(reply(messages))
     with pytest.raises(NoAnswer):
         SqsQueue(client_of(script), script.url).receive(1)
 
 
 @pytest.mark.parametrize(("status", "says"), [(500, "answers 500"), (503, "answers 503"), (429, "answers 429")])
-def test_the_webhook_takes_no_requests(world: World, script: Script, status: int, says: str) -> None:
-    """The rest works, and the text says so."""
+def test_the_webhook_answers_with_an_error(world: World, script: Script, status: int, says: str) -> None:
+    """The text says that requests from the queue are processed."""
     script.then(reply(status=status))
     world.deploy(CANARY_WEBHOOK_URL=script.url, CANARY_BOUND="30")
     with world.worker():
@@ -373,8 +373,8 @@ def test_the_webhook_does_not_answer(world: World, script: Script) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 405])
-def test_a_no_of_the_webhook_is_an_answer(world: World, script: Script, status: int) -> None:
-    """The canary does not authenticate, so it is refused."""
+def test_a_refusal_by_the_webhook_is_no_failure(world: World, script: Script, status: int) -> None:
+    """The canary does not authenticate, so a refusal shows that the webhook works."""
     script.then(reply(status=status))
     world.deploy(CANARY_WEBHOOK_URL=script.url, CANARY_BOUND="30")
     with world.worker():
@@ -389,7 +389,7 @@ def test_a_canary_that_is_not_set_up(world: World, name: str) -> None:
         world.run()
 
 
-def test_the_mapping_is_asked_for_as_the_model_says() -> None:
+def test_the_mapping_is_read_as_the_model_describes() -> None:
     """Botocore's model of Lambda has the operation at this address, and the members that are read of its answer."""
     model: ServiceModel = model_of("lambda")
     operation = model.operation_model(GET_MAPPING)

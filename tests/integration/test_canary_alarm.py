@@ -17,26 +17,26 @@ LATE = 120
 
 
 def runs(every: int, passed: Sequence[bool]) -> Timeline:
-    """The metric of runs that passed; each second one is as late as it may be."""
-    happened = Timeline()
+    """The metric of passed runs; every other one has the maximum delay."""
+    timeline = Timeline()
     for number, good in enumerate(passed):
         if good:
-            happened.add(number * every + LATE * (number % 2), Samples({PASSED: [2.5]}))
-    happened.ends = len(passed) * every
-    return happened
+            timeline.add(number * every + LATE * (number % 2), Samples({PASSED: [2.5]}))
+    timeline.ends = len(passed) * every
+    return timeline
 
 
 def of_period(every: int) -> Alarm:
-    """The alarm of a canary that runs so often."""
-    told = [
+    """The alarm of a canary with this interval."""
+    metrics = [
         {**one, "MetricStat": {**one["MetricStat"], "Period": every}} if "MetricStat" in one else one
         for one in CANARY.properties["Metrics"]
     ]
-    return Alarm({**CANARY.properties, "Metrics": told})
+    return Alarm({**CANARY.properties, "Metrics": metrics})
 
 
 def alarms(every: int, passed: Sequence[bool]) -> list[int]:
-    """The minutes, from the fourth run on, in which the alarm is on; CloudWatch asks each minute."""
+    """The seconds, from the fourth run on, at which the alarm is on; CloudWatch evaluates each minute."""
     states = of_period(every).states(runs(every, passed))
     return [at for at, on in states if on and 3 * every <= at < len(passed) * every]
 
@@ -56,14 +56,14 @@ def test_it_is_silent_while_runs_pass(every: int) -> None:
 
 @pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)
 def test_one_failed_run_raises_no_alarm(every: int) -> None:
-    """Whichever of two runs fails, and however late the next one is."""
+    """No alarm fires, whichever run fails and however late the next one is."""
     for failed in (5, 6):
         assert alarms(every, [number != failed for number in range(12)]) == []
 
 
 @pytest.mark.parametrize("every", EVERY.values(), ids=EVERY)
-def test_it_fires_when_runs_stop_to_pass(every: int) -> None:
-    """At most three periods after the last passed run, plus one period and the delay."""
+def test_it_fires_when_runs_stop_passing(every: int) -> None:
+    """It fires at most three periods and the delay after the last passed run."""
     on = alarms(every, [True] * 5 + [False] * 7)
     last = 4 * every
     assert on

@@ -1,4 +1,4 @@
-"""The clouds that we find against openstacksdk: the same files and variables give the same login."""
+"""Compares cloud discovery with openstacksdk: the same files and variables give the same login."""
 
 import os
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ CASES: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, str
 @pytest.mark.filterwarnings("ignore::openstack.warnings.RemovedInSDK60Warning")
 @pytest.mark.parametrize("case", CASES)
 def test_the_same_login(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The login: user, address, project, region, and certificates."""
+    """User, address, project, region and interface are those of openstacksdk."""
     public, secret, variables = CASES[case]
     folder = tmp_path / ".config/openstack"
     folder.mkdir(parents=True)
@@ -65,8 +65,10 @@ def test_the_same_login(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     domains = {name: ours.get(name) or ours.get(name.replace("user", "default").replace("project", "default"))
                for name in ("user_domain_name", "project_domain_name")}  # fmt: skip
     project = ours.get("project_name", ours.get("tenant_name"))
-    said = {name: ours.get(name) for name in ("auth_url", "username", "password")} | domains | {"project_name": project}
-    expected = {name: theirs["auth"].get(name) for name in said}
-    assert said == expected
+    login = (
+        {name: ours.get(name) for name in ("auth_url", "username", "password")} | domains | {"project_name": project}
+    )
+    expected = {name: theirs["auth"].get(name) for name in login}
+    assert login == expected
     assert (ours.get("region_name") or "") == (theirs["region_name"] or "")
     assert ours.get("interface", "public") == theirs["interface"]

@@ -1,4 +1,4 @@
-"""CLOUD=env with a clouds.yaml, a token and a proxy; and the local stack in a shell with other settings."""
+"""CLOUD=env with a clouds.yaml, a token and a proxy, and the local stack in a shell with unrelated settings."""
 
 import json
 import threading
@@ -44,7 +44,7 @@ def api() -> Iterator[CloudApi]:
 
 
 def written(home: Path, api: CloudApi, **changes: object) -> Path:
-    """A clouds.yaml in that home with the simulator as `here`, and another cloud."""
+    """Write a clouds.yaml with the simulator as `here` and another cloud into a home directory."""
     known = {name: value for name, value in simulator_credentials(api).items() if name != "region_name"}
     folder = home / ".config/openstack"
     folder.mkdir(parents=True)
@@ -60,7 +60,7 @@ def servers_in(done: Any) -> list[str]:
 
 
 def test_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
-    """OS_CLOUD selects it; other variables are named in one line, and are not mixed in."""
+    """OS_CLOUD selects the file's cloud; other variables are ignored and listed in one line."""
     path = written(tmp_path, api)
     chosen = {"HOME": str(tmp_path), "OS_CLOUD": "here"}
     done = local("servers", "--cloud", "env", "--json", **chosen)
@@ -84,7 +84,7 @@ def test_a_request_to_a_cloud_of_a_file(api: CloudApi, tmp_path: Path) -> None:
 
 
 def test_a_token(api: CloudApi) -> None:
-    """What `openstack token issue` prints is enough, with a project."""
+    """A token of `openstack token issue` and a project are enough."""
     known = simulator_credentials(api)
     with_password = {f"OS_{name.upper()}": value for name, value in known.items()}
     assert SERVER in servers_in(local("servers", "--cloud", "env", "--json", **with_password))
@@ -123,18 +123,20 @@ def test_an_access_key(api: CloudApi, tmp_path: Path, dialect: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"username": None}, "auth.username is missing"),
         ({"password": "hunter2"}, "check auth.username, auth.password"),
         ({"auth_url": NOWHERE}, "check auth.auth_url, the network and cacert"),
     ],
 )
-def test_what_is_wrong_in_a_file(api: CloudApi, tmp_path: Path, changes: dict[str, object], said: str) -> None:
-    """One line, with the names in the file."""
+def test_an_error_in_a_file_is_one_line(
+    api: CloudApi, tmp_path: Path, changes: dict[str, object], expected: str
+) -> None:
+    """An error names the fields of the file in one line."""
     written(tmp_path, api, **changes)
     sentence = sentence_of(local("servers", "--cloud", "env", HOME=str(tmp_path), OS_CLOUD="here"))
-    assert said in sentence
+    assert expected in sentence
     assert "hunter2" not in sentence
 
 
@@ -142,7 +144,7 @@ def test_what_is_wrong_in_a_file(api: CloudApi, tmp_path: Path, changes: dict[st
 
 
 class _Proxy(BaseHTTPRequestHandler):
-    """Forwards to the simulated cloud, under any host name."""
+    """Forwards requests for any host to the simulated cloud."""
 
     def do_GET(self) -> None:
         server: Any = self.server
@@ -164,7 +166,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
 @contextmanager
 def proxy(api: CloudApi) -> Iterator[tuple[str, set[str]]]:
-    """A proxy that alone reaches the cloud; yields its address, and the requested hosts."""
+    """A proxy, without which the cloud is unreachable; yields its address and the requested hosts."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as server:
         known: Any = server
         known.api, known.hosts = api, set()
@@ -175,15 +177,15 @@ def proxy(api: CloudApi) -> Iterator[tuple[str, set[str]]]:
             server.shutdown()
 
 
-def test_the_way_to_the_cloud_is_by_the_proxy(tmp_path: Path) -> None:
-    """The proxy is used for the cloud alone, not for the local stack."""
+def test_the_cloud_is_reached_through_the_proxy(tmp_path: Path) -> None:
+    """Only calls to the cloud use the proxy, not those to the local stack."""
     api = demo_cloud(utc_now)
     own = tmp_path / "own.json"
     own.write_text(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
     variables = {f"OS_{name.upper()}": value for name, value in simulator_credentials(api).items()}
     with proxy(api) as (address, hosts):
-        told = {**OTHERS, **dict.fromkeys(PROXIES, address), **variables}
-        done = local("run", "--cloud", "env", "--event", str(own), "--json", **told)
+        environment = {**OTHERS, **dict.fromkeys(PROXIES, address), **variables}
+        done = local("run", "--cloud", "env", "--event", str(own), "--json", **environment)
     (event,) = lines_of(done)
     assert (done.returncode, event["data"]["detail"]) == (0, "would_detach")
     assert hosts == {"cloud.test"}
@@ -191,8 +193,8 @@ def test_the_way_to_the_cloud_is_by_the_proxy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["run", "servers"])
 def test_a_shell_full_of_other_settings(command: str) -> None:
-    """With any AWS profile, endpoint and proxy of the caller, the samples and the webhook work."""
+    """The commands work with any AWS profile, endpoint and proxy in the caller's environment."""
     done = local(command, **OTHERS)
-    told = "" if command == "run" else "A simulated cloud, new for each command; CLOUD=env lists yours.\n"
-    assert (done.returncode, done.stderr) == (0, told)
+    notice = "" if command == "run" else "A simulated cloud, new for each command; CLOUD=env lists yours.\n"
+    assert (done.returncode, done.stderr) == (0, notice)
     assert ("DETACHED" if command == "run" else SERVER) in done.stdout

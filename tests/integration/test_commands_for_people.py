@@ -61,15 +61,15 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "environment", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_asked_for_is_one_sentence_and_status_2(
-    arguments: tuple[str, ...], environment: dict[str, str], said: str
+@pytest.mark.parametrize(("arguments", "environment", "expected"), REFUSED.values(), ids=REFUSED)
+def test_an_impossible_request_gives_one_sentence_and_status_2(
+    arguments: tuple[str, ...], environment: dict[str, str], expected: str
 ) -> None:
-    """No traceback, no text of a library, and no secret."""
+    """The sentence has no traceback, no text of a library, and no secret."""
     done = command("detach", *arguments, **environment)
     assert done.returncode == 2
     (sentence,) = done.stderr.splitlines()
-    assert said in sentence
+    assert expected in sentence
     assert sentence[0].isupper()
     assert sentence.endswith(".")
     assert not any(word in sentence for word in ("Traceback", "hunter2", "validation error", "pydantic"))
@@ -109,8 +109,8 @@ def test_usage_is_shown_with_status_2(arguments: tuple[str, ...]) -> None:
 def test_a_detach_by_name_with_events_alone_on_stdout() -> None:
     done = command("detach", *ON_THE_DEMO, "--yes", "--json")
     assert (done.returncode, done.stderr) == (0, "")
-    said = [json.loads(line)["data"]["detail"] for line in done.stdout.splitlines()]
-    assert said == ["would_detach", "detached_now"]
+    details = [json.loads(line)["data"]["detail"] for line in done.stdout.splitlines()]
+    assert details == ["would_detach", "detached_now"]
 
 
 def test_a_refusal_is_status_1() -> None:
@@ -120,8 +120,8 @@ def test_a_refusal_is_status_1() -> None:
     assert "UNMOUNTED=1" in done.stdout
 
 
-def test_a_reader_that_goes_away_does_not_stop_a_detach() -> None:
-    """With its pipe closed the command still follows the detach, and its status is the verdict's."""
+def test_a_closed_pipe_does_not_stop_a_detach() -> None:
+    """When its pipe closes, the command still follows the detach and exits with the verdict's status."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tools", "detach", *ON_THE_DEMO, "--yes"],
         cwd=ROOT, env=BARE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -161,10 +161,10 @@ QUESTION = b"[y/N]"
 
 
 def on_terminal(arguments: tuple[str, ...], answers: dict[bytes, bytes], **environment: str) -> tuple[int, str]:
-    """Run with a terminal; what is typed once something is shown. The exit status, and all that was shown.
+    """Run with a terminal, type each answer when its prompt appears, and return the exit status and the output.
 
-    A question that stays unanswered for three seconds gets its answer again: a Ctrl-C between the prompt and the read
-    that follows it is lost in C's `fgets`, and a person would press it again.
+    A question without a reaction for three seconds is answered again, because C's `fgets` loses a Ctrl-C between the
+    prompt and the read, and a person would press it again.
     """
     pid, terminal = pty.fork()
     if pid == 0:
@@ -175,7 +175,7 @@ def on_terminal(arguments: tuple[str, ...], answers: dict[bytes, bytes], **envir
         if select.select([terminal], [], [], 3)[0]:
             try:
                 shown += os.read(terminal, 4096)
-            except OSError:  # how Linux reports that the other end is closed
+            except OSError:  # Linux reports the closed other end
                 break
         elif shown.rstrip(b"^C ").endswith(QUESTION) and QUESTION not in left:
             os.write(terminal, answers[QUESTION])
@@ -199,8 +199,8 @@ def test_no_color_gives_plain_lines(environment: dict[str, str]) -> None:
     assert (status, "\x1b" in shown) == (0, False)
 
 
-def test_an_interruption_says_what_is_under_way() -> None:
-    """There is no final verdict yet, and the command's simulated cloud has ended with it."""
+def test_an_interruption_reports_the_state() -> None:
+    """It says that there is no final verdict yet, and that the simulated cloud has ended."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03"})
     assert status == 3
     assert "No final verdict after" in shown
@@ -208,7 +208,7 @@ def test_an_interruption_says_what_is_under_way() -> None:
     assert "Traceback" not in shown
 
 
-def test_impatience_changes_nothing() -> None:
+def test_repeated_interruptions_change_nothing() -> None:
     """Several Ctrl-C in a row do not lose the request."""
     status, shown = on_terminal(("detach", *ON_THE_DEMO, "--yes"), {b"DELETE answered 202": b"\x03\x03\x03"})
     assert status == 3
@@ -216,7 +216,7 @@ def test_impatience_changes_nothing() -> None:
     assert "No final verdict after" in shown
 
 
-def test_an_interruption_at_the_question_has_asked_for_nothing() -> None:
+def test_an_interruption_at_the_question_requests_nothing() -> None:
     status, shown = on_terminal(("detach", *ON_THE_DEMO), {QUESTION: b"\x03"})
     assert status == 2
     assert "Stopped before a detach was requested." in shown
@@ -227,7 +227,7 @@ def on_a_real_cloud(**more: str) -> dict[str, str]:
     return {f"OS_{name.upper()}": value for name, value in more.items()}
 
 
-def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
+def test_a_detach_in_a_real_cloud_continues_after_an_interruption() -> None:
     """The result is printed only after the local functions have stopped."""
     api = demo_cloud(utc_now)
     api.world.set_volume(VOLUME, behaviour=Behaviour(seconds=60))
@@ -242,8 +242,8 @@ def test_a_detach_of_a_real_cloud_goes_on_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])
-def test_a_stream_that_is_closed_is_no_error(name: str) -> None:
-    """Closed standard streams: no traceback, and the exit status has the result."""
+def test_a_closed_stream_is_no_error(name: str) -> None:
+    """With a closed standard stream there is no traceback, and the exit status has the result."""
     closed = {"stdin": "0<&-", "stdout": ">&-"}[name]
     line = f"exec {sys.executable} -m tools detach {' '.join(ON_THE_DEMO)} {closed}" + (
         " --yes" if name == "stdout" else ""
@@ -254,31 +254,31 @@ def test_a_stream_that_is_closed_is_no_error(name: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_encoding_that_lacks_a_character_harms_no_detach() -> None:
+def test_a_limited_encoding_does_not_stop_a_detach() -> None:
     done = command("detach", *ON_THE_DEMO, "--yes", PYTHONIOENCODING="ascii")
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert "DETACHED" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "expected"),
     [
         ({"UNMOUNTED": "no"}, "UNMOUNTED=no is neither 1 nor 0"),
         ({"YES": "yes"}, "YES=yes is neither 1 nor 0"),
         ({"DRY": "true"}, "DRY=true is neither 1 nor 0"),
     ],
 )
-def test_a_switch_is_1_or_0(given: dict[str, str], said: str) -> None:
-    """`no` is not yes."""
+def test_a_switch_is_1_or_0(given: dict[str, str], expected: str) -> None:
+    """Any other value is refused with an explanation."""
     words = [f"{name}={value}" for name, value in given.items()]
     done = subprocess.run(["make", "-n", "detach", "SERVER=a", "VOLUME=b", *words], cwd=ROOT, env=plain_environment(),
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 2
-    assert said in done.stderr
+    assert expected in done.stderr
 
 
-def test_no_variable_of_the_shell_grants_what_could_lose_data() -> None:
-    """Arguments arrive unchanged."""
+def test_shell_variables_do_not_enable_dangerous_options() -> None:
+    """Only make arguments count; they are passed on unchanged."""
     words = ["make", "-n", "detach", "SERVER=o'brien", "VOLUME=data$1"]
     environment = plain_environment() | {"YES": "1", "UNMOUNTED": "1", "SYSTEM_DISK": "1"}
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

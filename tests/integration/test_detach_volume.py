@@ -1,4 +1,4 @@
-"""The service with queue and cloud: from messages to detached volumes and verdicts."""
+"""The service with a queue and a cloud: messages lead to detached volumes and verdicts."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,12 +27,12 @@ def accepted(bench: Bench) -> list[str | None]:
 
 
 def causes(unsent: Mapping[str, Unsent]) -> dict[str, type]:
-    """The kind of error with which each message returns."""
+    """The type of the error of each returned message."""
     return {id: type(why.cause) for id, why in unsent.items()}
 
 
 def test_a_disk_is_detached_and_proven() -> None:
-    """From one message to one verdict: one DELETE, and the verdict only after the end on both planes."""
+    """A message leads to one DELETE, and to one verdict after both planes have removed the attachment."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=3, nova_lag=1))
     bench.queue.put(bench.request(disk))
@@ -41,14 +41,14 @@ def test_a_disk_is_detached_and_proven() -> None:
     verdict = bench.bus.final(disk)
     assert (verdict["verdict"], verdict["detail"]) == ("detached", "detached_now")
     assert verdict["evidence"]["deletes_sent"] == 1
-    let_go = [entry.at for entry in bench.world.history if entry.what is What.NOVA_DETACHED]
-    assert verdict["timing"]["concluded_at"] >= let_go[0].isoformat().replace("+00:00", "Z")
+    removed = [entry.at for entry in bench.world.history if entry.what is What.NOVA_DETACHED]
+    assert verdict["timing"]["concluded_at"] >= removed[0].isoformat().replace("+00:00", "Z")
     assert [cloudevent_faults(event) for event in bench.bus.events] == [[]]
     assert bench.errors == []
 
 
-def test_a_batch_with_garbage_concludes_all_others() -> None:
-    """Of ten records one is garbage: nine disks are detached and proven, the tenth is answered with its faults."""
+def test_garbage_in_a_batch_affects_no_other_record() -> None:
+    """Nine valid records lead to detached disks, and the garbage to a verdict with its faults."""
     bench = Bench()
     disks = [bench.disk() for _ in range(9)]
     bodies = [bench.request(disk) for disk in disks]
@@ -77,8 +77,8 @@ def test_all_faults_of_a_record_are_answered() -> None:
     assert json.loads(event["data"]["original"]) == wrong
 
 
-def test_several_volumes_are_concluded_one_by_one() -> None:
-    """A request for several disks has a verdict for each, under one request id."""
+def test_each_volume_of_a_request_has_its_verdict() -> None:
+    """A request for several disks has a verdict for each, with the same request id."""
     bench = Bench()
     disks = [bench.disk(), bench.disk(attached=False), bench.disk(behaviour=Behaviour(seconds=2, refuse=True))]
     bench.queue.put(json.dumps(cloudevent({"server_id": bench.server, "volume_ids": disks})))
@@ -89,8 +89,8 @@ def test_several_volumes_are_concluded_one_by_one() -> None:
     assert len({event["id"] for event in bench.bus.events}) == 3
 
 
-def test_a_redelivered_message_says_the_same_again() -> None:
-    """The same message once more sends no second DELETE, and its verdict has the same event id."""
+def test_a_redelivered_message_gets_the_same_verdict() -> None:
+    """The redelivered message causes no second DELETE, and its verdict has the same event id."""
     bench = Bench()
     disk = bench.disk()
     for _ in range(2):
@@ -101,8 +101,8 @@ def test_a_redelivered_message_says_the_same_again() -> None:
     assert {data["verdict"] for data in bench.bus.data} == {"detached"}
 
 
-def test_a_continuation_that_is_not_taken_goes_back_alone() -> None:
-    """A missing queue fails only the records that have to wait; concluded ones are done."""
+def test_only_the_record_of_a_failed_continuation_returns() -> None:
+    """If the queue refuses messages, only the records that have to wait return."""
     bench = Bench()
     waiting, free = bench.disk(), bench.disk(attached=False)
     bench.queue.refuse = lambda message: True
@@ -114,8 +114,8 @@ def test_a_continuation_that_is_not_taken_goes_back_alone() -> None:
     assert (bench.bus.final(waiting)["verdict"], accepted(bench)) == ("detached", [waiting])
 
 
-def test_a_verdict_that_is_not_taken_waits_alone() -> None:
-    """A bus that refuses one event delays no other; the waiting verdict stays the same, and is emitted once."""
+def test_a_verdict_that_the_bus_refuses_delays_no_other() -> None:
+    """The refused verdict waits unchanged, and is emitted once."""
     bench = Bench()
     first, second = bench.disk(attached=False), bench.disk(attached=False)
     bench.bus.refuse = lambda event: first in (event.subject or "")
@@ -127,8 +127,8 @@ def test_a_verdict_that_is_not_taken_waits_alone() -> None:
     assert bench.bus.data[1]["timing"]["concluded_at"][:19] == decided[:19]
 
 
-def test_an_answer_to_garbage_that_is_not_taken_waits() -> None:
-    """Garbage is not lost either: if the queue cannot keep its answer, its record returns."""
+def test_a_refused_verdict_about_garbage_waits() -> None:
+    """It waits in the queue; if the queue refuses it, the record returns."""
     bench = Bench()
     bench.bus.refuse = lambda event: True
     assert bench.handle(GARBAGE, bench.request(bench.disk())) == {}
@@ -137,27 +137,29 @@ def test_an_answer_to_garbage_that_is_not_taken_waits() -> None:
     assert causes(bench.handle(GARBAGE)) == {"m-0": AwsTrouble}
 
 
-class Stumbling:
-    """A cloud adapter with a bug: it fails on one volume, `times` times, before or after the DELETE."""
+class FailingCloud:
+    """A cloud adapter with a bug: it fails for one volume, `times` times, before or after the DELETE."""
 
-    def __init__(self, cloud: OpenStackCloud, stone: str, times: int = 1000, after_delete: bool = False) -> None:
-        self._cloud, self._stone, self._times, self._after_delete = cloud, stone, times, after_delete
+    def __init__(
+        self, cloud: OpenStackCloud, broken_volume: str, times: int = 1000, after_delete: bool = False
+    ) -> None:
+        self._cloud, self._broken_volume, self._times, self._after_delete = cloud, broken_volume, times, after_delete
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._cloud, name)
 
     def volume(self, volume_id: str) -> Reading[Volume | None]:
         if not self._after_delete:
-            self._stumble(volume_id)
+            self._fail(volume_id)
         return self._cloud.volume(volume_id)
 
     def detach(self, server_id: str, volume_id: str) -> Reading[Sent]:
         sent = self._cloud.detach(server_id, volume_id)
-        self._stumble(volume_id)
+        self._fail(volume_id)
         return sent
 
-    def _stumble(self, volume_id: str) -> None:
-        if volume_id == self._stone and self._times:
+    def _fail(self, volume_id: str) -> None:
+        if volume_id == self._broken_volume and self._times:
             self._times -= 1
             raise ZeroDivisionError("a bug that knows the password")
 
@@ -166,7 +168,7 @@ def test_a_bug_fails_its_own_case_only() -> None:
     """An unexpected exception affects only its case, and its message is not redelivered."""
     bench = Bench()
     disks = [bench.disk() for _ in range(3)]
-    bench.use(Stumbling(bench.connect(), disks[1]))
+    bench.use(FailingCloud(bench.connect(), disks[1]))
     assert bench.handle(*map(bench.request, disks)) == {}
     bench.run()
     assert sorted(accepted(bench), key=str) == sorted([disks[0], disks[2]])
@@ -174,10 +176,10 @@ def test_a_bug_fails_its_own_case_only() -> None:
 
 
 def test_one_volume_of_several_fails_alone() -> None:
-    """If one request of a message fails, it alone is requeued: each has one final verdict."""
+    """If one volume of a message fails, it alone is requeued, and each gets one final verdict."""
     bench = Bench()
     disks = [bench.disk() for _ in range(2)]
-    bench.use(Stumbling(bench.connect(), disks[1], times=2))
+    bench.use(FailingCloud(bench.connect(), disks[1], times=2))
     assert bench.handle(json.dumps(cloudevent({"server_id": bench.server, "volume_ids": disks}))) == {}
     bench.run()
     assert sorted(accepted(bench), key=str) == sorted(disks)
@@ -185,15 +187,15 @@ def test_one_volume_of_several_fails_alone() -> None:
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_bug_that_stays_is_answered_with_its_place(fresh: bool) -> None:
-    """After six looks in a row the verdict names the error's class and line, and nothing that its message holds."""
+def test_a_lasting_bug_gets_a_verdict_with_its_location(fresh: bool) -> None:
+    """After six failed looks in a row, the verdict names the error's class and line, but not its message."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=120))
     bench.queue.put(bench.request(disk))
     if not fresh:
         bench.step()
     began = bench.clock()
-    bench.use(Stumbling(bench.connect(), disk))
+    bench.use(FailingCloud(bench.connect(), disk))
     bench.run()
     (event,) = bench.bus.events
     data = event["data"]
@@ -210,11 +212,11 @@ def test_a_bug_that_stays_is_answered_with_its_place(fresh: bool) -> None:
     assert (bench.errors, bench.queue.dead_letters) == ([], [])
 
 
-def test_a_dry_run_that_our_code_fails_on_is_checked() -> None:
-    """Its verdict has the promised type and id."""
+def test_a_dry_run_that_fails_on_a_bug_gets_a_checked_verdict() -> None:
+    """The verdict has the announced type and id."""
     bench = Bench()
     disk = bench.disk()
-    bench.use(Stumbling(bench.connect(), disk))
+    bench.use(FailingCloud(bench.connect(), disk))
     bench.queue.put(json.dumps(cloudevent(bare(bench.server, disk, dry_run=True))))
     bench.run()
     (event,) = bench.bus.events
@@ -224,10 +226,10 @@ def test_a_dry_run_that_our_code_fails_on_is_checked() -> None:
 
 
 def test_a_bug_after_the_delete_sends_no_second_one() -> None:
-    """The outcome of the DELETE is unknown: the next look comes first, and finds what it did."""
+    """The outcome of the DELETE is unknown, and the next look shows that it took effect."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=5))
-    bench.use(Stumbling(bench.connect(), disk, after_delete=True))
+    bench.use(FailingCloud(bench.connect(), disk, after_delete=True))
     bench.queue.put(bench.request(disk))
     bench.run()
     data = bench.bus.final(disk)
@@ -235,31 +237,31 @@ def test_a_bug_after_the_delete_sends_no_second_one() -> None:
     assert accepted(bench) == [disk]
 
 
-def test_a_look_that_was_finished_begins_the_count_anew() -> None:
-    """Only failures in a row end a request."""
+def test_a_successful_look_resets_the_count_of_failures() -> None:
+    """Only consecutive failures end a request."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=30))
     bench.queue.put(bench.request(disk))
     for _ in range(3):
-        bench.use(Stumbling(bench.connect(), disk, times=FAILURES - 1))
+        bench.use(FailingCloud(bench.connect(), disk, times=FAILURES - 1))
         for _ in range(FAILURES):
             bench.step()
     bench.run()
     assert bench.bus.final(disk)["detail"] in ("detached_now", "detached_meanwhile")
 
 
-def test_a_failure_that_cannot_be_written_down_gives_the_message_back() -> None:
-    """Without a queue the message itself is redelivered."""
+def test_the_message_returns_if_a_failure_cannot_be_recorded() -> None:
+    """If the queue refuses the continuation, the message itself is redelivered."""
     bench = Bench()
     disk = bench.disk()
-    bench.use(Stumbling(bench.connect(), disk))
+    bench.use(FailingCloud(bench.connect(), disk))
     bench.queue.refuse = lambda message: True
     assert causes(bench.handle(bench.request(disk))) == {"m-0": AwsTrouble}
 
 
 @dataclass(frozen=True)
-class Unwritable(EventFactory):
-    """Fails to write the verdict on one volume, or only what says that it was detached."""
+class FailingEvents(EventFactory):
+    """Fails to build the verdict about one volume: any verdict, or only `detached`."""
 
     volume_id: str = ""
     always: bool = False
@@ -272,12 +274,12 @@ class Unwritable(EventFactory):
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_a_verdict_that_cannot_be_written_harms_no_other(always: bool) -> None:
-    """The batch is done; only that case returns, and is dead-lettered by us or, if necessary, by the queue."""
+def test_a_verdict_that_cannot_be_built_affects_no_other(always: bool) -> None:
+    """Only its case fails, and becomes a dead letter by our own count or, if necessary, by the queue's."""
     bench = Bench()
     disks = [bench.disk(attached=False) for _ in range(3)]
     service = bench.service
-    events = Unwritable(volume_id=disks[1], always=always)
+    events = FailingEvents(volume_id=disks[1], always=always)
     bench.service = replace(service, outlets=replace(service.outlets, events=events))
     assert bench.handle(*map(bench.request, disks)) == {}
     assert {bench.bus.final(disk)["detail"] for disk in (disks[0], disks[2])} == {"already_detached"}
@@ -287,15 +289,15 @@ def test_a_verdict_that_cannot_be_written_harms_no_other(always: bool) -> None:
     assert {type(error) for error in bench.errors} == ({ZeroDivisionError} if always else set())
 
 
-def test_a_body_that_is_no_text_fails_its_own_record_only() -> None:
-    """Even a body that is not text, which SQS never sends, does not fail the batch."""
+def test_a_body_that_is_not_text_fails_only_its_record() -> None:
+    """A body that is not text, which SQS never sends, does not fail the batch."""
     bench = Bench()
     nothing: Any = None
     assert list(bench.handle(nothing, bench.request(bench.disk()))) == ["m-0"]
 
 
-def test_our_own_verdict_is_left_alone() -> None:
-    """A verdict that a rule has routed back into the queue is dropped: no event, no message, no error."""
+def test_our_own_verdict_is_dropped() -> None:
+    """A verdict that a rule routes back into the queue causes no event, no message and no error."""
     bench = Bench()
     bench.queue.put(bench.request(bench.disk(attached=False)))
     bench.run()
@@ -303,8 +305,8 @@ def test_our_own_verdict_is_left_alone() -> None:
     assert (len(bench.bus.events), len(bench.queue)) == (1, 0)
 
 
-def test_a_cloud_that_is_away_is_waited_for() -> None:
-    """Trouble with the cloud is no error of the record: the request is retried until the cloud is back."""
+def test_a_request_waits_for_an_unreachable_cloud() -> None:
+    """An unreachable cloud is no error of the record: the request is retried until the cloud answers."""
     bench = Bench()
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.CONNECTION_REFUSED, times=6))
@@ -315,7 +317,7 @@ def test_a_cloud_that_is_away_is_waited_for() -> None:
 
 
 def test_a_dry_run_changes_nothing() -> None:
-    """With dry_run the world is the same afterwards, and the answer says what would happen."""
+    """A dry run leaves the world unchanged, and its verdict says what would happen."""
     bench = Bench()
     disk = bench.disk()
     before = bench.world.snapshot()
@@ -337,7 +339,7 @@ def test_a_dry_run_changes_nothing() -> None:
     ],
 )  # fmt: skip
 def test_what_would_lose_data_is_refused_without_a_delete(prepare: Callable[[Bench, str], Any], reason: str) -> None:
-    """The gates work end to end: no DELETE is sent, and the verdict says why and what to do."""
+    """The gates work end to end: no DELETE is sent, and the verdict has the reason."""
     bench = Bench()
     disk = bench.disk()
     prepare(bench, disk)

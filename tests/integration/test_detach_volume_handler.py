@@ -23,7 +23,7 @@ Use = Callable[[dict[str, str]], None]
 
 @dataclass
 class Function:
-    """The deployed function: its cloud, its AWS, and the variables it is started with."""
+    """The deployed function with its cloud and AWS."""
 
     api: CloudApi
     aws: AwsStandIn
@@ -46,7 +46,7 @@ class Function:
         return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
 
     def verdicts(self, count: int) -> list[dict[str, Any]]:
-        """The events that came through the bus."""
+        """The events that the bus has delivered."""
         found: list[dict[str, Any]] = []
         deadline = time.monotonic() + 5
         while len(found) < count and time.monotonic() < deadline:
@@ -74,13 +74,13 @@ GARBAGE = sqs_record("{not json", "garbage")
 
 
 def test_the_sample_event(function: Function, event_file: Callable[[str], str]) -> None:
-    """The sample of an SQS event starts the detach and leaves a message that looks again later."""
+    """The sample SQS event begins a detach and leaves a continuation in the queue."""
     assert function.invoke(*json.loads(event_file("sqs_event.json"))["Records"]) == []
     assert (function.accepted(), function.aws.waiting(REQUESTS)) == ([VOLUME], 1)
 
 
 def test_the_mixed_sample(function: Function, event_file: Callable[[str], str]) -> None:
-    """In the mixed sample the valid record is handled, the broken one answered; none returns."""
+    """In the mixed sample the valid record is handled, the broken one gets a verdict, and none returns."""
     assert function.invoke(*json.loads(event_file("sqs_mixed_batch.json"))["Records"]) == []
     (event,) = function.verdicts(1)
     assert (event["data"]["detail"], event["data"]["original"]) == ("invalid_request", "{not json")
@@ -89,7 +89,7 @@ def test_the_mixed_sample(function: Function, event_file: Callable[[str], str]) 
 
 
 def test_ten_records_one_of_them_garbage(function: Function) -> None:
-    """Nine records are concluded and the tenth is answered, all through the bus."""
+    """Nine records and the garbage get their verdicts on the bus."""
     disks = [function.api.world.add_volume().id for _ in range(9)]
     records = [sqs_record(json.dumps(bare(SERVER, disk)), f"m-{at}") for at, disk in enumerate(disks)]
     assert function.invoke(*records[:5], GARBAGE, *records[5:]) == []
@@ -104,14 +104,14 @@ def test_a_queue_that_is_gone(function: Function) -> None:
     assert {event["data"]["request"]["id"] for event in function.verdicts(2)} == {"free", "garbage"}
 
 
-def test_no_credentials_of_aws(function: Function) -> None:
-    """If nothing can be sent, every record returns, by its id and without an exception."""
+def test_missing_aws_credentials(function: Function) -> None:
+    """If nothing can be sent, every record returns without an exception."""
     function.start(AWS_SECRET_ACCESS_KEY="")
     assert {*function.invoke(WAITING, FREE, GARBAGE)} == {"waiting", "free", "garbage"}
 
 
 def test_a_secret_that_is_missing(function: Function) -> None:
-    """Without the cloud's credentials requests wait in the queue; garbage needs no cloud and is answered."""
+    """Without the cloud's credentials requests wait in the queue; garbage needs no cloud and gets its verdict."""
     function.start(CLOUD_SECRET_ID="nowhere")
     assert function.invoke(WAITING, GARBAGE, FREE) == []
     assert function.aws.waiting(REQUESTS) == 2
@@ -120,14 +120,14 @@ def test_a_secret_that_is_missing(function: Function) -> None:
 
 
 def test_the_secret_of_the_cloud(function: Function) -> None:
-    """With a secret the credentials come from there, by their lower-case names."""
+    """With a secret, the credentials come from its lower-case fields."""
     function.aws.put_secret("handler/cloud", simulator_credentials(function.api))
     function.start(CLOUD_SECRET_ID="handler/cloud", OS_PASSWORD="wrong")
     assert function.invoke(FREE) == []
     assert function.verdicts(1)[0]["data"]["verdict"] == "detached"
 
 
-def test_settings_that_are_missing_fail_the_invocation(function: Function) -> None:
+def test_invalid_settings_fail_the_invocation(function: Function) -> None:
     """A misconfigured function reports all faults before it handles a record."""
     function.start(REQUEST_QUEUE_URL="", CONFIRM_TIMEOUT="soon")
     with pytest.raises(SettingsError, match=r"REQUEST_QUEUE_URL.*CONFIRM_TIMEOUT"):
@@ -136,15 +136,15 @@ def test_settings_that_are_missing_fail_the_invocation(function: Function) -> No
 
 
 def test_another_project_is_refused_before_any_call(function: Function) -> None:
-    """A request for another project than the credentials' is answered without a call about its server."""
+    """A request for another project than that of the credentials is refused without a call about its server."""
     body = json.dumps(bare(SERVER, VOLUME, project_id="0" * 32))
     assert function.invoke(sqs_record(body, "m-1")) == []
     assert function.verdicts(1)[0]["data"]["reason"]["code"] == "wrong_project"
     assert {call.operation for call in function.api.calls} <= {"get_token"}
 
 
-def test_the_poller_brings_a_request_to_its_end(function: Function) -> None:
-    """Queue, function, cloud and bus together, one batch at a time: detached, proven, and the queue is empty."""
+def test_the_poller_completes_a_request(function: Function) -> None:
+    """With the poller, the disk is detached, its verdict is emitted, and the queue becomes empty."""
     world = function.api.world
     disk = world.add_volume(behaviour=Behaviour(seconds=0, nova_lag=0)).id
     world.attach(SERVER, disk, attached_at=LONG_AGO)

@@ -1,4 +1,4 @@
-"""`make doctor`: each missing thing has a line and a cure, and nothing changes in the cloud."""
+"""`make doctor`: every problem has a line with a cure, and nothing changes in the cloud."""
 
 import io
 import ipaddress
@@ -49,7 +49,7 @@ def found(api: CloudApi, **changes: str) -> Found:
     return find(variables(api, **changes), nowhere, nowhere, nowhere)
 
 
-def looked(api: CloudApi, clock: Clock = utc_now, **changes: str) -> list[Line]:
+def lines_of(api: CloudApi, clock: Clock = utc_now, **changes: str) -> list[Line]:
     return list(examined(found(api, **changes), clock))
 
 
@@ -65,12 +65,12 @@ def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-# ------------------------------------------------------------------------------------------- a cloud that is fine
+# ------------------------------------------------------------------------------------------- working clouds
 
 
-def test_a_cloud_that_is_fine(api: CloudApi) -> None:
+def test_a_working_cloud(api: CloudApi) -> None:
     """Every check has a line, and all pass; the permission to detach is not tried."""
-    lines = looked(api)
+    lines = lines_of(api)
     assert {line.check: line.state for line in lines if line.state is not State.OK} == {"detach": State.NOT_TRIED}
     checks = ["cloud", "login", "region", "catalogue", "catalogue", "tls", "clock", "compute", "read servers",
               "block storage", "read attachments", "read actions", "read volumes", "detach"]  # fmt: skip
@@ -88,7 +88,7 @@ def test_a_cloud_by_its_job_api(api: CloudApi) -> None:
 
 
 def test_a_cloud_without_a_job_api(api: CloudApi) -> None:
-    """The cure names the setting of its address."""
+    """The cure names the setting for its address."""
     api.deployment.bare_metal = False
     lines = list(examined(found(api), api=DetachApi.BMS_V1))
     (line,) = [line for line in lines if line.state is State.FAIL]
@@ -97,8 +97,8 @@ def test_a_cloud_without_a_job_api(api: CloudApi) -> None:
 
 
 def test_nothing_is_changed(api: CloudApi) -> None:
-    """One login, and GETs."""
-    looked(api)
+    """The examination makes one login, and otherwise only GETs."""
+    lines_of(api)
     assert {(call.method, call.operation) for call in api.calls if call.method != "GET"} == {("POST", "get_token")}
     assert [call.operation for call in api.calls].count("get_token") == 1
 
@@ -110,17 +110,17 @@ def by_key(api: CloudApi, **changes: str) -> dict[str, str]:
 
 
 def test_a_cloud_by_an_access_key(api: CloudApi) -> None:
-    """The same checks with signed GETs; there is no token, and no address of the identity service is needed."""
+    """The same checks pass with signed GETs, without a token and without the identity service's address."""
     for changes in ({}, {"OS_AUTH_URL": "", "OS_REGION_NAME": ""}):
-        lines = looked(api, utc_now, **by_key(api, **changes))
+        lines = lines_of(api, utc_now, **by_key(api, **changes))
         assert {line.check for line in lines if line.state is not State.OK} == {"detach"}
         assert "the access key signs requests" in next(line.found for line in lines if line.check == "login")
     assert {call.method for call in api.calls} == {"GET"}
 
 
 def test_a_wrong_access_key_is_tried_once(api: CloudApi) -> None:
-    """Nothing else is signed with it, and the line says what to check."""
-    lines = looked(api, utc_now, **by_key(api, OS_SECRET_KEY="w" * 40))
+    """A wrong key is used once, and the line says what to check."""
+    lines = lines_of(api, utc_now, **by_key(api, OS_SECRET_KEY="w" * 40))
     (failed,) = [line for line in lines if line.state is State.FAIL]
     assert failed.check == "login"
     assert [name for name in ("OS_ACCESS_KEY", "OS_SECRET_KEY", "OS_SIGNING", "clock") if name not in failed.cure] == []
@@ -135,7 +135,7 @@ BY_NAME = {"OS_PROJECT_ID": "", "OS_PROJECT_NAME": "eu-de"}
 @pytest.mark.parametrize(("ahead", "said"), [(1200, "ahead of"), (-1200, "behind")])
 def test_a_clock_for_which_a_key_is_refused(api: CloudApi, ahead: int, said: str, changes: dict[str, str]) -> None:
     """Both lines tell the difference, whatever addresses are known."""
-    lines = looked(api, lambda: utc_now() + timedelta(seconds=ahead), **by_key(api, **changes))
+    lines = lines_of(api, lambda: utc_now() + timedelta(seconds=ahead), **by_key(api, **changes))
     failed = {line.check: line.found for line in lines if line.state is State.FAIL}
     assert [*failed] == ["login", "clock"]
     assert f"this clock is 20 minutes {said} the cloud's" in failed["login"]
@@ -146,7 +146,7 @@ def test_a_clock_by_the_refusal_alone(api: CloudApi) -> None:
     """The date of the refusal counts if no other answer has one."""
     api.faults.add(Fault(faults.RESET_BEFORE, operation="get_version", times=None))
     api.faults.add(Fault(faults.RESET_BEFORE, operation="list_versions", times=None))
-    lines = looked(api, lambda: utc_now() + timedelta(seconds=-1200), **by_key(api))
+    lines = lines_of(api, lambda: utc_now() + timedelta(seconds=-1200), **by_key(api))
     (clock,) = [line for line in lines if line.check == "clock"]
     assert (clock.state, "s behind the cloud" in clock.found) == (State.FAIL, True)
 
@@ -159,7 +159,7 @@ def test_a_clock_by_the_refusal_alone(api: CloudApi) -> None:
 def test_a_project_name_that_contradicts_the_id(api: CloudApi, set_: dict[str, str], cause: str) -> None:
     """The cloud uses the id; its answer has the name, so the contradiction is reported by name."""
     project = api.world.project
-    login = next(line for line in looked(api, utc_now, **set_) if line.check == "login")
+    login = next(line for line in lines_of(api, utc_now, **set_) if line.check == "login")
     assert (login.state is State.WARN) == bool(cause)
     if cause:
         assert login.found.endswith(f"for project {project.name} ({project.id}), {cause} says another")
@@ -168,7 +168,7 @@ def test_a_project_name_that_contradicts_the_id(api: CloudApi, set_: dict[str, s
 
 def test_a_project_by_a_key_is_the_one_of_its_id(api: CloudApi) -> None:
     """No answer tells its name, so the line says which of both values is used."""
-    (login,) = [line for line in looked(api, utc_now, **by_key(api, OS_TENANT_NAME="x")) if line.check == "login"]
+    (login,) = [line for line in lines_of(api, utc_now, **by_key(api, OS_TENANT_NAME="x")) if line.check == "login"]
     assert login.found.endswith(f"for project {api.world.project.id} (OS_PROJECT_ID; OS_TENANT_NAME is not used)")
 
 
@@ -183,7 +183,7 @@ def test_a_key_has_no_catalogue(api: CloudApi) -> None:
 def test_compute_that_is_closed(api: CloudApi) -> None:
     """The cure names the other API, but not when that one is used."""
     api.deployment.close_compute()
-    line = next(line for line in looked(api) if line.check == "read servers")
+    line = next(line for line in lines_of(api) if line.check == "read servers")
     assert "may read servers" in line.cure
     assert "set DETACH_API=bms_v1" in line.cure
 
@@ -192,17 +192,17 @@ def test_a_project_without_servers() -> None:
     """Checks that need a server or a disk are skipped, without a failure."""
     empty = CloudApi(World(utc_now))
     with CloudServer(empty):
-        lines = looked(empty, OS_PROJECT_ID=empty.world.project.id)
+        lines = lines_of(empty, OS_PROJECT_ID=empty.world.project.id)
     waiting = {line.check for line in lines if line.state is State.NOT_TRIED}
     assert waiting == {"read attachments", "read actions", "detach"}
     assert [line for line in lines if line.state in (State.WARN, State.FAIL)] == []
 
 
-# ------------------------------------------------------------------------------------------------ what is missing
+# ------------------------------------------------------------------------------------------------ problems
 
 
-class Missing(NamedTuple):
-    """A change of the cloud or the variables, and the expected line with its cure."""
+class Problem(NamedTuple):
+    """A problem of the cloud or the variables, and the expected line with its cure."""
 
     check: str
     state: State
@@ -230,60 +230,60 @@ def broken(operation: str) -> Callable[[CloudApi], object]:
     return lambda api: api.faults.add(Fault(faults.READ_TIMEOUT_BEFORE, operation=operation, times=None))
 
 
-MISSING = {
-    "wrong password": Missing(
+PROBLEMS = {
+    "wrong password": Problem(
         "login", State.FAIL, "http_401", "check OS_USERNAME, OS_PASSWORD and the domain names",
         variables={"OS_PASSWORD": "hunter2"}),
-    "nobody listens": Missing(
+    "nobody listens": Problem(
         "login", State.FAIL, "no connection", "check OS_AUTH_URL, the network",
         variables={"OS_AUTH_URL": "http://127.0.0.1:9/v3"}),
-    "no volume service": Missing(
+    "no volume service": Problem(
         "catalogue", State.FAIL, "there is no block storage, only bms, compute, identity, image", "set VOLUME_ENDPOINT",
         deployed(volume_types=())),
-    "no such region": Missing(
+    "no such region": Problem(
         "region", State.FAIL, "there is no region eu-xx, the catalogue has eu-de", "set OS_REGION_NAME to one of eu-de",
         variables={"OS_REGION_NAME": "eu-xx"}),
-    "several regions": Missing(
+    "several regions": Problem(
         "region", State.FAIL, "has several", "set OS_REGION_NAME to one of eu-de, eu-nl",
         deployed(regions=("eu-nl",)), {"OS_REGION_NAME": ""}),
-    "a clock that is slow": Missing("clock", State.WARN, "s behind the cloud", "FENCE_SKEW to 10", ahead=-100),
-    "a clock that is fast": Missing("clock", State.WARN, "s ahead of the cloud", "set-ntp true", ahead=100),
-    "a clock that is wrong": Missing("clock", State.FAIL, "s ahead of the cloud", "set-ntp true", ahead=4000),
-    "no right to read a volume": Missing(
+    "a clock that is slow": Problem("clock", State.WARN, "s behind the cloud", "FENCE_SKEW to 10", ahead=-100),
+    "a clock that is fast": Problem("clock", State.WARN, "s ahead of the cloud", "set-ntp true", ahead=100),
+    "a clock that is wrong": Problem("clock", State.FAIL, "s ahead of the cloud", "set-ntp true", ahead=4000),
+    "no right to read a volume": Problem(
         "read volumes", State.FAIL, "Policy doesn't allow", "a role in the project that may read volumes",
         refused("get_volume")),
-    "no right to read servers": Missing(
+    "no right to read servers": Problem(
         "read servers", State.FAIL, "Policy doesn't allow", "a role in the project that may read servers",
         refused("list_servers")),
-    "no right to read attachments": Missing(
+    "no right to read attachments": Problem(
         "read attachments", State.FAIL, "Policy doesn't allow", "a role in the project that may read attachments",
         refused("list_attachments")),
-    "no right to read actions": Missing(
+    "no right to read actions": Problem(
         "read actions", State.WARN, "answers 403", "os-instance-actions", refused("list_actions")),
-    "no records": Missing(
+    "no records": Problem(
         "read actions", State.WARN, "answers 404", "os-instance-actions", deployed(instance_actions=False)),
-    "no 2.89": Missing(
+    "no 2.89": Problem(
         "compute", State.WARN, "2.1 to 2.60, without 2.89 (", "a newer Nova", deployed(max_compute_version=(2, 60))),
-    "a very old Nova": Missing(
+    "a very old Nova": Problem(
         "compute", State.WARN, "without 2.26 (locked", "detach_unconfirmed", deployed(max_compute_version=(2, 1))),
-    "Nova down": Missing(
+    "Nova down": Problem(
         "compute", State.FAIL, "answers 503", "COMPUTE_ENDPOINT", refused("get_version", 503)),
-    "Nova silent about itself": Missing(
+    "Nova silent about itself": Problem(
         "compute", State.WARN, "without its microversions", "nothing to do", refused("get_version", 404)),
-    "Cinder down": Missing(
+    "Cinder down": Problem(
         "block storage", State.FAIL, "it answers 503", "VOLUME_ENDPOINT", refused("list_volumes", 503)),
-    "Cinder gone": Missing("block storage", State.FAIL, "no ", "VOLUME_ENDPOINT", broken("list_volumes")),
-    "what nothing reads": Missing(
+    "Cinder gone": Problem("block storage", State.FAIL, "no ", "VOLUME_ENDPOINT", broken("list_volumes")),
+    "what nothing reads": Problem(
         "cloud", State.WARN, "not used are OS_TYPO", "correct their names", variables={"OS_TYPO": "hunter2"}),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("cause", MISSING)
-def test_what_is_missing(api: CloudApi, cause: str) -> None:
-    """The line of its check says what was found, and what to do; no other check fails for it."""
-    expected = MISSING[cause]
+@pytest.mark.parametrize("cause", PROBLEMS)
+def test_each_problem_has_its_line(api: CloudApi, cause: str) -> None:
+    """The line shows the finding and the cure, and no other check fails."""
+    expected = PROBLEMS[cause]
     expected.spoil(api)
-    lines = looked(api, lambda: utc_now() + timedelta(seconds=expected.ahead), **expected.variables)
+    lines = lines_of(api, lambda: utc_now() + timedelta(seconds=expected.ahead), **expected.variables)
     (line,) = [line for line in lines if line.check == expected.check and line.state is not State.OK]
     assert line.state is expected.state
     assert expected.found in line.found
@@ -293,9 +293,9 @@ def test_what_is_missing(api: CloudApi, cause: str) -> None:
     assert "hunter2" not in f"{lines}"
 
 
-def test_every_cure_is_told(api: CloudApi) -> None:
-    """Every line that is not ok has a cure, and the text has both."""
-    for line in (*looked(api, OS_PASSWORD="x"), *looked(api, OS_REGION_NAME="x")):
+def test_every_problem_has_a_cure(api: CloudApi) -> None:
+    """Every warning and failure has a cure, and the text contains it."""
+    for line in (*lines_of(api, OS_PASSWORD="x"), *lines_of(api, OS_REGION_NAME="x")):
         if line.state in (State.WARN, State.FAIL):
             assert line.cure
             assert line.cure in text(line, colour=False)
@@ -323,11 +323,11 @@ FAIL  read volumes      forbidden: Policy doesn't allow this to be performed
 """  # noqa: E501 - as it is printed
 
 
-def test_a_sample_of_what_is_printed(api: CloudApi) -> None:
-    """A cloud that refuses something, every line of it, but for addresses and numbers."""
+def test_the_sample_output(api: CloudApi) -> None:
+    """The output has every line of the sample, apart from addresses and numbers."""
     for cause in ("no right to read a volume", "no 2.89"):
-        MISSING[cause].spoil(api)
-    lines = looked(api, lambda: utc_now() - timedelta(seconds=42))
+        PROBLEMS[cause].spoil(api)
+    lines = lines_of(api, lambda: utc_now() - timedelta(seconds=42))
     printed = {shape(row) for line in lines for row in text(line, colour=False).splitlines()}
     assert [row for row in SAMPLE.splitlines() if shape(row) not in printed] == []
 
@@ -341,7 +341,7 @@ def shape(row: str) -> str:
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Callable[[CloudServer, int], str]:
-    """Gives a cloud TLS, with a self-signed certificate for that many days; returns the certificate's path."""
+    """Enables TLS with a self-signed certificate for that many days; returns the certificate's path."""
 
     def seal(server: CloudServer, days: int) -> str:
         key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
@@ -365,7 +365,7 @@ def sealed(tmp_path: Path) -> Callable[[CloudServer, int], str]:
 
 
 @pytest.mark.parametrize(
-    ("days", "trusted", "state", "said", "cure"),
+    ("days", "trusted", "state", "finding", "cure"),
     [
         (90, "cacert", State.OK, "valid until", ""),
         (5, "cacert", State.WARN, "5 days", "renew"),
@@ -381,28 +381,28 @@ def test_certificates(
     days: int,
     trusted: str,
     state: State,
-    said: str,
+    finding: str,
     cure: str,
 ) -> None:
-    """How long it is valid, and whether it is verified; REQUESTS_CA_BUNDLE sets the machine's own authorities."""
+    """The line shows the certificate's validity and trust; REQUESTS_CA_BUNDLE sets the machine's authorities."""
     api = demo_cloud(utc_now)
     with CloudServer(api) as server:
         path = sealed(server, days)
         if trusted == "bundle":
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", path)
         choice = {"cacert": {"OS_CACERT": path}, "all": {"OS_INSECURE": "true"}}.get(trusted, {})
-        lines = looked(api, utc_now, **choice)
+        lines = lines_of(api, utc_now, **choice)
     (line,) = [line for line in lines if line.check == "tls"]
     assert line.state is state
-    assert said in line.found
+    assert finding in line.found
     assert cure in line.cure
 
 
 # -------------------------------------------------------------------------------------------------- the command
 
 
-def test_without_a_cloud_the_simulated_one_is_looked_at() -> None:
-    """As a demonstration: status 0, no colour in a pipe, the same as JSON."""
+def test_without_a_cloud_the_simulated_one_is_examined() -> None:
+    """The demonstration has status 0, no colour in a pipe, and the same lines as JSON."""
     done, as_json = doctor(), doctor("--json")
     assert (done.returncode, done.stderr, as_json.returncode) == (0, "", 0)
     assert "\x1b" not in done.stdout
@@ -414,7 +414,7 @@ def test_without_a_cloud_the_simulated_one_is_looked_at() -> None:
 
 
 def test_exit_status(api: CloudApi) -> None:
-    """0 if all checks pass or warn, 1 if one fails, 2 if no cloud is described."""
+    """The status is 0 if no check fails, 1 if one fails, and 2 without a cloud."""
     assert doctor("--cloud", "env", **variables(api, OS_TYPO="x")).returncode == 0
     failed = doctor("--cloud", "env", **variables(api, OS_PASSWORD="hunter2"))
     assert (failed.returncode, failed.stderr) == (1, "")
@@ -435,7 +435,7 @@ def test_exit_status(api: CloudApi) -> None:
     ],
 )
 def test_colour(environment: Mapping[str, str], terminal: bool, colour: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal, unless it has none or its user wants none."""
+    """Output is coloured only on a terminal with colours and without NO_COLOR."""
     for name in ("TERM", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -446,7 +446,7 @@ def test_colour(environment: Mapping[str, str], terminal: bool, colour: bool, mo
 
 
 def test_colour_on_a_terminal() -> None:
-    """The command asks its standard output."""
+    """The command uses colours if its standard output is a terminal."""
     ours, theirs = pty.openpty()
     shell = {"PATH": os.environ.get("PATH", ""), "TERM": "xterm", "HOME": "/nonexistent"}
     with os.fdopen(ours, "rb", buffering=0) as terminal:

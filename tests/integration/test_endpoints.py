@@ -1,4 +1,4 @@
-"""The endpoints of services, by catalog and settings, with every kind of login of OpenStack."""
+"""The endpoints of services from the catalog and settings, with every kind of OpenStack login."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from simulator.identity import PASSWORD, USERNAME
 from tests.stack import Site
 
 
-def told(cloud: OpenStackCloud) -> Classified:
+def error_of(cloud: OpenStackCloud) -> Classified:
     """The error of wrong settings, which is permanent and reported at once."""
     with pytest.raises(CloudTrouble) as trouble:
         cloud.check()
@@ -26,12 +26,12 @@ def told(cloud: OpenStackCloud) -> Classified:
 # ------------------------------------------------------------------------------------------------------- regions
 
 
-def test_several_regions_and_none_set_is_told(site: Site) -> None:
-    """It names them and the setting; not a call goes to either of them, and there is one login."""
+def test_several_regions_without_a_setting_are_an_error(site: Site) -> None:
+    """The error names the regions and the setting; there is one login, and no call to a region."""
     site.deployment.regions = ("eu-nl", "eu-ch2")
     cloud = site.connect()
     for _ in range(3):
-        message = told(cloud).message
+        message = error_of(cloud).message
     assert "OS_REGION_NAME" in message
     assert "eu-ch2, eu-de, eu-nl" in message
     assert {call.operation for call in site.api.calls} == {"get_token"}
@@ -39,7 +39,7 @@ def test_several_regions_and_none_set_is_told(site: Site) -> None:
 
 
 def test_a_region_that_is_set_decides(site: Site) -> None:
-    """Only the right one has the server and the disk."""
+    """Only the selected region is called; the other one does not have the server and the disk."""
     site.deployment.regions = ("eu-nl",)
     here, there = site.connect(region_name="eu-de"), site.connect(region_name="eu-nl")
     assert here.volume(site.volume).value is not None
@@ -52,16 +52,16 @@ def test_a_region_that_is_set_decides(site: Site) -> None:
     }
 
 
-def test_a_region_that_is_not_there_is_told(site: Site) -> None:
-    """With those that are."""
+def test_an_unknown_region_is_an_error(site: Site) -> None:
+    """The error names the existing regions."""
     site.deployment.regions = ("eu-nl",)
-    message = told(site.connect(region_name="eu-de-01")).message
+    message = error_of(site.connect(region_name="eu-de-01")).message
     assert "eu-de-01, only in eu-de, eu-nl" in message
     assert "OS_REGION_NAME" in message
 
 
-def test_a_region_without_block_storage_is_no_choice() -> None:
-    """A second, older entry of compute alone (DevStack's `RegionLegacy`) makes nothing ambiguous, set or not."""
+def test_a_region_without_block_storage_is_ignored() -> None:
+    """A region with compute only (DevStack's `RegionLegacy`) is not ambiguous, but can be selected."""
     places = [
         ("compute", "Legacy"),
         ("compute", "One"),
@@ -89,7 +89,7 @@ def test_a_region_without_block_storage_is_no_choice() -> None:
 @pytest.mark.parametrize("everywhere", ["*", ""])
 @pytest.mark.parametrize("asked", [None, "eu-de"])
 def test_an_endpoint_for_all_regions_fits_any(site: Site, everywhere: str, asked: str | None) -> None:
-    """A catalog that names no region is not ambiguous."""
+    """An endpoint without a region, or for all regions, fits any setting."""
     site.deployment.region = everywhere
     cloud = site.connect(region_name=asked)
     assert cloud.volume(site.volume).value is not None
@@ -97,7 +97,7 @@ def test_an_endpoint_for_all_regions_fits_any(site: Site, everywhere: str, asked
 
 
 def test_with_both_endpoints_set_regions_do_not_matter(site: Site) -> None:
-    """With one of them they do, for the other service."""
+    """With only one of them set, the region still matters for the other service."""
     site.deployment.regions = ("eu-nl",)
     base = site.deployment.base_url
     compute, volume = {"compute_endpoint": f"{base}/v2.1"}, {"volume_endpoint": f"{base}/v3"}
@@ -106,12 +106,12 @@ def test_with_both_endpoints_set_regions_do_not_matter(site: Site) -> None:
     assert cloud.volume(site.volume).value is not None
     assert cloud.server(site.server).value is not None
     for one in (compute, volume):
-        assert "OS_REGION_NAME" in told(site.connect(**one)).message
+        assert "OS_REGION_NAME" in error_of(site.connect(**one)).message
 
 
-def test_an_interface_that_is_not_there_is_told(site: Site) -> None:
+def test_an_unknown_interface_is_an_error(site: Site) -> None:
     """The error names all settings that may be wrong."""
-    message = told(site.connect(interface="private")).message
+    message = error_of(site.connect(interface="private")).message
     assert [name for name in ("OS_INTERFACE", "COMPUTE_ENDPOINT", "private") if name not in message] == []
 
 
@@ -121,7 +121,7 @@ def test_an_interface_that_is_not_there_is_told(site: Site) -> None:
 @pytest.mark.parametrize("ending", ["", "/"])
 @pytest.mark.parametrize("by", ["catalog", "setting"])
 def test_block_storage_without_a_version_is_version_3(site: Site, by: str, ending: str) -> None:
-    """As `/v2.1` is added for compute."""
+    """The version `/v3` is added, like `/v2.1` for compute."""
     site.deployment.volume_version = by == "setting"
     changes: dict[str, object] = {"volume_endpoint": site.deployment.base_url + ending} if by == "setting" else {}
     assert site.connect(**changes).volume(site.volume).value is not None
@@ -129,7 +129,7 @@ def test_block_storage_without_a_version_is_version_3(site: Site, by: str, endin
 
 
 def test_a_path_before_the_version_is_kept(site: Site) -> None:
-    """`/volume` is where DevStack has block storage."""
+    """A path before the version is kept, such as DevStack's `/volume`."""
     cloud = site.connect(volume_endpoint=f"{site.deployment.base_url}/volume")
     with pytest.raises(CloudTrouble):
         cloud.volume(site.volume)  # the simulator serves no such path
@@ -138,7 +138,7 @@ def test_a_path_before_the_version_is_kept(site: Site) -> None:
 
 # -------------------------------------------------------------------------------------------------------- logins
 
-WAYS: dict[str, dict[str, object]] = {
+LOGINS: dict[str, dict[str, object]] = {
     "user id": {"username": None, "user_id": "{user}"},
     "older names": {"username": None, "user_name": USERNAME, "project_id": None, "tenant_id": "{project}"},
     "project by its older name": {"project_id": None, "tenant_name": "{name}"},
@@ -164,20 +164,20 @@ WAYS: dict[str, dict[str, object]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_log_in(site: Site, way: str) -> None:
-    """Each name of `password`, `token` and `v3applicationcredential` leads to the project."""
+@pytest.mark.parametrize("login", LOGINS)
+def test_every_kind_of_login(site: Site, login: str) -> None:
+    """All field names of `password`, `token` and `v3applicationcredential` work."""
     known, token = site.api.identity.application_credential, site.connect().login.access().token
     ids = {"user": known.user.id, "project": site.world.project.id, "name": site.world.project.name,
            "credential": known.id, "secret": known.secret, "token": token}  # fmt: skip
-    changes = {name: value.format(**ids) if isinstance(value, str) else value for name, value in WAYS[way].items()}
+    changes = {name: value.format(**ids) if isinstance(value, str) else value for name, value in LOGINS[login].items()}
     cloud = site.connect(**changes)
     assert cloud.project_id() == site.world.project.id
     assert cloud.volume(site.volume).value is not None
 
 
-def test_the_domain_that_is_named_counts(site: Site) -> None:
-    """A user of the same name in another domain is another user, by the domain's id or by the default one."""
+def test_the_users_domain_matters(site: Site) -> None:
+    """A user with the same name in another domain is another user, whether the domain is named or the default."""
     site.api.identity.users.clear()
     site.api.identity.user = site.api.identity.add_user(USERNAME, PASSWORD, domain_name="Else")
     site.connect(user_domain_name="Else").check()
@@ -186,8 +186,8 @@ def test_the_domain_that_is_named_counts(site: Site) -> None:
         site.connect(default_domain_name="Else", user_domain_id="default").check()
 
 
-def test_certificates_are_not_checked_if_the_operator_says_so(site: Site) -> None:
-    """`insecure` wins over a certificate authority, as it does in keystoneauth1."""
+def test_insecure_disables_certificate_checks(site: Site) -> None:
+    """`insecure` takes precedence over a certificate authority, as in keystoneauth1."""
     cloud = site.connect(insecure="true", cacert="/ca.pem")
     assert cloud.login.access().verify is False
     assert site.connect(cacert="/ca.pem").login.access().verify == "/ca.pem"

@@ -1,6 +1,6 @@
-"""Cases from the field: behaviour of real clouds, networks and senders, and the right reaction.
+"""Cases from the field: how real clouds, networks and senders behave, and how the service reacts.
 
-In four parts: servers that move, what Nova and Cinder really answer, networks and logins, requests as they are sent.
+Four parts: moving servers, answers of Nova and Cinder, networks and logins, and requests.
 """
 
 import json
@@ -38,39 +38,39 @@ from tests.integration.field import (
     NO_RECORDS,
     RECORDS_WITH_ENDS,
     RECORDS_WITHOUT_ENDS,
-    EachThread,
     Field,
-    Running,
+    RealTimeClock,
+    ThreadClock,
     seconds,
-    told,
+    texts_of,
 )
 from tests.messages import bare, cloudevent
 from tests.stack import LONG_AGO
 
-TELLING = pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS])
+CLOUD_VERSIONS = pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS])
 QUICK = Behaviour(seconds=2)
 
 
-def since_then(bench: Field, seconds: float) -> None:
-    """Move the clock, and with it the cloud."""
+def pass_time(bench: Field, seconds: float) -> None:
+    """Advance the clock and the cloud."""
     bench.clock.sleep(seconds)
     bench.world.advance()
 
 
-# ----------------------------------------------------------------------------------------------- 1 the server moves
+# -------------------------------------------------------------------------------------------------- 1 moving servers
 
 
 def shelve_and_unshelve(bench: Field, disk: str) -> None:
     bench.world.shelve(bench.server)
-    since_then(bench, 60)
+    pass_time(bench, 60)
     bench.world.unshelve(bench.server)
 
 
 def shelve_offload_later_and_unshelve(bench: Field, disk: str) -> None:
     bench.world.shelve(bench.server, offload=False)
-    since_then(bench, 60)
+    pass_time(bench, 60)
     bench.world.offload(bench.server)
-    since_then(bench, 60)
+    pass_time(bench, 60)
     bench.world.unshelve(bench.server)
 
 
@@ -80,53 +80,53 @@ def migrate_the_volume(bench: Field, disk: str) -> None:
 
 def resize_and_confirm(bench: Field, disk: str) -> None:
     bench.world.move(bench.server, "resize", seconds=20)
-    since_then(bench, 60)
+    pass_time(bench, 60)
     bench.world.confirm_resize(bench.server)
 
 
 def migrate_twice(bench: Field, disk: str) -> None:
     for _ in range(2):
         bench.world.move(bench.server, "live-migration", seconds=20)
-        since_then(bench, 60)
+        pass_time(bench, 60)
 
 
 def moves_by(kind: str) -> Callable[[Field, str], None]:
     return lambda bench, disk: bench.world.move(bench.server, kind, seconds=60)
 
 
-MOVED: dict[str, Callable[[Field, str], None]] = {
+OPERATIONS: dict[str, Callable[[Field, str], None]] = {
     **{kind: moves_by(kind) for kind in MOVES},
     **{f.__name__: f for f in (shelve_and_unshelve, shelve_offload_later_and_unshelve, migrate_the_volume,
         resize_and_confirm, migrate_twice)},
 }  # fmt: skip
-"""Operations that give the same disk on the same server a new attachment."""
+"""Operations that give a disk a new attachment to the same server."""
 
-MOVING = pytest.mark.parametrize("move", MOVED.values(), ids=MOVED)
+MOVING = pytest.mark.parametrize("move", OPERATIONS.values(), ids=OPERATIONS)
 
 
 def moved(bench: Field, disk: str, move: Callable[[Field, str], None]) -> str | None:
-    """Move from begin to end, a minute later; the attachment that there is then."""
-    since_then(bench, 60)
+    """Wait a minute, do a whole move, and return the current attachment."""
+    pass_time(bench, 60)
     move(bench, disk)
-    since_then(bench, 100)
+    pass_time(bench, 100)
     return bench.attachment(disk)
 
 
 def attached_again(bench: Field, disk: str) -> str | None:
-    """Somebody detaches the disk, and attaches it again; the attachment that there is then."""
+    """Detach the disk, attach it again, and return the new attachment."""
     bench.world.begin_detach(bench.server, disk)
-    since_then(bench, 30)
+    pass_time(bench, 30)
     bench.world.attach(bench.server, disk)
-    since_then(bench, 30)
+    pass_time(bench, 30)
     return bench.attachment(disk)
 
 
-@TELLING
+@CLOUD_VERSIONS
 @MOVING
-def test_server_that_moves_between_two_looks_is_still_the_same(
+def test_disk_is_detached_after_a_move_between_two_looks(
     newest: tuple[int, int], move: Callable[[Field, str], None]
 ) -> None:
-    """The disk has a new attachment since the first look: it is adopted and detached."""
+    """The new attachment since the first look is adopted and detached."""
     bench = Field(newest)
     disk = bench.disk(behaviour=QUICK)
     old = bench.attachment(disk)
@@ -139,12 +139,12 @@ def test_server_that_moves_between_two_looks_is_still_the_same(
     assert (bench.attachment(disk), bench.cut()) == (None, [new])
 
 
-@TELLING
+@CLOUD_VERSIONS
 @MOVING
-def test_server_that_moved_before_the_first_look_is_still_the_same(
+def test_disk_is_detached_after_a_move_before_the_first_look(
     newest: tuple[int, int], move: Callable[[Field, str], None]
 ) -> None:
-    """A CloudEvent is older than the move: no attach since, and the server's records show the move."""
+    """A CloudEvent is older than the move, and the server's records show a move and no attach since."""
     bench = Field(newest)
     disk = bench.disk(behaviour=QUICK)
     event = cloudevent(bare(bench.server, disk), time=bench.clock().isoformat())
@@ -159,18 +159,18 @@ def test_server_that_moved_before_the_first_look_is_still_the_same(
     "change", [moves_by("resize"), moves_by("evacuate"), attached_again], ids=["resize", "evacuate", "attached_again"]
 )
 @pytest.mark.parametrize("followed", [True, False])
-def test_cloud_without_action_records_leaves_it_unknown(
+def test_without_records_a_move_and_an_attach_are_indistinguishable(
     newest: tuple[int, int], change: Callable[[Field, str], object], followed: bool
 ) -> None:
-    """The attachment is newer than the followed one, for an unknown reason: it stays, and the verdict says so."""
+    """A newer attachment with an unknown cause is left alone, and the verdict says so."""
     bench = Field(newest, records=False)
     disk = bench.disk()
     old, asked = bench.attachment(disk), bench.request(disk, requested_at=bench.clock().isoformat())
     if followed:
         bench.follow(disk)
-    since_then(bench, 60)
+    pass_time(bench, 60)
     change(bench, disk)
-    since_then(bench, 100)
+    pass_time(bench, 100)
     if not followed:
         bench.ask(asked)
     data = bench.verdict()
@@ -183,8 +183,8 @@ def test_cloud_without_action_records_leaves_it_unknown(
 
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, NO_RECORDS])
 @pytest.mark.parametrize("named", [True, False])
-def test_disk_that_is_attached_again_while_we_wait_is_left_alone(newest: tuple[int, int], named: bool) -> None:
-    """Somebody detaches and re-attaches the disk: the new attachment is not touched."""
+def test_disk_that_is_attached_again_during_the_wait_is_left_alone(newest: tuple[int, int], named: bool) -> None:
+    """Somebody detaches and re-attaches the disk, and the new attachment is left alone."""
     bench = Field(newest)
     disk = bench.disk()
     bench.follow(disk, **({"attachment_id": bench.attachment(disk)} if named else {}))
@@ -194,11 +194,11 @@ def test_disk_that_is_attached_again_while_we_wait_is_left_alone(newest: tuple[i
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@TELLING
+@CLOUD_VERSIONS
 def test_no_detach_begins_while_a_disk_has_two_attachments(newest: tuple[int, int], shared: bool) -> None:
     """During a live migration the volume has two attachments to the same server: the request waits until one is left.
 
-    A shared disk has a third one, to another server, which keeps it.
+    A shared disk has a third one, to another server, which must stay.
     """
     bench = Field(newest)
     disk = bench.disk(behaviour=QUICK, multiattach=shared)
@@ -215,22 +215,22 @@ def test_no_detach_begins_while_a_disk_has_two_attachments(newest: tuple[int, in
 
 
 @pytest.mark.parametrize("followed", [True, False])
-@TELLING
-def test_disk_attached_while_its_server_was_shelved_is_not_a_moved_one(newest: tuple[int, int], followed: bool) -> None:
-    """By its time, which it gets at the unshelve, it looks moved; but an `attach_volume` began since."""
+@CLOUD_VERSIONS
+def test_disk_attached_while_its_server_was_shelved_has_not_moved(newest: tuple[int, int], followed: bool) -> None:
+    """The attachment's time is that of the unshelve, as after a move, but the records have an `attach_volume`."""
     bench = Field(newest)
     disk = bench.disk()
     asked = bench.request(disk, requested_at=bench.clock().isoformat())
     if followed:
         bench.follow(disk)
     bench.world.begin_detach(bench.server, disk)
-    since_then(bench, 10)
+    pass_time(bench, 10)
     bench.world.shelve(bench.server)
-    since_then(bench, 10)
+    pass_time(bench, 10)
     bench.world.attach(bench.server, disk)
-    since_then(bench, 10)
+    pass_time(bench, 10)
     bench.world.unshelve(bench.server)
-    since_then(bench, 10)
+    pass_time(bench, 10)
     if not followed:
         bench.ask(asked)
     data = bench.verdict()
@@ -240,8 +240,8 @@ def test_disk_attached_while_its_server_was_shelved_is_not_a_moved_one(newest: t
 
 
 @pytest.mark.parametrize("seconds_down", [120, 1200])
-def test_dead_host_is_tried_again_until_the_server_is_evacuated(seconds_down: float) -> None:
-    """409 `Service is unavailable`: tried again, and after an evacuation it works."""
+def test_detach_from_a_dead_host_works_after_an_evacuation(seconds_down: float) -> None:
+    """The DELETE is repeated after 409 `Service is unavailable`, and works after the evacuation."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.world.set_server(bench.server, host_up=False)
@@ -252,24 +252,24 @@ def test_dead_host_is_tried_again_until_the_server_is_evacuated(seconds_down: fl
 
 
 @pytest.mark.parametrize(("more", "ends_after"), [({}, 3600), ({"request_ttl": 600}, 600)])
-def test_dead_host_is_tried_until_the_time_to_live_is_over(more: dict[str, int], ends_after: float) -> None:
-    """Without an evacuation the request ends with the last error, when its time is up."""
+def test_detach_from_a_dead_host_is_tried_until_the_time_to_live_ends(more: dict[str, int], ends_after: float) -> None:
+    """Without an evacuation, the request gives up with the last error when its time to live ends."""
     bench = Field()
     disk = bench.disk()
     bench.world.set_server(bench.server, host_up=False)
     bench.ask(bench.request(disk, **more))
     data = bench.verdict()
     assert (data["detail"], bench.cut()) == ("gave_up", [])
-    assert "Service is unavailable" in told(data)
+    assert "Service is unavailable" in texts_of(data)
     assert ends_after <= seconds(data) < ends_after + 60
 
 
 @MOVING
-@TELLING
-def test_message_that_was_delivered_before_the_move_finds_the_disk(
+@CLOUD_VERSIONS
+def test_message_redelivered_after_a_move_detaches_the_disk(
     newest: tuple[int, int], move: Callable[[Field, str], None]
 ) -> None:
-    """The message comes a second time, and the server was moved in between."""
+    """The message is redelivered after the server was moved."""
     bench = Field(newest)
     disk = bench.disk(behaviour=QUICK)
     message = bench.queue.put(bench.request(disk))
@@ -281,12 +281,12 @@ def test_message_that_was_delivered_before_the_move_finds_the_disk(
     assert (bench.attachment(disk), bench.cut()) == (None, [new])
 
 
-# ------------------------------------------------------------------------------- 2 what Nova and Cinder really answer
+# ------------------------------------------------------------------------------------ 2 answers of Nova and Cinder
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_attachment_to_a_host_is_not_ours(beside: bool) -> None:
-    """An attachment whose `server_id` is null, alone or beside ours on a shared disk: it is read, and left out."""
+def test_attachment_to_a_host_is_ignored(beside: bool) -> None:
+    """An attachment with a null `server_id` is ignored, alone or next to ours on a shared disk."""
     bench = Field()
     disk = bench.disk(attached=beside, multiattach=True, behaviour=QUICK)
     bench.world.set_volume(disk, on_a_host=True, status="in-use")
@@ -296,7 +296,7 @@ def test_attachment_to_a_host_is_not_ours(beside: bool) -> None:
 
 
 def test_attachment_to_a_host_that_is_made_meanwhile_does_not_count() -> None:
-    """After an accepted DELETE the disk is attached to a host, too: it is detached from the server all the same."""
+    """The disk is attached to a host after the accepted DELETE, and is still detached from the server."""
     bench = Field()
     disk = bench.disk(multiattach=True, behaviour=Behaviour(seconds=8))
     bench.ask(bench.request(disk))
@@ -307,7 +307,7 @@ def test_attachment_to_a_host_that_is_made_meanwhile_does_not_count() -> None:
 
 
 def test_project_with_an_attachment_to_a_host_can_be_listed() -> None:
-    """The list of ids has every disk of every server, including those that are attached to a host."""
+    """Listing servers and disks works with a disk that is also attached to a host."""
     bench = Field()
     disk = bench.disk(multiattach=True)
     bench.world.set_volume(disk, on_a_host=True)
@@ -321,12 +321,12 @@ def test_project_with_an_attachment_to_a_host_can_be_listed() -> None:
 
 @pytest.mark.parametrize("offload", [False, True])
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS, (2, 26)])
-def test_shelved_server_lets_go_of_its_disk(offload: bool, newest: tuple[int, int]) -> None:
-    """SHELVED or SHELVED_OFFLOADED: the disk is detached, and the list and the volume prove it."""
+def test_disk_of_a_shelved_server_is_detached(offload: bool, newest: tuple[int, int]) -> None:
+    """The disk of a SHELVED or SHELVED_OFFLOADED server is detached, as the list and the volume prove."""
     bench = Field(newest)
     disk = bench.disk(behaviour=QUICK)
     bench.world.shelve(bench.server, offload=offload)
-    since_then(bench, 900)
+    pass_time(bench, 900)
     bench.ask(bench.request(disk))
     data = bench.verdict()
     assert (data["detail"], data["evidence"]["after"]["listed_by_server"]) == ("detached_now", False)
@@ -338,8 +338,8 @@ OFF = {"SHUTOFF": STOPPED, "SHELVED": SHELVED, "SHELVED_OFFLOADED": SHELVED_OFFL
 
 
 @pytest.mark.parametrize(("status", "state"), [*KEEPS_MEMORY.items(), *OFF.items()])
-def test_refusal_says_the_state_of_the_server(status: str, state: dict[str, Any]) -> None:
-    """A system disk is refused in every state, and the text never says of a server that it is running if it is not."""
+def test_refusal_names_the_state_of_the_server(status: str, state: dict[str, Any]) -> None:
+    """A system disk is refused in every state, and the text does not call a stopped server running."""
     bench = Field()
     disk = bench.disk(attached=False)
     bench.world.attach(bench.server, disk, device="/dev/sda", attached_at=LONG_AGO)
@@ -348,18 +348,18 @@ def test_refusal_says_the_state_of_the_server(status: str, state: dict[str, Any]
     data = bench.verdict()
     assert (data["detail"], bench.cut()) == ("system_disk", [])
     assert status in data["explanation"]
-    assert "running" not in told(data)
+    assert "running" not in texts_of(data)
 
 
 @pytest.mark.parametrize(("status", "state"), [*KEEPS_MEMORY.items(), *OFF.items()])
 def test_only_a_server_that_is_off_needs_no_attestation(status: str, state: dict[str, Any]) -> None:
-    """Of an unknown system a data disk goes if the server is off; what keeps its memory counts as running."""
+    """With an unknown system, a data disk is detached only if the server is off; suspended counts as running."""
     bench = Field()
     bench.world.set_server(bench.server, metadata={})
     disk = bench.disk(behaviour=QUICK)
     if state is SHELVED_OFFLOADED:
         bench.world.shelve(bench.server)
-        since_then(bench, 60)
+        pass_time(bench, 60)
     bench.world.set_server(bench.server, **state)
     bench.ask(bench.request(disk))
     data = bench.verdict()
@@ -368,20 +368,20 @@ def test_only_a_server_that_is_off_needs_no_attestation(status: str, state: dict
     else:
         assert (data["detail"], bench.cut()) == ("attestation_required", [])
         assert status in data["explanation"]
-        assert "is running" not in told(data)
+        assert "is running" not in texts_of(data)
 
 
 @pytest.mark.parametrize(("status", "state"), [("SUSPENDED", SUSPENDED), ("RESCUE", RESCUED)])
-def test_server_that_nova_refuses_is_named_by_its_state(status: str, state: dict[str, Any]) -> None:
-    """Nova's 409 of a suspended or rescued server ends the request at once, in words that fit."""
+def test_refusal_by_nova_names_the_state_of_the_server(status: str, state: dict[str, Any]) -> None:
+    """Nova's 409 for a suspended or rescued server ends the request soon, with the right state."""
     bench = Field()
     disk = bench.disk()
     bench.world.set_server(bench.server, **state)
     bench.ask(bench.request(disk))
     data = bench.verdict()
     assert (data["verdict"], bench.cut()) == ("failed", [])
-    assert str(state["vm_state"]) in told(data)
-    assert "is running" not in told(data)
+    assert str(state["vm_state"]) in texts_of(data)
+    assert "is running" not in texts_of(data)
     assert seconds(data) < 60
 
 
@@ -391,8 +391,8 @@ def test_server_that_nova_refuses_is_named_by_its_state(status: str, state: dict
      ("/dev/sdb", "/dev/sda", "detached_now"), ("/dev/vda", "/dev/vda", "system_disk"),
      ("/dev/sdb", "/dev/sdb", "system_disk"), (None, "/dev/sda", "system_disk"), (None, "/dev/vdb", "detached_now")],
 )  # fmt: skip
-def test_server_that_names_its_root_device_is_believed(root: str | None, device: str, detail: str) -> None:
-    """The root disk is `/dev/vda`, and a data disk on the SCSI bus is `/dev/sda`: that one is no system disk."""
+def test_root_device_of_the_server_decides_about_the_system_disk(root: str | None, device: str, detail: str) -> None:
+    """If the root device is `/dev/vda`, a SCSI data disk at `/dev/sda` is no system disk."""
     bench = Field()
     bench.world.set_server(bench.server, root_device=root)
     disk = bench.disk(attached=False, behaviour=QUICK)
@@ -403,21 +403,21 @@ def test_server_that_names_its_root_device_is_believed(root: str | None, device:
 
 
 @pytest.mark.parametrize("takes", [3, 10, 20, 25])
-def test_end_of_a_slow_detach_is_noticed_within_two_seconds(takes: float) -> None:
-    """Seconds from the end on both planes to the verdict."""
+def test_end_of_a_detach_is_noticed_within_two_seconds(takes: float) -> None:
+    """The verdict follows within two seconds after the end on both planes."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=takes, nova_lag=0.3))
     bench.ask(bench.request(disk))
     data = bench.verdict()
     late = datetime.fromisoformat(data["timing"]["concluded_at"]) - bench.when(What.NOVA_DETACHED)
     assert data["detail"] == "detached_now"
-    assert late <= timedelta(seconds=2.1)  # the calls of the last look take their milliseconds
+    assert late <= timedelta(seconds=2.1)  # the calls of the last look take milliseconds
 
 
 @pytest.mark.parametrize("records", [True, False])
 @pytest.mark.parametrize("refused_after", [2, 4, 12, 20])
 def test_refusal_by_the_guest_is_noticed_within_one_look(refused_after: float, records: bool) -> None:
-    """Accepted, and back to `in-use` after a few seconds: the volume shows it."""
+    """The accepted detach goes back to `in-use` after some seconds, and the next look shows it."""
     bench = Field(records=records)
     disk = bench.disk(behaviour=Behaviour(seconds=refused_after, refuse=True))
     bench.ask(bench.request(disk))
@@ -430,8 +430,8 @@ def test_refusal_by_the_guest_is_noticed_within_one_look(refused_after: float, r
 
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
 @pytest.mark.parametrize("fails_after", [4, 20, 45])
-def test_record_that_says_error_ends_a_detach_that_hangs(fails_after: float, newest: tuple[int, int]) -> None:
-    """Cinder says `detaching` for good: Nova's action record, which stands in the evidence, ends it in a minute."""
+def test_failed_record_ends_a_stuck_detach(fails_after: float, newest: tuple[int, int]) -> None:
+    """Cinder stays `detaching`, and Nova's action record ends the request within a minute."""
     bench = Field(newest)
     disk = bench.disk(behaviour=Behaviour(error_after=fails_after))
     bench.ask(bench.request(disk))
@@ -445,8 +445,8 @@ def test_record_that_says_error_ends_a_detach_that_hangs(fails_after: float, new
 
 @pytest.mark.parametrize(("lasts", "records"), [(3, True), (10, True), (1, False)])
 @pytest.mark.parametrize("status", ["error", "error_detaching"])
-def test_error_that_passes_is_no_end_of_an_accepted_detach(status: str, lasts: float, records: bool) -> None:
-    """The volume goes to an error status after the DELETE, which then succeeds."""
+def test_temporary_error_does_not_end_an_accepted_detach(status: str, lasts: float, records: bool) -> None:
+    """The volume has an error status for a while, and then the detach succeeds."""
     bench = Field(records=records)
     disk = bench.disk(behaviour=Behaviour(seconds=lasts + 3, error_status=status, error_seconds=lasts))
     bench.ask(bench.request(disk))
@@ -456,8 +456,8 @@ def test_error_that_passes_is_no_end_of_an_accepted_detach(status: str, lasts: f
 
 @pytest.mark.parametrize("newest", [RECORDS_WITHOUT_ENDS, NO_RECORDS])
 @pytest.mark.parametrize("lasts", [3, 10])
-def test_error_that_passes_is_no_end_where_no_record_tells(lasts: float, newest: tuple[int, int]) -> None:
-    """The same on a cloud whose records do not tell that the detach goes on, or that keeps none."""
+def test_temporary_error_does_not_end_a_detach_without_records(lasts: float, newest: tuple[int, int]) -> None:
+    """The same holds in a cloud whose records do not show that the detach continues, or without records."""
     bench = Field(newest)
     disk = bench.disk(behaviour=Behaviour(seconds=lasts + 3, error_status="error", error_seconds=lasts))
     bench.ask(bench.request(disk))
@@ -465,8 +465,8 @@ def test_error_that_passes_is_no_end_where_no_record_tells(lasts: float, newest:
 
 
 @pytest.mark.parametrize("status", ["error", "error_extending"])
-def test_error_that_stays_ends_a_request_after_two_looks(status: str) -> None:
-    """Both planes hold the volume, and its status stays an error: the verdict says so, and no DELETE is sent."""
+def test_lasting_error_ends_a_request_after_two_looks(status: str) -> None:
+    """The volume is attached on both planes with an error status: the verdict says so, and no DELETE is sent."""
     bench = Field()
     disk = bench.disk()
     bench.world.set_volume(disk, status=status)
@@ -479,7 +479,7 @@ def test_error_that_stays_ends_a_request_after_two_looks(status: str) -> None:
 @pytest.mark.parametrize("records", [True, False])
 @pytest.mark.parametrize("mark_lag", [10, 30, 45])
 def test_late_mark_is_no_refusal(mark_lag: float, records: bool) -> None:
-    """The volume says `detaching` long after the 202: until then it looks idle, and is not refused."""
+    """The volume shows `detaching` long after the 202; looking idle until then does not count as a refusal."""
     bench = Field(records=records)
     disk = bench.disk(behaviour=Behaviour(seconds=mark_lag + 10, mark_lag=mark_lag))
     bench.ask(bench.request(disk))
@@ -494,7 +494,7 @@ LOGINS = "/v3/auth/tokens"
 
 
 def everywhere(bench: Field, count: int, **attributes: Any) -> dict[str, str]:
-    """So many servers with one disk each: the server of each disk."""
+    """Create `count` servers with one disk each; returns the server of each disk."""
     disks = {}
     for _ in range(count):
         server, disk = bench.world.add_server(metadata={"os_type": "Linux"}).id, bench.world.add_volume(**attributes).id
@@ -508,8 +508,8 @@ def requests_for(disks: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("under_way", [True, False])
-def test_token_that_expires_under_a_batch_is_renewed_for_all(under_way: bool) -> None:
-    """Ten workers are refused at the same moment: each repeats its read with the current token."""
+def test_token_that_expires_during_a_batch_is_renewed_for_all(under_way: bool) -> None:
+    """Ten workers are refused at the same time, and each repeats its read with the new token."""
     bench = Field()
     bench.log_in()
     disks = everywhere(bench, SERVERS_AT_ONCE, behaviour=QUICK)
@@ -545,8 +545,8 @@ REFUSED_TOKEN = {
 
 
 @pytest.mark.parametrize("answer", REFUSED_TOKEN.values(), ids=REFUSED_TOKEN)
-def test_refused_delete_is_looked_at_before_another(answer: Answer) -> None:
-    """401 on the DELETE: meanwhile somebody detaches the disk and attaches it again; the new one is not cut."""
+def test_look_precedes_the_delete_after_a_refused_one(answer: Answer) -> None:
+    """After 401 to the DELETE, somebody attaches the disk again, and the new attachment is not detached."""
     bench = Field()
     bench.log_in()
     disk = bench.disk(behaviour=Behaviour(seconds=0, nova_lag=0))
@@ -566,8 +566,8 @@ def test_refused_delete_is_looked_at_before_another(answer: Answer) -> None:
 
 @pytest.mark.parametrize("effect", [True, False])
 @pytest.mark.parametrize("answer", REFUSED_TOKEN.values(), ids=REFUSED_TOKEN)
-def test_refused_delete_may_have_had_its_effect(answer: Answer, effect: bool) -> None:
-    """401 on the DELETE says nothing of the outcome: one DELETE has an effect, whether it is this one or the next."""
+def test_refused_delete_may_have_taken_effect(answer: Answer, effect: bool) -> None:
+    """A 401 to the DELETE leaves its outcome unknown: exactly one DELETE takes effect, this one or the next."""
     bench = Field()
     bench.log_in()
     disk = bench.disk(behaviour=QUICK)
@@ -579,8 +579,8 @@ def test_refused_delete_may_have_had_its_effect(answer: Answer, effect: bool) ->
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_one_refusal_of_keystone_fails_no_request(first: bool) -> None:
-    """Keystone answers 401 once, and to the same credentials with a token a moment later."""
+def test_single_refusal_by_keystone_fails_no_request(first: bool) -> None:
+    """Keystone answers 401 once, and accepts the same credentials a moment later."""
     bench = Field()
     bench.log_in()
     disks = everywhere(bench, 4, behaviour=QUICK)
@@ -593,48 +593,48 @@ def test_one_refusal_of_keystone_fails_no_request(first: bool) -> None:
     assert not any(bench.attachment(disk, server) for disk, server in disks.items())
 
 
-def test_credentials_that_stay_refused_fail_a_request() -> None:
-    """Keystone answers 401 for good: the verdict comes within seconds, with the names of the settings."""
+def test_wrong_credentials_fail_a_request() -> None:
+    """Keystone always answers 401: the verdict follows within a minute and names the settings."""
     bench = Field()
     bench.log_in(password="wrong")
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
     assert (data["detail"], bench.cut()) == ("unauthorized", [])
-    assert "OS_PASSWORD" in told(data)
+    assert "OS_PASSWORD" in texts_of(data)
     assert seconds(data) < 60
 
 
 @pytest.mark.parametrize("credential", [False, True])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_password_follows_a_redirect(status: int, credential: bool) -> None:
-    """Keystone redirects the login to another host: nothing is sent there, and the setting is named."""
+    """If Keystone redirects the login to another host, nothing is sent there, and the verdict names the setting."""
     bench = Field()
     known = bench.cloud.identity.application_credential
     words: dict[str, Any] = {"application_credential_id": known.id, "application_credential_secret": known.secret,
         "username": None, "password": None, "project_id": None}  # fmt: skip
-    stranger = bench.log_in(**(words if credential else {}))
+    other_host = bench.log_in(**(words if credential else {}))
     to = {"location": ELSEWHERE + LOGINS}
     bench.cloud.faults.add(Fault(faults.answer(status, to), "get_token", times=None))
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
-    assert stranger.received == []
+    assert other_host.received == []
     assert (data["verdict"], bench.cut()) == ("failed", [])
-    assert "OS_AUTH_URL" in told(data)
+    assert "OS_AUTH_URL" in texts_of(data)
     assert seconds(data) < 60
 
 
 def catalog_with(bench: Field, change: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> None:
-    """Have Keystone's catalog offer other endpoints in the place of each of its own."""
+    """Replace each endpoint of Keystone's catalog by those that `change` returns."""
 
     def changed(method: str, path: str, answer: Answer) -> Answer:
         if not (path.startswith(LOGINS) and answer.status == 201):
             return answer
         body = json.loads(answer.body)
         for service in body["token"]["catalog"]:
-            offered = [change({**one, "type": service["type"]}) for one in service["endpoints"]]
-            service["endpoints"] = [one for several in offered for one in several]
+            changed_ones = [change({**one, "type": service["type"]}) for one in service["endpoints"]]
+            service["endpoints"] = [one for several in changed_ones for one in several]
         return replace(answer, body=json.dumps(body).encode())
 
     bench.cloud.leaving = changed
@@ -643,7 +643,7 @@ def catalog_with(bench: Field, change: Callable[[dict[str, Any]], list[dict[str,
 @pytest.mark.parametrize("ending", ["", "/"])
 @pytest.mark.parametrize("types", [("volumev3",), ("block-storage",)])
 def test_block_storage_without_a_version_is_found(types: tuple[str, ...], ending: str) -> None:
-    """The catalog's URL of block storage ends before the version: it is added, or the setting named in seconds."""
+    """If the catalog's URL of block storage has no version, it is added, or the verdict names the setting."""
     bench = Field()
     bench.log_in()
     bench.cloud.deployment.volume_types = types
@@ -663,31 +663,31 @@ def test_block_storage_without_a_version_is_found(types: tuple[str, ...], ending
 @pytest.mark.parametrize(
     ("operation", "setting"), [("get_volume", "VOLUME_ENDPOINT"), ("get_server", "COMPUTE_ENDPOINT")]
 )
-def test_service_that_redirects_every_call_is_named(operation: str, setting: str, status: int) -> None:
-    """A service is behind https only: the request fails within seconds, and no token is sent along."""
+def test_redirecting_service_is_reported(operation: str, setting: str, status: int) -> None:
+    """A service redirects to https: the request fails within a minute, and no token is sent there."""
     bench = Field()
-    stranger = bench.log_in()
+    other_host = bench.log_in()
     to = {"location": ELSEWHERE.replace("http", "https") + "/v3"}
     bench.cloud.faults.add(Fault(faults.answer(status, to), operation, times=None))
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
-    assert (data["verdict"], stranger.received, bench.cut()) == ("failed", [], [])
+    assert (data["verdict"], other_host.received, bench.cut()) == ("failed", [], [])
     assert setting in data["explanation"]
     assert seconds(data) < 60
 
 
-def test_delete_that_is_redirected_is_not_repeated_there() -> None:
-    """Compute redirects the DELETE alone: it is not sent to another host, and the setting is named."""
+def test_redirected_delete_is_not_followed() -> None:
+    """A redirected DELETE is not sent to the other host, and the verdict names the setting."""
     bench = Field()
-    stranger = bench.log_in()
+    other_host = bench.log_in()
     to = {"location": f"{ELSEWHERE}/v2.1"}
     bench.cloud.faults.add(Fault(faults.answer(307, to), "delete_attachment", times=None))
     disk = bench.disk()
     bench.ask(bench.request(disk))
     data = bench.verdict()
-    assert (data["verdict"], stranger.received) == ("failed", [])
-    assert "COMPUTE_ENDPOINT" in told(data)
+    assert (data["verdict"], other_host.received) == ("failed", [])
+    assert "COMPUTE_ENDPOINT" in texts_of(data)
     assert bench.attachment(disk)
 
 
@@ -695,7 +695,7 @@ OTHER_REGION = "/other-region"
 
 
 def two_regions(bench: Field) -> None:
-    """The catalog's first region is an empty one, in which nothing of ours is to be found."""
+    """Add an empty first region to the catalog."""
     base = bench.cloud.deployment.base_url
 
     def both(one: dict[str, Any]) -> list[dict[str, Any]]:
@@ -708,7 +708,7 @@ def two_regions(bench: Field) -> None:
 
 @pytest.mark.parametrize("followed", [True, False])
 def test_several_regions_are_ambiguous_unless_one_is_set(followed: bool) -> None:
-    """Two regions in the catalog and none set: refused, with the names of both, and nothing is called gone."""
+    """With two regions and no setting, the request fails with both names, and nothing is reported as gone."""
     bench = Field()
     if followed:
         bench.log_in()
@@ -722,8 +722,8 @@ def test_several_regions_are_ambiguous_unless_one_is_set(followed: bool) -> None
     assert seconds(data) < 60
 
 
-def test_region_that_is_set_is_the_one() -> None:
-    """Two regions in the catalog, and the right one set: the disk is found and detached."""
+def test_region_setting_selects_the_region() -> None:
+    """With two regions and the right one set, the disk is found and detached."""
     bench = Field()
     two_regions(bench)
     bench.log_in(region="eu-de")
@@ -734,7 +734,7 @@ def test_region_that_is_set_is_the_one() -> None:
 
 @pytest.mark.parametrize("corrected", [True, False])
 @pytest.mark.parametrize("accepted", [True, False])
-def test_region_that_is_changed_proves_nothing(accepted: bool, corrected: bool) -> None:
+def test_changed_region_proves_no_detach(accepted: bool, corrected: bool) -> None:
     """Somebody sets the wrong region after the first look: a 404 from there does not mean that the disk is gone."""
     bench = Field()
     two_regions(bench)
@@ -757,7 +757,7 @@ def test_region_that_is_changed_proves_nothing(accepted: bool, corrected: bool) 
 
 
 def test_wrong_region_from_the_start_is_no_success() -> None:
-    """Neither the server nor the volume is to be found: the request fails, since nothing proves that they are gone."""
+    """In the wrong region neither the server nor the volume exists, which does not prove that they are gone."""
     bench = Field()
     two_regions(bench)
     bench.log_in(region="eu-nl")
@@ -776,7 +776,7 @@ ENDLESS = ("9999999999999", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "-1", "1
                               ("get_server", 503), ("get_token", 429)]
 )  # fmt: skip
 def test_retry_after_is_capped(operation: str, status: int, retry_after: str) -> None:
-    """A cloud that asks to wait for ever is waited for within reason, and no request of the batch comes back."""
+    """An endless or invalid Retry-After delays the batch by at most an hour, and every disk is detached."""
     bench = Field()
     bench.log_in()
     disks = everywhere(bench, 3, behaviour=QUICK)
@@ -789,20 +789,20 @@ def test_retry_after_is_capped(operation: str, status: int, retry_after: str) ->
     assert all(message.delay <= 900 for message in bench.queue.sent)
 
 
-def joined_workers(patience: float) -> list[threading.Thread]:
-    """The workers that still run after that many seconds."""
+def remaining_workers(seconds_each: float) -> list[threading.Thread]:
+    """Wait up to that many seconds for each worker; returns those that still run."""
     workers = [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
     for thread in workers:
-        thread.join(patience)
+        thread.join(seconds_each)
     return [thread for thread in workers if thread.is_alive()]
 
 
 @pytest.mark.parametrize(
     ("slow", "after"), [("get_server", LOGINS), ("list_attachments", "/servers/{}"), ("get_volume", "-attachments")]
 )
-def test_answer_whose_body_trickles_ends_in_time(slow: str, after: str) -> None:
-    """A 200 that sends a few bytes now and then: the invocation ends at its deadline, and no thread stays behind."""
-    clock = Running()
+def test_slow_answer_ends_at_the_deadline(slow: str, after: str) -> None:
+    """With an answer that arrives slowly, the invocation ends at its deadline and leaves no thread."""
+    clock = RealTimeClock()
     bench = Field(clock=clock)
     disks = everywhere(bench, 2, behaviour=QUICK)
     disk, server = next(iter(disks.items()))
@@ -812,7 +812,7 @@ def test_answer_whose_body_trickles_ends_in_time(slow: str, after: str) -> None:
     deadline = clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
 
     def arriving(method: str, path: str) -> None:
-        """Once the call before the slow one has arrived, the invocation has a second left."""
+        """Leave the invocation one second when the call before the slow one arrives."""
         if path.endswith(after.format(server)) and (server in path or after == LOGINS) and clock() < deadline:
             clock.now = deadline - timedelta(seconds=1)
 
@@ -821,7 +821,7 @@ def test_answer_whose_body_trickles_ends_in_time(slow: str, after: str) -> None:
         bench.cloud.arriving = arriving
         bench.deliver(bench.queue.receive(10))
         late = (clock() - deadline).total_seconds()
-        workers = joined_workers(1)
+        workers = remaining_workers(1)
         bench.cloud.arriving = lambda method, path: None
         bench.run()
     assert late < 2
@@ -838,9 +838,9 @@ HANGS = {
 
 
 @pytest.mark.parametrize("hangs", HANGS.values(), ids=HANGS)
-def test_no_delete_is_left_to_thaw(hangs: Callable[[Field, str], bool]) -> None:
-    """A call hangs until the handler has returned at its deadline: what was frozen then sends nothing later."""
-    clock = EachThread()
+def test_frozen_workers_send_no_delete_later(hangs: Callable[[Field, str], bool]) -> None:
+    """A call hangs until the handler has returned at its deadline; its worker sends no DELETE afterwards."""
+    clock = ThreadClock()
     bench = Field(clock=clock)
     bench.log_in()
     disk = bench.disk(behaviour=QUICK)
@@ -849,24 +849,24 @@ def test_no_delete_is_left_to_thaw(hangs: Callable[[Field, str], bool]) -> None:
     bench.cloud.arriving = lambda method, path: hangs(bench, path) and thawed.wait(20)
     bench.ask(bench.request(disk))
     batch = bench.queue.receive(10)
-    # The worker has the whole invocation before it, the handler finds it almost over.
+    # For the worker the invocation has just begun; for the handler it is almost over.
     begin = clock()
     clock.sleep(INVOCATION - TIME_TO_SEND - 0.2)
     bench.invoke(batch, begin)
     sent = bench.counted("delete_attachment")
     thawed.set()
-    assert joined_workers(10) == []
+    assert remaining_workers(10) == []
     assert bench.counted("delete_attachment") == sent
-    bench.errors.clear()  # the message whose case was in the middle has come back
+    bench.errors.clear()  # the message of the interrupted case has returned
     assert bench.verdict()["detail"] in ("detached_now", "detached_meanwhile")
     assert (bench.attachment(disk), len(bench.cut())) == (None, 1)
 
 
 @pytest.mark.parametrize("same_server", [False, True])
 @pytest.mark.parametrize("latency", [0.3, 1, 4])
-def test_forty_volumes_on_a_slow_cloud_do_not_starve_bystanders(latency: float, same_server: bool) -> None:
-    """One message with forty volumes, three with one: all are done, and no message is used up by waiting."""
-    bench = Field(clock=EachThread())
+def test_forty_volumes_on_a_slow_cloud_do_not_delay_other_requests(latency: float, same_server: bool) -> None:
+    """One message has forty volumes, three have one each; all disks are detached without a dead letter."""
+    bench = Field(clock=ThreadClock())
     bench.log_in(latency=latency)
     many = [bench.disk(behaviour=QUICK) for _ in range(40)]
     others = {bench.disk(behaviour=QUICK): bench.server for _ in range(3)} if same_server else everywhere(bench, 3)
@@ -874,7 +874,7 @@ def test_forty_volumes_on_a_slow_cloud_do_not_starve_bystanders(latency: float, 
     together = threading.Barrier(1 if same_server else 4)
 
     def arriving(method: str, path: str) -> None:
-        """No worker is done before the others have begun."""
+        """Let no worker finish before the others have begun."""
         if "/servers/" in path and not bench.cut():
             together.wait(10)
 
@@ -888,11 +888,11 @@ def test_forty_volumes_on_a_slow_cloud_do_not_starve_bystanders(latency: float, 
     assert (bench.world.nova, bench.world.cinder, len(bench.cut())) == ({}, {}, 43)
 
 
-# ----------------------------------------------------------------------------------- 4 requests as senders write them
+# -------------------------------------------------------------------------------------------- 4 requests of senders
 
 
 def at_time(bench: Field, disk: str, time: str, **more: object) -> str:
-    """A CloudEvent with this time, whatever the sender's clock said."""
+    """A CloudEvent with this time."""
     return json.dumps(cloudevent(bare(bench.server, disk, **more), time=time))
 
 
@@ -901,20 +901,20 @@ IN_THE_PAST = ("0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "2026-11-22T08:00
 
 
 @pytest.mark.parametrize("time", IN_THE_FUTURE)
-def test_time_that_is_ahead_does_not_lower_the_fence(time: str) -> None:
-    """Local time with a Z: a disk that is attached again after the message was sent is not cut."""
+def test_future_time_does_not_weaken_the_fence(time: str) -> None:
+    """The time is in the future; a disk that is attached again after the message was sent is left alone."""
     bench = Field()
     disk = bench.disk()
     bench.queue.put(at_time(bench, disk, time), delay=600)
-    since_then(bench, 300)
+    pass_time(bench, 300)
     new = attached_again(bench, disk)
     assert bench.verdict()["detail"] in ("superseded", "replaced_by_newer")
     assert (bench.attachment(disk), bench.cut()) == (new, [])
 
 
 @pytest.mark.parametrize("time", IN_THE_FUTURE)
-def test_time_that_is_ahead_does_not_lengthen_the_time_to_live(time: str) -> None:
-    """The server is busy for good: the request ends an hour after it was sent, whatever its time says."""
+def test_future_time_does_not_extend_the_time_to_live(time: str) -> None:
+    """The server stays busy, and the request ends an hour after it was sent, whatever its time says."""
     bench = Field()
     disk = bench.disk()
     bench.world.set_server(bench.server, task_state="rebooting")
@@ -925,8 +925,8 @@ def test_time_that_is_ahead_does_not_lengthen_the_time_to_live(time: str) -> Non
 
 
 @pytest.mark.parametrize("time", IN_THE_FUTURE)
-def test_time_that_no_calendar_goes_beyond_counts_as_now(time: str) -> None:
-    """The server is busy for ten minutes: then the disk is detached."""
+def test_future_time_counts_as_now(time: str) -> None:
+    """The server is busy for ten minutes, and then the disk is detached."""
     bench = Field()
     disk = bench.disk(behaviour=QUICK)
     bench.world.set_server(bench.server, task_state="rebooting")
@@ -937,8 +937,8 @@ def test_time_that_no_calendar_goes_beyond_counts_as_now(time: str) -> None:
 
 @pytest.mark.parametrize("busy", [True, False])
 @pytest.mark.parametrize("time", IN_THE_PAST)
-def test_time_of_long_ago_is_expired(time: str, busy: bool) -> None:
-    """Senders without a clock send the first possible time: nothing breaks, and nothing is detached."""
+def test_request_from_long_ago_has_expired(time: str, busy: bool) -> None:
+    """Senders without a clock send the earliest possible time, and nothing is detached."""
     bench = Field()
     disk = bench.disk()
     if busy:
@@ -949,12 +949,12 @@ def test_time_of_long_ago_is_expired(time: str, busy: bool) -> None:
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"])
-def test_time_that_utc_cannot_hold_breaks_nothing(time: str) -> None:
-    """A zone in the wrong place: the request is refused, or counts as one of now or of long ago."""
+def test_time_out_of_range_in_utc_does_no_harm(time: str) -> None:
+    """The time overflows in UTC: the request is refused, or its time counts as now or long ago."""
     bench = Field()
     disk = bench.disk()
     bench.queue.put(at_time(bench, disk, time), delay=600)
-    since_then(bench, 300)
+    pass_time(bench, 300)
     new = attached_again(bench, disk)
     assert bench.verdict()["detail"] in ("invalid_request", "superseded", "expired")
     assert (bench.attachment(disk), bench.cut()) == (new, [])
@@ -962,8 +962,8 @@ def test_time_that_utc_cannot_hold_breaks_nothing(time: str) -> None:
 
 @pytest.mark.parametrize("hours", [1, 2, 72])
 @pytest.mark.parametrize("attached", [True, False])
-def test_copy_of_a_request_that_was_answered_hours_ago_is_expired(hours: int, attached: bool) -> None:
-    """A copy that is first seen so late is not carried out; if its disk is detached already, the verdict says so."""
+def test_copy_of_an_old_request_has_expired(hours: int, attached: bool) -> None:
+    """A copy that is hours old is not carried out; if its disk is already detached, the verdict says so."""
     bench = Field()
     disk = bench.disk(attached=attached)
     bench.ask(at_time(bench, disk, (bench.clock() - timedelta(hours=hours)).isoformat()))
@@ -972,8 +972,8 @@ def test_copy_of_a_request_that_was_answered_hours_ago_is_expired(hours: int, at
 
 
 @pytest.mark.parametrize("depth", [1, 8, 20, *range(24, 36), 64])
-def test_context_that_is_accepted_can_be_continued(depth: int) -> None:
-    """A context nested 32 deep: refused at once, or echoed in the verdict of a detach that took several looks."""
+def test_accepted_context_survives_continuations(depth: int) -> None:
+    """A deeply nested context is refused at once, or repeated in the verdict after several looks."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=8))
     nested: dict[str, Any] = {}
@@ -991,8 +991,8 @@ def test_context_that_is_accepted_can_be_continued(depth: int) -> None:
 
 @pytest.mark.parametrize("times", [2, 3])
 @pytest.mark.parametrize("takes", [0, 2, 30])
-def test_two_requests_for_one_disk_in_a_batch_join(times: int, takes: float) -> None:
-    """One DELETE is sent, and every request has its verdict."""
+def test_requests_for_one_disk_share_one_delete(times: int, takes: float) -> None:
+    """Several requests in a batch lead to one DELETE, and each has its verdict."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=takes))
     bench.ask(*[bench.request(disk) for _ in range(times)])
@@ -1002,8 +1002,8 @@ def test_two_requests_for_one_disk_in_a_batch_join(times: int, takes: float) -> 
 
 
 @pytest.mark.parametrize("apart", [0, 1, 5, 60, 1800])
-def test_same_event_twice_is_answered_alike(apart: float) -> None:
-    """The second one says that the disk is detached already, or what the first one says: nobody else did it."""
+def test_repeated_event_gets_a_consistent_verdict(apart: float) -> None:
+    """The second verdict is that of the first or `already_detached`, but not `detached_by_other`."""
     bench = Field()
     disk = bench.disk(behaviour=Behaviour(seconds=20))
     body = json.dumps(cloudevent(bare(bench.server, disk)))
@@ -1016,8 +1016,8 @@ def test_same_event_twice_is_answered_alike(apart: float) -> None:
 
 
 @pytest.mark.parametrize("followed", [True, False])
-def test_server_that_was_deleted_has_let_go(followed: bool) -> None:
-    """The volume is `available` and attached to nothing."""
+def test_disk_of_a_deleted_server_is_detached(followed: bool) -> None:
+    """The server was deleted, and the volume is `available` without an attachment."""
     bench = Field()
     disk = bench.disk()
     if followed:
@@ -1031,8 +1031,8 @@ def test_server_that_was_deleted_has_let_go(followed: bool) -> None:
 
 
 @pytest.mark.parametrize("volume", ["elsewhere", "deleted", "on a host"])
-def test_server_that_was_deleted_proves_nothing_alone(volume: str) -> None:
-    """The volume is attached elsewhere, or not found either: the verdict does not say detached."""
+def test_deleted_server_alone_proves_no_detach(volume: str) -> None:
+    """If the volume is attached elsewhere or does not exist either, the verdict is not `detached`."""
     bench = Field()
     disk = bench.disk(attached=False)
     bench.ask(bench.request(disk))

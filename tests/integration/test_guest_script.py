@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.guest import SCRIPT, SHORT, VOLUME, WWN, Guest, Told, shells, why_no_loop_devices
+from tests.guest import SCRIPT, SHORT, VOLUME, WWN, Guest, ScriptOutcome, shells, why_no_loop_devices
 
 ID = f"virtio-{SHORT}"
 Prepare = Callable[[Guest], Any]
@@ -20,7 +20,7 @@ Prepare = Callable[[Guest], Any]
 
 @pytest.fixture
 def server(tmp_path: Path) -> Guest:
-    """A server with its system disk and the files that every system has."""
+    """A server with a system disk and the files of every system."""
     guest = Guest(tmp_path / "server")
     guest.disk("vda", parts=1)
     return guest
@@ -28,12 +28,12 @@ def server(tmp_path: Path) -> Guest:
 
 @pytest.fixture(params=shells())
 def guest(request: pytest.FixtureRequest, server: Guest) -> Guest:
-    """The same under each of the shells."""
+    """The same server with each of the shells."""
     server.shell, server.toolbox = request.param
     return server
 
 
-# ------------------------------------------------------------------------------------------------- which disk it is
+# ------------------------------------------------------------------------------------------------- finding the disk
 
 FOUND: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "virtio-blk": (lambda guest: guest.disk("vdb", [ID]), ()),
@@ -50,33 +50,33 @@ FOUND: dict[str, tuple[Prepare, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("how", FOUND)
 def test_the_disk_is_found(server: Guest, how: str) -> None:
-    """Every name of a volume on a system leads to its disk, and to no other."""
+    """Every kind of identifier leads to the volume's disk, and to no other."""
     prepare, arguments = FOUND[how]
     prepare(server)
     server.disk("sdz", ["virtio-00000000-0000-4000-8", "wwn-0x600"])
-    told = server.told(*arguments)
-    assert (0, "free") == (told.status, told.said["result"])
-    assert told.said["devices"] in (["/dev/vdb"], ["/dev/sdb"])
+    outcome = server.outcome(*arguments)
+    assert (0, "free") == (outcome.status, outcome.report["result"])
+    assert outcome.report["devices"] in (["/dev/vdb"], ["/dev/sdb"])
 
 
 def test_two_paths_are_one_disk(server: Guest) -> None:
-    """Disks with one WWN are paths to one volume, with or without multipath, and each of them is looked at."""
+    """Disks with the same WWN are paths to one volume, even without multipath, and each is checked."""
     for name in ("sdb", "sdc"):
         server.disk(name, device__wwid=f"naa.{WWN}")
     server.swap("/dev/sdc")
-    told = server.told("--wwn", WWN)
-    assert (1, {"swap"}, ["/dev/sdb", "/dev/sdc"]) == (told.status, told.kinds, told.said["devices"])
+    outcome = server.outcome("--wwn", WWN)
+    assert (1, {"swap"}, ["/dev/sdb", "/dev/sdc"]) == (outcome.status, outcome.kinds, outcome.report["devices"])
 
 
 def test_the_disk_is_found_by_lsblk(server: Guest) -> None:
-    """Where neither links nor sysfs name the volume, lsblk may."""
+    """If neither links nor sysfs identify the volume, lsblk is used."""
     server.disk("sdb")
     server.tool("lsblk", f"""echo 'NAME="vda" SERIAL="" WWN=""'; echo 'NAME="sdb" SERIAL="" WWN="0x{WWN}"'""")
-    assert ["/dev/sdb"] == server.told("--wwn", WWN).said["devices"]
+    assert ["/dev/sdb"] == server.outcome("--wwn", WWN).report["devices"]
 
 
 def link(guest: Guest, *starts: str) -> None:
-    """Links of by-id that end in the volume's id, and lead to device-mapper."""
+    """Create by-id links that end in the volume's id and point to device-mapper."""
     for start in starts:
         (guest.root / f"dev/disk/by-id/{start}-{VOLUME}").symlink_to("../../dm-0")
 
@@ -99,15 +99,15 @@ NOT_FOUND: dict[str, tuple[Prepare, tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("case", NOT_FOUND)
-def test_a_disk_that_is_not_surely_the_one_is_left_alone(server: Guest, case: str) -> None:
-    """No disk, and more than one disk, are status 3, and nothing is changed."""
+def test_an_ambiguous_disk_is_left_alone(server: Guest, case: str) -> None:
+    """Without a disk, or with more than one, the status is 3, and nothing is changed."""
     prepare, arguments, result = NOT_FOUND[case]
     prepare(server)
-    told = server.told(*arguments, "--release")
-    assert (3, result, []) == (told.status, told.said["result"], server.changes)
+    outcome = server.outcome(*arguments, "--release")
+    assert (3, result, []) == (outcome.status, outcome.report["result"], server.changes)
 
 
-# ----------------------------------------------------------------------------------------------------- who holds it
+# ----------------------------------------------------------------------------------------------- users of the disk
 
 
 def plain(guest: Guest, parts: int = 1) -> Guest:
@@ -154,7 +154,7 @@ def hidden(guest: Guest) -> None:
 
 
 def several(guest: Guest) -> None:
-    """A file system of btrfs that mountinfo knows by a number of its own and another disk."""
+    """A btrfs file system that mountinfo shows with its own number and another disk."""
     plain(guest)
     (guest.root / "sys/fs/btrfs/1234/devices/vdb1").mkdir(parents=True)
 
@@ -214,18 +214,18 @@ def test_the_user_of_the_disk_is_named(guest: Guest, case: str) -> None:
     """A check has status 1, names the user of the disk, and changes nothing."""
     prepare, kinds = HELD[case]
     prepare(guest)
-    told = guest.told("--check", "--wwn", WWN)
-    assert (1, "held", kinds) == (told.status, told.said["result"], told.kinds)
+    outcome = guest.outcome("--check", "--wwn", WWN)
+    assert (1, "held", kinds) == (outcome.status, outcome.report["result"], outcome.kinds)
     assert [] == guest.changes
 
 
 @pytest.mark.parametrize("case", [case for case, (_, kinds) in HELD.items() if kinds - MINE])
-def test_users_that_the_script_may_not_stop_end_the_script(server: Guest, case: str) -> None:
-    """A release changes nothing if it could not release everything."""
+def test_a_user_that_cannot_be_stopped_prevents_the_release(server: Guest, case: str) -> None:
+    """A release changes nothing if it cannot release everything."""
     HELD[case][0](server)
-    told = server.told("--release")
-    assert (1, "held", []) == (told.status, told.said["result"], server.changes)
-    assert "nothing was changed" in told.said["message"]
+    outcome = server.outcome("--release")
+    assert (1, "held", []) == (outcome.status, outcome.report["result"], server.changes)
+    assert "nothing was changed" in outcome.report["message"]
 
 
 def test_other_disks_do_not_count(server: Guest) -> None:
@@ -236,21 +236,21 @@ def test_other_disks_do_not_count(server: Guest) -> None:
     server.swap("/dev/vdc")
     server.process(88, "database", opens="/dev/vdc")
     server.mapped("dm-0", ["vdc1"], "secret", "CRYPT-x")
-    assert 0 == server.told().status
+    assert 0 == server.outcome().status
 
 
-def test_multipathd_watches_and_does_not_hold(server: Guest) -> None:
-    """The daemon has each path open, and lets go with the map."""
+def test_multipathd_does_not_count_as_a_user(server: Guest) -> None:
+    """The daemon has each path open, and closes it with the map."""
     paths(server)
     server.process(9, "multipathd", opens="/dev/sdb")
-    assert {"multipath"} == server.told("--wwn", WWN).kinds
+    assert {"multipath"} == server.outcome("--wwn", WWN).kinds
 
 
 # ---------------------------------------------------------------------------------------------------------- release
 
 
 def deep(guest: Guest) -> None:
-    """Mounts one inside the other, on encryption, on a volume group, on an array."""
+    """Nested mounts on encryption, a volume group and an array."""
     guest.disk("vdb", [ID], parts=2)
     guest.array("md0", ["vdb1"])
     guest.mapped("dm-0", ["md0"], "group-one", "LVM-abc")
@@ -281,67 +281,67 @@ RELEASED: dict[str, tuple[Prepare, list[str]]] = {
 
 @pytest.mark.parametrize("case", RELEASED)
 def test_a_release_goes_from_the_top_down(guest: Guest, case: str) -> None:
-    """Afterwards nothing holds the disk, and the script lists what it did, in order."""
+    """Afterwards nothing uses the disk, and the script lists its steps in order."""
     prepare, done = RELEASED[case]
     prepare(guest)
-    told = guest.told("--release", "--wwn", WWN)
-    assert (0, "released", []) == (told.status, told.said["result"], told.said["held_by"])
-    assert done == guest.changes == told.said["did"]
-    assert 0 == guest.told("--wwn", WWN).status
+    outcome = guest.outcome("--release", "--wwn", WWN)
+    assert (0, "released", []) == (outcome.status, outcome.report["result"], outcome.report["held_by"])
+    assert done == guest.changes == outcome.report["did"]
+    assert 0 == guest.outcome("--wwn", WWN).status
 
 
-def test_the_first_refusal_ends_it(guest: Guest) -> None:
-    """A mount that cannot be unmounted stays, with all below it; the output lists what was released before."""
+def test_the_first_failure_ends_a_release(guest: Guest) -> None:
+    """A mount that cannot be unmounted stays, with everything below it; the output lists the earlier steps."""
     deep(guest)
     guest.tool("umount", "echo 'umount: target is busy.' >&2; exit 32")
     guest.tool("fuser", 'case $1 in -m) echo " 88" ;; esac')
     guest.process(88, "database")
-    told = guest.told("--release")
-    assert (1, ["swapoff /dev/vdb2"]) == (told.status, told.said["did"])
+    outcome = guest.outcome("--release")
+    assert (1, ["swapoff /dev/vdb2"]) == (outcome.status, outcome.report["did"])
     assert ["swapoff /dev/vdb2", "umount /data/my secrets"] == guest.changes
-    assert "target is busy" in told.said["message"]
-    assert "process 88 (database)" in told.said["message"]
-    assert {"mount", "crypt", "lvm", "raid"} == told.kinds
+    assert "target is busy" in outcome.report["message"]
+    assert "process 88 (database)" in outcome.report["message"]
+    assert {"mount", "crypt", "lvm", "raid"} == outcome.kinds
 
 
-def test_a_device_that_stays_ends_it(guest: Guest) -> None:
-    """A tool that succeeds without an effect is noticed."""
+def test_a_device_that_stays_ends_a_release(guest: Guest) -> None:
+    """The script notices a tool that succeeds without an effect."""
     encrypted(guest)
     guest.tool("cryptsetup", ":")
-    told = guest.told("--release")
-    assert (1, {"crypt"}) == (told.status, told.kinds)
-    assert "still there" in told.said["message"]
+    outcome = guest.outcome("--release")
+    assert (1, {"crypt"}) == (outcome.status, outcome.kinds)
+    assert "still there" in outcome.report["message"]
 
 
-def test_a_mount_that_stays_ends_it(guest: Guest) -> None:
-    """So does an unmount that leaves the mount as it was."""
+def test_a_mount_that_stays_ends_a_release(guest: Guest) -> None:
+    """The script notices an unmount without an effect."""
     plain(guest)
     guest.mount("vdb1", "/data")
     guest.tool("umount", ":")
-    told = guest.told("--release")
-    assert (1, ["umount /data"]) == (told.status, guest.changes)
-    assert "still mounted" in told.said["message"]
+    outcome = guest.outcome("--release")
+    assert (1, ["umount /data"]) == (outcome.status, guest.changes)
+    assert "still mounted" in outcome.report["message"]
 
 
 def test_remains_after_a_release_are_reported(guest: Guest) -> None:
-    """A copy of a mount in another namespace that does not go with ours holds the disk."""
+    """A copy of a mount in another namespace that outlives ours is reported."""
     plain(guest)
     guest.mount("vdb1", "/data")
     guest.process(77, "container", namespace=2)
     guest.mount("vdb1", "/data", process="77")
-    told = guest.told("--release")
-    assert (1, {"namespace"}) == (told.status, told.kinds)
-    assert ["umount /data", FLUSHED] == told.said["did"]
-    assert "77 (container)" in told.said["held_by"][0]["detail"]
+    outcome = guest.outcome("--release")
+    assert (1, {"namespace"}) == (outcome.status, outcome.kinds)
+    assert ["umount /data", FLUSHED] == outcome.report["did"]
+    assert "77 (container)" in outcome.report["held_by"][0]["detail"]
 
 
-def test_the_scsi_device_goes_if_asked_for(server: Guest) -> None:
-    """Once nothing holds it, and only on request."""
+def test_the_scsi_device_is_deleted_on_request(server: Guest) -> None:
+    """The device is deleted only on request, once nothing uses it."""
     server.disk("sdb", [f"wwn-0x{WWN}"], device__delete="")
     switch = server.root / "sys/class/block/sdb/device/delete"
-    server.told("--wwn", WWN, "--release")
+    server.outcome("--wwn", WWN, "--release")
     assert "\n" == switch.read_text()
-    assert 0 == server.told("--wwn", WWN, "--release", "--delete-device").status
+    assert 0 == server.outcome("--wwn", WWN, "--release", "--delete-device").status
     assert "1\n" == switch.read_text()
 
 
@@ -354,7 +354,7 @@ LABEL="data" /labelled xfs defaults 0 0
 
 
 def test_settings_that_need_the_disk_at_the_next_start_are_reported(guest: Guest) -> None:
-    """Entries of fstab and crypttab without nofail, and a volume group that stays on the disk."""
+    """Entries of fstab and crypttab without nofail, and a volume group on the disk, are warnings."""
     plain(guest)
     for link in ("by-uuid/1234-abcd", "by-label/data"):
         (guest.root / "dev/disk" / link).parent.mkdir(exist_ok=True)
@@ -362,16 +362,16 @@ def test_settings_that_need_the_disk_at_the_next_start_are_reported(guest: Guest
     (guest.root / "etc/fstab").write_text(TABLES)
     (guest.root / "etc/crypttab").write_text("secret /dev/vdb1 none luks\n")
     guest.tool("pvs", "echo '  my-data|/dev/vdb1'; echo '  |/dev/vdb'")
-    told = guest.told()
-    assert 0 == told.status
-    starts = [warning.split(" has ")[0].split(" is on")[0] for warning in told.said["warnings"]]
+    outcome = guest.outcome()
+    assert 0 == outcome.status
+    starts = [warning.split(" has ")[0].split(" is on")[0] for warning in outcome.report["warnings"]]
     assert [
         "/etc/fstab, line 2: UUID=1234-abcd", "/etc/fstab, line 5: LABEL=data", "/etc/crypttab, line 1: /dev/vdb1",
         "volume group my-data",
     ] == starts  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------------- how it talks
+# ------------------------------------------------------------------------------------------------ arguments and output
 
 MISUSED: list[tuple[str, ...]] = [
     (), ("--volume-id",), ("--volume-id", "vdb"), ("--volume-id", f"{VOLUME}; reboot"),
@@ -382,7 +382,7 @@ MISUSED: list[tuple[str, ...]] = [
 
 @pytest.mark.parametrize("arguments", MISUSED)
 def test_misuse_is_status_2(server: Guest, arguments: tuple[str, ...]) -> None:
-    """It says what is wrong and how to call it, and touches nothing."""
+    """The script reports the mistake and its usage, and changes nothing."""
     plain(server)
     done = server.run(*arguments)
     assert (2, "") == (done.returncode, done.stdout)
@@ -390,8 +390,8 @@ def test_misuse_is_status_2(server: Guest, arguments: tuple[str, ...]) -> None:
     assert [] == server.changes
 
 
-def test_people_read_the_same(server: Guest) -> None:
-    """Without --json there is a line for each thing, and the result last."""
+def test_the_output_for_people(server: Guest) -> None:
+    """Without --json there is a line for each user of the disk, and the result comes last."""
     swap_file(server)
     done = server.run("--volume-id", VOLUME.upper())
     assert 1 == done.returncode
@@ -400,15 +400,15 @@ def test_people_read_the_same(server: Guest) -> None:
 
 
 def test_any_name_is_json(guest: Guest) -> None:
-    """A mount point with blanks, quotes and backslashes arrives as it is."""
+    """A mount point with blanks, quotes and backslashes is unchanged in the JSON."""
     plain(guest)
     point = r'/mnt/a "b"\new'
     guest.mount("vdb1", point)
-    (entry,) = guest.told().said["held_by"]
+    (entry,) = guest.outcome().report["held_by"]
     assert f"mounted at {point} (ext4)" == entry["detail"]
 
 
-def test_shellcheck_has_nothing_to_say() -> None:
+def test_shellcheck_finds_nothing() -> None:
     """The script is plain POSIX sh."""
     found = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if not found:
@@ -422,20 +422,20 @@ def test_shellcheck_has_nothing_to_say() -> None:
 
 @dataclass
 class LoopDisk:
-    """A loop device that is this server's disk of the volume."""
+    """A loop device as the volume's disk on this server."""
 
     path: Path
     home: Path
     shell: list[str]
 
-    def told(self, *arguments: str) -> Told:
+    def outcome(self, *arguments: str) -> ScriptOutcome:
         done = subprocess.run(
             [*self.shell, str(SCRIPT), "--volume-id", VOLUME, *arguments, "--json"],
             env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "ROOT": str(self.home / "root")},
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert "" == done.stderr
-        return Told(done.returncode, json.loads(done.stdout))
+        return ScriptOutcome(done.returncode, json.loads(done.stdout))
 
     def formatted(self) -> None:
         run("mkfs.ext4", "-q", "-F", str(self.path))
@@ -456,7 +456,7 @@ WHY_NOT = why_no_loop_devices()
 
 @pytest.fixture(params=shells())
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopDisk]:
-    """A disk of 32 MB; whatever a test leaves of it is cleared away."""
+    """A disk of 32 MB, which is cleaned up after the test."""
     if WHY_NOT:
         pytest.skip(WHY_NOT)
     image = tmp_path / "image"
@@ -479,27 +479,27 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopDisk]:
 
 
 def test_real_mounts_are_released(disk: LoopDisk) -> None:
-    """A mount and a bind mount inside of another: found, released, and the file is on the disk."""
+    """A mount and a bind mount inside it are found and released, and the file stays on the disk."""
     disk.formatted()
     point = disk.mounted("data with blanks")
     (point / "file").write_text("kept")
     (point / "inside").mkdir()
     run("mount", "--bind", str(point), str(point / "inside"))
-    assert {"mount"} == disk.told().kinds
-    told = disk.told("--release")
-    assert (0, [f"umount {point}/inside", f"umount {point}"]) == (told.status, told.said["did"][:2])
-    assert 0 == disk.told().status
+    assert {"mount"} == disk.outcome().kinds
+    outcome = disk.outcome("--release")
+    assert (0, [f"umount {point}/inside", f"umount {point}"]) == (outcome.status, outcome.report["did"][:2])
+    assert 0 == disk.outcome().status
     assert "kept" == (disk.mounted("again") / "file").read_text()
 
 
 def test_a_real_mount_that_is_busy_stays(disk: LoopDisk) -> None:
-    """An open file: the kernel refuses, and the script stops and reports it."""
+    """The kernel refuses the unmount because of an open file, and the script stops and reports it."""
     disk.formatted()
     point = disk.mounted("data")
     with (point / "file").open("w"):
-        told = disk.told("--release")
-    assert (1, []) == (told.status, told.said["did"])
-    assert f"stopped at umount {point}" in told.said["message"]
+        outcome = disk.outcome("--release")
+    assert (1, []) == (outcome.status, outcome.report["did"])
+    assert f"stopped at umount {point}" in outcome.report["message"]
     assert point.is_mount()
 
 
@@ -507,21 +507,21 @@ def test_real_swap_is_released(disk: LoopDisk) -> None:
     """Swap space is switched off."""
     run("mkswap", str(disk.path))
     run("swapon", str(disk.path))
-    assert {"swap"} == disk.told().kinds
-    assert f"swapoff {disk.path}" == disk.told("--release").said["did"][0]
+    assert {"swap"} == disk.outcome().kinds
+    assert f"swapoff {disk.path}" == disk.outcome("--release").report["did"][0]
     assert disk.path.name not in Path("/proc/swaps").read_text()
 
 
 def test_a_real_process_with_the_device_open_is_named(disk: LoopDisk) -> None:
-    """This very process has the raw device open, and is named with its number."""
+    """This process has the device open, and is named with its id."""
     with disk.path.open("rb"):
-        told = disk.told("--release")
-    assert (1, {"process"}, []) == (told.status, told.kinds, told.said["did"])
-    assert f"process {os.getpid()} " in told.said["held_by"][0]["detail"]
+        outcome = disk.outcome("--release")
+    assert (1, {"process"}, []) == (outcome.status, outcome.kinds, outcome.report["did"])
+    assert f"process {os.getpid()} " in outcome.report["held_by"][0]["detail"]
 
 
 def test_a_real_mount_namespace_is_seen(disk: LoopDisk) -> None:
-    """What is mounted in another mount namespace alone holds the disk."""
+    """A mount that exists only in another mount namespace is reported."""
     disk.formatted()
     (disk.home / "there").mkdir()
     script = 'mount "$1" "$2" && echo ready && read -r line'
@@ -531,12 +531,12 @@ def test_a_real_mount_namespace_is_seen(disk: LoopDisk) -> None:
         assert other.stdin
         assert other.stdout
         assert "ready\n" == other.stdout.readline()
-        told = disk.told("--release")
+        outcome = disk.outcome("--release")
         other.stdin.write("\n")
         other.stdin.close()
         other.wait(60)
-    assert (1, {"namespace"}, []) == (told.status, told.kinds, told.said["did"])
-    assert 0 == disk.told().status
+    assert (1, {"namespace"}, []) == (outcome.status, outcome.kinds, outcome.report["did"])
+    assert 0 == disk.outcome().status
 
 
 def test_a_real_lazy_unmount_is_seen(disk: LoopDisk) -> None:
@@ -545,4 +545,4 @@ def test_a_real_lazy_unmount_is_seen(disk: LoopDisk) -> None:
     point = disk.mounted("data")
     with (point / "file").open("w"):
         run("umount", "--lazy", str(point))
-        assert {"filesystem"} == disk.told().kinds
+        assert {"filesystem"} == disk.outcome().kinds

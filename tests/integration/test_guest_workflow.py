@@ -32,7 +32,7 @@ STATUS = {0: "Success"}
 
 
 def command(name: str, parameters: dict[str, list[str]]) -> list[str]:
-    """The lines that an agent runs by a document, which refuses parameters that do not fit its patterns."""
+    """The lines that an agent runs for a document; parameters must match the document's patterns."""
     document = json.loads((GUEST / name).read_text())
     for parameter, rule in document["parameters"].items():
         (value,) = parameters.get(parameter, [rule.get("default", "")])
@@ -44,7 +44,7 @@ def command(name: str, parameters: dict[str, list[str]]) -> list[str]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Guest:
-    """The guest of the volume that every workflow here is about."""
+    """A guest with the volume of these workflows."""
     guest = Guest(tmp_path / "server")
     guest.disk("vdb", [f"virtio-{VOLUME[:20]}"], parts=1)
     guest.mount("vdb1", "/data")
@@ -53,7 +53,7 @@ def server(tmp_path: Path) -> Guest:
 
 @pytest.fixture
 def workflows(stack: Stack, server: Guest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflows]:
-    """The machine, and an agent of Systems Manager in the server, which moto does not have."""
+    """The state machine, with a fake agent of Systems Manager in the server, which moto lacks."""
     busy = iter(["InProgress"])
 
     def invocation(ssm: SimpleSystemManagerBackend, id: str, instance: str, plugin: str | None) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def run(workflows: Workflows, server_id: str = SERVER, volume_id: str = VOLUME) 
 
 
 def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Guest) -> None:
-    """The command is waited for, the disk is unmounted in the server, and the verdict is the workflow's output."""
+    """The workflow waits for the command, the disk is unmounted in the server, and the output is the verdict."""
     ended = run(workflows)
     assert "SUCCEEDED" == ended["status"], ended
     output = json.loads(ended["output"])
@@ -92,15 +92,15 @@ def test_the_disk_is_released_and_then_detached(workflows: Workflows, server: Gu
     assert "detached_now" == output["verdict"]["data"]["detail"]
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
-    assert [] == workflows.told("operations")
+    assert [] == workflows.received("operations")
 
 
-def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Guest) -> None:
+def test_no_request_is_sent_for_a_disk_in_use(workflows: Workflows, server: Guest) -> None:
     """The users of the disk are reported to people; no request is sent, and the disk stays attached."""
     server.process(88, "database", opens="/dev/vdb")
     ended = run(workflows)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("Failed", 1) == (message["server"]["status"], message["server"]["exit_status"])
     (process, mount) = sorted(json.loads(message["server"]["output"])["held_by"], key=lambda one: str(one["kind"]))[
         ::-1
@@ -111,7 +111,7 @@ def test_a_disk_that_is_held_is_not_asked_for(workflows: Workflows, server: Gues
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME)
 
 
-def test_a_release_attests_what_windows_wants(workflows: Workflows, server: Guest) -> None:
+def test_a_release_attests_for_windows(workflows: Workflows, server: Guest) -> None:
     """A disk of a running Windows server is detached only with the workflow's attestation."""
     server.disk("vdc", [f"virtio-{WINDOWS_VOLUME[:20]}"])
     ended = run(workflows, WINDOWS_SERVER, WINDOWS_VOLUME)
@@ -119,28 +119,28 @@ def test_a_release_attests_what_windows_wants(workflows: Workflows, server: Gues
     assert "detached_now" == json.loads(ended["output"])["verdict"]["data"]["detail"]
 
 
-def test_a_detach_that_fails_after_the_release_is_told(workflows: Workflows, server: Guest) -> None:
-    """Whatever the reason: the disk is released and still attached, and somebody has to know."""
+def test_a_failed_detach_after_the_release_is_reported(workflows: Workflows, server: Guest) -> None:
+    """Operations get a message, because the disk is released but still attached."""
     elsewhere = "00000000-0000-4000-8000-000000000000"
     server.disk("vdc", [f"virtio-{elsewhere[:20]}"])
     assert "FAILED" == run(workflows, SERVER, elsewhere)["status"]
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("look into it", "volume_not_found") == (message["task"], message["reason"])
 
 
-# ------------------------------------------------------------------------------------------- the other ways to run it
+# ------------------------------------------------------------------------------------------- other runners
 
 
 @pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
 @pytest.mark.parametrize("value", ["", "x", f"{VOLUME}'; reboot; '", f"{VOLUME}\nreboot"])
-def test_a_document_takes_nothing_but_an_id(name: str, value: str) -> None:
-    """Only UUIDs reach a shell."""
+def test_a_document_accepts_only_an_id(name: str, value: str) -> None:
+    """Other values than UUIDs are refused, so that they do not reach a shell."""
     with pytest.raises(AssertionError):
         command(name, {"VolumeId": [value], "Wwn": [""]})
 
 
-def test_windows_is_called_with_parameters_of_its_script() -> None:
-    """The document of Windows calls the script that is there, by parameters that it has, and passes its status on."""
+def test_the_windows_document_uses_the_scripts_parameters() -> None:
+    """The Windows document calls the script with its parameters, and passes on its status."""
     call, last = command("ssm_release_windows.json", {"VolumeId": [VOLUME], "Wwn": ["6888"]})
     script = (GUEST / "Release-Volume.ps1").read_text()
     known = set(
@@ -150,8 +150,8 @@ def test_windows_is_called_with_parameters_of_its_script() -> None:
     assert "exit $LASTEXITCODE" == last
 
 
-def test_the_playbook_sends_what_the_product_takes() -> None:
-    """Its first task calls the script as a shell would read it, its second sends a request that attests."""
+def test_the_playbook_sends_a_valid_request() -> None:
+    """Its first task calls the script with quoted arguments, and its second sends a request with the attestation."""
     (play,) = yaml.safe_load((GUEST / "release_volume.yml").read_text())
     release, ask = play["tasks"]
     templates = jinja2.Environment(autoescape=False)
@@ -166,7 +166,7 @@ def test_the_playbook_sends_what_the_product_takes() -> None:
 
 
 def test_the_script_may_be_read_from_standard_input(server: Guest) -> None:
-    """As tools do that copy no file: sh -s -- with the arguments."""
+    """Tools that copy no file can run `sh -s --` with the arguments."""
     done = subprocess.run(
         ["/bin/sh", "-s", "--", "--volume-id", VOLUME, "--json"],
         input=SCRIPT.read_text(), env={"PATH": server.path, "ROOT": str(server.root)},
@@ -177,8 +177,8 @@ def test_the_script_may_be_read_from_standard_input(server: Guest) -> None:
 
 @pytest.mark.parametrize("name", ["ssm_release_linux.json", "ssm_release_windows.json"])
 def test_the_document_says_how_to_create_it(name: str) -> None:
-    """The command in its description is one of AWS's, for this very file."""
-    said = json.loads((GUEST / name).read_text())["description"]
-    tool, *arguments = shlex.split(said.partition("Create it with: ")[2])
+    """The description has a valid AWS command for this file."""
+    description = json.loads((GUEST / name).read_text())["description"]
+    tool, *arguments = shlex.split(description.partition("Create it with: ")[2])
 
     assert (tool, aws_faults(arguments), arguments[-1]) == ("aws", [], f"file://events/workflows/guest/{name}")

@@ -54,7 +54,7 @@ def test_a_server_is_found_by_id_or_name(asked: str, cloud: OpenStackCloud) -> N
 def test_the_kind_of_a_server_is_shown(
     attributes: dict[str, Any], kind: str, line: str, api: CloudApi, cloud: OpenStackCloud
 ) -> None:
-    """With what an operator who serves bare metal only would refuse."""
+    """The inventory shows the kind, and what SERVER_KIND=bare_metal would refuse."""
     api.world.set_server(SERVER, **attributes)
     found = read(cloud, "db-01", Policy(server_kind=ServerKind.BARE_METAL))
     assert (found.kind, as_data(found)["kind"], next(as_text(found))) == (kind, kind, line)
@@ -89,8 +89,8 @@ def test_a_missing_name_is_answered_with_the_existing_ones(api: CloudApi, cloud:
     assert disk_called(read(cloud, "ad-01"), VOLUME) is None
 
 
-def test_it_says_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """By the function's own gates, under the operator's policy."""
+def test_the_inventory_shows_what_would_be_refused(api: CloudApi, cloud: OpenStackCloud) -> None:
+    """The function's own gates decide, with the operator's policy."""
     api.world.set_volume(MOUNTED_VOLUME, metadata={"detach_protection": "true"})
     refused = {disk.name: disk.refused[0] for disk in read(cloud, "db-01").disks if disk.refused}
     assert refused == {"db-01-system": "system_disk", "db-01-logs": "volume_protected"}
@@ -132,7 +132,7 @@ def test_servers_are_filtered_by_a_part_of_name_or_id(like: str, names: int, clo
 
 
 def test_servers_beyond_the_first_page_are_found(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """A cloud tells a thousand at once; a name that stands on two pages is still ambiguous."""
+    """A page has at most a thousand servers; a name that occurs on two pages is still ambiguous."""
     for number in range(1005):
         api.world.add_server(name=f"server-{number:04}")
     api.world.add_server(name="db-01")
@@ -141,8 +141,8 @@ def test_servers_beyond_the_first_page_are_found(api: CloudApi, cloud: OpenStack
         server_called(cloud, "db-01")
 
 
-def test_nothing_is_called_by_no_name(api: CloudApi, cloud: OpenStackCloud) -> None:
-    """An unset variable does not match a disk without a name."""
+def test_an_empty_name_matches_nothing(api: CloudApi, cloud: OpenStackCloud) -> None:
+    """An empty variable matches neither a disk nor a server without a name."""
     api.world.attach(SERVER, api.world.add_volume(name="").id)
     with pytest.raises(NotFound):
         disk_called(read(cloud, "db-01"), "")

@@ -38,7 +38,7 @@ def _as_at_the_start(request: pytest.FixtureRequest) -> None:
 
 
 def events_of(page: Served) -> Iterator[tuple[str, Any]]:
-    """Name and data of the server-sent events, until nothing comes for ten seconds."""
+    """The name and data of each server-sent event, until none arrives for ten seconds."""
     name = ""
     with requests.get(page.url("events"), stream=True, timeout=10) as stream:
         assert stream.headers["Content-Type"] == "text/event-stream"
@@ -52,24 +52,26 @@ def events_of(page: Served) -> Iterator[tuple[str, Any]]:
 
 def course_of(page: Served, id_: str) -> list[dict[str, Any]]:
     """The stream's events of a request, up to its final verdict."""
-    told = []
+    events = []
     for name, data in events_of(page):
         if name == "request" and data["name"] == id_:
-            told.append(data)
+            events.append(data)
             if data["verdicts"]:
-                return told
-    raise AssertionError("the stream has ended")
+                return events
+    raise AssertionError("the stream ended without a verdict")
 
 
-def wish(server_id: str = SERVER, volume_id: str = VOLUME, scenario: str = "ordinary", **data: bool) -> dict[str, Any]:
+def body_for(
+    server_id: str = SERVER, volume_id: str = VOLUME, scenario: str = "ordinary", **data: bool
+) -> dict[str, Any]:
     return {"scenario": scenario, "data": {"server_id": server_id, "volume_id": volume_id, **data}}
 
 
-# ----------------------------------------------------------------------------------------------------- what is shown
+# ------------------------------------------------------------------------------------------------ servers and events
 
 
 def test_the_servers_and_what_would_be_refused(page: Served) -> None:
-    """Names, sizes, devices and states; what the gates say of each disk, with the reason."""
+    """The page gets each disk's name, size, device and status, and the gates' refusal with its reason."""
     disks = page.disks()
     assert {disks[VOLUME][name] for name in ("name", "size", "device", "status")} == {
         "db-01-data", 10, "/dev/sdb", "in-use"}  # fmt: skip
@@ -81,9 +83,9 @@ def test_the_servers_and_what_would_be_refused(page: Served) -> None:
     assert [disk["volume_id"] for disk in free] == [FREE_VOLUME]
 
 
-def test_the_stream_tells_the_course_and_the_verdict(page: Served) -> None:
-    """Each look with what both planes said, the DELETE with its answer, and the verdict as it came off the bus."""
-    answer = page.post("requests", wish()).json()
+def test_the_stream_has_the_looks_and_the_verdict(page: Served) -> None:
+    """The stream has each look at both planes, the DELETE with its answer, and the verdict of the bus."""
+    answer = page.post("requests", body_for()).json()
     assert answer["status"] == 202
     course = course_of(page, answer["id"])[-1]
     looks = [(step.get("listed_by_server"), step.get("volume_status"), step["delete"]) for step in course["steps"]]
@@ -96,8 +98,8 @@ def test_the_stream_tells_the_course_and_the_verdict(page: Served) -> None:
 
 
 def test_later_subscribers_get_the_earlier_requests(page: Served) -> None:
-    """A stream begins with the requests that are kept, and then says that these were all."""
-    id_ = page.post("requests", wish(dry_run=True)).json()["id"]
+    """A stream begins with the stored requests, followed by `ready`."""
+    id_ = page.post("requests", body_for(dry_run=True)).json()["id"]
     course_of(page, id_)
     for name, data in events_of(page):
         if name == "ready":
@@ -108,47 +110,47 @@ def test_later_subscribers_get_the_earlier_requests(page: Served) -> None:
 @pytest.mark.parametrize(
     ("scenario", "detail"), [("moves", "detached_now"), ("refuses", "refused_by_server"), ("away", "detached_now")]
 )
-def test_a_scenario_ends_as_it_says(page: Served, scenario: str, detail: str) -> None:
-    """The request meets a server that moves, one that refuses, or a cloud that is away."""
-    id_ = page.post("requests", wish(STOPPED_SERVER, STOPPED_VOLUME, scenario)).json()["id"]
+def test_a_scenario_has_its_expected_verdict(page: Served, scenario: str, detail: str) -> None:
+    """The scenarios are a moving server, a refusing server, and a cloud that does not answer."""
+    id_ = page.post("requests", body_for(STOPPED_SERVER, STOPPED_VOLUME, scenario)).json()["id"]
     course = course_of(page, id_)[-1]
     assert course["verdicts"][0]["event"]["data"]["detail"] == detail
     if scenario == "away":
         assert "volume_status" not in course["steps"][0]
 
 
-def test_a_cloud_that_is_away_is_said(page: Served) -> None:
-    """The list of servers says why it cannot be read; a reset brings the cloud back."""
-    page.post("requests", wish(scenario="away"))
+def test_an_unreachable_cloud_is_reported(page: Served) -> None:
+    """The list of servers has the reason, and a reset ends the outage."""
+    page.post("requests", body_for(scenario="away"))
     assert "does not answer" in requests.get(page.url("servers"), timeout=10).json()["away"]
     page.post("reset")
     assert VOLUME in page.disks()
 
 
 def test_a_reset_attaches_everything_again(page: Served) -> None:
-    """What was detached is there again, and can be detached again at once."""
+    """After a reset, a detached disk is attached, and can be detached again."""
     for _ in range(2):
-        id_ = page.post("requests", wish()).json()["id"]
+        id_ = page.post("requests", body_for()).json()["id"]
         assert course_of(page, id_)[-1]["verdicts"][0]["event"]["data"]["detail"] == "detached_now"
         page.post("reset")
         assert page.disks()[VOLUME]["status"] == "in-use"
 
 
-def test_the_webhooks_no_is_passed_on(page: Served) -> None:
+def test_a_refusal_by_the_webhook_is_passed_on(page: Served) -> None:
     """The page gets the endpoint's answer."""
-    answer = page.post("requests", wish(volume_id="no-such-form")).json()
+    answer = page.post("requests", body_for(volume_id="no-such-form")).json()
     assert answer["status"] == 422
     assert answer["answer"]["errors"]
 
 
-# ------------------------------------------------------------------------------------------------------ who is heard
+# ------------------------------------------------------------------------------------------------------ allowed callers
 
 
 @pytest.mark.parametrize("name", ["requests", "reset"])
 def test_a_foreign_page_is_refused(page: Served, name: str) -> None:
-    """Neither with another origin, nor without the header that a foreign page cannot send; nothing happens."""
+    """A POST with another origin, or without the page's own header, is refused without an effect."""
     for headers in ({**OWN, "Origin": "https://evil.example"}, {**OWN, "Origin": "null"}, {}):
-        answer = requests.post(page.url(name), json=wish(), headers=headers, timeout=10)
+        answer = requests.post(page.url(name), json=body_for(), headers=headers, timeout=10)
         assert answer.status_code == 403
     assert page.disks()[VOLUME]["status"] == "in-use"
     assert requests.options(page.url(name), timeout=10).headers.keys().isdisjoint({"Access-Control-Allow-Origin"})
@@ -156,18 +158,18 @@ def test_a_foreign_page_is_refused(page: Served, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["servers", "events"])
 def test_another_name_of_this_machine_is_refused(page: Served, name: str) -> None:
-    """Somebody else's DNS may lead here, with a page of theirs (DNS rebinding)."""
+    """Another host name is refused, since a foreign page could use DNS rebinding."""
     assert requests.get(page.url(name), headers={"Host": "evil.example"}, timeout=10).status_code == 403
 
 
-def test_localhost_is_a_name_too(page: Served) -> None:
+def test_localhost_is_accepted(page: Served) -> None:
     port = urlsplit(page.stack.webhook_url).port
     host = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
     assert page.post("reset", **host).status_code == 200
 
 
-def test_what_is_not_there(page: Served) -> None:
-    """An unknown path is 404, a wrong method 405, a body that is no request 400; the function is not asked."""
+def test_invalid_requests_of_the_page(page: Served) -> None:
+    """An unknown path is 404, a wrong method 405, and an invalid body 400."""
     assert requests.get(page.url("nothing"), timeout=10).status_code == 404
     assert requests.get(page.url("reset"), timeout=10).status_code == 405
     bodies: list[object] = [{}, [], {"scenario": "x", "data": {}}, {"scenario": "ordinary", "data": {"server_id": 1}}]
@@ -176,14 +178,14 @@ def test_what_is_not_there(page: Served) -> None:
     assert requests.post(page.url("requests"), data=b"{", headers=OWN, timeout=10).status_code == 400
 
 
-def test_no_page_holds_the_secret(page: Served) -> None:
-    """The local server signs; the secret is in no page and no script."""
+def test_no_page_contains_the_secret(page: Served) -> None:
+    """The local server signs requests, so neither pages nor scripts need the secret."""
     for shown in page.site.pages().values():
         assert LOCAL_SECRET not in shown.body
 
 
-def test_the_policy_lets_nothing_in(page: Served) -> None:
-    """No inline script, no inline style, no handler in an attribute, nothing from elsewhere."""
+def test_the_content_security_policy_is_strict(page: Served) -> None:
+    """The pages have no inline scripts, styles or handlers, and load nothing from other hosts."""
     answer = requests.get(page.stack.webhook_url, timeout=10)
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';")
@@ -192,8 +194,8 @@ def test_the_policy_lets_nothing_in(page: Served) -> None:
         assert re.findall(r"\son\w+=|\sstyle=|<style|<script>|//", file.read_text()) == [], file.name
 
 
-def test_a_client_that_hangs_up_is_forgotten(page: Served) -> None:
-    """Its stream ends with the next event, and others are served."""
+def test_a_disconnected_client_affects_no_other(page: Served) -> None:
+    """After a client disconnects, others are still served."""
     connection = http.client.HTTPConnection(urlsplit(page.stack.webhook_url).netloc, timeout=10)
     connection.request("GET", "/_demo/events")
     assert connection.getresponse().status == 200
@@ -201,8 +203,8 @@ def test_a_client_that_hangs_up_is_forgotten(page: Served) -> None:
     assert page.post("reset").status_code == 200
 
 
-def test_a_real_cloud_gets_nothing_from_the_page() -> None:
-    """The page says so, has no form, and what it could ask for is refused."""
+def test_the_page_cannot_change_a_real_cloud() -> None:
+    """With a real cloud, the page has no form, and its requests are refused."""
     site = Site(real_cloud=True)
     index = site.pages()["/"].body
     assert "for the simulated cloud" in index
@@ -212,7 +214,7 @@ def test_a_real_cloud_gets_nothing_from_the_page() -> None:
     headers = Message()
     headers["Host"], headers[OWN_HEADER] = "127.0.0.1:8080", "page"
     for name in ("requests", "reset"):
-        answer = site.answer(Asked("POST", f"/_demo/{name}", headers, json.dumps(wish()).encode()))
+        answer = site.answer(Asked("POST", f"/_demo/{name}", headers, json.dumps(body_for()).encode()))
         assert answer
         assert answer.status == 409
     servers = site.answer(Asked("GET", "/_demo/servers", headers, b""))
@@ -220,8 +222,8 @@ def test_a_real_cloud_gets_nothing_from_the_page() -> None:
     assert servers.body == '{"simulated": false}'
 
 
-def test_the_gates_are_the_operators(page: Served) -> None:
-    """With `stopped_only` a running server keeps its disks, and the page says so."""
+def test_the_page_uses_the_operators_policy(page: Served) -> None:
+    """With `stopped_only`, the page shows that disks of a running server are refused."""
     assert page.stack.cloud
     strict = CloudControls(page.stack.cloud, Policy(running_server_policy=RunningServerPolicy.STOPPED_ONLY)).inventory()
     disks = {disk["volume_id"]: disk for server in strict["servers"] for disk in server["disks"]}
@@ -229,7 +231,7 @@ def test_the_gates_are_the_operators(page: Served) -> None:
     assert "refused" not in disks[STOPPED_VOLUME]
 
 
-# --------------------------------------------------------------------------------------------- what is kept of it all
+# ---------------------------------------------------------------------------------------------- stored requests
 
 
 def line(message: str, id_: str = "4711", **fields: object) -> logging.LogRecord:
@@ -238,7 +240,7 @@ def line(message: str, id_: str = "4711", **fields: object) -> logging.LogRecord
 
 
 def kept(live: Live) -> list[dict[str, Any]]:
-    """What a new stream begins with."""
+    """The stored requests with which a new stream begins."""
     requests_ = []
     with closing(live.stream()) as stream:
         for event in stream:
@@ -249,8 +251,8 @@ def kept(live: Live) -> list[dict[str, Any]]:
     return requests_
 
 
-def test_the_same_request_again_is_another_course() -> None:
-    """A copy that is looked at after the verdict does not go on where that one ended, and has a link of its own."""
+def test_a_repeated_request_is_shown_separately() -> None:
+    """A copy after the verdict is another entry with its own link."""
     live = Live()
     live.emit(line("request stepped", decision="conclude", detail="detached_now"))
     live.emit(line("request stepped", decision="wait", why="w", seconds=1))
@@ -258,14 +260,14 @@ def test_the_same_request_again_is_another_course() -> None:
     assert [(found["name"], len(found["steps"])) for found in kept(live)] == [("4711", 1), ("4711~2", 2)]
 
 
-def test_a_look_that_our_code_failed_on_is_shown() -> None:
+def test_a_failed_look_is_shown() -> None:
     live = Live()
     live.emit(line("look failed", failures=1))
     assert kept(live)[0]["steps"][0]["decision"] == "failed"
 
 
-def test_the_oldest_make_room() -> None:
-    """The number of kept requests is limited."""
+def test_the_oldest_requests_are_dropped() -> None:
+    """The number of stored requests is limited."""
     live = Live()
     for number in range(KEPT + 5):
         live.emit(line("request stepped", str(number), decision="wait", why="w", seconds=1))
@@ -273,7 +275,7 @@ def test_the_oldest_make_room() -> None:
 
 
 def test_a_verdict_without_a_look_is_kept_once() -> None:
-    """A request that was invalid has no look and no volume; an event that comes twice is one."""
+    """An invalid request has no look and no volume; an event that arrives twice is stored once."""
     live = Live()
     event = {
         "id": "e",
@@ -284,8 +286,8 @@ def test_a_verdict_without_a_look_is_kept_once() -> None:
     assert [(found["name"], len(found["verdicts"])) for found in kept(live)] == [("m", 1)]
 
 
-def test_a_disk_that_was_to_refuse_is_as_usual_afterwards() -> None:
-    """Also if it was to refuse twice."""
+def test_a_refusing_disk_is_restored_afterwards() -> None:
+    """The scenario `refuses` restores the disk's behaviour, even if it is chosen twice."""
     now = [datetime(2026, 11, 23, 8, tzinfo=UTC)]
     cloud = demo_cloud(lambda: now[0])
     usual, controls = cloud.world.volumes[VOLUME].behaviour, CloudControls(cloud, Policy())

@@ -1,4 +1,4 @@
-"""The page of `make serve` in a real browser: with a mouse, by keyboard, on a telephone."""
+"""The page of `make serve` in a real browser: with a mouse, with the keyboard, and on a phone."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,10 +11,10 @@ from local.demo import VOLUME, WINDOWS_VOLUME
 from tests.browser import Browser, browsing, installed
 from tests.local_page import Served, served
 
-DESK, TELEPHONE = (1280, 800), (390, 844)
+DESKTOP, PHONE = (1280, 800), (390, 844)
 EXECUTABLE = installed()
 LISTED = f"document.querySelector('input[value=\"{VOLUME}\"]')"
-"""The disk that is detached, if its server still has it."""
+"""The input of the disk that is detached, while its server has it."""
 
 VERDICT = "document.querySelector('#verdict:not([hidden])')?.innerText"
 
@@ -29,38 +29,38 @@ def page(aws_server: AwsStandIn) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def one_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browsing(str(EXECUTABLE), tmp_path_factory.mktemp("browser") / "profile", patience=240) as browser:
+    with browsing(str(EXECUTABLE), tmp_path_factory.mktemp("browser") / "profile", timeout=240) as browser:
         yield browser
 
 
 @pytest.fixture
 def browser(one_browser: Browser, page: Served) -> Iterator[Browser]:
-    """At a cloud that is as at the start; whatever is done there, the console stays empty."""
+    """The browser with a reset cloud; the console must stay empty."""
     page.post("reset")
-    one_browser.complaints.clear()
+    one_browser.console_errors.clear()
     yield one_browser
-    assert one_browser.complaints == []
+    assert one_browser.console_errors == []
 
 
 def opened(
-    browser: Browser, page: Served, size: tuple[int, int] = DESK, fragment: str = "", dark: bool = False
+    browser: Browser, page: Served, size: tuple[int, int] = DESKTOP, fragment: str = "", dark: bool = False
 ) -> None:
-    """The page, when it is connected and has read the servers."""
-    browser.open("about:blank", *size)  # another fragment alone would not load it again
+    """Open the page, and wait until it is connected and shows the servers."""
+    browser.open("about:blank", *size)  # a changed fragment alone does not reload the page
     browser.open(page.stack.webhook_url + fragment, *size, dark=dark)
     assert browser.awaited(f"{LISTED} && document.querySelector('#link.live') && true")
 
 
 def detach(browser: Browser, volume_id: str = VOLUME) -> None:
-    """Send a request for this disk; returns when the page shows it instead of the one before."""
+    """Send a request for this disk, and wait until the page shows it."""
     before = browser.value("location.hash")
     browser.value(f"document.querySelector('input[value=\"{volume_id}\"]').click()")
     browser.value("document.getElementById('send').click()")
     assert browser.awaited(f"location.hash != '{before}'")
 
 
-def test_a_detach_ends_with_its_verdict_on_the_page(browser: Browser, page: Served) -> None:
-    """The picture has a mark for each look, for the DELETE and for the verdict; the list says the same in words."""
+def test_the_page_shows_a_detach_up_to_its_verdict(browser: Browser, page: Served) -> None:
+    """The picture has a mark for each look, the DELETE and the verdict; the list describes them in words."""
     opened(browser, page)
     detach(browser)
     assert "detached_now" in browser.awaited(VERDICT)
@@ -74,8 +74,8 @@ def test_a_detach_ends_with_its_verdict_on_the_page(browser: Browser, page: Serv
     assert "Verdict: detached" in browser.value("document.getElementById('status').textContent")
 
 
-def test_a_reset_puts_the_disk_back(browser: Browser, page: Served) -> None:
-    """The disk that was detached is in the list of its server again."""
+def test_a_reset_attaches_the_disk_again(browser: Browser, page: Served) -> None:
+    """The detached disk is in its server's list again."""
     opened(browser, page)
     detach(browser)
     assert browser.awaited(f"!{LISTED}")
@@ -84,7 +84,7 @@ def test_a_reset_puts_the_disk_back(browser: Browser, page: Served) -> None:
 
 
 def test_a_request_has_a_link(browser: Browser, page: Served) -> None:
-    """A page that is opened later, or a choice among the last requests, shows its course and its verdict."""
+    """A page that is opened with the link, or a choice from the list, shows the request and its verdict."""
     opened(browser, page)
     detach(browser, WINDOWS_VOLUME)
     assert "attestation_required" in browser.awaited(VERDICT)
@@ -99,8 +99,8 @@ def test_a_request_has_a_link(browser: Browser, page: Served) -> None:
     assert "attestation_required" in browser.awaited(VERDICT)
 
 
-def test_a_detach_by_keyboard_alone(browser: Browser, page: Served) -> None:
-    """Everything is reached by Tab, shows that it has the focus, and has a name; Enter sends."""
+def test_a_detach_by_keyboard(browser: Browser, page: Served) -> None:
+    """Tab reaches every control, the focus is visible, and Enter sends the request."""
     opened(browser, page)
     browser.value(f"{LISTED}.click()")
     browser.value("document.activeElement.blur()")
@@ -124,7 +124,7 @@ def test_a_detach_by_keyboard_alone(browser: Browser, page: Served) -> None:
     assert "would_detach" in browser.awaited(VERDICT)
 
 
-@pytest.mark.parametrize("size", [DESK, TELEPHONE], ids=["desk", "telephone"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desk", "telephone"])
 def test_nothing_overflows(browser: Browser, page: Served, size: tuple[int, int], tmp_path: Path) -> None:
     """The page needs no horizontal scrolling, at the start and with a request shown."""
     opened(browser, page, size)
@@ -143,7 +143,7 @@ def test_nothing_overflows(browser: Browser, page: Served, size: tuple[int, int]
     )
 
 
-FAINT = """(() => {
+LOW_CONTRAST = """(() => {
     const parts = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
     const light = ([r, g, b]) => [r, g, b].map(one => one / 255)
         .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
@@ -160,22 +160,24 @@ FAINT = """(() => {
         return [Math.round(ratio * 100) / 100, found.outerHTML.slice(0, 120)];
     }).filter(([ratio]) => ratio < 4.5);
 })()"""
-"""Texts with less contrast to what they stand on than WCAG 2.2 asks for (1.4.3, AA), and how much they have."""
+"""The texts with less contrast than WCAG 2.2 requires (1.4.3, AA), with their contrast."""
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("volume_id", [VOLUME, WINDOWS_VOLUME], ids=["detached", "failed"])
-def test_every_text_can_be_read(browser: Browser, page: Served, volume_id: str, dark: bool, tmp_path: Path) -> None:
-    """In both colour schemes, whatever the verdict."""
+def test_every_text_has_enough_contrast(
+    browser: Browser, page: Served, volume_id: str, dark: bool, tmp_path: Path
+) -> None:
+    """The contrast suffices in both colour schemes and for each verdict."""
     opened(browser, page, dark=dark)
     detach(browser, volume_id)
     assert browser.awaited(VERDICT)
     (tmp_path / "page.png").write_bytes(browser.picture())
-    assert browser.value(FAINT) == []
+    assert browser.value(LOW_CONTRAST) == []
 
 
 def test_headings_names_and_landmarks(browser: Browser, page: Served) -> None:
-    """Headings skip no level, every control has a label, ids are there once, and links lead somewhere."""
+    """Headings skip no level, every control has a label, ids are unique, and links have targets."""
     opened(browser, page)
     levels = browser.value("[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(found => +found.tagName[1])")
     assert levels[0] == 1

@@ -1,4 +1,4 @@
-"""The poller against AWS's documentation of Lambda's SQS event source mapping."""
+"""The poller, compared with AWS's documentation of Lambda's SQS event source mapping."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ NUMBERS = count()
 
 
 @dataclass
-class Line:
+class PolledQueue:
     """A queue without visibility timeout, its dead-letter queue, and a handler that fails chosen messages."""
 
     aws: AwsStandIn
@@ -27,7 +27,7 @@ class Line:
     response: Any = ...
 
     def __post_init__(self) -> None:
-        name = f"line-{next(NUMBERS)}"
+        name = f"polled-{next(NUMBERS)}"
         self.dead = self._queue(f"{name}-dead", {})
         redrive = {"deadLetterTargetArn": queue_arn(f"{name}-dead"), "maxReceiveCount": 5}
         self.url = self._queue(name, {"VisibilityTimeout": "0", "RedrivePolicy": json.dumps(redrive)})
@@ -54,7 +54,7 @@ class Line:
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in failed]}
 
     @property
-    def seen(self) -> list[list[str]]:
+    def batches(self) -> list[list[str]]:
         """The bodies of each batch."""
         return [sorted(record["body"] for record in event["Records"]) for event in self.events]
 
@@ -65,101 +65,101 @@ class Line:
 
 
 @pytest.fixture
-def line(aws: AwsStandIn) -> Iterator[Line]:
+def polled(aws: AwsStandIn) -> Iterator[PolledQueue]:
     """A new queue and handler."""
-    line = Line(aws)
-    yield line
-    for url in (line.url, line.dead):
+    polled = PolledQueue(aws)
+    yield polled
+    for url in (polled.url, polled.dead):
         aws.client.call(SQS, "DeleteQueue", {"QueueUrl": url})
 
 
-def test_an_empty_queue_invokes_nothing(line: Line) -> None:
+def test_an_empty_queue_invokes_nothing(polled: PolledQueue) -> None:
     """Without messages there is no invocation."""
-    assert (line.poller.poll(), line.events) == (0, [])
+    assert (polled.poller.poll(), polled.events) == (0, [])
 
 
-def test_messages_that_are_not_reported_are_done(line: Line) -> None:
-    """A batch without failures leaves the queue."""
-    line.send("a", "b")
-    assert line.poller.poll() == 2
-    assert (line.poller.poll(), line.seen, line.left(line.url)) == (0, [["a", "b"]], 0)
+def test_messages_without_a_reported_failure_are_deleted(polled: PolledQueue) -> None:
+    """A batch without failures is deleted from the queue."""
+    polled.send("a", "b")
+    assert polled.poller.poll() == 2
+    assert (polled.poller.poll(), polled.batches, polled.left(polled.url)) == (0, [["a", "b"]], 0)
 
 
-def test_partial_failures_stay_and_come_back(line: Line) -> None:
-    """Only what was reported is delivered again, until it is no longer reported."""
-    line.failing = {"b"}
-    line.send("a", "b", "c")
-    line.poller.poll()
-    line.poller.poll()
-    line.failing = set()
-    line.poller.poll()
-    assert line.seen == [["a", "b", "c"], ["b"], ["b"]]
-    assert line.left(line.url) == 0
+def test_partial_failures_are_redelivered(polled: PolledQueue) -> None:
+    """Only reported messages are delivered again, until they are no longer reported."""
+    polled.failing = {"b"}
+    polled.send("a", "b", "c")
+    polled.poller.poll()
+    polled.poller.poll()
+    polled.failing = set()
+    polled.poller.poll()
+    assert polled.batches == [["a", "b", "c"], ["b"], ["b"]]
+    assert polled.left(polled.url) == 0
 
 
-def test_batches_are_of_ten(line: Line) -> None:
-    """No batch is larger than ten, and none is lost between two."""
-    line.send(*(f"{number:02}" for number in range(12)))
-    assert [line.poller.poll(), line.poller.poll(), line.poller.poll()] == [10, 2, 0]
+def test_batches_have_at_most_ten_messages(polled: PolledQueue) -> None:
+    """No batch has more than ten messages, and no message is lost."""
+    polled.send(*(f"{number:02}" for number in range(12)))
+    assert [polled.poller.poll(), polled.poller.poll(), polled.poller.poll()] == [10, 2, 0]
 
 
-def test_dead_letters_after_five_receives(line: Line) -> None:
+def test_dead_letters_after_five_receives(polled: PolledQueue) -> None:
     """A message that fails five times is moved to the dead letters by the queue's own policy."""
-    line.failing = {"poison"}
-    line.send("poison", "good")
+    polled.failing = {"poison"}
+    polled.send("poison", "good")
     for _ in range(7):
-        line.poller.poll()
+        polled.poller.poll()
     counts = [
         record["attributes"]["ApproximateReceiveCount"]
-        for event in line.events
+        for event in polled.events
         for record in event["Records"]
         if record["body"] == "poison"
     ]
     assert counts == ["1", "2", "3", "4", "5"]
-    assert (line.left(line.url), line.left(line.dead)) == (0, 1)
+    assert (polled.left(polled.url), polled.left(polled.dead)) == (0, 1)
 
 
-def test_an_exception_fails_the_whole_batch(line: Line) -> None:
+def test_an_exception_fails_the_whole_batch(polled: PolledQueue) -> None:
     """If the handler raises, no message is deleted, and the error is reported."""
-    line.response = ValueError("no")
-    line.send("a", "b")
-    line.poller.poll()
-    assert [str(error) for error in line.errors] == ["no"]
-    assert line.left(line.url) == 2
+    polled.response = ValueError("no")
+    polled.send("a", "b")
+    polled.poller.poll()
+    assert [str(error) for error in polled.errors] == ["no"]
+    assert polled.left(polled.url) == 2
 
 
-def test_the_event_is_the_one_of_aws(line: Line) -> None:
+def test_the_event_has_the_documented_format(polled: PolledQueue) -> None:
     """Each record has the fields, in the types, that AWS documents for an SQS event."""
-    line.send('{"ä": 1}')
-    line.poller.poll()
-    (record,) = line.events[0]["Records"]
+    polled.send('{"ä": 1}')
+    polled.poller.poll()
+    (record,) = polled.events[0]["Records"]
     assert set(record) == {"messageId", "receiptHandle", "body", "attributes", "messageAttributes", "md5OfBody",
                            "eventSource", "eventSourceARN", "awsRegion"}  # fmt: skip
     assert (record["body"], record["eventSource"], record["awsRegion"]) == ('{"ä": 1}', "aws:sqs", "eu-central-1")
-    assert (record["eventSourceARN"], record["messageAttributes"]) == (line.arn, {})
+    assert (record["eventSourceARN"], record["messageAttributes"]) == (polled.arn, {})
     times = ("SentTimestamp", "ApproximateFirstReceiveTimestamp")
     assert [len(record["attributes"][name]) for name in times] == [13, 13]
     assert record["attributes"]["ApproximateReceiveCount"] == "1"
 
 
-def test_message_attributes_come_along(line: Line) -> None:
+def test_message_attributes_are_passed_on(polled: PolledQueue) -> None:
     """A message attribute has Lambda's spelling."""
     attribute = {"content-type": {"DataType": "String", "StringValue": "application/cloudevents+json"}}
-    message = {"QueueUrl": line.url, "MessageBody": "{}", "MessageAttributes": attribute}
-    line.aws.client.call(SQS, "SendMessage", message)
-    line.poller.poll()
+    message = {"QueueUrl": polled.url, "MessageBody": "{}", "MessageAttributes": attribute}
+    polled.aws.client.call(SQS, "SendMessage", message)
+    polled.poller.poll()
     expected = {"stringValue": "application/cloudevents+json", "dataType": "String", "stringListValues": [],
                 "binaryListValues": []}  # fmt: skip
-    assert expected == line.events[0]["Records"][0]["messageAttributes"]["content-type"]
+    assert expected == polled.events[0]["Records"][0]["messageAttributes"]["content-type"]
 
 
-def test_the_context_is_one_of_lambda(line: Line) -> None:
-    """Each invocation has a request id of its own, and the names that the logger reads."""
-    line.send("a")
-    line.poller.poll()
-    line.send("b")
-    line.poller.poll()
-    first, second = line.contexts
+def test_the_context_is_like_that_of_lambda(polled: PolledQueue) -> None:
+    """Each invocation has its own request id, and the names that the logger reads."""
+    polled.send("a")
+    polled.poller.poll()
+    polled.send("b")
+    polled.poller.poll()
+    first, second = polled.contexts
     assert first.aws_request_id != second.aws_request_id
     assert first.invoked_function_arn.endswith(f":function:{first.function_name}")
     assert first.get_remaining_time_in_millis() == 60_000
@@ -167,7 +167,7 @@ def test_the_context_is_one_of_lambda(line: Line) -> None:
 
 @pytest.mark.parametrize("queue", [REQUESTS, DEAD_LETTERS])
 def test_a_message_is_hidden_for_six_invocations(aws: AwsStandIn, queue: str) -> None:
-    """As in the template: no message is redelivered while an invocation may handle it."""
+    """As in the template, the visibility timeout is six times the function's timeout."""
     asked = {"QueueUrl": aws.queue_urls[queue], "AttributeNames": ["VisibilityTimeout"]}
     hidden = int(aws.client.call(SQS, "GetQueueAttributes", asked)["Attributes"]["VisibilityTimeout"])
     assert hidden * 1000 == 6 * LambdaContext("any").get_remaining_time_in_millis()
@@ -175,7 +175,7 @@ def test_a_message_is_hidden_for_six_invocations(aws: AwsStandIn, queue: str) ->
 
 @pytest.mark.parametrize("response", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}])
 def test_these_answers_mean_success(response: Any) -> None:
-    """An empty answer or list means that all is done, as AWS documents."""
+    """An empty answer or list means success, as AWS documents."""
     assert failed_ids(response, {"a", "b"}) == set()
 
 

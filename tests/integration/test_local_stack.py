@@ -36,7 +36,7 @@ def local(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The single line on stderr of a command that did nothing."""
+    """The single line on stderr of a refused command."""
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     (line,) = done.stderr.splitlines()
@@ -49,22 +49,22 @@ def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def test_the_samples_run_to_their_verdicts() -> None:
-    """`make run JSON=1`: every sample reaches its verdict, and stdout holds CloudEvents and nothing else."""
+    """`make run JSON=1`: every sample gets its verdict, and stdout contains only CloudEvents."""
     done = local("run", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     events = lines_of(done)
     assert [fault for event in events for fault in cloudevent_faults(event)] == []
     (summary,) = filter(is_summary, events)
     assert summary["data"]["outcome"] == "detached"
-    said = sorted((event["data"]["verdict"], event["data"]["detail"]) for event in events if not is_summary(event))
-    assert len(said) == len(SAMPLES)
+    outcomes = sorted((event["data"]["verdict"], event["data"]["detail"]) for event in events if not is_summary(event))
+    assert len(outcomes) == len(SAMPLES)
     for expected in set(SAMPLES.values()):
-        times = sum(expected in pair for pair in said)
+        times = sum(expected in pair for pair in outcomes)
         assert times >= list(SAMPLES.values()).count(expected), expected
 
 
 def test_one_event_for_people(tmp_path: Path) -> None:
-    """For an own event the table shows the verdict; a failed verdict counts."""
+    """For the user's own event, the table shows the verdict."""
     own = tmp_path / "own.json"
     own.write_text(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
     done = local("run", "--event", str(own))
@@ -83,7 +83,7 @@ def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "expected"),
     [
         (["--cloud", "env"], "EVENT=file.json"),
         (["--cloud", "env", "--scenario", "locked"], "leave out CLOUD=env"),
@@ -91,13 +91,13 @@ def test_an_event_that_cannot_be_read(tmp_path: Path, name: str) -> None:
         (["--event", "events/sqs_event.json"], "`body`"),
     ],
 )
-def test_what_does_not_go_together_is_refused(options: list[str], said: str) -> None:
+def test_conflicting_arguments_are_refused(options: list[str], expected: str) -> None:
     """No argument is ignored silently, and samples are not sent to a real cloud."""
-    assert said in sentence_of(local("run", *options))
+    assert expected in sentence_of(local("run", *options))
 
 
 def test_a_real_cloud_without_variables() -> None:
-    """CLOUD=env without OS_ variables names them."""
+    """CLOUD=env without OS_ variables gives an error that names them."""
     assert "OS_AUTH_URL" in sentence_of(local("run", "--cloud", "env", "--event", "events/detach_bare.json"))
 
 
@@ -167,7 +167,7 @@ def test_a_real_cloud_that_refuses_the_login() -> None:
 
 
 def test_servers_of_the_simulator() -> None:
-    """The table of servers shows where ids come from: name, system, disks, and which is the system disk."""
+    """The servers are listed with name, operating system and disks, and the system disk is marked."""
     rows = {row["server_id"]: row for row in lines_of(local("servers", "--json"))}
     assert [rows[id_]["os"] for id_ in (SERVER, WINDOWS_SERVER)] == ["linux", "windows"]
     disks = {disk["volume_id"]: disk for disk in rows[SERVER]["disks"]}
@@ -176,7 +176,7 @@ def test_servers_of_the_simulator() -> None:
 
 
 def test_servers_for_people() -> None:
-    """Without JSON the same is a table."""
+    """Without JSON, the servers are a table."""
     done = local("servers")
     assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "A simulated cloud" in done.stderr
@@ -200,6 +200,6 @@ def test_the_stack_runs_in_this_process(stack: Stack) -> None:
 
 
 def test_every_sample_has_an_expectation() -> None:
-    """What `make run` sends is there, and every request sample is sent."""
+    """`make run` sends exactly the existing request samples."""
     present = {path.name for path in EVENTS.glob("*.json") if not path.name.startswith("sqs_")}
     assert present == set(SAMPLES)

@@ -1,4 +1,4 @@
-"""The local webhook endpoint: the behaviour of a Function URL, and the command that sends."""
+"""The local webhook endpoint behaves like a Function URL; and `make send`."""
 
 import base64
 import http.client
@@ -22,7 +22,7 @@ from tools.sender import LOCAL_SECRET, send
 
 
 class Echo:
-    """A handler that records its events, and raises if a header says so."""
+    """A handler that records its events, and raises if a header asks for it."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -50,33 +50,33 @@ def url(echo: Echo) -> Iterator[FunctionUrl]:
     body=st.binary(),
     kind=st.sampled_from(["application/json", "text/plain; charset=utf-8", "application/cloudevents+json", "", "x"]),
 )
-def test_the_bytes_arrive_as_they_were_sent(body: bytes, kind: str) -> None:
-    """As text or as base64, what is signed is what the handler sees."""
+def test_the_body_arrives_unchanged(body: bytes, kind: str) -> None:
+    """The handler gets the signed bytes, whether the event has text or base64."""
     assert http_request_of(payload("POST", "/", [("Content-Type", kind)], body)).body == body
 
 
-def test_headers_become_one_in_lower_case() -> None:
-    """Lambda joins headers of the same name by a comma."""
+def test_repeated_headers_are_joined() -> None:
+    """Like Lambda, it joins headers of the same name with a comma, in lower case."""
     event = payload("POST", "/a?b=c", [("X-A", "1"), ("x-a", "2")], b"")
     assert event["headers"] == {"x-a": "1,2"}
     assert (event["rawPath"], event["rawQueryString"]) == ("/a", "b=c")
 
 
 def test_the_handler_answers(url: FunctionUrl, echo: Echo) -> None:
-    """Status, headers and body are the handler's."""
+    """Status, headers and body come from the handler."""
     answer = requests.post(url.address, data=b"\xff", headers={"X-Status": "422"}, timeout=5)
     assert (answer.status_code, answer.headers["X-Answer"], answer.json()) == (422, "1", {"ok": True})
     assert base64.b64decode(echo.events[0]["body"]) == b"\xff"
 
 
 def test_a_broken_handler_is_502(url: FunctionUrl) -> None:
-    """As behind a real Function URL, and the error is not shown."""
+    """The answer is that of a real Function URL, without the error."""
     answer = requests.post(url.address, headers={"X-Status": "0"}, timeout=5)
     assert (answer.status_code, answer.text) == (502, "Internal Server Error")
 
 
-def test_pages_are_the_local_servers_own(url: FunctionUrl, echo: Echo) -> None:
-    """GET of a page shows it, and lets it load nothing; any other request goes to the handler."""
+def test_the_local_server_serves_its_pages(url: FunctionUrl, echo: Echo) -> None:
+    """A GET of a page returns it with a strict content policy; other requests go to the handler."""
     answer = requests.get(url.address, timeout=5)
     assert answer.text == "<h1>page</h1>"
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -94,7 +94,7 @@ def test_pages_are_the_local_servers_own(url: FunctionUrl, echo: Echo) -> None:
         ({"Content-Length": str(LARGEST + 1)}, 413),
     ],
 )
-def test_lengths_that_are_not_read(headers: dict[str, str], status: int, url: FunctionUrl, echo: Echo) -> None:
+def test_invalid_lengths_are_refused(headers: dict[str, str], status: int, url: FunctionUrl, echo: Echo) -> None:
     """Requests that Lambda would refuse do not reach the handler."""
     connection = http.client.HTTPConnection(urlsplit(url.address).netloc, timeout=5)
     connection.putrequest("POST", "/")
@@ -112,7 +112,7 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        pytest.param(POST + b"Content-Length: 9\r\n\r\n{}", b"408", id="a body that stays away"),
+        pytest.param(POST + b"Content-Length: 9\r\n\r\n{}", b"408", id="a missing body"),
         pytest.param(POST + b"Content-Length: 2\r\nContent-Length: 9\r\n\r\n{}", b"411", id="two lengths"),
         pytest.param(POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}", b"200", id="one length twice"),
         pytest.param(POST + b"Content-Length: 1,2\r\n\r\n{}", b"411", id="a list of lengths"),
@@ -124,8 +124,8 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
         pytest.param(POST + b"X-A: 1\r\n 2\r\nContent-Length: 0\r\n\r\n", b"200", id="a folded header"),
     ],
 )
-def test_a_sender_that_dawdles_or_lies_is_answered(sent: bytes, status: bytes, echo: Echo) -> None:
-    """A slow connection is cut off, and each connection gets its own answer."""
+def test_slow_or_inconsistent_requests_are_answered(sent: bytes, status: bytes, echo: Echo) -> None:
+    """A slow or malformed request gets an error status and does not reach the handler."""
     with FunctionUrl(echo, patience=0.3) as url, socket.create_connection(("127.0.0.1", url.server_port), 5) as sender:
         sender.sendall(sent)
         answer = sender.recv(100)
@@ -133,16 +133,16 @@ def test_a_sender_that_dawdles_or_lies_is_answered(sent: bytes, status: bytes, e
     assert bool(echo.events) is (status in (b"200", b"100"))
 
 
-def test_headers_that_never_end_are_given_up(echo: Echo) -> None:
-    """The connection is closed, and other senders are answered meanwhile."""
+def test_endless_headers_time_out(echo: Echo) -> None:
+    """The connection is closed, and other senders are answered in the meantime."""
     with FunctionUrl(echo, patience=0.3) as url, socket.create_connection(("127.0.0.1", url.server_port), 5) as sender:
         sender.sendall(POST)
         assert requests.post(url.address, timeout=5).status_code == 200
         assert sender.recv(100) == b""
 
 
-def test_a_port_that_is_taken(url: FunctionUrl) -> None:
-    """The error is a sentence with the port, which `make serve` prints."""
+def test_a_port_in_use_is_reported(url: FunctionUrl) -> None:
+    """The error is a sentence with the port."""
     port = urlsplit(url.address).port or 0
     with pytest.raises(PortTaken, match=f"Port {port} cannot be used"):
         FunctionUrl(Echo(), port)
@@ -168,7 +168,7 @@ def test_send_shows_the_answer(status: str, expected: Exit, capsys: pytest.Captu
     assert {"webhook-id", "webhook-timestamp", "webhook-signature"} <= set(seen[0]["headers"])
 
 
-def test_several_cloudevents_are_one_batch_and_bare_requests_go_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_send_batches_cloudevents_but_not_bare_requests(capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Any] = []
 
     def handler(event: dict[str, Any], _: Any) -> dict[str, Any]:
@@ -190,23 +190,23 @@ def test_several_cloudevents_are_one_batch_and_bare_requests_go_one_by_one(capsy
 
 
 @pytest.mark.parametrize(
-    ("url", "secret", "said"),
+    ("url", "secret", "expected"),
     [
         ("http://127.0.0.1:1/", LOCAL_SECRET, "make serve"),
         ("nonsense", LOCAL_SECRET, "has to begin with http:// or https://"),
         ("http://127.0.0.1:1/", "whsec_x", "SECRET must be"),
     ],
 )
-def test_send_says_what_is_wrong(url: str, secret: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence on stderr, no traceback, and the status for no request."""
+def test_send_reports_an_error(url: str, secret: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error is one sentence on stderr, with the exit status for usage errors."""
     assert send(["{}"], url, secret) is Exit.USAGE
     shown = capsys.readouterr()
-    assert said in shown.err
+    assert expected in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
 
 
-def test_a_request_that_may_have_been_accepted_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_with_an_unknown_outcome_is_open(capsys: pytest.CaptureFixture[str]) -> None:
     """If the connection breaks after the request was sent, the outcome is unknown, and a retry is safe."""
 
     with scripted_server() as script:

@@ -1,4 +1,4 @@
-"""The key of our own messages in Secrets Manager: its signatures are accepted, also after a rotation."""
+"""The key of our own messages in Secrets Manager: its MACs are accepted, also after a rotation."""
 
 import json
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from shared.ports import AwsTrouble
 
 @dataclass
 class Key:
-    """A secret of its own; `process` is another process that uses it, on one virtual clock."""
+    """A new secret; `process` creates another process that uses it, on one virtual clock."""
 
     aws: AwsStandIn
     name: str = field(default_factory=lambda: f"volume-detach/message-key-{uuid4()}")
@@ -37,16 +37,16 @@ def key(aws: AwsStandIn) -> Key:
     return Key(aws)
 
 
-def test_signatures_of_one_process_are_accepted_by_another(key: Key) -> None:
-    """Another text or another MAC is not accepted."""
+def test_a_mac_of_one_process_is_accepted_by_another(key: Key) -> None:
+    """The MAC is accepted for its text only."""
     mac = key.process().mac("text")
     assert key.process().is_mac("text", mac)
     assert not key.process().is_mac("Text", mac)
     assert not key.process().is_mac("text", mac[:-1])
 
 
-def test_a_key_is_replaced_while_messages_are_under_way(key: Key) -> None:
-    """Messages signed with the old key stay valid, also those that another process still signs with it."""
+def test_a_key_can_be_replaced_while_messages_are_in_the_queue(key: Key) -> None:
+    """Messages with the old key stay valid, including those that another process still signs with it."""
     old, other = key.process(), key.process()
     signed = old.mac("text")
     assert other.is_mac("text", signed)
@@ -67,7 +67,7 @@ def test_a_process_learns_of_a_new_key_from_a_message(key: Key) -> None:
     assert process.is_mac("text", key.process().mac("text"))
 
 
-def test_a_key_before_the_one_before_is_not_accepted(key: Key) -> None:
+def test_only_the_previous_key_is_still_accepted(key: Key) -> None:
     """After two rotations, messages from before the first are invalid."""
     mac = key.process().mac("text")
     key.replace({"key": "second" * 8})
@@ -75,8 +75,8 @@ def test_a_key_before_the_one_before_is_not_accepted(key: Key) -> None:
     assert not key.process().is_mac("text", mac)
 
 
-def test_a_forger_does_not_make_us_read_secrets(key: Key) -> None:
-    """However many messages fail, each version of the secret is read once in a while, the one that is not there too."""
+def test_forged_messages_do_not_cause_many_reads(key: Key) -> None:
+    """However many messages fail, each version of the secret is read at most once per interval."""
     reads = 0
     call = key.aws.client.call
 
@@ -94,8 +94,8 @@ def test_a_forger_does_not_make_us_read_secrets(key: Key) -> None:
     assert reads == 4
 
 
-def test_a_new_version_does_not_change_since_when_there_is_a_key(key: Key) -> None:
-    """What is older than the first key may be without a MAC; that this does not move with a rotation is the point."""
+def test_a_rotation_does_not_change_the_date_of_the_first_key(key: Key) -> None:
+    """Messages older than the first key need no MAC, so a rotation must not change that date."""
     since = key.process().since()
     assert abs(since - datetime.now(UTC)) < timedelta(minutes=1)
     key.replace({"key": "second" * 8})
@@ -104,15 +104,15 @@ def test_a_new_version_does_not_change_since_when_there_is_a_key(key: Key) -> No
 
 @pytest.mark.parametrize("value", [{"key": "short"}, {"key": None}, {}, [], "text", {"KEY": "first" * 8}])
 def test_an_invalid_key_is_reported(key: Key, value: object) -> None:
-    """Nothing is signed with it, and the error names the secret without its value."""
+    """No message is signed with it, and the error names the secret without its value."""
     key.replace(value)
     with pytest.raises(AwsTrouble, match=f"the secret {key.name} must be") as raised:
         key.process().mac("text")
     assert "short" not in str(raised.value)
 
 
-def test_a_secret_that_is_not_there_is_said(aws: AwsStandIn) -> None:
-    """Nothing is signed, and nothing is accepted without a key."""
+def test_a_missing_secret_is_reported(aws: AwsStandIn) -> None:
+    """Without a key, no MAC is made or accepted."""
     process = MessageKey(Secrets(aws.client), "nowhere")
     for ask in (lambda: process.mac("text"), lambda: process.is_mac("text", "0"), process.since):
         with pytest.raises(AwsTrouble, match="ResourceNotFoundException"):

@@ -1,4 +1,4 @@
-"""A server that is moved keeps its disk under a new attachment, which clouds show in different ways."""
+"""A moved server keeps its disk under a new attachment, which clouds show in different ways."""
 
 import json
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from simulator import MOVES, Behaviour, What
 from tests.stack import Bench
 
 NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS = (2, 96), (2, 60), (2, 50)
-TELLING = pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS])
+CLOUD_VERSIONS = pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS])
 KINDS = pytest.mark.parametrize("kind", [*MOVES, "shelve", "swap"])
 
 
 def cloud(newest: tuple[int, int] = NEWEST, records: bool = True) -> Bench:
-    """A cloud that tells `bdm_uuid` (from 2.89), or the ends of action records (2.58), or only their begin."""
+    """A cloud that shows `bdm_uuid` (from 2.89), the ends of action records (from 2.58), or only their starts."""
     bench = Bench()
     bench.cloud.deployment.max_compute_version = newest
     bench.cloud.deployment.instance_actions = records
@@ -24,7 +24,7 @@ def cloud(newest: tuple[int, int] = NEWEST, records: bool = True) -> Bench:
 
 
 def moved(bench: Bench, kind: str, disk: str) -> None:
-    """Move the server from begin to end, which takes a minute; an hour later it is long over."""
+    """Move the server completely, which takes a minute."""
     if kind == "shelve":
         bench.world.shelve(bench.server)
         bench.clock.sleep(60)
@@ -38,7 +38,7 @@ def moved(bench: Bench, kind: str, disk: str) -> None:
 
 
 def attached_again(bench: Bench, _kind: str, disk: str) -> None:
-    """Somebody else detaches the disk, and attaches it again."""
+    """Detach the disk and attach it again, as somebody else."""
     bench.world.begin_detach(bench.server, disk)
     bench.clock.sleep(30)
     bench.world.attach(bench.server, disk)
@@ -50,7 +50,7 @@ def current(bench: Bench, disk: str) -> str | None:
 
 
 def first_look(bench: Bench, disk: str, **asked: Any) -> None:
-    """A request that is looked at while its disk is busy: the attachment is followed, no DELETE is sent."""
+    """Look at a request while its disk is busy: the attachment is followed, and no DELETE is sent."""
     bench.world.set_volume(disk, status="backing-up")
     bench.queue.put(bench.request(disk, **asked))
     bench.step()
@@ -68,16 +68,16 @@ def deletes(bench: Bench) -> list[str | None]:
     return [entry.attachment_id for entry in bench.world.history if entry.what is What.DELETE_ACCEPTED]
 
 
-Happens = Callable[[Bench, str, str], None]
+Step = Callable[[Bench, str, str], None]
 
 
-@TELLING
+@CLOUD_VERSIONS
 @KINDS
 @pytest.mark.parametrize("named", [False, True])
 def test_disk_of_a_server_that_moved_between_two_looks_is_detached(
     newest: tuple[int, int], kind: str, named: bool
 ) -> None:
-    """The new attachment is adopted, detached by one DELETE, and named in the verdict beside the first one."""
+    """The new attachment is adopted and detached by one DELETE, and the verdict has both attachments."""
     bench = cloud(newest)
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     old = current(bench, disk)
@@ -91,11 +91,11 @@ def test_disk_of_a_server_that_moved_between_two_looks_is_detached(
     assert deletes(bench) == [new]
 
 
-@TELLING
+@CLOUD_VERSIONS
 @KINDS
 @pytest.mark.parametrize("named", [False, True])
 def test_request_that_is_older_than_the_move_is_carried_out(newest: tuple[int, int], kind: str, named: bool) -> None:
-    """No attach has begun since the request, and a move accounts for the attachment: it is the one that was meant."""
+    """No attach has begun since the request, and a move explains the new attachment, so it is detached."""
     bench = cloud(newest)
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     asked = {"requested_at": bench.clock().isoformat()} | ({"attachment_id": current(bench, disk)} if named else {})
@@ -107,7 +107,7 @@ def test_request_that_is_older_than_the_move_is_carried_out(newest: tuple[int, i
 
 @KINDS
 def test_redelivered_message_finds_the_moved_disk(kind: str) -> None:
-    """The message was delivered before, and the server was moved in between."""
+    """The server was moved between two deliveries of the message."""
     bench = cloud()
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     message = bench.queue.put(bench.request(disk))
@@ -119,7 +119,7 @@ def test_redelivered_message_finds_the_moved_disk(kind: str) -> None:
 
 @KINDS
 def test_dry_run_after_a_move_would_detach(kind: str) -> None:
-    """It reports what a request of the same time would do, and changes nothing."""
+    """A dry run reports what a request of the same time would do."""
     bench = cloud()
     disk = bench.disk()
     asked = bench.request(disk, requested_at=bench.clock().isoformat(), dry_run=True)
@@ -131,8 +131,8 @@ def test_dry_run_after_a_move_would_detach(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [*MOVES, "swap"])
 @pytest.mark.parametrize("followed", [False, True])
-def test_cloud_that_keeps_no_records_leaves_it_unknown(kind: str, followed: bool) -> None:
-    """Neither a binding nor a record decides: the disk stays, and the verdict says that the cause is unknown."""
+def test_without_records_the_cause_stays_unknown(kind: str, followed: bool) -> None:
+    """Without a binding and records, the disk stays attached, and the verdict says that the cause is unknown."""
     bench = cloud(RECORDS_WITH_ENDS, records=False)
     disk = bench.disk()
     old, asked = current(bench, disk), bench.request(disk, requested_at=bench.clock().isoformat())
@@ -148,9 +148,9 @@ def test_cloud_that_keeps_no_records_leaves_it_unknown(kind: str, followed: bool
     assert current(bench, disk) == data["evidence"]["after"]["attachment"]["attachment_id"] != old
 
 
-@TELLING
+@CLOUD_VERSIONS
 def test_disk_that_somebody_attached_again_is_left_alone(newest: tuple[int, int]) -> None:
-    """The followed attachment is gone, as requested; the new one stays."""
+    """The followed attachment is gone, and the new one is left alone."""
     bench = cloud(newest)
     disk = bench.disk()
     first_look(bench, disk)
@@ -159,9 +159,9 @@ def test_disk_that_somebody_attached_again_is_left_alone(newest: tuple[int, int]
     assert current(bench, disk)
 
 
-@TELLING
+@CLOUD_VERSIONS
 def test_disk_attached_again_since_the_request_is_left_alone(newest: tuple[int, int]) -> None:
-    """The request came too late: the attachment that it meant is gone."""
+    """The attachment that the request means is gone, and the new one is left alone."""
     bench = cloud(newest)
     disk = bench.disk()
     asked = bench.request(disk, requested_at=bench.clock().isoformat())
@@ -172,24 +172,24 @@ def test_disk_attached_again_since_the_request_is_left_alone(newest: tuple[int, 
     assert "somebody attached the volume" in data["explanation"]
 
 
-@pytest.mark.parametrize("happens", [(attached_again, moved), (moved, attached_again)])
+@pytest.mark.parametrize("steps", [(attached_again, moved), (moved, attached_again)])
 @pytest.mark.parametrize("newest", [RECORDS_WITH_ENDS, RECORDS_WITHOUT_ENDS])
-def test_records_that_leave_two_readings_tell_nothing(newest: tuple[int, int], happens: tuple[Happens, ...]) -> None:
-    """Attached again and moved, in whichever order: the disk is left alone, "detached" said only if it is proven."""
+def test_ambiguous_records_prove_nothing(newest: tuple[int, int], steps: tuple[Step, ...]) -> None:
+    """After an attach and a move in either order, the disk is left alone, and `detached` needs proof."""
     bench = cloud(newest)
     disk = bench.disk()
     first_look(bench, disk)
-    for one in happens:
+    for one in steps:
         one(bench, "resize", disk)
         bench.clock.sleep(100)
     data = verdict(bench)
     assert data["detail"] in ("superseded", "replaced_by_newer")
-    assert data["detail"] == "superseded" or happens[-1] is attached_again
+    assert data["detail"] == "superseded" or steps[-1] is attached_again
     assert deletes(bench) == []
 
 
-def test_disk_attached_while_its_server_was_shelved_is_not_taken_for_a_moved_one() -> None:
-    """By its time it looks moved, since it gets that at the unshelve; but an attach has begun since the request."""
+def test_disk_attached_while_its_server_was_shelved_has_not_moved() -> None:
+    """Its attachment gets its time at the unshelve, as after a move, but the records have an attach."""
     bench = cloud()
     disk = bench.disk()
     asked = bench.request(disk, requested_at=bench.clock().isoformat())
@@ -205,8 +205,8 @@ def test_disk_attached_while_its_server_was_shelved_is_not_taken_for_a_moved_one
     assert (verdict(bench)["detail"], deletes(bench)) == ("superseded", [])
 
 
-def test_no_detach_is_begun_while_a_disk_has_two_attachments() -> None:
-    """During a live migration both of them name the server; the request waits, and ends well."""
+def test_no_detach_begins_while_a_disk_has_two_attachments() -> None:
+    """The request waits for the end of a live migration, and then detaches the disk."""
     bench = cloud()
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     first_look(bench, disk)
@@ -222,8 +222,8 @@ def test_no_detach_is_begun_while_a_disk_has_two_attachments() -> None:
 @pytest.mark.parametrize("offload", [True, False])
 @pytest.mark.parametrize("newest", [NEWEST, RECORDS_WITH_ENDS])
 @pytest.mark.parametrize("ago", [0, 600])
-def test_shelved_server_lets_go_of_its_disk(offload: bool, newest: tuple[int, int], ago: int) -> None:
-    """Off its host or not: the DELETE is sent with a microversion that may, and the list and the volume prove it."""
+def test_disk_of_a_shelved_server_is_detached(offload: bool, newest: tuple[int, int], ago: int) -> None:
+    """The disk is detached whether or not the server is offloaded, with a microversion that allows it."""
     bench = cloud(newest)
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     bench.world.shelve(bench.server, offload=offload)
@@ -233,16 +233,16 @@ def test_shelved_server_lets_go_of_its_disk(offload: bool, newest: tuple[int, in
     assert (verdict(bench)["detail"], len(deletes(bench)), current(bench, disk)) == ("detached_now", 1, None)
 
 
-def test_cloud_that_refuses_the_microversion_of_the_delete_is_asked_without() -> None:
-    """Nothing was begun by it, so the next look sends one that the cloud understands."""
+def test_delete_is_repeated_without_a_refused_microversion() -> None:
+    """The refused DELETE had no effect, so the next look sends one without the microversion."""
     bench = cloud((2, 10))
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     bench.queue.put(bench.request(disk))
     assert (verdict(bench)["detail"], len(deletes(bench))) == ("detached_now", 1)
 
 
-def test_dead_host_is_tried_again_until_the_server_is_evacuated() -> None:
-    """409 `Service is unavailable` is no end: after an evacuation the same disk is detached."""
+def test_detach_from_a_dead_host_works_after_an_evacuation() -> None:
+    """The DELETE is repeated after 409 `Service is unavailable`, and works after the evacuation."""
     bench = cloud()
     disk = bench.disk(behaviour=Behaviour(seconds=2))
     bench.world.set_server(bench.server, host_up=False)

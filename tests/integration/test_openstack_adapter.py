@@ -1,4 +1,4 @@
-"""Reads of both planes: objects that exist, answers that deny them, and unknown outcomes."""
+"""Reads of both planes: existing objects, missing objects, and unknown outcomes."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -31,7 +31,7 @@ def trouble_of(operation: str, site: Site) -> CloudTrouble:
 
 
 def test_a_volume_is_read(site: Site) -> None:
-    """Status, attachment, its time (UTC, which the wire does not say) and its metadata arrive."""
+    """A volume is read with status, metadata and attachment; times without a zone are UTC."""
     site.world.set_volume(site.volume, metadata={"detach_protection": "true"}, bootable=True, multiattach=True)
     volume = site.connect().volume(site.volume).value
     assert volume is not None
@@ -43,7 +43,7 @@ def test_a_volume_is_read(site: Site) -> None:
 
 
 def test_an_attachment_to_a_host_belongs_to_no_server(site: Site) -> None:
-    """Beside ours or alone, without a server or a host name as recorded of a real Cinder, it is not one of ours."""
+    """An attachment without a server id, as recorded from a real Cinder, is ignored."""
     site.world.set_volume(site.volume, multiattach=True, on_a_host=True)
     cloud = site.connect()
     volume = cloud.volume(site.volume).value
@@ -57,7 +57,7 @@ def test_an_attachment_to_a_host_belongs_to_no_server(site: Site) -> None:
 
 
 def test_a_server_is_read(site: Site) -> None:
-    """All that the gates ask about arrives: states, lock, root device, metadata."""
+    """A server is read with all fields for the gates: states, lock, root device, metadata."""
     site.world.set_server(site.server, locked=True, task_state="powering-off", name="db-01")
     server = site.connect().server(site.server).value
     assert server is not None
@@ -69,7 +69,7 @@ def test_a_server_is_read(site: Site) -> None:
 @pytest.mark.parametrize("shape", ListShape)
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_the_list_in_every_shape(site: Site, shape: ListShape, count: int) -> None:
-    """An array, a single object, under either key: the same attachments."""
+    """An array or a single object, under either key, gives the same attachments."""
     site.deployment.list_shape = shape
     server = site.world.add_server().id
     volumes = [site.world.add_volume().id for _ in range(count)]
@@ -82,13 +82,13 @@ def test_the_list_in_every_shape(site: Site, shape: ListShape, count: int) -> No
 
 @pytest.mark.parametrize("body", ['{"volumeAttachments": {}}', '{"volumeAttachments": []}', '{"volumeAttachment": {}}'])
 def test_an_empty_list_in_every_shape(site: Site, body: str) -> None:
-    """No attachments, in any notation."""
+    """An empty list is read in every shape."""
     site.api.faults.add(Fault(faults.answer(200, body=body.encode()), operation="list_attachments"))
     assert site.connect().listing(site.server).value == ()
 
 
-def test_objects_that_the_service_denies_are_none(site: Site) -> None:
-    """Nova's and Cinder's own "not found" is an answer: there is no such thing in this project."""
+def test_objects_that_do_not_exist_are_none(site: Site) -> None:
+    """A "not found" of Nova or Cinder means that the object does not exist in this project."""
     cloud = site.connect()
     readings = [cloud.volume(NOWHERE), cloud.listing(NOWHERE), cloud.server(NOWHERE)]
     assert [reading.value for reading in readings] == [None, None, None]
@@ -108,8 +108,8 @@ NOT_FROM_THE_SERVICE: dict[str, Answer] = {
 
 @pytest.mark.parametrize("operation", READS)
 @pytest.mark.parametrize("name", NOT_FROM_THE_SERVICE)
-def test_a_404_of_somebody_else_is_not_absence(site: Site, operation: str, name: str) -> None:
-    """A gateway, a proxy or a wrong URL never makes a volume or server "gone"."""
+def test_a_404_of_another_component_is_not_absence(site: Site, operation: str, name: str) -> None:
+    """A 404 of a gateway or proxy, or for a wrong URL, never means that a volume or server is gone."""
     site.api.faults.add(Fault(faults.answer(NOT_FROM_THE_SERVICE[name]), operation=operation, times=None))
     classified = trouble_of(operation, site).classified
     assert classified.kind is not AnswerClass.DONE_VERIFY
@@ -125,8 +125,8 @@ def test_a_404_of_somebody_else_is_not_absence(site: Site, operation: str, name:
      b'{"volume": {"status": "in-use", "attachments": [{}]}, "server": {"status": 5}, "volumeAttachments": [5]}',
      b'{"volume": {"status": "in-use", "attachments": null}, "server": [], "volumeAttachments": null}'],
 )  # fmt: skip
-def test_an_unreadable_answer_is_trouble(site: Site, operation: str, body: bytes) -> None:
-    """A 200 without the requested object proves nothing, in particular not that nothing is attached."""
+def test_an_unreadable_answer_is_an_error(site: Site, operation: str, body: bytes) -> None:
+    """A 200 without the requested object proves nothing, in particular no detach."""
     site.api.faults.add(Fault(faults.answer(200, body=body), operation=operation, times=None))
     trouble = trouble_of(operation, site)
     assert (trouble.classified.kind, trouble.classified.code) == (AnswerClass.RECONCILE, "unreadable_answer")
@@ -136,7 +136,7 @@ def test_an_unreadable_answer_is_trouble(site: Site, operation: str, body: bytes
 @pytest.mark.parametrize("operation", READS)
 @pytest.mark.parametrize("status", [202, 204, 301, 302, 304, 400, 409, 429, 500, 502, 503, 504])
 def test_no_other_status_is_an_answer(site: Site, operation: str, status: int) -> None:
-    """Any other answer to a read counts as none."""
+    """An answer with any other status is an error, and the read is not repeated."""
     headers = {"location": f"{site.deployment.base_url}/v3"}
     site.api.faults.add(Fault(faults.answer(status, headers), operation=operation, times=None))
     trouble = trouble_of(operation, site)
@@ -146,8 +146,8 @@ def test_no_other_status_is_an_answer(site: Site, operation: str, status: int) -
 
 @pytest.mark.parametrize("operation", READS)
 @pytest.mark.parametrize("kind", ["RESET_BEFORE", "READ_TIMEOUT_BEFORE", "TRUNCATED"])
-def test_a_broken_connection_is_trouble(site: Site, operation: str, kind: str) -> None:
-    """No answer, or half of one, is evidence with status 0 and nothing else."""
+def test_a_broken_connection_is_an_error(site: Site, operation: str, kind: str) -> None:
+    """A missing or partial answer is an error, with status 0 in the evidence."""
     site.api.faults.add(Fault(getattr(faults, kind), operation=operation))
     trouble = trouble_of(operation, site)
     assert trouble.classified.kind is AnswerClass.RECONCILE
@@ -155,7 +155,7 @@ def test_a_broken_connection_is_trouble(site: Site, operation: str, kind: str) -
 
 
 def test_a_slow_answer_is_an_answer(site: Site) -> None:
-    """An answer that comes in pieces is put together."""
+    """An answer that arrives in pieces is read completely."""
     site.api.faults.add(Fault(faults.slow(0.02), operation="get_volume"))
     assert site.connect().volume(site.volume).value is not None
 
@@ -169,8 +169,8 @@ def test_an_old_cloud_is_read_without_microversion(site: Site) -> None:
     assert [call.status for call in site.api.calls if call.operation == "get_server"] == [406, 200]
 
 
-def test_the_image_names_the_system(site: Site) -> None:
-    """If the server does not name its system, its image is read, once for all servers."""
+def test_the_image_identifies_the_operating_system(site: Site) -> None:
+    """If the server's metadata has no operating system, its image is read, once for all servers."""
     image = site.world.add_image({"__os_type": "Windows"}).id
     servers = [site.world.add_server(image_id=image).id for _ in range(2)]
     cloud = site.connect()
@@ -179,18 +179,18 @@ def test_the_image_names_the_system(site: Site) -> None:
     assert site.count("get_image") == 1
 
 
-def test_the_image_is_not_asked_without_need(site: Site) -> None:
-    """A server that names its system, or was booted from a volume, needs one call."""
+def test_the_image_is_read_only_if_needed(site: Site) -> None:
+    """A server with a known operating system, or without an image, needs one call."""
     image = site.world.add_image({"__os_type": "Windows"}).id
-    telling = site.world.add_server(image_id=image, metadata={"metering.resourcespeccode": "physical.o2.linux"}).id
+    known = site.world.add_server(image_id=image, metadata={"metering.resourcespeccode": "physical.o2.linux"}).id
     cloud = site.connect()
-    assert [len(cloud.server(id_).calls) for id_ in (telling, site.server)] == [1, 1]
+    assert [len(cloud.server(id_).calls) for id_ in (known, site.server)] == [1, 1]
     assert site.count("get_image") == 0
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
 def test_the_image_is_never_required(site: Site, status: int) -> None:
-    """Without the image the system is unknown, the attempt is evidence, and the next look reads it again."""
+    """Without the image, the operating system is unknown, and the next look reads the image again."""
     image = site.world.add_image({"__os_type": "Linux"}).id
     server = site.world.add_server(image_id=image).id
     site.api.faults.add(Fault(faults.answer(bodies.html_error(status)), operation="get_image"))
@@ -211,19 +211,19 @@ def test_the_image_is_never_required(site: Site, status: int) -> None:
         (Behaviour(seconds=1), (2, 50), [Ended.UNKNOWN, Ended.UNKNOWN]),
     ],
 )
-def test_the_action_record_tells_how_a_detach_ended(
+def test_the_action_record_shows_the_end_of_a_detach(
     site: Site, behaviour: Behaviour, newest: tuple[int, int], expected: list[Ended]
 ) -> None:
-    """The record under the DELETE's own request id; a cloud without events in it tells failures only."""
+    """The record has the DELETE's request id; without events in it, it shows failures only."""
     site.deployment.max_compute_version = newest
     site.world.set_volume(site.volume, behaviour=behaviour)
     cloud = site.connect()
     cloud.check()
     receipt = cloud.detach(site.server, site.volume).value.receipt
     assert receipt is not None
-    told = [cloud.ended(site.server, receipt).value]
+    before = cloud.ended(site.server, receipt).value
     site.clock.sleep(2)
-    assert expected == [*told, cloud.ended(site.server, receipt).value]
+    assert expected == [before, cloud.ended(site.server, receipt).value]
 
 
 def test_the_action_record_is_never_required(site: Site) -> None:
@@ -234,15 +234,15 @@ def test_the_action_record_is_never_required(site: Site) -> None:
     assert cloud.ended(site.server, f"req-{NOWHERE}").value is Ended.UNKNOWN
 
 
-def test_the_action_of_another_operation_says_nothing(site: Site) -> None:
-    """A failed reboot under that id is not a failed detach."""
+def test_the_record_of_another_operation_is_ignored(site: Site) -> None:
+    """A failed reboot with that id is not a failed detach."""
     body = b'{"instanceAction": {"action": "reboot", "message": "Error"}}'
     site.api.faults.add(Fault(faults.answer(200, body=body), operation="get_action"))
     assert site.connect().ended(site.server, f"req-{NOWHERE}").value is Ended.UNKNOWN
 
 
-class Watched(CloudApi):
-    """Records its connections, each by its server thread."""
+class CountedConnections(CloudApi):
+    """A cloud that records its connections by their server threads."""
 
     connections: frozenset[threading.Thread] = frozenset()
 
@@ -251,16 +251,16 @@ class Watched(CloudApi):
         return super().handle(method, path, headers, body)
 
 
-@pytest.mark.parametrize(("hang_up", "connections"), [(False, 2), (True, 20)], ids=["kept alive", "hung up"])
-def test_calls_share_one_connection(hang_up: bool, connections: int) -> None:
+@pytest.mark.parametrize(("closes", "connections"), [(False, 2), (True, 20)], ids=["kept alive", "hung up"])
+def test_calls_share_one_connection(closes: bool, connections: int) -> None:
     """Twenty calls use one connection, the login another; a server that closes after each call needs twenty."""
     site, http = Site(), requests.Session()
-    api = Watched(site.world, deployment=site.deployment)
+    api = CountedConnections(site.world, deployment=site.deployment)
     with http, CloudServer(api):
-        cloud = connect(lambda _: credentials_of(api), http if hang_up else None, site.clock)
+        cloud = connect(lambda _: credentials_of(api), http if closes else None, site.clock)
         for _ in range(20):
             assert cloud.volume(site.volume).value is not None
-            if hang_up:
+            if closes:
                 http.close()
     assert [call.operation for call in api.calls].count("get_volume") == 20
     assert len(api.connections) == connections

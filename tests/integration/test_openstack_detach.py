@@ -24,7 +24,7 @@ LOST: dict[str, tuple[Kind, bool]] = {
 
 
 def logged_in(site: Site) -> OpenStackCloud:
-    """A cloud adapter as before a DELETE: the reads have a token."""
+    """A cloud adapter with a token, as after the reads before a DELETE."""
     cloud = site.connect()
     cloud.check()
     return cloud
@@ -35,8 +35,8 @@ def accepted(site: Site) -> list[str | None]:
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
-    """If the outcome of a DELETE is hidden, it was sent once, and its outcome is unknown."""
+def test_a_delete_with_a_lost_answer_is_not_repeated(site: Site, name: str) -> None:
+    """A DELETE with a lost answer is sent once, and its outcome is unknown."""
     kind, effect = LOST[name]
     site.api.faults.add(Fault(kind, operation="delete_attachment"))
     reading = logged_in(site).detach(site.server, site.volume)
@@ -47,8 +47,8 @@ def test_a_lost_answer_is_never_repeated(site: Site, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["reset before", "reset after", "timeout before", "timeout after", "truncated"])
-def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
-    """A connection that broke shows as status 0, with what broke it."""
+def test_a_missing_answer_is_recorded(site: Site, name: str) -> None:
+    """A broken connection is recorded with status 0 and its cause."""
     site.api.faults.add(Fault(LOST[name][0], operation="delete_attachment"))
     (call,) = logged_in(site).detach(site.server, site.volume).calls
     assert call.status == 0
@@ -61,7 +61,7 @@ def test_no_answer_is_evidence_too(site: Site, name: str) -> None:
     ids=["nova", "gateway"],
 )
 def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
-    """A 429 had no effect; it is not repeated here, and its Retry-After is passed on."""
+    """After a 429 the DELETE is not repeated at once, and the Retry-After is passed on."""
     site.api.faults.add(Fault(faults.answer(answer), operation="delete_attachment"))
     classified = logged_in(site).detach(site.server, site.volume).value.answer
     assert classified.kind is AnswerClass.RETRY
@@ -71,7 +71,7 @@ def test_a_throttled_delete_had_no_effect(site: Site, answer: Answer) -> None:
 
 @pytest.mark.parametrize("status", [200, 202, 204])
 def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
-    """200, 202 or 204 without a body mean accepted, and no more."""
+    """A 200, 202 or 204 without a body means only that the DELETE was accepted."""
     site.world.set_volume(site.volume, behaviour=Behaviour(success_status=status))
     reading = logged_in(site).detach(site.server, site.volume)
     assert reading.value.answer.kind is AnswerClass.ACCEPTED
@@ -79,16 +79,16 @@ def test_every_success_is_an_acceptance(site: Site, status: int) -> None:
     assert site.world.is_attached(site.server, site.volume) == site.attachment
 
 
-def test_the_request_id_is_the_clouds_own(site: Site) -> None:
-    """The id under which the operator finds the DELETE in the cloud's log is kept."""
+def test_the_clouds_request_id_is_recorded(site: Site) -> None:
+    """The recorded id is the one in the cloud's log."""
     (call,) = logged_in(site).detach(site.server, site.volume).calls
     (entry,) = [entry for entry in site.world.history if entry.what is What.DELETE_ACCEPTED]
     assert call.openstack_request_id == entry.detail
     assert call.at == site.clock()
 
 
-def test_a_refusal_is_read_by_its_words(site: Site) -> None:
-    """Nova's refusals are distinguished: not attached, locked, busy."""
+def test_refusals_are_distinguished_by_their_messages(site: Site) -> None:
+    """Nova's refusals are distinguished by their messages: not attached, locked, busy."""
     cloud = logged_in(site)
     other = site.world.add_volume().id
     assert cloud.detach(site.server, other).value.answer.kind is AnswerClass.DONE_VERIFY
@@ -100,7 +100,7 @@ def test_a_refusal_is_read_by_its_words(site: Site) -> None:
 
 
 def test_the_path_is_the_one_of_the_documents(site: Site) -> None:
-    """The path has project, server and volume as in the API, and nothing else."""
+    """The path has the project, the server and the volume as the API documents it."""
     logged_in(site).detach(site.server, site.volume)
     assert site.paths("delete_attachment") == {
         f"/v2.1/{site.world.project.id}/servers/{site.server}/os-volume_attachments/{site.volume}"
@@ -108,7 +108,7 @@ def test_the_path_is_the_one_of_the_documents(site: Site) -> None:
 
 
 def test_a_refused_token_leaves_the_outcome_open(site: Site) -> None:
-    """A 401 on the DELETE: sent once, no login, and the next read brings a new token."""
+    """After a 401 the DELETE is not repeated, and the next read gets a new token."""
     cloud = logged_in(site)
     site.api.revoke_tokens()
     answer = cloud.detach(site.server, site.volume).value.answer
@@ -119,7 +119,7 @@ def test_a_refused_token_leaves_the_outcome_open(site: Site) -> None:
 
 
 @pytest.mark.parametrize("effect", [False, True])
-def test_any_answer_about_the_token_is_read_so(site: Site, effect: bool) -> None:
+def test_a_gateways_token_error_counts_as_a_401(site: Site, effect: bool) -> None:
     """A gateway's "token must be updated" counts like a 401, whether the DELETE had an effect or not."""
     answer = bodies.json_answer(403, {"error_code": "APIG.0307", "error_msg": "The token must be updated."})
     kind = faults.answer_after_effect(answer) if effect else faults.answer(answer)
@@ -130,8 +130,8 @@ def test_any_answer_about_the_token_is_read_so(site: Site, effect: bool) -> None
     assert cloud.detach(site.server, site.volume).value.answer.code == "no_token"
 
 
-def test_without_a_token_nothing_is_sent(site: Site) -> None:
-    """The DELETE never logs in, with valid or wrong credentials."""
+def test_no_delete_is_sent_without_a_token(site: Site) -> None:
+    """A DELETE never causes a login, so it is not sent without a token."""
     reading = site.connect().detach(site.server, site.volume)
     assert reading.value.answer.kind is AnswerClass.RETRY
     assert reading.value.answer.message
@@ -140,7 +140,7 @@ def test_without_a_token_nothing_is_sent(site: Site) -> None:
 
 
 def test_a_redirected_delete_names_the_setting(site: Site) -> None:
-    """It is not followed, and its outcome is unknown: the next look says what has to be corrected."""
+    """A redirected DELETE is not followed, its outcome is unknown, and the message names the setting."""
     cloud = logged_in(site)
     moved = {"location": "https://user:secret@other.example/v2.1?token=secret"}
     site.api.faults.add(Fault(faults.answer(308, moved), operation="delete_attachment"))
@@ -151,8 +151,8 @@ def test_a_redirected_delete_names_the_setting(site: Site) -> None:
     assert "secret" not in answer.message
 
 
-def test_two_detaches_at_once_cut_one_attachment(site: Site) -> None:
-    """The second DELETE is refused by the cloud, whose mark the first one made."""
+def test_of_two_deletes_only_one_is_accepted(site: Site) -> None:
+    """The cloud refuses the second DELETE because the first one is under way."""
     cloud = logged_in(site)
     kinds = [cloud.detach(site.server, site.volume).value.answer.kind for _ in range(2)]
     assert kinds[0] is AnswerClass.ACCEPTED

@@ -1,4 +1,4 @@
-"""Login, discovery of services, and the lifetime of the token: with and without a socket."""
+"""Login, discovery of services, and the lifetime of the token, with and without a socket."""
 
 import socket
 import threading
@@ -44,7 +44,7 @@ def test_project_by_name(site: Site) -> None:
         assert cloud.project_id() == site.world.project.id
 
 
-def test_the_project_asked_for_is_the_one(site: Site) -> None:
+def test_the_named_project_is_used(site: Site) -> None:
     """If a user has several projects, the token is for the named one."""
     other = site.world.add_project("other")
     user = site.api.identity.add_user("second", "pw", project=other)
@@ -69,7 +69,7 @@ def test_application_credential_login(site: Site) -> None:
               {"application_credential_id": "x", "application_credential_secret": "hunter2", "password": None}]
 )  # fmt: skip
 def test_wrong_credentials_are_unauthorized(site: Site, wrong: dict[str, object]) -> None:
-    """A wrong password, user or project ends in one clear reason, and the message shows no secret."""
+    """A wrong password, user or project is reported as unauthorized, without showing a secret."""
     trouble = trouble_of(site.connect(**wrong))
     assert trouble.classified.reason is Reason.UNAUTHORIZED
     assert [call.operation for call in trouble.calls] == ["get_token"]
@@ -77,8 +77,8 @@ def test_wrong_credentials_are_unauthorized(site: Site, wrong: dict[str, object]
     assert site.count("get_token") == 2
 
 
-def test_a_token_that_has_ended_is_unauthorized(site: Site) -> None:
-    """A token logs in until it expires; a refused one is not shown."""
+def test_an_invalid_token_is_unauthorized(site: Site) -> None:
+    """A token works until it is revoked; then it is reported without being shown."""
     token = site.connect().login.access().token
     cloud = site.connect(token=token, username=None, password=None)
     assert cloud.volume(site.volume).value is not None
@@ -89,7 +89,7 @@ def test_a_token_that_has_ended_is_unauthorized(site: Site) -> None:
 
 
 def test_unreachable_host_is_a_connection_failure(site: Site) -> None:
-    """A refused connection, which may pass, is not reported as a refused login."""
+    """A refused connection, which may be temporary, is not reported as a refused login."""
     site.api.faults.add(Fault(faults.CONNECTION_REFUSED, operation="get_token", times=None))
     changes: dict[str, object] = {}
     if site.over_socket:
@@ -102,8 +102,8 @@ def test_unreachable_host_is_a_connection_failure(site: Site) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_sick_keystone_is_no_verdict(site: Site, status: int) -> None:
-    """An identity service that is down says nothing about the credentials."""
+def test_a_failing_keystone_is_no_refusal(site: Site, status: int) -> None:
+    """Errors of the identity service do not mean that the credentials are wrong."""
     site.api.faults.add(Fault(faults.answer(bodies.html_error(status)), operation="get_token", times=None))
     kind = trouble_of(site.connect()).classified.kind
     assert kind in (AnswerClass.RETRY, AnswerClass.RECONCILE)
@@ -126,14 +126,14 @@ def test_compute_is_always_v21(site: Site, path: str) -> None:
                            (("volumev2", "block-storage"), "v3"), (("volumev2", "volumev3"), "v3")]
 )  # fmt: skip
 def test_block_storage_by_any_name(site: Site, types: tuple[str, ...], version: str) -> None:
-    """The newest block storage of the catalog is used, with the project in its path in any case."""
+    """The newest block storage of the catalog is used, always with the project in its path."""
     site.deployment.volume_types = types
     assert site.connect().volume(site.volume).value is not None
     assert site.paths("get_volume") == {f"/{version}/{site.world.project.id}/volumes/{site.volume}"}
 
 
 def test_endpoints_can_be_overridden(site: Site) -> None:
-    """COMPUTE_ENDPOINT and VOLUME_ENDPOINT win over a catalog that is wrong or silent."""
+    """COMPUTE_ENDPOINT and VOLUME_ENDPOINT take precedence over a wrong or incomplete catalog."""
     site.deployment.compute_path, site.deployment.volume_types = "/somewhere/else", ()
     base = site.deployment.base_url
     cloud = site.connect(compute_endpoint=f"{base}/v2.1", volume_endpoint=f"{base}/v3/")
@@ -143,15 +143,15 @@ def test_endpoints_can_be_overridden(site: Site) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"region": "eu-nl"}, {"interface": "private"}])
-def test_a_catalog_without_the_service_is_told(site: Site, changes: dict[str, object]) -> None:
-    """Without an endpoint in the region or interface the setting to change is named."""
+def test_a_catalog_without_the_service_is_reported(site: Site, changes: dict[str, object]) -> None:
+    """Without an endpoint in the region or interface, the error names the setting to change."""
     classified = trouble_of(site.connect(**changes)).classified
     assert classified.reason is Reason.API_REJECTED
     assert "COMPUTE_ENDPOINT" in classified.message
 
 
 def test_the_token_is_kept(site: Site) -> None:
-    """Many calls, several at once from the start, log in once."""
+    """Many concurrent calls cause one login."""
     cloud = site.connect()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(cloud.volume, [site.volume] * 16))
@@ -160,7 +160,7 @@ def test_the_token_is_kept(site: Site) -> None:
 
 
 def test_a_lost_token_is_renewed_once(site: Site) -> None:
-    """A 401 is met with one new login, and the call is made again."""
+    """After a 401 there is one new login, and the call is repeated."""
     cloud = site.connect()
     cloud.volume(site.volume)
     site.api.revoke_tokens()
@@ -168,8 +168,8 @@ def test_a_lost_token_is_renewed_once(site: Site) -> None:
     assert (site.count("get_token"), site.count("get_volume")) == (2, 3)
 
 
-def test_a_401_that_stays_is_told(site: Site) -> None:
-    """If a fresh token is refused too, there is one more login and no third, because failures lock a user."""
+def test_a_lasting_401_is_reported(site: Site) -> None:
+    """If the new token is refused too, there is no further login, because failures can lock a user."""
     cloud = site.connect()
     cloud.check()
     refusal = faults.answer(bodies.unauthorized(site.deployment.auth_url))
@@ -180,7 +180,7 @@ def test_a_401_that_stays_is_told(site: Site) -> None:
     assert (site.count("get_token"), site.count("get_volume")) == (2, 2)
 
 
-class Gathering(InProcessAdapter):
+class RefusalBarrier(InProcessAdapter):
     """Delays refused reads until all are refused, so that every thread has the same old token."""
 
     def __init__(self, api: CloudApi, threads: int) -> None:
@@ -195,10 +195,10 @@ class Gathering(InProcessAdapter):
 
 
 def test_threads_do_not_race_for_a_new_token() -> None:
-    """Ten reads whose token is refused at once: one login, and each read succeeds."""
+    """Ten concurrent reads with a refused token cause one login, and each of them succeeds."""
     site = Site(http=in_process)
     http = requests.Session()
-    http.mount("http://", Gathering(site.api, 10))
+    http.mount("http://", RefusalBarrier(site.api, 10))
     cloud = connect(lambda _: credentials_of(site.api), http, site.clock)
     cloud.check()
     site.api.revoke_tokens()
@@ -208,8 +208,8 @@ def test_threads_do_not_race_for_a_new_token() -> None:
     assert (len(site.api.identity.issued), site.count("get_volume")) == (2, 20)
 
 
-def test_a_token_refused_in_other_words_is_renewed(site: Site) -> None:
-    """Block storage of Open Telekom Cloud says "invalid token" as a 400."""
+def test_a_token_refused_with_a_400_is_renewed(site: Site) -> None:
+    """Block storage of Open Telekom Cloud reports an invalid token with a 400."""
     refusal = faults.answer(bodies.service_error("EVS.0002", "Invalid token."))
     site.api.faults.add(Fault(refusal, operation="get_volume"))
     assert site.connect().volume(site.volume).value is not None
@@ -219,16 +219,16 @@ def test_a_token_refused_in_other_words_is_renewed(site: Site) -> None:
 # ------------------------------------------------------------------------------------------------ refused logins
 
 
-def test_one_spurious_refusal_does_not_count(site: Site) -> None:
-    """A login that is refused once is retried once, without a failure."""
+def test_a_single_refused_login_is_retried(site: Site) -> None:
+    """A login that is refused once is repeated, without a failure."""
     site.api.faults.add(Fault(faults.answer(bodies.keystone_error(401)), operation="get_token"))
     assert site.connect().volume(site.volume).value is not None
     assert site.count("get_token") == 2
 
 
 @pytest.mark.parametrize("code", ["IAM.0061", "IAM.0062"])
-def test_a_refusal_in_so_many_words_counts_at_once(site: Site, code: str) -> None:
-    """Locked, or a wrong password: another try would only count towards the lock."""
+def test_an_explicit_refusal_is_final_at_once(site: Site, code: str) -> None:
+    """After a code for a lock or a wrong password, another login would only count towards the lock."""
     answer = bodies.json_answer(401, {"error_code": code, "error_msg": "no"})
     site.api.faults.add(Fault(faults.answer(answer), operation="get_token", times=None))
     cloud = site.connect()
@@ -238,7 +238,7 @@ def test_a_refusal_in_so_many_words_counts_at_once(site: Site, code: str) -> Non
 
 
 def test_refused_logins_do_not_lock_the_user() -> None:
-    """Asked every ten seconds for three hours, wrong credentials are tried four times at most in fifteen minutes."""
+    """With a look every ten seconds for three hours, wrong credentials are tried at most four times in 15 minutes."""
     site = Site(http=in_process)
     cloud, start = site.connect(password="wrong"), site.clock()
     while site.clock() < start + timedelta(hours=3):
@@ -249,7 +249,7 @@ def test_refused_logins_do_not_lock_the_user() -> None:
     assert max(sum(at <= other <= at + timedelta(minutes=15) for other in tries) for at in tries) == 4
 
 
-def test_other_credentials_have_no_pause_to_sit_out() -> None:
+def test_corrected_credentials_are_tried_at_once() -> None:
     """Once the secret is corrected, the next call succeeds, however often the old one was refused."""
     site = Site(http=in_process)
     secrets = [credentials_of(site.api, password="wrong")]
@@ -270,8 +270,8 @@ def test_other_credentials_have_no_pause_to_sit_out() -> None:
 # ----------------------------------------------------------------------------------------------------- redirects
 
 
-class _Elsewhere(BaseHTTPRequestHandler):
-    """Answers everything with the server's `moved_to`, and records requests."""
+class _Redirecting(BaseHTTPRequestHandler):
+    """Answers every request with a redirect to `moved_to`, and records it."""
 
     def do_POST(self) -> None:
         self.server.received.append(self.path)  # type: ignore[attr-defined]
@@ -287,9 +287,9 @@ class _Elsewhere(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def elsewhere(moved_to: str = "", status: int = 307) -> Iterator[tuple[str, list[str]]]:
+def redirecting(moved_to: str = "", status: int = 307) -> Iterator[tuple[str, list[str]]]:
     """A server that redirects; yields its address and the requested paths."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Elsewhere) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Redirecting) as server:
         known: Any = server
         known.moved_to, known.status, known.received = moved_to, status, []
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -302,26 +302,26 @@ def elsewhere(moved_to: str = "", status: int = 307) -> Iterator[tuple[str, list
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("by", ["password", "application credential"])
 def test_credentials_follow_no_redirect(by: str, status: int) -> None:
-    """Password and secret are sent only to the operator's host."""
+    """Passwords and secrets are sent only to the configured host."""
     site = Site()
     known = site.api.identity.application_credential
     credential: dict[str, object] = {"application_credential_id": known.id, "username": None, "password": None,
                                      "application_credential_secret": known.secret, "project_id": None}  # fmt: skip
-    with elsewhere() as (target, stolen), elsewhere(f"{target}/v3/auth/tokens?x=1", status) as (keystone, asked):
+    with redirecting() as (target, followed), redirecting(f"{target}/v3/auth/tokens?x=1", status) as (keystone, asked):
         changes = credential if by == "application credential" else {}
         classified = trouble_of(site.connect(auth_url=keystone, **changes)).classified
     assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.API_REJECTED)
     assert f"a redirect to {target};" in classified.message
     assert "OS_AUTH_URL" in classified.message
-    assert (asked, stolen) == (["/v3/auth/tokens"], [])
+    assert (asked, followed) == (["/v3/auth/tokens"], [])
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("setting", ["COMPUTE_ENDPOINT", "VOLUME_ENDPOINT"])
-def test_a_service_that_redirects_is_a_setting_to_correct(setting: str, status: int) -> None:
-    """The token stays too, and the error is permanent: it says where to, and which setting to change."""
+def test_a_redirecting_service_is_a_wrong_setting(setting: str, status: int) -> None:
+    """The token is not sent to the target; the permanent error names the target and the setting."""
     site = Site()
-    with CloudServer(site.api), elsewhere() as (target, stolen), elsewhere(f"{target}/a", status) as (service, _):
+    with CloudServer(site.api), redirecting() as (target, followed), redirecting(f"{target}/a", status) as (service, _):
         cloud = site.connect(**{setting.lower(): service})
         with pytest.raises(CloudTrouble) as trouble:
             cloud.server(site.server) if setting == "COMPUTE_ENDPOINT" else cloud.volume(site.volume)
@@ -329,14 +329,14 @@ def test_a_service_that_redirects_is_a_setting_to_correct(setting: str, status: 
     assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.API_REJECTED)
     assert f"a redirect to {target};" in classified.message
     assert setting in classified.message
-    assert stolen == []
+    assert followed == []
 
 
 @pytest.mark.parametrize("target", ["http://[::1", "http://x..y/", "http://\xff", "//[", "http://x:y/"])
-def test_a_redirect_to_no_address(target: str) -> None:
-    """The HTTP library reads it although it is not followed: nothing is raised, and nothing is known of a DELETE."""
+def test_a_redirect_to_an_invalid_address(target: str) -> None:
+    """The HTTP library parses the address although it is not followed: the outcome of a DELETE is unknown."""
     site = Site()
-    with CloudServer(site.api), elsewhere(target, 307) as (service, asked):
+    with CloudServer(site.api), redirecting(target, 307) as (service, asked):
         cloud = site.connect(compute_endpoint=service)
         cloud.volume(site.volume)
         with pytest.raises(CloudTrouble):
@@ -355,7 +355,7 @@ def login(site: Site, http: requests.Session, **changes: object) -> Login:
 
 
 class Pool:
-    """Replaces a session's connections: records how long each call would wait, and raises."""
+    """Replaces a session's connections; records the timeouts of each call, and raises."""
 
     def __init__(self, session: requests.Session) -> None:
         self.waits: list[tuple[Any, Any]] = []
@@ -370,7 +370,7 @@ class Pool:
 
 
 def test_every_call_has_a_time_limit() -> None:
-    """The limit reaches the connections of logins and calls, no call outlasts its deadline, nothing retries below."""
+    """The connections of logins and calls get the limit or the time until the deadline, without retries."""
     site, (for_login, for_calls) = Site(http=in_process), sessions()
     logins, calls = Pool(for_login), Pool(for_calls)
     with pytest.raises(NoAnswer):
@@ -383,8 +383,8 @@ def test_every_call_has_a_time_limit() -> None:
     assert calls.waits == [(CLOUD_CONNECT, CLOUD_ANSWER), (CLOUD_CONNECT, 12), (3, 3)]
 
 
-def test_the_login_of_a_selection_ends_with_the_invocation() -> None:
-    """A project that is known by name only is logged in to, to tell its id: not past the deadline."""
+def test_selecting_a_project_logs_in_only_before_the_deadline() -> None:
+    """A project that is known by name needs a login for its id, which is not made after the deadline."""
     site = Site(http=in_process)
     projects = Projects(
         lambda _: site.connect(project_id=None, project_name="eu-de"), lambda _: credentials_of(site.api)
@@ -395,7 +395,7 @@ def test_the_login_of_a_selection_ends_with_the_invocation() -> None:
 
 
 def test_certificates_are_checked() -> None:
-    """Against the operator's own authority, where there is one."""
+    """Certificates are checked, with the configured authority if there is one."""
     site = Site(http=in_process)
     http = in_process(site.api)
     assert login(site, http).access().verify is True

@@ -58,12 +58,12 @@ from tools.validation.switches import defaults_of, switches_of
 from tools.validation.template import PLACES, ROOT, Json, read
 
 HOME = PLACES[0]
-BUSY = "the token of a task that is not told at once"
+BUSY = "the token of a task that is busy at first"
 AT_HOME = f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
 STAMPS = dict.fromkeys(("SentTimestamp", "ApproximateFirstReceiveTimestamp"), "1763884800000")
 OURS_WITHOUT_MAC = json.dumps({"continuation": 1, "request": {}, "progress": {}})
 
-THERE: dict[str, str] = {
+NAMES_IN_MOTO: dict[str, str] = {
     "RequestQueue.Arn": queue_arn(REQUESTS),
     "DeadLetterQueue.Arn": queue_arn(DEAD_LETTERS),
     "EventBus.Arn": f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{BUS}",
@@ -86,12 +86,12 @@ ENCRYPTED = {
     "sqs:ReceiveMessage": {"kms:Decrypt"},
     "secretsmanager:GetSecretValue": {"kms:Decrypt"},
 }
-"""Actions of SQS and Secrets Manager on the stack's key for their callers (their guides: key management)."""
+"""The actions on the stack's key that callers of SQS and Secrets Manager need (their guides: key management)."""
 
 
 @dataclass
 class World:
-    """One function in its place: its variables, what it calls, and the clock that it goes by."""
+    """One function with its variables, recorder and clock."""
 
     function: str
     environment: dict[str, str]
@@ -103,19 +103,19 @@ class World:
     def message(self, body: str, source: str = QUEUE_ARN) -> Message:
         return Message(body, str(uuid4()), source, self.clock.now, receipt="receipt")
 
-    def give(self, handle: Callable[[Sequence[Message]], Receipts], bodies: Sequence[str]) -> None:
-        """One invocation; unreadable messages return, all others are done."""
+    def deliver(self, handle: Callable[[Sequence[Message]], Receipts], bodies: Sequence[str]) -> None:
+        """One invocation; unauthenticated messages return, and all others are handled."""
         messages = [self.message(body) for body in bodies]
         unsent = handle(messages).unsent
         assert {message.body for message in messages if message.id in unsent} <= {OURS_WITHOUT_MAC}, unsent
 
     def ours(self, value: Mapping[str, Any]) -> str:
-        """A message of ours, signed by somebody else with the same key."""
+        """One of our messages, signed by another process with the same key."""
         return with_mac(value, MessageKey(Secrets(self.aws.client), MESSAGE_KEY).mac)
 
 
 def drive_detach_volume(world: World) -> None:
-    """A disk that comes off, one that does not, one that hangs, another project, and a message without its MAC."""
+    """Handle a disk that detaches, one that does not, a stuck one, another project, and a message without its MAC."""
     cloud = demo_cloud(world.clock)
     cloud.deployment.token_seconds = 10 * 365 * 86400
     stuck = cloud.world.add_volume(behaviour=Behaviour(stuck=True)).id
@@ -139,16 +139,16 @@ def drive_detach_volume(world: World) -> None:
                 return
             seen = len(world.recorder.calls)
             deadline = world.clock() + timedelta(seconds=INVOCATION - TIME_TO_SEND)
-            world.give(partial(service.handle, deadline=deadline), waiting)
+            world.deliver(partial(service.handle, deadline=deadline), waiting)
             sent = [call for call in world.recorder.calls[seen:] if call.action == "sqs:SendMessage"]
             entries = [entry for call in sent for entry in call.payload["Entries"]]
             waiting = [entry["MessageBody"] for entry in entries]
             world.clock.sleep(max([entry["DelaySeconds"] for entry in entries], default=0) + 1)
-    raise AssertionError("the requests do not come to an end")
+    raise AssertionError("the requests did not end")
 
 
 def drive_report_dead_letter(world: World) -> None:
-    """A request, a dry run, verdicts that nobody has yet, a task that is told later, and a message without its MAC."""
+    """Handle a request, a dry run, waiting verdicts, a busy task, and a message without its MAC."""
     bodies = [json.dumps(bare(SERVER, VOLUME, task_token=token, **more))
               for token, more in (("token", {}), (BUSY, {}), ("token", {"dry_run": True}))]  # fmt: skip
     for outcome in Outcome:
@@ -158,21 +158,21 @@ def drive_report_dead_letter(world: World) -> None:
         bodies.append(world.ours(WaitingDelivery(to="bus", event=event, since=START).model_dump(mode="json")))
     answers = dead_letters.build(world.environment, world.clock)
     for body in [*bodies, OURS_WITHOUT_MAC]:
-        world.give(answers.handle, [body])  # in a batch nobody who is busy is asked twice
+        world.deliver(answers.handle, [body])  # in one batch, a busy consumer is not tried again
 
 
 def drive_receive_webhook(world: World) -> None:
-    """A request that is taken, and the question what became of another, which nobody has asked for."""
+    """Send a request, and ask for the status of an unknown one."""
     keep(world.aws, {"secrets": [LOCAL_SECRET]}, world.environment["WEBHOOK_SECRET_ID"])
     endpoint = webhook.build_webhook(world.environment, lambda: NOW)
     assert endpoint.answer(signed(DATA)).status == 202
-    asking = Post({}, b"").signed(LOCAL_SECRET, NOW)
-    status = endpoint.answer(http_request("GET", asking.headers, path=f"/requests/{uuid4()}")).status
+    status_post = Post({}, b"").signed(LOCAL_SECRET, NOW)
+    status = endpoint.answer(http_request("GET", status_post.headers, path=f"/requests/{uuid4()}")).status
     assert status == 404
 
 
 def drive_run_canary(world: World) -> None:
-    """A run whose verdict does not come, while that of another one does: then it asks what is known."""
+    """Run the canary without its verdict, so that it collects the evidence."""
 
     def nothing_comes(call: Call) -> Answer | None:
         if call.action != "sqs:ReceiveMessage":
@@ -188,24 +188,24 @@ def drive_run_canary(world: World) -> None:
     assert replace(run, evidence=replace(run.evidence, client=client)).run().failure
 
 
-DRIVES: dict[str, Callable[[World], None]] = {
+DRIVERS: dict[str, Callable[[World], None]] = {
     "functions.detach_volume.handler.lambda_handler": drive_detach_volume,
     "functions.report_dead_letter.handler.lambda_handler": drive_report_dead_letter,
     "functions.receive_webhook.handler.lambda_handler": drive_receive_webhook,
     "functions.run_canary.handler.lambda_handler": drive_run_canary,
 }
-"""How to make each function call everything that it can. Add new functions here."""
+"""How to make each function make all of its calls. Add new functions here."""
 
 
-def answers_of_its_own(missing_keys: set[str]) -> Callable[[Call], Answer | None]:
-    """Workflows that nobody runs here take every answer, but for one; S3 says of a missing key that it is forbidden."""
-    told: set[str] = set()
+def scripted_answers(missing_keys: set[str]) -> Callable[[Call], Answer | None]:
+    """Answer for Step Functions, which is busy once, and for missing keys of S3, which are forbidden."""
+    seen: set[str] = set()
 
     def answer(call: Call) -> Answer | None:
         if call.action.startswith("states:"):
             token = str(call.payload["taskToken"])
-            busy = token == BUSY and token not in told
-            told.add(token)
+            busy = token == BUSY and token not in seen
+            seen.add(token)
             return (400, b'{"__type": "ThrottlingException"}') if busy else (200, b"{}")
         if call.action == "s3:GetObject" and call.resource not in missing_keys:
             missing_keys.add(call.resource)
@@ -225,7 +225,7 @@ def aws(aws_server: AwsStandIn) -> Iterator[AwsStandIn]:
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """None of the switches, each value alone, and all."""
+    """The template with no switch on, with each value alone, and with all."""
     template = read((ROOT / "template.yaml").read_text())
     made = rows_of(switches_of(template), lambda chosen: permitted(HOME.pseudo | chosen, template), full=False)
     return tuple(row for row in made if row.kind != "pairs")
@@ -237,18 +237,18 @@ def deployed(row: Row) -> Json:
 
 
 def value_of(item: Any, aws: AwsStandIn) -> Any:
-    """The name in moto of a reference's target."""
+    """The name in moto of the target of a reference."""
     match item:
         case {"Ref": "RequestQueue"}:
             return aws.queue_urls[REQUESTS]
         case {"Ref": "CanaryVerdicts"}:
             return aws.queue_urls[REQUESTS].replace(REQUESTS, CANARY_VERDICTS)
         case {"Ref": str(name)}:
-            return THERE[name]
+            return NAMES_IN_MOTO[name]
         case {"Fn::GetAtt": [str(name), str(attribute)]}:
-            return THERE[f"{name}.{attribute}"]
+            return NAMES_IN_MOTO[f"{name}.{attribute}"]
         case {"Fn::Sub": str(text)}:
-            return re.sub(r"\$\{([^}]+)\}", lambda found: THERE[found[1]], text)
+            return re.sub(r"\$\{([^}]+)\}", lambda found: NAMES_IN_MOTO[found[1]], text)
     return item
 
 
@@ -258,7 +258,7 @@ def variables_of(properties: Json, aws: AwsStandIn) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """One action on one resource, as a statement has it."""
+    """One action on one resource of a statement."""
 
     action: str
     resource: str
@@ -290,7 +290,7 @@ def _arn(resource: Any) -> str:
 
 
 def of_lambda(template: Json, function: str) -> set[Allowed]:
-    """Lambda's own actions with the function's role: traces, and the messages of its queue."""
+    """The actions of Lambda itself with the function's role: for traces, its queue and its network."""
     mappings = of_type(template, "AWS::Lambda::EventSourceMapping").values()
     queues = {_arn(mapping["EventSourceArn"]) for mapping in mappings if function in str(mapping["FunctionName"])}
     network = IN_A_VPC if "VpcConfig" in template["Resources"][function]["Properties"] else set()
@@ -316,8 +316,8 @@ def faults_of(template: Json, function: str, calls: set[Call]) -> list[str]:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_role_allows_what_its_function_calls_and_nothing_else(function: str, aws: AwsStandIn, script: Script) -> None:
-    """With every switch: every call is allowed, and every permission is needed."""
+def test_a_role_allows_exactly_what_its_function_calls(function: str, aws: AwsStandIn, script: Script) -> None:
+    """With each switch, every call is allowed, and every permission is needed."""
     seen: dict[str, set[Call]] = {}
     for row in rows():
         template = deployed(row)
@@ -333,9 +333,9 @@ def test_a_role_allows_what_its_function_calls_and_nothing_else(function: str, a
 
 
 def calls_of(function: str, handler: str, variables: Mapping[str, str], aws: AwsStandIn, script: Script) -> set[Call]:
-    """Everything that the function calls when it is driven, without what was sent."""
+    """The function's calls, without their payloads."""
     with recording(aws.environment["AWS_ENDPOINT_URL"]) as recorder:
-        recorder.answer = answers_of_its_own(set())
+        recorder.answer = scripted_answers(set())
         own = {"AWS_ENDPOINT_URL": recorder.url, "AWS_ACCESS_KEY_ID": function}
         environment = {**aws.environment, **variables, **own}
         if variables["SINK_URL"]:
@@ -344,7 +344,7 @@ def calls_of(function: str, handler: str, variables: Mapping[str, str], aws: Aws
         if variables["VERDICT_BUCKET"]:
             bucket = f"{aws.environment['AWS_ENDPOINT_URL']}/{variables['VERDICT_BUCKET']}"
             assert requests.put(bucket, data=AT_HOME, timeout=5).status_code in (200, 409)  # 409: it exists
-        DRIVES[handler](World(function, environment, recorder, aws, script))
+        DRIVERS[handler](World(function, environment, recorder, aws, script))
         return {Call(call.who, call.action, call.resource) for call in recorder.of(function)}
 
 
@@ -376,10 +376,10 @@ def _of_another_queue(template: Json) -> None:
         (_of_another_queue, ["SendMessage of .*requests is called", "SendMessage of .*dead-letters is not called"]),
     ],
 )  # fmt: skip
-def test_a_role_that_allows_something_else_is_found(
+def test_a_wrong_role_is_found(
     change: Callable[[Json], None], faults: list[str], aws: AwsStandIn, script: Script
 ) -> None:
-    """Too little, too much, and the right action on the wrong thing."""
+    """Missing permissions, surplus ones, and those for another resource are found."""
     name = "ReceiveWebhookFunction"
     (everything,) = [row for row in rows() if row.kind == "all on"]
     template = deployed(everything)

@@ -20,7 +20,7 @@ from tests.stack import Bench, Died
 
 
 def poisoned(*volumes: str) -> Callable[[Service], Service]:
-    """The process ends whenever one of these volumes is decided about, as by a lack of memory."""
+    """A service whose process dies at the decision about one of these volumes, as with too little memory."""
 
     def deadly(case: Case, policy: Policy, now: datetime) -> Decision:
         if case.request.volume_id in volumes:
@@ -31,8 +31,8 @@ def poisoned(*volumes: str) -> Callable[[Service], Service]:
 
 
 @pytest.mark.parametrize("place", [0, 4, 9])
-def test_one_poisonous_message_takes_no_other_along(place: int) -> None:
-    """The nine others of its batch end as they would without it; it alone is a dead letter, once."""
+def test_one_poisonous_message_affects_no_other(place: int) -> None:
+    """The other nine messages of the batch get their verdicts, and only the poisonous one becomes a dead letter."""
     bench = Bench()
     disks = [bench.disk(attached=False) for _ in range(10)]
     bench._mutate = poisoned(disks[place])
@@ -40,9 +40,9 @@ def test_one_poisonous_message_takes_no_other_along(place: int) -> None:
     for disk in disks:
         bench.queue.put(bench.request(disk))
     bench.run()
-    told = {data["volume_id"]: data["detail"] for data in bench.bus.data}
+    outcomes = {data["volume_id"]: data["detail"] for data in bench.bus.data}
     expected = dict.fromkeys(disks, "already_detached") | {disks[place]: "dead_lettered"}
-    assert told == expected
+    assert outcomes == expected
 
 
 def message(number: int, count: int, bench: Bench) -> Message:
@@ -51,7 +51,7 @@ def message(number: int, count: int, bench: Bench) -> Message:
 
 
 def test_messages_with_many_receives_are_handled_last_and_alone() -> None:
-    """Finished messages are deleted before the next one is begun."""
+    """Each of them is handled after the finished messages have been deleted."""
     bench = Bench()
     seen: list[tuple[list[str], int]] = []
     service = replace(
@@ -65,8 +65,8 @@ def test_messages_with_many_receives_are_handled_last_and_alone() -> None:
     assert len(bench.bus.events) == 5
 
 
-def test_the_order_is_another_one_each_time() -> None:
-    """None is behind the same other one at each of its deliveries."""
+def test_the_order_differs_between_deliveries() -> None:
+    """No message is always behind the same other one."""
     bench = Bench()
     first = set()
     for count in range(SUSPECT_AFTER + 1, MAX_RECEIVES + 1):
@@ -81,8 +81,8 @@ def test_the_order_is_another_one_each_time() -> None:
     assert first == {"m-0", "m-1", "m-2"}
 
 
-def test_there_is_not_always_time_for_what_came_often() -> None:
-    """It returns to the queue, and the others do not."""
+def test_a_suspect_message_waits_if_time_is_short() -> None:
+    """It returns to the queue, and the other messages are handled."""
     bench = Bench()
     deadline = bench.clock() + timedelta(seconds=15)
     messages = [message(0, 1, bench), message(1, SUSPECT_AFTER + 1, bench)]
@@ -91,8 +91,8 @@ def test_there_is_not_always_time_for_what_came_often() -> None:
     assert list(bench.service.handle(messages[1:], later).unsent) == []
 
 
-def test_a_message_that_is_handed_over_twice_is_worked_on_once() -> None:
-    """SQS may deliver it twice, even in one batch: there is one DELETE and one verdict."""
+def test_a_message_delivered_twice_is_handled_once() -> None:
+    """SQS may deliver a message twice, even in one batch, which leads to one DELETE and one verdict."""
     bench = Bench()
     copy = replace(message(0, 1, bench), body=bench.request(bench.disk()))
     bench.service.handle([copy, copy])
@@ -101,7 +101,7 @@ def test_a_message_that_is_handed_over_twice_is_worked_on_once() -> None:
 
 
 def test_messages_are_deleted_by_their_receipts(script: Script) -> None:
-    """As many calls as there have to be; what is not deleted is delivered again, so nothing is raised."""
+    """Messages are deleted in as few calls as possible; a failure raises nothing, since SQS redelivers the message."""
     bench = Bench()
     SqsQueue(client_of(script), "q").delete([message(number, 9, bench) for number in range(11)])
     assert [len(asked.json["Entries"]) for asked in script.asked] == [10, 1]
@@ -110,11 +110,11 @@ def test_messages_are_deleted_by_their_receipts(script: Script) -> None:
     SqsQueue(client_of(script), "q").delete([message(0, 9, bench)])
 
 
-# ------------------------------------------------------------------------------------- records that are not as usual
+# ------------------------------------------------------------------------------------------- malformed records
 
 
 def without(*path: str) -> dict[str, object]:
-    """A record that lacks something."""
+    """A record without one of its fields."""
     record = sqs_record("{}", "odd")
     inner = record if len(path) == 1 else record[path[0]]
     del inner[path[-1]]
@@ -133,17 +133,17 @@ ODD = {
     "attributes of another shape": sqs_record("{}", "odd") | {"attributes": []},
     "no time": without("attributes", "SentTimestamp"),
     "no first receive": without("attributes", "ApproximateFirstReceiveTimestamp"),
-    "a time that is no number": with_time("SentTimestamp", "now"),
+    "a time that is not a number": with_time("SentTimestamp", "now"),
     "a time that is null": with_time("SentTimestamp", None),
-    "a time beyond all calendars": with_time("SentTimestamp", "9" * 30),
-    "a count that is no number": with_time("ApproximateReceiveCount", "often"),
-    "no body at all": sqs_record("{}", "odd") | {"body": None},
+    "a time out of range": with_time("SentTimestamp", "9" * 30),
+    "a count that is not a number": with_time("ApproximateReceiveCount", "often"),
+    "a null body": sqs_record("{}", "odd") | {"body": None},
 }
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_record_that_cannot_be_read_goes_back_alone(name: str) -> None:
-    """The others of its batch are handled."""
+def test_only_the_unreadable_record_returns(name: str) -> None:
+    """An unreadable record returns, and the others of its batch are handled."""
     handled: list[str] = []
 
     def handle(messages: object) -> Receipts:
@@ -154,12 +154,12 @@ def test_a_record_that_cannot_be_read_goes_back_alone(name: str) -> None:
     assert (answer, handled) == ({"batchItemFailures": [{"itemIdentifier": "odd"}]}, ["a", "b"])
 
 
-def test_a_record_without_a_name_gives_the_batch_back() -> None:
-    """An answer with an empty id returns the whole batch."""
+def test_a_record_without_an_id_fails_the_batch() -> None:
+    """Without its id a single record cannot be returned, so the whole batch fails."""
     with pytest.raises(KeyError):
         answer_batch({"Records": [without("messageId")]}, lambda _: Receipts())
 
 
-def test_the_receipt_is_kept_to_ourselves() -> None:
-    """With it, somebody else could delete the message."""
+def test_the_receipt_is_not_shown() -> None:
+    """The repr of a message has no receipt, with which somebody else could delete the message."""
     assert "r-1" not in repr(Message("", "m", "s", START, receipt="r-1"))

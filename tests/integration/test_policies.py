@@ -1,4 +1,4 @@
-"""The template's policies, enforced: each function can do what it needs, and nothing else."""
+"""The template's policies, enforced by moto: each function can do exactly what it needs."""
 
 import json
 import re
@@ -47,11 +47,11 @@ NAMES = {
 
 
 OFF = {"HasVpc", "HasKey"}
-"""Conditions that do not hold here; all others do. Their statements are of the template's own tests."""
+"""Conditions that are off here; all others are on. The template's own tests cover their statements."""
 
 
 def resolved(value: Any) -> Any:
-    """The short forms of CloudFormation that the policies use."""
+    """Resolve the CloudFormation functions that the policies use."""
     match value:
         case {"Ref": "AWS::NoValue"}:
             return None
@@ -79,7 +79,7 @@ def policies_of(function: str) -> list[str]:
 
 @pytest.fixture
 def acting_as(aws: AwsStandIn) -> Iterator[Callable[[str], AwsClient]]:
-    """Clients that may do what a function's policies say, each signature and permission really checked."""
+    """Clients with a function's policies; signatures and permissions are really checked."""
     iam: Any = iam_backends[ACCOUNT]["aws"]
     made: list[str] = []
 
@@ -116,30 +116,30 @@ MAPPING = f"arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:{NAMES['Detac
 CLOUD = f"{SECRET_ARN}{_value_of('CloudSecretId')}-AbCdEf"
 WEBHOOK = f"{SECRET_ARN}{_value_of('WebhookSecretId')}-AbCdEf"
 PROJECTS = f"{SECRET_ARN}{_value_of('AllowedProjectsSecretId')}-AbCdEf"
-SOMEBODY_ELSES = f"{SECRET_ARN}payroll-AbCdEf"
+FOREIGN_SECRET = f"{SECRET_ARN}payroll-AbCdEf"
 
 
-def taking_from(queue: str) -> set[tuple[str, str]]:
+def consuming(queue: str) -> set[tuple[str, str]]:
     """Lambda's actions on a function's queue, with the function's role."""
     return {(f"sqs:{do}", queue) for do in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
 
 
 BUCKET = f"arn:aws:s3:::{VERDICT_BUCKET}"
-KEPT, SOMETHING_ELSE_THERE = f"{BUCKET}/requests/{'0' * 8}.json", f"{BUCKET}/invoices/1.pdf"
-KEEPING_VERDICTS = {("s3:PutObject", KEPT)}
+STORED, FOREIGN_KEY = f"{BUCKET}/requests/{'0' * 8}.json", f"{BUCKET}/invoices/1.pdf"
+STORING_VERDICTS = {("s3:PutObject", STORED)}
 
 READING_THE_KEY = {(f"secretsmanager:{do}", MESSAGE_KEY) for do in ("GetSecretValue", "DescribeSecret")}
 
 NEEDED: dict[str, set[tuple[str, str]]] = {
-    "DetachVolumeFunction": {*taking_from(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
+    "DetachVolumeFunction": {*consuming(REQUEST_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE), ("events:PutEvents",
         OUR_BUS), ("secretsmanager:GetSecretValue", CLOUD), ("secretsmanager:GetSecretValue", PROJECTS),
         *READING_THE_KEY, ("states:SendTaskSuccess", TOKEN),
-        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN), *KEEPING_VERDICTS},
-    "ReportDeadLetterFunction": {*taking_from(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
+        ("states:SendTaskFailure", TOKEN), ("states:SendTaskHeartbeat", TOKEN), *STORING_VERDICTS},
+    "ReportDeadLetterFunction": {*consuming(DEAD_LETTER_QUEUE), ("sqs:SendMessage", REQUEST_QUEUE),
         ("events:PutEvents", OUR_BUS), ("states:SendTaskSuccess", TOKEN), ("states:SendTaskFailure", TOKEN),
-        ("states:SendTaskHeartbeat", TOKEN), *READING_THE_KEY, *KEEPING_VERDICTS},
+        ("states:SendTaskHeartbeat", TOKEN), *READING_THE_KEY, *STORING_VERDICTS},
     "ReceiveWebhookFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("secretsmanager:GetSecretValue", WEBHOOK),
-        ("secretsmanager:GetSecretValue", MESSAGE_KEY), *KEEPING_VERDICTS, ("s3:GetObject", KEPT), ("s3:ListBucket",
+        ("secretsmanager:GetSecretValue", MESSAGE_KEY), *STORING_VERDICTS, ("s3:GetObject", STORED), ("s3:ListBucket",
         BUCKET)},
     "RunCanaryFunction": {("sqs:SendMessage", REQUEST_QUEUE), ("sqs:GetQueueAttributes", REQUEST_QUEUE),
         ("sqs:ReceiveMessage", CANARY_QUEUE), ("sqs:DeleteMessage", CANARY_QUEUE),
@@ -147,7 +147,7 @@ NEEDED: dict[str, set[tuple[str, str]]] = {
 }  # fmt: skip
 """The calls of each function's adapters, and those of Lambda for it."""
 
-IMAGINABLE = {
+CONCEIVABLE = {
     *((f"sqs:{do}", queue) for do in ("SendMessage", "ReceiveMessage", "DeleteMessage", "GetQueueAttributes",
       "PurgeQueue", "DeleteQueue") for queue in (REQUEST_QUEUE, DEAD_LETTER_QUEUE, CANARY_QUEUE)),
     *((f"events:{do}", rule) for do in ("DescribeRule", "DisableRule", "PutTargets", "DeleteRule")
@@ -157,11 +157,11 @@ IMAGINABLE = {
     *((f"events:{do}", bus) for do in ("PutEvents", "DeleteEventBus", "PutRule")
       for bus in (OUR_BUS, OUR_BUS.replace(BUS, "default"))),
     *((f"secretsmanager:{do}", secret) for do in ("GetSecretValue", "DescribeSecret", "PutSecretValue", "DeleteSecret")
-      for secret in (CLOUD, PROJECTS, WEBHOOK, MESSAGE_KEY, SOMEBODY_ELSES)),
+      for secret in (CLOUD, PROJECTS, WEBHOOK, MESSAGE_KEY, FOREIGN_SECRET)),
     *((f"states:{do}", TOKEN) for do in ("SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat", "StartExecution")),
     *((f"logs:{do}", "*") for do in ("CreateLogGroup", "DeleteLogGroup", "GetLogEvents")),
     *((f"s3:{do}", key) for do in ("GetObject", "PutObject", "DeleteObject", "PutObjectAcl")
-      for key in ("*", KEPT, SOMETHING_ELSE_THERE)),
+      for key in ("*", STORED, FOREIGN_KEY)),
     *((f"s3:{do}", BUCKET) for do in ("ListBucket", "PutBucketPolicy", "DeleteBucket")),
     ("iam:PassRole", "*"), ("lambda:InvokeFunction", "*"),
 }  # fmt: skip
@@ -175,9 +175,9 @@ def permitted(function: str, action: str, resource: str) -> bool:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_may_do_what_it_needs_and_nothing_else(function: str) -> None:
-    """The policies allow exactly the function's calls."""
-    allowed = {(action, resource) for action, resource in IMAGINABLE if permitted(function, action, resource)}
+def test_a_function_may_do_exactly_what_it_needs(function: str) -> None:
+    """Of the conceivable calls, the policies allow exactly those that the function needs."""
+    allowed = {(action, resource) for action, resource in CONCEIVABLE if permitted(function, action, resource)}
 
     assert NEEDED[function] == allowed
 
@@ -186,7 +186,7 @@ def test_a_function_may_do_what_it_needs_and_nothing_else(function: str) -> None
 def test_permissions_are_enforced_over_the_wire(
     function: str, aws: AwsStandIn, acting_as: Callable[[str], AwsClient]
 ) -> None:
-    """A signed call with a function's own credentials: its queue takes the message, the other one does not."""
+    """With the function's credentials, calls that its policies allow succeed, and others are refused with 403."""
     client = acting_as(function)
     client.call(SQS, "SendMessage", {"QueueUrl": aws.queue_urls[REQUESTS], "MessageBody": "x"})
 
@@ -206,7 +206,7 @@ def test_permissions_are_enforced_over_the_wire(
 def test_verdicts_are_kept_with_a_functions_own_permissions(
     function: str, acting_as: Callable[[str], AwsClient], aws: AwsStandIn
 ) -> None:
-    """S3 checks the signature: each function may put an object under the prefix, the webhook alone may read there."""
+    """S3 checks signatures; each function may write under the prefix, and only the webhook may read there."""
     store, there, missing = S3VerdictStore(acting_as(function), VERDICT_BUCKET), str(uuid4()), str(uuid4())
     assert store.mark({there: "{}"}) is None
 
@@ -215,5 +215,5 @@ def test_verdicts_are_kept_with_a_functions_own_permissions(
     else:
         with pytest.raises(AwsTrouble, match="AccessDenied"):
             store.find(there)
-    stranger = AwsClient({**store.client.environment, "AWS_SECRET_ACCESS_KEY": "another"}, sleep=lambda _: None)
-    assert "SignatureDoesNotMatch" in (S3VerdictStore(stranger, VERDICT_BUCKET).mark({missing: "{}"}) or "")
+    forger = AwsClient({**store.client.environment, "AWS_SECRET_ACCESS_KEY": "another"}, sleep=lambda _: None)
+    assert "SignatureDoesNotMatch" in (S3VerdictStore(forger, VERDICT_BUCKET).mark({missing: "{}"}) or "")

@@ -1,4 +1,4 @@
-"""With a real cloud the local stack holds a real password, so only the command that started it has access."""
+"""With a real cloud, the local stack has a real password, so only the command that started it has access."""
 
 import json
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ def stack(aws_server: AwsStandIn) -> Iterator[Stack]:
             yield stack
 
 
-def asked(aws: AwsStandIn, key: str, **headers: str) -> requests.Response:
-    """The cloud's credentials, asked for with an access key."""
+def credentials_request(aws: AwsStandIn, key: str, **headers: str) -> requests.Response:
+    """A request for the cloud's credentials with an access key."""
     scope = "20261123/eu-central-1/secretsmanager/aws4_request"
     signed = {
         "Authorization": f"AWS4-HMAC-SHA256 Credential={key}/{scope}",
@@ -42,10 +42,10 @@ def asked(aws: AwsStandIn, key: str, **headers: str) -> requests.Response:
     )
 
 
-def test_the_key_of_this_run_is_served(stack: Stack) -> None:
+def test_the_key_of_this_run_is_accepted(stack: Stack) -> None:
     secret = stack.aws.client.call(SECRETS, "GetSecretValue", {"SecretId": CLOUD_SECRET})
     assert json.loads(secret["SecretString"])["password"]
-    assert asked(stack.aws, stack.aws.environment["AWS_ACCESS_KEY_ID"]).status_code == 200
+    assert credentials_request(stack.aws, stack.aws.environment["AWS_ACCESS_KEY_ID"]).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{}, {"Origin": EVIL}, {"Host": "evil.example"}, {"Host": "127.0.0.1:1"}], ids=str)
@@ -55,19 +55,19 @@ def test_others_are_refused(stack: Stack, known: bool, headers: dict[str, str]) 
     key = stack.aws.environment["AWS_ACCESS_KEY_ID"] if known else "local"
     if known and not headers:
         return
-    answer = asked(stack.aws, key, **headers)
+    answer = credentials_request(stack.aws, key, **headers)
     assert answer.status_code == 403
     assert "password" not in answer.text
     assert not any(name.lower().startswith("access-control") for name in answer.headers)
 
 
-def test_others_cannot_reset_it(stack: Stack) -> None:
+def test_others_cannot_reset_the_stack(stack: Stack) -> None:
     endpoint = stack.aws.environment["AWS_ENDPOINT_URL"]
     assert requests.post(f"{endpoint}/moto-api/reset", timeout=5).status_code == 403
 
 
-def test_the_public_secret_is_no_good_for_a_real_cloud(stack: Stack) -> None:
-    """It is public. The secret of this run is accepted."""
+def test_the_public_secret_is_refused_with_a_real_cloud(stack: Stack) -> None:
+    """The public sample secret is refused, and the secret of this run is accepted."""
     post = post_of(json.dumps(bare(SERVER, VOLUME, dry_run=True)))
     assert deliver(post.signed(LOCAL_SECRET, utc_now()), stack.webhook_url).status_code == 401
     signed = post.signed(stack.webhook_secret, utc_now())

@@ -31,7 +31,7 @@ OTHER, LISTED_ONLY, UNLISTED = "1" * 32, "2" * 32, "3" * 32
 
 @dataclass
 class SecretStore:
-    """Secrets Manager with the test's secrets, which counts reads."""
+    """A Secrets Manager with the test's secrets that records reads."""
 
     values: dict[str, str] = field(default_factory=dict)
     reads: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class SecretStore:
 
 @dataclass
 class Estate:
-    """Two clouds with a project each, the secrets for them, and the adapter that picks one."""
+    """Two clouds with a project each, their secrets, and the adapter that selects a cloud."""
 
     clock: Clock = field(default_factory=Clock)
     store: SecretStore = field(default_factory=SecretStore)
@@ -93,11 +93,11 @@ class Estate:
 
     @property
     def read(self) -> list[str]:
-        """The secrets with credentials that were read, each time."""
+        """The names of the read secrets with credentials, in order."""
         return [name for name in self.store.reads if name != PROJECTS]
 
     def rotate(self, api: CloudApi, secret: str, password: str = "second") -> None:
-        """The user gets a new password, which ends the tokens, and the secret follows."""
+        """Change the user's password, which ends the tokens, and update the secret."""
         old = api.identity.users.pop(0)
         api.identity.user = api.identity.add_user(old.name, password)
         api.revoke_tokens()
@@ -121,7 +121,7 @@ def refusal(estate: Estate, project_id: str | None) -> CloudTrouble:
 
 
 def test_each_request_gets_the_credentials_of_its_project(estate: Estate) -> None:
-    """Its own secret for a listed project, the default one for the default's project and for none."""
+    """A listed project has its own secret; the default one is for its own project and for requests without one."""
     for project_id, used, unused in (
         (OTHER, estate.second, estate.first),
         (estate.first.world.project.id, estate.first, estate.second),
@@ -134,7 +134,7 @@ def test_each_request_gets_the_credentials_of_its_project(estate: Estate) -> Non
 
 
 def test_clouds_stay_connected(estate: Estate) -> None:
-    """Requests for several projects in turn log in once to each."""
+    """Alternating requests for several projects log in once to each."""
     for _ in range(3):
         for project_id, api in ((None, estate.first), (OTHER, estate.second)):
             estate.select(project_id).volume(api.world.add_volume().id)
@@ -142,7 +142,7 @@ def test_clouds_stay_connected(estate: Estate) -> None:
 
 
 def test_an_unlisted_project_is_forbidden_without_a_call(estate: Estate) -> None:
-    """Neither the default's project nor on the list: refused before any call."""
+    """A project that is neither the default nor listed is refused before any call."""
     classified = refusal(estate, UNLISTED).classified
     assert (classified.kind, classified.reason) == (AnswerClass.PERMANENT, Reason.FORBIDDEN)
     assert UNLISTED in classified.message
@@ -150,14 +150,14 @@ def test_an_unlisted_project_is_forbidden_without_a_call(estate: Estate) -> None
 
 @pytest.mark.parametrize("wrong", [{}, {"password": "wrong"}], ids=["good password", "wrong password"])
 def test_default_credentials_are_not_tried_for_an_unlisted_project(wrong: dict[str, str], estate: Estate) -> None:
-    """Where the default secret names its project by name only, nobody logs in to learn whether it is the one."""
+    """If the default secret has only its project's name, no login is made to compare the project's id."""
     login = Estate.login(estate.first, project_name=estate.first.world.project.name, **wrong)
     estate.store.values[DEFAULT] = json.dumps({name: value for name, value in login.items() if name != "project_id"})
     assert refusal(estate, UNLISTED).classified.reason is Reason.FORBIDDEN
 
 
-def test_a_project_is_added_and_taken_away_without_a_restart() -> None:
-    """Added, at once where the list was not read within the last half minute; taken away, within five minutes."""
+def test_a_project_is_added_and_removed_without_a_restart() -> None:
+    """An added project is served after half a minute at most; a removed one is refused after five minutes."""
     estate = Estate(allowed=LISTED_ONLY, list_in_secret=True)
     assert refusal(estate, OTHER).classified.reason is Reason.FORBIDDEN
     estate.store.values[PROJECTS] = json.dumps([LISTED_ONLY, OTHER])
@@ -171,8 +171,8 @@ def test_a_project_is_added_and_taken_away_without_a_restart() -> None:
 
 
 @pytest.mark.parametrize("held", [None, "not json", '{"a": 1}', '["eu-de"]', '"1"'])
-def test_a_list_that_cannot_be_used_is_named(held: str | None) -> None:
-    """It refuses nobody: the requests wait until it is corrected, which takes effect at once."""
+def test_an_invalid_list_is_reported(held: str | None) -> None:
+    """With an invalid list, requests wait until it is corrected, which takes effect at once."""
     estate = Estate(list_in_secret=True)
     del estate.store.values[PROJECTS]
     if held is not None:
@@ -183,8 +183,8 @@ def test_a_list_that_cannot_be_used_is_named(held: str | None) -> None:
     estate.select(OTHER).server("x")
 
 
-def test_a_list_for_each_project_is_longer_than_an_environment() -> None:
-    """A thousand projects, each with credentials of its own, which are read only when they are asked for."""
+def test_a_thousand_projects_fit_in_a_secret() -> None:
+    """Each of a thousand projects has its own credentials, which are read only when they are needed."""
     many = [f"{number:032x}" for number in range(1000)]
     estate = Estate(allowed=",".join([*many, OTHER]), list_in_secret=True)
     estate.select(OTHER).server("x")
@@ -192,33 +192,33 @@ def test_a_list_for_each_project_is_longer_than_an_environment() -> None:
     assert len({estate.clouds.key(project) for project in many}) == len(many)
 
 
-def test_there_is_one_list() -> None:
+def test_two_lists_are_refused() -> None:
     values = {"REQUEST_QUEUE_URL": "q", "ALLOWED_PROJECTS": OTHER, "ALLOWED_PROJECTS_SECRET_ID": PROJECTS}
     with pytest.raises(SettingsError, match="ALLOWED_PROJECTS and ALLOWED_PROJECTS_SECRET_ID are both set"):
         load(Settings, values)
 
 
-def test_without_a_list_it_is_the_wrong_project() -> None:
-    """With a single project, a request for another one means wrong credentials."""
+def test_without_a_list_another_project_is_wrong() -> None:
+    """With a single project, a request for another one fails with wrong_project."""
     assert refusal(Estate(allowed=""), UNLISTED).classified.reason is Reason.WRONG_PROJECT
 
 
 def test_a_secret_for_another_project_is_not_used(estate: Estate) -> None:
-    """A listed project's secret that is for another one is found out before any call."""
+    """If a listed project's secret is for another project, this is found before any call."""
     estate.store.values[f"{DEFAULT}/{LISTED_ONLY}"] = json.dumps(Estate.login(estate.second))
     assert refusal(estate, LISTED_ONLY).classified.reason is Reason.WRONG_PROJECT
 
 
-def test_a_secret_without_a_project_is_for_the_one_in_its_name(estate: Estate) -> None:
-    """One user for several projects needs no more than the same words under several names."""
+def test_a_secret_without_a_project_uses_the_one_in_its_name(estate: Estate) -> None:
+    """One user for several projects needs only the same contents in several secrets."""
     words = Estate.login(estate.second)
     del words["project_id"]
     estate.store.values[f"{DEFAULT}/{OTHER}"] = json.dumps(words)
     assert estate.select(OTHER).volume(estate.second.world.add_volume().id).value is not None
 
 
-def test_an_application_credential_tells_its_project_by_logging_in(estate: Estate) -> None:
-    """What its secret says about the project does not count: the token does."""
+def test_the_project_of_an_application_credential_comes_from_its_token(estate: Estate) -> None:
+    """The token decides about the project, not the secret."""
     known = estate.first.identity.application_credential
     words = {"auth_url": estate.first.deployment.auth_url, "application_credential_id": known.id,
              "application_credential_secret": known.secret, "project_id": OTHER}  # fmt: skip
@@ -229,8 +229,8 @@ def test_an_application_credential_tells_its_project_by_logging_in(estate: Estat
     assert set(calls(estate.first)) == {"get_token"}
 
 
-def test_projects_alone_need_a_name_in_each_request() -> None:
-    """Without default credentials a request that names no project is answered, not retried."""
+def test_without_a_default_each_request_needs_a_project() -> None:
+    """Without default credentials, a request without a project is refused, not retried."""
     secrets = Secrets(cast("AwsClient", SecretStore()))
     settings = load(Settings, {"REQUEST_QUEUE_URL": "q", "ALLOWED_PROJECTS": OTHER})
     clouds = projects(settings, {}, secrets, utc_now)
@@ -240,23 +240,23 @@ def test_projects_alone_need_a_name_in_each_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "said"),
+    ("held", "why"),
     [("[1]", "must hold a JSON object"), ('"text"', "must hold a JSON object"), ("not json", "is not JSON"),
      ('{"username": "u"}', "OS_AUTH_URL"), (None, "does not exist")],
 )  # fmt: skip
-def test_a_secret_that_cannot_be_used_is_named(held: str | None, said: str, estate: Estate) -> None:
+def test_an_invalid_secret_is_reported(held: str | None, why: str, estate: Estate) -> None:
     """If a secret contains anything but credentials, the error names it without its value."""
     name = f"{DEFAULT}/{OTHER}"
     del estate.store.values[name]
     if held:
         estate.store.values[name] = held
-    with pytest.raises(SettingsError, match=f"the secret {name}.*{said}"):
+    with pytest.raises(SettingsError, match=f"the secret {name}.*{why}"):
         estate.select(OTHER)
 
 
 @pytest.mark.parametrize("secret", ["[]", "oops"])
-def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
-    """With a broken secret a request is looked at again and again, and its message is done; it ends once it can."""
+def test_requests_wait_for_a_corrected_secret(secret: str) -> None:
+    """With a broken secret a request is requeued, and it gets its verdict after the correction."""
     bench = Bench()
     estate = Estate(bench.clock)
     bench.serve(estate.clouds)
@@ -275,7 +275,7 @@ def test_requests_wait_for_a_secret_that_is_corrected(secret: str) -> None:
 
 @pytest.mark.parametrize("secret", ["[]", "oops", None])
 def test_a_secret_that_is_never_corrected_is_named_in_the_verdict(secret: str | None) -> None:
-    """The request gives up when its time is over, and says which secret it was."""
+    """The request gives up at the end of its time to live, and its verdict names the secret."""
     bench = Bench()
     estate = Estate(bench.clock)
     bench.serve(estate.clouds)
@@ -291,8 +291,8 @@ def test_a_secret_that_is_never_corrected_is_named_in_the_verdict(secret: str | 
     assert bench.queue.dead_letters == []
 
 
-def test_variables_that_nothing_reads_are_reported_once() -> None:
-    """By name, since one of them may be a misspelt secret; the login goes on."""
+def test_unknown_variables_are_reported_once() -> None:
+    """The log has their names only, since one may be a misspelt secret; the login continues."""
     api = CloudApi(World(Clock()), deployment=long_lived())
     login = {f"OS_{name.upper()}": value for name, value in Estate.login(api).items()}
     environment = login | {"OS_PASWORD": "hunter2", "OS_VOLUME_API_VERSION": "3", "OTHER": "x"}
@@ -310,7 +310,7 @@ def test_variables_that_nothing_reads_are_reported_once() -> None:
 # ---------------------------------------------------------------------------------------------- rotation
 
 
-def test_rotated_credentials_take_over_at_once(estate: Estate) -> None:
+def test_rotated_credentials_are_used_at_once(estate: Estate) -> None:
     """A refused read gets the new password and succeeds, without a failure or a wasted login."""
     cloud = estate.select(OTHER)
     volume = estate.second.world.add_volume().id
@@ -325,8 +325,8 @@ def test_rotated_credentials_take_over_at_once(estate: Estate) -> None:
     assert estate.store.reads.count(f"{DEFAULT}/{OTHER}") == 2
 
 
-def test_a_wrong_password_is_not_tried_by_each_request(estate: Estate) -> None:
-    """A hundred requests with a wrong password make two logins and one look at the secret, later one of each."""
+def test_a_wrong_password_is_tried_once_for_all_requests(estate: Estate) -> None:
+    """A hundred requests with a wrong password cause two logins and one read of the secret, and later one of each."""
     name = f"{DEFAULT}/{OTHER}"
     estate.store.values[name] = json.dumps(Estate.login(estate.second, password="wrong"))
 
@@ -344,8 +344,8 @@ def test_a_wrong_password_is_not_tried_by_each_request(estate: Estate) -> None:
     assert (calls(estate.second), estate.read) == (["get_token"] * 3, [name] * 2)
 
 
-def test_a_delete_that_was_refused_is_looked_at_again() -> None:
-    """A password that is rotated between the look and the DELETE: not failed, and not sent again blindly."""
+def test_a_look_follows_a_refused_delete() -> None:
+    """If the password is rotated before the DELETE, a look precedes the next DELETE."""
     bench = Bench()
     estate = Estate(bench.clock)
     world = estate.second.world
@@ -369,7 +369,7 @@ def test_a_delete_that_was_refused_is_looked_at_again() -> None:
 
 
 def test_the_settings_choose_the_api_and_its_address() -> None:
-    """DETACH_API is for all clouds of a stack; BMS_ENDPOINT is where a cloud's secret names no address."""
+    """DETACH_API applies to all clouds; BMS_ENDPOINT applies where a cloud's secret has no address."""
     estate = Estate()
     by_compute = estate.wired().select(None, None)
     by_jobs = estate.wired(DETACH_API="bms_v1", BMS_ENDPOINT="http://bms.example").select(None, None)

@@ -1,4 +1,4 @@
-"""The webhook function with AWS, and the whole path from a signed POST to a verdict."""
+"""The webhook function with AWS, and the path from a signed POST to a verdict."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from local.stack import Stack
 from shared.aws.secrets import SHORTEST_KEY
 from shared.bootstrap.webhook import build_webhook, webhook_endpoint
 from shared.webhook.http_binding import STRUCTURED
-from tests.http_requests import DATA, NOW, cloudevent, said
+from tests.http_requests import DATA, NOW, body_of, cloudevent
 from tests.integration.webhook_secret import forget, keep
 from tests.messages import OTHER_VOLUME, SERVER, VOLUME
 from tools.sender import LOCAL_SECRET, Post, came_by_http, deliver, post_of
@@ -29,7 +29,7 @@ Invoke = Callable[[dict[str, Any]], Any]
 
 @pytest.fixture
 def environment(aws: AwsStandIn) -> dict[str, str]:
-    """What the template sets for the function."""
+    """The function's variables as the template sets them."""
     keep(aws, {"key": "k" * SHORTEST_KEY}, MESSAGE_KEY)
     return {
         **aws.environment,
@@ -42,7 +42,7 @@ def environment(aws: AwsStandIn) -> dict[str, str]:
 
 @pytest.fixture
 def invoke(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
-    """Calls the handler as Lambda does, with its settings in the environment."""
+    """Call the handler as Lambda does, with its settings in the environment."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     webhook_endpoint.cache_clear()
@@ -51,7 +51,7 @@ def invoke(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def event_of(value: object, kind: str = "application/json", secret: str = LOCAL_SECRET) -> dict[str, Any]:
-    """The event of a POST that is signed now."""
+    """The event of a newly signed POST."""
     post = Post({"content-type": kind}, json.dumps(value).encode()).signed(secret, datetime.now(UTC))
     return payload("POST", "/", post.headers.items(), post.body)
 
@@ -61,7 +61,7 @@ def event_of(value: object, kind: str = "application/json", secret: str = LOCAL_
 
 @pytest.mark.parametrize("kind", ["application/json", STRUCTURED])
 def test_an_accepted_request_is_in_the_queue(kind: str, aws: AwsStandIn, invoke: Invoke) -> None:
-    """A 202 of the handler means a message in SQS, whether Lambda hands the body over as text or as base64."""
+    """After a 202 the message is in SQS, whether Lambda passes the body as text or as base64."""
     keep(aws, [LOCAL_SECRET])
     event = event_of(DATA if kind == "application/json" else cloudevent(), kind)
     assert event["isBase64Encoded"] is (kind == STRUCTURED)
@@ -81,14 +81,14 @@ def test_without_a_secret_everything_is_refused(aws: AwsStandIn, invoke: Invoke)
 
 
 def test_handshake(aws: AwsStandIn, invoke: Invoke) -> None:
-    """An allowed origin may send."""
+    """The handshake of an allowed origin is accepted."""
     keep(aws, [LOCAL_SECRET])
     answer = invoke(payload("OPTIONS", "/", [("WebHook-Request-Origin", "other.example.com")], b""))
     assert answer["statusCode"] == 200
     assert answer["headers"]["WebHook-Allowed-Origin"] == "other.example.com"
 
 
-def test_iam_is_what_aws_says(environment: dict[str, str]) -> None:
+def test_the_iam_identity_comes_from_aws(environment: dict[str, str]) -> None:
     """The sender's identity comes from AWS; no header can claim it."""
     event = payload("POST", "/", [("content-type", "application/json"), ("authorizer", "iam")], b"{}")
     assert http_request_of(event).iam is None
@@ -111,10 +111,10 @@ def test_sample_events(
     answer = build_webhook(environment, clock=lambda: NOW).answer(http_request_of(json.loads(event_file(name))))
     assert answer.status == 202
     (message,) = aws.receive(REQUESTS, wait_seconds=0)
-    assert message["id"] == said(answer)["requests"][0]["id"]
+    assert message["id"] == body_of(answer)["requests"][0]["id"]
 
 
-# ----------------------------------------------------------------------------------------------- the whole way
+# ------------------------------------------------------------------------------------------------- end to end
 
 
 def posted(stack: Stack, value: object, kind: str = "application/json") -> Post:
@@ -123,7 +123,7 @@ def posted(stack: Stack, value: object, kind: str = "application/json") -> Post:
 
 
 def verdicts(stack: Stack, count: int) -> list[Any]:
-    """The next events off the bus."""
+    """The next events of the bus."""
     found: list[Any] = []
     for _ in range(60):
         found += [envelope["detail"] for envelope in stack.aws.receive(VERDICTS)]
@@ -133,7 +133,7 @@ def verdicts(stack: Stack, count: int) -> list[Any]:
 
 
 def test_from_a_signed_post_to_verdicts(stack: Stack) -> None:
-    """Each volume is detached, and its verdict has the id that the answer promised."""
+    """Each volume is detached, and its verdict has the id from the answer."""
     answer = deliver(posted(stack, cloudevent(BOTH, correlationid="CHG-9", time=...), STRUCTURED), stack.webhook_url)
     assert answer.status_code == 202
     promised = answer.json()["requests"]
@@ -144,8 +144,8 @@ def test_from_a_signed_post_to_verdicts(stack: Stack) -> None:
         assert verdict["data"]["request"] == {"id": promised[0]["id"], "source": promised[0]["source"]}
 
 
-def test_a_tampered_post_leads_to_nothing(stack: Stack) -> None:
-    """401, and nothing is in the queue or on the bus."""
+def test_a_tampered_post_is_refused(stack: Stack) -> None:
+    """A tampered POST gets a 401, without a message or an event."""
     answer = deliver(posted(stack, DATA).tampered(), stack.webhook_url)
     assert answer.status_code == 401
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -153,8 +153,8 @@ def test_a_tampered_post_leads_to_nothing(stack: Stack) -> None:
     assert stack.aws.receive(VERDICTS, wait_seconds=0) == []
 
 
-def test_event_files_go_as_what_they_are(event_file: Callable[[str], str]) -> None:
-    """The content type of a file that is posted is read off its content."""
+def test_event_files_are_sent_with_their_content_type(event_file: Callable[[str], str]) -> None:
+    """The content type of a sent file is derived from its content."""
     names = ["detach_cloudevent.json", "detach_bare.json", "webhook_cloudevent.json", "webhook_bare.json"]
     kinds = {name: post_of(event_file(name)).headers["content-type"] for name in names}
     assert kinds["detach_cloudevent.json"] == kinds["webhook_cloudevent.json"] == STRUCTURED

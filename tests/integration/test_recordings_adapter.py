@@ -1,4 +1,4 @@
-"""The adapter reads recorded answers of a real cloud; a table has the expected results."""
+"""The adapter reads recorded answers of a real cloud as a table expects."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from tests.recordings.reader import FOLDER, Exchange, names, recording
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 TOKENS = "01-tokens"
 LOGIN = recording(TOKENS)[0]
-ITS_PROJECT = "eed5e70137394cdcb6b208a34717d715"
+RECORDED_PROJECT = "eed5e70137394cdcb6b208a34717d715"
 
 NOT_PLAYED: Mapping[str, Callable[[Exchange], bool]] = {
     "a login, which has a test of its own": lambda e: e.path == "/v3/auth/tokens",
@@ -42,7 +42,7 @@ NOT_PLAYED: Mapping[str, Callable[[Exchange], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What one entry of the table says: of a thing, its own fields and those of its entries."""
+    """One entry of the table: the fields of an object and of its entries."""
 
     kind: str
     about: Mapping[str, str]
@@ -50,7 +50,7 @@ class Expected:
 
 
 def _table() -> dict[tuple[str, int], Expected]:
-    """Each exchange by its recording and number. Raises ValueError for a number that stands there twice."""
+    """Each exchange by its recording and number. Raises ValueError for a repeated number."""
     table: dict[tuple[str, int], Expected] = {}
     for section in re.split(r"(?m)^\[", re.sub(r"(?m)^#.*\n", "", (FOLDER / "understood.txt").read_text()))[1:]:
         name, _, lines = section.partition("]\n")
@@ -61,7 +61,7 @@ def _table() -> dict[tuple[str, int], Expected]:
             expected = Expected(kind, _pairs(about), tuple(map(_pairs, entries)))
             for number in exchanges:
                 if table.setdefault((name, int(number)), expected) is not expected:
-                    raise ValueError(f"{name} {number} stands in the table twice")
+                    raise ValueError(f"{name} {number} is in the table twice")
     return table
 
 
@@ -72,7 +72,7 @@ def _pairs(text: str) -> dict[str, str]:
 TABLE = _table()
 
 
-# ----------------------------------------------------------------------------------- what the product understood
+# --------------------------------------------------------------------------------------------- comparisons
 
 
 def _text(value: Any) -> str:
@@ -82,13 +82,13 @@ def _text(value: Any) -> str:
     return re.sub(r"^(req-)?([0-9a-f]{8})-[0-9a-f-]{27}$", r"\1\2", str(value))
 
 
-def _told(value: Any, *, unsaid: tuple[object, ...] = (None,)) -> dict[str, str]:
-    told = {field.name: getattr(value, field.name) for field in fields(value)}
+def _fields(value: Any, *, omitted: tuple[object, ...] = (None,)) -> dict[str, str]:
+    shown = {field.name: getattr(value, field.name) for field in fields(value)}
     plain = (str, int, datetime)  # bool and the enums, too
-    return {name: _text(item) for name, item in told.items() if isinstance(item, plain) and item not in unsaid}
+    return {name: _text(item) for name, item in shown.items() if isinstance(item, plain) and item not in omitted}
 
 
-NO_SUCH_THING = {"none": ""}
+MISSING = {"none": ""}
 SERVER_FIELDS = {"id", "status", "vm_state", "task_state", "power_state", "locked", "root_device", "image_id"}
 
 
@@ -98,37 +98,37 @@ def _refusal(classified: Classified) -> dict[str, str]:
 
 
 def _server(server: Server, expected: Expected) -> None:
-    told = {name: value for name, value in _told(server).items() if name in SERVER_FIELDS}
-    assert told == expected.about
+    shown = {name: value for name, value in _fields(server).items() if name in SERVER_FIELDS}
+    assert shown == expected.about
 
 
-UNTOLD = {"metadata", "updated_at", "name", "size"}
-"""What differs from run to run, or is for people only."""
+NOT_COMPARED = {"metadata", "updated_at", "name", "size"}
+"""Fields that differ between runs, or are only for people."""
 
 
 def _volume(volume: Volume, expected: Expected) -> None:
-    told = {k: v for k, v in _told(volume, unsaid=(None, False)).items() if k not in UNTOLD}
+    shown = {k: v for k, v in _fields(volume, omitted=(None, False)).items() if k not in NOT_COMPARED}
     assert volume.updated_at
     assert volume.size
-    assert told == expected.about
-    entries = [{"server_id": _text(server), **_told(attachment)} for server, attachment in volume.attachments]
+    assert shown == expected.about
+    entries = [{"server_id": _text(server), **_fields(attachment)} for server, attachment in volume.attachments]
     assert entries == list(expected.entries)
 
 
 def _listing(listing: tuple[Listed, ...], expected: Expected) -> None:
-    assert [_told(listed) for listed in listing] == list(expected.entries)
+    assert [_fields(listed) for listed in listing] == list(expected.entries)
 
 
 def _actions(actions: tuple[Action, ...], expected: Expected) -> None:
-    told = [_told(action, unsaid=(None, False)) for action in actions]
-    assert told == list(expected.entries)
+    shown = [_fields(action, omitted=(None, False)) for action in actions]
+    assert shown == list(expected.entries)
 
 
 # ------------------------------------------------------------------------------------------------- the playback
 
 
 class Playback(HTTPAdapter):
-    """Answers as the recording does, and only what was recorded; a login gets a token of the exchange's project."""
+    """Returns the recorded answer to the recorded request only; a login gets a token of the exchange's project."""
 
     def __init__(self, exchange: Exchange, login: Exchange = LOGIN) -> None:
         super().__init__()
@@ -136,10 +136,10 @@ class Playback(HTTPAdapter):
         self.login = login
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        asked = request.method, _thing(request.path_url)
+        asked = request.method, _object_path(request.path_url)
         if asked == ("POST", "/v3/auth/tokens"):
             return self._answer(request, self.login, _for_project(self.login.body, _project(self.exchange)))
-        if asked == (self.exchange.method, _thing(self.exchange.path)):
+        if asked == (self.exchange.method, _object_path(self.exchange.path)):
             return self._answer(request, self.exchange, self.exchange.body)
         raise requests.ConnectionError(f"{asked} was not recorded", request=request)
 
@@ -148,20 +148,20 @@ class Playback(HTTPAdapter):
         return self.build_response(request, raw)
 
 
-def _thing(path: str) -> str:
-    """A path from the server or the volume on: the product always names the project, a recording does not."""
+def _object_path(path: str) -> str:
+    """The path from the server or the volume on. The product always includes the project, a recording does not."""
     found = re.search(r"/(?:servers|volumes)/.*", path)
     return found[0] if found else path
 
 
 def _project(exchange: Exchange) -> str:
     found = re.match(r"/v[\d.]+/([0-9a-f]{32})/", exchange.path)
-    return found[1] if found else ITS_PROJECT
+    return found[1] if found else RECORDED_PROJECT
 
 
 def _for_project(body: bytes, project: str) -> bytes:
-    """A login's answer for another project, good for as long as the test lasts."""
-    body = body.replace(ITS_PROJECT.encode(), project.encode())
+    """A login's answer for another project, with a token that does not expire."""
+    body = body.replace(RECORDED_PROJECT.encode(), project.encode())
     return re.sub(rb'"expires_at": "[^"]+"', b'"expires_at": "2999-01-01T00:00:00.000000Z"', body)
 
 
@@ -184,16 +184,16 @@ Play = Callable[[OpenStackCloud, Exchange, Expected], None]
 
 
 def _read(read: Callable[..., Reading[Any]], compare: Callable[[Any, Expected], None]) -> Play:
-    """A read of the adapter's own: a thing, None where there is none, or trouble."""
+    """A read by the adapter, which returns an object or None, or raises CloudTrouble."""
 
     def play(cloud: OpenStackCloud, exchange: Exchange, expected: Expected) -> None:
-        server_or_volume = _thing(exchange.path).split("/")[2]
+        server_or_volume = _object_path(exchange.path).split("/")[2]
         if "class" in expected.about:
             with pytest.raises(CloudTrouble) as caught:
                 read(cloud, server_or_volume)
             assert _refusal(caught.value.classified) == expected.about
         elif (value := read(cloud, server_or_volume).value) is None:
-            assert expected.about == NO_SUCH_THING
+            assert expected.about == MISSING
         else:
             compare(value, expected)
 
@@ -201,7 +201,7 @@ def _read(read: Callable[..., Reading[Any]], compare: Callable[[Any, Expected], 
 
 
 def _attachment(_: OpenStackCloud, exchange: Exchange, expected: Expected) -> None:
-    """The adapter never reads one attachment alone; the parser takes it for a list of one, as some clouds send it."""
+    """The adapter never reads a single attachment; the parser reads it as a list, as some clouds send it."""
     if exchange.status == 200:
         _listing(parse.listing(parse.document(exchange.body)), expected)
     else:
@@ -209,17 +209,17 @@ def _attachment(_: OpenStackCloud, exchange: Exchange, expected: Expected) -> No
 
 
 def _action(cloud: OpenStackCloud, exchange: Exchange, expected: Expected) -> None:
-    """The outcome, or that it is still running, if the record says so."""
-    _, _, server_id, _, request_id = _thing(exchange.path).split("/")
+    """Compare the outcome in the record, which may be `running`."""
+    _, _, server_id, _, request_id = _object_path(exchange.path).split("/")
     assert cloud.ended(server_id, request_id).value.value == expected.about["ended"]
     if exchange.status == 200:
         assert parse.is_open(parse.document(exchange.body)) == (expected.about["ended"] == "running")
 
 
 def _delete(cloud: OpenStackCloud, exchange: Exchange, expected: Expected) -> None:
-    """The answer by its class, and the id by which Nova keeps a record of it."""
-    _, _, server_id, _, *volume_id = _thing(exchange.path).split("/")
-    if not volume_id:  # the product cannot ask so
+    """Compare the class of the answer, and the id of Nova's record."""
+    _, _, server_id, _, *volume_id = _object_path(exchange.path).split("/")
+    if not volume_id:  # the product cannot send such a request
         assert _refusal(classify(_answer_of(exchange))) == expected.about
         return
     cloud.check()  # a DELETE never logs in
@@ -246,15 +246,15 @@ PLAY: Mapping[str, Play] = {
     ("name", "number", "expected"),
     [pytest.param(*at, expected, id=f"{at[0]}-{at[1]}-{expected.kind}") for at, expected in TABLE.items()],
 )
-def test_an_answer_is_understood(name: str, number: int, expected: Expected) -> None:
-    """The product reads every recorded answer as the table says."""
+def test_recorded_answers_are_read_correctly(name: str, number: int, expected: Expected) -> None:
+    """The adapter reads every recorded answer as the table expects."""
     exchange = recording(name)[number]
     PLAY[expected.kind](_cloud(Playback(exchange)), exchange, expected)
 
 
 @pytest.mark.parametrize("name", names())
-def test_no_exchange_is_forgotten(name: str) -> None:
-    """An exchange stands in the table, or one reason says why it does not."""
+def test_every_exchange_is_covered(name: str) -> None:
+    """Every exchange is in the table, or has a reason in NOT_PLAYED."""
     for number, exchange in enumerate(recording(name)):
         reasons = [reason for reason, fits in NOT_PLAYED.items() if fits(exchange)]
         assert bool(reasons) != ((name, number) in TABLE), (number, exchange.method, exchange.path, reasons)
@@ -265,7 +265,7 @@ def test_no_exchange_is_forgotten(name: str) -> None:
     ("number", "credentials"),
     [
         (0, {"project_name": "demo-project"}),
-        (0, {"project_id": ITS_PROJECT}),
+        (0, {"project_id": RECORDED_PROJECT}),
         (4, {"application_credential_id": "an-id", "application_credential_secret": "a-secret", "password": ""}),
     ],
     ids=["password, project by name", "password, project by id", "application credential"],
@@ -274,10 +274,10 @@ def test_a_token_gives_the_project_and_the_endpoints(number: int, credentials: d
     """The catalog names compute with and without the project, and block storage under two types."""
     login = recording(TOKENS)[number]
     access = _cloud(Playback(login, login), **credentials).login.access()
-    assert access.project_id == ITS_PROJECT
+    assert access.project_id == RECORDED_PROJECT
     assert {service.name: url for service, url in access.services.items()} == {
-        "COMPUTE": f"http://127.0.0.1:8774/v2.1/{ITS_PROJECT}",
-        "BLOCK_STORAGE": f"http://127.0.0.1:8776/v3/{ITS_PROJECT}",
+        "COMPUTE": f"http://127.0.0.1:8774/v2.1/{RECORDED_PROJECT}",
+        "BLOCK_STORAGE": f"http://127.0.0.1:8776/v3/{RECORDED_PROJECT}",
         "IMAGE": "http://127.0.0.1:9292/v2",
     }
 
@@ -287,8 +287,8 @@ def test_a_token_gives_the_project_and_the_endpoints(number: int, credentials: d
     [(1, Reason.UNAUTHORIZED), (2, Reason.UNAUTHORIZED), (3, Reason.UNAUTHORIZED), (5, None)],
     ids=["wrong password", "unknown project", "no project", "malformed"],
 )
-def test_a_refused_login_says_why(number: int, reason: Reason | None) -> None:
-    """The operator has to correct a wrong password, an unknown project and a token without a project."""
+def test_a_refused_login_has_its_reason(number: int, reason: Reason | None) -> None:
+    """A wrong password, an unknown project and a token without a project are reported as unauthorized."""
     login = recording(TOKENS)[number]
     with pytest.raises(CloudTrouble) as caught:
         _cloud(Playback(login, login), project_name="demo-project").check()

@@ -1,4 +1,4 @@
-"""The simulator answers recorded requests like the real cloud, in the same state."""
+"""The simulator answers recorded requests like the real cloud in the same state."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,59 +14,61 @@ from tests.recordings.stage import VOLUME_IN_PATH, Slowly, Stage, is_login
 At = tuple[str, int]
 """An exchange: the first two digits of its recording, and its number in it."""
 
-# ----------------------------------------------------------------------- what the comparison leaves out, and why
+# ----------------------------------------------------------------------------- differences that are accepted
 
-NOT_ASKED: Mapping[str, Callable[[Exchange], bool]] = {
-    "a change: the simulator takes none over HTTP, so it is made to the world": lambda e: (
+NOT_REQUESTED: Mapping[str, Callable[[Exchange], bool]] = {
+    "a change: the simulator accepts none over HTTP, so the test changes the world": lambda e: (
         (e.method == "POST" and not is_login(e))
         or (e.method == "DELETE" and re.search(r"/servers/[^/]+$", e.path) is not None)
     ),
-    "Nova's list of versions: the simulator has one address, and Keystone answers there": lambda e: (
+    "Nova's list of versions: the simulator has one address, where Keystone answers": lambda e: (
         e.path == "/" and e.request_headers["host"].endswith(":8774")
     ),
 }
 
 
-class Known(NamedTuple):
-    """A difference that stays: in which recordings, where in the answer, and why."""
+class KnownDifference(NamedTuple):
+    """An accepted difference: its recordings, its place in the answer, and its cause."""
 
     recordings: tuple[str, ...]
     where: str
     why: str
 
 
-KNOWN = (
-    Known(
+KNOWN_DIFFERENCES = (
+    KnownDifference(
         ("08", "09", "16", "17"),
         r"^(15|7|11|17) \.volumeAttachments\[[1-4]\]\.attachment_id",
-        "a move renews the disks of a server one after the other, seconds apart; here all at once",
+        "a real move renews the disks of a server one after another, the simulator all at once",
     ),
-    Known(
+    KnownDifference(
         ("08", "17"),
         r"^(9|17|19|31) \.server\.OS-EXT-STS:task_state: '(resize_migrat|rebuild_)",
-        "a resize and an evacuation have task states between those that are simulated, and change them a bit sooner",
+        "real resizes and evacuations have more task states, and change them a bit earlier",
     ),
-    Known(
+    KnownDifference(
         ("17",),
         r"^30 \.volume\.(status|attachments)",
-        "while it is evacuated a disk attaches within half a second; here in half of the time that is left",
+        "in a real evacuation a disk attaches within half a second, here in half of the remaining time",
     ),
-    Known(
+    KnownDifference(
         ("14", "16", "17"),
         r"^(49|50|33|34|43|44) \.instanceActions\[\d\]\.user_id",
-        "an administrator did it: the simulator does not note who asks",
+        "an administrator did it; the simulator does not record the caller",
     ),
-    Known(("10",), r"\.volume\.metadata\.(readonly|attached_mode)", "Cinder's own os-attach notes how it attached"),
-    Known(
+    KnownDifference(
+        ("10",), r"\.volume\.metadata\.(readonly|attached_mode)", "Cinder's own os-attach records its mode"
+    ),
+    KnownDifference(
         ("11",),
         r"^3 \.server\.OS-EXT-SRV-ATTR:",
-        "an administrator is told more; here all are told what users are told",
+        "an administrator is shown more; the simulator shows everybody the same",
     ),
-    Known(("20",), r"^4 \.volume\.(migration_status|os-vol-|.*host_name)", "an administrator is told more"),
+    KnownDifference(("20",), r"^4 \.volume\.(migration_status|os-vol-|.*host_name)", "an administrator is shown more"),
 )
 
 
-# ------------------------------------------------------------------------------------------ what the recordings do
+# -------------------------------------------------------------------------------- the course of the recordings
 
 ACTORS: Mapping[At, str] = {
     ("04", 9): "another project",
@@ -76,7 +78,7 @@ ACTORS: Mapping[At, str] = {
     ("12", 45): "reader",
     ("20", 4): "admin",
 }
-"""Who asks, where it is not the user."""
+"""The callers other than the usual user."""
 
 BEHAVIOURS: Mapping[At, Behaviour] = {
     ("03", 2): Behaviour(seconds=1.6, nova_lag=0.6),
@@ -99,7 +101,7 @@ BEHAVIOURS: Mapping[At, Behaviour] = {
     ("19", 10): Behaviour(seconds=5.2, refuse=True),
     ("19", 20): Behaviour(error_after=4.5),
 }
-"""How the accepted DELETEs went on."""
+"""The course of the accepted DELETEs."""
 
 MOVES: Mapping[At, Slowly] = {
     ("08", 4): lambda world, server: world.move(server, "resize", 46.9, 32.5, 40.5),
@@ -112,7 +114,7 @@ MOVES: Mapping[At, Slowly] = {
     ("17", 0): lambda world, server: world.move(server, "live-migration", 30.0),
     ("17", 10): lambda world, server: world.move(server, "evacuate", 17.4, 8.0, 13.4),
 }
-"""How the recorded moves went on, in seconds."""
+"""The course of the recorded moves, in seconds."""
 
 Event = Callable[[Stage], object]
 
@@ -158,7 +160,7 @@ EVENTS: Mapping[At, Event] = {
     ("21", 0): _servers(locked=True, locked_reason="audit"),
     ("21", 7): _servers(locked=True, locked_reason="audit"),
 }
-"""What happened just before an exchange, without a request that was recorded."""
+"""Changes just before an exchange that have no recorded request."""
 
 
 # ----------------------------------------------------------------------------------------------------- the tests
@@ -174,7 +176,7 @@ def _play(name: str) -> list[str]:
             EVENTS[at](stage)
         if at in BEHAVIOURS:
             stage.world.set_volume(VOLUME_IN_PATH.findall(exchange.path)[0], behaviour=BEHAVIOURS[at])
-        if any(fits(exchange) for fits in NOT_ASKED.values()):
+        if any(fits(exchange) for fits in NOT_REQUESTED.values()):
             stage.change(exchange, MOVES.get(at))
             continue
         answer = stage.ask(exchange, ACTORS.get(at, "member"))
@@ -184,9 +186,9 @@ def _play(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", names())
 def test_the_simulator_answers_as_recorded(name: str) -> None:
-    """Status, headers, names, types and values are those of the real cloud, but for the differences that are known."""
-    known = [known for known in KNOWN if name[:2] in known.recordings]
+    """Status, headers, names, types and values are those of the real cloud, apart from known differences."""
+    known = [known for known in KNOWN_DIFFERENCES if name[:2] in known.recordings]
     found = _play(name)
     unknown = [line for line in found if not any(re.search(k.where, line) for k in known)]
     assert unknown == []
-    assert [k for k in known if not any(re.search(k.where, line) for line in found)] == [], "a difference is no more"
+    assert [k for k in known if not any(re.search(k.where, line) for line in found)] == [], "a known difference is gone"

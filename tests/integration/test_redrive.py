@@ -48,7 +48,7 @@ GROUP = Group.of([
 NAMED = json.dumps(cloudevent(bare(SERVER, VOLUME), time=(NOW - timedelta(minutes=5)).isoformat()))
 
 
-# ------------------------------------------------------------------------------------------------ what is safe, pure
+# -------------------------------------------------------------------------------------------- which letters are safe
 
 
 def letter(body: str, sent_at: datetime = NOW) -> Letter:
@@ -80,8 +80,8 @@ LONG_REQUESTED = replace(REQUEST, requested_at=NOW - timedelta(hours=2))
         (ours(GROUP.concluded(VOLUME, detached(Detail.DETACHED_NOW)).wire()), "group"),
     ],
 )
-def test_what_can_be_sent_back(body: str, kind: str) -> None:
-    """Requests within their time, continuations, and verdicts that wait for a consumer."""
+def test_safe_messages_can_be_sent_back(body: str, kind: str) -> None:
+    """Requests within their time to live, continuations, groups and waiting deliveries can be sent back."""
     finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, len(finding.bodies)) == (kind, 1)
 
@@ -102,7 +102,7 @@ def test_what_can_be_sent_back(body: str, kind: str) -> None:
         (json.dumps({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}), "request", "several volumes"),
     ],
 )  # fmt: skip
-def test_what_stays(body: str, kind: str, why: str) -> None:
+def test_unsafe_messages_stay(body: str, kind: str, why: str) -> None:
     """Invalid, foreign, expired and possibly answered messages stay, with the reason."""
     finding = examine(letter(body), Rules(), LATER)
     assert (finding.kind, finding.bodies) == (kind, ())
@@ -123,7 +123,7 @@ def test_what_stays(body: str, kind: str, why: str) -> None:
     ],
 )  # fmt: skip
 def test_a_message_that_is_sent_back_makes_the_same_request(body: str) -> None:
-    """The id and the time are those of the first message: a disk that was attached meanwhile is none that it means."""
+    """The id and the time are those of the first message, so that the request does not mean a newer attachment."""
     message = letter(body).message
     (first,) = found(message)
     finding = examine(Letter(message), Rules(), LATER)
@@ -141,7 +141,7 @@ def found(message: Message) -> list[DetachRequest]:
 
 @dataclass
 class Recorded:
-    """A log with these delivered events."""
+    """A log with these emitted events."""
 
     event_ids: set[str]
 
@@ -150,8 +150,8 @@ class Recorded:
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_answered_letters_stay(dry_run: bool) -> None:
-    """The log of a function has its verdict; of several volumes, of one of them."""
+def test_letters_with_a_verdict_stay(dry_run: bool) -> None:
+    """A letter stays if the log has its verdict, or that of one of its volumes."""
     outcome = Outcome.CHECKED if dry_run else Outcome.FAILED
     rules = Rules(record=Recorded({verdict_id("/changes", "4711", VOLUME, outcome)}))
     data = {"server_id": SERVER, "volume_ids": [OTHER_VOLUME, VOLUME], "dry_run": dry_run}
@@ -161,7 +161,7 @@ def test_answered_letters_stay(dry_run: bool) -> None:
     assert examine(letter(several), Rules(record=Recorded(set())), LATER).bodies == (several,)
 
 
-# ------------------------------------------------------------------------------------------------ nothing is lost
+# ------------------------------------------------------------------------------------------- no letter is lost
 
 
 @dataclass
@@ -208,7 +208,7 @@ def redrive(queues: Queues, **options: Any) -> Redrive:
     return Redrive(queues, Rules(), **{"clock": lambda: LATER, "say": lambda text: None, **options})
 
 
-def test_letters_that_are_not_accepted_stay() -> None:
+def test_refused_letters_stay() -> None:
     """A message that the queue refuses is not deleted, and does not block others."""
     queues = Queues(letters(25), refuses=lambda body: "InternalError" if '"m-7"' in body else None)
     assert redrive(queues).run() == 1
@@ -219,7 +219,7 @@ def test_letters_that_are_not_accepted_stay() -> None:
 @pytest.mark.parametrize(
     ("away", "sent"), [({"send"}, 0), ({"delete"}, 2), ({"release", "send"}, 0), ({"release", "delete"}, 2)]
 )
-def test_nothing_is_deleted_that_was_not_sent(away: set[str], sent: int) -> None:
+def test_only_sent_letters_are_deleted(away: set[str], sent: int) -> None:
     """If AWS fails in the middle, a letter may exist twice, but is never lost."""
     queues = Queues(letters(2), away=frozenset(away))
     assert redrive(queues).run() == 1
@@ -227,8 +227,8 @@ def test_nothing_is_deleted_that_was_not_sent(away: set[str], sent: int) -> None
     assert queues.released == ([] if "release" in away else ["m-0", "m-1"])
 
 
-def test_a_no_changes_nothing() -> None:
-    """Everything stays unchanged, and is visible to others at once."""
+def test_a_refused_confirmation_changes_nothing() -> None:
+    """Without confirmation the letters stay unchanged, and are visible again at once."""
     queues = Queues(letters(2))
     asked: list[str] = []
 
@@ -243,17 +243,17 @@ def test_a_no_changes_nothing() -> None:
 
 @dataclass
 class EventSource:
-    """An event source mapping that takes several reads to be disabled."""
+    """An event source mapping that is disabled only after several reads."""
 
     enabled: bool = True
     looks: int = 2
-    told: list[bool] = field(default_factory=list)
+    changes: list[bool] = field(default_factory=list)
 
     def running(self) -> bool:
         return self.enabled
 
     def run(self, enabled: bool) -> None:
-        self.told.append(enabled)
+        self.changes.append(enabled)
 
     def stopped(self) -> bool:
         self.looks -= 1
@@ -261,28 +261,28 @@ class EventSource:
 
 
 @pytest.mark.parametrize("away", [set(), {"send"}])
-def test_the_reporter_goes_on_afterwards(away: set[str]) -> None:
-    """It is stopped before anything is received, and restarted in any case."""
+def test_the_reporter_is_restarted_afterwards(away: set[str]) -> None:
+    """The reporter is stopped before the first receive, and always restarted."""
     reporter, slept = EventSource(), list[float]()
     redrive(Queues(letters(1), away=frozenset(away)), reporter=reporter, sleep=slept.append).run()
-    assert (reporter.told, slept) == ([False, True], [1])
+    assert (reporter.changes, slept) == ([False, True], [1])
 
 
-def test_a_reporter_that_does_not_stop_is_left_alone() -> None:
-    """Then nothing is received, and it is restarted."""
+def test_nothing_is_received_if_the_reporter_does_not_stop() -> None:
+    """If the reporter does not stop, nothing is received, and it is restarted."""
     reporter, queues = EventSource(looks=1000), Queues(letters(1))
     with pytest.raises(TimeoutError):
         redrive(queues, reporter=reporter, sleep=lambda seconds: None).run()
-    assert (reporter.told, len(queues.waiting)) == ([False, True], 1)
+    assert (reporter.changes, len(queues.waiting)) == ([False, True], 1)
 
 
-def test_a_reporter_that_an_operator_has_stopped_stays_so() -> None:
-    """A reporter that was stopped before stays stopped, and DRY=1 does not stop it."""
+def test_a_stopped_reporter_stays_stopped() -> None:
+    """A reporter that was stopped before is not restarted, and DRY=1 does not stop a running one."""
     reporter = EventSource(enabled=False)
     redrive(Queues(letters(1)), reporter=reporter).run()
     running = EventSource()
     assert redrive(Queues(letters(1)), reporter=running).show() == 0
-    assert (reporter.told, running.told) == ([], [])
+    assert (reporter.changes, running.changes) == ([], [])
 
 
 # --------------------------------------------------------------------------------------------------------- over AWS
@@ -290,7 +290,7 @@ def test_a_reporter_that_an_operator_has_stopped_stays_so() -> None:
 
 @pytest.fixture
 def here(aws: AwsStandIn, monkeypatch: pytest.MonkeyPatch) -> AwsStandIn:
-    """AWS as an operator's shell knows it."""
+    """AWS with an operator's environment variables."""
     for name, value in aws.environment.items():
         monkeypatch.setenv(name, value)
     return aws
@@ -304,7 +304,7 @@ FORGED = without("mac", CONTINUED)
 
 
 def test_from_queue_to_queue(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
-    """Our own message goes back byte for byte, a bare request under its first id, both with their attributes."""
+    """Our own message is sent back unchanged, a bare request with its first id, both with their attributes."""
     sqs = boto3.client("sqs")
     attributes = {"origin": {"DataType": "String", "StringValue": "x"}}
     ids = [
@@ -329,8 +329,8 @@ def test_from_queue_to_queue(here: AwsStandIn, capsys: pytest.CaptureFixture[str
     assert "3 looks, 1 DELETEs sent" in out
 
 
-def test_a_look_changes_nothing(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
-    """DRY=1 shows what would be done; as JSON for programs."""
+def test_a_dry_run_changes_nothing(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    """DRY=1 shows what would be sent back, also as JSON."""
     here.send(DEAD_LETTERS, BARE)
     here.send(DEAD_LETTERS, "{")
     assert called(here, "--dry", "--json") == 0
@@ -342,8 +342,8 @@ def test_a_look_changes_nothing(here: AwsStandIn, capsys: pytest.CaptureFixture[
     assert len(received["Messages"]) == 2
 
 
-def test_a_request_that_was_sent_back_ends_with_its_first_id() -> None:
-    """A disk that was attached while its request lay in the dead-letter queue is not the one that is meant."""
+def test_a_request_that_was_sent_back_keeps_its_first_id() -> None:
+    """A disk that was attached while the request was a dead letter is left alone."""
     bench = Bench()
     disk = bench.disk(attached=False)
     asked_at = bench.clock()
@@ -358,14 +358,14 @@ def test_a_request_that_was_sent_back_ends_with_its_first_id() -> None:
     assert (event["data"]["detail"], bench.counted("delete_attachment")) == ("superseded", 0)
 
 
-def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty queue is no failure."""
+def test_an_empty_queue_is_no_failure(here: AwsStandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    """With an empty queue, the exit status is 0."""
     assert called(here, "--yes") == 0
     assert "No message" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         ([], "STACK=…, or QUEUE=… and DLQ=…"),
         (["--queue", "x", "--yes"], "STACK=…, or QUEUE=… and DLQ=…"),
@@ -376,17 +376,17 @@ def test_an_empty_queue_is_fine(here: AwsStandIn, capsys: pytest.CaptureFixture[
     ],
 )
 def test_an_impossible_command_gives_one_sentence(
-    here: AwsStandIn, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    here: AwsStandIn, arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 2, and nothing was changed."""
+    """The exit status is 2, and the error is one line."""
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert said in captured.err
+    assert expected in captured.err
     assert len(captured.err.splitlines()) == 1
 
 
-def test_the_log_tells_what_is_answered(here: AwsStandIn) -> None:
-    """The line that the function itself writes when the bus has taken a verdict; a refusal is none."""
+def test_the_log_shows_emitted_verdicts(here: AwsStandIn) -> None:
+    """The line that the function writes when the bus accepts a verdict counts, that of a task does not."""
     logs = boto3.client("logs")
     logs.create_log_group(logGroupName="reporter")
     logs.create_log_stream(logGroupName="reporter", logStreamName="s")

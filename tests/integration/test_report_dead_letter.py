@@ -22,13 +22,13 @@ from tests.messages import sqs_record
 from tests.scripted import Reply, Script, reply
 from tools.sender import LOCAL_SECRET
 
-PATIENCE = 30
+TIMEOUT = 30
 BODY = json.dumps({"server_id": SERVER, "volume_id": VOLUME})
 
 
 @pytest.fixture
 def deployed(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    """The function with its environment, and the scripted server as all of AWS."""
+    """The function's environment, with a scripted server for all of AWS."""
     settings = {"AWS_ENDPOINT_URL": script.url, "REQUEST_QUEUE_URL": f"{script.url}/requests", "EVENT_BUS_NAME": "bus"}
     for name, value in (CREDENTIALS | settings).items():
         monkeypatch.setenv(name, value)
@@ -47,8 +47,8 @@ def invoke(*records: dict[str, Any]) -> Any:
     return lambda_handler({"Records": list(records)}, LambdaContext("report-dead-letter"))
 
 
-def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> None:
-    """A bare request has the source of the queue it came from, not of the dead-letter queue."""
+def test_the_verdict_has_the_id_of_its_request(deployed: Script) -> None:
+    """A bare request has the request queue as its source, not the dead-letter queue."""
     deployed.then(reply({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}))
     assert {"batchItemFailures": []} == invoke(dead("m-1"))
     (asked,) = deployed.asked
@@ -58,7 +58,7 @@ def test_the_verdict_has_the_id_the_request_would_have_got(deployed: Script) -> 
     assert [] == faults(event, strict=True)
 
 
-def test_letters_whose_verdict_cannot_be_emitted_stay_in_the_queue(deployed: Script) -> None:
+def test_letters_stay_if_their_verdict_cannot_be_emitted(deployed: Script) -> None:
     """Only the message whose verdict the bus refused returns."""
     refused = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow"}
     deployed.then(reply({"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, refused]}))
@@ -67,41 +67,41 @@ def test_letters_whose_verdict_cannot_be_emitted_stay_in_the_queue(deployed: Scr
 
 
 def test_an_outage_keeps_everything(deployed: Script) -> None:
-    """Without a bus nothing is acknowledged."""
+    """If the bus refuses everything, every message returns."""
     deployed.then(Reply(403, json.dumps({"__type": "AccessDeniedException"}).encode()))
     failed = invoke(dead("m-1"), dead("m-2", "{"))
     assert ["m-1", "m-2"] == [failure["itemIdentifier"] for failure in failed["batchItemFailures"]]
 
 
 @pytest.fixture
-def listened(aws_server: AwsStandIn, script: Script) -> Iterator[Stack]:
-    """The local stack with an HTTP sink: busy at first."""
+def with_sink(aws_server: AwsStandIn, script: Script) -> Iterator[Stack]:
+    """The local stack with an HTTP sink that is busy at first."""
     assert requests.post(f"{aws_server.environment['AWS_ENDPOINT_URL']}/moto-api/reset", timeout=5).status_code == 200
     script.then(Reply(503, b"", (("Retry-After", "1"),)), Reply(204, b""))
     with running({"SINK_URL": f"{script.url}/hook", "SINK_SECRET": LOCAL_SECRET}) as stack:
         yield stack
 
 
-def test_a_sink_that_is_busy_gets_the_verdict_later(listened: Stack, script: Script) -> None:
-    """From the queue to the endpoint: the same event as on the bus, signed, and on the bus only once."""
-    listened.request(json.dumps({"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME}))
-    deadline = time.monotonic() + PATIENCE
+def test_a_busy_sink_gets_the_verdict_later(with_sink: Stack, script: Script) -> None:
+    """The sink gets the event of the bus, signed, and the bus gets it only once."""
+    with_sink.request(json.dumps({"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME}))
+    deadline = time.monotonic() + TIMEOUT
     while len(script.asked) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     busy, taken = script.asked
-    (envelope,) = listened.aws.receive(VERDICTS, wait_seconds=0)
+    (envelope,) = with_sink.aws.receive(VERDICTS, wait_seconds=0)
     assert envelope["detail"] == busy.json == taken.json
     assert busy.headers["webhook-id"] == taken.headers["webhook-id"] == envelope["detail"]["id"]
     Webhook(LOCAL_SECRET).verify(taken.body, taken.headers)
     assert [] == faults(taken.json, strict=True)
 
 
-def test_dead_letters_are_answered_in_the_local_stack(stack: Stack) -> None:
-    """A message in the dead-letter queue ends as a verdict on the bus."""
+def test_dead_letters_get_a_verdict_in_the_local_stack(stack: Stack) -> None:
+    """A message in the dead-letter queue leads to a verdict on the bus."""
     sent = datetime.now(UTC)
     stack.aws.send(DEAD_LETTERS, BODY)
     envelopes: list[dict[str, Any]] = []
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not envelopes and time.monotonic() < deadline:
         envelopes = stack.aws.receive(VERDICTS, wait_seconds=0)
         time.sleep(0.05)

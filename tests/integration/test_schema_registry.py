@@ -1,4 +1,4 @@
-"""`make schemas`: the registry afterwards, and the output."""
+"""`make schemas`: its effect on the registry, and its output."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FIRST = next(iter(WANTED))
 
 
 def deploy(stack: str, **outputs: str) -> None:
-    """A stack that has nothing but the parameters and outputs that the command reads."""
+    """Create a stack with only the parameters and outputs that the command reads."""
     template = {
         "Parameters": {name: {"Type": "String"} for name in ("EventTypePrefix", "EventSource")},
         "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
@@ -33,7 +33,7 @@ def deploy(stack: str, **outputs: str) -> None:
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[SchemaRegistry]:
-    """The registry of a stack; `wrong` is empty as long as each request is one that AWS's model knows."""
+    """The registry of a stack; every request must conform to AWS's model."""
     with serving(STACK) as registry, mock_aws():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.setenv(name, "local")
@@ -50,15 +50,15 @@ def versions(registry: SchemaRegistry) -> dict[str, int]:
     return {name: len(found) for name, found in registry.schemas.items()}
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """The output for each schema."""
+def outcomes_of(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """The printed outcome for each schema."""
     return {name: what for what, name in (line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())}
 
 
-def test_the_schemas_of_the_stack_are_put(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty registry has them all afterwards, with the prefix and the source of the stack."""
+def test_the_schemas_of_the_stack_are_created(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty registry gets all schemas, with the prefix and the source of the stack."""
     assert main(["schemas", "--stack", STACK]) is Exit.DETACHED
-    assert told(capsys) == dict.fromkeys(WANTED, "created")
+    assert outcomes_of(capsys) == dict.fromkeys(WANTED, "created")
     for name, (found,) in registry.schemas.items():
         assert (found["Type"], found["Content"]) == ("OpenApi3", WANTED[name].content)
         assert found["Description"] == WANTED[name].description
@@ -66,47 +66,49 @@ def test_the_schemas_of_the_stack_are_put(registry: SchemaRegistry, capsys: pyte
 
 
 def test_an_equal_schema_gets_no_new_version(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """With any number of runs, and any formatting of the JSON."""
+    """A schema with the same content in another JSON format is unchanged."""
     main(["schemas", "--stack", STACK])
     for (found,) in registry.schemas.values():
         found["Content"] = json.dumps(json.loads(found["Content"]), sort_keys=True)
     capsys.readouterr()
     assert main(["schemas", "--stack", STACK]) is Exit.DETACHED
-    assert told(capsys) == dict.fromkeys(WANTED, "unchanged")
+    assert outcomes_of(capsys) == dict.fromkeys(WANTED, "unchanged")
     assert versions(registry) == dict.fromkeys(WANTED, 1)
 
 
-@pytest.mark.parametrize("older", [{"Content": "{}"}, {"Content": "no JSON"}, {"Description": "of an earlier release"}])
+@pytest.mark.parametrize(
+    "older", [{"Content": "{}"}, {"Content": "not JSON"}, {"Description": "of an earlier release"}]
+)
 def test_a_different_schema_gets_a_new_version(
     registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], older: dict[str, str]
 ) -> None:
-    """After an upgrade the one schema that has changed is updated, and is then what it should be."""
+    """Only the changed schema is updated."""
     main(["schemas", "--stack", STACK])
     registry.schemas[FIRST][0].update(older)
     capsys.readouterr()
     assert main(["schemas", "--stack", STACK]) is Exit.DETACHED
-    assert told(capsys) == dict.fromkeys(WANTED, "unchanged") | {FIRST: "updated"}
+    assert outcomes_of(capsys) == dict.fromkeys(WANTED, "unchanged") | {FIRST: "updated"}
     assert versions(registry) == dict.fromkeys(WANTED, 1) | {FIRST: 2}
     assert registry.schemas[FIRST][-1]["Content"] == WANTED[FIRST].content
 
 
-def test_they_are_removed_before_the_stack_is(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those of an earlier source go as well; what somebody else has put there stays, and is named."""
+def test_removal_deletes_only_our_schemas(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """Schemas of an earlier source are removed too; foreign schemas stay, and are listed."""
     main(["schemas", "--stack", STACK])
     earlier, theirs = "old@bms.volume.detached.v1", "their.app@something.happened"
     for name in (earlier, theirs):
         registry.schemas[name] = [{"Content": "{}"}]
     capsys.readouterr()
     assert main(["schemas", "--stack", STACK, "--remove"]) is Exit.DETACHED
-    assert told(capsys) == dict.fromkeys([*WANTED, earlier], "removed") | {theirs: "not ours"}
+    assert outcomes_of(capsys) == dict.fromkeys([*WANTED, earlier], "removed") | {theirs: "not ours"}
     assert list(registry.schemas) == [theirs]
 
 
 @pytest.mark.parametrize("refused", [(403, "ForbiddenException"), (403, "AccessDeniedException")])
-def test_a_permission_that_is_missing_is_named(
+def test_a_missing_permission_is_reported(
     registry: SchemaRegistry, capsys: pytest.CaptureFixture[str], refused: tuple[int, str]
 ) -> None:
-    """One sentence with the needed permissions, and nothing was changed."""
+    """The error is one sentence with the needed permissions, and nothing is changed."""
     registry.refused = {"CreateSchema": refused}
     assert main(["schemas", "--stack", STACK]) is Exit.USAGE
     (sentence,) = capsys.readouterr().err.splitlines()
@@ -117,7 +119,7 @@ def test_a_permission_that_is_missing_is_named(
 
 
 def test_changes_before_a_refusal_are_reported(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status 1: some of the schemas are new, and the rest of them is not."""
+    """The status is 1, and the schemas that were changed before are listed."""
     main(["schemas", "--stack", STACK])
     del registry.schemas[FIRST]
     second = list(WANTED)[1]
@@ -131,10 +133,8 @@ def test_changes_before_a_refusal_are_reported(registry: SchemaRegistry, capsys:
     assert versions(registry) == dict.fromkeys(WANTED, 1)
 
 
-def test_a_stack_without_a_registry_is_told_how_to_get_one(
-    registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The sentence names the parameter; a stack that there is not is another matter."""
+def test_a_stack_without_a_registry_is_reported(registry: SchemaRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the parameter to set; a missing stack has another error."""
     deploy("plain")
     assert main(["schemas", "--stack", "plain"]) is Exit.USAGE
     assert "plain has no schema registry: deploy it with SchemaRegistry=on" in capsys.readouterr().err

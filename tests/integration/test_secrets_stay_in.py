@@ -1,4 +1,4 @@
-"""No event, log line, error or answer contains a secret, wherever it was planted and however it was encoded."""
+"""No event, log line, error or answer contains a secret, wherever it was planted and however it is encoded."""
 
 import base64
 import html
@@ -36,28 +36,28 @@ ENCODED: dict[str, Callable[[str], str]] = {
 }
 
 
-def said(bench: Bench) -> str:
-    """Everything that was emitted: events, log lines, and messages that left the queue."""
+def emitted(bench: Bench) -> str:
+    """All emitted events and log lines; the queue must be empty."""
     assert len(bench.queue) == 0
     return json.dumps(bench.bus.events) + "\n".join(bench.logs)
 
 
 @pytest.mark.parametrize("place", PLACES, ids=PLACES)
 @pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
-def test_a_task_token_leaves_in_no_event_and_no_line(place: str, written: str) -> None:
-    """Carried out or refused, under its right name and under others."""
+def test_events_and_logs_contain_no_task_token(place: str, written: str) -> None:
+    """A task token under any name appears in no event and no log line."""
     bench = Bench()
-    # A context is the sender's own, and is echoed but for what is called a task token.
+    # The sender's context is echoed, apart from fields with the name of a task token.
     for name in NAMES[: 4 if place == "context" else 5]:
         bench.queue.put(WRITTEN[written](PLACES[place](name)))
     bench.run()
     assert bench.bus.events
-    assert not leaks(said(bench))
+    assert not leaks(emitted(bench))
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
-def test_nor_in_the_answer_to_a_dead_letter(written: str) -> None:
-    """The verdict on a dead letter shows the message too."""
+def test_verdicts_on_dead_letters_contain_no_task_token(written: str) -> None:
+    """The verdict on a dead letter shows the message without its token."""
     bench = Bench()
     letters = DeadLetters("bms", bench.outlets)
     body = WRITTEN[written](cloudevent(bare(SERVER, VOLUME, task_token=TOKEN)))
@@ -65,13 +65,13 @@ def test_nor_in_the_answer_to_a_dead_letter(written: str) -> None:
     for number, text in enumerate((body, json.dumps(own), WRITTEN[written](own))):
         assert letters.handle([bench.message(text, f"m-{number}")]).unsent == {}
     assert len(bench.bus.events) == 3
-    assert not leaks(said(bench))
-    assert own["mac"] not in said(bench)
+    assert not leaks(emitted(bench))
+    assert own["mac"] not in emitted(bench)
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=WRITTEN)
-def test_nor_in_the_answer_of_the_webhook(written: str) -> None:
-    """The sender knows it, but readers of a proxy's log do not."""
+def test_answers_of_the_webhook_contain_no_task_token(written: str) -> None:
+    """An answer contains no task token, since it may be logged by a proxy."""
     for name in NAMES[:5]:
         body = WRITTEN[written](bare(SERVER, VOLUME, **{name: TOKEN, "typo": 1})).encode()
         headers = {"content-type": "application/json", "authorization": "Bearer a-token-of-some-length"}
@@ -80,8 +80,8 @@ def test_nor_in_the_answer_of_the_webhook(written: str) -> None:
         assert not leaks(answer.body)
 
 
-def test_a_token_that_is_a_name_is_not_quoted() -> None:
-    """In a fault of the verdict, in the log, or in the answer of the webhook."""
+def test_a_token_as_a_field_name_is_not_shown() -> None:
+    """A token as a field name appears neither in faults, nor in the log, nor in the webhook's answer."""
     bench = Bench()
     data = {**bare(SERVER, VOLUME), TOKEN: 1}
     twice = json.dumps(data)[:-1] + f', "{TOKEN}": 2}}'
@@ -93,29 +93,29 @@ def test_a_token_that_is_a_name_is_not_quoted() -> None:
         assert not leaks(answer.body)
     bench.run()
     assert len(bench.bus.events) == 3
-    assert not leaks(said(bench))
+    assert not leaks(emitted(bench))
 
 
-class Telltale(CountingAdapter):
+class EchoingCloud(CountingAdapter):
     """A cloud that echoes a secret in each of its answers, on demand."""
 
-    def __init__(self, bench: Bench, tell: Callable[[requests.PreparedRequest], bytes | None], status: int) -> None:
+    def __init__(self, bench: Bench, echo: Callable[[requests.PreparedRequest], bytes | None], status: int) -> None:
         super().__init__(bench.cloud, bench.effects, bench.clock)
-        self._tell, self._status = tell, status
+        self._echo, self._status = echo, status
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
         answer = super().send(request, *arguments, **options)
-        told = self._tell(request)
-        if told is not None:
-            answer.status_code, answer._content = self._status, told
+        echoed = self._echo(request)
+        if echoed is not None:
+            answer.status_code, answer._content = self._status, echoed
         return answer
 
 
-def telling(tell: Callable[[requests.PreparedRequest], bytes | None], status: int = 400, **key: str) -> Bench:
-    """A bench whose cloud echoes; with an access key it has no password, and its project is given by name."""
+def echoing_bench(echo: Callable[[requests.PreparedRequest], bytes | None], status: int = 400, **key: str) -> Bench:
+    """A bench with an echoing cloud; with an access key it has no password, and its project is given by name."""
     bench = Bench()
     http = requests.Session()
-    http.mount("http://", Telltale(bench, tell, status))
+    http.mount("http://", EchoingCloud(bench, echo, status))
     known = simulator_credentials(bench.cloud)
     by_key = {"username": "", "password": "", "project_id": "", "project_name": bench.world.project.name, **key}
     credentials = load(CloudCredentials, known | by_key if key else known)
@@ -134,11 +134,11 @@ BODIES = [
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
 @pytest.mark.parametrize("where", ["login", "read", "delete"])
-def test_secrets_that_the_cloud_echoes_are_not_passed_on(where: str, encode: Callable[[str], str], body: str) -> None:
-    """The password in an answer of Keystone, the token in those of the other services; neither has a name in front."""
+def test_secrets_that_the_cloud_echoes_are_removed(where: str, encode: Callable[[str], str], body: str) -> None:
+    """Answers contain the password or the token without a field name, and neither is emitted."""
     secrets: set[str] = set()
 
-    def tell(request: requests.PreparedRequest) -> bytes | None:
+    def echo(request: requests.PreparedRequest) -> bytes | None:
         token = request.headers.get("X-Auth-Token")
         kind = "login" if "/auth/tokens" in request.path_url else "delete" if request.method == "DELETE" else "read"
         if kind != where:
@@ -147,12 +147,12 @@ def test_secrets_that_the_cloud_echoes_are_not_passed_on(where: str, encode: Cal
         secrets.add(secret)
         return body.format(encode(secret)).encode()
 
-    bench = telling(tell)
+    bench = echoing_bench(echo)
     bench.queue.put(bench.request(bench.disk()))
     bench.run()
     assert secrets
     assert bench.bus.events
-    text = said(bench)
+    text = emitted(bench)
     for secret in secrets:
         for form in ENCODED.values():
             spelled = form(secret)
@@ -163,12 +163,12 @@ def test_secrets_that_the_cloud_echoes_are_not_passed_on(where: str, encode: Cal
 @pytest.mark.parametrize("status", [400, 401])
 @pytest.mark.parametrize("encode", ENCODED.values(), ids=ENCODED)
 @pytest.mark.parametrize("where", ["login", "GET", "DELETE"])
-def test_nor_are_access_keys(where: str, encode: Callable[[str], str], status: int) -> None:
-    """Key, secret key and security token in an answer to a signed request, also to the lookup of the project."""
+def test_access_keys_that_the_cloud_echoes_are_removed(where: str, encode: Callable[[str], str], status: int) -> None:
+    """Key, secret key and security token in an answer to a signed request are not emitted."""
     pair = {"access_key": "not-by-its-looks", "secret_key": "nor-this-one/+", "security_token": "and-no-token"}
     asked: list[str] = []
 
-    def tell(request: requests.PreparedRequest) -> bytes | None:
+    def echo(request: requests.PreparedRequest) -> bytes | None:
         kind = "login" if "/v3/projects?" in request.path_url else str(request.method)
         if kind != where:
             return None
@@ -176,13 +176,13 @@ def test_nor_are_access_keys(where: str, encode: Callable[[str], str], status: i
         return f'{{"error_code": "X.1", "error_msg": "we got {" and ".join(map(encode, pair.values()))}"}}'.encode()
 
     base = "http://cloud.test"
-    bench = telling(tell, status, **pair, compute_endpoint=base, volume_endpoint=base)
+    bench = echoing_bench(echo, status, **pair, compute_endpoint=base, volume_endpoint=base)
     key = AccessKey(pair["access_key"], pair["secret_key"], bench.cloud.identity.user.id, pair["security_token"])
     bench.cloud.identity.access_keys.add(key)
     bench.queue.put(bench.request(bench.disk()))
     bench.run()
     assert asked
-    text = said(bench)
+    text = emitted(bench)
     forms = [form(secret) for form in ENCODED.values() for secret in pair.values()]
     assert [form for form in forms if form in text or json.dumps(form)[1:-1] in text] == []
 
@@ -190,8 +190,8 @@ def test_nor_are_access_keys(where: str, encode: Callable[[str], str], status: i
 @pytest.mark.parametrize("form", [str, lambda token: f"x-{quote(token, safe='')}"])
 @pytest.mark.parametrize("name", ["id", "source", "correlationid"])
 @pytest.mark.parametrize("more", [{}, {"volume_id": None}, {"nonsense": 1}], ids=str)
-def test_a_task_token_is_no_identity(name: str, form: Callable[[str], str], more: dict[str, Any]) -> None:
-    """What every event has to show of a request may not be what is secret in it; nobody's disk is touched."""
+def test_a_task_token_as_an_id_is_refused(name: str, form: Callable[[str], str], more: dict[str, Any]) -> None:
+    """An attribute that every event shows must not be the task token; no disk is detached."""
     bench = Bench()
     disk = bench.disk()
     data = bare(bench.server, disk, task_token=TOKEN) | more
@@ -201,11 +201,11 @@ def test_a_task_token_is_no_identity(name: str, form: Callable[[str], str], more
     assert event["type"].endswith("volume.detach_failed.v1")
     assert name in {fault["field"] for fault in event["data"]["faults"]} or more
     assert [one.volume_id for one in bench.world.nova.values()] == [disk]
-    assert not leaks(said(bench))
+    assert not leaks(emitted(bench))
 
 
-def test_a_secret_of_the_webhook_that_stands_for_a_name_is_not_said() -> None:
-    """An operator may swap names and values."""
+def test_a_webhook_secret_as_a_field_name_is_not_shown() -> None:
+    """An operator may swap names and values by mistake."""
     for name in ("whsec_c2VjcmV0LW9mLXNvbWUtbGVuZ3Ro", "Tr0ub4dor&3", "0123456789abcdef"):
         with pytest.raises(ValidationError) as caught:
             Keys.parse({name: "x"})
@@ -216,7 +216,7 @@ def test_a_secret_of_the_webhook_that_stands_for_a_name_is_not_said() -> None:
 
 
 def test_a_traceback_shows_no_secret() -> None:
-    """The text of an exception is not ours."""
+    """Messages of exceptions in a traceback are redacted."""
     first = len(LINES)
     try:
         try:
@@ -231,7 +231,7 @@ def test_a_traceback_shows_no_secret() -> None:
 
 
 def test_reprs_show_no_secret() -> None:
-    """Of requests and keys: they stand in errors and debuggers."""
+    """The reprs of requests and keys, which errors and debuggers show, contain no secret."""
     bench = Bench()
     found = read(bench.message(json.dumps(bare(SERVER, VOLUME, task_token=TOKEN))), "bms", START, MESSAGE_KEYS)
     assert isinstance(found, list)

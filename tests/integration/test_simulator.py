@@ -1,4 +1,4 @@
-"""The simulated cloud against observed answers of real Keystone, Nova and Cinder."""
+"""The simulated cloud answers like a real Keystone, Nova and Cinder."""
 
 import json
 import tomllib
@@ -69,7 +69,7 @@ class Cloud:
         self.api.identity.add_user("worker", "secret", roles=self.roles)
         self.token = self.log_in("worker", "secret").headers["x-subject-token"]
 
-    def pass_(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 
     def log_in(self, name: str, password: str, scope: dict[str, Any] | None = None) -> Answer:
@@ -80,7 +80,7 @@ class Cloud:
         return self.api.handle("POST", "/v3/auth/tokens", {}, json.dumps(body).encode())
 
     def call(self, method: str, path: str, version: str | None = None, **headers: str) -> Answer:
-        """A call with the token and, maybe, a value of OpenStack-API-Version."""
+        """A call with the token and, if given, an OpenStack-API-Version."""
         sent = {"X-Auth-Token": self.token, "Accept": "*/*"} | headers
         if version:
             sent["OpenStack-API-Version"] = version
@@ -111,7 +111,7 @@ class Cloud:
         return listed
 
     @property
-    def happened(self) -> list[What]:
+    def history(self) -> list[What]:
         return [entry.what for entry in self.world.history if entry.what is not What.SERVER_CREATED]
 
 
@@ -128,7 +128,7 @@ def cloud() -> Cloud:
 
 
 def test_token(cloud: Cloud) -> None:
-    """A token names its project, its roles, and where the services are."""
+    """A token has its project, its roles, and the addresses of the services."""
     answer = cloud.log_in(USERNAME, PASSWORD)
     token = body_of(answer)["token"]
     assert answer.status == 201
@@ -142,8 +142,8 @@ def test_token(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2.1/{project}", "/v2/{project}"])
-def test_compute_url_of_the_catalog_is_selectable(path: str) -> None:
-    """Clouds differ in what the catalog says about compute."""
+def test_compute_url_of_the_catalog_is_an_option(path: str) -> None:
+    """The catalog's address of compute can be set, because clouds differ in it."""
     cloud = Cloud(Deployment(compute_path=path))
     catalog = body_of(cloud.log_in(USERNAME, PASSWORD))["token"]["catalog"]
     (compute,) = (entry for entry in catalog if entry["type"] == "compute")
@@ -156,7 +156,7 @@ def test_compute_url_of_the_catalog_is_selectable(path: str) -> None:
     [("wrong", None), (PASSWORD, {"project": {"name": "no-such", "domain": {"name": "Default"}}})],
 )
 def test_login_refused(cloud: Cloud, password: str, scope: dict[str, Any] | None) -> None:
-    """A wrong password and an unknown project get the very same answer."""
+    """A wrong password and an unknown project get the same answer."""
     answer = cloud.log_in(USERNAME, password, scope)
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Keystone uri="http://cloud.test/v3"'
@@ -173,8 +173,8 @@ def test_malformed_login(cloud: Cloud) -> None:
     assert set(body_of(answer)["error"]) == {"code", "message", "title"}
 
 
-def test_unscoped_token_is_of_no_use(cloud: Cloud) -> None:
-    """Without a scope there is no project, and Nova says so."""
+def test_unscoped_token_is_useless(cloud: Cloud) -> None:
+    """A token without a scope has no project, so Nova refuses it."""
     answer = cloud.log_in(USERNAME, PASSWORD, {})
     assert set(body_of(answer)["token"]) == MEMBERS["unscoped_token"]
     cloud.token = answer.headers["x-subject-token"]
@@ -182,18 +182,18 @@ def test_unscoped_token_is_of_no_use(cloud: Cloud) -> None:
 
 
 def test_identity_versions(cloud: Cloud) -> None:
-    """The root offers a choice, of which v3 is the one."""
+    """The root lists the versions, of which v3 is the only one."""
     assert cloud.api.handle("GET", "/", {}).status == 300
     assert body_of(cloud.api.handle("GET", "/v3", {}))["version"]["id"] == "v3.14"
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "missing"])
-def test_token_no_longer_good(cloud: Cloud, end: str) -> None:
-    """Revoked, expired and missing tokens are answered alike, by the middleware."""
+def test_invalid_token(cloud: Cloud, end: str) -> None:
+    """Revoked, expired and missing tokens get the same answer of the middleware."""
     if end == "revoked":
         cloud.api.revoke_tokens()
     elif end == "expired":
-        cloud.pass_(3600)
+        cloud.pass_time(3600)
     else:
         cloud.token = ""
     for answer in (cloud.nova(), cloud.delete(), cloud.cinder()):
@@ -206,7 +206,7 @@ def test_token_no_longer_good(cloud: Cloud, end: str) -> None:
 
 
 def test_server_at_the_lowest_microversion(cloud: Cloud) -> None:
-    """Without a header the server has neither locked nor tags, and its flavor has an id."""
+    """Without a microversion, a server has neither `locked` nor `tags`, and its flavor has an id."""
     answer = cloud.nova()
     server = body_of(answer)["server"]
     assert set(answer.headers) == MEMBERS["nova_headers"]
@@ -227,14 +227,14 @@ def test_server_at_the_lowest_microversion(cloud: Cloud) -> None:
     ],
 )
 def test_server_fields_by_microversion(cloud: Cloud, version: str, present: set[str], absent: set[str]) -> None:
-    """Each field appears with its microversion and not before."""
+    """Each field appears from its microversion on."""
     shown = set(body_of(cloud.nova(version=version))["server"])
     assert present <= shown
     assert not absent & shown
 
 
 def test_flavor_loses_its_id(cloud: Cloud) -> None:
-    """From 2.47 the flavor is embedded and has only its name."""
+    """From 2.47 on, the flavor is embedded, without an id."""
     assert "id" in body_of(cloud.nova(version="2.46"))["server"]["flavor"]
     flavor = body_of(cloud.nova(version="2.47"))["server"]["flavor"]
     assert set(flavor) == {"vcpus", "ram", "disk", "ephemeral", "swap", "original_name", "extra_specs"}
@@ -251,24 +251,24 @@ def test_flavor_loses_its_id(cloud: Cloud) -> None:
         ("2.26", {"flavor_id": "", "tags": ()}, {"tags": []}),
     ],
 )
-def test_servers_of_either_kind_by_microversion(
+def test_signs_of_bare_metal_by_microversion(
     cloud: Cloud, version: str | None, attributes: dict[str, Any], shown: dict[str, Any]
 ) -> None:
-    """What tells the kind of a server appears with its microversion: the tag, the flavor's id or its name and specs."""
+    """The signs of a server's kind depend on the microversion: the tag, and the flavor's id or its name and specs."""
     cloud.world.set_server(cloud.server, **attributes)
     found = body_of(cloud.nova(version=version))["server"]
     flavor = found["flavor"]
-    told = {
+    identified_by = {
         "flavor id": flavor.get("id"),
         "flavor name": flavor.get("original_name"),
         "specs": flavor.get("extra_specs", {}).get("resource_type"),
         "tags": found.get("tags"),
     }
-    assert {name: value for name, value in told.items() if value is not None} == shown
+    assert {name: value for name, value in identified_by.items() if value is not None} == shown
 
 
 def test_server_at_the_newest_microversion(cloud: Cloud) -> None:
-    """A cloud of 2026 shows all that real Nova showed."""
+    """With the newest microversion, a server has the members of the recorded one."""
     cloud.deployment.max_compute_version = (2, 103)
     answer = cloud.nova(version="latest")
     assert answer.headers["openstack-api-version"] == "compute 2.103"
@@ -276,7 +276,7 @@ def test_server_at_the_newest_microversion(cloud: Cloud) -> None:
 
 
 def test_root_device_name_only_if_there_is_one(cloud: Cloud) -> None:
-    """Ordinary tenants see the root device only where the cloud chooses to show it."""
+    """Tenants see the root device only if the cloud shows it."""
     name = "OS-EXT-SRV-ATTR:root_device_name"
     assert name not in body_of(cloud.nova(version="2.26"))["server"]
     cloud.world.set_server(cloud.server, root_device="/dev/vda")
@@ -291,7 +291,7 @@ def test_root_device_name_only_if_there_is_one(cloud: Cloud) -> None:
     ],
 )
 def test_microversion_refused(cloud: Cloud, version: str, status: int, message: str) -> None:
-    """A version out of range is 406 and named in the headers, a malformed one is 400 and is not."""
+    """A version out of range gets a 406 with its headers, a malformed one a 400 without them."""
     answer = cloud.nova(version=version)
     (fault,) = body_of(answer).values()
     assert (answer.status, fault) == (status, {"code": status, "message": message})
@@ -299,7 +299,7 @@ def test_microversion_refused(cloud: Cloud, version: str, status: int, message: 
 
 
 def test_legacy_path_ignores_microversions(cloud: Cloud) -> None:
-    """Through /v2 a microversion is neither obeyed nor refused."""
+    """At /v2, a microversion is ignored."""
     path = f"/v2/{cloud.project.id}/servers/{cloud.server}"
     answer = cloud.call("GET", path, "compute 2.26")
     assert set(body_of(answer)["server"]) == MEMBERS["server"]
@@ -307,12 +307,12 @@ def test_legacy_path_ignores_microversions(cloud: Cloud) -> None:
 
 
 def test_path_without_project(cloud: Cloud) -> None:
-    """Nova takes the project from the token if the path has none."""
+    """Nova uses the token's project if the path has none."""
     assert cloud.call("GET", f"/v2.1/servers/{cloud.server}").status == 200
 
 
 def test_server_list(cloud: Cloud) -> None:
-    """The list is by page, in short or in full, and filtered by tag only from 2.26."""
+    """The list has pages, short and full entries, and a filter by tags from 2.26 on."""
     cloud.world.add_server(tags=())
     path = f"/v2.1/{cloud.project.id}/servers"
     assert set(body_of(cloud.call("GET", path))["servers"][0]) == {"id", "links", "name"}
@@ -331,7 +331,7 @@ def test_server_list(cloud: Cloud) -> None:
     [(None, set(), "attachment"), ("2.70", {"tag"}, "attachment"), ("2.89", set(), "attachment_2_89")],
 )
 def test_attachment_fields(cloud: Cloud, version: str | None, more: set[str], kind: str) -> None:
-    """One attachment and the entry of the list are alike, and lose their id at 2.89."""
+    """A single attachment equals its entry in the list, and has no id from 2.89 on."""
     cloud.deployment.max_compute_version = (2, 103)
     single = body_of(cloud.nova(f"/os-volume_attachments/{cloud.volume}", version=version))
     listed = body_of(cloud.nova("/os-volume_attachments", version=version))
@@ -348,19 +348,19 @@ def test_attachment_fields(cloud: Cloud, version: str | None, more: set[str], ki
     ],
 )
 def test_list_shapes(cloud: Cloud, shape: ListShape, name: str, kind: type) -> None:
-    """The list comes in the shape of the wire or in either of the documents'."""
+    """The list has the real shape, or one of the documented ones."""
     cloud.deployment.list_shape = shape
     assert isinstance(body_of(cloud.nova("/os-volume_attachments"))[name], kind)
 
 
 def test_limit_counts_the_local_disk(cloud: Cloud) -> None:
-    """An image-booted server's first block device is no volume, so a page of one is empty."""
+    """The first block device of an image-booted server is not a volume, so a page of one is empty."""
     assert body_of(cloud.nova("/os-volume_attachments?limit=1")) == {"volumeAttachments": []}
     assert len(body_of(cloud.nova("/os-volume_attachments?limit=2"))["volumeAttachments"]) == 1
 
 
-def test_reads_of_what_is_not_there(cloud: Cloud) -> None:
-    """Nova tells a missing server from a missing attachment."""
+def test_reads_of_missing_objects(cloud: Cloud) -> None:
+    """Nova distinguishes a missing server from a missing attachment."""
     absent = cloud.attachment(volume_id=NOWHERE)
     assert absent.headers["content-type"] == "application/json; charset=UTF-8"
     assert body_of(absent) == {
@@ -373,19 +373,19 @@ def test_reads_of_what_is_not_there(cloud: Cloud) -> None:
 
 
 def test_detach_from_acceptance_to_end(cloud: Cloud) -> None:
-    """202 without a body, detaching, then Cinder, then Nova, then a 404; and the history has it all."""
+    """After a 202, Cinder removes the attachment and then Nova; the history has every step."""
     answer = cloud.delete()
     assert (answer.status, answer.body) == (202, b"")
     assert set(answer.headers) == MEMBERS["nova_headers"]
     assert body_of(cloud.cinder())["volume"]["status"] == "detaching"
     assert cloud.attachment().status == 200
-    cloud.pass_(2)
+    cloud.pass_time(2)
     assert body_of(cloud.cinder())["volume"]["status"] == "available"
     assert cloud.attachment().status == 200
-    cloud.pass_(0.5)
+    cloud.pass_time(0.5)
     assert cloud.attachment().status == 404
     assert cloud.delete().status == 404
-    assert cloud.happened == [What.ATTACHED, What.DELETE_RECEIVED, What.DELETE_ACCEPTED, What.DETACHING,
+    assert cloud.history == [What.ATTACHED, What.DELETE_RECEIVED, What.DELETE_ACCEPTED, What.DETACHING,
         What.CINDER_DETACHED, What.NOVA_DETACHED, What.DELETE_RECEIVED, What.DELETE_REJECTED]  # fmt: skip
     accepted = cloud.world.history[3]
     assert accepted.attachment_id == cloud.attachment_id
@@ -394,7 +394,7 @@ def test_detach_from_acceptance_to_end(cloud: Cloud) -> None:
 
 
 def test_second_delete_while_detaching(cloud: Cloud) -> None:
-    """The same DELETE again is refused by Cinder's check, in Nova's words."""
+    """A second DELETE is refused with the message of Cinder's check."""
     cloud.delete()
     answer = cloud.delete()
     message = body_of(answer)["badRequest"]["message"]
@@ -430,19 +430,19 @@ CONFLICT = "Cannot 'detach_volume' instance {server} while it is in "
     ],
 )
 def test_delete_by_state_of_the_server(cloud: Cloud, changes: dict[str, Any], status: int, message: str) -> None:
-    """Nova's checks have an order, and the first that fails answers."""
+    """The first failing check in Nova's order decides the answer."""
     cloud.world.set_server(cloud.server, **changes)
     answer = cloud.delete()
     assert answer.status == status
     if message:
         (fault,) = body_of(answer).values()
         assert fault == {"code": status, "message": message.format(server=cloud.server)}
-        assert cloud.happened[-1] is What.DELETE_REJECTED
+        assert cloud.history[-1] is What.DELETE_REJECTED
         assert cloud.world.is_attached(cloud.server, cloud.volume) == cloud.attachment_id
 
 
-def test_delete_of_what_is_not_there(cloud: Cloud) -> None:
-    """An unknown volume is told from one that is attached elsewhere or nowhere."""
+def test_delete_of_missing_objects(cloud: Cloud) -> None:
+    """Nova distinguishes an unknown volume from an unattached one."""
     spare = cloud.world.add_volume().id
     unknown, idle = cloud.attachment("DELETE", NOWHERE), cloud.attachment("DELETE", spare)
     assert body_of(unknown)["itemNotFound"]["message"] == f"Volume {NOWHERE} could not be found."
@@ -451,7 +451,7 @@ def test_delete_of_what_is_not_there(cloud: Cloud) -> None:
 
 
 def test_project_mismatch(cloud: Cloud) -> None:
-    """A project in the URL that is not the token's is a malformed URL, to Nova and to Cinder."""
+    """Nova and Cinder refuse a URL with another project than the token's as malformed."""
     other = "e45987b58d774f9f8f13542de0369603"
     nova = cloud.call("GET", f"/v2.1/{other}/servers/{cloud.server}")
     cinder = cloud.call("GET", f"/v3/{other}/volumes/{cloud.volume}")
@@ -462,7 +462,7 @@ def test_project_mismatch(cloud: Cloud) -> None:
 
 
 def test_reader_may_not_delete() -> None:
-    """A token that may only read gets Nova's policy message."""
+    """A DELETE with a reader's token is refused with Nova's policy message."""
     cloud = Cloud(roles=("reader",))
     answer = cloud.delete()
     assert answer.status == 403
@@ -476,7 +476,7 @@ def test_reader_may_not_delete() -> None:
     [(RootDetach.BAD_REQUEST, 400, 400), (RootDetach.FORBIDDEN, 403, 403), (RootDetach.WHEN_STOPPED, 403, 202)],
 )
 def test_system_disk(cloud: Cloud, rule: RootDetach, running: int, stopped: int) -> None:
-    """Clouds differ in whether and how they refuse a system disk."""
+    """The deployment option decides whether and how a system disk is refused."""
     cloud.deployment.root_detach = rule
     cloud.world.set_server(cloud.server, root_device="/dev/sdb")
     assert cloud.delete().status == running
@@ -487,24 +487,24 @@ def test_system_disk(cloud: Cloud, rule: RootDetach, running: int, stopped: int)
 @pytest.mark.parametrize(("version", "status"), [("2.19", 409), ("2.20", 202), ("2.89", 202)])
 @pytest.mark.parametrize("offload", [True, False])
 def test_shelved_server_needs_a_microversion(cloud: Cloud, offload: bool, version: str, status: int) -> None:
-    """From 2.20 a shelved server's volumes may be detached."""
+    """From 2.20 on, volumes of a shelved server can be detached."""
     cloud.world.shelve(cloud.server, offload=offload)
-    cloud.pass_(2)
+    cloud.pass_time(2)
     assert cloud.nova(f"/os-volume_attachments/{cloud.volume}", "DELETE", version).status == status
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.89"])
-def test_states_that_refuse_at_every_microversion(cloud: Cloud, version: str) -> None:
+def test_states_that_refuse_a_detach_at_every_microversion(cloud: Cloud, version: str) -> None:
     """No disk is detached from a suspended or rescued server, or from one whose host is down."""
     for state in (SUSPENDED, RESCUED, {**RUNNING, "host_up": False}):
         cloud.world.set_server(cloud.server, **state)
         assert cloud.nova(f"/os-volume_attachments/{cloud.volume}", "DELETE", version).status == 409
 
 
-def test_detached_from_an_offloaded_server(cloud: Cloud) -> None:
+def test_detach_from_an_offloaded_server(cloud: Cloud) -> None:
     """Cinder shows `reserved` without an attachment, and `available` as soon as Nova has accepted."""
     cloud.world.shelve(cloud.server)
-    cloud.pass_(2)
+    cloud.pass_time(2)
     server = body_of(cloud.nova())["server"]
     assert (server["status"], server["hostId"]) == ("SHELVED_OFFLOADED", "")
     assert "progress" not in server
@@ -518,10 +518,10 @@ def test_detached_from_an_offloaded_server(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.89"])
-def test_attached_while_offloaded(cloud: Cloud, version: str) -> None:
-    """Cinder knows neither device nor time, and Nova leaves the device out, until the server is unshelved."""
+def test_attach_to_an_offloaded_server(cloud: Cloud, version: str) -> None:
+    """Until the unshelve, Cinder shows neither device nor time, and Nova shows no device."""
     cloud.world.shelve(cloud.server)
-    cloud.pass_(2)
+    cloud.pass_time(2)
     cloud.world.begin_detach(cloud.server, cloud.volume)
     cloud.world.attach(cloud.server, cloud.volume)
     path = f"/os-volume_attachments/{cloud.volume}"
@@ -531,7 +531,7 @@ def test_attached_while_offloaded(cloud: Cloud, version: str) -> None:
     assert "device" not in body_of(cloud.nova(path, version=version))["volumeAttachment"]
     assert cloud.nova(path, "DELETE").status == 409
     cloud.world.unshelve(cloud.server)
-    cloud.pass_(2)
+    cloud.pass_time(2)
     (attachment,) = cloud.shown["attachments"]
     assert (attachment["device"], attachment["attached_at"]) == ("/dev/sdb", "2026-11-23T08:00:02.000000")
     assert body_of(cloud.nova(path, version=version))["volumeAttachment"]["device"] == "/dev/sdb"
@@ -540,18 +540,18 @@ def test_attached_while_offloaded(cloud: Cloud, version: str) -> None:
 # ------------------------------------------------------------------------------------------------------- moves
 
 
-def test_a_resize_seen_on_both_planes(cloud: Cloud) -> None:
-    """Nova lists the disk all the time, from 2.89 with the next attachment under the same binding."""
+def test_a_resize_on_both_planes(cloud: Cloud) -> None:
+    """Nova always lists the disk, from 2.89 on with the new attachment and the same binding."""
     listed = cloud.listed
     cloud.world.move(cloud.server, "resize", seconds=20, reserved_after=5)
     assert body_of(cloud.nova())["server"]["OS-EXT-STS:task_state"] == "resize_prep"
     assert body_of(cloud.delete())["conflictingRequest"]["message"].endswith("while it is in task_state resize_prep")
-    cloud.pass_(6)
+    cloud.pass_time(6)
     assert (cloud.shown["status"], cloud.shown["attachments"]) == ("reserved", [])
     renewed = cloud.listed
     assert renewed["attachment_id"] != listed["attachment_id"]
     assert renewed | {"attachment_id": listed["attachment_id"]} == listed
-    cloud.pass_(14)
+    cloud.pass_time(14)
     (attachment,) = cloud.shown["attachments"]
     assert attachment["attachment_id"] == renewed["attachment_id"]
     server = body_of(cloud.nova())["server"]
@@ -562,27 +562,27 @@ def test_a_resize_seen_on_both_planes(cloud: Cloud) -> None:
     assert cloud.delete().status == 202
 
 
-def test_an_open_action_looks_as_if_it_had_ended_at_once(cloud: Cloud) -> None:
-    """The evacuated server is ACTIVE, and its record does not yet hold the time of the new attachment."""
+def test_an_open_action_looks_finished(cloud: Cloud) -> None:
+    """The evacuated server is ACTIVE, but its open record ends before the new attachment."""
     cloud.world.set_server(cloud.server, host_up=False)
     host = body_of(cloud.nova())["server"]["hostId"]
     cloud.world.move(cloud.server, "evacuate")
-    cloud.pass_(6)
+    cloud.pass_time(6)
     server = body_of(cloud.nova())["server"]
     assert (server["status"], server["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
     assert server["hostId"] != host
     (attachment,) = cloud.shown["attachments"]
     action = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"][0]
     assert action["start_time"] == action["updated_at"] < attachment["attached_at"]
-    cloud.pass_(2)
+    cloud.pass_time(2)
     action = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"][0]
     assert action["updated_at"] > attachment["attached_at"]
 
 
 def test_two_attachments_during_a_live_migration(cloud: Cloud) -> None:
-    """Both name the same server, and Nova's list has the newer one."""
+    """Both attachments are to the same server, and Nova lists the newer one."""
     cloud.world.move(cloud.server, "live-migration")
-    cloud.pass_(3)
+    cloud.pass_time(3)
     newer, older = cloud.shown["attachments"]
     assert {newer["server_id"], older["server_id"]} == {cloud.server}
     assert (older["attachment_id"], newer["attachment_id"]) == (cloud.attachment_id, cloud.listed["attachment_id"])
@@ -591,7 +591,7 @@ def test_two_attachments_during_a_live_migration(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("status", ["maintenance", "reserved", "attaching", "error", "error_extending", "available"])
-def test_a_status_says_nothing_about_the_attachment(cloud: Cloud, status: str) -> None:
+def test_a_status_does_not_change_the_attachment(cloud: Cloud, status: str) -> None:
     """An operator may set any status; the attachment stays on both planes, and a DELETE is refused."""
     cloud.world.set_volume(cloud.volume, status=status)
     assert cloud.delete().status == 400
@@ -600,10 +600,10 @@ def test_a_status_says_nothing_about_the_attachment(cloud: Cloud, status: str) -
 
 
 def test_a_failed_storage_back_end(cloud: Cloud) -> None:
-    """The record says Error while Cinder says detaching for good."""
+    """The record has an Error, while Cinder stays `detaching`."""
     cloud.world.set_volume(cloud.volume, behaviour=Behaviour(error_after=4.0))
     request_id = cloud.delete().headers["x-openstack-request-id"]
-    cloud.pass_(600)
+    cloud.pass_time(600)
     record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.58"))["instanceAction"]
     assert (record["message"], record["updated_at"]) == ("Error", "2026-11-23T08:00:04.000000")
     assert record["events"][0]["result"] == "Error"
@@ -612,10 +612,10 @@ def test_a_failed_storage_back_end(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(("refuse", "message"), [(True, "Error"), (False, None)])
 def test_action_record(cloud: Cloud, refuse: bool, message: str | None) -> None:
-    """The DELETE's own request id leads to what became of it."""
+    """The action record with the DELETE's request id has its outcome."""
     cloud.world.set_volume(cloud.volume, behaviour=Behaviour(refuse=refuse))
     request_id = cloud.delete().headers["x-openstack-request-id"]
-    cloud.pass_(10)
+    cloud.pass_time(10)
     listed = body_of(cloud.nova("/os-instance-actions"))["instanceActions"]
     single = body_of(cloud.nova(f"/os-instance-actions/{request_id}"))["instanceAction"]
     assert listed[0] == single
@@ -628,9 +628,9 @@ def test_action_record(cloud: Cloud, refuse: bool, message: str | None) -> None:
 
 
 def test_action_still_open(cloud: Cloud) -> None:
-    """While an operation runs `updated_at` is its start, and its event has neither an end nor a result."""
+    """While an operation runs, `updated_at` is its start, and its event has neither an end nor a result."""
     request_id = cloud.delete().headers["x-openstack-request-id"]
-    cloud.pass_(1.25)
+    cloud.pass_time(1.25)
     record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.58"))["instanceAction"]
     assert record["updated_at"] == record["start_time"] == "2026-11-23T08:00:00.000000"
     assert record["events"] == [{"event": "compute_detach_volume", "start_time": "2026-11-23T08:00:00.000000",
@@ -638,7 +638,7 @@ def test_action_still_open(cloud: Cloud) -> None:
 
 
 def test_record_of_an_attach_is_as_old_as_the_attachment(cloud: Cloud) -> None:
-    """Records of attaches stand beside the others, the newest first, and do not name the volume."""
+    """Records are listed with the newest first, and that of an attach has the attachment's time."""
     cloud.world.attach(cloud.server, cloud.world.add_volume().id, attached_at=START - timedelta(days=3))
     actions = body_of(cloud.nova("/os-instance-actions", version="2.58"))["instanceActions"]
     assert [(action["action"], action["start_time"], action["updated_at"]) for action in actions] == [
@@ -649,15 +649,15 @@ def test_record_of_an_attach_is_as_old_as_the_attachment(cloud: Cloud) -> None:
 
 
 def test_unknown_action(cloud: Cloud) -> None:
-    """Nova does not say whose record it looked for."""
+    """An unknown request id gets Nova's 404."""
     message = f"Action req-{NOWHERE} not found"
     assert body_of(cloud.nova(f"/os-instance-actions/req-{NOWHERE}")) == {
         "itemNotFound": {"code": 404, "message": message}
     }
 
 
-def test_action_never_taken_up(cloud: Cloud) -> None:
-    """Where the compute host never acts the record has no events and no message."""
+def test_action_that_no_host_takes_up(cloud: Cloud) -> None:
+    """If the compute host never acts, the record has no events and no message."""
     cloud.world.set_volume(cloud.volume, behaviour=Behaviour(stuck=True))
     request_id = cloud.delete().headers["x-openstack-request-id"]
     record = body_of(cloud.nova(f"/os-instance-actions/{request_id}", version="2.60"))["instanceAction"]
@@ -665,7 +665,7 @@ def test_action_never_taken_up(cloud: Cloud) -> None:
 
 
 def test_action_records_may_be_missing(cloud: Cloud) -> None:
-    """A cloud without action records says 404, as it does to an unknown request."""
+    """A cloud without action records answers 404."""
     assert cloud.nova(f"/os-instance-actions/req-{NOWHERE}").status == 404
     request_id = cloud.delete().headers["x-openstack-request-id"]
     cloud.deployment.instance_actions = False
@@ -676,7 +676,7 @@ def test_action_records_may_be_missing(cloud: Cloud) -> None:
     ("accept", "start"), [("*/*", b"<html>"), ("application/json", b"{"), ("text/plain", b"404 Not Found")]
 )
 def test_unknown_path(cloud: Cloud, accept: str, start: bytes) -> None:
-    """A path that Nova does not know is a 404 that is no fault of Nova's, in the form the client accepts."""
+    """An unknown path gets a 404 without Nova's fault format, in the format of the Accept header."""
     path = f"/v2.1/{cloud.project.id}/servers/{cloud.server}/os-volume_attachments"
     answer = cloud.call("DELETE", path, Accept=accept)
     assert answer.status == 404
@@ -688,7 +688,7 @@ def test_unknown_path(cloud: Cloud, accept: str, start: bytes) -> None:
 
 
 def test_volume(cloud: Cloud) -> None:
-    """A volume names its attachments, each with its id and the time without a zone."""
+    """A volume has its attachments, each with its id and its time without a zone."""
     answer = cloud.cinder()
     volume = body_of(answer)["volume"]
     assert answer.headers["openstack-api-version"] == "volume 3.0"
@@ -700,7 +700,7 @@ def test_volume(cloud: Cloud) -> None:
 
 
 def test_volume_by_the_older_path(cloud: Cloud) -> None:
-    """The second version of the API serves the same, without microversions."""
+    """Version 2 of the API serves the same volume, without microversions."""
     answer = cloud.call("GET", f"/v2/{cloud.project.id}/volumes/{cloud.volume}", "compute 2.1")
     assert set(body_of(answer)["volume"]) == MEMBERS["volume"]
     assert "openstack-api-version" not in answer.headers
@@ -708,18 +708,18 @@ def test_volume_by_the_older_path(cloud: Cloud) -> None:
 
 @pytest.mark.parametrize(("version", "status"), [("compute 2.53", 400), ("volume 3.999", 406)])
 def test_volume_microversion_refused(cloud: Cloud, version: str, status: int) -> None:
-    """Cinder does not understand a header that speaks of compute, nor a version beyond its own."""
+    """Cinder refuses a header that names only compute, and a version out of range."""
     assert cloud.cinder(version).status == status
 
 
 def test_volume_microversion(cloud: Cloud) -> None:
-    """A header may speak of several services, and Cinder finds its own part."""
+    """Cinder finds its own version in a header with several services."""
     volume = body_of(cloud.cinder("compute 2.1, volume 3.50"))["volume"]
     assert set(volume) == MEMBERS["volume"] | {"group_id", "shared_targets", "service_uuid"}
 
 
 def test_volume_list(cloud: Cloud) -> None:
-    """The list is of the token's project, by page and by status."""
+    """The list has the volumes of the token's project, with pages and a filter by status."""
     cloud.world.add_volume()
     cloud.world.add_volume(project_id="f" * 32)
     path = f"/v3/{cloud.project.id}/volumes/detail"
@@ -733,14 +733,14 @@ def test_volume_list(cloud: Cloud) -> None:
 
 
 def test_missing_volume(cloud: Cloud) -> None:
-    """Cinder's 404 has Nova's shape."""
+    """Cinder's 404 has the format of Nova's."""
     cloud.volume = NOWHERE
     message = f"Volume {NOWHERE} could not be found."
     assert body_of(cloud.cinder()) == {"itemNotFound": {"code": 404, "message": message}}
 
 
 def test_image(cloud: Cloud) -> None:
-    """An image shows its custom properties beside its own."""
+    """An image has its custom properties on the same level as the others."""
     assert body_of(cloud.call("GET", f"/v2/images/{cloud.image}"))["__os_type"] == "Linux"
     assert cloud.call("GET", f"/v2/images/{NOWHERE}").status == 404
 
@@ -749,38 +749,38 @@ def test_image(cloud: Cloud) -> None:
 
 
 def test_fault_without_effect(cloud: Cloud) -> None:
-    """A gateway's answer stands for all of Nova: nothing is received, and the next call is real again."""
-    throttled = bodies.gateway_error("APIGW.0308", "The throttling threshold has been reached")
+    """A fault without effect replaces one call; the next one reaches Nova."""
+    throttled = bodies.gateway_error("APIGW.0308", "The throttling threshold has been client")
     cloud.api.faults.add(Fault(faults.answer(throttled), operation="delete_attachment"))
     assert cloud.delete() == throttled
     assert throttled.status == 429
-    assert What.DELETE_RECEIVED not in cloud.happened
+    assert What.DELETE_RECEIVED not in cloud.history
     assert cloud.delete().status == 202
 
 
 def test_fault_after_effect(cloud: Cloud) -> None:
-    """An answer may say that all failed though it took place."""
+    """A fault after the effect returns an error, although the call took effect."""
     cloud.api.faults.add(Fault(faults.answer_after_effect(bodies.html_error(504)), method="DELETE"))
     assert cloud.delete().status == 504
-    assert cloud.happened[-2:] == [What.DELETE_ACCEPTED, What.DETACHING]
+    assert cloud.history[-2:] == [What.DELETE_ACCEPTED, What.DETACHING]
 
 
 def test_fault_counts(cloud: Cloud) -> None:
-    """A fault may let calls pass before it strikes, a limited number of times."""
+    """A fault skips some calls, and then hits a limited number of calls."""
     bad = faults.answer(bodies.html_error(502))
     cloud.api.faults.add(Fault(bad, "get_volume", volume_id=cloud.volume, skip=1, times=2))
     assert [cloud.cinder().status for _ in range(4)] == [200, 502, 502, 200]
 
 
 def test_fault_elsewhere_does_not_count(cloud: Cloud) -> None:
-    """A fault of another volume or operation leaves a call alone."""
+    """A fault for another volume or operation does not hit a call."""
     bad = faults.answer(bodies.html_error(502))
     cloud.api.faults.add(Fault(bad, volume_id=NOWHERE), Fault(bad, "get_image"), Fault(bad, method="PUT"))
     assert cloud.cinder().status == 200
 
 
 def test_faults_are_played_in_turn(cloud: Cloud) -> None:
-    """A call that one fault takes is not counted by the next."""
+    """A call that one fault hits is not counted by the next."""
     for status in (502, 503):
         cloud.api.faults.add(Fault(faults.answer(bodies.html_error(status)), "get_volume"))
     assert [cloud.cinder().status for _ in range(3)] == [502, 503, 200]
@@ -791,7 +791,7 @@ def test_faults_are_played_in_turn(cloud: Cloud) -> None:
 
 
 def test_call_log(cloud: Cloud) -> None:
-    """Every call is logged as the client made it, with 0 where no answer came."""
+    """Every call is logged as the client made it, with status 0 without an answer."""
     cloud.api.calls.clear()
     cloud.api.faults.add(Fault(faults.RESET_AFTER, "delete_attachment"))
     with pytest.raises(faults.TransportFault):
@@ -815,7 +815,7 @@ def test_call_log(cloud: Cloud) -> None:
     ],
 )  # fmt: skip
 def test_envelopes(answer: Answer, status: int, body: Any) -> None:
-    """Each ready body has the status and the shape of its envelope."""
+    """Each prepared body has its status and format."""
     assert (answer.status, body_of(answer)) == (status, body)
 
 
@@ -823,8 +823,8 @@ def test_envelopes(answer: Answer, status: int, body: Any) -> None:
 
 
 @dataclass
-class Reached:
-    """The cloud as a client reaches it."""
+class Client:
+    """A client of the cloud over one of the transports."""
 
     cloud: Cloud
     session: requests.Session
@@ -842,8 +842,8 @@ class Reached:
 
 
 @pytest.fixture(params=["socket", "in process"])
-def reached(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Reached]:
-    """The same cloud through each of the transports."""
+def client(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """The same cloud over each of the transports."""
     with ExitStack() as stack:
         session = stack.enter_context(requests.Session())
         session.trust_env = False
@@ -851,7 +851,7 @@ def reached(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Reached]:
             stack.enter_context(CloudServer(cloud.api, hold=0.3))
         else:
             session.mount("http://", InProcessAdapter(cloud.api))
-        yield Reached(cloud, session, cloud.deployment.base_url)
+        yield Client(cloud, session, cloud.deployment.base_url)
 
 
 @pytest.mark.parametrize(
@@ -864,59 +864,59 @@ def reached(cloud: Cloud, request: pytest.FixtureRequest) -> Iterator[Reached]:
         (faults.READ_TIMEOUT_AFTER, requests.exceptions.ReadTimeout, True),
     ],
 )
-def test_broken_delete(reached: Reached, kind: Kind, error: type[requests.RequestException], effect: bool) -> None:
+def test_broken_delete(client: Client, kind: Kind, error: type[requests.RequestException], effect: bool) -> None:
     """A broken connection does not show whether the detach began."""
-    reached.cloud.api.calls.clear()
-    reached.cloud.api.faults.add(Fault(kind, "delete_attachment"))
+    client.cloud.api.calls.clear()
+    client.cloud.api.faults.add(Fault(kind, "delete_attachment"))
     with pytest.raises(error):
-        reached.delete(timeout=0.05 if error is requests.exceptions.ReadTimeout else 5)
-    while not reached.cloud.api.calls:  # a server may still be working when its client has given up
+        client.delete(timeout=0.05 if error is requests.exceptions.ReadTimeout else 5)
+    while not client.cloud.api.calls:  # the server may still be working after its client has given up
         sleep(0.001)
-    assert (What.DETACHING in reached.cloud.happened) is effect
-    assert reached.delete().status_code == (400 if effect else 202)
+    assert (What.DETACHING in client.cloud.history) is effect
+    assert client.delete().status_code == (400 if effect else 202)
 
 
-def test_truncated_answer(reached: Reached) -> None:
+def test_truncated_answer(client: Client) -> None:
     """An answer cut in the middle is an error, not half a volume."""
-    reached.cloud.api.faults.add(Fault(faults.TRUNCATED, "get_volume"))
+    client.cloud.api.faults.add(Fault(faults.TRUNCATED, "get_volume"))
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        reached.get_volume()
-    assert reached.get_volume().status_code == 200
+        client.get_volume()
+    assert client.get_volume().status_code == 200
 
 
-def test_slow_answer(reached: Reached) -> None:
-    """A slow answer is a whole answer."""
-    reached.cloud.api.faults.add(Fault(faults.slow(0.02), "get_volume"))
-    assert reached.get_volume().json()["volume"]["id"] == reached.cloud.volume
+def test_slow_answer(client: Client) -> None:
+    """A slow answer is complete."""
+    client.cloud.api.faults.add(Fault(faults.slow(0.02), "get_volume"))
+    assert client.get_volume().json()["volume"]["id"] == client.cloud.volume
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
-def test_empty_answer_and_the_next(reached: Reached, status: int) -> None:
+def test_empty_answer_and_the_next(client: Client, status: int) -> None:
     """After an answer without a body the same connection serves the next request."""
-    reached.cloud.world.set_volume(reached.cloud.volume, behaviour=Behaviour(success_status=status))
-    answer = reached.delete()
+    client.cloud.world.set_volume(client.cloud.volume, behaviour=Behaviour(success_status=status))
+    answer = client.delete()
     assert (answer.status_code, answer.content) == (status, b"")
-    assert reached.get_volume().json()["volume"]["status"] == "detaching"
+    assert client.get_volume().json()["volume"]["status"] == "detaching"
 
 
 def test_waiting_takes_virtual_time(cloud: Cloud) -> None:
-    """In process, slowness and read timeouts move the clock they are given."""
+    """In process, slow answers and read timeouts advance the given clock."""
     with requests.Session() as session:
-        session.mount("http://", InProcessAdapter(cloud.api, sleep=cloud.pass_))
-        reached = Reached(cloud, session, "http://cloud.test")
+        session.mount("http://", InProcessAdapter(cloud.api, sleep=cloud.pass_time))
+        client = Client(cloud, session, "http://cloud.test")
         cloud.api.faults.add(Fault(faults.slow(3.0)), Fault(faults.READ_TIMEOUT_BEFORE))
-        reached.get_volume()
+        client.get_volume()
         with pytest.raises(requests.exceptions.ReadTimeout):
-            reached.delete(timeout=20)
+            client.delete(timeout=20)
     assert cloud.time - START == timedelta(seconds=3 + 20)
 
 
 def test_server_stops_at_once(cloud: Cloud) -> None:
-    """Leaving the block ends kept-alive connections, too."""
+    """The end of the block also closes kept-alive connections."""
     with requests.Session() as session:
         session.trust_env = False
         with CloudServer(cloud.api) as server:
-            reached = Reached(cloud, session, server.url)
-            assert reached.get_volume().status_code == 200
+            client = Client(cloud, session, server.url)
+            assert client.get_volume().status_code == 200
         with pytest.raises(requests.exceptions.ConnectionError):
-            reached.get_volume()
+            client.get_volume()

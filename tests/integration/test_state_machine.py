@@ -1,4 +1,4 @@
-"""The example state machine, run by an interpreter of Step Functions with the local stack, to each of its ends."""
+"""The example state machine, run to each of its ends with the local stack and an interpreter of Step Functions."""
 
 import json
 import time
@@ -25,50 +25,50 @@ def workflows(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workflo
 
 
 def test_detached_leads_to_the_next_steps(workflows: Workflows) -> None:
-    """From StartExecution to the end: detached with proof, snapshot, attached again, without a message to people."""
+    """The disk is detached, and the messages for a snapshot and an attach are sent, but none to operations."""
     ended = workflows.run(server_id=SERVER, volume_id=VOLUME)
     assert "SUCCEEDED" == ended["status"], ended
     verdict = json.loads(ended["output"])["verdict"]
     assert [] == faults(verdict)
     assert ("detached_now", NAME) == (verdict["data"]["detail"], verdict["correlationid"])
     assert {"execution": ended["executionArn"]} == verdict["data"]["context"]
-    assert ["snapshot", "attach"] == [message["do"] for message in workflows.told("next")]
-    assert [] == workflows.told("operations")
-    (event,) = [envelope["detail"] for envelope in workflows.told(VERDICTS)]
+    assert ["snapshot", "attach"] == [message["do"] for message in workflows.received("next")]
+    assert [] == workflows.received("operations")
+    (event,) = [envelope["detail"] for envelope in workflows.received(VERDICTS)]
     assert verdict == event
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(SERVER, VOLUME) is None
 
 
-def test_a_reason_that_people_can_correct_goes_to_them(workflows: Workflows) -> None:
-    """The Catch knows the reason by its code, and the message holds the whole verdict."""
+def test_a_reason_that_people_can_correct_is_reported(workflows: Workflows) -> None:
+    """The Catch matches the reason's code, and the message contains the verdict."""
     ended = workflows.run(server_id=WINDOWS_SERVER, volume_id=WINDOWS_VOLUME)
     assert ("FAILED", "NotDetached") == (ended["status"], ended["error"])
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert "attestation_required" == message["reason"] == message["verdict"]["data"]["reason"]["code"]
     assert [] == faults(message["verdict"])
-    assert [] == workflows.told("next")
+    assert [] == workflows.received("next")
     assert workflows.stack.cloud
     assert workflows.stack.cloud.world.is_attached(WINDOWS_SERVER, WINDOWS_VOLUME)
 
 
 def test_any_other_reason_leads_to_the_operator(workflows: Workflows) -> None:
-    """Reasons without their own branch are handled too."""
+    """A reason without its own branch is reported to operations too."""
     ended = workflows.run(server_id=SERVER, volume_id=NOWHERE)
     assert "FAILED" == ended["status"]
-    (message,) = workflows.told("operations")
+    (message,) = workflows.received("operations")
     assert ("look into it", "volume_not_found") == (message["task"], message["reason"])
     assert 0 == workflows.stack.aws.waiting(DEAD_LETTERS)
 
 
 def test_a_stale_token_changes_nothing(workflows: Workflows) -> None:
-    """The verdict is on the bus, the request is finished, and nothing is retried."""
+    """The verdict is on the bus, and nothing is retried for the stale token."""
     asked = {"server_id": WINDOWS_SERVER, "volume_id": WINDOWS_VOLUME, "task_token": "expired"}
     workflows.stack.request(json.dumps(asked))
     deadline = time.monotonic() + PATIENCE
     events: list[dict[str, Any]] = []
     while not events and time.monotonic() < deadline:
-        events = workflows.told(VERDICTS)
+        events = workflows.received(VERDICTS)
         time.sleep(0.05)
     while workflows.stack.aws.waiting(REQUESTS) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Answers to a waiting workflow, against a fake Step Functions server."""
+"""Answers to a waiting workflow, with a fake Step Functions server."""
 
 import json
 from dataclasses import replace
@@ -37,8 +37,8 @@ def tokens(script: Script) -> TaskTokens:
 
 
 @pytest.mark.parametrize("verdict", ["detached", "checked"])
-def test_success_carries_the_event(script: Script, verdict: str) -> None:
-    """The task's output is the whole CloudEvent, for the next step to choose by."""
+def test_success_has_the_event_as_output(script: Script, verdict: str) -> None:
+    """The task's output is the whole CloudEvent, for a choice in the next step."""
     sent = event(verdict)
     assert tokens(script).deliver(sent) is None
     (asked,) = script.asked
@@ -46,8 +46,8 @@ def test_success_carries_the_event(script: Script, verdict: str) -> None:
     assert {"taskToken": "AQC-token/+=", "output": sent.body} == asked.json
 
 
-def test_failure_is_named_by_its_reason(script: Script) -> None:
-    """The error is the reason code, for a Catch to name; the cause is the whole event."""
+def test_failure_has_the_reason_as_error(script: Script) -> None:
+    """The error is the reason code, which a Catch can match; the cause is the whole event."""
     sent = event("failed")
     assert tokens(script).deliver(sent) is None
     (asked,) = script.asked
@@ -56,14 +56,14 @@ def test_failure_is_named_by_its_reason(script: Script) -> None:
 
 
 def test_unconfirmed_is_a_heartbeat(script: Script) -> None:
-    """The request is still being handled: the task neither ends nor times out."""
+    """An unconfirmed detach sends a heartbeat, so that the task neither ends nor times out."""
     assert tokens(script).deliver(event("unconfirmed")) is None
     (asked,) = script.asked
     assert "AWSStepFunctions.SendTaskHeartbeat" == asked.headers["x-amz-target"]
     assert {"taskToken": "AQC-token/+="} == asked.json
 
 
-def test_only_who_waits_is_told(script: Script) -> None:
+def test_only_requests_with_a_token_are_answered(script: Script) -> None:
     """A request without a token has no waiting workflow."""
     waiting = tokens(script)
     assert waiting.wants(event("detached"))
@@ -71,37 +71,37 @@ def test_only_who_waits_is_told(script: Script) -> None:
 
 
 @pytest.mark.parametrize("code", ["TaskTimedOut", "TaskDoesNotExist", "InvalidToken", "InvalidOutput"])
-def test_a_task_that_is_over_is_left_alone(script: Script, code: str) -> None:
-    """A stale token gets one attempt."""
+def test_a_finished_task_gets_one_attempt(script: Script, code: str) -> None:
+    """A stale token is not tried again."""
     script.then(reply({"__type": f"com.amazonaws.swf.service.v2.model#{code}", "message": "no"}, status=400))
-    no = tokens(script).deliver(event("detached"))
-    assert no
-    assert (False, 1) == (no.again, len(script.asked))
-    assert code in no.why
+    refusal = tokens(script).deliver(event("detached"))
+    assert refusal
+    assert (False, 1) == (refusal.again, len(script.asked))
+    assert code in refusal.why
 
 
 @pytest.mark.parametrize(
     ("status", "code"), [(400, "ThrottlingException"), (500, "InternalFailure"), (400, "AccessDeniedException")]
 )
-def test_passing_errors_are_retried(script: Script, status: int, code: str) -> None:
-    """Throttling, an outage, and a permission that an operator can still give."""
+def test_temporary_errors_are_retried(script: Script, status: int, code: str) -> None:
+    """Throttling, an outage and a missing permission, which an operator can add, are retried."""
     script.then(reply({"__type": code}, status=status))
-    no = tokens(script).deliver(event("detached"))
-    assert no
-    assert no.again
+    refusal = tokens(script).deliver(event("detached"))
+    assert refusal
+    assert refusal.again
 
 
-def test_no_answer_may_pass(script: Script) -> None:
-    """A broken connection is tried again."""
+def test_a_missing_answer_is_retried(script: Script) -> None:
+    """The answer is retried after a broken connection."""
     script.then(BROKEN)
-    no = tokens(script).deliver(event("detached"))
-    assert no
-    assert no.again
+    refusal = tokens(script).deliver(event("detached"))
+    assert refusal
+    assert refusal.again
 
 
 @pytest.mark.parametrize("name", ["original", "evidence", "context"])
 def test_a_cause_that_is_too_long_is_still_json(script: Script, name: str) -> None:
-    """Long parts are left out as a whole, so that a workflow can parse the rest."""
+    """Long parts are left out completely, so that the rest is valid JSON."""
     sent = event("failed")
     whole: dict[str, Any] = json.loads(sent.body)
     whole["data"][name] = {"x": "ä" * CAUSE_LIMIT}
@@ -113,12 +113,12 @@ def test_a_cause_that_is_too_long_is_still_json(script: Script, name: str) -> No
     assert "system_disk" == data["reason"]["code"]
 
 
-def test_a_cause_is_never_longer_than_the_api_takes() -> None:
-    """With any unexpectedly long part."""
+def test_a_cause_is_never_longer_than_the_limit() -> None:
+    """A cause with any other long part is cut."""
     assert CAUSE_LIMIT == len(cause_of(json.dumps({"data": {}, "subject": "x" * CAUSE_LIMIT})))
 
 
 def test_only_step_functions_gets_the_token() -> None:
-    """Its holder could answer in our place, so no verdict contains it."""
+    """No verdict contains the token, since its holder could answer in our place."""
     assert "AQC-token" not in event("failed").body
     assert "AQC-token" not in repr(event("failed"))

@@ -1,4 +1,4 @@
-"""Verdicts in a bucket: over HTTP with the S3 of the local stack, and the handling of S3's errors."""
+"""Verdicts in a bucket, with the S3 of the local stack, and S3's errors."""
 
 import json
 import socket
@@ -32,7 +32,7 @@ from shared.outbox.events import EventFactory
 from shared.policy import AWS_ANSWER, MARK_PATIENCE, STATUS_PATIENCE
 from shared.ports import AwsTrouble, Event, Kept
 from shared.webhook.http_binding import STRUCTURED
-from tests.http_requests import DATA, asking, cloudevent, endpoint, problem_of, said, signed
+from tests.http_requests import DATA, body_of, cloudevent, endpoint, problem_of, signed, status_request
 from tests.messages import QUEUE_ARN, START
 from tests.scripted import BROKEN, Reply, Script, client_of
 from tools.sender import Post, deliver
@@ -45,9 +45,9 @@ FINAL, UNCONFIRMED = EventFactory().verdict(CASE, detached(Detail.DETACHED_NOW),
 ID = FINAL.id
 MARK = '{"status": "accepted"}'
 
-NOT_THERE = Reply(404, b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+MISSING = Reply(404, b"<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
 DENIED = Reply(403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
-THERE = Reply(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+EXISTING = Reply(412, b"<Error><Code>PreconditionFailed</Code></Error>")
 EMPTY = Reply(200, b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>")
 LISTED = Reply(
     200, b"<ListBucketResult><KeyCount>1</KeyCount><Contents><Key>requests/x</Key></Contents></ListBucketResult>"
@@ -63,7 +63,7 @@ def store(aws: AwsStandIn) -> Iterator[S3VerdictStore]:
 
 
 def at(aws: AwsStandIn, key: str, method: str = "GET") -> requests.Response:
-    """The object itself, as S3 has it."""
+    """The object in S3."""
     place = aws.client.place(WRITES)
     return requests.request(method, address(VERDICT_BUCKET, place) + key, auth=place.auth, timeout=5)
 
@@ -74,7 +74,7 @@ def scripted(script: Script, *replies: Reply) -> S3VerdictStore:
 
 
 @pytest.fixture
-def silent() -> Iterator[S3VerdictStore]:
+def hanging() -> Iterator[S3VerdictStore]:
     """The store with an S3 that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -84,8 +84,8 @@ def silent() -> Iterator[S3VerdictStore]:
 # ------------------------------------------------------------------------------------------------- in a bucket
 
 
-def test_a_verdict_takes_the_place_of_the_mark(store: S3VerdictStore, aws: AwsStandIn) -> None:
-    """Nothing, then the mark, then the event as it was emitted, under its media type."""
+def test_a_verdict_replaces_the_mark(store: S3VerdictStore, aws: AwsStandIn) -> None:
+    """The store returns nothing, then the mark, then the emitted event with its media type."""
     assert store.find(ID) == Kept()
     assert store.mark({ID: MARK}) is None
     assert store.find(ID) == Kept(mark=MARK)
@@ -95,8 +95,8 @@ def test_a_verdict_takes_the_place_of_the_mark(store: S3VerdictStore, aws: AwsSt
     assert (kept.content.decode(), kept.headers["Content-Type"]) == (FINAL.body, "application/cloudevents+json")
 
 
-def test_a_mark_never_takes_the_place_of_anything(store: S3VerdictStore) -> None:
-    """Not of a verdict that was faster, nor of an earlier mark; neither is trouble."""
+def test_a_mark_never_replaces_anything(store: S3VerdictStore) -> None:
+    """A mark replaces neither an earlier verdict nor an earlier mark, and this is no error."""
     store.mark({ID: MARK})
     assert store.mark({ID: "{}"}) is None
     assert store.find(ID) == Kept(mark=MARK)
@@ -107,7 +107,7 @@ def test_a_mark_never_takes_the_place_of_anything(store: S3VerdictStore) -> None
 
 @pytest.mark.parametrize("final_first", [True, False])
 def test_an_unconfirmed_event_never_replaces_a_verdict(store: S3VerdictStore, final_first: bool) -> None:
-    """In either order the verdict is returned; without it the mark and the event are."""
+    """The verdict is returned in either order; without it, the mark and the unconfirmed event are."""
     store.mark({ID: MARK})
     if not final_first:
         assert store.deliver(UNCONFIRMED) is None
@@ -119,15 +119,15 @@ def test_an_unconfirmed_event_never_replaces_a_verdict(store: S3VerdictStore, fi
 
 
 def test_the_last_verdict_counts(store: S3VerdictStore) -> None:
-    """After another emission, or another request, the latest one is returned."""
+    """The latest verdict is returned."""
     failed = EventFactory().verdict(CASE, Conclude(Outcome.FAILED, Reason.EXPIRED, Reason.EXPIRED), START)
     for event in (failed, FINAL):
         store.deliver(event)
     assert store.find(ID) == Kept(verdict=FINAL.body)
 
 
-def test_every_event_has_a_place() -> None:
-    """A final verdict's is its own id's; `unconfirmed` is beside it; a dry run's is the one that was promised."""
+def test_every_event_has_its_key() -> None:
+    """A final verdict has the key of its id, `unconfirmed` one next to it, and a dry run that of its announced id."""
     checked = EventFactory().verdict(
         replace(CASE, request=replace(REQUEST, dry_run=True)), Conclude(Outcome.CHECKED, Detail.WOULD_DETACH), START
     )
@@ -138,7 +138,7 @@ def test_every_event_has_a_place() -> None:
 
 
 def test_many_marks(store: S3VerdictStore, aws: AwsStandIn) -> None:
-    """The forty volumes of one event are marked at one time."""
+    """The forty volumes of one event are marked in one call."""
     ids = [f"00000000-0000-4000-8000-{number:012}" for number in range(40)]
     assert store.mark(dict.fromkeys(ids, MARK)) is None
     for id_ in ids:
@@ -146,7 +146,7 @@ def test_many_marks(store: S3VerdictStore, aws: AwsStandIn) -> None:
         at(aws, final_key(id_), "DELETE")
 
 
-# --------------------------------------------------------------------------------------------- the whole way
+# ----------------------------------------------------------------------------------------------- end to end
 
 
 def get(stack: Stack, url: str, method: str = "GET") -> requests.Response:
@@ -156,7 +156,7 @@ def get(stack: Stack, url: str, method: str = "GET") -> requests.Response:
 
 
 def test_from_a_signed_post_to_the_verdict(stack: Stack) -> None:
-    """The link of the 202 leads to what is under way, and in the end to the event that is on the bus."""
+    """The link of the 202 leads to the state of the request, and finally to the event of the bus."""
     post = Post({"content-type": STRUCTURED}, json.dumps(cloudevent(time=...)).encode())
     accepted = deliver(post.signed(stack.webhook_secret, datetime.now(UTC)), stack.webhook_url)
     url = urljoin(stack.webhook_url, accepted.headers["Location"])
@@ -168,22 +168,22 @@ def test_from_a_signed_post_to_the_verdict(stack: Stack) -> None:
         if emitted:
             break
     answer, end = get(stack, url), time.monotonic() + 10
-    while answer.status_code == 202 and time.monotonic() < end:  # consumers hear of it when the bus has it
+    while answer.status_code == 202 and time.monotonic() < end:  # consumers get it after the bus
         answer = get(stack, url)
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/cloudevents+json")
     assert [answer.json()] == emitted
     assert get(stack, url, "HEAD").headers["Content-Length"] == answer.headers["Content-Length"]
 
 
-def test_strangers_get_no_information(stack: Stack) -> None:
-    """Without a signature 401; with one 404 for unknown requests."""
+def test_status_requests_need_a_signature(stack: Stack) -> None:
+    """A status request without a signature gets a 401, and one for an unknown request a 404."""
     url = f"{stack.webhook_url}requests/{ID}"
     assert requests.get(url, timeout=10).status_code == 401
     assert get(stack, url).status_code == 404
     assert get(stack, f"{stack.webhook_url}requests/..%2f..%2f{ID}").status_code == 404
 
 
-# ------------------------------------------------------------------------------------------------ S3 is in trouble
+# ------------------------------------------------------------------------------------------------ errors of S3
 
 
 def seconds(do: Callable[[], object]) -> float:
@@ -192,41 +192,41 @@ def seconds(do: Callable[[], object]) -> float:
     return time.monotonic() - begun
 
 
-def test_an_s3_that_hangs_delays_no_request(silent: S3VerdictStore) -> None:
-    """202 within a second and a little, again and again: hanging attempts do not pile up."""
+def test_a_hanging_s3_delays_no_request(hanging: S3VerdictStore) -> None:
+    """Each request gets its 202 in time, since hanging attempts do not pile up."""
     answers: list[Any] = []
     for _ in range(3):
-        assert seconds(lambda: answers.append(endpoint(store=silent).answer(signed(DATA)))) < MARK_PATIENCE + 0.8
+        assert seconds(lambda: answers.append(endpoint(store=hanging).answer(signed(DATA)))) < MARK_PATIENCE + 0.8
     assert [answer.status for answer in answers] == [202] * 3
     assert all("1 of 1 not marked" in answer.note for answer in answers)
 
 
-def test_an_s3_that_hangs_is_said(silent: S3VerdictStore) -> None:
-    """503 within the time limit of one look."""
+def test_a_hanging_s3_is_reported(hanging: S3VerdictStore) -> None:
+    """A status request gets a 503 within its time limit."""
     answers: list[Any] = []
     path = f"/requests/{ID}"
-    assert seconds(lambda: answers.append(endpoint(store=silent).answer(asking(path)))) < STATUS_PATIENCE + 1
+    assert seconds(lambda: answers.append(endpoint(store=hanging).answer(status_request(path)))) < STATUS_PATIENCE + 1
     problem_of(answers[0], 503)
 
 
-def test_an_s3_that_hangs_is_offered_the_verdict_again(silent: S3VerdictStore) -> None:
-    """After one attempt, so that others of the batch have their time."""
+def test_a_verdict_is_stored_later_if_s3_hangs(hanging: S3VerdictStore) -> None:
+    """There is one attempt per delivery, so that other messages are not delayed."""
     found: list[Any] = []
-    assert seconds(lambda: found.append(silent.deliver(FINAL))) < AWS_ANSWER + 1
+    assert seconds(lambda: found.append(hanging.deliver(FINAL))) < AWS_ANSWER + 1
     assert found[0].again
 
 
-def test_the_deadline_counts(silent: S3VerdictStore) -> None:
-    """Nothing is sent when no time is left."""
-    found = silent.deliver(FINAL, datetime(2020, 1, 1, tzinfo=UTC))
+def test_nothing_is_stored_after_the_deadline(hanging: S3VerdictStore) -> None:
+    """No attempt is made after the deadline."""
+    found = hanging.deliver(FINAL, datetime(2020, 1, 1, tzinfo=UTC))
     assert found
     assert (found.again, "nothing was sent" in found.why) == (True, True)
 
 
 @pytest.mark.parametrize("reply", [Reply(500, b"oops"), Reply(503, b"<Code>SlowDown</Code>"), BROKEN, DENIED,
                                    Reply(404, b"<Code>NoSuchBucket</Code>"), Reply(301, b"")])  # fmt: skip
-def test_a_verdict_that_is_not_taken_waits(script: Script, reply: Reply) -> None:
-    """Any error of S3 may be corrected within the day for which delivery is retried."""
+def test_a_verdict_that_s3_refuses_waits(script: Script, reply: Reply) -> None:
+    """Any error is retried, since it may be corrected within the day of retries."""
     found = scripted(script, reply).deliver(FINAL)
     assert found
     assert found.again
@@ -235,20 +235,20 @@ def test_a_verdict_that_is_not_taken_waits(script: Script, reply: Reply) -> None
 
 @pytest.mark.parametrize(
     ("reply", "why"),
-    [(THERE, None), (Reply(409, b"<Code>ConditionalRequestConflict</Code>"), None),
+    [(EXISTING, None), (Reply(409, b"<Code>ConditionalRequestConflict</Code>"), None),
      (DENIED, "1 of 1 not marked: PutObject: AccessDenied (403) Access Denied"),
      (Reply(500, b"oops"), "1 of 1 not marked: PutObject: Internal Server Error (500)"),
      (BROKEN, "1 of 1 not marked: PutObject: no answer (ConnectionError)")],
 )  # fmt: skip
-def test_what_becomes_of_a_mark(script: Script, reply: Reply, why: str | None) -> None:
-    """One attempt; the condition detects an existing object."""
+def test_the_outcome_of_a_mark(script: Script, reply: Reply, why: str | None) -> None:
+    """A mark is tried once, with a condition that detects an existing object."""
     assert scripted(script, reply).mark({ID: MARK}) == why
     assert [(asked.method, asked.headers["if-none-match"]) for asked in script.asked] == [("PUT", "*")]
 
 
 @pytest.mark.parametrize("reply", [Reply(500, b"oops"), Reply(503, b"<Code>SlowDown</Code>"), BROKEN])
-def test_a_look_is_repeated_once(script: Script, reply: Reply) -> None:
-    """Passing errors are retried, and lasting ones reported."""
+def test_a_failed_read_is_repeated_once(script: Script, reply: Reply) -> None:
+    """A temporary error is retried once, and a lasting one is reported."""
     store = scripted(script, reply, Reply(200, FINAL.body.encode()), reply)
     assert store.find(ID) == Kept(verdict=FINAL.body)
     with pytest.raises(AwsTrouble):
@@ -266,21 +266,21 @@ def test_a_missing_object_is_distinguished_from_a_forbidden_one(script: Script) 
 
 
 @pytest.mark.parametrize("listing", [LISTED, DENIED])
-def test_a_forbidden_read_is_trouble(script: Script, listing: Reply) -> None:
-    """An object that is there, or that we may not know of, is never called unknown."""
+def test_a_forbidden_read_is_an_error(script: Script, listing: Reply) -> None:
+    """An object that exists or may exist is never reported as unknown."""
     with pytest.raises(AwsTrouble, match="AccessDenied"):
         scripted(script, DENIED, listing).find(ID)
 
 
-def test_a_bucket_that_is_not_there_is_trouble(script: Script) -> None:
-    """It is no answer about the request."""
+def test_a_missing_bucket_is_an_error(script: Script) -> None:
+    """A missing bucket does not mean that the request is unknown."""
     with pytest.raises(AwsTrouble, match="NoSuchBucket"):
         scripted(script, Reply(404, b"<Error><Code>NoSuchBucket</Code></Error>")).find(ID)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"\xff"])
-def test_a_foreign_object_is_trouble(script: Script, body: bytes) -> None:
-    """Somebody stored a foreign object."""
+def test_a_foreign_object_is_an_error(script: Script, body: bytes) -> None:
+    """An object that is not ours is an error."""
     with pytest.raises(AwsTrouble):
         scripted(script, Reply(200, body)).find(ID)
 
@@ -288,18 +288,18 @@ def test_a_foreign_object_is_trouble(script: Script, body: bytes) -> None:
 # ------------------------------------------------------------------------------------------ addresses, signatures
 
 
-DOINGS: dict[str, Callable[[S3VerdictStore], object]] = {
+CALLS: dict[str, Callable[[S3VerdictStore], object]] = {
     "a mark": lambda store: store.mark({ID: MARK}),
     "a verdict": lambda store: store.deliver(replace(FINAL, body=FINAL.body + " €")),
     "a look": lambda store: store.find(ID),
 }
 
 
-@pytest.mark.parametrize("name", DOINGS)
-def test_the_signature_is_the_one_of_botocore(script: Script, name: str) -> None:
-    """S3's own rules (the path as it is, the hash of the body in a header), and a session token, as AWS's library."""
+@pytest.mark.parametrize("name", CALLS)
+def test_the_signature_equals_that_of_botocore(script: Script, name: str) -> None:
+    """The signature follows S3's rules and includes the session token, as in AWS's library."""
     script.then(DENIED, EMPTY)
-    DOINGS[name](S3VerdictStore(client_of(script, AWS_SESSION_TOKEN="token"), VERDICT_BUCKET))
+    CALLS[name](S3VerdictStore(client_of(script, AWS_SESSION_TOKEN="token"), VERDICT_BUCKET))
     for asked in script.asked:
         parts = dict(part.strip().split("=", 1) for part in asked.headers["authorization"].split(" ", 1)[1].split(","))
         names = parts["SignedHeaders"].split(";")
@@ -313,20 +313,20 @@ def test_the_signature_is_the_one_of_botocore(script: Script, name: str) -> None
         assert parts["Signature"] == signer.signature(signer.string_to_sign(request, canonical), request)
 
 
-def test_the_endpoint_returns_the_kept_verdict(store: S3VerdictStore) -> None:
-    """The endpoint with the real store: its own mark, then `unconfirmed`, then the verdict."""
+def test_the_endpoint_returns_the_stored_verdict(store: S3VerdictStore) -> None:
+    """With the real store, the endpoint returns its mark, then `unconfirmed`, then the verdict."""
     one = endpoint(store=store)
     event = cloudevent(id=REQUEST.id)
-    (promised,) = said(one.answer(signed(event, STRUCTURED)))["requests"]
+    (promised,) = body_of(one.answer(signed(event, STRUCTURED)))["requests"]
     assert promised["verdict_id"] == ID
-    told: list[tuple[int, str | None]] = []
+    answers_seen: list[tuple[int, str | None]] = []
     late: tuple[Event | None, ...] = (None, UNCONFIRMED, FINAL)
     for after in late:
         if after:
             store.deliver(after)
-        answer = one.answer(asking(f"/{promised['status_url']}"))
-        told.append((answer.status, said(answer).get("status")))
-    assert told == [(202, "accepted"), (202, "unconfirmed"), (200, None)]
+        answer = one.answer(status_request(f"/{promised['status_url']}"))
+        answers_seen.append((answer.status, body_of(answer).get("status")))
+    assert answers_seen == [(202, "accepted"), (202, "unconfirmed"), (200, None)]
 
 
 # ------------------------------------------------------------------------------------------------- the wiring
@@ -347,8 +347,8 @@ print(json.dumps({
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_only_who_names_a_bucket_loads_what_writes_to_it(named: bool) -> None:
-    """All three functions then use it, and none otherwise."""
+def test_the_store_is_loaded_only_with_a_bucket(named: bool) -> None:
+    """With a bucket all three functions use the store, and otherwise none loads it."""
     settings = {"VERDICT_BUCKET": "verdicts" if named else ""}
     done = subprocess.run(
         [sys.executable, "-c", WIRED, json.dumps(settings)], capture_output=True, text=True, timeout=60, check=True
@@ -357,8 +357,8 @@ def test_only_who_names_a_bucket_loads_what_writes_to_it(named: bool) -> None:
     assert json.loads(done.stdout) == {"consumers": [consumers] * 2, "store": named, "loaded": named}
 
 
-def test_s3_has_threads_and_connections_of_its_own() -> None:
-    """A hanging store delays neither the queue nor the bus."""
+def test_s3_has_its_own_threads_and_connections() -> None:
+    """The store shares neither threads nor connections with the queue, so that it cannot delay it."""
     environment = {"REQUEST_QUEUE_URL": "q", "CLOUD_SECRET_ID": "c", "VERDICT_BUCKET": "verdicts"}
     webhook, outlets = build_webhook(environment), build(environment).outlets
     pairs = ((webhook.store, webhook.queue), (outlets.consumers.named["bucket"], outlets.queue))

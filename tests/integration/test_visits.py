@@ -38,7 +38,7 @@ def to_the_end(bench: Bench, *bodies: str) -> list[str]:
 
 
 def in_batches(bench: Bench) -> None:
-    """Deliver to the end, once a second and all together, as a busy queue does."""
+    """Deliver all messages together once a second until the end, as a busy queue does."""
     while bench.queue.messages:
         bench.clock.sleep(1)
         bench.deliver(bench.queue.receive(20))
@@ -52,14 +52,14 @@ def test_one_server_is_read_once_for_all_its_disks() -> None:
     assert calls(bench) == expected
 
 
-def test_every_disk_of_a_batch_ends_detached() -> None:
-    """Sharing reads loses nothing: each request has its own verdict."""
+def test_every_disk_of_a_batch_is_detached() -> None:
+    """Although reads are shared, each request gets its own verdict."""
     bench = Bench()
     assert to_the_end(bench, *requests(bench, 20)) == ["detached_now"] * 20
 
 
-def test_a_read_is_not_shared_once_it_is_old() -> None:
-    """A server that is locked while another disk is slow keeps this one, because gates never use old reads."""
+def test_an_old_read_is_not_shared() -> None:
+    """Gates never use old reads: a lock during the slow DELETE of one disk is noticed for the next disk."""
     bench = Bench()
     bodies_ = requests(bench, 2)
 
@@ -77,7 +77,7 @@ def test_a_read_is_not_shared_once_it_is_old() -> None:
 
 @pytest.mark.parametrize("operation", ["get_server", "list_attachments", "list_volumes"])
 def test_a_failed_read_delays_all_cases_and_ends_none(operation: str) -> None:
-    """A failed shared read is made once; all requests for that server wait, and succeed later."""
+    """A failed shared read is not repeated; all requests for that server wait, and succeed later."""
     bench = Bench()
     bodies_ = requests(bench, 3, behaviour=Behaviour(seconds=9))
     if operation == "list_volumes":
@@ -95,8 +95,8 @@ def test_a_failed_read_delays_all_cases_and_ends_none(operation: str) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 404])
-def test_a_cloud_that_does_not_let_volumes_be_listed_is_asked_for_each(status: int) -> None:
-    """Many disks under way are read one by one where the list is refused or unreadable; no request fails."""
+def test_without_a_list_each_volume_is_read(status: int) -> None:
+    """If the list of volumes is refused or unreadable, each detaching volume is read, and no request fails."""
     bench = Bench()
     body = {"volumes": [{"id": "1", "status": "detaching"}]} if status == 200 else {"forbidden": {"code": status}}
     refusal = faults.answer(status, body=json.dumps(body).encode())
@@ -106,21 +106,21 @@ def test_a_cloud_that_does_not_let_volumes_be_listed_is_asked_for_each(status: i
     assert details(bench) == ["detached_now"] * 3
     assert not any("last_error" in data["evidence"] for data in bench.bus.data)
     shown = {call["operation"] for data in bench.bus.data for call in data["evidence"]["calls"]}
-    assert "list_volumes" in shown  # a call that failed stands in the evidence like any other
+    assert "list_volumes" in shown  # a failed call is in the evidence, too
 
 
-def test_disks_under_way_are_asked_for_at_once() -> None:
-    """Disks of one server that take long cost one list of volumes for all of them at each look."""
+def test_detaching_disks_are_read_with_one_list() -> None:
+    """Each look at the detaching disks of one server costs one list of volumes."""
     bench = Bench()
     bench.handle(*requests(bench, 20, behaviour=Behaviour(seconds=30)))
     in_batches(bench)
     assert details(bench) == ["detached_now"] * 20
-    assert calls(bench)["get_volume"] <= 3 * 20  # before the DELETE, when it is free, and till compute agrees
+    assert calls(bench)["get_volume"] <= 3 * 20  # before the DELETE, when it is free, and until compute agrees
     assert calls(bench)["list_volumes"] + calls(bench)["list_attachments"] < 20
 
 
 def test_without_time_no_delete_is_sent() -> None:
-    """A DELETE that might outlast the invocation is left to the next one, and nothing is lost."""
+    """A DELETE that might outlast the invocation is left to the next one."""
     bench = Bench()
     deadline = bench.clock() + timedelta(seconds=LONGEST_DELETE - 1)
     assert bench.handle(*requests(bench, 1), deadline=deadline) == {}
@@ -130,7 +130,7 @@ def test_without_time_no_delete_is_sent() -> None:
 
 
 class Slow:
-    """A cloud that takes its time for reads of volumes, and for DELETEs."""
+    """A cloud with slow reads of volumes and slow DELETEs."""
 
     def __init__(self, bench: Bench, reading: float = 0, deleting: float = 0) -> None:
         self._cloud, self._clock = bench.connect(), bench.clock
@@ -148,8 +148,8 @@ class Slow:
         return self._cloud.detach(server_id, volume_id)
 
 
-def test_slow_reads_are_not_waited_for_again() -> None:
-    """A cloud that takes seconds for every read works too: the look is as fresh as possible."""
+def test_slow_reads_are_not_repeated() -> None:
+    """With a cloud that takes seconds for every read, the DELETE is sent without another read."""
     bench = Bench()
     bench.use(Slow(bench, reading=5))
     assert bench.handle(*requests(bench, 1)) == {}
@@ -157,7 +157,7 @@ def test_slow_reads_are_not_waited_for_again() -> None:
 
 
 def test_without_time_for_a_delete_a_request_gives_up() -> None:
-    """Where every invocation is too short for the cloud's pace, the request ends as one that could not be tried."""
+    """If every invocation is too short for the slow cloud, the request gives up without a DELETE."""
     bench = Bench()
     bench.use(Slow(bench, reading=41))
     (body,) = requests(bench, 1)
@@ -170,8 +170,8 @@ def test_without_time_for_a_delete_a_request_gives_up() -> None:
     assert (details(bench), calls(bench)["delete_attachment"]) == (["gave_up"], 0)
 
 
-def test_no_delete_goes_out_when_its_turn_comes_too_late() -> None:
-    """Ten disks of one server share the time: after the first DELETE there is none left for another."""
+def test_no_delete_is_sent_too_late() -> None:
+    """After the first slow DELETE for ten disks, there is no time left for another."""
     bench = Bench()
     bench.use(Slow(bench, deleting=1.5))
     deadline = bench.clock() + timedelta(seconds=LONGEST_DELETE + 1)
@@ -180,7 +180,7 @@ def test_no_delete_goes_out_when_its_turn_comes_too_late() -> None:
 
 
 class Hanging:
-    """A cloud whose answers for one volume never come, until the test lets them."""
+    """A cloud that does not answer for one volume until the test releases it."""
 
     def __init__(self, cloud: Cloud, volume_id: str) -> None:
         self._cloud, self._volume_id = cloud, volume_id
@@ -195,8 +195,8 @@ class Hanging:
         return self._cloud.volume(volume_id)
 
 
-def test_a_server_that_hangs_keeps_its_own_requests_only() -> None:
-    """The interrupted case returns, those behind it are requeued unchanged, and other servers are done."""
+def test_a_hanging_server_delays_only_its_own_requests() -> None:
+    """The interrupted case returns, the cases behind it are requeued unchanged, and other servers are handled."""
     bench = Bench()
     first, second, third = requests(bench, 3)
     elsewhere = bench.world.add_server(metadata={"os_type": "Linux"}).id
@@ -214,8 +214,8 @@ def test_a_server_that_hangs_keeps_its_own_requests_only() -> None:
     assert looked_at == {volumes[0]: 1, volumes[2]: 0, volumes[3]: 1}
 
 
-def test_nothing_to_do_is_done_at_once() -> None:
-    """An empty batch makes no call."""
+def test_an_empty_batch_makes_no_call() -> None:
+    """Without messages there is no call to the cloud."""
     bench = Bench()
     assert bench.handle() == {}
     assert bench.cloud.calls == []
@@ -223,7 +223,7 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 @pytest.mark.parametrize("refused_after", [2, 10, 60])
 def test_a_refusal_is_noticed_at_the_next_look(refused_after: float) -> None:
-    """The next look sees a disk that returns to in-use, and its action record settles the outcome."""
+    """The next look sees that the disk is in-use again, and its action record shows the outcome."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=refused_after, refuse=True))
     bench.queue.put(bench.request(disk))
@@ -234,7 +234,7 @@ def test_a_refusal_is_noticed_at_the_next_look(refused_after: float) -> None:
 
 
 def test_a_delete_may_begin_in_the_first_half_of_an_invocation() -> None:
-    """Half of an invocation is left, and what is kept for the outbox is left alone: a DELETE still fits."""
+    """With half of an invocation left, a DELETE still fits before the time that is reserved for sending."""
     bench = Bench()
     deadline = bench.clock() + timedelta(seconds=INVOCATION / 2 - TIME_TO_SEND)
     assert bench.handle(*requests(bench, 1), deadline=deadline) == {}
@@ -252,7 +252,7 @@ def test_two_requests_for_one_disk_make_one_delete() -> None:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_copy_of_a_request_does_not_take_its_own_detach_for_somebody_elses(together: bool) -> None:
+def test_copies_of_a_request_recognize_their_own_detach(together: bool) -> None:
     """Both copies end in the same verdict under the same id, with one DELETE."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=8))
@@ -268,7 +268,7 @@ def test_a_copy_of_a_request_does_not_take_its_own_detach_for_somebody_elses(tog
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_not_found_at_other_endpoints_proves_nothing(begun: bool) -> None:
-    """The region of the credentials is changed while a request is under way: nothing is called gone in the new one."""
+    """When the credentials' region changes during a request, a 404 from the new region proves nothing."""
     bench = Bench()
     disk = bench.disk(behaviour=Behaviour(seconds=60))
     if not begun:
@@ -285,8 +285,8 @@ def test_not_found_at_other_endpoints_proves_nothing(begun: bool) -> None:
     assert details(bench) == ["detached_now"]
 
 
-def test_endpoints_that_stay_other_ones_end_in_the_words_that_help() -> None:
-    """After its time to live the request says what was changed, and which settings to look at."""
+def test_changed_endpoints_are_reported_in_the_verdict() -> None:
+    """After its time to live, the request gives up with the name of the setting to check."""
     bench = Bench()
     disk = bench.disk()
     bench.world.set_volume(disk, status="backing-up")

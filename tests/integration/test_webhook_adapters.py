@@ -1,4 +1,4 @@
-"""The webhook's adapters of AWS: keys from Secrets Manager, and a queue that accepts all, some or no messages."""
+"""The webhook's AWS adapters: keys from Secrets Manager, and a queue that accepts all, some or no messages."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from shared.policy import AWS_ROUNDS, SECRET_KEPT, SECRET_NEWEST
 from shared.ports import AwsTrouble
 from shared.signatures import Keys
 from shared.webhook.endpoint import WebhookEndpoint
-from tests.http_requests import DATA, NOW, RULES, FakeKeyRing, said, signed
+from tests.http_requests import DATA, NOW, RULES, FakeKeyRing, body_of, signed
 from tests.integration.test_aws_client import client_of
 from tests.integration.webhook_secret import keep
 from tests.messages import MESSAGE_KEYS, OTHER_VOLUME, SERVER, VOLUME
@@ -23,8 +23,8 @@ OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 BOTH = {"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]}
 
 
-def test_keys_are_kept_and_found_anew(aws: AwsStandIn) -> None:
-    """Keys hold for five minutes; a stranger's signature has them read again, at most every half minute."""
+def test_keys_are_cached_and_read_again(aws: AwsStandIn) -> None:
+    """Keys are cached for five minutes; an unknown signature causes another read, at most every half minute."""
     time = [0.0]
     ring = WebhookKeys(Secrets(aws.client, clock=lambda: time[0]), WEBHOOK_SECRET)
     old, new = Keys.parse([LOCAL_SECRET]), Keys.parse({"secrets": [OTHER_SECRET, LOCAL_SECRET]})
@@ -42,7 +42,7 @@ def test_keys_are_kept_and_found_anew(aws: AwsStandIn) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", {"password": "hunter2hunter2"}, ["hunter2hunter2"]])
-def test_a_secret_that_holds_no_keys(value: object, aws: AwsStandIn) -> None:
+def test_a_secret_without_keys(value: object, aws: AwsStandIn) -> None:
     """The log names the wrong secret without its value; the sender gets a 503."""
     keep(aws, value)
     ring = WebhookKeys(Secrets(aws.client), WEBHOOK_SECRET)
@@ -55,32 +55,32 @@ def test_a_secret_that_holds_no_keys(value: object, aws: AwsStandIn) -> None:
     )
 
 
-def endpoint_before(script: Script) -> WebhookEndpoint:
+def endpoint_with(script: Script) -> WebhookEndpoint:
     return WebhookEndpoint(RULES, FakeKeyRing(), SqsQueue(client_of(script), "q"), MESSAGE_KEYS, lambda: NOW)
 
 
-def taken(*ids: str) -> dict[str, Any]:
+def accepted(*ids: str) -> dict[str, Any]:
     return {"Successful": [{"Id": id} for id in ids]}
 
 
-def test_entries_that_sqs_leaves_out_are_sent_again(script: Script) -> None:
-    """SQS answers 200 for a part of a batch: only the rest is sent again, and then it is a 202."""
+def test_entries_that_sqs_drops_are_sent_again(script: Script) -> None:
+    """If SQS accepts a part of a batch, only the rest is sent again, and the answer is 202."""
     lost = {"Failed": [{"Id": "1", "Code": "InternalError", "SenderFault": False}]}
-    script.then(reply({**taken("0"), **lost}), reply(taken("0")))
-    assert endpoint_before(script).answer(signed(BOTH)).status == 202
+    script.then(reply({**accepted("0"), **lost}), reply(accepted("0")))
+    assert endpoint_with(script).answer(signed(BOTH)).status == 202
     first, second = ([entry["MessageBody"] for entry in asked.json["Entries"]] for asked in script.asked)
     assert second == first[1:]
 
 
 @pytest.mark.parametrize(("code", "status"), [("InternalError", 503), ("RequestThrottled", 429)])
-def test_entries_that_sqs_always_leaves_out_are_named(code: str, status: int, script: Script) -> None:
-    """After a few rounds the sender is told what is in the queue and what is not."""
+def test_entries_that_sqs_never_accepts_are_reported(code: str, status: int, script: Script) -> None:
+    """After a few rounds, the answer lists the enqueued and the missing requests."""
     first, later = ({"Failed": [{"Id": id, "Code": code, "SenderFault": False}]} for id in ("1", "0"))
-    script.then(reply({**taken("0"), **first}), reply(later))
-    answer = endpoint_before(script).answer(signed(BOTH))
+    script.then(reply({**accepted("0"), **first}), reply(later))
+    answer = endpoint_with(script).answer(signed(BOTH))
     assert answer.status == status
-    assert [request["volume_id"] for request in said(answer)["enqueued"]] == [VOLUME]
-    assert [request["volume_id"] for request in said(answer)["missing"]] == [OTHER_VOLUME]
+    assert [request["volume_id"] for request in body_of(answer)["enqueued"]] == [VOLUME]
+    assert [request["volume_id"] for request in body_of(answer)["missing"]] == [OTHER_VOLUME]
     assert len(script.asked) == AWS_ROUNDS
 
 
@@ -95,10 +95,10 @@ def test_entries_that_sqs_always_leaves_out_are_named(code: str, status: int, sc
         (Reply(reset=True), 503),
     ],
 )
-def test_a_queue_that_says_no(refusal: Reply, status: int, script: Script) -> None:
-    """Throttling is 429, everything else 503, both with the time to come again, neither with AWS's own words."""
+def test_a_queue_that_refuses_everything(refusal: Reply, status: int, script: Script) -> None:
+    """Throttling gives a 429 and any other error a 503, with Retry-After and without AWS's message."""
     script.then(refusal)
-    answer = endpoint_before(script).answer(signed(DATA))
+    answer = endpoint_with(script).answer(signed(DATA))
     assert (answer.status, "Retry-After" in answer.headers) == (status, True)
     assert "Exception" not in answer.body
     assert answer.note

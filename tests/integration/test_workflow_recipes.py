@@ -1,4 +1,4 @@
-"""The recipes of docs/workflows.md, run with the files that they name."""
+"""The recipes of docs/workflows.md, run with their files."""
 
 import json
 import re
@@ -30,7 +30,7 @@ from tools.contract.samples import SAMPLES
 from tools.documents import ROOT
 
 FILES = ROOT / "events/workflows"
-PATIENCE = 30
+TIMEOUT = 30
 TOKEN = "REPLACE-ME-with-32-characters"
 FAILED = {"detach_failed", "detach_failed_invalid_request", "detach_failed_dead_lettered"}
 DETACHED = {name for name in SAMPLES if name.startswith("detached")}
@@ -45,7 +45,7 @@ RULES: dict[str, set[str]] = {
     "rule_summary.json": {"detach_summary"},
     "rule_requests.json": set(),
 }
-"""Each rule of the page, and the samples that it matches."""
+"""The samples that each rule of the page matches."""
 
 
 def load(name: str) -> Any:
@@ -53,7 +53,7 @@ def load(name: str) -> Any:
 
 
 def put_rule(stack: Stack, name: str, target: dict[str, Any], bus: str = BUS) -> None:
-    """A rule by one of the files."""
+    """Create a rule with the pattern of a file."""
     pattern = json.dumps(load(name))
     rule = name.removesuffix(".json")
     stack.aws.client.call(EVENTS, "PutRule", {"Name": rule, "EventBusName": bus, "EventPattern": pattern})
@@ -76,9 +76,9 @@ def sample(name: str) -> dict[str, Any]:
 
 
 def awaited(stack: Stack, name: str, number: int = 1) -> list[dict[str, Any]]:
-    """So many messages of a queue."""
+    """The next messages of a queue, as many as expected."""
     found: list[dict[str, Any]] = []
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while len(found) < number and time.monotonic() < deadline:
         found += stack.aws.receive(name, wait_seconds=0)
         time.sleep(0.02)
@@ -86,18 +86,18 @@ def awaited(stack: Stack, name: str, number: int = 1) -> list[dict[str, Any]]:
 
 
 def unwrapped(message: dict[str, Any]) -> dict[str, Any]:
-    """How a consumer handles rules with and without InputPath."""
+    """The event in a message, with or without InputPath."""
     inner: dict[str, Any] = message.get("detail", message)
     return inner
 
 
 def everything(stack: Stack, name: str) -> Iterable[Any]:
-    """All that is in a queue, of which ten messages are received at once."""
+    """All messages of a queue."""
     return chain.from_iterable(iter(lambda: stack.aws.receive(name, wait_seconds=0), []))
 
 
-def test_each_rule_lets_through_what_the_page_says(stack: Stack) -> None:
-    """Every pattern, put on the bus as it stands, and every sample of a verdict."""
+def test_each_rule_matches_the_documented_events(stack: Stack) -> None:
+    """On the bus, every pattern matches exactly the expected samples."""
     for rule in RULES:
         put_rule(stack, rule, {"Id": "consumer", "Arn": queue(stack, rule[:-5]), "InputPath": "$.detail"})
     for name in SAMPLES:
@@ -107,13 +107,13 @@ def test_each_rule_lets_through_what_the_page_says(stack: Stack) -> None:
     assert [] == [fault for events in came.values() for event in events for fault in faults(event)]
 
 
-def test_every_rule_file_is_tried() -> None:
-    """Every pattern is tested."""
+def test_every_rule_file_is_tested() -> None:
+    """RULES has every rule file."""
     assert set(RULES) == {path.name for path in FILES.glob("rule_*.json")}
 
 
 def test_a_consumer_sees_one_verdict(stack: Stack) -> None:
-    """The consumer of the page: dedupes by source and id, and takes the final verdict after the unconfirmed one."""
+    """A consumer that deduplicates by source and id sees the unconfirmed event and one final verdict."""
     consumer: dict[tuple[str, str], dict[str, Any]] = {}
     final, first = sample("detached_after_unconfirmed"), sample("detach_unconfirmed")
     for event in (final, first, final):
@@ -125,8 +125,8 @@ def test_a_consumer_sees_one_verdict(stack: Stack) -> None:
 
 
 @pytest.fixture
-def stepping(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """The stack, with an interpreter for state machines."""
+def with_interpreter(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The stack with an interpreter of state machines."""
     endpoint = stack.environment["AWS_ENDPOINT_URL"]
     monkeypatch.setenv("MOTO_PORT", str(urlsplit(endpoint).port))
     for execute in (True, False):
@@ -136,9 +136,9 @@ def stepping(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             yield stack
 
 
-def test_a_rule_starts_a_state_machine(stepping: Stack) -> None:
-    """What the rule hands over is the input the machine is written for."""
-    stack, aws = stepping, stepping.aws
+def test_a_rule_starts_a_state_machine(with_interpreter: Stack) -> None:
+    """The event that the rule passes on is valid input for the state machine."""
+    stack, aws = with_interpreter, with_interpreter.aws
     put_rule(stack, "rule_detached.json", {"Id": "m", "Arn": queue(stack, "handed-over"), "InputPath": "$.detail"})
     queue(stack, "next")
     definition = (FILES / "on_detached.asl.json").read_text().replace("${NextQueueUrl}", aws.queue_urls["next"])
@@ -149,9 +149,9 @@ def test_a_rule_starts_a_state_machine(stepping: Stack) -> None:
     event = unwrapped(message)
     started = {"stateMachineArn": machine, "name": event["id"], "input": json.dumps(event)}
     aws.client.call(STATES, "StartExecution", started)
-    (told,) = awaited(stack, "next")
+    (snapshot_message,) = awaited(stack, "next")
     assert ("snapshot", event["data"]["volume_id"], event["id"]) == (
-        told["do"], told["volume_id"], told["causationid"]
+        snapshot_message["do"], snapshot_message["volume_id"], snapshot_message["causationid"]
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def request(id: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("raw", ["true", "false"])
 def test_sns_in(stack: Stack, raw: str) -> None:
-    """A topic whose subscription is the request queue, with and without raw message delivery."""
+    """Requests of an SNS topic are handled, with and without raw message delivery."""
     sns = boto3.client(
         "sns", endpoint_url=stack.environment["AWS_ENDPOINT_URL"], region_name=REGION,
         aws_access_key_id="local", aws_secret_access_key="local",
@@ -179,7 +179,7 @@ def test_sns_in(stack: Stack, raw: str) -> None:
 
 
 def test_eventbridge_in(stack: Stack) -> None:
-    """A rule on another bus whose target is the request queue; this AWS ignores InputPath, and it must not matter."""
+    """Requests of a rule on another bus are handled, with or without InputPath, which moto ignores."""
     stack.aws.client.call(EVENTS, "CreateEventBus", {"Name": "changes"})
     target = {"Id": "requests", "Arn": queue_arn(REQUESTS), "InputPath": "$.detail"}
     put_rule(stack, "rule_requests.json", target, bus="changes")
@@ -191,7 +191,7 @@ def test_eventbridge_in(stack: Stack) -> None:
 
 
 def test_api_destination_out(stack: Stack, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection, the destination and the target of the file reach the endpoint (this AWS sends no body)."""
+    """The file's connection, destination and target reach the endpoint (moto sends no body)."""
     monkeypatch.setenv("MOTO_EVENTS_INVOKE_HTTP", "true")
     parts, client = load("api_destination.json"), stack.aws.client
     connection = client.call(EVENTS, "CreateConnection", parts["connection"])["ConnectionArn"]
@@ -205,7 +205,7 @@ def test_api_destination_out(stack: Stack, script: Script, monkeypatch: pytest.M
 
 
 class OneToken:
-    """The keys of a webhook endpoint that knows one bearer token."""
+    """The keys of a webhook endpoint with one bearer token."""
 
     def keys(self, newest: bool = False) -> Keys:
         return Keys.model_validate({"bearer_tokens": [TOKEN]})
@@ -217,14 +217,14 @@ def endpoint(waiting: VirtualQueue) -> WebhookEndpoint:
 
 
 def test_azure_event_grid_may_send() -> None:
-    """Its handshake is answered with consent."""
+    """The handshake of Azure Event Grid is accepted."""
     answer = endpoint(VirtualQueue(Clock())).answer(http_request_of(load("event_grid_handshake.json")))
     assert (200, "eventgrid.azure.net") == (answer.status, answer.all_headers["WebHook-Allowed-Origin"])
 
 
 @pytest.mark.parametrize("name", ["event_grid_delivery.json", "knative_delivery.json"])
-def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
-    """What Event Grid (structured) and Knative (binary) post becomes a message whose verdict answers their event."""
+def test_events_of_other_clouds_are_accepted(stack: Stack, name: str) -> None:
+    """Requests of Event Grid (structured) and Knative (binary) get their verdicts."""
     waiting = VirtualQueue(Clock())
     answer = endpoint(waiting).answer(http_request_of(load(name)))
     assert 202 == answer.status, answer.body
@@ -238,14 +238,14 @@ def test_events_of_other_clouds_come_in(stack: Stack, name: str) -> None:
     assert sent.get("traceparent") == event.get("traceparent")
 
 
-def test_kept_verdicts_expire() -> None:
-    """The lifecycle rule of the page is for the keys that the product writes."""
+def test_stored_verdicts_expire() -> None:
+    """The documented lifecycle rule applies to the keys that the product writes."""
     (rule,) = load("verdict_bucket_lifecycle.json")["Rules"]
     assert ("Enabled", {"Prefix": PREFIX}) == (rule["Status"], rule["Filter"])
 
 
-def test_the_pages_name_every_file_and_every_file_is_there() -> None:
-    """docs/workflows.md and docs/using.md name what events/workflows holds."""
+def test_the_pages_name_exactly_the_existing_files() -> None:
+    """docs/workflows.md and docs/using.md name every file of events/workflows and no other."""
     page = "".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("workflows", "using"))
     named = set(re.findall(r"events/workflows/([\w./-]+\.\w+)", page))
     assert {str(path.relative_to(FILES)) for path in FILES.rglob("*") if path.is_file()} == named

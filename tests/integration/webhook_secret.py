@@ -8,7 +8,7 @@ from shared.ports import AwsTrouble
 
 
 def keep(aws: AwsStandIn, value: object, name: str = WEBHOOK_SECRET) -> None:
-    """Put a value into the secret, or its next version if there is one."""
+    """Create the secret with a value, or put a new version."""
     try:
         aws.client.call(SECRETS, "PutSecretValue", {"SecretId": name, "SecretString": json.dumps(value)})
     except AwsTrouble:
@@ -16,5 +16,5 @@ def keep(aws: AwsStandIn, value: object, name: str = WEBHOOK_SECRET) -> None:
 
 
 def forget(aws: AwsStandIn) -> None:
-    """Leave no such secret."""
+    """Delete the secret."""
     aws.client.call(SECRETS, "DeleteSecret", {"SecretId": WEBHOOK_SECRET, "ForceDeleteWithoutRecovery": True})

@@ -1,7 +1,7 @@
-"""A pytest plugin for `make mutants`: which tests judge a mutant, the nearest first.
+"""A pytest plugin for `make mutants`: it selects the tests that judge a mutant, the nearest first.
 
-mutmut names every test that runs the mutated function. Of these, the tests of the mutated package judge, so that a rule
-is held by its own tests and not only by a run of the whole service.
+mutmut names every test that runs the mutated function. Only the tests of the mutated package judge it, so that
+a rule is covered by its own tests and not only by a run of the whole service.
 """
 
 import os
@@ -18,22 +18,22 @@ JUDGES = {
     "shared.own_messages": ("own_messages", "inbox", "requesters", "outbox"),
     "shared.visit": ("visit", "visits", "detach_volume"),
 }  # fmt: skip
-"""The test modules by which the mutants of a package are judged, without `test_`."""
+"""The test modules that judge the mutants of a package, without `test_`."""
 
 NEAREST = {"read": "inbox", "envelopes": "inbox", "request": "inbox_fields"}
-"""Where a module's tests stand, if not under its own name."""
+"""The test module of a module, if it has another name."""
 
 CHOSEN = pytest.StashKey[set[str]]()
 
 
 def mutant() -> str | None:
-    """The full name of the mutated function; None while mutmut does something else, such as finding who runs what."""
+    """The full name of the mutated function; None while mutmut does something else."""
     name = os.environ.get("MUTANT_UNDER_TEST", "")
     return name if name.startswith("shared.") else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect the judges' files as wholes: to find hundreds of tests one by one takes seconds."""
+    """Collect whole files of the judging tests, because collecting hundreds of tests one by one takes seconds."""
     name = mutant()
     if name:
         config.stash[CHOSEN] = set(config.args)
@@ -41,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def judges(name: str, files: set[str]) -> list[str]:
-    """Those of the files that judge a mutant, the one with the module's own tests first."""
+    """The files that judge a mutant, the one with the module's own tests first."""
     names = next(names for package, names in JUDGES.items() if name.startswith(package))
     module = name.split(".x")[0].rpartition(".")[2]
     nearest = NEAREST.get(module, module)
@@ -53,10 +53,10 @@ def _stem(file: str) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests that draw their cases at random: a mutant that one draw kills survives the next."""
+    """Leave out tests with random cases: a mutant that is killed in one run could survive the next."""
     chosen = config.stash.get(CHOSEN, None)
-    items[:] = [item for item in items if not _is_drawn(item) and (chosen is None or item.nodeid in chosen)]
+    items[:] = [item for item in items if not _is_random(item) and (chosen is None or item.nodeid in chosen)]
 
 
-def _is_drawn(item: pytest.Item) -> bool:
+def _is_random(item: pytest.Item) -> bool:
     return bool(getattr(getattr(item, "obj", None), "is_hypothesis_test", False))

@@ -1,4 +1,4 @@
-"""`make mutants`: what has survived a run of mutmut, held against the survivors that are argued for."""
+"""`make mutants`: compares the survivors of a run of mutmut with those that survivors.toml accepts."""
 
 import json
 import re
@@ -14,16 +14,16 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
 RUN = Path("mutants")
-ARGUED = Path(__file__).with_name("survivors.toml")
+ACCEPTED = Path(__file__).with_name("survivors.toml")
 
 KILLED = ("killed", "timeout", "segfault")
-"""What mutmut calls a mutant that was found: a test failed, did not come to an end, or took Python down."""
+"""Mutmut's statuses of a detected mutant: a test failed, did not end, or crashed Python."""
 
 TEXT = re.compile(r"""[rf]*("[^"]*"|'[^']*')""")
 
 
 class Mutant(NamedTuple):
-    """One change: in which function, the lines before and after, and mutmut's own name for it."""
+    """One change: the function, the lines before and after, and mutmut's name for it."""
 
     where: str
     before: str
@@ -31,8 +31,8 @@ class Mutant(NamedTuple):
     name: str
 
     @property
-    def in_words_only(self) -> bool:
-        """Only a text with blanks differs, which nobody but a person reads."""
+    def in_text_only(self) -> bool:
+        """Whether only texts with blanks differ, which only people read."""
         texts = zip(TEXT.finditer(self.before), TEXT.finditer(self.after), strict=False)
         changed = [(one.group(), other.group()) for one, other in texts if one.group() != other.group()]
         same_code = TEXT.sub("", self.before) == TEXT.sub("", self.after)
@@ -40,8 +40,8 @@ class Mutant(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Argument:
-    """Why survivors of a kind are let live: those in functions of that name, whose change has that form."""
+class Acceptance:
+    """Why survivors of a kind are accepted: those in functions of that name, with a change of that form."""
 
     where: re.Pattern[str]
     change: re.Pattern[str]
@@ -52,13 +52,13 @@ class Argument:
         return bool(self.where.fullmatch(mutant.where) and self.change.search(changed))
 
 
-def arguments() -> list[Argument]:
-    rows = tomllib.loads(ARGUED.read_text())["argument"]
-    return [Argument(re.compile(row["where"]), re.compile(row["change"]), row["why"]) for row in rows]
+def acceptances() -> list[Acceptance]:
+    rows = tomllib.loads(ACCEPTED.read_text())["accepted"]
+    return [Acceptance(re.compile(row["where"]), re.compile(row["change"]), row["why"]) for row in rows]
 
 
 def results() -> Iterator[tuple[str, int | None, Path]]:
-    """Every mutant of the latest run, with its exit code, None if it was not run, and the file that was mutated."""
+    """Every mutant of the latest run with its exit code (None if it was not run) and the mutated file."""
     for meta in sorted(RUN.rglob("*.py.meta")):
         for name, code in json.loads(meta.read_text())["exit_code_by_key"].items():
             yield name, code, meta.relative_to(RUN).with_suffix("")
@@ -73,7 +73,7 @@ def read(name: str, path: Path) -> Mutant:
 
 
 def main() -> int:
-    argued, used = arguments(), set[Argument]()
+    accepted, used = acceptances(), set[Acceptance]()
     table: dict[str, Counter[str]] = {}
     left: list[Mutant] = []
     for name, code, path in results():
@@ -86,21 +86,21 @@ def main() -> int:
             counts["not run"] += 1
         else:
             mutant = read(name, path)
-            argument = next((one for one in argued if one.covers(mutant)), None)
-            if argument:
-                used.add(argument)
-            kind = "in words only" if mutant.in_words_only else "argued" if argument else "survived"
+            acceptance = next((one for one in accepted if one.covers(mutant)), None)
+            if acceptance:
+                used.add(acceptance)
+            kind = "text only" if mutant.in_text_only else "accepted" if acceptance else "survived"
             counts[kind] += 1
             left += [mutant] if kind == "survived" else []
-    kinds = ("mutants", "killed", "in words only", "argued", "survived", "not run")
+    kinds = ("mutants", "killed", "text only", "accepted", "survived", "not run")
     print(f"{'':<24}" + "".join(f"{kind:>15}" for kind in kinds))
     for package, counts in table.items():
         print(f"{package:<24}" + "".join(f"{counts[kind]:>15,}" for kind in kinds))
     for mutant in left:
         print(f"\n{mutant.where}  ({mutant.name})\n  - {mutant.before}\n  + {mutant.after}")
-    stale = [one for one in argued if one not in used]
+    stale = [one for one in accepted if one not in used]
     for one in stale:
-        print(f"argued for, and not seen: {one.where.pattern}: {one.change.pattern}")
+        print(f"accepted, but not found: {one.where.pattern}: {one.change.pattern}")
     return 1 if left or stale or any(counts["not run"] for counts in table.values()) else 0
 
 

@@ -442,7 +442,7 @@ MUTANTS = (
     Mutant("rule 1, block storage is not asked", with_rule("gone_from_both", trust_compute_alone), "planes-ahead",
            "verdicts_are_true"),
     Mutant("rule 1, a 202 is believed", settling(trust_the_answer), "detach", "verdicts_are_true"),
-    Mutant("rule 1, a job's success is believed", with_rule("refused", trust_the_record), "job-lies",
+    Mutant("rule 1, a job's success is believed", with_rule("refused", trust_the_record), "job-claims-success",
            "verdicts_are_true"),
     Mutant("rule 2, another DELETE after an accepted one", with_rule("refused", another_delete), "marked-very-late",
            "one_effective_delete"),

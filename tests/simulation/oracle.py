@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from simulator import Happened, What
-from simulator.expected import Asked, Promise, View, answers_about, objection
+from simulator.expected import SentRequest, VerdictSettings, View, answers_about, objection
 from tests.simulation.summaries import (
     Summed,
     is_summary,
@@ -86,7 +86,7 @@ class Run:
                     identity.user.password,
                     *identity.passwords,
                     *identity.issued,
-                    *simulation.access.given,
+                    *simulation.access.secrets,
                     *_planted(requests),
                 }
             ),
@@ -146,7 +146,7 @@ def _planted(requests: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_records: bool = True) -> list[View | None]:
     """The view of each verdict; None for one that answers none of these requests."""
-    promise = promise_of(simulation)
+    settings = settings_of(simulation)
     messages: dict[str, list[Queued]] = defaultdict(list)
     for message in simulation.queue.ever:
         messages[_request_of(message.body)].append(message)
@@ -164,11 +164,11 @@ def views_of(simulation: Stack, requests: Sequence[Mapping[str, Any]], keeps_rec
         if known is None or data.get("server_id") != known.data["server_id"]:
             found.append(None)
             continue
-        began, at = said.began + promise.ahead, said.at + promise.ahead
-        received = min(known.first_received + promise.ahead, began)
+        began, at = said.began + settings.ahead, said.at + settings.ahead
+        received = min(known.first_received + settings.ahead, began)
         answers = answers_about(calls, (data["server_id"], data.get("volume_id", "")), received, began, at)
         records = keeps_records and simulation.cloud.deployment.instance_actions
-        found.append(View(simulation.cloud, known, promise, began, at, records, answers))
+        found.append(View(simulation.cloud, known, settings, began, at, records, answers))
     return found
 
 
@@ -184,7 +184,7 @@ def summed_of(simulation: Stack, requests: Sequence[Mapping[str, Any]]) -> list[
     said: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in simulation.bus.events:
         said[event["data"]["request"]["id"]].append(event)
-    ahead, until = promise_of(simulation).ahead, simulation.cloud.world.now
+    ahead, until = settings_of(simulation).ahead, simulation.cloud.world.now
     found = []
     for request in requests:
         asked = asked_of(simulation, request, messages[request["id"]], Counter())
@@ -202,10 +202,10 @@ def _keys(request: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     yield from ((request["id"], volume) for volume in data.get("volume_ids", [data.get("volume_id")]))
 
 
-def promise_of(simulation: Stack) -> Promise:
+def settings_of(simulation: Stack) -> VerdictSettings:
     """The operator's settings of a simulation."""
     policy = simulation.settings.policy
-    return Promise(
+    return VerdictSettings(
         confirm=policy.confirm_timeout,
         watch=policy.watch_timeout,
         ttl=policy.request_ttl,
@@ -218,10 +218,10 @@ def promise_of(simulation: Stack) -> Promise:
 
 def asked_of(
     simulation: Stack, request: Mapping[str, Any], mine: Sequence[Queued], wishes: Counter[tuple[str, str | None]]
-) -> Asked:
+) -> SentRequest:
     """A request with the record of its messages in the queue; `wishes` counts the requests for each disk."""
     queue, data = simulation.queue, request["data"]
-    return Asked(
+    return SentRequest(
         request,
         [(one.sent_at, one.first_received_at - queue.ahead) for one in mine if one.first_received_at],
         deaths=bool(simulation.unfinished & {one.id for one in mine}) or queue.copies,
@@ -302,7 +302,7 @@ def _others_acted(run: Run, request_id: str, volume: str | None) -> bool:
     if len(views) < 2 or not views[0].asked.deaths:
         return False
     found = [one for one in run.happened(*BY_OTHERS) if one.server_id == views[0].where[0]]
-    first, last = min(view.began for view in views), max(view.said for view in views)
+    first, last = min(view.began for view in views), max(view.offered for view in views)
     said = [event["data"]["verdict"] for event in run.events if event["data"]["request"]["id"] == request_id]
     forgot = "failed" in said and "detached" in said[: said.index("failed")]
     moved = any(one.what is What.MOVED for one in found)
@@ -314,7 +314,7 @@ def _deleted(run: Run, request_id: str, volume: str | None) -> Iterator[str]:
     """The "not found" reasons that a redelivery may give for what was deleted after a delivery that died."""
     views = run.views_of(request_id, volume)
     if len(views) > 1 and views[0].asked.deaths:
-        life = max(views, key=lambda view: view.said).life
+        life = max(views, key=lambda view: view.offered).life
         if any(one.server for one in life) and life[-1].server is None:
             yield "server_not_found"
         if any(one.volume for one in life) and life[-1].volume is None:
@@ -330,7 +330,7 @@ def _world_has_changed(run: Run, request_id: str, volume: str | None) -> bool:
     if len(views) < 2 or not views[0].asked.deaths:
         return False
     timeline, (server, disk) = views[0].cloud.world.timeline, views[0].where
-    first, last = min(view.began for view in views), max(view.said for view in views)
+    first, last = min(view.began for view in views), max(view.offered for view in views)
     deletes = {call.status for view in views for call in view.answers if call.method == "DELETE"}
     return len(deletes) > 1 or len(timeline.changes(server, disk, first, last)) > 2
 

@@ -2,7 +2,7 @@
 
 With arguments, such as `rough`, it runs only the proofs whose names begin with one of them. With PROOF_API=bms_v1
 (`make prove API=bms_v1`) it uses the job API of bare metal servers, on a cloud whose compute API is closed. ACCESS is
-the login method (`tests.access.WAYS`); the default is a password. EVERY=20 takes every 20th case of each proof, and
+the login method (`tests.access.LOGINS`); the default is a password. EVERY=20 takes every 20th case of each proof, and
 other cases for each login method and API.
 """
 
@@ -290,14 +290,14 @@ def _judged(judge: Callable[[Any], list[str] | Judged], case: Any) -> tuple[Any,
 
 def main() -> int:
     from shared.settings import DetachApi
-    from tests.access import WAYS, chosen
+    from tests.access import LOGINS, chosen
     from tests.stack import API
 
     asked = sys.argv[1:]
     names = [proof.name for proof in PROOFS]
     wrong = list(WRONG)
-    if chosen() not in WAYS:
-        wrong.append(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(WAYS)}.")
+    if chosen() not in LOGINS:
+        wrong.append(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(LOGINS)}.")
     if API not in set(DetachApi):
         wrong.append(f"PROOF_API={API} is not a detach API. Use one of {', '.join(DetachApi)} (make: API=…).")
     unknown = [one for one in asked if not any(name.startswith(one) for name in names)]
@@ -305,7 +305,7 @@ def main() -> int:
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 2
-    first = (list(WAYS).index(chosen()) + list(DetachApi).index(DetachApi(API))) % EVERY
+    first = (list(LOGINS).index(chosen()) + list(DetachApi).index(DetachApi(API))) % EVERY
     print(f"logging in by {chosen()}, detaching by {API}" + (f", every {EVERY}th case" if EVERY > 1 else ""))
     good = True
     began = time.monotonic()

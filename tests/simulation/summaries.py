@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from simulator import CloudApi, What
-from simulator.expected import Asked, data_disks, is_system_disk
+from simulator.expected import SentRequest, data_disks, is_system_disk
 
 if TYPE_CHECKING:
     from tests.simulation.oracle import Run
@@ -24,7 +24,7 @@ class Summed:
     The request was first received at `since`, and the run ended at `until`, both by the cloud's clock.
     """
 
-    asked: Asked
+    asked: SentRequest
     events: Sequence[Event]
     cloud: CloudApi
     since: datetime

@@ -75,7 +75,7 @@ def test_a_detach_that_stays(written: Capture) -> None:
     assert (metrics.get("OldestInFlight", "Maximum") or 0) > float(SETTINGS["CONFIRM_TIMEOUT"])
 
 
-@pytest.mark.parametrize("shape", ["429", "by-the-gateway", "wearing-a-400", "by-the-service"])
+@pytest.mark.parametrize("shape", ["429", "by-the-gateway", "with-400", "by-the-service"])
 def test_throttling_in_its_disguises(shape: str, written: Capture) -> None:
     """A throttle counts as one with any status."""
     assert (played(f"throttled-{shape}", written).get("Throttled") or 0) >= 1

@@ -18,11 +18,11 @@ def alarm(needed: int, window: int, missing: str = "notBreaching", **changes: An
 
 def minutes(datapoints: str) -> Timeline:
     """A letter for each minute, as the documentation has it: 0, X for a breaching value, - for none."""
-    happened = Timeline()
+    timeline = Timeline()
     for minute, letter in enumerate(datapoints.split()):
         if letter != "-":
-            happened.put(KEY, 60 * minute, float(letter == "X"))
-    return happened
+            timeline.put(KEY, 60 * minute, float(letter == "X"))
+    return timeline
 
 
 def is_on(asked: Alarm, datapoints: str) -> bool:
@@ -66,7 +66,7 @@ def test_filled_data_are_not_missing(needed: int, window: int, fires: bool) -> N
 
 def test_data_that_come_after_their_window_are_not_seen() -> None:
     """One of one misses data later than its period; one of three sees them, and is on for three periods."""
-    happened, lag = minutes("X"), Lag(90, 90)
-    assert not alarm(1, 1).fires(happened, lag)
-    assert [now for now, on in alarm(1, 3).states(happened, lag) if on] == [180]
-    assert [now for now, on in alarm(1, 3).states(happened) if on] == [60, 120, 180]
+    timeline, lag = minutes("X"), Lag(90, 90)
+    assert not alarm(1, 1).fires(timeline, lag)
+    assert [now for now, on in alarm(1, 3).states(timeline, lag) if on] == [180]
+    assert [now for now, on in alarm(1, 3).states(timeline) if on] == [60, 120, 180]

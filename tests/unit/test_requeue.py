@@ -22,11 +22,11 @@ from tests.builders import (
     ago,
     answer,
     case,
+    in_words,
     joined,
     lost,
     progress,
     request,
-    said,
     seen,
     volume,
 )
@@ -156,14 +156,14 @@ def test_each_stage_has_its_own_pace() -> None:
 )
 def test_time_is_up_to_the_second(so_far: Progress, after: int, expected: str) -> None:
     """The first look at or after a deadline ends the case, and none before."""
-    assert expected == said(again(so_far, NOW + after * SECOND))
+    assert expected == in_words(again(so_far, NOW + after * SECOND))
 
 
 @pytest.mark.parametrize(("asked", "received"), [(NOW, ago(hours=5)), (ago(hours=5), NOW)])
 def test_time_to_live_runs_from_the_later_of_asking_and_receiving(asked: datetime, received: datetime) -> None:
     """A request that waited in a queue for hours still has its whole time to live at its first look."""
     one = case(progress(first_seen_at=received), request(requested_at=asked))
-    ends = [said(requeue(one, POLICY, NOW + timedelta(minutes=minutes), "test")) for minutes in (59, 60)]
+    ends = [in_words(requeue(one, POLICY, NOW + timedelta(minutes=minutes), "test")) for minutes in (59, 60)]
     assert ends == ["wait", "failed: gave_up"]
 
 
@@ -181,7 +181,7 @@ def test_a_request_may_say_how_long_it_is_tried(asked: int | None, limit: int, e
     """In seconds, up to the operator's limit."""
     policy = Policy(request_ttl_limit=limit * SECOND)
     one = case(FRESH, request(requested_at=NOW, request_ttl=asked))
-    at_end = [said(requeue(one, policy, NOW + (ends + late) * SECOND, "test")) for late in (-1, 0)]
+    at_end = [in_words(requeue(one, policy, NOW + (ends + late) * SECOND, "test")) for late in (-1, 0)]
     assert at_end == ["wait", "failed: gave_up"]
 
 
@@ -238,14 +238,14 @@ def test_a_request_that_had_expired_ends_as_expired() -> None:
     """A redelivery finds it expired at once; a case that was followed to its time to live ends the same way."""
     asked, so_far = replace(HOUR_AGO, expires_at=ago(minutes=30)), lost(3, 600, first_seen_at=ago(hours=1))
     looked_at = case(so_far, asked).saw(seen(volume()), POLICY, NOW)
-    assert said(requeue(looked_at, POLICY, NOW, "why")) == "failed: expired"
-    assert said(requeue(replace(looked_at, request=HOUR_AGO), POLICY, NOW, "why")) == "failed: gave_up"
+    assert in_words(requeue(looked_at, POLICY, NOW, "why")) == "failed: expired"
+    assert in_words(requeue(replace(looked_at, request=HOUR_AGO), POLICY, NOW, "why")) == "failed: gave_up"
 
 
 def test_nothing_is_called_expired_without_a_look() -> None:
     """Another delivery may have sent a DELETE before the request expired."""
     asked = replace(HOUR_AGO, expires_at=ago(minutes=30))
-    assert said(requeue(case(progress(first_seen_at=ago(hours=1)), asked), POLICY, NOW, "why")) == "failed: gave_up"
+    assert in_words(requeue(case(progress(first_seen_at=ago(hours=1)), asked), POLICY, NOW, "why")) == "failed: gave_up"
 
 
 def test_a_past_expiry_does_not_shorten_waits() -> None:
@@ -287,7 +287,7 @@ def after(back: Classified, so_far: Progress = FOLLOWING) -> Decision:
 )
 def test_after_a_delete(back: Classified, so_far: Progress, expected: str) -> None:
     """No answer ends the request: the next look settles a clear no, a not-found and an unknown outcome."""
-    assert expected == said(after(back, so_far))
+    assert expected == in_words(after(back, so_far))
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_a_cloud_that_denies_what_it_shows_is_not_retried_for_ever(back: Classif
         if isinstance(decision, Delete):
             one, sent = one.sent(back, None, now), sent + 1
             decision = after_delete(one, back, POLICY, now)
-    assert (3, "failed: gave_up") == (sent, said(decision))
+    assert (3, "failed: gave_up") == (sent, in_words(decision))
 
 
 # ----------------------------------------------------------------------------- when the cloud cannot be read
@@ -380,7 +380,7 @@ LONG_ACCEPTED, LONG_JOINED = accepted(6 * HOUR, **SAID), joined(6 * HOUR, **SAID
 )  # fmt: skip
 def test_cloud_cannot_be_read(back: Classified, so_far: Progress, asked: DetachRequest, expected: str) -> None:
     """A clear no ends the request, unless a detach may be under way: then only a look can show the outcome."""
-    assert expected == said(when_unreadable(case(so_far, asked), back, POLICY, NOW))
+    assert expected == in_words(when_unreadable(case(so_far, asked), back, POLICY, NOW))
 
 
 def test_retry_after_of_a_read_is_honoured() -> None:

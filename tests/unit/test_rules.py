@@ -34,12 +34,12 @@ from tests.builders import (
     attachment,
     case,
     elsewhere,
+    in_words,
     joined,
     lost,
     progress,
     record,
     request,
-    said,
     seen,
     server,
     throttled,
@@ -143,7 +143,7 @@ class Row:
 
     def check(self) -> None:
         now = case(self.so_far, self.asked).saw(self.cloud, self.policy, NOW)
-        assert self.then == said(decide(now, self.policy, NOW))
+        assert self.then == in_words(decide(now, self.policy, NOW))
 
 
 def table(*rows: Row) -> pytest.MarkDecorator:
@@ -491,7 +491,7 @@ def test_dry_run_knows_what_the_cloud_refuses(state: dict[str, str], words: str)
     """Nova detaches nothing from a server in some states, and a dry run does not promise it."""
     asked = request(dry_run=True, unmounted=True)
     now = case(FRESH, asked).saw(machine(**state), POLICY, NOW)
-    assert said(decide(now, POLICY, NOW)) == f"checked: {words}"
+    assert in_words(decide(now, POLICY, NOW)) == f"checked: {words}"
 
 
 NOT_READ = [replace(IDLE, server=None), replace(unread(volume()), server=server()), unread(ELSEWHERE.volume)]
@@ -590,10 +590,10 @@ def in_full(decision: Decision) -> str:
     """A decision with its seconds and its explanation."""
     match decision:
         case Requeue(seconds, why):
-            return f"{said(decision)} {seconds} s: {why}"
+            return f"{in_words(decision)} {seconds} s: {why}"
         case Conclude(explanation=explanation):
-            return f"{said(decision)}; {explanation}"
-    return said(decision)
+            return f"{in_words(decision)}; {explanation}"
+    return in_words(decision)
 
 
 FIRST = f"wait {pause(RETRY, 0, f'{ASKED.source} {ASKED.id} {VOLUME}')} s"

@@ -33,10 +33,10 @@ from tests.builders import (
     attachment,
     case,
     elsewhere,
+    in_words,
     progress,
     record,
     request,
-    said,
     seen,
     server,
     unread,
@@ -318,7 +318,7 @@ def test_server_is_asked_about_only_before_a_delete(situation: Situation) -> Non
     real = situation.asking(dry_run=False)
     blind = replace(real, cloud=replace(real.cloud, server=None)).decision()
     assert blind != Delete()
-    assert isinstance(blind, Requeue) or blind == real.decision() or said(blind) == "failed: gave_up"
+    assert isinstance(blind, Requeue) or blind == real.decision() or in_words(blind) == "failed: gave_up"
 
 
 @settings(max_examples=200, deadline=None)
@@ -326,8 +326,8 @@ def test_server_is_asked_about_only_before_a_delete(situation: Situation) -> Non
 def test_volume_alone_proves_no_detach_and_no_refusal(situation: Situation) -> None:
     """Without the server's list nothing is sent, and neither success nor refusal is claimed of what we follow."""
     alone = replace(situation.asking(dry_run=False), cloud=unread(situation.cloud.volume)).decision()
-    claimed = said(alone).startswith(("delete", "detached", "failed: refused"))
-    assert not claimed or said(alone) == "detached: replaced_by_newer"
+    claimed = in_words(alone).startswith(("delete", "detached", "failed: refused"))
+    assert not claimed or in_words(alone) == "detached: replaced_by_newer"
 
 
 KINDS = {
@@ -342,10 +342,10 @@ def test_situations_reach_every_decision() -> None:
     """The properties above are about something: their situations come to each kind of decision."""
     reached: set[str] = set()
 
-    @settings(max_examples=800, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
+    @settings(max_examples=1600, derandomize=True, database=None, phases=[Phase.generate], deadline=None)
     @given(situations)
     def decide_all(situation: Situation) -> None:
-        reached.add(said(situation.decision()))
+        reached.add(in_words(situation.decision()))
 
     decide_all()
     assert set() == KINDS - reached

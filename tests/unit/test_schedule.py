@@ -41,7 +41,7 @@ def test_pauses_grow() -> None:
 
 def test_an_import_is_below_its_importer() -> None:
     """Python reports a module after those that it imports, which are indented by two more spaces."""
-    told = "\n".join([
+    report = "\n".join([
         "import time: self [us] | cumulative | imported package",
         "import time:       10 |         10 | abc",
         "import time:        1 |          1 |     b.one",
@@ -49,7 +49,7 @@ def test_an_import_is_below_its_importer() -> None:
         "import time:        4 |          7 | a",
     ])  # fmt: skip
 
-    first, second = tree(told)
+    first, second = tree(report)
 
     assert (first.name, first.imports) == ("abc", [])
     assert (second.name, [one.name for one in second.imports], second.imports[0].imports[0].name) == (

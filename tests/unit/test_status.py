@@ -20,13 +20,13 @@ from tests.http_requests import (
     FakeKeyRing,
     FakeQueue,
     FakeStore,
-    asking,
     batched,
+    body_of,
     cloudevent,
     endpoint,
     problem_of,
-    said,
     signed,
+    status_request,
     structured,
 )
 from tests.messages import OTHER_VOLUME, SERVER, VOLUME
@@ -41,14 +41,14 @@ BY_IAM = HttpRequest("GET", {}, b"", "1", iam="arn:aws:iam::123456789012:user/ci
 
 
 def asked(store: FakeStore, request: HttpRequest | None = None, **options: Any) -> HttpAnswer:
-    return endpoint(store=store, **options).answer(request or asking(PATH))
+    return endpoint(store=store, **options).answer(request or status_request(PATH))
 
 
 def marked(**attributes: Any) -> tuple[FakeStore, Any]:
     """A store with the mark of one POSTed request, and the answer to its sender."""
     store = FakeStore()
     answer = endpoint(store=store).answer(structured(cloudevent(**attributes)))
-    (request,) = said(answer)["requests"]
+    (request,) = body_of(answer)["requests"]
     return store, request
 
 
@@ -65,10 +65,10 @@ def test_the_final_verdict_is_the_emitted_event() -> None:
 def test_an_accepted_request_is_under_way() -> None:
     """202 with the known fields, and when to ask again."""
     store, request = marked()
-    answer = asked(store, asking(f"/{request['status_url']}"))
+    answer = asked(store, status_request(f"/{request['status_url']}"))
     assert (answer.status, answer.headers) == (202, {"Retry-After": "5"})
     assert answer.all_headers["Content-Type"] == "application/json"
-    assert said(answer) == {
+    assert body_of(answer) == {
         "status": "accepted",
         **{name: request[name] for name in ("verdict_id", "id", "source", "server_id", "volume_id", "requested_at")},
         "accepted_at": "2026-11-23T08:00:05Z",
@@ -84,7 +84,7 @@ def test_an_unconfirmed_request_is_under_way(with_mark: bool) -> None:
     answer = asked(store)
     event = json.loads(UNCONFIRMED)
     assert (answer.status, answer.headers) == (202, {"Retry-After": "60"})
-    told = said(answer)
+    told = body_of(answer)
     assert told.pop("accepted_at", None) == ("2026-11-23T08:00:05Z" if with_mark else None)
     assert told == {
         "status": "unconfirmed",
@@ -113,14 +113,14 @@ def test_an_unknown_id() -> None:
 def test_only_uuids_are_looked_up(segment: str) -> None:
     """404 without a call of S3: foreign text never becomes part of a key."""
     store = FakeStore()
-    problem_of(asked(store, asking(f"/requests/{segment}")), 404)
+    problem_of(asked(store, status_request(f"/requests/{segment}")), 404)
     assert store.asked == []
 
 
 @pytest.mark.parametrize("path", [PATH, PATH.upper().replace("REQUESTS", "requests"), f"/prod{PATH}", f"/a/b{PATH}"])
 def test_where_the_resource_is(path: str) -> None:
     """Upper case is the same id, and a stage or a base path may precede it."""
-    assert asked(FakeStore({ID: Kept(verdict=DETACHED)}), asking(path)).status == 200
+    assert asked(FakeStore({ID: Kept(verdict=DETACHED)}), status_request(path)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_where_the_resource_is(path: str) -> None:
 def test_where_it_is_not(path: str) -> None:
     """On other paths requests are POSTed, and nothing is read."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
-    answer = asked(store, asking(path))
+    answer = asked(store, status_request(path))
     problem_of(answer, 405)
     assert answer.headers["Allow"] == "OPTIONS, POST"
     assert endpoint(store=store).answer(replace(signed(DATA), path=path)).status == 202
@@ -156,7 +156,7 @@ def test_requests_that_are_posted_beside_it() -> None:
 def test_head_is_answered_like_get() -> None:
     """The same status and headers; the HTTP server leaves out the body."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
-    assert asked(store, asking(PATH, "HEAD")) == asked(store, asking(PATH))
+    assert asked(store, status_request(PATH, "HEAD")) == asked(store, status_request(PATH))
 
 
 # ------------------------------------------------------------------------------------------------- trouble
@@ -184,10 +184,10 @@ def test_a_foreign_object_under_our_key(kept: Kept) -> None:
 def test_without_a_bucket_there_is_no_resource() -> None:
     """404 that says so, with or without authentication; everything else is unchanged."""
     off = endpoint()
-    for request in (asking(PATH), HttpRequest("GET", {}, b"", "1", path=PATH), asking(PATH, "HEAD")):
+    for request in (status_request(PATH), HttpRequest("GET", {}, b"", "1", path=PATH), status_request(PATH, "HEAD")):
         assert "keeps no verdicts" in problem_of(off.answer(request), 404)["detail"]
     assert off.answer(replace(signed(DATA), path=PATH)).status == 202
-    assert off.answer(asking(PATH, "PUT")).headers["Allow"] == "OPTIONS, POST"
+    assert off.answer(status_request(PATH, "PUT")).headers["Allow"] == "OPTIONS, POST"
 
 
 # ---------------------------------------------------------------------------------------------- who may ask
@@ -196,19 +196,19 @@ def test_without_a_bucket_there_is_no_resource() -> None:
 @pytest.mark.parametrize(
     ("request_", "rules", "status"),
     [
-        pytest.param(asking(PATH), RULES, 200, id="signed"),
+        pytest.param(status_request(PATH), RULES, 200, id="signed"),
         pytest.param(
             HttpRequest("GET", {"authorization": f"Bearer {TOKEN}"}, b"", "1", path=PATH), RULES, 200, id="token"
         ),
         pytest.param(BY_IAM, replace(RULES, iam_auth=True), 200, id="IAM"),
         pytest.param(BY_IAM, RULES, 401, id="IAM where it does not count"),
         pytest.param(HttpRequest("GET", {}, b"", "1", path=PATH), RULES, 401, id="nothing"),
-        pytest.param(asking(PATH, secret=OTHER_SECRET), RULES, 401, id="another secret"),
-        pytest.param(asking(PATH, at=NOW.replace(hour=7)), RULES, 401, id="too old"),
+        pytest.param(status_request(PATH, secret=OTHER_SECRET), RULES, 401, id="another secret"),
+        pytest.param(status_request(PATH, at=NOW.replace(hour=7)), RULES, 401, id="too old"),
         pytest.param(replace(signed(DATA), method="GET", path=PATH), RULES, 401, id="a POST's signature"),
-        pytest.param(asking(PATH, body=b"{}"), RULES, 200, id="a body is passed over"),
-        pytest.param(asking(PATH), replace(RULES, allowed_requesters=("api_key:ci",)), 403, id="may not ask"),
-        pytest.param(asking(PATH), replace(RULES, allowed_requesters=("api_key:sha256:*",)), 200, id="may ask"),
+        pytest.param(status_request(PATH, body=b"{}"), RULES, 200, id="a body is passed over"),
+        pytest.param(status_request(PATH), replace(RULES, allowed_requesters=("api_key:ci",)), 403, id="may not ask"),
+        pytest.param(status_request(PATH), replace(RULES, allowed_requesters=("api_key:sha256:*",)), 200, id="may ask"),
     ],
 )
 def test_who_may_read_a_status(request_: HttpRequest, rules: Rules, status: int) -> None:
@@ -263,15 +263,15 @@ def test_a_summary_is_marked_and_told() -> None:
     store = FakeStore()
     event = cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME], "summary": True})
     answer = endpoint(store=store).answer(structured(event))
-    told = said(answer)
+    told = body_of(answer)
     id_ = told["summary"]["summary_id"]
     assert list(store.kept) == [*(request["verdict_id"] for request in told["requests"]), id_]
     assert answer.headers["Location"] == told["summary"]["status_url"] == f"requests/{id_}"
-    under_way = said(asked(store, asking(f"/requests/{id_}")))
+    under_way = body_of(asked(store, status_request(f"/requests/{id_}")))
     assert (under_way["status"], under_way["verdict_id"], "volume_id" in under_way) == ("accepted", id_, False)
     summary = (SAMPLES / "detach_summary.json").read_text()
     store.kept[id_] = Kept(verdict=summary)
-    assert asked(store, asking(f"/requests/{id_}")).body == summary
+    assert asked(store, status_request(f"/requests/{id_}")).body == summary
 
 
 def test_a_verdict_stays() -> None:
@@ -286,7 +286,7 @@ def test_marks_that_cannot_be_put_refuse_nothing() -> None:
     """202 with the links, because the verdict will be there; the log has the error."""
     answer = endpoint(store=FakeStore(trouble="1 of 1 not marked: PutObject: no answer")).answer(signed(DATA))
     assert answer.status == 202
-    assert said(answer)["requests"][0]["status_url"]
+    assert body_of(answer)["requests"][0]["status_url"]
     assert answer.log_fields["note"] == "1 of 1 not marked: PutObject: no answer"
 
 
@@ -316,7 +316,7 @@ def test_a_refused_request_is_not_marked() -> None:
 def test_a_single_request_has_its_link_in_a_header() -> None:
     """Relative, so that it is valid with any host name and base path."""
     answer = endpoint(store=FakeStore()).answer(signed(DATA))
-    (request,) = said(answer)["requests"]
+    (request,) = body_of(answer)["requests"]
     assert request["status_url"] == answer.headers["Location"] == f"requests/{request['verdict_id']}"
 
 
@@ -325,7 +325,7 @@ def test_several_requests_have_one_each(several: bool) -> None:
     """There is one header, so it names none of them."""
     both = cloudevent({"server_id": SERVER, "volume_ids": [VOLUME, OTHER_VOLUME]})
     answer = endpoint(store=FakeStore()).answer(batched([both]) if several else structured(both))
-    requests = said(answer)["events"][0]["requests"] if several else said(answer)["requests"]
+    requests = body_of(answer)["events"][0]["requests"] if several else body_of(answer)["requests"]
     assert [request["status_url"] for request in requests] == [f"requests/{r['verdict_id']}" for r in requests]
     assert len(requests) == 2
     assert "Location" not in answer.headers
@@ -342,4 +342,4 @@ def test_the_log_has_the_requested_id() -> None:
     """A valid id only; other text is not repeated."""
     store = FakeStore({ID: Kept(verdict=DETACHED)})
     assert asked(store).log_fields == {"verdict_id": ID}
-    assert "hunter2" not in str(asked(store, asking("/requests/hunter2")).log_fields)
+    assert "hunter2" not in str(asked(store, status_request("/requests/hunter2")).log_fields)

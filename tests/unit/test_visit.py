@@ -41,7 +41,7 @@ from shared.policy import (
     Policy,
 )
 from shared.ports import AwsTrouble, Cloud, CloudTrouble, Reading, Sent
-from shared.visit import OTHER_ENDPOINTS, Look, OutOfTime, Visit, Visits
+from shared.visit import OTHER_ENDPOINTS, Look, OutOfTime, Visit, Visits, Workers
 from tests.builders import (
     FOLLOWING,
     FRESH,
@@ -395,7 +395,7 @@ def test_servers_and_projects_share_nothing() -> None:
     """Neither reads nor failures."""
     for other in ({"server_id": "another"}, {"project_id": "p"}):
         desk = Desk(shows=FREE, machine=None)
-        desk.visits = replace(desk.visits, at_once=1)
+        desk.visits = replace(desk.visits, workers=Workers(1))
         desk.visit(case(), case(FRESH, request(id="4712", **other)))
         assert desk.asked == f"server S, volume V, server {other.get('server_id', 'S')}, volume V"
 
@@ -411,7 +411,7 @@ def test_the_number_of_concurrent_visits_is_limited(at_once: int) -> None:
             met.append(1)
 
     desk = Desk(shows=FREE, machine=None, looked=meet)
-    desk.visits = replace(desk.visits, at_once=at_once)
+    desk.visits = replace(desk.visits, workers=Workers(at_once))
     desk.visit(case(), case(FRESH, request(server_id="another")))
     assert len(met) == (2 if at_once > 1 else 0)
 
@@ -419,7 +419,7 @@ def test_the_number_of_concurrent_visits_is_limited(at_once: int) -> None:
 def test_a_hanging_server_delays_only_its_own_cases() -> None:
     """A second after the deadline its cases are requeued; others are done, and it sends nothing more."""
     desk, released = Desk(), threading.Event()
-    deadline = NOW + timedelta(seconds=60)
+    before, deadline = set(threading.enumerate()), NOW + timedelta(seconds=60)
     readings = iter([deadline])
     desk.visits = replace(desk.visits, clock=lambda: next(readings, NOW))
     desk.cloud.looked = lambda volume_id: volume_id == VOLUME and released.wait(5)
@@ -433,9 +433,8 @@ def test_a_hanging_server_delays_only_its_own_cases() -> None:
     assert last == Step(second(), NotLookedAt())
     assert isinstance(other.decision, Conclude)
     released.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("ThreadPoolExecutor"):
-            thread.join(5)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
     assert "DELETE" not in desk.asked
 
 

@@ -20,11 +20,11 @@ from tests.http_requests import (
     TOKEN,
     FakeKeyRing,
     FakeQueue,
+    body_of,
     cloudevent,
     endpoint,
     http_request,
     requests_read,
-    said,
     signed,
     structured,
     unsigned,
@@ -43,7 +43,7 @@ def test_a_cloudevent_keeps_its_identity() -> None:
     assert request.requested_at == datetime(2026, 11, 23, 8, tzinfo=UTC)
     assert request.expires_at == datetime(2026, 11, 24, 8, tzinfo=UTC)
     assert (request.correlation_id, request.traceparent) == ("CHG-1", TRACE)
-    assert said(answer) == {
+    assert body_of(answer) == {
         "requests": [
             {
                 "id": "4711",
@@ -100,7 +100,7 @@ def test_the_id_of_an_unsigned_bare_request(headers: dict[str, str], expected: s
 
 def test_a_dry_run_names_the_id_of_its_check() -> None:
     """A dry run ends with `detach_checked`, which has its own id and no unconfirmed event before it."""
-    (request,) = said(endpoint().answer(signed({**DATA, "dry_run": True})))["requests"]
+    (request,) = body_of(endpoint().answer(signed({**DATA, "dry_run": True})))["requests"]
     assert request["verdict_id"] == verdict_id(RULES.source, "msg_1", VOLUME, Outcome.CHECKED)
     assert "unconfirmed_id" not in request
 
@@ -110,7 +110,7 @@ def test_volume_ids_fan_out() -> None:
     queue = FakeQueue()
     volumes = [f"00000000-0000-4000-8000-{number:012}" for number in range(40)]
     event = cloudevent({"server_id": SERVER, "volume_ids": volumes, "unmounted": True}, correlationid="CHG-1")
-    answer = said(endpoint(queue).answer(structured(event)))
+    answer = body_of(endpoint(queue).answer(structured(event)))
     assert [request.volume_id for request in requests_read(queue)] == volumes
     found = {(r.id, r.source, r.correlation_id, r.unmounted) for r in requests_read(queue)}
     assert found == {("4711", "/changes", "CHG-1", True)}
@@ -143,7 +143,7 @@ def test_every_field_reaches_the_queue() -> None:
 def test_the_verdict_has_the_promised_id() -> None:
     """The id in the answer is the id of the event that the service emits about the request in the queue."""
     queue = FakeQueue()
-    (promised,) = said(endpoint(queue).answer(signed(DATA)))["requests"]
+    (promised,) = body_of(endpoint(queue).answer(signed(DATA)))["requests"]
     (request,) = requests_read(queue)
     case = Case(request, Message("", "m", "queue", NOW), Progress(first_seen_at=NOW))
     factory = EventFactory()

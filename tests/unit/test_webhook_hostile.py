@@ -20,11 +20,11 @@ from tests.http_requests import (
     NOW,
     TOKEN,
     FakeQueue,
+    body_of,
     cloudevent,
     endpoint,
     http_request,
     requests_read,
-    said,
     signed,
     structured,
     with_token,
@@ -120,7 +120,7 @@ def test_nothing_of_a_stranger_is_accepted(method: str, headers: dict[str, str],
     answer = endpoint(queue).answer(http_request(method, headers, body))
     assert answer.status in (200, 401, 405)
     assert queue.taken == []
-    assert answer.body == "" or said(answer)
+    assert answer.body == "" or body_of(answer)
 
 
 @settings(max_examples=CASES // 4, deadline=None)
@@ -136,7 +136,9 @@ def test_accepted_requests_are_read_by_the_consumer(headers: dict[str, str], kin
     answer = endpoint(queue).answer(signed(body, kind, names))
     assert answer.status in (202, 400, 415, 422)
     promised = [
-        request for result in said(answer).get("events") or [said(answer)] for request in result.get("requests", ())
+        request
+        for result in body_of(answer).get("events") or [body_of(answer)]
+        for request in result.get("requests", ())
     ]
     read_again = requests_read(queue)
     assert [(r["id"], r["source"], r["volume_id"]) for r in promised] == [
@@ -228,7 +230,7 @@ def test_properties_of_every_answer(name: str) -> None:
     assert len(answer.body.encode()) < 40_000
     assert LONG[:1000] not in answer.body
     assert LOCAL_SECRET not in answer.body
-    assert (status in (200,)) or said(answer)
+    assert (status in (200,)) or body_of(answer)
 
 
 # ---------------------------------------------------------------------------------------------- before it is read

@@ -13,12 +13,12 @@ from tests.http_requests import (
     FakeKeyRing,
     FakeQueue,
     batched,
+    body_of,
     cloudevent,
     endpoint,
     fields,
     problem_of,
     requests_read,
-    said,
     signed,
     with_token,
 )
@@ -58,7 +58,7 @@ def test_a_request_with_a_summary_is_one_message(every: bool) -> None:
     """It is enqueued as a whole; the answer has the summary's id, and the verdicts' if the volumes are known."""
     queue, volumes = FakeQueue(), [VOLUME, OTHER_VOLUME]
     wish = {"all_data_disks": True} if every else {"volume_ids": volumes, "summary": True}
-    told = said(endpoint(queue).answer(signed({"server_id": SERVER, "context": {"ticket": 1}, **wish})))
+    told = body_of(endpoint(queue).answer(signed({"server_id": SERVER, "context": {"ticket": 1}, **wish})))
     assert [request["volume_id"] for request in told["requests"]] == ([] if every else volumes)
     (message,) = queue.taken
     found = read(Message(message.body, "m", "queue", NOW), "bms", NOW, MESSAGE_KEYS)
@@ -99,7 +99,7 @@ def test_a_batch_is_answered_per_event() -> None:
     events = [cloudevent(id="1"), cloudevent(id="2", data={}), cloudevent(both, id="3")]
     answer = endpoint(queue).answer(batched(events))
     assert answer.status == 202
-    results = said(answer)["events"]
+    results = body_of(answer)["events"]
     assert [result["status"] for result in results] == [202, 422, 202]
     assert [[request["id"] for request in result.get("requests", [])] for result in results] == [["1"], [], ["3", "3"]]
     assert fields(results[1]) == {"server_id", "volume_id"}
