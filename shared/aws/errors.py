@@ -36,7 +36,7 @@ class AwsError(AwsTrouble):
     @property
     def of_entries(self) -> bool:
         """Whether the error is about an entry of the call, so that other entries may be accepted."""
-        return self.status in (400, 413) and not self.passing and not OF_CALLER_OR_ADDRESSEE.match(self.code)
+        return self.status in (400, 413) and not self.passing and not re.match(OF_CALLER_OR_ADDRESSEE, self.code)
 
 
 def throttles(code: str) -> bool:
@@ -51,9 +51,9 @@ PASSING = {"RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete
 STALE = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException",
          "SignatureDoesNotMatch"}  # fmt: skip
 
-OF_CALLER_OR_ADDRESSEE = re.compile(
+OF_CALLER_OR_ADDRESSEE = (
     r"(AWS\.SimpleQueueService\.)?(NonExistentQueue|Queue|Kms|KMS|Access|Unrecognized|Unknown(Operation|Error)|Invalid"
     r"(Signature|ClientTokenId|Security|Address|Action)|IncompleteSignature|Signature|Missing|OptIn|Expired|Request(Exp"
     r"|Time)|ResourceNotFound|Unsupported|NotAuthorized)"
 )
-"""Errors of the whole call, which concern every entry of it."""
+"""Matches the errors of a whole call, which concern every entry of it; compiled when needed."""

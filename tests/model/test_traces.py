@@ -10,11 +10,11 @@ from tests.simulation.stories import STORIES, Story, judged
 
 BY_RULE = {mutant.rule: mutant for mutant in MUTANTS}
 FOUND = {
-    "rule 1, block storage is not asked": "detached detached_now",
-    "rule 2, another DELETE after an accepted one": "delete",
-    "rule 4, one idle look is a refusal": "failed refused_by_server",
-    "rule 5, unconfirmed is announced at once": "announce",
-    "rule 6, a missing server is success": "detached",
+    "block storage is not asked": "detached detached_now",
+    "another DELETE after an accepted one": "delete",
+    "one idle look is a refusal": "failed refused_by_server",
+    "unconfirmed is announced at once": "announce",
+    "a missing server is success": "detached",
 }
 """Mutants by the rule that they break, and the step that the model must not allow."""
 

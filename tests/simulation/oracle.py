@@ -117,14 +117,19 @@ class Run:
         return any(asked < at <= asked + SKEW + timedelta(seconds=1) for at in made)
 
     def cannot_tell(self, request_id: str, volume: str | None) -> bool:
-        """Whether a delivery died, and the cloud shows neither the time of the attachment nor action records.
+        """Whether a delivery died, and the cloud keeps no action records to tell a moved attachment from a newer one.
 
-        Right after the request, the attachment can only be the meant one; later it may be another.
+        That matters if the cloud does not show the time of the attachment, or if others moved or attached the disk. The
+        delivery that did not follow an attachment yet may take a new one for the meant one; the other one does not.
         """
         views = self.views_of(request_id, volume)
         timeless = (one for view in views for moment in view.moments for one in (*moment.shown, moment.listed) if one)
         silent = any(not view.keeps_records for view in views)
-        return silent and views[0].asked.deaths and any(one.attached_at is None for one in timeless)
+        if not (silent and views[0].asked.deaths):
+            return False
+        since = views[0].asked.requested_at
+        renewed = (one for one in self.happened(*BY_OTHERS) if one.volume_id == volume and one.at > since)
+        return any(one.attached_at is None for one in timeless) or any(True for _ in renewed)
 
     def views_of(self, request_id: str, volume: str | None) -> list[View]:
         """The views of each final verdict of a request."""
