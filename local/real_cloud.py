@@ -83,7 +83,7 @@ def contradiction(access: Access, found: Found) -> Contradiction | None:
     if auth_type_of(found.values) == BY_CREDENTIAL:
         return None
     told = {PROJECT_ID: access.project_id.replace("-", ""), PROJECT_NAME: access.granted.project_name}
-    used = f"{access.granted.project_name} ({access.project_id})"
+    used = f"{access.granted.project_name} ({access.project_id})".lstrip()
     for names, value in told.items():
         given = next((found.values[name] for name in names if found.values.get(name)), "")
         given = given.replace("-", "") if names is PROJECT_ID else given
