@@ -399,8 +399,11 @@ class Classified:
     retry_after: float | None = None
 
 
-class Call(Frozen):
+@dataclass(frozen=True)
+class Call:
     """One call to the cloud, as evidence: `status` 0 means that no answer came."""
+
+    __pydantic_config__ = STRICT
 
     operation: str
     at: AwareDatetime

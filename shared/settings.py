@@ -116,8 +116,9 @@ class _FromNames(BaseModel):
     """Fields are set by upper-case names. Errors never show inputs, which may be secrets."""
 
     model_config = ConfigDict(
-        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True, alias_generator=str.upper
-    )
+        frozen=True, extra="ignore", hide_input_in_errors=True, populate_by_name=True, alias_generator=str.upper,
+        defer_build=True,  # three of the functions do not use CloudCredentials
+    )  # fmt: skip
 
 
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -191,9 +192,7 @@ class CloudCredentials(_FromNames):
     """
 
     model_config = ConfigDict(
-        alias_generator=AliasGenerator(validation_alias=_openstack_names),
-        coerce_numbers_to_str=True,
-        defer_build=True,  # three of the functions do not use it
+        alias_generator=AliasGenerator(validation_alias=_openstack_names), coerce_numbers_to_str=True
     )
 
     auth_url: Address = ""

@@ -197,9 +197,7 @@ class BareMetalCloud(OpenStackCloud):
         told = reading.value
         if not (told.code or told.why):
             return Reading(told.ended, reading.calls, told.said)
-        evidence = tuple(
-            call.model_copy(update={"code": told.code or None, "message": told.why or None}) for call in reading.calls
-        )
+        evidence = tuple(replace(call, code=told.code or None, message=told.why or None) for call in reading.calls)
         return Reading(told.ended, evidence, told.said, told.reason)
 
     def actions(self, _server_id: str) -> Reading[tuple[Action, ...]]:
@@ -214,7 +212,7 @@ class BareMetalCloud(OpenStackCloud):
             classified, begun = accepted(answer, classified)
         evidence = self._evidence(DELETE_CALL, answer, classified)
         if begun:
-            evidence = evidence.model_copy(update={"message": f"job {begun}"})
+            evidence = replace(evidence, message=f"job {begun}")
         return Reading(Sent(classified, begun), (evidence,))
 
 

@@ -4,19 +4,22 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from shared.cloud.answers import TABLE, Row
 from shared.model import Answer, AnswerClass, Classified, Reason
 from shared.policy import LONGEST_RETRY_AFTER
 from shared.redact import redact
 from shared.retry_after import seconds
 
+if TYPE_CHECKING:
+    from shared.cloud.answers import Row
+
 EMPTY_MEANS_ACCEPTED = frozenset({200, 201, 202, 204})
 
-_SERVICE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}\.[0-9]{1,8}", re.ASCII)
-_FAULT_NAME = re.compile(r"[A-Za-z]{1,40}", re.ASCII)
-_MARKUP = re.compile(r"<[^<>]*>")
+_SERVICE_CODE = r"(?a)[A-Za-z][A-Za-z0-9]{0,15}\.[0-9]{1,8}"
+_FAULT_NAME = r"(?a)[A-Za-z]{1,40}"
+_MARKUP = r"<[^<>]*>"
 _MATCHED = 2000  # characters of a message that patterns are matched against
 
 
@@ -65,26 +68,28 @@ def _canonical(code: str) -> str:
     return f"{'apigw' if service == 'apig' else service}{dot}{number}"
 
 
-def _index() -> Mapping[str, list[Row]]:
+@cache
+def _index() -> "Mapping[str, list[Row]]":
+    """The table by key. It is built for the first answer that is not plainly accepted: it takes 2 ms."""
+    from shared.cloud.answers import TABLE
+
     index: dict[str, list[Row]] = {}
     for row in TABLE:
         index.setdefault(_canonical(row.key), []).append(row)
     return index
 
 
-_ROWS = _index()
-
-
-def _rows(keys: tuple[str, ...], status: int, message: str) -> Iterator[Row]:
+def _rows(keys: tuple[str, ...], status: int, message: str) -> "Iterator[Row]":
+    index = _index()
     for key in keys:
-        for row in _ROWS.get(_canonical(key), ()):
+        for row in index.get(_canonical(key), ()):
             if (not row.status or status in row.status) and (
                 row.message is None or re.search(row.message, message, re.IGNORECASE)
             ):
                 yield row
 
 
-def _shown_code(row: Row | None, codes: tuple[str, ...], plain: str) -> str:
+def _shown_code(row: "Row | None", codes: tuple[str, ...], plain: str) -> str:
     """The code of the matching row as the service spelled it; otherwise the first one in the answer."""
     decided = (code for code in codes if row and _canonical(code) == _canonical(row.key))
     return redact(next(decided, codes[0] if codes else plain))
@@ -100,7 +105,7 @@ def _read(text: str) -> _Fault:
         document = None
     fault = _fault(document) if isinstance(document, dict) else None
     # Redact before removing markup, since a tag may name a secret.
-    return fault or _Fault(message=" ".join(_MARKUP.sub(" ", redact(text, len(text))).split()))
+    return fault or _Fault(message=" ".join(re.sub(_MARKUP, " ", redact(text, len(text))).split()))
 
 
 def _fault(document: Mapping[str, Any]) -> _Fault | None:
@@ -111,7 +116,7 @@ def _fault(document: Mapping[str, Any]) -> _Fault | None:
         if isinstance(inner, dict) and inner.keys() & {"message", "code"}:
             details = inner.get("details")
             layers = [inner, *(d for d in (details if isinstance(details, list) else ()) if isinstance(d, dict))]
-            named = (name,) if name.lower() != "error" and _FAULT_NAME.fullmatch(name) else ()
+            named = (name,) if name.lower() != "error" and re.fullmatch(_FAULT_NAME, name) else ()
             return _Fault((*_codes(layers), *named), _message(layers), inner.get("retryAfter"))
     return None
 
@@ -120,7 +125,7 @@ def _codes(layers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The service's own codes; numbers, also as text, only repeat the status."""
     for layer in layers:
         for code in (layer.get("error_code"), layer.get("code")):
-            if isinstance(code, str) and _SERVICE_CODE.fullmatch(code):
+            if isinstance(code, str) and re.fullmatch(_SERVICE_CODE, code):
                 yield code
 
 

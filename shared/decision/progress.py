@@ -4,12 +4,15 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from shared.model import STRICT, Attachment, Call, Frozen, Reason
+from shared.model import STRICT, Attachment, Call, Reason
 from shared.quick import dataclass
 
 
-class State(Frozen):
+@dataclass(frozen=True)
+class State:
     """What both planes showed at one moment. Values that were not read, or do not exist, are left out."""
+
+    __pydantic_config__ = STRICT
 
     volume_status: str | None = None
     attachment: Attachment | None = None
@@ -18,8 +21,11 @@ class State(Frozen):
     attached_to: tuple[str, ...] = ()
 
 
-class Denial(Frozen):
+@dataclass(frozen=True)
+class Denial:
     """A clear refusal of the DELETE and its text. Both planes are read before it is reported."""
+
+    __pydantic_config__ = STRICT
 
     reason: Reason
     why: str

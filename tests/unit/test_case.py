@@ -103,7 +103,7 @@ def test_state_before_is_kept_from_the_first_look() -> None:
     """The verdict's "before" is what the first look showed, and each look is counted as a poll."""
     after = look(progress(polls=4), seen(volume("in-use", elsewhere(), attachment())), DETACHING, FREE)
     planes = State(volume_status="in-use", attachment=attachment(), listed_by_server=True, server_status="ACTIVE")
-    assert after.before == planes.model_copy(update={"attached_to": (OTHER_SERVER, SERVER)})
+    assert after.before == replace(planes, attached_to=(OTHER_SERVER, SERVER))
     assert after.polls == 7
 
 

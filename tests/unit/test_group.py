@@ -126,7 +126,7 @@ def looked_at(text: Callable[[int], str]) -> Progress:
     calls = [
         Call(operation="get_volume", at=NOW, status=502, code="c" * 60, message=text(500)) for _ in range(CALLS_KEPT)
     ]
-    calls[0] = calls[0].model_copy(update={"operation": DELETE_CALL})
+    calls[0] = replace(calls[0], operation=DELETE_CALL)
     return Progress(first_seen_at=NOW, calls=tuple(calls), last_error=text(560))
 
 

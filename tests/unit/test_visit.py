@@ -133,7 +133,7 @@ def short(id: str | None) -> str:
 
 
 def replace_call(call: Call, status: int) -> Call:
-    return call.model_copy(update={"status": status})
+    return replace(call, status=status)
 
 
 @dataclass
