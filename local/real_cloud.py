@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
+from shared.cloud.keystone import Access
 from shared.cloud.openstack import OpenStackCloud, connector
-from shared.model import Reason
+from shared.model import Call, Reason
 from shared.ports import CloudTrouble
-from shared.settings import BY_KEYS, CloudCredentials, DetachApi, Settings, SettingsError, load
-from tools.cloud_faults import credentials
+from shared.settings import BY_CREDENTIAL, BY_KEYS, CloudCredentials, DetachApi, Settings, SettingsError, load
+from tools.cloud_faults import completed, credentials
 from tools.cloud_files import CloudsError
 from tools.clouds import Found, auth_type_of, find
 
@@ -42,6 +44,7 @@ def check_cloud(environment: Mapping[str, str]) -> str | None:
         found = found_in(environment)
         warn(found)
         known = credentials(found)
+        found = completed(found, known)
         cloud = connector(api_of(environment))(lambda _: known)
     except (CloudsError, SettingsError) as error:
         return str(error)
@@ -51,8 +54,41 @@ def check_cloud(environment: Mapping[str, str]) -> str | None:
     except CloudTrouble as trouble:
         return sentence(trouble, found)
     place = found.place[0].lower() + found.place[1:]
-    at = shown(known.auth_url or str(known.compute_endpoint or known.bms_endpoint))
-    print(f"The cloud is {at}, by {place}.", file=sys.stderr)
+    print(f"The cloud is {address(found)}, by {place}.", file=sys.stderr)
+    if cloud.login.held and (other := contradiction(cloud.login.held, found)):
+        print(f"The project is {other.used}, but {other.name} says otherwise: {other.cure}.", file=sys.stderr)
+    return None
+
+
+PROJECT_ID = "project_id", "tenant_id"
+PROJECT_NAME = "project_name", "tenant_name"
+
+
+class Contradiction(NamedTuple):
+    """The project of a login, and the name of a value that says another one."""
+
+    used: str
+    name: str
+
+    @property
+    def cure(self) -> str:
+        return f"correct or unset {self.name}, which is not used"
+
+
+def contradiction(access: Access, found: Found) -> Contradiction | None:
+    """The project's id or name that is not that of the project; the cloud only uses one of them.
+
+    None if they agree, or if the cloud did not tell the name. The scope of an application credential is its own.
+    """
+    if auth_type_of(found.values) == BY_CREDENTIAL:
+        return None
+    told = {PROJECT_ID: access.project_id.replace("-", ""), PROJECT_NAME: access.granted.project_name}
+    used = f"{access.granted.project_name} ({access.project_id})".lstrip()
+    for names, value in told.items():
+        given = next((found.values[name] for name in names if found.values.get(name)), "")
+        given = given.replace("-", "") if names is PROJECT_ID else given
+        if value and given and given.casefold() != value.casefold():
+            return Contradiction(used, found.first(*names))
     return None
 
 
@@ -83,17 +119,52 @@ def warn(found: Found) -> None:
         print(f"{found.place}: not used are {', '.join(found.unused)}.", file=sys.stderr)
 
 
+def address(found: Found) -> str:
+    """Where the cloud is: its identity service, or with an access key its endpoint, which may be all that is known."""
+    names = ("auth_url", "compute_endpoint", "bms_endpoint", "volume_endpoint")
+    return shown(next((found.values[name] for name in names if found.values.get(name)), ""))
+
+
 def sentence(trouble: CloudTrouble, found: Found) -> str:
-    """One sentence about a failed login, with what to check."""
-    told, url = trouble.classified, shown(found.values.get("auth_url", ""))
-    if told.reason is Reason.UNAUTHORIZED and auth_type_of(found.values) == BY_KEYS:
+    """One sentence about a failed login of a `completed` cloud, with what to check."""
+    told, url, by_keys = trouble.classified, address(found), auth_type_of(found.values) == BY_KEYS
+    if told.reason is Reason.UNAUTHORIZED and by_keys:
         return f"The cloud refused the access key ({told.message.rstrip('.')}): {cure(found)}."
     if told.reason is Reason.UNAUTHORIZED:
         return f"Keystone at {url} refused the login ({told.message.rstrip('.')}): {cure(found)}."
     if told.code in ("connection_failure", "timeout", "tls_failure"):
-        names = f"{found.spelt('auth_url')}, the network and {found.spelt('cacert')}"
-        return f"Keystone at {url} cannot be reached ({told.code}): check {names}."
+        return f"Keystone at {url} cannot be reached ({told.code}): {reach(found)}."
     return f"The cloud at {url} cannot be used: {told.code} {told.message}".rstrip(" .") + "."
+
+
+SILENT = ("connection_failure", "timeout", "tls_failure", "no_answer")
+"""The codes of calls without an answer."""
+
+OF_COMPUTE = ("list_servers", "get_server", "list_attachments")
+CLOSED = (403, 404, 405)
+"""What a compute API answers that is closed to tenants."""
+
+OTHER_API = "set DETACH_API=bms_v1 if the cloud closes compute to its tenants"
+
+
+def unread(trouble: CloudTrouble, api: DetachApi) -> str:
+    """What is wrong with a cloud that could not be read, and what to do, in sentences."""
+    why, call = str(trouble).rstrip(" .:"), trouble.calls[-1] if trouble.calls else None
+    if call and call.status:
+        said = f"The cloud answered {call.status}: {why}."
+        return f"{said} Check the rights of this user, or {OTHER_API}." if is_closed(call, api) else said
+    silent = trouble.classified.code in SILENT
+    return f"The cloud {'did not answer' if silent else 'cannot be used'}: {why}."
+
+
+def is_closed(call: Call, api: DetachApi) -> bool:
+    """Whether this may be the answer of a compute API that is closed to tenants."""
+    return api is DetachApi.COMPUTE and call.operation in OF_COMPUTE and call.status in CLOSED
+
+
+def reach(found: Found) -> str:
+    """What to check if no answer comes."""
+    return f"check {found.spelt('auth_url')}, the network and {found.spelt('cacert')}"
 
 
 def cure(found: Found) -> str:

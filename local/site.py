@@ -95,7 +95,7 @@ class Site:
         try:
             return _said(200, {"simulated": True, **self._controls.inventory()})
         except CloudTrouble as trouble:
-            return _said(200, {"simulated": True, "away": f"The cloud does not answer: {trouble}."})
+            return _said(200, {"simulated": True, "away": f"The cloud does not answer: {str(trouble).rstrip('.')}."})
 
     def _request(self, asked: Asked) -> Answered:
         """Prepare the scenario, sign the request, post it to the webhook endpoint, and return its answer."""

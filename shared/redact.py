@@ -19,13 +19,15 @@ _NAMED = r"""(?ixs)(?P<name>
                 (?! [\w-]{0,24}:\w{1,40}\ to\ be\ performed )   # "ecs:serverPasswords:manage" is an action
                 [\w-]{0,24} (?: [\\"']* \s* [:=>]{1,2} | ["'] \s* , )
               | bearer(?=\s) )
-            (?: [^\S\r\n] | [\[(] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*   # a line with a name of its own is no value
+            (?: [^\S\r\n] | (?!\[redacted) [\[(]   # the bracket of an earlier redaction stays a part of the value
+              | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*   # a line with a name of its own is no value
         )
-        (?: \{ .* | (?<=\[) \s* \\*" .*   # an object or a list may hold several
+        (?: \[redacted\] (?= []})>,;.:|&]* (?: [\s"'<] | \Z ) )   # what follows it is no part of a value
+          | \{ .* | (?<=\[) \s* \\*" .*   # an object or a list may hold several
           | \\*"(?:[^"\\]|\\.)*"? | \\*'(?:[^'\\]|\\.)*'? | [^\s"'<]+ )"""
 # These values contain blanks and commas, so the rest of the line is removed.
 _WHOLE_LINE = r"""(?ix)
-        ( authorization [\\"']* \s* [:=,]+ (?: [^\S\r\n] | [\[(\\"'] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*
+        ( authorization [\\"']* \s* [:=,]+ (?: [^\S\r\n] | (?!\[redacted) [\[(\\"'] | [\r\n](?![^\r\n:=,]{0,60}[:=,]) )*
         | HMAC-SHA256 \s )
         [^\r\n"']*"""
 # Secrets that are recognised by their form, without a name before them.

@@ -40,10 +40,15 @@ def region_of(auth_url: str, name: str | None) -> Region | None:
 
     A custom address of the identity service means another cloud, whatever the region is called.
     """
-    asked = {region.name for region in REGIONS.values() if _host(region.identity) == _host(auth_url)}
+    asked = region_at(auth_url)
     if auth_url and not asked:
         return None
-    return REGIONS.get(name or next(iter(asked), ""))
+    return REGIONS.get(name) if name else asked
+
+
+def region_at(auth_url: str) -> Region | None:
+    """The region with that identity service."""
+    return next((region for region in REGIONS.values() if _host(region.identity) == _host(auth_url)), None)
 
 
 def _host(url: str) -> str | None:

@@ -1,7 +1,7 @@
 """Reads the operator's settings from a mapping. An error names every fault at once and shows no value."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails
 from shared.certificates import file_of, pem_or_file
 from shared.model import AuthType, CloudId, ProjectId
 from shared.policy import CANARY_BOUND, Policy, RunningServerPolicy, ServerKind
-from shared.regions import REGIONS, Region, region_of
+from shared.regions import REGIONS, Region, region_at, region_of
 
 Model = TypeVar("Model", bound=BaseModel)
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
@@ -144,8 +144,28 @@ WAYS = {"OS_APPLICATION_CREDENTIAL_": BY_CREDENTIAL, "OS_TOKEN": "token", "OS_AU
         "OS_DELEGATED_PROJECT": BY_AGENCY, "OS_AGENCY_DOMAIN_NAME": BY_AGENCY, "OS_AGENCY_NAME": BY_AGENCY}  # fmt: skip
 """Prefixes of names, and the kind of login that each stands for."""
 
+ENDPOINTS = "COMPUTE_ENDPOINT (or BMS_ENDPOINT) and VOLUME_ENDPOINT"
+"""The endpoints that an access key needs for a cloud without a known region."""
+
 TOGETHER = ({BY_AGENCY, "password"}, {BY_AGENCY, "token"})
 """Kinds of login that go together: an agency's role is taken after a usual login."""
+
+
+def too_many(given: Mapping[str, str]) -> str | None:
+    """What to do about several kinds of login, each with one of its variables; None if they go together."""
+    if len(given) < 2 or set(given) in TOGETHER:
+        return None
+    how = "both set: unset one" if len(given) == 2 else "all set: keep those of one login"
+    types = list(given)
+    if BY_AGENCY in given:
+        # An agency is never ignored, and needs a usual login.
+        types = [BY_AGENCY] if given.keys() & {"password", "token"} else []
+    chosen = f", or set OS_AUTH_TYPE to {_joined(types, 'or')}" if types else ""
+    return f"{_joined([*given.values()], 'and')} are {how}{chosen}"
+
+
+def _joined(names: Sequence[str], word: str) -> str:
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _variable(key: str) -> str:
@@ -249,8 +269,8 @@ class CloudCredentials(_FromNames):
         given = {way: name for begins, way in WAYS.items() for name in reversed(told) if name.startswith(begins)}
         way = told.get("OS_AUTH_TYPE")
         if way is None and given:
-            if len(given) > 1 and set(given) not in TOGETHER:
-                raise ValueError(f"{' and '.join(given.values())} are both set: unset one, or set OS_AUTH_TYPE")
+            if len(given) > 1 and (wrong := too_many(given)):
+                raise ValueError(wrong)
             way = BY_AGENCY if BY_AGENCY in given else next(iter(given))
             values = {**values, "OS_AUTH_TYPE": way}
         if way != BY_AGENCY and BY_AGENCY in given:
@@ -278,18 +298,41 @@ class CloudCredentials(_FromNames):
             needed = {**who, **agency, "OS_PROJECT_ID or OS_PROJECT_NAME": where}
         if self.auth_type != BY_KEYS:
             needed["OS_AUTH_URL"] = self.auth_url
+        faults = [self._misplaced()] if self.auth_type == BY_KEYS else []
         if missing := [name for name, value in needed.items() if not value]:
             other = " (or an application credential)" if "OS_PASSWORD" in needed else ""
-            raise ValueError(f"{', '.join(missing)} must be set{other}")
+            faults.append(f"{', '.join(missing)} must be set{other}")
+        if wrong := "; ".join(filter(None, faults)):
+            raise ValueError(wrong)
         return self
 
+    def _misplaced(self) -> str:
+        """Why the region that is set does not tell an access key's endpoints; empty if it does, or need not."""
+        if self._has_endpoints:
+            return ""
+        own, known = region_at(self.auth_url), ", ".join(REGIONS)
+        if own and self.region not in (None, own.name):
+            what = (
+                f"OS_AUTH_URL belongs to the region {own.name}, and OS_REGION_NAME names another: correct one of them"
+            )
+        elif self.auth_url and not own:
+            what = f"OS_AUTH_URL belongs to no region with known endpoints ({known}): correct it"
+        elif self.region and not self.place:
+            what = f"OS_REGION_NAME is no region with known endpoints ({known}): correct it"
+        else:
+            return ""
+        return f"{what}, or set {ENDPOINTS}"
+
+    @property
+    def _has_endpoints(self) -> bool:
+        return bool((self.compute_endpoint or self.bms_endpoint) and self.volume_endpoint)
+
     def _needed_by_keys(self) -> dict[str, object]:
-        both = (self.compute_endpoint or self.bms_endpoint) and self.volume_endpoint
-        where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or COMPUTE_ENDPOINT and VOLUME_ENDPOINT"
+        where = f"OS_REGION_NAME ({', '.join(REGIONS)}), or {ENDPOINTS}"
         return {
             "OS_ACCESS_KEY": self.access_key,
             "OS_SECRET_KEY": self.secret_key,
-            where: both or self.place,
+            where: self._has_endpoints or self.region or self.auth_url,
             "OS_AUTH_URL (or OS_PROJECT_ID)": self.auth_url or self.project_id or not self.project_name,
         }
 

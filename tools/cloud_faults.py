@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import get_args
 from urllib.parse import urlsplit
 
-from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, CloudCredentials, SettingsError, load
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, CloudCredentials, SettingsError, load
 from tools.cloud_files import CloudsError
-from tools.clouds import AGENCY, CREDENTIAL, KEY_PAIR, PROJECT, TOKEN, Found, auth_type_of
+from tools.clouds import AGENCY, CREDENTIAL, KEY_PAIR, PROJECT, TOKEN, Found, auth_type_of, several
 
 AUTH_TYPES: tuple[str, ...] = get_args(CloudCredentials.model_fields["auth_type"].annotation)
 
@@ -20,9 +21,21 @@ def credentials(found: Found) -> CloudCredentials:
         try:
             return load(CloudCredentials, found.values)
         except SettingsError as error:
-            # The settings name variables; use the reader's spelling instead.
-            wrong = [re.sub(r"\bOS_([A-Z_]+)", lambda name: found.spelt(name[1].lower()), str(error))]
-    raise CloudsError(f"{found.place} cannot be used: {'; '.join(wrong)}. {found.remedy}.")
+            wrong = [_respelt(found, str(error))]
+    remedy = "" if wrong == list(_several(found)) else f" {found.remedy}."  # that fault has its own
+    raise CloudsError(f"{found.place} cannot be used: {'; '.join(wrong)}.{remedy}")
+
+
+def completed(found: Found, known: CloudCredentials) -> Found:
+    """The cloud with the address of its identity service, which the region implies for an access key."""
+    implied = bool(known.auth_url and not found.values.get("auth_url"))
+    return replace(found, values={**found.values, "auth_url": known.auth_url}, implied=implied)
+
+
+def _respelt(found: Found, told: str) -> str:
+    """A message of the settings, which name variables, or a key at the start of a fault, in the reader's spelling."""
+    told = re.sub(r"(?:^|(?<=; ))([a-z_]+)(?=: )", lambda key: found.spelt(key[1]) if key[1] in KEYS else key[0], told)
+    return re.sub(r"\bOS_([A-Z_]+)", lambda name: found.spelt(name[1].lower()), told)
 
 
 Fault = Callable[[Found], Iterator[str]]
@@ -67,9 +80,16 @@ def _cacert(found: Found) -> Iterator[str]:
         yield f"{found.spelt('cacert')} names a file that cannot be read"
 
 
+def _several(found: Found) -> Iterator[str]:
+    if told := several(found.values):
+        yield _respelt(found, told)
+
+
 def _missing(found: Found) -> Iterator[str]:
     """What the login lacks: the user, the secret or the project."""
     kind, values = auth_type_of(found.values), found.values
+    if several(values):
+        return  # it is not known which kind counts
     user, project = ("username", "user_name", "user_id"), PROJECT[:4]
     needed: tuple[tuple[tuple[str, ...], str], ...] = (
         (user, "the user's name, or an application credential"),
@@ -95,4 +115,4 @@ def _missing(found: Found) -> Iterator[str]:
             yield f"{found.spelt(keys[0])} is missing: {what}"
 
 
-FAULTS: tuple[Fault, ...] = (_auth_url, _auth_type, _version, _insecure, _cacert, _missing)
+FAULTS: tuple[Fault, ...] = (_auth_url, _auth_type, _version, _insecure, _cacert, _several, _missing)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED
+from shared.settings import BY_AGENCY, BY_CREDENTIAL, BY_KEYS, BY_TOKEN, KEYS, REFUSED, WAYS, too_many
 from tools.cloud_files import CloudsError, Files, merged
 
 SITE = Path("/etc/openstack")
@@ -71,7 +71,9 @@ class Found:
     place: str = VARIABLES
     names: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
-    remedy: str = "Set them, or name a cloud of a clouds.yaml with OS_CLOUD"
+    remedy: str = "Set or correct them, or name a cloud of a clouds.yaml with OS_CLOUD"
+    implied: bool = False
+    """Whether the address of the identity service was not set, but is that of the region."""
 
     @property
     def by_variables(self) -> bool:
@@ -79,9 +81,15 @@ class Found:
 
     def spelt(self, key: str) -> str:
         """The name of a value where the reader has set it, or has to set it."""
+        if self.implied and key == "auth_url":
+            key = "region_name"
         if self.by_variables:
             return key.upper() if key.endswith("_endpoint") else f"OS_{key.upper()}"
         return self.names.get(key, key if key in BESIDE else f"auth.{key}")
+
+    def first(self, *keys: str) -> str:
+        """The name of the first of these values that is set, or else of the first."""
+        return self.spelt(next((key for key in keys if self.values.get(key)), keys[0]))
 
 
 def find(environment: Mapping[str, str], home: Path, cwd: Path, site: Path = SITE) -> Found:
@@ -145,7 +153,9 @@ def _endpoints(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
-    """The values that this kind of login does not use."""
+    """The values that this kind of login does not use; none if it is not known which one counts."""
+    if several(values):
+        return ()
     kind = auth_type_of(values)
     if kind == BY_CREDENTIAL:
         user = USER if values.get("application_credential_id") else ()
@@ -154,6 +164,14 @@ def _idle(values: Mapping[str, str]) -> tuple[str, ...]:
         return ("password", *USER, *TOKEN, *CREDENTIAL)
     by_token = kind in BY_TOKEN or (kind == BY_AGENCY and any(name in values for name in TOKEN))
     return (*(("password", *USER[:3]) if by_token else TOKEN), *CREDENTIAL, *KEY_PAIR)
+
+
+def several(values: Mapping[str, str]) -> str | None:
+    """What to do about values of several kinds of login, in names of variables; None if they are of one kind."""
+    if "auth_type" in values:
+        return None
+    told = sorted((f"OS_{key.upper()}" for key in values), reverse=True)
+    return too_many({way: name for begins, way in WAYS.items() for name in told if name.startswith(begins)})
 
 
 def auth_type_of(values: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from local.function_url import PortTaken
 from local.interrupts import unexpected
-from local.real_cloud import api_of, check_cloud, cloud_values, connect
+from local.real_cloud import api_of, check_cloud, cloud_values, connect, unread
 from local.stack import Stack, simulator_credentials
 from local.surroundings import past_proxies
 from local.verdicts import LOGS, watched
@@ -278,7 +278,7 @@ def sentence(error: Exception, asked: argparse.Namespace) -> str:
     if isinstance(error, EXPECTED):
         return f"{str(error).rstrip('.')}."
     if isinstance(error, CloudTrouble):
-        return f"The cloud did not answer: {error}."
+        return unread(error, api_of(os.environ))
     if getattr(asked, "stack", None):
         from tools.deployed import AwsFailed, Unknown, explained
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from local.console import is_rich
 from local.demo import demo_cloud
@@ -21,7 +21,7 @@ from shared.cloud.openstack import connector
 from shared.ports import Clock, utc_now
 from shared.settings import DetachApi, SettingsError
 from simulator import CloudServer
-from tools.cloud_faults import credentials
+from tools.cloud_faults import completed, credentials
 from tools.cloud_files import CloudsError
 from tools.clouds import Found
 from tools.examination import Examination, Line, State
@@ -34,9 +34,7 @@ MARKS = {State.NOT_TRIED: "-"}
 def examined(found: Found, clock: Clock = utc_now, api: DetachApi = DetachApi.COMPUTE) -> Iterator[Line]:
     """Check a cloud, lazily, one line a check. Raises CloudsError before the first."""
     known = credentials(found)
-    # With an access key the address of the identity service is optional; the region implies it.
-    found = replace(found, values={**found.values, "auth_url": known.auth_url})
-    return Examination(found, connector(api)(lambda _: known, clock=clock), known.verify).lines()
+    return Examination(completed(found, known), connector(api)(lambda _: known, clock=clock), known.verify).lines()
 
 
 def report(lines: Iterator[Line], as_json: bool, colour: bool) -> int:

@@ -24,8 +24,8 @@ def failure_reasons() -> str:
 # Failure reasons
 
 Every `detach_failed` event carries one of these codes in `data.reason.code`. The list is closed; no code changes its
-meaning. After the cure, send a new request with a new event id.
-{retryable} can succeed without a cure; after `stuck_detaching` a new request reports the outcome.
+meaning. After the cure, send a request with a new event id.
+{retryable} can succeed without a cure.
 """
     reasons = catalogue().items()
     retryable = " and ".join(f"`{reason.value}`" for reason, told in reasons if told.retryable)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from local.real_cloud import cure, try_key
+from local.real_cloud import OTHER_API, PROJECT_ID, PROJECT_NAME, contradiction, cure, is_closed, reach, try_key
 from local.surroundings import LOOPBACK
 from shared.cloud.http import limit
 from shared.cloud.keystone import Access
@@ -24,6 +24,7 @@ from shared.cloud.parse import CINDER_TYPES, EVERYWHERE, Offered, Service
 from shared.model import Answer, Classified, Reason
 from shared.policy import CLOUD_ANSWER, CLOUD_CONNECT, LONGEST_CALL, Policy
 from shared.ports import CloudTrouble, Reading
+from shared.settings import DetachApi
 from tools.clouds import Found
 
 FENCE = Policy().fence_skew.total_seconds()
@@ -104,14 +105,11 @@ class Examination:
         try:
             try_key(self.cloud)
         except CloudTrouble as trouble:
-            yield from self._not_in(self._refused(trouble.classified))
+            yield from self._not_in(self._refused(trouble.classified), access=access)
             return
-        gives = "the access key signs requests" if access.keys else f"{self._auth_url} gives a token"
-        yield Line("login", State.OK, f"{gives} for project {access.project_id}")
+        yield self._project(access)
         yield from self._places(catalog, access)
-        yield from self._connections(
-            self._auth_url, *(access.services[one] for one in self._asked_for if one in access.services)
-        )
+        yield from self._connections(self._auth_url, *self._addresses(access))
         yield from self._services(access)
         yield Line(
             "detach",
@@ -125,6 +123,10 @@ class Examination:
         return self.found.values["auth_url"]
 
     @property
+    def _api(self) -> DetachApi:
+        return DetachApi.BMS_V1 if self.cloud.servers_at is Service.BARE_METAL else DetachApi.COMPUTE
+
+    @property
     def _asked_for(self) -> tuple[Service, Service]:
         """The services that a detach uses."""
         return self.cloud.servers_at, Service.BLOCK_STORAGE
@@ -136,17 +138,30 @@ class Examination:
 
     # ------------------------------------------------------------------------------------ login and catalogue
 
-    def _not_in(self, *lines: Line) -> Iterator[Line]:
+    def _project(self, access: Access) -> Line:
+        """The project of the login, and whether its id and its name were both set, but say different ones."""
+        gives = "the access key signs requests" if access.keys else f"{self._auth_url} gives a token"
+        found = f"{gives} for project {access.project_id}"
+        if other := contradiction(access, self.found):
+            return Line("login", State.WARN, f"{gives} for project {other.used}, {other.name} says another", other.cure)
+        known, first = access.granted.known, self.found.first
+        if access.keys and known.project_id and known.project_name:
+            found += f" ({first(*PROJECT_ID)}; {first(*PROJECT_NAME)} is not used)"
+        return Line("login", State.OK, found)
+
+    def _addresses(self, access: Access) -> Iterator[str]:
+        return (access.services[one] for one in self._asked_for if one in access.services)
+
+    def _not_in(self, *lines: Line, access: Access | None = None) -> Iterator[Line]:
         """The lines of a failed login or an ambiguous region: nothing that depends on it can be checked."""
         yield from lines
-        yield from self._connections(self._auth_url)
+        yield from self._connections(self._auth_url, *(self._addresses(access) if access else ()))
         for check in ("catalogue", *(SPOKEN[one] for one in self._asked_for), "rights", "detach"):
             yield Line(check, State.NOT_TRIED, "needs a login and a single region")
 
     def _refused(self, why: Classified) -> Line:
-        spelt, told = self.found.spelt, _told(why)
-        reach = f"check {spelt('auth_url')}, the network and {spelt('cacert')}"
-        return Line("login", State.FAIL, told, cure(self.found) if why.reason is Reason.UNAUTHORIZED else reach)
+        remedy = cure if why.reason is Reason.UNAUTHORIZED else reach
+        return Line("login", State.FAIL, _told(why), remedy(self.found))
 
     def _no_place(self, why: Classified, catalog: tuple[Offered, ...]) -> tuple[Line, ...]:
         """The lines of a token without a project, or for several regions."""
@@ -164,17 +179,21 @@ class Examination:
         missing = [service for service in self._asked_for if service not in access.services]
         regions = self._regions(catalog)
         names = ", ".join(regions)
-        if missing and asked and asked not in regions:
+        if missing and asked and asked not in regions and not access.keys:
             there = f"the catalogue has {names}" if names else "the catalogue has no regions"
             remedy = f"set {spelt('region_name')} to one of {names}" if names else f"unset {spelt('region_name')}"
             yield Line("region", State.FAIL, f"there is no region {asked}, {there}", remedy)
             yield Line("catalogue", State.NOT_TRIED, "needs a region that exists")
             return
-        yield Line("region", State.OK, asked or names or "the catalogue has no regions")
+        none = "none; the endpoints are set" if access.keys else "the catalogue has no regions"
+        yield Line("region", State.OK, asked or names or none)
         for service in self._asked_for:
             check, name = "catalogue", SPOKEN[service]
             if service in access.services:
                 yield Line(check, State.OK, f"{name} is at {access.services[service]}")
+                continue
+            if access.keys:
+                yield Line(check, State.FAIL, access.missing(service).partition(":")[0], f"set {service.value}")
                 continue
             kinds = ", ".join(sorted({one.kind for one in catalog})) or "nothing"
             remedy = f"set {service.value} to its address, or {spelt('interface')} to the interface that lists it"
@@ -188,6 +207,8 @@ class Examination:
         seen = [self._asked(origin) for origin in origins]
         yield from (one.line for one in seen)
         aheads = [one.ahead for one in seen if one.ahead is not None]
+        if not aheads and (by_refusal := self.cloud.login.ahead()) is not None:
+            aheads = [by_refusal]
         if not aheads:
             yield Line("clock", State.NOT_TRIED, "no answer contains the cloud's time")
             return
@@ -323,6 +344,8 @@ class Examination:
         except CloudTrouble as trouble:
             why, status = trouble.classified, trouble.calls[-1].status if trouble.calls else 0
             refused = f"give this user a role in the project that may {check}, such as `reader` or `member`"
+            if trouble.calls and is_closed(trouble.calls[-1], self._api):
+                refused += f", or {OTHER_API}"
             broken = "try again in a minute; if it persists, ask the cloud's operator"
             return _Right(Line(check, State.FAIL, _told(why), refused if status == 403 else broken))
         return _Right(Line(check, State.OK, shown(reading.value)), reading.value, reading.calls[-1].status)

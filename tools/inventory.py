@@ -76,14 +76,14 @@ def machine(cloud: OpenStackCloud, found: Server, policy: Policy, now: datetime)
         told = replace(told, status=server.status, system=operating_system(server).value, kind=kind(server).value)
         entries = cloud.listing(server.id).value or ()
     except CloudTrouble as trouble:
-        return replace(told, trouble=str(trouble))
+        return replace(told, trouble=str(trouble).rstrip("."))
     disks, troubles = [], []
     for entry in entries:
         try:
             disks.append(_disk(entry, cloud.volume(entry.volume_id).value, server, policy, now))
         except CloudTrouble as trouble:
             disks.append(Disk(entry.volume_id, "", None, entry.device, "not readable", False, entry.attachment_id))
-            troubles.append(str(trouble))
+            troubles.append(str(trouble).rstrip("."))
     return replace(told, disks=tuple(disks), trouble="; ".join(dict.fromkeys(troubles)) or None)
 
 

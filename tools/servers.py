@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from local.demo import demo_cloud
-from local.real_cloud import api_of, cloud_values, connect
+from local.real_cloud import api_of, cloud_values, connect, unread
 from local.stack import simulator_credentials
 from shared.ports import CloudTrouble, utc_now
 from simulator import CloudServer
@@ -21,18 +21,19 @@ def show(real_cloud: bool, as_json: bool, like: str = "") -> Exit:
     api = None if real_cloud else demo_cloud(utc_now)
     policy = policy_of(os.environ)
     broken = shown = 0
+    detach_api = api_of(os.environ)
     if api:
         print("A simulated cloud, new for each command; CLOUD=env lists yours.", file=sys.stderr)
     try:
         with CloudServer(api) if api else nullcontext():
             values = simulator_credentials(api) if api else cloud_values(os.environ)
-            cloud = connect(values, api_of(os.environ))
+            cloud = connect(values, detach_api)
             for found in machines(cloud, policy, utc_now(), like):
                 shown += 1
                 broken += bool(found.trouble)
                 print(json.dumps(as_data(found)) if as_json else "\n".join(as_text(found)) + "\n", flush=True)
     except CloudTrouble as trouble:
-        print(f"The cloud did not answer: {trouble}.", file=sys.stderr)
+        print(unread(trouble, detach_api), file=sys.stderr)
         return Exit.USAGE
     if not shown and not as_json:
         print(f"No server of this project has {like} in its name or id." if like else "No servers in this project.")

@@ -32,15 +32,20 @@ from shared.quick import dataclass
 from shared.redact import hidden
 from shared.settings import CloudCredentials
 
-CANONICAL = re.compile(r"\W*canonical", re.IGNORECASE)
+CANONICAL = re.compile(r"""[\s,;:.("'{-]*canonical""", re.IGNORECASE)
+"""The start of a quoted request with what separates it; a bracket before it belongs to a redaction."""
 
 
 class Refused(NamedTuple):
-    """How many signatures in a row were refused, why, and until when the key is not used."""
+    """How many signatures in a row were refused, why, and until when the key is not used.
+
+    `ahead` is by how many seconds the cloud's clock is ahead of ours, by the date of the refusal.
+    """
 
     times: int
     why: Classified
     until: datetime
+    ahead: float | None
 
 
 @dataclass(eq=False)
@@ -144,15 +149,17 @@ class AccessKeys:
                 self._proven = False
                 times = self.refused.times + 1 if self.refused else 1
                 pause = KEY_PAUSES[min(times, len(KEY_PAUSES)) - 1]
-                self.refused = Refused(times, self._why(answer), self.clock() + timedelta(seconds=pause))
+                now = self.clock()
+                ahead = _ahead(answer.headers, now)
+                self.refused = Refused(times, self._why(answer, ahead), now + timedelta(seconds=pause), ahead)
 
-    def _why(self, answer: Answer) -> Classified:
+    def _why(self, answer: Answer, ahead: float | None) -> Classified:
         """The refusal as a permanent failure, since the key would be refused again; with the clock difference if that
         is the cause."""
         told = classify(answer)
         # The gateway may quote the signed request line by line: too long for a reason, and of no use.
         said = " ".join(CANONICAL.split(told.message)[0].split())
-        skew = _skew(answer.headers, self.clock())
+        skew = _skew(ahead or 0)
         message = f"{skew}. {said}" if skew else said
         return replace(told, kind=AnswerClass.PERMANENT, reason=Reason.UNAUTHORIZED, message=message)
 
@@ -163,15 +170,19 @@ class AccessKeys:
         return Answer(response.status_code, headers, content)
 
 
-def _skew(headers: Mapping[str, str], now: datetime) -> str:
-    """How far our clock is off by the answer's date, if by more than a signature may be."""
+def _ahead(headers: Mapping[str, str], now: datetime) -> float | None:
+    """By how many seconds the cloud's clock is ahead of ours, by the answer's date."""
     try:
-        ahead = (now - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
+        return (parsedate_to_datetime(headers.get("date", "")) - now).total_seconds()
     except (ValueError, TypeError):  # no date, or one without a zone
-        return ""
+        return None
+
+
+def _skew(ahead: float) -> str:
+    """How far our clock is off, if by more than a signature may be."""
     if abs(ahead) <= SIGNATURE_AGE:
         return ""
-    which, most = "ahead of" if ahead > 0 else "behind", SIGNATURE_AGE // 60
+    which, most = "behind" if ahead > 0 else "ahead of", SIGNATURE_AGE // 60
     return f"this clock is {abs(ahead) / 60:.0f} minutes {which} the cloud's, and {most} are allowed: correct it"
 
 

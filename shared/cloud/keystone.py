@@ -56,6 +56,8 @@ class Granted:
     project_id: str
     catalog: Sequence[Mapping[str, Any]]
     good_until: datetime = FOR_EVER
+    project_name: str = ""
+    """Empty if the answer does not tell it, and for an access key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,11 @@ class Access:
     keys: "AccessKeys | None" = None
 
     def missing(self, service: Service) -> str:
-        return f"the catalog has no {service.name.lower().replace('_', ' ')} endpoint {self.where} {service.value}"
+        name = service.name.lower().replace("_", " ")
+        if self.keys:
+            place = self.granted.known.place
+            return f"no {name} endpoint is known{f' for the region {place.name}' if place else ''}: set {service.value}"
+        return f"the catalog has no {name} endpoint {self.where} {service.value}"
 
 
 class _Refused(NamedTuple):
@@ -217,6 +223,11 @@ class Login:
         refused = self._keys.refused if self._keys else None
         return refused.why if refused else refusal
 
+    def ahead(self) -> float | None:
+        """By how many seconds the cloud's clock is ahead of ours, if an access key was refused with a date."""
+        refused = self._keys.refused if self._keys else None
+        return refused.ahead if refused else None
+
     def rotated(self, refused: Access, deadline: datetime | None = None) -> Access | None:
         """An access with other credentials if the operator has rotated them, or None. Raises NoAnswer."""
         with self._alone(deadline):
@@ -344,10 +355,12 @@ def _granted(known: CloudCredentials, token: str, told: Body, now: datetime) -> 
     catalog = told.get("catalog") or []
     if not isinstance(catalog, list):
         raise TypeError("the catalog is no list")
-    project_id = (told.get("project") or {}).get("id") or ""
+    project = told.get("project") or {}
+    project_id, name = project.get("id") or "", project.get("name")
     if not isinstance(project_id, str) or len(project_id) > LONGEST_TEXT or not project_id.isprintable():
         raise TypeError("the project's id is no id")
-    return Granted(known, token, project_id, catalog, good_until)
+    project_name = name if isinstance(name, str) and len(name) <= LONGEST_TEXT and name.isprintable() else ""
+    return Granted(known, token, project_id, catalog, good_until, project_name)
 
 
 def _named(id_: str | None, name: str | None, domain: Domain | None = None) -> Body:

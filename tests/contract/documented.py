@@ -37,15 +37,7 @@ EXECUTED = {
 }
 """What make really does in the tests; of all else it only says what it would do (`make -n`)."""
 
-OPENSTACK = {
-    "server show",
-    "server stop",
-    "server unlock",
-    "server volume list",
-    "token issue",
-    "volume show",
-    "volume unset",
-}
+OPENSTACK = {"server show", "server stop", "server unlock", "server volume list", "volume show", "volume unset"}
 """Commands of OpenStack's own client, which nothing here installs: known by its documents."""
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

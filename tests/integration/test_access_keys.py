@@ -18,6 +18,7 @@ from shared.cloud.parse import Service
 from shared.model import AnswerClass, Call, Classified, Reason
 from shared.policy import SECRET_NEWEST
 from shared.ports import CloudTrouble
+from shared.redact import redact
 from shared.settings import CloudCredentials
 from simulator import CloudApi, Fault, InProcessAdapter, bodies, faults
 from simulator.access_keys import AccessKey
@@ -138,6 +139,24 @@ def test_echoes_in_a_refusal_are_not_shown(site: Site, by: str) -> None:
     assert "verify aksk" in str(result)
     shown = f"{result} {cloud.login} {cloud.login.held}"
     assert [secret for secret in (known.access, WRONG, known.token) if secret in shown] == []
+
+
+def test_a_refusal_ends_in_one_redaction(site: Site) -> None:
+    """The message ends after the redacted key, with whole brackets, and no second redaction damages them."""
+    message = trouble_of(lambda: cloud_of(site, secret_key=WRONG).volume(site.volume)).classified.message
+    assert message.endswith("verify aksk signature fail, AK: [redacted]")
+    assert redact(message) == message
+
+
+@pytest.mark.parametrize("separated", [", canonicalRequest: GET", ' "CanonicalRequest": "GET',
+                                       "; canonical request GET", " (canonical request: GET)"])  # fmt: skip
+@pytest.mark.parametrize("told", ["AK: [redacted]", "(wrong key)"])
+def test_the_quoted_request_is_left_out(site: Site, told: str, separated: str) -> None:
+    """With what separates it from the message, whose own brackets stay closed."""
+    body = bodies.gateway_error("APIGW.0301", f"Incorrect IAM authentication information: {told}{separated} /v3", 401)
+    site.api.faults.add(Fault(faults.answer(body), operation="get_volume"))
+    message = trouble_of(lambda: cloud_of(site).volume(site.volume)).classified.message
+    assert message.endswith(f"Incorrect IAM authentication information: {told}")
 
 
 def test_a_refused_delete_leaves_the_outcome_open(site: Site) -> None:

@@ -75,6 +75,23 @@ def test_an_impossible_request_gives_one_sentence_and_status_2(
     assert not any(word in sentence for word in ("Traceback", "hunter2", "validation error", "pydantic"))
 
 
+def test_a_real_cloud_whose_compute_is_closed() -> None:
+    """It did answer, and the other API may help."""
+    api = demo_cloud(utc_now)
+    api.deployment.close_compute()
+    with CloudServer(api):
+        known = {f"OS_{name.upper()}": value for name, value in simulator_credentials(api).items()}
+        by_name = "detach", "--server", "x", "--volume", "y", "--dry"
+        for package, arguments in (("local", ("servers",)), ("tools", by_name)):
+            done = command(*arguments, "--cloud", "env", package=package, **known)
+            assert done.returncode == 2
+            assert done.stderr.splitlines()[-1] == (
+                "The cloud answered 403: Pdp.0001: Policy does not allow ecs:servers:get to be performed. Check the "
+                "rights of this user, or set DETACH_API=bms_v1 if the cloud closes compute to its tenants."
+            )
+        assert command("servers", "--cloud", "env", package="local", DETACH_API="bms_v1", **known).returncode == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

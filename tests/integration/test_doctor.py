@@ -127,6 +127,67 @@ def test_a_wrong_access_key_is_tried_once(api: CloudApi) -> None:
     assert [call.status for call in api.calls if call.operation != "list_versions"] == [401]
 
 
+NO_ADDRESS = {"OS_AUTH_URL": "", "OS_REGION_NAME": ""}
+BY_NAME = {"OS_PROJECT_ID": "", "OS_PROJECT_NAME": "eu-de"}
+
+
+@pytest.mark.parametrize("changes", [{}, NO_ADDRESS, BY_NAME])
+@pytest.mark.parametrize(("ahead", "said"), [(1200, "ahead of"), (-1200, "behind")])
+def test_a_clock_for_which_a_key_is_refused(api: CloudApi, ahead: int, said: str, changes: dict[str, str]) -> None:
+    """Both lines tell the difference, whatever addresses are known."""
+    lines = lines_of(api, lambda: utc_now() + timedelta(seconds=ahead), **by_key(api, **changes))
+    failed = {line.check: line.found for line in lines if line.state is State.FAIL}
+    assert [*failed] == ["login", "clock"]
+    assert f"this clock is 20 minutes {said} the cloud's" in failed["login"]
+    assert re.fullmatch(rf"this machine is (1199|120[01]) s {said} the cloud", failed["clock"])
+
+
+def test_a_clock_by_the_refusal_alone(api: CloudApi) -> None:
+    """The date of the refusal counts if no other answer has one."""
+    api.faults.add(Fault(faults.RESET_BEFORE, operation="get_version", times=None))
+    api.faults.add(Fault(faults.RESET_BEFORE, operation="list_versions", times=None))
+    lines = lines_of(api, lambda: utc_now() + timedelta(seconds=-1200), **by_key(api))
+    (clock,) = [line for line in lines if line.check == "clock"]
+    assert (clock.state, "s behind the cloud" in clock.found) == (State.FAIL, True)
+
+
+@pytest.mark.parametrize(
+    ("set_", "cause"),
+    [({"OS_PROJECT_NAME": "another"}, "OS_PROJECT_NAME"), ({"OS_TENANT_NAME": "another"}, "OS_TENANT_NAME"),
+     ({"OS_PROJECT_NAME": "EU-DE"}, ""), ({"OS_PROJECT_NAME": "eu-de"}, "")],
+)  # fmt: skip
+def test_a_project_name_that_contradicts_the_id(api: CloudApi, set_: dict[str, str], cause: str) -> None:
+    """The cloud uses the id; its answer has the name, so the contradiction is reported by name."""
+    project = api.world.project
+    login = next(line for line in lines_of(api, utc_now, **set_) if line.check == "login")
+    assert (login.state is State.WARN) == bool(cause)
+    if cause:
+        assert login.found.endswith(f"for project {project.name} ({project.id}), {cause} says another")
+        assert login.cure == f"correct or unset {cause}, which is not used"
+
+
+def test_a_project_by_a_key_is_the_one_of_its_id(api: CloudApi) -> None:
+    """No answer tells its name, so the line says which of both values is used."""
+    (login,) = [line for line in lines_of(api, utc_now, **by_key(api, OS_TENANT_NAME="x")) if line.check == "login"]
+    assert login.found.endswith(f"for project {api.world.project.id} (OS_PROJECT_ID; OS_TENANT_NAME is not used)")
+
+
+def test_a_key_has_no_catalogue(api: CloudApi) -> None:
+    """A service without an address is one of the region, and only its own setting helps."""
+    cloud = found(api, **by_key(api, OS_REGION_NAME="eu-nl", COMPUTE_ENDPOINT="", OS_AUTH_URL=""))
+    lines = examined(cloud, api=DetachApi.BMS_V1)
+    line = next(line for line in lines if line.check == "catalogue" and line.state is State.FAIL)
+    assert (line.found, line.cure) == ("no bare metal endpoint is known for the region eu-nl", "set BMS_ENDPOINT")
+
+
+def test_compute_that_is_closed(api: CloudApi) -> None:
+    """The cure names the other API, but not when that one is used."""
+    api.deployment.close_compute()
+    line = next(line for line in lines_of(api) if line.check == "read servers")
+    assert "may read servers" in line.cure
+    assert "set DETACH_API=bms_v1" in line.cure
+
+
 def test_a_project_without_servers() -> None:
     """Checks that need a server or a disk are skipped, without a failure."""
     empty = CloudApi(World(utc_now))

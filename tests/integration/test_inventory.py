@@ -6,13 +6,16 @@ from typing import Any
 import pytest
 
 from local.demo import MOUNTED_VOLUME, SERVER, VOLUME, WINDOWS_SERVER, WINDOWS_VOLUME, demo_cloud
-from local.real_cloud import connect
+from local.real_cloud import OTHER_API, connect, unread
 from local.stack import simulator_credentials
 from shared.cloud.openstack import OpenStackCloud
+from shared.model import AnswerClass, Call, Classified, Reason
 from shared.policy import Policy, RunningServerPolicy, ServerKind
-from shared.ports import utc_now
+from shared.ports import CloudTrouble, utc_now
+from shared.settings import DetachApi
 from simulator import ORDINARY, CloudApi, CloudServer, bodies, faults
 from simulator.faults import Fault
+from tests.messages import START
 from tools.inventory import Machine, NotFound, disk_called, machine, machines, server_called
 from tools.servers import as_data, as_text
 
@@ -145,3 +148,30 @@ def test_an_empty_name_matches_nothing(api: CloudApi, cloud: OpenStackCloud) -> 
         disk_called(read(cloud, "db-01"), "")
     with pytest.raises(NotFound):
         server_called(cloud, "")
+
+
+REFUSED = Classified(AnswerClass.PERMANENT, "Pdp.0001", "Not to be performed..", Reason.FORBIDDEN)
+AWAY = Classified(AnswerClass.RECONCILE, "timeout", "")
+LOST = Classified(AnswerClass.PERMANENT, "api_rejected", "no endpoint: set VOLUME_ENDPOINT", Reason.API_REJECTED)
+COMPUTE, BMS = DetachApi.COMPUTE, DetachApi.BMS_V1
+HINT = f" Check the rights of this user, or {OTHER_API}."
+
+
+@pytest.mark.parametrize(
+    ("why", "operation", "status", "api", "said"),
+    [
+        (REFUSED, "list_servers", 403, COMPUTE, f"The cloud answered 403: Pdp.0001: Not to be performed.{HINT}"),
+        (REFUSED, "get_server", 404, COMPUTE, f"The cloud answered 404: Pdp.0001: Not to be performed.{HINT}"),
+        (REFUSED, "list_servers", 403, BMS, "The cloud answered 403: Pdp.0001: Not to be performed."),
+        (REFUSED, "get_volume", 403, COMPUTE, "The cloud answered 403: Pdp.0001: Not to be performed."),
+        (REFUSED, "list_servers", 503, COMPUTE, "The cloud answered 503: Pdp.0001: Not to be performed."),
+        (AWAY, "list_servers", 0, COMPUTE, "The cloud did not answer: timeout."),
+        (LOST, "get_token", 0, COMPUTE, "The cloud cannot be used: api_rejected: no endpoint: set VOLUME_ENDPOINT."),
+    ],
+)
+def test_a_read_that_failed_is_told_in_sentences(
+    why: Classified, operation: str, status: int, api: DetachApi, said: str
+) -> None:
+    """Whether the cloud answered, what it said with one full stop, and the other API if that may help."""
+    told = unread(CloudTrouble(why, (Call(operation=operation, at=START, status=status, code=why.code),)), api)
+    assert told == said

@@ -114,6 +114,47 @@ def test_a_real_cloud_that_cannot_be_reached() -> None:
     assert "hunter2" not in sentence
 
 
+KEYS = {"OS_ACCESS_KEY": "hunter2", "OS_SECRET_KEY": "hunter2"}
+PROXY = {"HTTPS_PROXY": "http://127.0.0.1:9"}
+"""A proxy at which nobody listens: no address outside of this machine can be reached."""
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({**KEYS, **PROXY, "OS_REGION_NAME": "eu-de", "OS_PROJECT_NAME": "p"},
+         "Keystone at https://iam.eu-de.otc.t-systems.com/v3 cannot be reached (connection_failure): check "
+         "OS_REGION_NAME, the network and OS_CACERT."),
+        ({**KEYS, "OS_REGION_NAME": "eu-nl", "OS_PROJECT_ID": "p", "DETACH_API": "bms_v1"},
+         "The cloud at https://iam.eu-nl.otc.t-systems.com/v3 cannot be used: api_rejected no bare metal endpoint is "
+         "known for the region eu-nl: set BMS_ENDPOINT."),
+        ({**KEYS, "COMPUTE_ENDPOINT": "https://nova.test", "VOLUME_ENDPOINT": "https://cinder.test",
+          "OS_PROJECT_ID": "p", "DETACH_API": "bms_v1"},
+         "The cloud at https://nova.test cannot be used: api_rejected no bare metal endpoint is known: "
+         "set BMS_ENDPOINT."),
+        ({**KEYS, "OS_PASSWORD": "hunter2", "OS_USERNAME": "u", "OS_PROJECT_ID": "p", "OS_REGION_NAME": "eu-de"},
+         "The OS_… variables cannot be used: OS_PASSWORD and OS_ACCESS_KEY are both set: unset one, or set "
+         "OS_AUTH_TYPE to password or aksk."),
+    ],
+    ids=["no network", "no bare metal", "no address", "two logins"],
+)  # fmt: skip
+def test_a_real_cloud_by_an_access_key_that_cannot_be_used(variables: dict[str, str], said: str) -> None:
+    """One sentence, with the address in use and the variables that were set; a key has no catalog."""
+    assert sentence_of(local("servers", "--cloud", "env", **variables)) == said
+
+
+def test_a_project_name_beside_the_id_of_another() -> None:
+    """The id counts, and a line on stderr says so."""
+    api = demo_cloud(utc_now)
+    with CloudServer(api):
+        known = {f"OS_{name.upper()}": value for name, value in simulator_credentials(api).items()}
+        done = local("servers", "--cloud", "env", OS_PROJECT_NAME="another", **known)
+    project = api.world.project
+    line = f"The project is {project.name} ({project.id}), but OS_PROJECT_NAME says otherwise: "
+    assert f"{line}correct or unset OS_PROJECT_NAME, which is not used." in done.stderr.splitlines()
+    assert done.returncode == 0
+
+
 def test_a_real_cloud_that_refuses_the_login() -> None:
     """A wrong password is reported, without the password."""
     api = demo_cloud(utc_now)

@@ -8,6 +8,7 @@ other cases for each login method and API.
 
 import itertools
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -20,13 +21,25 @@ from typing import Any, TypeVar
 
 from tests.simulation.reach import Counts, count_verdicts, counting, everything, illegal, report, report_model
 
-STEP = int(os.environ.get("PROOF_STEP", "29"))
+WRONG: list[str] = []
+"""What is wrong with variables of the environment, and what is allowed."""
+
+
+def _number(name: str, usual: int) -> int:
+    text = os.environ.get(name) or str(usual)
+    if re.fullmatch("0*[1-9][0-9]{0,8}", text, re.ASCII):
+        return int(text)
+    WRONG.append(f"{name}={text} is no whole number from 1 to 999999999; the default is {usual}.")
+    return usual
+
+
+STEP = _number("PROOF_STEP", 29)
 """The tests take every STEP-th case of long enumerations; 1 takes all."""
 
-EVERY = int(os.environ.get("EVERY", "1"))
+EVERY = _number("EVERY", 1)
 """The long proofs take every EVERY-th case; 1 takes all."""
 
-MOST = int(os.environ.get("PROOF_MOST", "8"))
+MOST = _number("PROOF_MOST", 8)
 """The tests take at most about this many cases of one story: some stories have hundreds of effects."""
 
 SEED = 20261123
@@ -184,7 +197,7 @@ def judge_refusal(case: tuple[Any, ...]) -> Judged:
     return Judged(wrong_after(case, mutate=counting(counts)), counts)
 
 
-ROUGH_RUNS = int(os.environ.get("ROUGH_RUNS", "4000"))
+ROUGH_RUNS = _number("ROUGH_RUNS", 4000)
 
 
 def rough_cases() -> Iterator[int]:
@@ -280,8 +293,17 @@ def main() -> int:
     from tests.access import LOGINS, chosen
     from tests.stack import API
 
+    asked = sys.argv[1:]
+    names = [proof.name for proof in PROOFS]
+    wrong = list(WRONG)
     if chosen() not in LOGINS:
-        print(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(LOGINS)}.", file=sys.stderr)
+        wrong.append(f"ACCESS={chosen()} is not a login method. Use one of {', '.join(LOGINS)}.")
+    if API not in set(DetachApi):
+        wrong.append(f"PROOF_API={API} is not a detach API. Use one of {', '.join(DetachApi)} (make: API=…).")
+    unknown = [one for one in asked if not any(name.startswith(one) for name in names)]
+    wrong += [f"No proof begins with {one!r} (make: ONLY=…). The proofs are {', '.join(names)}." for one in unknown]
+    if wrong:
+        print("\n".join(wrong), file=sys.stderr)
         return 2
     first = (list(LOGINS).index(chosen()) + list(DetachApi).index(DetachApi(API))) % EVERY
     print(f"logging in by {chosen()}, detaching by {API}" + (f", every {EVERY}th case" if EVERY > 1 else ""))
@@ -289,7 +311,6 @@ def main() -> int:
     began = time.monotonic()
     reached: Counts = Counter()
     rows: list[tuple[str, int, int]] = []
-    asked = sys.argv[1:]
     with ProcessPoolExecutor() as pool:
         for proof in PROOFS:
             if asked and not any(proof.name.startswith(name) for name in asked):

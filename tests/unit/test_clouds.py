@@ -224,6 +224,14 @@ def test_unused_variables_are_named(machine: Machine, more: Mapping[str, str], u
     assert found.unused == tuple(sorted(unused))
 
 
+def test_nothing_is_unused_while_it_is_open_which_login_counts(machine: Machine) -> None:
+    """Only the message about the several logins speaks of their values."""
+    found = machine.find(**VARIABLES, **KEYS, OS_TYPO="x")
+    assert found.unused == ("OS_TYPO",)
+    with pytest.raises(CloudsError, match="OS_PASSWORD and OS_ACCESS_KEY are both set"):
+        credentials(found)
+
+
 def test_unused_values_of_an_entry_are_named(machine: Machine) -> None:
     """Unused values of an entry are listed by their names in the file."""
     machine.write("clouds.yaml", otc={**OTC, "volume_api_version": 3, "auth": {**AUTH, "usrname": "x", "token": SECRET},
@@ -255,7 +263,9 @@ def variables(*without: str, **more: str) -> dict[str, str]:
 
 OF_FILE = "The cloud otc of {config}/clouds.yaml"
 IN_FILE = "Correct it there, or in a secure.yaml."
-SET = "Set them, or name a cloud of a clouds.yaml with OS_CLOUD."
+SET = "Set or correct them, or name a cloud of a clouds.yaml with OS_CLOUD."
+KEY = {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "OS_PROJECT_ID": "p"}
+ENDPOINTS = "COMPUTE_ENDPOINT (or BMS_ENDPOINT) and VOLUME_ENDPOINT"
 MISSING = "is missing: the address of Keystone, such as https://iam.example.com/v3"
 
 WRONG = {
@@ -277,9 +287,29 @@ WRONG = {
         f"{OF_FILE} cannot be used: auth.secret_key is missing: its secret key; auth.project_id is missing: the "
         f"project's id or name. {IN_FILE}", entry={"auth": {"access_key": SECRET}}),
     "no region of an access key": Wrong(
-        "The OS_… variables cannot be used: OS_REGION_NAME (eu-de, eu-nl, eu-ch2), or COMPUTE_ENDPOINT and "
-        f"VOLUME_ENDPOINT must be set. {SET}",
-        {"OS_ACCESS_KEY": "a", "OS_SECRET_KEY": SECRET, "OS_PROJECT_ID": "p"}),
+        "The OS_… variables cannot be used: OS_REGION_NAME (eu-de, eu-nl, eu-ch2), or COMPUTE_ENDPOINT (or "
+        f"BMS_ENDPOINT) and VOLUME_ENDPOINT must be set. {SET}", KEY),
+    "an unknown region of an access key": Wrong(
+        "The OS_… variables cannot be used: OS_REGION_NAME is no region with known endpoints (eu-de, eu-nl, eu-ch2): "
+        f"correct it, or set {ENDPOINTS}. {SET}", {**KEY, "OS_REGION_NAME": "eu-xx"}),
+    "an unknown region of an access key in the file": Wrong(
+        f"{OF_FILE} cannot be used: region_name is no region with known endpoints (eu-de, eu-nl, eu-ch2): "
+        f"correct it, or set {ENDPOINTS}. {IN_FILE}",
+        entry={"auth": {"ak": "a", "sk": SECRET, "project_id": "p"}, "region_name": "eu-xx"}),
+    "a region beside another cloud": Wrong(
+        "The OS_… variables cannot be used: OS_AUTH_URL belongs to no region with known endpoints (eu-de, eu-nl, "
+        f"eu-ch2): correct it, or set {ENDPOINTS}. {SET}", {**KEY, "OS_REGION_NAME": "eu-nl", "OS_AUTH_URL": URL}),
+    "two regions": Wrong(
+        "The OS_… variables cannot be used: OS_AUTH_URL belongs to the region eu-de, and OS_REGION_NAME names another: "
+        f"correct one of them, or set {ENDPOINTS}. {SET}",
+        {**KEY, "OS_REGION_NAME": "eu-nl", "OS_AUTH_URL": "https://iam.eu-de.otc.t-systems.com/v3"}),
+    "a wrong dialect and a broken key": Wrong(
+        "The OS_… variables cannot be used: OS_ACCESS_KEY: must be ASCII without blanks and line breaks; OS_SIGNING: "
+        f"Input should be 'credential' or 'access'. {SET}",
+        {**KEY, "OS_ACCESS_KEY": "a b", "OS_SIGNING": SECRET, "OS_REGION_NAME": "eu-de"}),
+    "a wrong dialect in the file": Wrong(
+        f"{OF_FILE} cannot be used: auth.signing: Input should be 'credential' or 'access'. {IN_FILE}",
+        entry={"auth": {"ak": "a", "sk": SECRET, "project_id": "p", "signing": SECRET}, "region_name": "eu-de"}),
     "no domain of the agency": Wrong(
         "The OS_… variables cannot be used: OS_AGENCY_DOMAIN_NAME is missing: the name of the domain that owns it. "
         f"{SET}", variables(OS_AGENCY_NAME="a")),
@@ -311,8 +341,20 @@ WRONG = {
         f"{OF_FILE} cannot be used: auth.trust_id: not supported here, and a login without would mean something else. "
         f"{IN_FILE}", entry=auth(trust_id=SECRET)),
     "two ways": Wrong(
-        f"{OF_FILE} cannot be used: auth.token and auth.password are both set: unset one, or set auth_type. {IN_FILE}",
-        entry=auth(token=SECRET)),
+        f"{OF_FILE} cannot be used: auth.token and auth.password are both set: unset one, or set auth_type to "
+        "token or password.", entry=auth(token=SECRET)),
+    "a password and an access key": Wrong(
+        "The OS_… variables cannot be used: OS_PASSWORD and OS_ACCESS_KEY are both set: unset one, or set OS_AUTH_TYPE "
+        "to password or aksk.", {**VARIABLES, "OS_ACCESS_KEY": SECRET}),
+    "three ways": Wrong(
+        "The OS_… variables cannot be used: OS_TOKEN, OS_PASSWORD and OS_ACCESS_KEY are all set: keep those of one "
+        "login, or set OS_AUTH_TYPE to token, password or aksk.", variables(OS_ACCESS_KEY="a", OS_TOKEN=SECRET)),
+    "an agency beside two ways": Wrong(
+        "The OS_… variables cannot be used: OS_TOKEN, OS_PASSWORD and OS_AGENCY_NAME are all set: keep those of one "
+        "login, or set OS_AUTH_TYPE to agency.", variables(OS_AGENCY_NAME="a", OS_TOKEN=SECRET)),
+    "an agency beside an access key": Wrong(
+        "The OS_… variables cannot be used: OS_ACCESS_KEY and OS_AGENCY_NAME are both set: unset one.",
+        {**KEY, "OS_AGENCY_NAME": "a"}),
     "two projects": Wrong(
         "The OS_… variables cannot be used: OS_PROJECT_ID and OS_TENANT_ID are two names of one thing, and say "
         f"different ones. {SET}", variables(OS_TENANT_ID=SECRET)),

@@ -35,3 +35,11 @@ def test_only_outages_are_retryable() -> None:
     """An unchanged request is worth repeating only after a failure of the cloud or of ours."""
     retryable = {reason for reason, text in catalogue().items() if text.retryable}
     assert retryable == {Reason.GAVE_UP, Reason.DEAD_LETTERED}
+
+
+def test_the_remedy_for_refused_credentials_covers_each_login() -> None:
+    """A password and an access key: each value that may be wrong is named, as are the dialect and the clock."""
+    remedy = catalogue()[Reason.UNAUTHORIZED].remedy
+    named = ("CLOUD_SECRET_ID", "OS_USERNAME", "OS_PASSWORD", "OS_AUTH_URL", "OS_ACCESS_KEY", "OS_SECRET_KEY",
+             "OS_SECURITY_TOKEN", "OS_SIGNING", "dialect", "clock", "make doctor CLOUD=env")  # fmt: skip
+    assert [name for name in named if name not in remedy] == []

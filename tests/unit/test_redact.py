@@ -78,6 +78,34 @@ def test_keys_need_no_name(key: str) -> None:
     assert key not in redact(f"the key {key}, of nobody")
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("secret", ["0123456789ab", "Abcdefgh0123-_xyz"])
+def test_what_is_redacted_is_not_redacted_again(carrier: str, secret: str) -> None:
+    """A text may be redacted where it is read and again where it is shown: the second time changes nothing."""
+    once = redact(f"before\n{carrier.replace('%s', secret)}, (after)")
+    assert redact(once) == once
+
+
+@pytest.mark.parametrize(
+    "text", ["AK: [redacted]", "AK: [redacted], x", "{'token': '[redacted]'}", "Authorization: [redacted]",
+             "Authorization: [redacted], and more", "password: ([redacted])", "AK: [redacted"],
+)  # fmt: skip
+def test_a_redacted_value_has_one_pair_of_brackets(text: str) -> None:
+    """Even if a known secret was replaced first, and the name before it is found afterwards."""
+    shown = redact(text)
+    assert "[[" not in shown
+    assert shown.count("redacted") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["AK: [redacted]hunter2", "AK: [redacted],hunter2", "password=[redactedhunter2",
+             "Authorization: [redacted] hunter2"],
+)  # fmt: skip
+def test_brackets_of_a_redaction_hide_nothing(text: str) -> None:
+    """What somebody writes behind such brackets is redacted too."""
+    assert "hunter2" not in redact(text)
+
+
 @given(st.text(max_size=2000))
 def test_result_is_short_and_can_be_encoded(text: str) -> None:
     """Any input gives at most 500 characters of valid Unicode."""

@@ -246,6 +246,32 @@ def test_the_place_of_an_access_key() -> None:
     assert "OS_AUTH_URL" in refusal_of(CloudCredentials, by_name)
 
 
+@pytest.mark.parametrize("region", ["eu-nl", "eu-ch2", "eu-xx"])
+def test_an_access_key_is_not_for_two_regions(region: str) -> None:
+    """The identity service of one region beside another region's name is refused; with both endpoints neither counts.
+
+    For other logins the catalog says which regions there are.
+    """
+    two = {"OS_AUTH_URL": "https://iam.eu-de.otc.t-systems.com:443/v3", "OS_REGION_NAME": region}
+    one = {"COMPUTE_ENDPOINT": "https://nova"}
+    for some in ({}, one, {"VOLUME_ENDPOINT": "https://cinder"}):
+        message = refusal_of(CloudCredentials, ACCESS_KEY | two | some)
+        assert "OS_AUTH_URL belongs to the region eu-de, and OS_REGION_NAME names another" in message
+    for servers in (one, {"BMS_ENDPOINT": "https://bms"}):
+        both = servers | {"VOLUME_ENDPOINT": "https://cinder"}
+        assert load(CloudCredentials, ACCESS_KEY | two | both).region == region
+    assert load(CloudCredentials, PASSWORD | two).region == region
+    assert load(CloudCredentials, ACCESS_KEY | two | {"OS_REGION_NAME": "eu-de"}).place
+
+
+def test_each_fault_of_an_access_key_is_said_at_once() -> None:
+    """A wrong region, and what is missing."""
+    message = refusal_of(CloudCredentials, without(ACCESS_KEY, "OS_PROJECT_ID") | {"OS_REGION_NAME": "eu-xx"})
+    assert "OS_REGION_NAME is no region with known endpoints (eu-de, eu-nl, eu-ch2)" in message
+    assert "OS_PROJECT_ID or OS_PROJECT_NAME must be set" in message
+    assert "eu-xx" not in message
+
+
 def test_an_access_key_beside_another_way_is_refused() -> None:
     """Both are named, an agency too; the type chooses one, but an agency is never ignored silently."""
     place = {"OS_AUTH_URL": PASSWORD["OS_AUTH_URL"], "OS_REGION_NAME": "eu-de"}
