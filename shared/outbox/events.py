@@ -14,17 +14,19 @@ from shared.decision.case import Case, Conclude
 from shared.inbox.read import Rejected
 from shared.model import SUMMARY, Cause, DetachRequest, Detail, Origin, Outcome, Reason, summary_id, verdict_id
 from shared.outbox.reasons import catalogue
-from shared.outbox.verdict import Evidence, ReasonData, RequestRef, Timing, VerdictData
 from shared.policy import EVENT_BYTES, ORIGINAL_BYTES, SUMMARY_BYTES
 from shared.ports import Event
 from shared.quick import dataclass
 
 if TYPE_CHECKING:
     from shared.group import Group
+    from shared.outbox.verdict import ReasonData, VerdictData
+
+# The models of events and the library for CloudEvents are imported with the first verdict: they take 14 ms, and few
+# requests end right after a cold start.
 
 
 def _as_json(attributes: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
-    """The library is imported with the first verdict: it takes 9 ms, and few requests end right after a cold start."""
     from cloudevents.core.formats.json import JSONFormat
     from cloudevents.core.v1.event import CloudEvent
 
@@ -40,6 +42,8 @@ class EventFactory:
 
     def verdict(self, case: Case, conclusion: Conclude, now: datetime, original: str | None = None) -> Event:
         """The final verdict on a case, or the verdict on a dry run; `original` is the message, for dead letters."""
+        from shared.outbox.verdict import Evidence, RequestRef, Timing, VerdictData
+
         request, progress, explanation = case.request, case.progress, conclusion.explanation
         data = VerdictData(
             verdict=conclusion.outcome,
@@ -85,6 +89,8 @@ class EventFactory:
 
         A dead letter was accepted as a request before: it ends with the event type of its request.
         """
+        from shared.outbox.verdict import Evidence, RequestRef, Timing, VerdictData
+
         origin, reason = rejected.origin, reason or rejected.reason
         dead = reason is Reason.DEAD_LETTERED
         summary = "; ".join(f"{fault.field or 'message'} {fault.message}" for fault in rejected.faults)
@@ -202,6 +208,8 @@ def subject_of(data: VerdictData) -> str | None:
 
 
 def reason_data(reason: Reason, explanation: str, cause: Cause | None = None) -> ReasonData:
+    from shared.outbox.verdict import ReasonData
+
     text = catalogue()[reason]
     message = f"{text.message.removesuffix('.')}: {explanation}" if explanation else text.message
     return ReasonData(code=reason, message=message, remedy=text.remedy, retryable=text.retryable, cause=cause)
