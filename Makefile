@@ -20,6 +20,41 @@ said = '$(subst ','\'',$(value $1))'
 # NAME=value if it was typed, else nothing, because shells have variables with such names (SECONDS).
 given = $(if $(findstring command,$(origin $1)),$1=$(call said,$1))
 
+# The variables of each command. A misspelt one is an error: DRY_RUN=1 for DRY=1 must not detach a disk.
+SETTINGS := CONFIRM_TIMEOUT WATCH_TIMEOUT REQUEST_TTL REQUEST_TTL_LIMIT FENCE_SKEW RUNNING_SERVER_POLICY SERVER_KIND \
+	EVENT_SOURCE EVENT_TYPE_PREFIX WEBHOOK_ALLOWED_ORIGINS ALLOWED_REQUESTERS SINK_URL SINK_SECRET SINK_MODE DELIVERY_TTL \
+	DETACH_API BMS_ENDPOINT COMPUTE_ENDPOINT VOLUME_ENDPOINT
+TAKES_run := EVENT SCENARIO CLOUD JSON $(SETTINGS)
+TAKES_servers := CLOUD NAME JSON $(SETTINGS)
+TAKES_detach := SERVER VOLUME CLOUD STACK WAIT DRY YES UNMOUNTED SYSTEM_DISK JSON $(SETTINGS)
+TAKES_status := REQUEST STACK VOLUME SINCE JSON
+TAKES_doctor := CLOUD STACK SERVER VOLUME JSON $(SETTINGS)
+TAKES_costs := DETACHES SECONDS CLOUD_MS AWS_MS BATCH MEMORY COLD INIT_MS CANARY WEBHOOK KEYS ENDPOINTS NATS PRICES DETAILS JSON
+TAKES_pause := STACK YES
+TAKES_resume := STACK YES
+TAKES_drain := STACK WAIT
+TAKES_rollback := STACK TO YES
+TAKES_remove := STACK ALSO LOSE_REQUESTS WAIT YES
+TAKES_schemas := STACK REMOVE
+TAKES_serve := PORT CLOUD JSON $(SETTINGS)
+TAKES_send := EVENT URL SECRET
+TAKES_redrive := STACK QUEUE DLQ DRY YES JSON
+TAKES_prove := ONLY API ACCESS EVERY
+TAKES_million := REQUESTS
+TAKES_mutants := ONLY
+TAKES_soak := REQUESTS $(SETTINGS)
+TAKES_build := PLATFORM BYTECODE
+TAKES_package := TAG BYTECODE
+TAKES_deploy := CONFIG PARAMETERS TAGS PLATFORM BYTECODE
+TAKES_deploy-rehearsal := CONFIG PARAMETERS PLATFORM BYTECODE
+TAKES_bench := QUICK
+TYPED := $(foreach v,$(.VARIABLES),$(if $(findstring command,$(origin $v)),$v))
+TAKEN := $(foreach goal,$(MAKECMDGOALS),$(TAKES_$(goal)))
+UNKNOWN := $(if $(TAKEN),$(filter-out $(TAKEN) PYTHON LAMBDA_PYTHON ARGS OS_% AWS_%,$(TYPED)))
+ifneq ($(strip $(UNKNOWN)),)
+$(error make $(firstword $(MAKECMDGOALS)) does not take $(firstword $(UNKNOWN)). It takes $(filter-out $(SETTINGS),$(TAKEN)))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run detach status pause resume drain rollback remove schemas package servers doctor costs parameters permissions telemetry serve send redrive prove soak million model mutants test slices check lint types imports template artifact build deploy deploy-rehearsal validate bench format lock docs clean
 

@@ -146,8 +146,8 @@ class Console(logging.Handler):
 
     def _summary(self, data: Mapping[str, Any]) -> None:
         """Show a summary of several volumes."""
-        count, outcome = data["counts"]["volumes"], data["outcome"]
-        title = f"SUMMARY · {outcome}: {count} volume{'' if count == 1 else 's'}"
+        counts, outcome = data["counts"], data["outcome"]
+        title = f"SUMMARY · {outcome}: {counts[outcome]} of {counts['volumes']} volumes"
         self.at(f"{data['request']['id']:<12.12} {title}", outcome)
         for one in () if self._brief else data["volumes"]:
             self.say(f"{'':23}{one.get('volume_id') or 'no volume'}  {one['verdict']} · {one['detail']}")

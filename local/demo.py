@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from simulator import STOPPED, Behaviour, CloudApi, Deployment, World
+from simulator import STOPPED, Behaviour, CloudApi, Deployment, RootDetach, World
 
 PROJECT = "c685484a8cc2416b97260938705deb65"
 SERVER = "95bf2490-5428-432c-ad9b-5e3406f869dd"
@@ -25,7 +25,7 @@ def demo_cloud(clock: Callable[[], datetime]) -> CloudApi:
     """A project with three bare metal servers, as on Open Telekom Cloud."""
     world = World(clock)
     furnish(world)
-    return CloudApi(world, deployment=Deployment(bare_metal=True))
+    return CloudApi(world, deployment=Deployment(bare_metal=True, root_detach=RootDetach.WHEN_STOPPED))
 
 
 def furnish(world: World) -> None:
