@@ -135,7 +135,9 @@ def disk_called(found: Machine, asked: str) -> Disk | None:
     """The server's disk of that id, name or device; None for an id that the server does not list. Raises NotFound."""
     if is_id(asked):
         return next((disk for disk in found.disks if disk.volume_id == asked.lower()), None)
-    named = [disk for disk in found.disks if asked and asked in (disk.name, disk.device)]
+    named = [disk for disk in found.disks if asked and asked in (disk.name, disk.device)] or [
+        disk for disk in found.disks if asked and asked.lower() in (disk.name.lower(), (disk.device or "").lower())
+    ]
     if found.trouble:
         raise NotFound(
             f"Some disks of {found.name} cannot be read, so the name may be ambiguous ({found.trouble}): "
@@ -145,8 +147,8 @@ def disk_called(found: Machine, asked: str) -> Disk | None:
         ids = ", ".join(disk.volume_id for disk in named)
         raise NotFound(f"{len(named)} disks of {found.name} are called {asked}: give the id of one of them: {ids}.")
     if not named:
-        there = _there([disk.name or disk.volume_id for disk in found.disks])
-        raise NotFound(f"No disk called {asked} is attached to {found.name}; there {there}.")
+        there = _there([f"{disk.name or disk.volume_id} ({disk.device or 'no device'})" for disk in found.disks])
+        raise NotFound(f"No disk called {asked} is attached to {found.name}; there {there}. See also `make servers`.")
     return named[0]
 
 
