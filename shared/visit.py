@@ -113,13 +113,13 @@ class Look:
         if not (progress.accepted_at and progress.receipt):
             return seen
         record = cloud.ended(case.request.server_id, progress.receipt)
-        return replace(seen, ended=self._told(record), said=record.said, reason=record.reason)
+        return replace(seen, ended=self._value(record), said=record.said, reason=record.reason)
 
     def with_list(self, case: Case, seen: Seen) -> Seen:
         """Add the server's list if it was not read. A volume that came from a list of volumes is read again by its
         id."""
         if self.many_under_way and seen.volume and seen.volume.status == "detaching":
-            seen = replace(seen, volume=self._told(self._cloud(case).volume(case.request.volume_id)))
+            seen = replace(seen, volume=self._value(self._cloud(case).volume(case.request.volume_id)))
         cloud, server_id = self._cloud(case), case.request.server_id
         return replace(seen, listing=self._shared("listing", lambda: cloud.listing(server_id)), listing_read=True)
 
@@ -128,7 +128,7 @@ class Look:
         cloud, server_id = self._cloud(case), case.request.server_id
         server = seen.server or self._shared("server", lambda: cloud.server(server_id))
         actions = self._shared("actions", lambda: cloud.actions(server_id))
-        if self._told(cloud.volume(case.request.volume_id)) != seen.volume:
+        if self._value(cloud.volume(case.request.volume_id)) != seen.volume:
             # The records must not be older than the read of the volume.
             raise CloudTrouble(Classified(AnswerClass.RECONCILE, "changed", "the volume changed during the look"))
         return replace(seen, server=server, actions=actions)
@@ -143,7 +143,7 @@ class Look:
         cloud, server_id = self._cloud(case), case.request.server_id
         server = self._shared("server", lambda: cloud.server(server_id))
         listing = self._shared("listing", lambda: cloud.listing(server_id)) if server else None
-        volumes = {volume_id: self._told(cloud.volume(volume_id)) for volume_id in unnamed(listing or ())}
+        volumes = {volume_id: self._value(cloud.volume(volume_id)) for volume_id in unnamed(listing or ())}
         place = cloud.place() or ""
         if place != (case.progress.place or place) and listing is None:
             raise CloudTrouble(Classified(AnswerClass.RECONCILE, "other_endpoints", OTHER_ENDPOINTS))
@@ -154,7 +154,7 @@ class Look:
         if not self.has(LONGEST_DELETE):
             return None
         request, self.sent = case.request, case
-        return self._told(self._cloud(case).detach(request.server_id, request.volume_id))
+        return self._value(self._cloud(case).detach(request.server_id, request.volume_id))
 
     def _cloud(self, case: Case) -> Cloud:
         project_id = case.request.project_id
@@ -170,7 +170,7 @@ class Look:
         server_id, volume_id = case.request.server_id, case.request.volume_id
         server = self._shared("server", lambda: cloud.server(server_id))
         listing = self._shared("listing", lambda: cloud.listing(server_id)) if server else None
-        return Seen(self._told(cloud.volume(volume_id)), listing, server)
+        return Seen(self._value(cloud.volume(volume_id)), listing, server)
 
     def _under_way(self, cloud: Cloud, volume_id: str) -> Volume | None:
         """Several detaching volumes are read with one call; a volume that is not in that answer is read by its id."""
@@ -182,7 +182,7 @@ class Look:
                 # A cloud whose list of volumes fails may still return each volume.
                 self.many_under_way = False
                 self.calls.extend(trouble.calls)
-        return found or self._told(cloud.volume(volume_id))
+        return found or self._value(cloud.volume(volume_id))
 
     def _shared(self, name: str, read: Callable[[], Reading[Value]]) -> Value:
         """Read once and share the value, or the failure, while it is fresh."""
@@ -201,7 +201,7 @@ class Look:
         self.calls.extend(call for call in reading.calls if call not in self.calls)
         return reading.value
 
-    def _told(self, reading: Reading[Value]) -> Value:
+    def _value(self, reading: Reading[Value]) -> Value:
         """The value of a read for this case alone; its calls are recorded."""
         self.calls.extend(reading.calls)
         return reading.value

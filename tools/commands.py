@@ -21,7 +21,7 @@ from local.verdicts import LOGS, watched
 from shared.cloud.openstack import OpenStackCloud
 from shared.ports import CloudTrouble, utc_now
 from shared.settings import SettingsError
-from tools.detach import Detach, Service, Wish, find, seconds_of
+from tools.detach import Detach, Order, Service, find, seconds_of
 from tools.exit_status import Exit, of_events
 from tools.inventory import NotFound, policy_of
 from tools.permissions import needs_of
@@ -152,7 +152,7 @@ def detach(asked: argparse.Namespace) -> Exit:
         return _trouble("There is no terminal to ask on: add --yes (make: YES=1) to detach, or --dry (DRY=1) to check.")
     if asked.cloud == "env" and (trouble := check_cloud(os.environ)):
         return _trouble(trouble)
-    wish = Wish(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
+    order = Order(asked.server, asked.volume, asked.wait, asked.dry, asked.unmounted, asked.allow_system_disk)
     policy = policy_of(os.environ)
     progress = Progress(asked.json)
     if not asked.stack and asked.cloud != "env":
@@ -162,8 +162,8 @@ def detach(asked: argparse.Namespace) -> Exit:
     status, why = Exit.OPEN, ""
     try:
         with opened(asked, progress, session) as (service, cloud):
-            target = find(cloud, wish, progress, policy)
-            status = Detach(service, progress, wish, target, confirm, session).run()
+            target = find(cloud, order, progress, policy)
+            status = Detach(service, progress, order, target, confirm, session).run()
     except KeyboardInterrupt:
         why = "Stopped."
     except Exception as error:

@@ -42,7 +42,7 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True)
-class Wish:
+class Order:
     """The arguments of the command; `wait` is in seconds."""
 
     server: str
@@ -82,18 +82,18 @@ def seconds_of(text: str) -> float:
     return seconds
 
 
-def find(cloud: OpenStackCloud | None, wish: Wish, progress: Progress, policy: Policy) -> Target:
+def find(cloud: OpenStackCloud | None, order: Order, progress: Progress, policy: Policy) -> Target:
     """Look up and show server and volume. Raises NotFound, CloudTrouble."""
     if cloud is None:
-        if not (is_id(wish.server) and is_id(wish.volume)):
+        if not (is_id(order.server) and is_id(order.volume)):
             raise NotFound("Names are looked up in the cloud: add CLOUD=env with OS_… variables, or give both ids.")
-        return Target(wish.server.lower(), wish.volume.lower())
-    found = machine(cloud, server_called(cloud, wish.server), policy, utc_now())
-    disk = disk_called(found, wish.volume)
-    for line in _found(found, disk, wish.volume):
+        return Target(order.server.lower(), order.volume.lower())
+    found = machine(cloud, server_called(cloud, order.server), policy, utc_now())
+    disk = disk_called(found, order.volume)
+    for line in _found(found, disk, order.volume):
         progress.say(line)
     if disk is None:
-        return Target(found.server_id, wish.volume.lower(), found.name)
+        return Target(found.server_id, order.volume.lower(), found.name)
     return Target(found.server_id, disk.volume_id, found.name, disk.name, disk.attachment_id)
 
 
@@ -108,11 +108,11 @@ def _found(found: Machine, disk: Disk | None, asked: str) -> list[str]:
     return [*lines, *([f"          some of it cannot be read: {found.trouble}"] if found.trouble else [])]
 
 
-def request(wish: Wish, target: Target, prefix: str, id_: str, now: datetime, dry: bool) -> str:
+def request(order: Order, target: Target, prefix: str, id_: str, now: datetime, dry: bool) -> str:
     """The request as a CloudEvent."""
     data: dict[str, Any] = {"server_id": target.server_id, "volume_id": target.volume_id}
     data |= {"attachment_id": target.attachment_id} if target.attachment_id else {}
-    given = {"dry_run": dry, "unmounted": wish.unmounted, "allow_system_disk": wish.allow_system_disk}
+    given = {"dry_run": dry, "unmounted": order.unmounted, "allow_system_disk": order.allow_system_disk}
     event = {
         "specversion": "1.0",
         "id": id_,
@@ -126,11 +126,11 @@ def request(wish: Wish, target: Target, prefix: str, id_: str, now: datetime, dr
 
 @dataclass(frozen=True)
 class Detach:
-    """Carries one wish out; `session` is the id of the request."""
+    """Carries one order out; `session` is the id of the request."""
 
     service: Service
     progress: Progress
-    wish: Wish
+    order: Order
     target: Target
     confirm: Callable[[str], bool]
     session: str
@@ -141,7 +141,7 @@ class Detach:
         status = of_events(checked)
         if not _is_over(checked):
             return status
-        if self.wish.dry or status is Exit.FAILED:
+        if self.order.dry or status is Exit.FAILED:
             self._tell(self.progress.final[-1])
             return status
         said = self.progress.final[-1]["data"]
@@ -149,7 +149,7 @@ class Detach:
         if not self.confirm(f"Detach {self.target.text}?"):
             self.progress.say("No detach was requested.")
             return Exit.USAGE
-        events = self._asked(dry=False, wait=self.wish.wait)
+        events = self._asked(dry=False, wait=self.order.wait)
         if _is_over(events):
             self._tell(self.progress.final[-1])
         return of_events(events)
@@ -158,7 +158,7 @@ class Detach:
         """Send a request and wait for its final verdict; returns all its events."""
         progress = self.progress
         id_ = f"{self.session}-check" if dry else self.session
-        body = request(self.wish, self.target, self.service.prefix, id_, utc_now(), dry)
+        body = request(self.order, self.target, self.service.prefix, id_, utc_now(), dry)
         events: dict[str, Mapping[str, Any]] = {}
         progress.begin(id_, dry)
         with Ticker(progress):
@@ -175,7 +175,7 @@ class Detach:
         return list(events.values())
 
     def _tell(self, event: Mapping[str, Any]) -> None:
-        for line in ending(event, self.wish, self.target, self.progress):
+        for line in ending(event, self.order, self.target, self.progress):
             self.progress.say(line)
 
 
@@ -188,16 +188,16 @@ HERE = {
     "attestation_required": ("unmounted", "--unmounted (make: UNMOUNTED=1)"),
     "system_disk": ("allow_system_disk", "--allow-system-disk (make: SYSTEM_DISK=1), and the server has to be off"),
 }
-"""The switch of this command for the remedy of a reason, as a field of Wish and as its words."""
+"""The switch of this command for the remedy of a reason, as a field of Order and as its words."""
 
 
-def ending(event: Mapping[str, Any], wish: Wish, target: Target, progress: Progress) -> list[str]:
+def ending(event: Mapping[str, Any], order: Order, target: Target, progress: Progress) -> list[str]:
     """The verdict, its evidence in short, and what to do."""
     data = event["data"]
     evidence, after = data["evidence"], data["evidence"].get("after") or {}
     reason = data.get("reason") or {}
-    title = f"{data['verdict'].upper()} · {data['detail']}" + (f" · {reason['code']}" if wish.dry and reason else "")
-    if data["detail"] == "would_fail" and not wish.dry:
+    title = f"{data['verdict'].upper()} · {data['detail']}" + (f" · {reason['code']}" if order.dry and reason else "")
+    if data["detail"] == "would_fail" and not order.dry:
         title = f"NOT DETACHED · {reason.get('code')}: the check failed, so no detach was requested"
     colour = "failed" if reason else data["verdict"]
     lines = [f"{progress.paint(title, colour)}  {target.text}"]
@@ -212,6 +212,6 @@ def ending(event: Mapping[str, Any], wish: Wish, target: Target, progress: Progr
     if reason:
         lines += [f"  {reason['message']}", f"  → {reason['remedy']}"]
         switch, words = HERE.get(reason["code"], ("", ""))
-        lines += [f"  → With this command: {words}."] if switch and not getattr(wish, switch) else []
+        lines += [f"  → With this command: {words}."] if switch and not getattr(order, switch) else []
     lines += [f"  · {fault['field'] or 'message'}: {fault['message']}" for fault in data.get("faults") or ()]
     return lines

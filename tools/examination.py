@@ -161,7 +161,7 @@ class Examination:
 
     def _refused(self, why: Classified) -> Line:
         remedy = cure if why.reason is Reason.UNAUTHORIZED else reach
-        return Line("login", State.FAIL, _told(why), remedy(self.found))
+        return Line("login", State.FAIL, _shown(why), remedy(self.found))
 
     def _no_place(self, why: Classified, catalog: tuple[Offered, ...]) -> tuple[Line, ...]:
         """The lines of a token without a project, or for several regions."""
@@ -240,7 +240,7 @@ class Examination:
         except OSError as error:  # of which RequestException is one
             why = unanswered(error)
             remedy = f"check the network, and {self.found.spelt('cacert')} if it is the certificate"
-            return _Seen(Line("tls", State.FAIL, f"{origin}: {_told(why)}", remedy))
+            return _Seen(Line("tls", State.FAIL, f"{origin}: {_shown(why)}", remedy))
 
     def _sealed(self, origin: str, response: requests.Response) -> Line:
         """Whether TLS protects the password and the token."""
@@ -296,7 +296,7 @@ class Examination:
                 replace(access, services={Service.COMPUTE: root}), "GET", Service.COMPUTE, ""
             )
         except NoAnswer as error:
-            return _unreachable(Service.COMPUTE, _told(error.classified))
+            return _unreachable(Service.COMPUTE, _shown(error.classified))
         if answer.status >= 500:
             return _unreachable(Service.COMPUTE, f"{root} answers {answer.status}")
         least, most = _versions(answer)
@@ -315,7 +315,7 @@ class Examination:
         try:
             self.cloud.detaching()
         except CloudTrouble as trouble:
-            status, told = trouble.calls[-1].status if trouble.calls else 0, _told(trouble.classified)
+            status, told = trouble.calls[-1].status if trouble.calls else 0, _shown(trouble.classified)
             if not 0 < status < 500:
                 return _unreachable(Service.BLOCK_STORAGE, f"it answers {status}, {told}" if status else told)
         return Line("block storage", State.OK, "it answers")
@@ -347,7 +347,7 @@ class Examination:
             if trouble.calls and is_closed(trouble.calls[-1], self._api):
                 refused += f", or {OTHER_API}"
             broken = "try again in a minute; if it persists, ask the cloud's operator"
-            return _Right(Line(check, State.FAIL, _told(why), refused if status == 403 else broken))
+            return _Right(Line(check, State.FAIL, _shown(why), refused if status == 403 else broken))
         return _Right(Line(check, State.OK, shown(reading.value)), reading.value, reading.calls[-1].status)
 
 
@@ -359,7 +359,7 @@ class _Right(NamedTuple):
     status: int = 0
 
 
-def _told(why: Classified) -> str:
+def _shown(why: Classified) -> str:
     """The cloud's words, or ours if it has not answered."""
     distrust = re.search(r"certificate verify failed: ([^(]+)", why.message)
     if distrust:

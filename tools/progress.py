@@ -60,7 +60,7 @@ class Progress(Console):
         self.request_id = ""
         self._clock = clock
         self._since = clock()
-        self._told = clock()
+        self._printed_at = clock()
         self._moving = is_rich(sys.stdout) and not as_json
         self.asked: str | None = None
         self.final: list[Mapping[str, Any]] = []
@@ -78,7 +78,7 @@ class Progress(Console):
         self.request_id, self.look, self._quiet, self._stopped = request_id, Look(), dry, None
         self.asked = None if dry else request_id
         self.final = []
-        self._since = self._told = self._clock()
+        self._since = self._printed_at = self._clock()
 
     @property
     def seconds(self) -> float:
@@ -115,11 +115,11 @@ class Progress(Console):
                 sys.stdout.write(f"\r\x1b[2K{text[:width]}")
                 sys.stdout.flush()
                 self._drawn = True
-        elif self._clock() - self._told >= STILL:
+        elif self._clock() - self._printed_at >= STILL:
             self._tell(f"still {self.look.text or 'in the queue'}")
 
     def _tell(self, text: str) -> None:
-        self._told = self._clock()
+        self._printed_at = self._clock()
         self.say(f"{self.seconds:7.1f}s  {text}")
 
     # --------------------------------------------------------------------------------------------- progress

@@ -79,11 +79,11 @@ class Canary:
         unsent = self.queue.send({id_: QueueMessage(message(self.asked, id_, began))}, ends)
         if unsent:
             return self._ended(id_, began, of_unsent(unsent[id_].why))
-        verdict, trouble = self._heard(id_, ends)
+        verdict, trouble = self._received(id_, ends)
         seconds = (self.clock() - began).total_seconds()
         if verdict is None:
             silence = self.evidence.silence(self.clock() + timedelta(seconds=CANARY_EVIDENCE))
-            return self._ended(id_, began, of_silence(replace(silence, unheard=trouble), seconds), seconds)
+            return self._ended(id_, began, of_silence(replace(silence, queue_trouble=trouble), seconds), seconds)
         failure, detail = of_verdict(verdict), str(verdict.get("detail"))
         if failure is None and (webhook := self.evidence.webhook()):
             failure = of_webhook(webhook)
@@ -100,7 +100,7 @@ class Canary:
         so_long = (self.clock() - began).total_seconds() if seconds is None else seconds
         return Ended(id_, self.asked, so_long, detail, failure)
 
-    def _heard(self, id_: str, ends: datetime) -> tuple[Mapping[str, Any] | None, str | None]:
+    def _received(self, id_: str, ends: datetime) -> tuple[Mapping[str, Any] | None, str | None]:
         """The `data` of the verdict, or None at the end; and the last error in reading the queue."""
         trouble = None
         while (left := (ends - self.clock()).total_seconds()) > 0:

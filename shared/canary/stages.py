@@ -107,8 +107,8 @@ class Silence:
 
     `mapping` is the state of the event source mapping, `processed` its last result, and `rule` the state of the rule
     that puts verdicts on the canary's queue. The three counts are of all messages of the request queue: SQS does not
-    say which one is the canary's. `unread` says why something is unknown, `unheard` why the canary's own queue could
-    not be read.
+    say which one is the canary's. `unread` says why something is unknown, `queue_trouble` why the canary's own queue
+    could not be read.
     """
 
     mapping: str | None = None
@@ -118,7 +118,7 @@ class Silence:
     in_flight: int | None = None
     delayed: int | None = None
     unread: tuple[str, ...] = ()
-    unheard: str | None = None
+    queue_trouble: str | None = None
 
 
 Sign = Callable[[Silence], bool]
@@ -140,9 +140,9 @@ SIGNS: tuple[tuple[Sign, Stage, str, str], ...] = (
         "enable the rule, or make it and its bus again as the template has them; others may miss verdicts, too",
     ),
     (
-        lambda s: s.unheard is not None,
+        lambda s: s.queue_trouble is not None,
         Stage.BUS,
-        "the canary's own queue cannot be read: {unheard}",
+        "the canary's own queue cannot be read: {queue_trouble}",
         "correct the policy of the queue or of the canary's role; other requests may not be affected",
     ),
     (

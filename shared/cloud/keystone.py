@@ -182,14 +182,14 @@ class Login:
         except KeyRefused:  # by the lookup of the project
             return self._logged_in(deadline)
         except LoginRefused as no:
-            self._refused = self._once_more_refused(no.classified)
+            self._refused = self._refused_again(no.classified)
             return self._logged_in(deadline)
         except (OSError, ValueError) as error:  # RequestException is an OSError, what cannot be sent a ValueError
             raise NoAnswer(unanswered(error, "OS_AUTH_URL")) from error
         self._refused = None
         return self._granted
 
-    def _once_more_refused(self, why: Classified) -> _Refused:
+    def _refused_again(self, why: Classified) -> _Refused:
         times = self._refused.times + 1 if self._refused else 1
         if why.kind is not AnswerClass.REAUTHENTICATE:
             times = max(times, 2)  # the answer is explicit: locked, or a wrong password

@@ -80,11 +80,11 @@ LONGEST_VALUE = 64
 def seen(server: Server) -> str:
     """Every signal with its value and what was read, for people: `flavor id physical.… (seen: s3.large.2)`."""
     return ", ".join(
-        f"{one.name} {one.wanted}{'…' if one.begins else ''} (seen: {_told(one, server)})" for one in SIGNALS
+        f"{one.name} {one.wanted}{'…' if one.begins else ''} (seen: {_shown(one, server)})" for one in SIGNALS
     )
 
 
-def _told(one: Signal, server: Server) -> str:
+def _shown(one: Signal, server: Server) -> str:
     """What was read, cut to length. Users write it, so unprintable text is not shown."""
     told = ", ".join(value for value in one.read(server) if value)
     if not told:

@@ -230,7 +230,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
     context = data.get("context")
     return Rejected(
         origin=without_token(refused.origin or known, data.get("task_token")),
-        faults=_told(refused.faults),
+        faults=_limited(refused.faults),
         original=without_mac(message.body),
         server_id=valid_id(data.get("server_id")),
         volume_id=valid_id(data.get("volume_id")),
@@ -241,7 +241,7 @@ def _rejected(message: Message, known: Origin, refused: Refused, own: str | None
     )
 
 
-def _told(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
+def _limited(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
     """The faults, limited in number and length: their names come from the sender and may have any length."""
     told = [Fault(redact(fault.field, 128), redact(fault.message, 256)) for fault in faults[:FAULTS]]
     more = len(faults) - len(told)

@@ -98,7 +98,7 @@ ORIGIN_LIMITS = {"id": 512, "source": 2048}
 """In bytes of UTF-8. Both become part of events, which limits their length."""
 
 
-TOLD = ("id", "source", "correlation_id", "traceparent", "tracestate")
+SHOWN = ("id", "source", "correlation_id", "traceparent", "tracestate")
 """The fields of a request's origin that every event shows."""
 
 
@@ -109,8 +109,8 @@ def without_token(origin: Origin, token: JsonValue) -> Origin:
 
 
 def _holding(origin: Origin, token: JsonValue) -> list[str]:
-    """The names of `TOLD` whose texts contain the token, in any encoding."""
-    told = {name: getattr(origin, name) for name in TOLD if isinstance(token, str)}
+    """The names of `SHOWN` whose texts contain the token, in any encoding."""
+    told = {name: getattr(origin, name) for name in SHOWN if isinstance(token, str)}
     return [name for name, text in told.items() if text and without(str(token), text) != text]
 
 

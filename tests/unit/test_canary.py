@@ -78,7 +78,7 @@ GOOD = Silence(mapping="Enabled", processed="OK", rule="ENABLED", waiting=0, in_
         (replace(GOOD, mapping="Updating"), Stage.QUEUE, "mapping of the request queue is Updating"),
         (replace(GOOD, rule="DISABLED", waiting=3), Stage.BUS, "the canary's queue is DISABLED"),
         (replace(GOOD, rule="gone"), Stage.BUS, "the canary's queue is gone"),
-        (replace(GOOD, unheard="denied", waiting=3), Stage.BUS, "cannot be read: denied"),
+        (replace(GOOD, queue_trouble="denied", waiting=3), Stage.BUS, "cannot be read: denied"),
         (
             replace(GOOD, waiting=3, in_flight=1),
             Stage.QUEUE,

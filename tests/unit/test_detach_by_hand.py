@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.messages import SERVER, VOLUME
-from tools.detach import CHECK, Detach, Target, Wish, seconds_of
+from tools.detach import CHECK, Detach, Order, Target, seconds_of
 from tools.exit_status import Exit
 from tools.progress import STILL, Progress
 
-WISH = Wish("db-01", "data")
+ORDER = Order("db-01", "data")
 TARGET = Target(SERVER, VOLUME, "db-01", "data")
 IDLE = {"volume_status": "in-use", "listed_by_server": True, "attached_to": [SERVER]}
 GONE = {"volume_status": "available", "listed_by_server": False, "attached_to": []}
@@ -74,12 +74,12 @@ Play = Callable[..., Run]
 @pytest.fixture
 def play() -> Play:
     def run(
-        *scripts: Iterable[Any], wish: Wish = WISH, says: bool = True, as_json: bool = False, target: Target = TARGET
+        *scripts: Iterable[Any], order: Order = ORDER, says: bool = True, as_json: bool = False, target: Target = TARGET
     ) -> Run:
         clock = Clock()
         progress = Progress(as_json, clock)
         service = FakeService(progress, clock, iter([list(script) for script in scripts]))
-        detach = Detach(service, progress, wish, target, lambda question: says, "by-hand-1")
+        detach = Detach(service, progress, order, target, lambda question: says, "by-hand-1")
         return detach.run(), service
 
     return run
@@ -135,7 +135,7 @@ def test_the_final_verdict_is_the_exit_status(final: tuple[Any, ...], status: Ex
     [("would_detach", Exit.DETACHED), ("would_wait", Exit.OPEN), ("would_report_already_detached", Exit.DETACHED)],
 )
 def test_a_dry_run_ends_with_the_check(detail: str, status: Exit, play: Play) -> None:
-    found, service = play([("checked", detail, IDLE)], wish=Wish("a", "b", dry=True))
+    found, service = play([("checked", detail, IDLE)], order=Order("a", "b", dry=True))
     assert (found, len(service.asked)) == (status, 1)
 
 
@@ -148,7 +148,7 @@ def test_the_answer_no_requests_nothing(play: Play, capsys: pytest.CaptureFixtur
 def test_without_a_final_verdict_in_time_it_is_open(play: Play, capsys: pytest.CaptureFixture[str]) -> None:
     """An unconfirmed verdict is not final. The last look and the request are known."""
     looking = {"volume_status": "detaching", "why": "the volume is detaching", "deletes_sent": 1}
-    status, service = play([WOULD], [looking, ("unconfirmed", "still_watching", IDLE)], wish=Wish("a", "b", wait=30))
+    status, service = play([WOULD], [looking, ("unconfirmed", "still_watching", IDLE)], order=Order("a", "b", wait=30))
     assert status is Exit.OPEN
     progress = service.progress
     assert (progress.asked, progress.final, progress.look.sent, progress.seconds) == ("by-hand-1", [], True, 30)
@@ -190,7 +190,7 @@ def test_an_interruption_leaves_the_request(play: Play) -> None:
     clock = Clock()
     progress = Progress(clock=clock)
     service = FakeService(progress, clock, iter([[WOULD], [{"volume_status": "detaching"}, KeyboardInterrupt]]))
-    detach = Detach(service, progress, WISH, TARGET, lambda question: True, "by-hand-1")
+    detach = Detach(service, progress, ORDER, TARGET, lambda question: True, "by-hand-1")
     with pytest.raises(KeyboardInterrupt):
         detach.run()
     stopped = progress.seconds
@@ -205,8 +205,8 @@ def test_with_json_stdout_has_events_and_nothing_else(play: Play, capsys: pytest
 
 
 def test_attestations_are_passed_on(play: Play) -> None:
-    wish = Wish("a", "b", unmounted=True, allow_system_disk=True)
-    _, service = play([WOULD], [("detached", "detached_now", GONE)], wish=wish)
+    order = Order("a", "b", unmounted=True, allow_system_disk=True)
+    _, service = play([WOULD], [("detached", "detached_now", GONE)], order=order)
     assert service.asked[-1]["data"] == {
         "server_id": SERVER, "volume_id": VOLUME, "unmounted": True, "allow_system_disk": True
     }  # fmt: skip

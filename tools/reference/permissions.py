@@ -10,10 +10,10 @@ WIDTH = 100
 
 def permissions() -> str:
     """By command: its actions, and what they are for."""
-    return "\n\n".join("\n".join((f"make {command}", *_told(command))) for command in PERMISSIONS)
+    return "\n\n".join("\n".join((f"make {command}", *_shown(command))) for command in PERMISSIONS)
 
 
-def _told(command: str) -> list[str]:
+def _shown(command: str) -> list[str]:
     paragraphs = (", ".join(PERMISSIONS[command]), RESOURCES.get(command, ""))
     return [
         textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
