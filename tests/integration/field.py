@@ -30,20 +30,27 @@ ELSEWHERE = "http://elsewhere.test"
 class ThreadClock(Clock):
     """A clock for each thread, so that concurrent waits of workers count once.
 
-    A new thread's clock starts at `begin`.
+    In each invocation, a worker's clock starts at `begin`; the clock of the test goes on.
     """
 
     def __init__(self) -> None:
-        self._own = threading.local()
-        self._latest = self.begin = START
+        self._own, self._of_the_test = threading.local(), threading.current_thread()
+        self._latest = self._begin = START
+        self._invocation = 0
+
+    def start(self, begin: datetime) -> None:
+        """Start the next invocation."""
+        self._begin, self._invocation = begin, self._invocation + 1
 
     @property
     def now(self) -> datetime:
-        return getattr(self._own, "now", self.begin)
+        now, invocation = getattr(self._own, "reading", (self._begin, self._invocation))
+        goes_on = invocation == self._invocation or threading.current_thread() is self._of_the_test
+        return now if goes_on else self._begin
 
     @now.setter
     def now(self, now: datetime) -> None:
-        self._own.now, self._latest = now, max(self._latest, now)
+        self._own.reading, self._latest = (now, self._invocation), max(self._latest, now)
 
     def latest(self) -> datetime:
         """The time of the latest clock."""
@@ -125,7 +132,7 @@ class Field(Bench):
         """One invocation that began at this time."""
         clock = self.clock
         if isinstance(clock, ThreadClock):
-            clock.begin = begin
+            clock.start(begin)
         deadline = begin + timedelta(seconds=INVOCATION - TIME_TO_SEND)
         unsent = self.service.handle([message.received() for message in batch], deadline).unsent
         if isinstance(clock, ThreadClock):
