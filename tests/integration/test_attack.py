@@ -459,8 +459,8 @@ def test_detach_after_an_unconfirmed_one_is_watched_closely() -> None:
     assert bench.clock() - bench.when(What.NOVA_DETACHED) < timedelta(seconds=20)
 
 
-def test_refusal_after_a_throttled_delete_is_reported_at_once() -> None:
-    """The DELETE was throttled without an effect, and then reads of the project are forbidden."""
+def test_refusal_after_a_throttled_delete_waits_for_a_look() -> None:
+    """A gateway may throttle a DELETE after its effect, so a refused read is a verdict only when the time is up."""
     bench = Field()
     disk = bench.disk()
     bench.cloud.faults.add(Fault(faults.answer(bodies.fault(429, "later")), "delete_attachment"))
@@ -470,7 +470,7 @@ def test_refusal_after_a_throttled_delete_is_reported_at_once() -> None:
     bench.cloud.faults.add(Fault(faults.answer(no), "get_server", times=None))
     data = bench.verdict()
     assert data["detail"] == "forbidden"
-    assert seconds(data) < 60
+    assert 3600 <= seconds(data) < 3660
 
 
 @pytest.mark.parametrize(
