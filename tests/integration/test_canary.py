@@ -262,7 +262,7 @@ def test_the_bus_refuses_the_verdict(world: World) -> None:
 def test_the_password_is_wrong(world: World) -> None:
     world.deploy({**simulator_credentials(world.api), "password": "wrong"}, CANARY_BOUND="10")
     with world.worker():
-        world.failed("credentials", "the verdict is unauthorized: ", "password")
+        world.failed("credentials", "the verdict is unauthorized: ", "OS_PASSWORD")
 
 
 def test_the_secret_is_missing(world: World) -> None:
